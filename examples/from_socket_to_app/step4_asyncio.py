@@ -1,0 +1,59 @@
+"""Step 4: many clients at once. IPv4 and IPv6: http://127.0.0.1:5000/ and http://[::1]:5000/.
+
+New: each connection has a task of its own, so a silent one holds up nobody. The head is read until
+its empty line, in however many pieces it comes. `generate_response` stays as it is: it never read.
+
+Still wrong: no bodies, one request a connection, no limit on connections; a request without Host
+gets through. Port 0 gives two ports. A machine without IPv6 cannot start it.
+"""
+
+import asyncio
+import contextlib
+import socket
+import sys
+
+from step3_respond import generate_response
+
+TIMEOUT_S = 5.0  # for the whole exchange, so that a byte now and then does not win more time
+
+
+async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answer one request and close; too long, too slow or cut short, it only closes."""
+    try:
+        async with asyncio.timeout(TIMEOUT_S):
+            head = await reader.readuntil(b"\r\n\r\n")
+            response = generate_response(head.decode("latin-1"))
+            print(response.partition(b"\r\n")[0].decode())
+            writer.write(response)
+            await writer.drain()
+    except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
+        print("closed without an answer:", type(error).__name__)
+    finally:
+        writer.close()
+
+
+def url_of(listener: socket.socket) -> str:
+    """Return where a browser finds this listener."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+async def main() -> None:
+    """Listen on the port of the command line, else 5000, until Ctrl-C."""
+    port = int(sys.argv[1]) if sys.argv[1:] else 5000
+    tasks: set[asyncio.Task[None]] = set()  # the loop itself does not keep them alive
+
+    # Given `answer`, start_server makes these tasks, but Python 3.11 cannot cancel them quietly.
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(answer(reader, writer))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    async with await asyncio.start_server(accept, ["127.0.0.1", "::1"], port) as server:
+        print("listening on", " and ".join(sorted(map(url_of, server.sockets))))
+        await server.serve_forever()
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(main())

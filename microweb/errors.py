@@ -1,0 +1,308 @@
+"""Every exception that microweb raises on purpose.
+
+    MicrowebError
+    ├─ ProtocolError(status, reason)       the peer broke HTTP: answered, then the connection closes
+    │  ├─ MalformedRequest        400
+    │  ├─ HeadTimeout             408      ├─ BodyTimeout             408
+    │  ├─ TargetTooLong           414      ├─ HeadTooLarge            431
+    │  ├─ UnknownCoding           501      ├─ UnknownMethod           501
+    │  └─ UnsupportedVersion      505
+    ├─ HTTPError(status, detail)           the answer to this request
+    │  ├─ BadRequest 400  ─┬─ MissingValue (also a KeyError)
+    │  │                   ├─ InvalidValue (also a ValueError)
+    │  │                   └─ TooManyFields
+    │  ├─ Unauthorized 401, Forbidden 403, NotFound 404, MethodNotAllowed 405, NotAcceptable 406
+    │  ├─ Conflict 409, Gone 410, PreconditionFailed 412, ContentTooLarge 413
+    │  ├─ UnsupportedMediaType 415, ExpectationFailed 417, UnprocessableContent 422
+    │  └─ TooManyRequests 429, ServiceUnavailable 503
+    ├─ ClientDisconnected                  the peer left: never a 500, never an error in the log
+    ├─ LocalProtocolError                  our caller broke HTTP: a bug of the application
+    │  └─ BodyConsumed                     the body was streamed once and is gone
+    └─ ConfigurationError                  raised before the first request
+       ├─ RouteConflict
+       └─ MissingExtra
+
+Status codes are those of RFC 9110 section 15 and RFC 6585.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import NoReturn
+
+_SHOWN_BYTES = 80
+
+
+class MicrowebError(Exception):
+    """The root of all exceptions that microweb raises on purpose."""
+
+
+# --- the peer broke HTTP --------------------------------------------------------------
+
+
+class ProtocolError(MicrowebError):
+    """The peer broke HTTP. The server answers `status`, says why in the log, and closes.
+
+    `reason` is stable and holds nothing that the peer sent; `got` is what the peer sent, which
+    appears in the message cut and escaped.
+    """
+
+    def __init__(self, status: int, reason: str, got: bytes | str | None = None) -> None:
+        self.status = status
+        self.reason = reason
+        super().__init__(reason if got is None else f"{reason}, got {got[:_SHOWN_BYTES]!r}")
+
+
+class _ProtocolLeaf(ProtocolError):
+    _status: int
+
+    def __init__(self, reason: str, got: bytes | str | None = None) -> None:
+        super().__init__(self._status, reason, got)
+
+
+class MalformedRequest(_ProtocolLeaf):
+    """The bytes are no HTTP/1.1 request. RFC 9112 sections 2.2, 3.2, 5.1, 6.3."""
+
+    _status = 400
+
+
+class HeadTimeout(_ProtocolLeaf):
+    """The head was not whole within `head_timeout_s`. RFC 9110 section 15.5.9."""
+
+    _status = 408
+
+
+class BodyTimeout(_ProtocolLeaf):
+    """The body stalled for `body_timeout_s`, or came slower than `min_body_rate`."""
+
+    _status = 408
+
+
+class TargetTooLong(_ProtocolLeaf):
+    """The request line is longer than `max_request_line`. RFC 9110 section 15.5.15."""
+
+    _status = 414
+
+
+class HeadTooLarge(_ProtocolLeaf):
+    """The header section passes a limit. RFC 6585 section 5."""
+
+    _status = 431
+
+
+class UnknownCoding(_ProtocolLeaf):
+    """A transfer coding other than chunked. RFC 9112 section 6.1."""
+
+    _status = 501
+
+
+class UnknownMethod(_ProtocolLeaf):
+    """A method that no registered specification defines. RFC 9110 section 9.1."""
+
+    _status = 501
+
+
+class UnsupportedVersion(_ProtocolLeaf):
+    """A major version other than HTTP/1. RFC 9110 section 15.6.6."""
+
+    _status = 505
+
+
+# --- the answer to this request -------------------------------------------------------
+
+
+class HTTPError(MicrowebError):
+    """Raise it to answer with `status`.
+
+    `detail` is for the client; `headers` are added to the answer; `extra` becomes members of the
+    problem details that a client asking for JSON gets (RFC 9457).
+    """
+
+    def __init__(
+        self,
+        status: int,
+        detail: str = "",
+        *,
+        headers: Mapping[str, str] | None = None,
+        **extra: object,
+    ) -> None:
+        if not 400 <= status <= 599:
+            raise ValueError(f"expected an error status from 400 to 599, got {status!r}")
+        self.status = status
+        self.detail = detail
+        self.headers = dict(headers or {})
+        self.extra = extra
+        super().__init__(f"{status} {detail}".rstrip())
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class _StatusLeaf(HTTPError):
+    _status: int
+
+    def __init__(
+        self, detail: str = "", *, headers: Mapping[str, str] | None = None, **extra: object
+    ) -> None:
+        super().__init__(self._status, detail, headers=headers, **extra)
+
+
+class BadRequest(_StatusLeaf):
+    """400: the request can't be understood."""
+
+    _status = 400
+
+
+class MissingValue(BadRequest, KeyError):
+    """400 that names the value that the request lacks; also a `KeyError`."""
+
+
+class InvalidValue(BadRequest, ValueError):
+    """400 that names the value that is not what it should be; also a `ValueError`."""
+
+
+class TooManyFields(BadRequest):
+    """400: more fields in a query or a form than `max_form_fields`."""
+
+
+class Unauthorized(_StatusLeaf):
+    """401: say which credentials are wanted in `headers={"WWW-Authenticate": ...}`."""
+
+    _status = 401
+
+
+class Forbidden(_StatusLeaf):
+    """403: understood, and refused."""
+
+    _status = 403
+
+
+class NotFound(_StatusLeaf):
+    """404: nothing is at this path."""
+
+    _status = 404
+
+
+class MethodNotAllowed(HTTPError):
+    """405: something is at this path, for the methods in `allowed` (sent as `Allow`)."""
+
+    def __init__(
+        self,
+        allowed: Iterable[str],
+        detail: str = "",
+        *,
+        headers: Mapping[str, str] | None = None,
+        **extra: object,
+    ) -> None:
+        self.allowed = tuple(sorted(allowed))
+        fields = {**(headers or {}), "Allow": ", ".join(self.allowed)}
+        super().__init__(405, detail, headers=fields, **extra)
+
+
+class NotAcceptable(_StatusLeaf):
+    """406: no representation that the client accepts."""
+
+    _status = 406
+
+
+class Conflict(_StatusLeaf):
+    """409: at odds with the resource's present state."""
+
+    _status = 409
+
+
+class Gone(_StatusLeaf):
+    """410: it was here and will not come back."""
+
+    _status = 410
+
+
+class PreconditionFailed(_StatusLeaf):
+    """412: a condition of the request is false."""
+
+    _status = 412
+
+
+class ContentTooLarge(_StatusLeaf):
+    """413: the body is larger than its limit."""
+
+    _status = 413
+
+
+class UnsupportedMediaType(_StatusLeaf):
+    """415: the body's media type or charset is not one that is understood."""
+
+    _status = 415
+
+
+class ExpectationFailed(_StatusLeaf):
+    """417: an expectation other than 100-continue."""
+
+    _status = 417
+
+
+class UnprocessableContent(_StatusLeaf):
+    """422: well-formed, but not of the wanted shape."""
+
+    _status = 422
+
+
+class TooManyRequests(_StatusLeaf):
+    """429: the client is too fast. RFC 6585 section 4."""
+
+    _status = 429
+
+
+class ServiceUnavailable(_StatusLeaf):
+    """503: not now."""
+
+    _status = 503
+
+
+def abort(
+    status: int,
+    detail: str = "",
+    *,
+    headers: Mapping[str, str] | None = None,
+    **extra: object,
+) -> NoReturn:
+    """Raise the `HTTPError` of this status: `abort(404, "no such user")`."""
+    leaf = _LEAVES.get(status)
+    if leaf is not None:
+        raise leaf(detail, headers=headers, **extra)
+    raise HTTPError(status, detail, headers=headers, **extra)
+
+
+_LEAVES: dict[int, type[_StatusLeaf]] = {
+    leaf._status: leaf for leaf in _StatusLeaf.__subclasses__()
+}
+
+
+# --- neither side's answer ------------------------------------------------------------
+
+
+class ClientDisconnected(MicrowebError):
+    """The peer left before the exchange was over."""
+
+
+class LocalProtocolError(MicrowebError):
+    """The application would have broken HTTP; nothing of it was sent."""
+
+
+class BodyConsumed(LocalProtocolError):
+    """The body was streamed once and was not kept: read it with `body()` to have it twice."""
+
+
+class ConfigurationError(MicrowebError):
+    """The application or the server is set up wrongly; the message names the remedy."""
+
+
+class RouteConflict(ConfigurationError):
+    """Two routes would answer the same method at the same shape of path."""
+
+
+class MissingExtra(ConfigurationError):
+    """A part of microweb needs a package that is not installed."""
+
+    def __init__(self, part: str, extra: str) -> None:
+        super().__init__(f"{part} needs an extra: pip install 'microweb[{extra}]'")

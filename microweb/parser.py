@@ -1,0 +1,358 @@
+"""Bytes -> Request: the request line, the header section, the framing decisions.
+
+The parser never awaits. `feed()` gives it what the socket brought; `next_request()` and
+`next_content()` return values, or None for "need more". Strict throughout: what RFC 9112 forbids
+is refused with a stable reason, and bytes that can no longer become a request are refused at once.
+
+Three memos make it fast, each bounded. A connection that repeats the header section of its last
+request, as nearly all do, shares its parsed form: one comparison of bytes in place of a parse. A
+request line without a query is parsed once per server. Common field lines are parsed once per
+process (`headers.py`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from ipaddress import IPv6Address
+from typing import NoReturn
+
+from .errors import (
+    HeadTooLarge,
+    MalformedRequest,
+    TargetTooLong,
+    UnknownCoding,
+    UnknownMethod,
+    UnsupportedVersion,
+)
+from .framing import ChunkedDecoder, LengthDecoder
+from .grammar import (
+    ABSOLUTE_FORM,
+    BAD_ESCAPE,
+    BARE_CR_OR_LF,
+    CONTENT_LENGTH,
+    HOST,
+    METHODS,
+    PARTIAL_REQUEST_LINE,
+    REQUEST_LINE,
+    TOKEN_TEXT,
+)
+from .headers import Headers, list_members, parse_header_section
+from .request import HeaderSection, Peer, Request, RequestLine
+
+_MAX_EMPTY_LINES = 8  # before a request line: RFC 9112 section 2.2 asks for at least one
+_MAX_LENGTH_DIGITS = 18  # an exbibyte: no body is longer, and no integer conversion costs
+_MEMO_LINES = 1024
+_MEMO_LINE_BYTES = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a head and a chunked body may take, in bytes or counts."""
+
+    max_request_line: int = 16 * 1024
+    max_header_section: int = 32 * 1024
+    max_header_fields: int = 100
+    max_chunk_extensions: int = 64 * 1024
+    max_trailers: int = 8 * 1024
+
+
+class RequestLines(dict[bytes, RequestLine]):
+    """One server's memo of request lines that have no query: `GET /about` -> its parsed form."""
+
+    def parse(self, line: bytes) -> RequestLine:
+        """Parse and keep a line without its version. Raises: ProtocolError."""
+        method, _, target = line.partition(b" ")
+        parsed = parse_request_line(method.decode("ascii"), target.decode("ascii"))
+        if not parsed.query_string and len(line) <= _MEMO_LINE_BYTES:
+            if len(self) >= _MEMO_LINES:
+                self.clear()
+            self[line] = parsed
+        return parsed
+
+
+class Parser:
+    """The requests of one connection.
+
+    `next_request()` returns a `Request`, and sets `decoder` where it has a body; that body is then
+    read by `next_content()` until it returns `b""`, before the next request is asked for.
+    """
+
+    __slots__ = (
+        "_buffer",
+        "_empty_lines",
+        "_has_checked_line",
+        "_limits",
+        "_lines",
+        "_position",
+        "_repeated",
+        "_scanned",
+        "_section",
+        "_transport",
+        "decoder",
+    )
+
+    def __init__(self, transport: Peer, lines: RequestLines, limits: Limits) -> None:
+        self._transport = transport
+        self._lines = lines
+        self._limits = limits
+        self._buffer = b""
+        self._position = 0  # where the next thing to parse begins
+        self._scanned = 0  # up to here an unfinished head was searched
+        self._empty_lines = 0
+        self._has_checked_line = False
+        # The end of the last head from its version on, and what it parsed to. None until the first
+        # request: a connection that sends just one gains nothing from keeping it.
+        self._repeated: bytes | None = None
+        self._section: HeaderSection | None = None
+        self.decoder: LengthDecoder | ChunkedDecoder | None = None
+
+    def feed(self, data: bytes) -> None:
+        """Take what the socket brought."""
+        position = self._position
+        if position == len(self._buffer):
+            self._buffer = data
+            self._scanned = 0
+        else:
+            self._buffer = self._buffer[position:] + data
+            self._scanned -= position
+        self._position = 0
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is buffered: no byte of a next request has come."""
+        return self._position == len(self._buffer)
+
+    def take_rest(self) -> bytes:
+        """Return and forget what is buffered: after an upgrade it is no longer HTTP."""
+        rest = self._buffer[self._position :]
+        self._buffer, self._position = b"", 0
+        return rest
+
+    def forget_section(self) -> None:
+        """Drop the memo of the last header section: the connection idles."""
+        if self._repeated:
+            self._repeated, self._section = b"", None
+
+    # --- heads
+
+    def next_request(self) -> Request | None:
+        """Return the next request whose head is whole, else None. Raises: ProtocolError."""
+        buffer, start = self._buffer, self._position
+        if self._repeated:
+            # The target ends at the second space; all behind it is as in the last request.
+            space = buffer.find(b" ", buffer.find(b" ", start) + 1)
+            if buffer.startswith(self._repeated, space):
+                line = self._lines.get(buffer[start:space])
+                if line is not None:
+                    self._position = space + len(self._repeated)
+                    self._has_checked_line = False
+                    section = self._section
+                    assert section is not None
+                    if section.content_length or section.is_chunked:
+                        self.decoder = self._make_decoder(section)
+                    return Request(line, section, self._transport)
+        return self._parse_head()
+
+    def _parse_head(self) -> Request | None:
+        buffer = self._buffer
+        start = self._skip_empty_lines()
+        end = buffer.find(b"\r\n\r\n", max(start, self._scanned - 3))
+        if end < 0:
+            self._check_unfinished(start)
+            return None
+        line_end = buffer.find(b"\r\n", start)
+        limits = self._limits
+        if line_end - start > limits.max_request_line:
+            raise TargetTooLong("a request line over the limit")
+        if end + 2 - line_end > limits.max_header_section:
+            raise HeadTooLarge("a header section over the limit")
+        line, minor_version = self._parse_line(buffer[start:line_end])
+        section = self._parse_section(buffer[line_end + 2 : end], minor_version)
+        _check_host(section.headers, minor_version)
+        self._position = end + 4
+        self._empty_lines = 0
+        self._has_checked_line = False
+        if self._repeated is None:
+            self._repeated = b""
+        elif minor_version == 1:
+            self._repeated, self._section = buffer[line_end - 9 : end + 4], section
+        if section.content_length or section.is_chunked:
+            self.decoder = self._make_decoder(section)
+        return Request(line, section, self._transport)
+
+    def _parse_line(self, line: bytes) -> tuple[RequestLine, int]:
+        if line.endswith(b" HTTP/1.1"):
+            known = self._lines.get(line[:-9])
+            if known is not None:
+                return known, 1
+        match = REQUEST_LINE.fullmatch(line)
+        if match is None:
+            _refuse_line(line)
+        if match[3] != b"1":
+            raise UnsupportedVersion("a major version other than HTTP/1", line[-8:])
+        # A higher minor version is served as 1.1. RFC 9110 section 2.5
+        return self._lines.parse(line[:-9]), 0 if match[4] == b"0" else 1
+
+    def _parse_section(self, section: bytes, minor_version: int) -> HeaderSection:
+        lines = section.split(b"\r\n") if section else []
+        if len(lines) > self._limits.max_header_fields:
+            raise HeadTooLarge("more header fields than the limit")
+        return decide_framing(parse_header_section(lines), minor_version)
+
+    def _make_decoder(self, section: HeaderSection) -> LengthDecoder | ChunkedDecoder:
+        if not section.is_chunked:
+            return LengthDecoder(section.content_length)
+        return ChunkedDecoder(
+            max_extensions=self._limits.max_chunk_extensions,
+            max_trailers=self._limits.max_trailers,
+            max_trailer_fields=self._limits.max_header_fields,
+        )
+
+    def _skip_empty_lines(self) -> int:
+        buffer, start = self._buffer, self._position
+        while buffer.startswith(b"\r\n", start):
+            start += 2
+            self._empty_lines += 1
+            if self._empty_lines > _MAX_EMPTY_LINES:
+                raise MalformedRequest("more empty lines before a request than the limit")
+        self._position = start
+        return start
+
+    def _check_unfinished(self, start: int) -> None:
+        """Refuse at once what can no longer become a request, or passes a limit already."""
+        buffer, limits = self._buffer, self._limits
+        line_end = buffer.find(b"\r\n", start)
+        if line_end < 0:
+            if len(buffer) - start > limits.max_request_line:
+                raise TargetTooLong("a request line over the limit")
+            if not PARTIAL_REQUEST_LINE.fullmatch(buffer, start) and buffer[start:] != b"\r":
+                _refuse_line(buffer[start:])
+        else:
+            if line_end - start > limits.max_request_line:
+                raise TargetTooLong("a request line over the limit")
+            if not self._has_checked_line:
+                self._parse_line(buffer[start:line_end])
+                self._has_checked_line = True
+            if len(buffer) - line_end - 2 > limits.max_header_section:
+                raise HeadTooLarge("a header section over the limit")
+            bare = BARE_CR_OR_LF.search(buffer, max(line_end, self._scanned - 1))
+            if bare is not None:
+                raise MalformedRequest("a bare CR or LF in the header section")
+        self._scanned = len(buffer)
+
+    # --- bodies
+
+    def next_content(self) -> bytes | None:
+        """Return the next piece of the body, `b""` at its end, None where more bytes are needed.
+
+        Raises: MalformedRequest, HeadTooLarge for trailers, ContentTooLarge.
+        """
+        decoder = self.decoder
+        if decoder is None:
+            return b""
+        content, self._position = decoder.decode(self._buffer, self._position)
+        if content:
+            return content
+        return b"" if decoder.is_complete else None
+
+
+def parse_request_line(method: str, target: str) -> RequestLine:
+    """Parse method and target, which are a token and visible ASCII. RFC 9112 section 3.
+
+    Raises: UnknownMethod for one that is not registered, and for CONNECT; MalformedRequest for a
+    target in none of the forms that the method takes.
+    """
+    if method not in METHODS or method == "CONNECT":
+        raise UnknownMethod("a method that this server does not know", method)
+    if target.startswith("/"):
+        raw_path, _, query_string = target.partition("?")
+        return RequestLine(method, target, raw_path, query_string, None)
+    if target == "*" and method == "OPTIONS":
+        return RequestLine(method, target, target, "", None)
+    match = ABSOLUTE_FORM.fullmatch(target)
+    if match is None:
+        raise MalformedRequest("a target in none of the forms that HTTP allows", target)
+    authority, raw_path, query_string = match.groups()
+    if not is_host(authority):
+        raise MalformedRequest("an authority that is no host", authority)
+    return RequestLine(method, target, raw_path or "/", query_string, authority)
+
+
+def decide_framing(headers: Headers, minor_version: int) -> HeaderSection:
+    """Work out length, coding and persistence. Raises: ProtocolError. RFC 9112 sections 6.3, 9.3"""
+    fields = headers.by_name
+    is_persistent = minor_version == 1
+    connection = fields.get("connection")
+    if connection is not None and connection != "keep-alive":
+        options = list_members(connection.lower())
+        is_persistent = "close" not in options and (is_persistent or "keep-alive" in options)
+    elif connection is not None:
+        is_persistent = True
+    length = fields.get("content-length")
+    coding = fields.get("transfer-encoding")
+    expect = fields.get("expect")
+    if coding is not None:
+        _check_coding(coding, minor_version, has_length=length is not None)
+    return HeaderSection(
+        headers,
+        minor_version=minor_version,
+        content_length=0 if length is None else _parse_length(length),
+        is_chunked=coding is not None,
+        is_persistent=is_persistent,
+        expects_continue=expect is not None
+        and minor_version == 1
+        and expect.lower() == "100-continue",
+    )
+
+
+@lru_cache(maxsize=512)
+def is_host(value: str) -> bool:
+    """Whether `value` is `uri-host [":" port]` and not empty. RFC 9110 section 7.2"""
+    match = HOST.fullmatch(value)
+    if match is None or BAD_ESCAPE.search(value):
+        return False
+    if match[1] is not None:
+        try:
+            IPv6Address(match[1])
+        except ValueError:
+            return False
+    return True
+
+
+def _check_host(headers: Headers, minor_version: int) -> None:
+    host = headers.by_name.get("host")
+    if host is None:
+        if minor_version == 1:
+            raise MalformedRequest("no Host field in HTTP/1.1")
+    elif host and not is_host(host):  # an empty one is for targets without authority
+        raise MalformedRequest("more than one Host field, or one that is no host", host)
+
+
+def _parse_length(value: str) -> int:
+    if not CONTENT_LENGTH.fullmatch(value):
+        raise MalformedRequest("expected 1*DIGIT once in Content-Length", value)
+    if len(value) > _MAX_LENGTH_DIGITS:
+        raise MalformedRequest("a Content-Length beyond any body", value)
+    return int(value)
+
+
+def _check_coding(coding: str, minor_version: int, *, has_length: bool) -> None:
+    if minor_version == 0:
+        raise MalformedRequest("Transfer-Encoding in HTTP/1.0")
+    if has_length:
+        raise MalformedRequest("Transfer-Encoding beside Content-Length")
+    codings = coding.lower().split(",")
+    for name in codings:
+        if not TOKEN_TEXT.fullmatch(name.strip(" \t")):
+            raise MalformedRequest("a Transfer-Encoding that is no list of codings", coding)
+        if name.strip(" \t") != "chunked":
+            raise UnknownCoding("a transfer coding other than chunked", coding)
+    if len(codings) > 1:
+        raise MalformedRequest("chunked applied more than once", coding)
+
+
+def _refuse_line(line: bytes) -> NoReturn:
+    if b"\n" in line or b"\r" in line:
+        raise MalformedRequest("a bare CR or LF in the request line", line)
+    raise MalformedRequest("expected method SP target SP HTTP-version in ASCII", line)

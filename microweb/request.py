@@ -1,0 +1,474 @@
+"""Request: what a handler sees of one exchange.
+
+A request is a thin view on two immutable values that the parser made, its `RequestLine` and its
+`HeaderSection`, which may be shared with other requests that repeat the same bytes. Everything
+costly (query, cookies, decoded path, body) is worked out when it is first asked for.
+
+What the request needs of the layers above it, it names as protocols: `Peer` and `BodySource` are
+the connection's part, `RequestApp`, `RouteInfo` and `MatchInfo` the application's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol, TypeVar, overload
+from urllib.parse import unquote
+
+from .cookies import parse_cookies
+from .errors import (
+    BadRequest,
+    BodyConsumed,
+    ConfigurationError,
+    ContentTooLarge,
+    TooManyFields,
+    UnsupportedMediaType,
+)
+from .headers import Headers
+from .jsoncodec import parse_json
+from .jsontypes import convert
+from .multidict import MultiDict
+from .urlencoded import parse_urlencoded
+
+T = TypeVar("T")
+
+
+class Address(NamedTuple):
+    """One end of a connection: an IP address (or a Unix socket's path) and a port."""
+
+    host: str
+    port: int
+
+
+class RequestLine:
+    """A parsed request line without its version. RFC 9112 section 3."""
+
+    __slots__ = ("authority", "match", "method", "query_string", "raw_path", "target")
+
+    def __init__(
+        self, method: str, target: str, raw_path: str, query_string: str, authority: str | None
+    ) -> None:
+        self.method = method
+        self.target = target
+        self.raw_path = raw_path
+        self.query_string = query_string
+        self.authority = authority  # of the absolute-form, which wins over Host
+        self.match: MatchInfo | None = None  # the app's memo for lines that are repeated
+
+
+class HeaderSection:
+    """A parsed header section and what it decides about the exchange. RFC 9112 section 6."""
+
+    __slots__ = (
+        "content_length",
+        "expects_continue",
+        "headers",
+        "is_chunked",
+        "is_persistent",
+        "minor_version",
+    )
+
+    def __init__(
+        self,
+        headers: Headers,
+        *,
+        minor_version: int,
+        content_length: int,
+        is_chunked: bool,
+        is_persistent: bool,
+        expects_continue: bool,
+    ) -> None:
+        self.headers = headers
+        self.minor_version = minor_version
+        self.content_length = content_length
+        self.is_chunked = is_chunked
+        self.is_persistent = is_persistent
+        self.expects_continue = expects_continue
+
+
+class Peer(Protocol):
+    """The connection, as far as a request speaks of it."""
+
+    @property
+    def address(self) -> Address | None: ...
+    @property
+    def scheme(self) -> str: ...
+    @property
+    def max_form_fields(self) -> int: ...
+    def origin_of(self, headers: Headers) -> tuple[Address | None, str]:
+        """Return (client, scheme) as the trusted proxies in front of us say."""
+
+
+class BodySource(Protocol):
+    """Where the bytes of a request's body come from."""
+
+    trailers: Headers | None
+
+    async def read(self) -> bytes:
+        """Return the next piece, `b""` at the end; raises again what it raised before."""
+
+
+class RouteInfo(Protocol):
+    """A route, as far as a request speaks of it."""
+
+    @property
+    def path(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+
+
+class RequestApp(Protocol):
+    """An application, as far as a request speaks of it."""
+
+    state: SimpleNamespace
+    json_default: Callable[[object], object] | None
+
+    def url_for(self, name: str, /, **params: object) -> str: ...
+
+
+class MatchInfo(Protocol):
+    """What the application decided about a request before any of its code ran."""
+
+    @property
+    def app(self) -> RequestApp: ...
+    @property
+    def route(self) -> RouteInfo | None: ...
+    @property
+    def params(self) -> Mapping[str, object]: ...
+    @property
+    def prefix(self) -> str: ...
+    @property
+    def max_body(self) -> int | None: ...
+    @property
+    def on_disconnect(self) -> str | None: ...
+    @property
+    def root(self) -> object: ...
+    @property
+    def handler(self) -> Callable[[Any], Coroutine[Any, Any, Any]]: ...
+
+
+class Request:
+    """One HTTP request. Made by the parser; handlers get it, tests send it.
+
+    `method`, `raw_path` and `query_string` are as sent; `path` is decoded; `headers`, `query` and
+    `cookies` are mappings; `error` is the exception that an error handler answered, for middleware.
+    """
+
+    __slots__ = (
+        "_body",
+        "_cookies",
+        "_is_streamed",
+        "_pieces",
+        "_query",
+        "_state",
+        "error",
+        "line",
+        "match",
+        "section",
+        "source",
+        "transport",
+    )
+
+    def __init__(
+        self,
+        line: RequestLine,
+        section: HeaderSection,
+        transport: Peer,
+        source: BodySource | None = None,
+    ) -> None:
+        self.line = line
+        self.section = section
+        self.transport = transport
+        self.source = source
+        self.match: MatchInfo | None = None
+        self.error: Exception | None = None
+        self._query: MultiDict | None = None
+        self._cookies: dict[str, str] | None = None
+        self._state: SimpleNamespace | None = None
+        self._body: bytes | None = None
+        self._pieces: list[bytes] | None = None
+        self._is_streamed = False
+
+    def __repr__(self) -> str:
+        return f"<Request {self.method} {self.line.target!r}>"
+
+    # --- the request line
+
+    @property
+    def method(self) -> str:
+        """The method, in capitals as sent: `GET`."""
+        return self.line.method
+
+    @property
+    def raw_path(self) -> str:
+        """The path as sent, percent-encoded ASCII."""
+        return self.line.raw_path
+
+    @property
+    def path(self) -> str:
+        """The decoded path, without the `prefix` that the app is mounted at."""
+        path = unquote(self.line.raw_path)
+        prefix = self.prefix
+        return path[len(prefix) :] if prefix and path.startswith(prefix) else path
+
+    @property
+    def prefix(self) -> str:
+        """Where this app is mounted: `/admin`; empty for the outermost app."""
+        return self.match.prefix if self.match is not None else ""
+
+    @property
+    def query_string(self) -> str:
+        """What stands behind the question mark, as sent."""
+        return self.line.query_string
+
+    @property
+    def query(self) -> MultiDict:
+        """The query's fields. Raises: TooManyFields (400) past `max_form_fields`."""
+        if self._query is None:
+            limit = self.transport.max_form_fields
+            self._query = MultiDict(parse_urlencoded(self.line.query_string, max_fields=limit))
+        return self._query
+
+    # --- the header section
+
+    @property
+    def headers(self) -> Headers:
+        """The header fields: an immutable mapping, names in any case."""
+        return self.section.headers
+
+    @property
+    def http_version(self) -> str:
+        """`1.1` or `1.0`."""
+        return f"1.{self.section.minor_version}"
+
+    @property
+    def cookies(self) -> dict[str, str]:
+        """The cookies by name; the first of a name wins. RFC 6265 section 5.4."""
+        if self._cookies is None:
+            self._cookies = parse_cookies(self.section.headers.get("cookie", ""))
+        return self._cookies
+
+    @property
+    def host(self) -> str:
+        """The host that is addressed, with its port as sent; empty where none was sent."""
+        authority = self.line.authority
+        return self.section.headers.get("host", "") if authority is None else authority
+
+    @property
+    def hostname(self) -> str:
+        """The host that is addressed, without port and brackets, in lower case."""
+        host = self.host.lower()
+        if host.startswith("["):
+            return host[1 : host.index("]")]
+        return host.partition(":")[0]
+
+    # --- who asks
+
+    @property
+    def peer(self) -> Address | None:
+        """The socket's other end."""
+        return self.transport.address
+
+    @property
+    def client(self) -> Address | None:
+        """Who asks: behind trusted proxies the client that they name, else the socket's end."""
+        return self.transport.origin_of(self.section.headers)[0]
+
+    @property
+    def scheme(self) -> str:
+        """`http` or `https`, behind trusted proxies as they say."""
+        return self.transport.origin_of(self.section.headers)[1]
+
+    @property
+    def url(self) -> str:
+        """The absolute URL that was asked for."""
+        query = f"?{self.line.query_string}" if self.line.query_string else ""
+        return f"{self.scheme}://{self.host}{self.line.raw_path}{query}"
+
+    # --- the application's part
+
+    @property
+    def app(self) -> RequestApp:
+        """The app that answers: the mounted one where one is mounted."""
+        if self.match is None:
+            raise ConfigurationError("request.app: this request did not come through an App")
+        return self.match.app
+
+    @property
+    def route(self) -> RouteInfo | None:
+        """The route that matched; None on a 404 or 405."""
+        return self.match.route if self.match is not None else None
+
+    @property
+    def path_params(self) -> dict[str, object]:
+        """The path's parameters by name, converted; a fresh dict."""
+        return dict(self.match.params) if self.match is not None else {}
+
+    @property
+    def state(self) -> SimpleNamespace:
+        """A place for middleware to leave values for the endpoint: `request.state.user`."""
+        if self._state is None:
+            self._state = SimpleNamespace()
+        return self._state
+
+    def url_for(self, name: str, /, **params: object) -> str:
+        """Return the path of the route `name` of this app, with the prefix it is mounted at."""
+        return self.prefix + self.app.url_for(name, **params)
+
+    # --- the body
+
+    async def body(self) -> bytes:
+        """Return the whole body, the same at each call.
+
+        Raises: ContentTooLarge past the limit; MalformedRequest, BodyTimeout or
+        ClientDisconnected where the peer fails; BodyConsumed after `stream()`.
+        """
+        if self._body is None:
+            if self.source is None:
+                self._body = b""
+                return b""
+            if self._is_streamed:
+                raise BodyConsumed("the body was streamed: read it with body() to have it twice")
+            # Kept on the request: a caller that is cancelled half-way loses nothing.
+            if self._pieces is None:
+                self._pieces = []
+            while piece := await self.source.read():
+                self._pieces.append(piece)
+            self._body = b"".join(self._pieces)
+            self._pieces = None
+        return self._body
+
+    async def stream(self) -> AsyncIterator[bytes]:
+        """Yield the body in pieces as they come, keeping none; after `body()` replay it.
+
+        Raises: as `body()`; BodyConsumed the second time.
+        """
+        if self._body is not None:
+            if self._body:
+                yield self._body
+            return
+        if self._is_streamed or self._pieces is not None:
+            raise BodyConsumed("the body was streamed: read it with body() to have it twice")
+        self._is_streamed = True
+        if self.source is not None:
+            while piece := await self.source.read():
+                yield piece
+
+    async def text(self) -> str:
+        """Return the body decoded by its charset, UTF-8 where none is said.
+
+        Raises: UnsupportedMediaType (415) for an unknown charset; BadRequest for wrong bytes.
+        """
+        body = await self.body()
+        charset = self._charset()
+        try:
+            return body.decode(charset)
+        except LookupError as error:
+            raise UnsupportedMediaType(f"unknown charset {charset[:40]!r}") from error
+        except UnicodeError as error:
+            raise BadRequest(f"the body is not {charset[:40]}") from error
+
+    @overload
+    async def json(self) -> Any: ...
+    @overload
+    async def json(self, type: type[T]) -> T: ...
+    async def json(self, type: type[T] | None = None) -> Any:
+        """Return the body's JSON value; with `type`, checked against it and converted to it.
+
+        `type` is dict, list, a dataclass, a TypedDict, or made of these.
+
+        Raises: BadRequest with the position where it is not JSON; UnprocessableContent (422) with
+        the place where it is not of that shape; UnsupportedMediaType for an unknown charset.
+        """
+        value = parse_json(await self.body(), self._charset())
+        return value if type is None else convert(value, type)
+
+    async def form(self) -> MultiDict:
+        """Return the fields of an `application/x-www-form-urlencoded` body.
+
+        Raises: UnsupportedMediaType for another media type; ContentTooLarge past
+        `max_form_fields`.
+        """
+        media_type = self.section.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if media_type != "application/x-www-form-urlencoded":
+            raise UnsupportedMediaType(
+                "expected application/x-www-form-urlencoded",
+                headers={"Accept": "application/x-www-form-urlencoded"},
+            )
+        try:
+            body = (await self.body()).decode("utf-8", "replace")
+            limit = self.transport.max_form_fields
+            return MultiDict(parse_urlencoded(body, max_fields=limit))
+        except TooManyFields as error:
+            raise ContentTooLarge(error.detail) from error
+
+    @property
+    def trailers(self) -> Headers | None:
+        """The fields behind a chunked body, once it is read whole; else None."""
+        return self.source.trailers if self.source is not None else None
+
+    def _charset(self) -> str:
+        parameters = self.section.headers.get("content-type", "").split(";")[1:]
+        for parameter in parameters:
+            name, _, value = parameter.partition("=")
+            if name.strip().lower() == "charset":
+                return value.strip().strip('"').lower()
+        return "utf-8"
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> NoReturn:
+            raise AttributeError(hint_of("Request", name, _NAMES_ELSEWHERE), name=name, obj=self)
+
+
+# What other frameworks call a thing -> what it is called here.
+_NAMES_ELSEWHERE = {
+    "args": "request.query",
+    "query_params": "request.query",
+    "query_args": "request.query",
+    "rel_url": "request.url",
+    "get_json": "await request.json()",
+    "get_data": "await request.body()",
+    "data": "await request.body()",
+    "content": "request.stream()",
+    "read": "await request.body()",
+    "files": "(await request.form()).files",
+    "values": "request.query or await request.form()",
+    "view_args": "request.path_params",
+    "match_info": "request.path_params",
+    "path_args": "request.path_params",
+    "url_args": "request.path_params",
+    "remote_addr": "request.client.host",
+    "remote": "request.client.host",
+    "remote_ip": "request.client.host",
+    "ip": "request.client.host",
+    "client_addr": "request.client",
+    "g": "request.state",
+    "ctx": "request.state",
+    "context": "request.state",
+    "is_secure": 'request.scheme == "https"',
+    "content_type": 'request.headers.get("content-type")',
+    "mimetype": 'request.headers.get("content-type")',
+    "content_length": 'request.headers.get("content-length")',
+    "user_agent": 'request.headers.get("user-agent")',
+    "authorization": 'request.headers.get("authorization")',
+    "environ": "request.headers",
+    "META": "request.headers",
+    "GET": "request.query",
+    "POST": "await request.form()",
+    "COOKIES": "request.cookies",
+    "endpoint": "request.route",
+    "url_rule": "request.route",
+    "uri_template": "request.route.path",
+    "script_root": "request.prefix",
+    "root_path": "request.prefix",
+    "base_url": "request.url",
+    "full_path": "request.url",
+}
+
+
+def hint_of(owner: str, name: str, names: Mapping[str, str]) -> str:
+    """Return an AttributeError's text, with our name for what other frameworks call `name`."""
+    ours = names.get(name)
+    text = f"{owner!r} object has no attribute {name!r}"
+    return text if ours is None else f"{text}: in microweb it is `{ours}`"

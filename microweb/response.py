@@ -1,0 +1,609 @@
+"""Response and its kinds: what goes back.
+
+Framing belongs here and not to the endpoint: `Content-Length`, chunks, `Date`, no body for HEAD,
+204 and 304. A small answer that nobody touched goes out by a head that is made once a second; the
+first touch of `headers` gives it a mapping of its own. A response is for one exchange, but an
+untouched one may be shared. RFC 9110 sections 6, 8, 15; RFC 9112 sections 4, 6, 7.
+
+What a response needs of the connection it names as a protocol, `ByteStream`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Mapping
+from contextlib import aclosing
+from datetime import datetime
+from html import escape
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Literal, NoReturn, Protocol
+from urllib.parse import quote, urlsplit
+
+from .cookies import SetCookie
+from .dates import format_http_date
+from .errors import LocalProtocolError
+from .framing import LAST_CHUNK, encode_chunk
+from .headers import MutableHeaders, list_members
+from .jsoncodec import encode_json
+from .request import Request, hint_of
+from .threads import iterate_in_thread
+
+Fields = Mapping[str, str] | Iterable[tuple[str, str]]
+Piece = str | bytes
+
+TEXT = "text/plain; charset=utf-8"
+HTML = "text/html; charset=utf-8"
+JSON = "application/json"
+OCTETS = "application/octet-stream"
+
+CLOSE = b"Connection: close\r\n"
+KEEP_ALIVE = b"Connection: keep-alive\r\n"
+
+_JOINED_BYTES = 64 * 1024  # a larger body is written by itself: joining it would copy it (1.4 x)
+_SLICE_BYTES = 256 * 1024  # the transport keeps a copy of what the peer has not taken yet
+_WITHOUT_CONTENT = frozenset((101, 204, 304))
+_PHRASES = {status.value: status.phrase for status in HTTPStatus} | {
+    413: "Content Too Large",
+    416: "Range Not Satisfiable",
+    422: "Unprocessable Content",
+}
+_URL_SAFE = "!#$%&'()*+,/:;=?@[]~"
+
+
+class ByteStream(Protocol):
+    """The connection, as far as a response writes to it."""
+
+    def write(self, data: bytes | memoryview) -> bool:
+        """Send `data`; return whether to `drain()` before more. Raises: ClientDisconnected."""
+
+    async def drain(self) -> None:
+        """Wait until the peer has taken what was written. Raises: ClientDisconnected."""
+
+    async def read(self) -> bytes:
+        """Return what the peer sent next, `b""` at its end: for upgrades."""
+
+
+class HeadCache(dict[tuple[int, str | None], bytes]):
+    """(status, media type) -> the head of an untouched answer, up to its Content-Length's value.
+
+    It holds the date, so the server calls `refresh()` once a second.
+    """
+
+    def __init__(self) -> None:
+        self._second = -1
+        self.date = b""
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Begin anew where the second has changed."""
+        now = time.time()
+        if int(now) != self._second:
+            self._second = int(now)
+            self.date = f"Date: {format_http_date(now)}\r\n".encode("ascii")
+            self.clear()
+
+    def __missing__(self, key: tuple[int, str | None]) -> bytes:
+        status, content_type = key
+        field = "" if content_type is None else f"Content-Type: {content_type}\r\n"
+        head = status_line(status) + self.date + f"{field}Content-Length: ".encode("latin-1")
+        self[key] = head
+        return head
+
+
+def status_line(status: int) -> bytes:
+    """Return `HTTP/1.1 200 OK` with its CRLF. RFC 9112 section 4"""
+    return f"HTTP/1.1 {status} {_PHRASES.get(status, '')}\r\n".encode("ascii")
+
+
+def phrase_of(status: int) -> str:
+    """Return a status's reason phrase, `Error` for one that RFC 9110 does not name."""
+    return _PHRASES.get(status, "Error")
+
+
+class Response:
+    """An answer whose body is whole.
+
+    `body` is bytes, or a str that is sent as UTF-8; `content_type` is by default that of text for a
+    str, `application/octet-stream` for bytes.
+
+    Raises: LocalProtocolError for a status, name or value that HTTP can't carry.
+    """
+
+    __slots__ = ("_body", "_content_type", "_cookies", "_headers", "_is_sent", "_status")
+
+    def __init__(
+        self,
+        body: Piece = b"",
+        status: int = 200,
+        headers: Fields | None = None,
+        *,
+        content_type: str | None = None,
+    ) -> None:
+        if isinstance(body, str):
+            body = body.encode()
+            content_type = content_type or TEXT
+        elif body and content_type is None:
+            content_type = OCTETS
+        self._body = body
+        self._status = status if status == 200 else _check_status(status)
+        self._content_type = content_type
+        self._headers: MutableHeaders | None = None
+        self._cookies: list[SetCookie] | None = None
+        self._is_sent = False
+        if headers:
+            for name, value in headers.items() if isinstance(headers, Mapping) else headers:
+                if name.lower() == "content-type":
+                    self.headers[name] = value
+                else:
+                    self.headers.add(name, value)
+
+    # --- shorthands
+
+    @staticmethod
+    def text(text: str, status: int = 200, headers: Fields | None = None) -> Response:
+        """Answer with plain text."""
+        return Response(text.encode(), status, headers, content_type=TEXT)
+
+    @staticmethod
+    def html(text: str, status: int = 200, headers: Fields | None = None) -> Response:
+        """Answer with a page; `text` is sent as it is: escape what is in it with `html()`."""
+        return Response(text.encode(), status, headers, content_type=HTML)
+
+    @staticmethod
+    def json(value: object, status: int = 200, headers: Fields | None = None) -> Response:
+        """Answer with JSON; what the encoder does not know goes to `app.json_default`."""
+        return JSONResponse(value, status, headers)
+
+    @staticmethod
+    def redirect(url: str, status: int = 303, *, local: bool = False) -> Response:
+        """Send the client to `url`; with `local`, only within this origin, else to `/`.
+
+        What a URL can't hold is percent-encoded, so that a value from the peer splits nothing.
+        """
+        return RedirectResponse(url, status, local=local)
+
+    @staticmethod
+    def stream(
+        pieces: AsyncIterable[Piece] | Iterable[Piece],
+        status: int = 200,
+        headers: Fields | None = None,
+        *,
+        content_type: str | None = None,
+    ) -> Response:
+        """Answer with pieces as they come: chunks, or up to the close for HTTP/1.0.
+
+        A plain iterable is iterated in a thread. Without a `content_type` the first piece decides:
+        text for a str, `application/octet-stream` for bytes.
+        """
+        return StreamResponse(pieces, status, headers, content_type=content_type)
+
+    # --- what it is
+
+    @property
+    def status(self) -> int:
+        """The status code."""
+        return self._status
+
+    @status.setter
+    def status(self, status: int) -> None:
+        self._touch()
+        self._status = _check_status(status)
+
+    @property
+    def body(self) -> bytes:
+        """The whole body; setting it leaves the header fields to you."""
+        return self._body
+
+    @body.setter
+    def body(self, body: bytes) -> None:
+        self._touch()
+        self._body = body
+
+    @property
+    def headers(self) -> MutableHeaders:
+        """The header fields, without those that framing adds when it is sent."""
+        headers = self._headers
+        if headers is None:
+            headers = self._headers = MutableHeaders()
+            if self._content_type is not None:
+                headers["Content-Type"] = self._content_type
+            headers.is_sent = self._is_sent
+        return headers
+
+    def set_cookie(
+        self,
+        name: str,
+        value: str = "",
+        *,
+        max_age: int | None = None,
+        expires: datetime | float | None = None,
+        path: str | None = "/",
+        domain: str | None = None,
+        secure: bool | None = None,
+        httponly: bool = True,
+        samesite: Literal["lax", "strict", "none"] | None = "lax",
+        partitioned: bool = False,
+    ) -> Response:
+        """Set a cookie and return the response. RFC 6265; `max_age` is in seconds.
+
+        `secure=None` means: when the request's scheme is https. Raises: ValueError for what a
+        cookie can't hold.
+        """
+        cookie = SetCookie(
+            name,
+            value,
+            max_age=max_age,
+            expires=expires,
+            path=path,
+            domain=domain,
+            secure=secure,
+            httponly=httponly,
+            samesite=samesite,
+            partitioned=partitioned,
+        )
+        self._touch()
+        if self._cookies is None:
+            self._cookies = []
+        self._cookies.append(cookie)
+        return self
+
+    def delete_cookie(
+        self,
+        name: str,
+        *,
+        path: str | None = "/",
+        domain: str | None = None,
+        secure: bool | None = None,
+        httponly: bool = True,
+        samesite: Literal["lax", "strict", "none"] | None = "lax",
+        partitioned: bool = False,
+    ) -> Response:
+        """Have the client forget a cookie; path and domain must be those it was set with."""
+        return self.set_cookie(
+            name,
+            max_age=0,
+            expires=0,
+            path=path,
+            domain=domain,
+            secure=secure,
+            httponly=httponly,
+            samesite=samesite,
+            partitioned=partitioned,
+        )
+
+    def _touch(self) -> None:
+        if self._is_sent:
+            raise LocalProtocolError("this response was sent: make a new one for each exchange")
+        _ = self.headers  # from now on it is for one exchange
+
+    # --- how it is sent: the connection's part
+
+    async def prepare(self, request: Request) -> Response:
+        """Return the response fit for `request`; awaited by the endpoint's adapter."""
+        return self
+
+    def forces_close(self, request: Request) -> bool:
+        """Whether the connection can't go on after this answer."""
+        headers = self._headers
+        if headers is None or "connection" not in headers:
+            return False
+        return "close" in list_members(headers["connection"].lower())
+
+    def encode(self, request: Request, heads: HeadCache, connection: bytes) -> bytes | None:
+        """Return the whole answer as one piece, or None where `send_to` must be awaited.
+
+        `connection` is the field line that says whether the connection persists, or empty.
+
+        Raises: LocalProtocolError for a touched response that was sent before.
+        """
+        body = self._body
+        if len(body) > _JOINED_BYTES:
+            return None
+        is_head = request.line.method == "HEAD"
+        if self._headers is None and self._status not in _WITHOUT_CONTENT:
+            self._is_sent = True
+            head = heads[self._status, self._content_type]
+            return b"%b%d\r\n%b\r\n%b" % (head, len(body), connection, b"" if is_head else body)
+        head = self._encode_head(request, heads, connection, self._length_field(is_head))
+        return head if is_head or self._status in _WITHOUT_CONTENT else head + body
+
+    async def send_to(
+        self, stream: ByteStream, request: Request, heads: HeadCache, connection: bytes
+    ) -> None:
+        """Write the answer. An exception half-way means that the connection must be cut."""
+        is_head = request.line.method == "HEAD"
+        head = self._encode_head(request, heads, connection, self._length_field(is_head))
+        stream.write(head)
+        if is_head or self._status in _WITHOUT_CONTENT:
+            return
+        body = memoryview(self._body)
+        for start in range(0, len(body), _SLICE_BYTES):
+            if stream.write(body[start : start + _SLICE_BYTES]):
+                await stream.drain()
+
+    def _length_field(self, is_head: bool) -> bytes:
+        """Return the Content-Length line; a length that the application set must be right."""
+        headers = self._headers
+        if headers is not None and "content-length" in headers:
+            said = headers["content-length"]
+            may_differ = self._status == 304 or (is_head and not self._body)
+            if self._status == 204 or not (said == str(len(self._body)) or may_differ):
+                raise LocalProtocolError(
+                    f"Content-Length {said[:80]!r} on a body of {len(self._body)} bytes"
+                )
+            return b""
+        if self._status in _WITHOUT_CONTENT:
+            return b""
+        return b"Content-Length: %d\r\n" % len(self._body)
+
+    def _encode_head(
+        self, request: Request, heads: HeadCache, connection: bytes, framing: bytes
+    ) -> bytes:
+        headers = self.headers
+        if headers.is_sent:
+            raise LocalProtocolError("this response was sent: make a new one for each exchange")
+        if "transfer-encoding" in headers:
+            raise LocalProtocolError("Transfer-Encoding is the server's: leave it out")
+        if connection and "connection" in headers:
+            del headers["connection"]  # the server has decided
+        lines = [f"{name}: {value}\r\n" for name, value in headers.pairs()]
+        if self._cookies:
+            is_https = request.scheme == "https"
+            lines += [
+                f"Set-Cookie: {cookie.encode(secure_by_default=is_https)}\r\n"
+                for cookie in self._cookies
+            ]
+        headers.is_sent = self._is_sent = True
+        return b"".join(
+            (
+                status_line(self._status),
+                b"" if "date" in headers else heads.date,
+                "".join(lines).encode("latin-1"),
+                framing,
+                connection,
+                b"\r\n",
+            )
+        )
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._status}>"
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> NoReturn:
+            raise AttributeError(hint_of("Response", name, _NAMES_ELSEWHERE), name=name, obj=self)
+
+
+class JSONResponse(Response):
+    """An answer whose body is encoded once the app's `json_default` is known."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: object, status: int = 200, headers: Fields | None = None) -> None:
+        super().__init__(b"", status, headers, content_type=JSON)
+        self._value = value
+
+    @property
+    def body(self) -> bytes:
+        """The value as JSON in UTF-8."""
+        if not self._body:
+            self._body = encode_json(self._value)
+        return self._body
+
+    @body.setter
+    def body(self, body: bytes) -> None:
+        self._touch()
+        self._body = body
+
+    async def prepare(self, request: Request) -> Response:
+        if not self._body:
+            self._body = encode_json(self._value, request.app.json_default)
+        return self
+
+    def encode(self, request: Request, heads: HeadCache, connection: bytes) -> bytes | None:
+        _ = self.body
+        return super().encode(request, heads, connection)
+
+
+class RedirectResponse(Response):
+    """An answer that sends the client elsewhere. RFC 9110 section 10.2.2"""
+
+    __slots__ = ("_is_local", "_url")
+
+    def __init__(self, url: str, status: int = 303, *, local: bool = False) -> None:
+        if status not in (201, 301, 302, 303, 307, 308):
+            raise LocalProtocolError(f"expected a redirecting status, got {status!r}")
+        super().__init__(b"", status)
+        self._url = quote(url, safe=_URL_SAFE)
+        self._is_local = local
+        self.headers["Location"] = self._url
+
+    async def prepare(self, request: Request) -> Response:
+        if self._is_local and not _is_same_origin(self._url, request):
+            self.headers["Location"] = "/"
+        return self
+
+
+class StreamResponse(Response):
+    """An answer that is sent as its pieces come."""
+
+    __slots__ = ("_pieces",)
+
+    def __init__(
+        self,
+        pieces: AsyncIterable[Piece] | Iterable[Piece],
+        status: int = 200,
+        headers: Fields | None = None,
+        *,
+        content_type: str | None = None,
+    ) -> None:
+        if isinstance(pieces, (str, bytes)):
+            raise TypeError("expected an iterable of pieces, got one piece: return it by itself")
+        super().__init__(b"", status, headers, content_type=content_type)
+        self._pieces = pieces
+
+    @property
+    def body(self) -> bytes:
+        """Raises LocalProtocolError: a stream has no whole body."""
+        raise LocalProtocolError("a stream has no whole body: see `pieces`")
+
+    @body.setter
+    def body(self, body: bytes) -> None:
+        raise LocalProtocolError("a stream has no whole body: see `pieces`")
+
+    @property
+    def pieces(self) -> AsyncIterable[Piece]:
+        """The pieces, for middleware that changes them."""
+        pieces = self._pieces
+        if isinstance(pieces, AsyncIterable):
+            return pieces
+        return iterate_in_thread("a streamed answer", pieces)
+
+    @pieces.setter
+    def pieces(self, pieces: AsyncIterable[Piece] | Iterable[Piece]) -> None:
+        self._touch()
+        self._pieces = pieces
+
+    def forces_close(self, request: Request) -> bool:
+        ends_by_close = request.section.minor_version == 0 and "content-length" not in self.headers
+        return ends_by_close or super().forces_close(request)
+
+    def encode(self, request: Request, heads: HeadCache, connection: bytes) -> bytes | None:
+        return None
+
+    async def send_to(
+        self, stream: ByteStream, request: Request, heads: HeadCache, connection: bytes
+    ) -> None:
+        """Write the pieces. Raises: LocalProtocolError where a declared length is wrong."""
+        length = self.headers.get("content-length")
+        has_content = request.line.method != "HEAD" and self._status not in _WITHOUT_CONTENT
+        is_chunked = length is None and request.section.minor_version == 1
+        framing = b"Transfer-Encoding: chunked\r\n" if is_chunked else b""
+        if not has_content:
+            await self._discard()
+            framing = b"" if self._status in _WITHOUT_CONTENT else framing
+            stream.write(self._encode_head(request, heads, connection, framing))
+            return
+        is_open = "content-type" in self.headers  # else the first piece decides
+        if is_open:
+            stream.write(self._encode_head(request, heads, connection, framing))
+        sent = 0
+        async with aclosing(_closable(self.pieces)) as pieces:
+            async for piece in pieces:
+                if not is_open:
+                    is_open = True
+                    self.headers["Content-Type"] = TEXT if isinstance(piece, str) else OCTETS
+                    stream.write(self._encode_head(request, heads, connection, framing))
+                data = piece.encode() if isinstance(piece, str) else piece
+                sent += len(data)
+                if length is not None and sent > int(length):
+                    raise LocalProtocolError(f"a stream longer than its Content-Length {length}")
+                if data and stream.write(encode_chunk(data) if is_chunked else data):
+                    await stream.drain()
+        if length is not None and sent != int(length):
+            raise LocalProtocolError(f"a stream of {sent} bytes with Content-Length {length}")
+        if not is_open:
+            stream.write(self._encode_head(request, heads, connection, framing))
+        if is_chunked:
+            stream.write(LAST_CHUNK)
+
+    async def _discard(self) -> None:
+        """Close the pieces without having started them."""
+        if isinstance(self._pieces, AsyncGenerator):
+            await self._pieces.aclose()
+
+
+class UpgradeResponse(Response):
+    """101: the connection stops being HTTP. RFC 9110 section 7.8
+
+    The server writes the head, with `headers` (which name the protocol in `Upgrade`), then awaits
+    `run(stream)`, whose `read()` begins with the bytes that came behind the request.
+    """
+
+    __slots__ = ("run",)
+
+    def __init__(self, headers: Fields, run: Callable[[ByteStream], Awaitable[None]]) -> None:
+        super().__init__(b"")
+        self._status = 101
+        for name, value in headers.items() if isinstance(headers, Mapping) else headers:
+            self.headers.add(name, value)
+        if "upgrade" not in self.headers:
+            raise LocalProtocolError("expected an Upgrade field that names the protocol")
+        self.headers["Connection"] = "Upgrade"
+        self.run = run
+
+    def encode(self, request: Request, heads: HeadCache, connection: bytes) -> bytes | None:
+        return self._encode_head(request, heads, b"", b"")
+
+
+class HTMLText(str):
+    """Text that is HTML already; an endpoint that returns one answers with a page."""
+
+    __slots__ = ()
+
+    def __html__(self) -> str:
+        return self
+
+
+def html(template: str, /, *args: object, **kwargs: object) -> HTMLText:
+    """Fill a `str.format` template, escaping each argument that is not HTML itself.
+
+    `html("<b>{}</b>", name)`. Without arguments the text is taken as it is. What has an
+    `__html__()` (markupsafe's convention) is not escaped.
+    """
+    if not args and not kwargs:
+        return HTMLText(template)
+    escaped = [_escape(value) for value in args]
+    named = {name: _escape(value) for name, value in kwargs.items()}
+    return HTMLText(template.format(*escaped, **named))
+
+
+def _escape(value: object) -> str:
+    as_html = getattr(value, "__html__", None)
+    return escape(str(value)) if as_html is None else str(as_html())
+
+
+async def _closable(pieces: AsyncIterable[Piece]) -> AsyncGenerator[Piece, None]:
+    if isinstance(pieces, AsyncGenerator):
+        async with aclosing(pieces):
+            async for piece in pieces:
+                yield piece
+    else:
+        async for piece in pieces:
+            yield piece
+
+
+def _check_status(status: int) -> int:
+    if not isinstance(status, int) or not 200 <= status <= 599:
+        raise LocalProtocolError(f"expected a final status from 200 to 599, got {status!r}")
+    return int(status)
+
+
+def _is_same_origin(url: str, request: Request) -> bool:
+    # A browser takes a backslash for a slash, and drops leading control characters and spaces.
+    if url.startswith("/"):
+        return url[1:2] not in ("/", "\\", "%")
+    parts = urlsplit(url)
+    if not parts.scheme and not parts.netloc:
+        return True
+    return parts.scheme == request.scheme and parts.netloc.lower() == request.host.lower()
+
+
+# What other frameworks call a thing -> what it is called here.
+_NAMES_ELSEWHERE = {
+    "status_code": "response.status",
+    "status_int": "response.status",
+    "media_type": 'response.headers["content-type"]',
+    "mimetype": 'response.headers["content-type"]',
+    "content_type": 'response.headers["content-type"]',
+    "content": "response.body",
+    "data": "response.body",
+    "get_data": "response.body",
+    "set_data": "response.body = ...",
+    "body_iterator": "response.pieces",
+    "set_header": 'response.headers["X"] = "y"',
+    "add_header": 'response.headers.add("X", "y")',
+    "del_cookie": "response.delete_cookie(...)",
+    "unset_cookie": "response.delete_cookie(...)",
+    "make_response": "return (value, status, headers)",
+}

@@ -1,0 +1,47 @@
+"""The access log: the record `microweb.access` per request, and its line on a terminal."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+from ..request import Request
+from .server import AccessLog
+
+_LINE = "%(method)s %(path)s %(status)d %(bytes)dB %(ms).1fms %(client)s"
+
+_log = logging.getLogger("microweb.access")
+
+
+def access_logger() -> AccessLog:
+    """Return the function that makes a record, with its fields as attributes.
+
+    `method`, `path`, `status`, `bytes` (sent), `ms` (milliseconds), `client` (its address).
+    """
+
+    def log(request: Request, status: int, size: int, seconds: float) -> None:
+        if not _log.isEnabledFor(logging.INFO):
+            return
+        client = request.client
+        fields = {
+            "method": request.method,
+            "path": request.raw_path,
+            "status": status,
+            "bytes": size,
+            "ms": seconds * 1000,
+            "client": client.host if client is not None else "-",
+        }
+        _log.info(_LINE, fields, extra=fields)
+
+    return log
+
+
+def show_access_log() -> None:
+    """Print the records on stderr, where nothing else was set up to take them."""
+    if not _log.hasHandlers():
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        _log.addHandler(handler)
+        _log.propagate = False
+    if _log.level == logging.NOTSET:
+        _log.setLevel(logging.INFO)

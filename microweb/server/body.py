@@ -1,0 +1,124 @@
+"""A request's body as the endpoint reads it: limit, 100-continue, deadlines, the end.
+
+Nothing is read before the endpoint asks, and nothing is asked of the peer (100 Continue) before
+the declared length has passed the limit. RFC 9110 section 10.1.1; RFC 9112 section 6.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from ..errors import ContentTooLarge, MalformedRequest, MicrowebError
+from ..framing import ChunkedDecoder, LengthDecoder
+from ..headers import Headers
+from ..parser import Parser
+from ..request import Request
+
+if TYPE_CHECKING:
+    from .config import ServerConfig
+
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class BodyInput(Protocol):
+    """The connection, as far as a body reads from it."""
+
+    parser: Parser
+
+    @property
+    def config(self) -> ServerConfig: ...
+    def clock(self) -> float: ...
+    def write_interim(self, data: bytes) -> None: ...
+    async def read_within(self, seconds: float) -> bytes:
+        """Return more bytes, `b""` at the end of input. Raises: BodyTimeout."""
+
+
+class Body:
+    """The `BodySource` of one request."""
+
+    __slots__ = (
+        "_connection",
+        "_received",
+        "_request",
+        "_waited_s",
+        "error",
+        "is_begun",
+        "trailers",
+    )
+
+    def __init__(self, connection: BodyInput, request: Request) -> None:
+        self._connection = connection
+        self._request = request
+        self._received = 0
+        self._waited_s = 0.0  # for the peer, not for the endpoint
+        self.is_begun = False
+        self.error: MicrowebError | None = None
+        self.trailers: Headers | None = None
+
+    async def read(self) -> bytes:
+        """Return the next piece, `b""` at the end.
+
+        Raises: ContentTooLarge, MalformedRequest, BodyTimeout, ClientDisconnected; after one of
+        them the same again, and the connection closes behind the answer.
+        """
+        if self.error is not None:
+            raise self.error
+        try:
+            if not self.is_begun:
+                self._begin()
+            return await self._read()
+        except MicrowebError as error:
+            self.error = error
+            raise
+
+    def _begin(self) -> None:
+        connection, decoder = self._connection, self._connection.parser.decoder
+        match = self._request.match
+        limit = match.max_body if match is not None else None
+        if limit is None:
+            limit = connection.config.max_body
+        if isinstance(decoder, ChunkedDecoder):
+            decoder.max_content = limit
+        elif isinstance(decoder, LengthDecoder) and decoder.length > limit:
+            raise ContentTooLarge(f"the body is larger than {limit} bytes")
+        self.is_begun = True
+        if self._request.section.expects_continue and connection.parser.is_empty:
+            connection.write_interim(_CONTINUE)
+
+    async def _read(self) -> bytes:
+        connection, parser = self._connection, self._connection.parser
+        while True:
+            piece = parser.next_content()
+            if piece:
+                self._received += len(piece)
+                return piece
+            if piece is not None:
+                if isinstance(parser.decoder, ChunkedDecoder) and self.trailers is None:
+                    self.trailers = Headers.of(parser.decoder.trailers)
+                return b""
+            begun = connection.clock()
+            data = await connection.read_within(self._patience_s())
+            self._waited_s += connection.clock() - begun
+            if not data:
+                raise MalformedRequest("the connection ended inside the body")
+            parser.feed(data)
+
+    def _patience_s(self) -> float:
+        """Return how long to wait for the next byte: less where the average is too slow."""
+        config = self._connection.config
+        earned = self._received / config.min_body_rate if config.min_body_rate else float("inf")
+        return min(config.body_timeout_s, config.body_timeout_s + earned - self._waited_s)
+
+    def can_skim(self, limit: int) -> bool:
+        """Whether what the endpoint left unread is worth reading to keep the connection."""
+        parser, section = self._connection.parser, self._request.section
+        if self.error is not None or (section.expects_continue and not self.is_begun):
+            return False
+        if isinstance(parser.decoder, LengthDecoder):
+            return parser.decoder.remaining <= limit
+        try:
+            while parser.next_content():
+                pass
+        except MicrowebError:
+            return False
+        return parser.decoder is None or parser.decoder.is_complete

@@ -1,0 +1,191 @@
+"""Server: the listening sockets, the connections on them, the clock that they share.
+
+It needs nothing but a handler, `async Request -> Response`, and knows no router. One timer serves
+all connections: once a second `_tick` renews the date and has each connection look at its deadline.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from types import TracebackType
+
+from ..errors import ProtocolError
+from ..parser import RequestLines
+from ..request import Request
+from ..response import HeadCache, Response, phrase_of
+from ..threads import ThreadPool, open_pool
+from .config import ServerConfig
+from .connection import Connection, Handler
+from .forwarded import TrustedProxies
+from .sockets import listen, url_of
+
+Refuse = Callable[[ProtocolError], Awaitable[Response]]
+AccessLog = Callable[[Request, int, int, float], None]
+
+_TICK_S = 1.0
+_STREAM_LIMIT = 16 * 1024  # a paused reader holds up to twice this and one read
+_RETRY_AFTER_S = 5
+_MAX_REFUSED = 100  # connections over the limit that are told so; further ones are just closed
+
+_log = logging.getLogger("microweb.server")
+
+
+async def refuse_plainly(error: ProtocolError) -> Response:
+    """Answer what was no request with its status and nothing else."""
+    return Response(f"{phrase_of(error.status)}\n", error.status)
+
+
+class Server:
+    """Serves `handler` from `start()` to `stop()`; also `async with server` and `await server`.
+
+    `lifespan` is entered before the first request and left after the last, always. Signals are its
+    caller's business.
+    """
+
+    def __init__(
+        self,
+        handler: Handler,
+        config: ServerConfig | None = None,
+        *,
+        refuse: Refuse = refuse_plainly,
+        lifespan: AbstractAsyncContextManager[object] | None = None,
+        access_log: AccessLog | None = None,
+    ) -> None:
+        self.handler = handler
+        self.config = config or ServerConfig()
+        self.refuse = refuse
+        self.access_log = access_log
+        self.limits = self.config.limits
+        self.proxies = TrustedProxies(self.config.trusted_proxies)
+        self.lines = RequestLines()
+        self.heads = HeadCache()
+        self.connections: set[Connection] = set()
+        self.is_stopping = False
+        self.idle_deadline = 0.0
+        self.clock: Callable[[], float] = lambda: 0.0  # the loop's, once it runs
+        self.pool: ThreadPool | None = None
+        self.sockets: list[socket.socket] = []
+        self._listeners: list[asyncio.Server] = []
+        self._refused: set[Connection] = set()
+        self._lifespan = lifespan
+        self._cleanup = AsyncExitStack()
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def url(self) -> str:
+        """The URL of the first listening socket: `http://127.0.0.1:5000`."""
+        return url_of(self.sockets[0])
+
+    # --- start and stop
+
+    async def start(self) -> Server:
+        """Listen and serve.
+
+        Raises: ConfigurationError where the address can't be had, before the lifespan is entered;
+        whatever the lifespan raises. Nothing is left open then.
+        """
+        config = self.config
+        self.sockets = listen(config.host, config.port, config.backlog)
+        try:
+            await self.open()
+            for bound in self.sockets:
+                listener = await asyncio.start_server(
+                    self.accept, sock=bound, limit=_STREAM_LIMIT, backlog=config.backlog
+                )
+                self._listeners.append(listener)
+        except BaseException:
+            for bound in self.sockets:
+                bound.close()
+            await self.stop()
+            raise
+        return self
+
+    async def open(self) -> None:
+        """Get ready for connections that come by other ways than a listening socket."""
+        self.clock = asyncio.get_running_loop().time
+        self.pool = open_pool(self.config.threads)
+        self._cleanup.callback(self.pool.close)
+        self._tick()
+        if self._lifespan is not None:
+            await self._cleanup.enter_async_context(self._lifespan)
+
+    async def stop(self) -> None:
+        """Stop listening, let the exchanges under way finish for `grace_s`, then cancel them.
+
+        The lifespan is left in any case, last.
+        """
+        self.is_stopping = True
+        for listener in self._listeners:
+            listener.close()
+        self._listeners.clear()
+        try:
+            await self._finish_connections()
+        finally:
+            if self._timer is not None:
+                self._timer.cancel()
+            await self._cleanup.aclose()
+
+    async def _finish_connections(self) -> None:
+        for connection in tuple(self.connections):
+            connection.close_if_idle()
+        tasks = self._tasks()
+        if tasks:
+            _, tasks = await asyncio.wait(tasks, timeout=self.config.grace_s)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=1)
+
+    def _tasks(self) -> set[asyncio.Task[None]]:
+        everyone = self.connections | self._refused
+        return {connection.task for connection in everyone if connection.task is not None}
+
+    # --- connections
+
+    def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Take a new connection: the callback of `asyncio.start_server`."""
+        connection = Connection(self, reader, writer)
+        if len(self.connections) >= self.config.max_connections:
+            if len(self._refused) >= _MAX_REFUSED:
+                writer.transport.abort()
+                return
+            self._refused.add(connection)
+            serving = connection.turn_away(_RETRY_AFTER_S)
+        else:
+            self.connections.add(connection)
+            serving = connection.run()
+        connection.task = asyncio.get_running_loop().create_task(serving)
+
+    def forget(self, connection: Connection) -> None:
+        """Drop a connection that is over."""
+        self.connections.discard(connection)
+        self._refused.discard(connection)
+
+    def _tick(self) -> None:
+        now = self.clock()
+        self.heads.refresh()
+        # A tick later than asked for, so that no connection idles less than it may.
+        self.idle_deadline = now + self.config.idle_timeout_s + _TICK_S
+        for connection in (*self.connections, *self._refused):
+            connection.check(now)
+        self._timer = asyncio.get_running_loop().call_later(_TICK_S, self._tick)
+
+    # --- sugar
+
+    def __await__(self) -> Generator[object, None, Server]:
+        return self.start().__await__()
+
+    async def __aenter__(self) -> Server:
+        return await self.start()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.stop()

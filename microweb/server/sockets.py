@@ -1,0 +1,104 @@
+"""Listening sockets, made here and passed on, because asyncio's own choices surprise.
+
+Given two hosts and port 0, asyncio takes two ports; given `::` it serves IPv6 alone. Here
+`localhost` is 127.0.0.1 and ::1 on one port, and `::` is one socket for both families.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import sys
+
+from ..errors import ConfigurationError
+
+_ATTEMPTS = 16  # to find a free port that both loopback addresses have
+
+
+def listen(host: str, port: int, backlog: int) -> list[socket.socket]:
+    """Return the sockets that `host` stands for, bound to one port and listening.
+
+    Raises: ConfigurationError that says in one line what is in the way.
+    """
+    addresses = _addresses(host, port)
+    for attempt in range(_ATTEMPTS):
+        try:
+            return _bind_all(addresses, port, backlog)
+        except OSError as error:
+            is_taken_by_chance = port == 0 and error.errno == errno.EADDRINUSE
+            if not is_taken_by_chance or attempt == _ATTEMPTS - 1:
+                raise ConfigurationError(_explain(host, port, error)) from error
+    raise AssertionError("unreachable")
+
+
+def _addresses(host: str, port: int) -> list[tuple[int, str]]:
+    if host == "localhost":
+        return [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")]
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (OSError, UnicodeError) as error:
+        raise ConfigurationError(f"host {host!r} is no address of this machine: {error}") from error
+    unique = dict.fromkeys((family, str(address[0])) for family, _, _, _, address in found)
+    return list(unique)
+
+
+def _bind_all(addresses: list[tuple[int, str]], port: int, backlog: int) -> list[socket.socket]:
+    sockets: list[socket.socket] = []
+    missing: OSError | None = None
+    try:
+        for family, address in addresses:
+            try:
+                sockets.append(_bind(family, address, port, backlog))
+            except OSError as error:
+                if len(addresses) == 1 or not _is_family_missing(error):
+                    raise
+                missing = error
+            else:
+                port = sockets[0].getsockname()[1]
+    except OSError:
+        for bound in sockets:
+            bound.close()
+        raise
+    if not sockets and missing is not None:
+        raise missing
+    return sockets
+
+
+def _bind(family: int, address: str, port: int, backlog: int) -> socket.socket:
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if os.name == "posix":  # elsewhere it would let two servers share a port
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, address != "::")
+        bound.bind((address, port))
+        bound.listen(backlog)
+        bound.setblocking(False)
+    except OSError:
+        bound.close()
+        raise
+    return bound
+
+
+def _is_family_missing(error: OSError) -> bool:
+    return error.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
+
+
+def _explain(host: str, port: int, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        owner = ""
+        if sys.platform == "darwin" and port == 5000:
+            owner = " (on macOS usually by AirPlay Receiver: System Settings, General, AirDrop)"
+        return f"port {port} on {host} is in use{owner}: choose another with port=..."
+    if error.errno == errno.EACCES:
+        return f"port {port} on {host} needs a right that this user lacks: choose one from 1024 up"
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"host {host!r} is no address of this machine"
+    return f"can't listen on {host} port {port}: {error.strerror or error}"
+
+
+def url_of(bound: socket.socket) -> str:
+    """Return the URL that reaches a listening socket: `http://[::1]:5000`."""
+    host, port = bound.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -1,0 +1,121 @@
+"""Plain `def` code beside the event loop: one bounded pool of threads per loop.
+
+`run_in_thread` carries the caller's context variables over, and there `from_thread` awaits on the
+loop. The pool remembers what each busy thread runs, so that a server that can't stop for it can
+say for what.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+import traceback
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar, copy_context
+from typing import TypeVar
+from weakref import WeakKeyDictionary
+
+T = TypeVar("T")
+
+DEFAULT_THREADS = 40
+
+_LOOP: ContextVar[asyncio.AbstractEventLoop] = ContextVar("microweb_loop")
+
+
+class ThreadPool:
+    """At most `size` threads; what waits for one waits in order."""
+
+    def __init__(self, size: int = DEFAULT_THREADS) -> None:
+        self._executor = ThreadPoolExecutor(size, thread_name_prefix="microweb")
+        self._busy: dict[int, str] = {}  # thread -> what it runs
+
+    async def run(self, label: str, function: Callable[[], T]) -> T:
+        """Call `function` in a thread of the pool, in a copy of this context.
+
+        A cancelled caller stops waiting; the thread runs on, since nothing can stop it.
+        """
+        loop = asyncio.get_running_loop()
+        context = copy_context()
+        context.run(_LOOP.set, loop)
+        return await loop.run_in_executor(
+            self._executor, context.run, self._run_labelled, label, function
+        )
+
+    def _run_labelled(self, label: str, function: Callable[[], T]) -> T:
+        thread = threading.get_ident()
+        self._busy[thread] = label
+        try:
+            return function()
+        except StopIteration as error:
+            # A future can't carry one: the awaiting coroutine would seem to return.
+            raise RuntimeError(f"{label} raised StopIteration") from error
+        finally:
+            del self._busy[thread]
+
+    def stuck(self) -> list[str]:
+        """Return, for each thread that is still busy, what it runs and its stack."""
+        frames = sys._current_frames()
+        return [
+            f"{label}\n{''.join(traceback.format_stack(frames[thread]))}"
+            for thread, label in self._busy.copy().items()
+            if thread in frames
+        ]
+
+    def close(self) -> None:
+        """Take nothing more; idle threads end, busy ones when they are done."""
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+
+_POOLS: WeakKeyDictionary[asyncio.AbstractEventLoop, ThreadPool] = WeakKeyDictionary()
+
+
+def open_pool(size: int) -> ThreadPool:
+    """Give the running loop a pool of its own size; the server's part."""
+    pool = _POOLS[asyncio.get_running_loop()] = ThreadPool(size)
+    return pool
+
+
+async def run_in_thread(label: str, function: Callable[[], T]) -> T:
+    """Call `function` in the running loop's pool; `label` names it where it is stuck."""
+    loop = asyncio.get_running_loop()
+    pool = _POOLS.get(loop)
+    return await (pool or open_pool(DEFAULT_THREADS)).run(label, function)
+
+
+def from_thread(awaitable: Awaitable[T]) -> T:
+    """Await on the event loop from a plain `def` endpoint: `from_thread(request.json())`.
+
+    Raises: RuntimeError where there is no loop to wait on, or on the loop itself.
+    """
+    loop = _LOOP.get(None)
+    if loop is None or _is_running_here(loop):
+        raise RuntimeError("from_thread() works in plain `def` endpoints; elsewhere use await")
+
+    async def wait() -> T:
+        return await awaitable
+
+    return asyncio.run_coroutine_threadsafe(wait(), loop).result()
+
+
+def _is_running_here(loop: asyncio.AbstractEventLoop) -> bool:
+    try:
+        return asyncio.get_running_loop() is loop
+    except RuntimeError:
+        return False
+
+
+_END = object()
+
+
+async def iterate_in_thread(label: str, iterable: Iterable[T]) -> AsyncIterator[T]:
+    """Yield what a plain iterable yields, each item taken in a thread; closed in one too."""
+    iterator: Iterator[T] = iter(iterable)
+    try:
+        while (item := await run_in_thread(label, lambda: next(iterator, _END))) is not _END:
+            yield item  # type: ignore[misc]
+    finally:
+        close = getattr(iterator, "close", None)
+        if close is not None:
+            await run_in_thread(label, close)
