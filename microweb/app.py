@@ -1,36 +1,29 @@
 """App: routes, middleware, error handlers, mounted apps, lifespan; frozen before the first request.
 
 An app is itself a handler, `async Request -> Response`. What can be decided before the first
-request is decided in `freeze()`: the route tree over this app and all that are mounted in it, and
-for each route its chain, errors -> middleware -> errors -> endpoint. `__call__` only matches, which
-runs no user code, and hands over.
+request is decided in `freeze()`, by a `Dispatcher`: `__call__` only matches and hands over.
 """
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from enum import Enum
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, Unpack
 
-from .endpoints import (
-    Finish,
-    Handler,
-    ReturnConverter,
-    bind,
-    describe,
-    in_thread,
-    inspect_endpoint,
-    make_handler,
-)
-from .errors import BadRequest, ConfigurationError, MethodNotAllowed, NotFound, ProtocolError
+from .binding import bind
+from .dispatch import Dispatcher, Level, pattern_of
+from .errors import ConfigurationError, ProtocolError
+from .lifespan import Lifespan, call_hook, manager_of, state_from
 from .middleware.errors import ErrorHandlers, ErrorKey
+from .middleware.hooks import after, before
 from .patterns import BUILT_IN, Converter, Pattern, parse_pattern
-from .request import Request, RequestLine, hint_of
+from .request import Request, hint_of
 from .response import Response
-from .router import Found, Middleware, Route, Router, RouteTree, Scopes
+from .router import Middleware, Route, Router
+from .signature import inspect_endpoint
 from .urlencoded import encode_urlencoded
 
 if TYPE_CHECKING:
@@ -39,52 +32,6 @@ if TYPE_CHECKING:
     from .testing import TestClient
 
 F = TypeVar("F", bound=Callable[..., object])
-
-Lifespan = Callable[
-    ["App"],
-    AsyncGenerator[Mapping[str, object] | None, None]
-    | AbstractAsyncContextManager[Mapping[str, object] | None],
-]
-
-
-class Match:
-    """What matching decided about a request, before any user code ran."""
-
-    __slots__ = (
-        "allowed",
-        "app",
-        "fault",
-        "handler",
-        "max_body",
-        "on_disconnect",
-        "params",
-        "prefix",
-        "root",
-        "route",
-    )
-
-    def __init__(
-        self,
-        root: App,
-        place: _Place,
-        route: Route | None,
-        params: dict[str, object],
-        handler: Handler,
-    ) -> None:
-        self.root = root  # the app that matched; its memo is no other app's
-        self.app = place.app
-        self.prefix = place.prefix
-        self.route = route
-        self.params = params
-        self.handler = handler
-        self.max_body: int | None = place.max_body
-        self.on_disconnect: str | None = None
-        if route is not None:
-            self.on_disconnect = route.on_disconnect
-            if route.max_body is not None:
-                self.max_body = route.max_body
-        self.allowed: tuple[str, ...] = ()
-        self.fault: BadRequest | None = None
 
 
 class App(Router):
@@ -108,18 +55,17 @@ class App(Router):
         self.state = SimpleNamespace()
         self.json_default: Callable[[object], object] | None = None
         self._errors = ErrorHandlers()
+        self._dispatcher: Dispatcher | None = None
         self._converters: dict[str, Converter] = dict(BUILT_IN)
         self._mounts: list[_Mount] = []
-        self._lifespans: list[Lifespan] = []
-        self._tree: RouteTree[_Target] | None = None
-        self._places: Scopes[_Place] = Scopes()
+        self._lifespans: list[Lifespan[App]] = []
         self._names: dict[str, list[Pattern]] = {}
 
     # --- registering
 
     def before_request(self, function: F) -> F:
         """Call `function(request)` before the endpoint; what it returns, if not None, answers."""
-        self.use(_before(function))
+        self.use(before(function))
         return function
 
     def after_request(self, function: F) -> F:
@@ -127,7 +73,7 @@ class App(Router):
 
         It may change the response, or return another.
         """
-        self.use(_after(function))
+        self.use(after(function))
         return function
 
     def errorhandler(self, key: ErrorKey) -> Callable[[F], F]:
@@ -181,6 +127,8 @@ class App(Router):
             self.include(below)
             return
         self._check_open(f"mount {prefix!r}")
+        if "{" in prefix:
+            raise ConfigurationError(f"mount: prefix {prefix!r}: leave the parameters out")
         if app is self or app._has_mounted(self):
             raise ConfigurationError(f"mount {prefix!r}: don't mount an app in itself")
         self._mounts.append(_Mount(prefix, app, tuple(use)))
@@ -198,7 +146,7 @@ class App(Router):
         """Call `function()` before the first request."""
 
         async def life(app: App) -> AsyncGenerator[None, None]:
-            await _call_hook(function)
+            await call_hook(function, app)
             yield
 
         self.lifespan(life)
@@ -211,7 +159,7 @@ class App(Router):
             try:
                 yield
             finally:
-                await _call_hook(function)
+                await call_hook(function, app)
 
         self.lifespan(life)
         return function
@@ -222,14 +170,16 @@ class App(Router):
         """Return the coroutine that answers `request`."""
         line = request.line
         match = line.match
-        if match is None or match.root is not self:
-            match = line.match = self._match(line)
+        if match is None or match.root is not self._dispatcher:
+            match = self._frozen_dispatcher().match(line)
+            if match.is_repeatable:
+                line.match = match
         request.match = match
         return match.handler(request)
 
     async def refuse(self, error: ProtocolError) -> Response:
         """Return the answer to what was no request: `@app.errorhandler(ProtocolError)`."""
-        return await self._errors.refuse(error)
+        return await self._frozen_dispatcher().root.errors.refuse(error)
 
     def url_for(self, name: str, /, **params: object) -> str:
         """Return the path of the route `name`; parameters that its path lacks go to the query.
@@ -237,7 +187,7 @@ class App(Router):
         Raises: LookupError for a name that no route, or more than one has; ValueError or TypeError
         for a parameter that is missing or does not fit.
         """
-        names = self._names or _index_names(self)
+        names = self._names or self._index_names()
         patterns = names.get(name, [])
         if len(patterns) != 1:
             count = f"{len(patterns)} routes" if patterns else "no route"
@@ -246,7 +196,9 @@ class App(Router):
             )
         (pattern,) = patterns
         own = {key: value for key, value in params.items() if key in pattern.parameters}
-        query = [(key, str(value)) for key, value in params.items() if key not in own]
+        query = [
+            pair for key, value in params.items() if key not in own for pair in _fields(key, value)
+        ]
         return pattern.format(own) + (f"?{encode_urlencoded(query)}" if query else "")
 
     def run(self, host: str = "localhost", port: int = 5000, **options: Unpack[RunOptions]) -> None:
@@ -290,14 +242,10 @@ class App(Router):
     async def life(self) -> AsyncIterator[None]:
         """Enter all lifespans, those of mounted apps inside; leave them in reverse, always."""
         async with AsyncExitStack() as stack:
-            for lifespan in self._lifespans:
-                manager = lifespan(self)
-                if isinstance(manager, AsyncGenerator):
-                    manager = asynccontextmanager(lambda generator: generator)(manager)
-                values = await stack.enter_async_context(manager)
-                vars(self.state).update(values or {})
-            for mount in self._mounts:
-                await stack.enter_async_context(mount.app.life())
+            for app in dict.fromkeys(self.all_apps()):  # each once, wherever it is mounted
+                for lifespan in app._lifespans:
+                    values = await stack.enter_async_context(manager_of(lifespan, app))
+                    vars(app.state).update(state_from(values, lifespan))
             yield
 
     # --- freezing
@@ -305,15 +253,14 @@ class App(Router):
     def freeze(self) -> None:
         """Build what requests need; registering anything afterwards is a ConfigurationError.
 
-        Raises: ConfigurationError, RouteConflict.
+        Raises: ConfigurationError, RouteConflict; then nothing has changed.
         """
-        if self._tree is not None:
-            return
-        tree: RouteTree[_Target] = RouteTree()
-        _Place(self, "", None, ()).plant(tree, self._places)
-        self._names = _index_names(self)
-        super().freeze()
-        self._tree = tree
+        if self._dispatcher is None:
+            dispatcher = Dispatcher(self._level())
+            for app in self.all_apps():
+                Router.freeze(app)
+                app._names = app._index_names()
+            self._dispatcher = dispatcher
 
     def all_routes(self) -> list[tuple[str, Route]]:
         """Return (prefix, route) of this app and all that are mounted in it."""
@@ -322,34 +269,50 @@ class App(Router):
             found += [(mount.prefix + prefix, route) for prefix, route in mount.app.all_routes()]
         return found
 
-    def _match(self, line: RequestLine) -> Match:
-        if self._tree is None:
-            self.freeze()
-        assert self._tree is not None
-        fault = None
-        try:
-            found = self._tree.find(line.method, line.raw_path)
-        except BadRequest as error:
-            found, fault = None, error
-        if isinstance(found, Found):
-            target = found.value
-            return Match(self, target.place, target.route, found.params, target.handler)
-        place = self._places.find(line.raw_path)
-        assert place is not None
-        match = Match(self, place, None, {}, place.missed)
-        match.fault = fault
-        match.allowed = found.allowed if found is not None else ()
-        if line.raw_path == "*":
-            match.allowed = tuple(sorted({m for _, r in self.all_routes() for m in r.methods}))
-        return match
+    def _frozen_dispatcher(self) -> Dispatcher:
+        self.freeze()
+        assert self._dispatcher is not None
+        return self._dispatcher
 
-    def _other_slash(self, line: RequestLine) -> str | None:
-        """Return the path with its last slash added or taken, where something is there."""
-        assert self._tree is not None
-        path = line.raw_path
-        other = path[:-1] if path.endswith("/") else path + "/"
-        found = self._tree.find(line.method, other)
-        return other if isinstance(found, Found) else None
+    def _level(self) -> Level:
+        return Level(
+            app=self,
+            debug=self.debug,
+            max_body=self.max_body,
+            redirect_slashes=self.redirect_slashes,
+            routes=tuple(self.routes),
+            middleware=tuple(self._middleware),
+            errors=self._errors,
+            converters=self._converters,
+            mounted=tuple((each.prefix, each.use, each.app._level()) for each in self._mounts),
+        )
+
+    def _index_names(self) -> dict[str, list[Pattern]]:
+        names: dict[str, list[Pattern]] = {}
+        for route in self.routes:
+            patterns = names.setdefault(route.name, [])
+            pattern = pattern_of(route, self._converters)
+            if all(pattern.path != other.path for other in patterns):
+                patterns.append(pattern)
+        return names
+
+    def all_apps(self) -> list[App]:
+        """Return this app and those that are mounted in it, the outer ones first."""
+        return [self, *(app for mount in self._mounts for app in mount.app.all_apps())]
+
+    def _add(self, route: Route) -> None:
+        """Refuse, where it is registered already, an endpoint whose parameters fit nothing."""
+        signature = inspect_endpoint(route.endpoint)
+        try:
+            pattern = parse_pattern(route.path, self._converters)
+            pattern = parse_pattern(
+                route.path, self._converters, signature.converters(pattern.parameters)
+            )
+        except ConfigurationError:
+            pattern = None  # a converter may yet come: `freeze` will say
+        if pattern is not None and signature.is_resolved:
+            bind(signature, pattern.parameters)
+        super()._add(route)
 
     def _has_mounted(self, app: App) -> bool:
         return any(mount.app is app or mount.app._has_mounted(app) for mount in self._mounts)
@@ -367,163 +330,15 @@ class _Mount:
     use: tuple[Middleware, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Target:
-    """A route as it stands in the tree."""
-
-    place: _Place
-    route: Route
-    handler: Handler
-
-    def __str__(self) -> str:
-        return f"{self.place.prefix}{self.route}" if self.place.prefix else str(self.route)
-
-
-class _Place:
-    """One app at the prefix that it is mounted at; the outermost one at none."""
-
-    def __init__(
-        self, app: App, prefix: str, outer: _Place | None, use: tuple[Middleware, ...]
-    ) -> None:
-        self.app = app
-        self.prefix = prefix
-        self.outer = outer
-        self.use = use
-        self.max_body = (
-            app.max_body if outer is None or app.max_body is not None else outer.max_body
-        )
-        self.errors = app._errors
-        self.errors.debug = app.debug
-        self.errors.json_default = app.json_default
-        if outer is not None:
-            self.errors.parent = outer.errors
-        self.missed = self.wrap(self.errors.guard(_missed), app._middleware)
-
-    def __str__(self) -> str:
-        return f"the app mounted at {self.prefix!r}"
-
-    def plant(self, tree: RouteTree[_Target], places: Scopes[_Place]) -> None:
-        """Add this app's routes, and those of the apps mounted in it."""
-        places.add(parse_pattern(self.prefix or "/"), self)
-        for route in self.app.routes:
-            pattern, handler = self._compile(route)
-            tree.add(pattern, route.methods, _Target(self, route, handler))
-        for mount in self.app._mounts:
-            inner = _Place(mount.app, self.prefix + mount.prefix, self, mount.use)
-            inner.plant(tree, places)
-            Router.freeze(mount.app)
-
-    def _compile(self, route: Route) -> tuple[Pattern, Handler]:
-        app = self.app
-        signature = inspect_endpoint(route.endpoint)
-        pattern = _pattern_of(app, route, self.prefix)
-        call = bind(signature, pattern.parameters, app._converters)
-        finish = ReturnConverter(route.endpoint, app.json_default, debug=app.debug)
-        handler = make_handler(route, call, signature.is_async, finish, self.errors.answer)
-        return pattern, self.wrap(handler, route.use)
-
-    def wrap(self, handler: Handler, middleware: Iterable[Middleware]) -> Handler:
-        """Put middleware around a handler: this app's and the route's, then the outer apps'."""
-        stack = list(middleware)
-        for each in reversed(stack):
-            handler = _around(each, handler, ReturnConverter(each, self.app.json_default))
-        if stack:
-            handler = self.errors.guard(handler)
-        if self.outer is not None:
-            return self.outer.wrap(handler, (*self.outer.app._middleware, *self.use))
-        return handler
-
-
-async def _missed(request: Request) -> Response:
-    """The endpoint of what no route answers: 404, 405, OPTIONS, the other slash."""
-    match, line = request.match, request.line
-    assert isinstance(match, Match)
-    if match.fault is not None:
-        raise match.fault
-    if match.allowed or line.raw_path == "*":
-        if line.method == "OPTIONS":
-            return Response(b"", 204, {"Allow": ", ".join(match.allowed)})
-        if match.allowed:
-            raise MethodNotAllowed(match.allowed)
-    if match.app.redirect_slashes or line.raw_path == match.prefix:
-        other = match.root._other_slash(line)
-        if other is not None:
-            # A path that begins with two slashes would be an authority. RFC 3986 section 4.2
-            path = "/" + other.lstrip("/\\")
-            query = f"?{line.query_string}" if line.query_string else ""
-            return Response.redirect(path + query, 308)
-    raise NotFound
-
-
-def _pattern_of(app: App, route: Route, prefix: str = "") -> Pattern:
-    names = parse_pattern(prefix + route.path, app._converters).parameters
-    defaults = inspect_endpoint(route.endpoint).converters(names)
-    return parse_pattern(prefix + route.path, app._converters, defaults)
-
-
-def _index_names(app: App) -> dict[str, list[Pattern]]:
-    names: dict[str, list[Pattern]] = {}
-    for route in app.routes:
-        patterns = names.setdefault(route.name, [])
-        pattern = _pattern_of(app, route)
-        if all(pattern.path != other.path for other in patterns):
-            patterns.append(pattern)
-    return names
-
-
-# --- middleware -----------------------------------------------------------------------
-
-
-def _around(middleware: Middleware, call_next: Handler, finish: Finish) -> Handler:
-    """Return the handler that is `middleware` around `call_next`."""
-    called = middleware if inspect.isroutine(middleware) else type(middleware).__call__
-    if not inspect.iscoroutinefunction(inspect.unwrap(called)):
-        raise ConfigurationError(
-            f"{describe(middleware)}: write middleware as async def (request, call_next)"
-        )
-
-    async def handle(request: Request) -> Response:
-        value = await middleware(request, call_next)  # type: ignore[misc]
-        if type(value) is Response:
-            return value
-        return await finish(value, request).prepare(request)
-
-    return handle
-
-
-def _before(function: Callable[..., object]) -> Middleware:
-    call = (
-        function
-        if inspect.iscoroutinefunction(function)
-        else in_thread(describe(function), function)
-    )
-
-    async def before(request: Request, call_next: Handler) -> object:
-        answer = await call(request)
-        return await call_next(request) if answer is None else answer
-
-    return before
-
-
-def _after(function: Callable[..., object]) -> Middleware:
-    call = (
-        function
-        if inspect.iscoroutinefunction(function)
-        else in_thread(describe(function), function)
-    )
-
-    async def after(request: Request, call_next: Handler) -> object:
-        response = await call_next(request)
-        answer = await call(request, response)
-        return response if answer is None else answer
-
-    return after
-
-
-async def _call_hook(function: Callable[..., object]) -> None:
-    result = function()
-    if inspect.isawaitable(result):
-        await result
+def _fields(name: str, value: object) -> list[tuple[str, str]]:
+    """Return the fields of the query that an endpoint reads as `value`."""
+    if value is None:
+        return []
+    if isinstance(value, (list, tuple)):
+        return [pair for each in value for pair in _fields(name, each)]
+    if isinstance(value, bool):
+        return [(name, "true" if value else "false")]
+    return [(name, str(value.value if isinstance(value, Enum) else value))]
 
 
 # What other frameworks call a thing -> what it is called here.
@@ -551,7 +366,6 @@ _NAMES_ELSEWHERE = {
     "reverse": "app.url_for(name)",
     "listen": "app.run()",
     "start": "app.run()",
-    "add_static": "app.static(prefix, folder)",
     "config": "app.state",
     "extensions": "app.state",
     "ctx": "app.state",

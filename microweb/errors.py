@@ -18,6 +18,7 @@
     ├─ ClientDisconnected                  the peer left: never a 500, never an error in the log
     ├─ LocalProtocolError                  our caller broke HTTP: a bug of the application
     │  └─ BodyConsumed                     the body was streamed once and is gone
+    ├─ ThreadsStuck                        a plain `def` endpoint keeps the server from stopping
     └─ ConfigurationError                  raised before the first request
        ├─ RouteConflict
        └─ MissingExtra
@@ -291,6 +292,18 @@ class LocalProtocolError(MicrowebError):
 
 class BodyConsumed(LocalProtocolError):
     """The body was streamed once and was not kept: read it with `body()` to have it twice."""
+
+
+class ThreadsStuck(MicrowebError):
+    """The server has stopped, but plain `def` code still runs: nothing can end a thread.
+
+    `places` says for each thread what it runs, and its stack.
+    """
+
+    def __init__(self, places: Iterable[str]) -> None:
+        self.places = tuple(places)
+        routes = "; ".join(place.partition("\n")[0] for place in self.places)
+        super().__init__(f"still running in a thread after grace_s: {routes}")
 
 
 class ConfigurationError(MicrowebError):

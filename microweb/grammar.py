@@ -31,7 +31,7 @@ REQUEST_LINE = re.compile(rb"(%b++) ([\x21\x22\x24-\x7e]++) HTTP/([0-9])\.([0-9]
 
 # The line as far as it has come: what can no longer become a request line is refused at once.
 PARTIAL_REQUEST_LINE = re.compile(
-    rb"(?:%b++(?: (?:[\x21\x22\x24-\x7e]++(?: [HTP/0-9.]*+\r?+)?+)?+)?+)?+" % TCHAR
+    rb"(?:%b++(?: (?:[\x21\x22\x24-\x7e]++(?: [HTP/0-9.]*+)?+)?+)?+)?+" % TCHAR
 )
 BARE_CR_OR_LF = re.compile(rb"(?<!\r)\n|\r(?=[^\n])")
 

@@ -61,15 +61,6 @@ class Headers(Mapping[str, str]):
         self._fields = checked
         self.by_name = _join_repeated(checked)
 
-    @classmethod
-    def of(cls, fields: list[tuple[str, str]]) -> Headers:
-        """Wrap fields that are checked already, their names in lower case."""
-        headers = cls.__new__(cls)
-        headers._fields = fields
-        index = dict(fields)
-        headers.by_name = index if len(index) == len(fields) else _join_repeated(fields)
-        return headers
-
     def __getitem__(self, name: str) -> str:
         value = self.by_name.get(name)
         if value is None:
@@ -106,6 +97,17 @@ class Headers(Mapping[str, str]):
 
     def __repr__(self) -> str:
         return f"Headers({self._fields!r})"
+
+
+class CheckedHeaders(Headers):
+    """Headers of fields that were checked where they came from, their names in lower case."""
+
+    __slots__ = ()
+
+    def __init__(self, fields: list[tuple[str, str]]) -> None:
+        self._fields = fields
+        index = dict(fields)
+        self.by_name = index if len(index) == len(fields) else _join_repeated(fields)
 
 
 class MutableHeaders(MutableMapping[str, str]):
@@ -197,7 +199,7 @@ def list_members(value: str) -> list[str]:
 
 def parse_header_section(lines: list[bytes]) -> Headers:
     """Parse field lines without their CRLF. Raises: MalformedRequest. RFC 9112 section 5."""
-    return Headers.of(list(map(_FIELDS.__getitem__, lines)))
+    return CheckedHeaders(list(map(_FIELDS.__getitem__, lines)))
 
 
 def parse_field_line(line: bytes) -> tuple[str, str]:

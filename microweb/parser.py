@@ -42,6 +42,7 @@ from .request import HeaderSection, Peer, Request, RequestLine
 
 _MAX_EMPTY_LINES = 8  # before a request line: RFC 9112 section 2.2 asks for at least one
 _MAX_LENGTH_DIGITS = 18  # an exbibyte: no body is longer, and no integer conversion costs
+_MAX_HOST_LENGTH = 261  # RFC 3986 section 3.2.2 has 255, and a port; bounds `is_host`'s memo
 _MEMO_LINES = 1024
 _MEMO_LINE_BYTES = 256
 
@@ -90,6 +91,7 @@ class Parser:
         "_section",
         "_transport",
         "decoder",
+        "is_empty",
     )
 
     def __init__(self, transport: Peer, lines: RequestLines, limits: Limits) -> None:
@@ -106,6 +108,7 @@ class Parser:
         self._repeated: bytes | None = None
         self._section: HeaderSection | None = None
         self.decoder: LengthDecoder | ChunkedDecoder | None = None
+        self.is_empty = True  # nothing is buffered: no byte of what comes next is here
 
     def feed(self, data: bytes) -> None:
         """Take what the socket brought."""
@@ -117,16 +120,12 @@ class Parser:
             self._buffer = self._buffer[position:] + data
             self._scanned -= position
         self._position = 0
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing is buffered: no byte of a next request has come."""
-        return self._position == len(self._buffer)
+        self.is_empty = False
 
     def take_rest(self) -> bytes:
         """Return and forget what is buffered: after an upgrade it is no longer HTTP."""
         rest = self._buffer[self._position :]
-        self._buffer, self._position = b"", 0
+        self._buffer, self._position, self.is_empty = b"", 0, True
         return rest
 
     def forget_section(self) -> None:
@@ -138,6 +137,8 @@ class Parser:
 
     def next_request(self) -> Request | None:
         """Return the next request whose head is whole, else None. Raises: ProtocolError."""
+        if self.is_empty:
+            return None
         buffer, start = self._buffer, self._position
         if self._repeated:
             # The target ends at the second space; all behind it is as in the last request.
@@ -145,8 +146,10 @@ class Parser:
             if buffer.startswith(self._repeated, space):
                 line = self._lines.get(buffer[start:space])
                 if line is not None:
-                    self._position = space + len(self._repeated)
+                    self._position = end = space + len(self._repeated)
+                    self.is_empty = end == len(buffer)
                     self._has_checked_line = False
+                    self._empty_lines = 0
                     section = self._section
                     assert section is not None
                     if section.content_length or section.is_chunked:
@@ -155,9 +158,13 @@ class Parser:
         return self._parse_head()
 
     def _parse_head(self) -> Request | None:
-        buffer = self._buffer
-        start = self._skip_empty_lines()
-        end = buffer.find(b"\r\n\r\n", max(start, self._scanned - 3))
+        buffer, start = self._buffer, self._position
+        if buffer.startswith(b"\r\n", start):
+            start = self._skip_empty_lines()
+            if self.is_empty:
+                return None
+        searched = self._scanned - 3  # the end may have begun in what was searched before
+        end = buffer.find(b"\r\n\r\n", searched if searched > start else start)
         if end < 0:
             self._check_unfinished(start)
             return None
@@ -165,12 +172,15 @@ class Parser:
         limits = self._limits
         if line_end - start > limits.max_request_line:
             raise TargetTooLong("a request line over the limit")
+        line, minor_version = self._parse_line(buffer[start:line_end])
         if end + 2 - line_end > limits.max_header_section:
             raise HeadTooLarge("a header section over the limit")
-        line, minor_version = self._parse_line(buffer[start:line_end])
-        section = self._parse_section(buffer[line_end + 2 : end], minor_version)
-        _check_host(section.headers, minor_version)
+        lines = buffer[line_end + 2 : end].split(b"\r\n") if end > line_end else []
+        if len(lines) > limits.max_header_fields:
+            raise HeadTooLarge("more header fields than the limit")
+        section = decide_framing(parse_header_section(lines), minor_version)
         self._position = end + 4
+        self.is_empty = end + 4 == len(buffer)
         self._empty_lines = 0
         self._has_checked_line = False
         if self._repeated is None:
@@ -194,12 +204,6 @@ class Parser:
         # A higher minor version is served as 1.1. RFC 9110 section 2.5
         return self._lines.parse(line[:-9]), 0 if match[4] == b"0" else 1
 
-    def _parse_section(self, section: bytes, minor_version: int) -> HeaderSection:
-        lines = section.split(b"\r\n") if section else []
-        if len(lines) > self._limits.max_header_fields:
-            raise HeadTooLarge("more header fields than the limit")
-        return decide_framing(parse_header_section(lines), minor_version)
-
     def _make_decoder(self, section: HeaderSection) -> LengthDecoder | ChunkedDecoder:
         if not section.is_chunked:
             return LengthDecoder(section.content_length)
@@ -217,6 +221,7 @@ class Parser:
             if self._empty_lines > _MAX_EMPTY_LINES:
                 raise MalformedRequest("more empty lines before a request than the limit")
         self._position = start
+        self.is_empty = start == len(buffer)
         return start
 
     def _check_unfinished(self, start: int) -> None:
@@ -224,10 +229,11 @@ class Parser:
         buffer, limits = self._buffer, self._limits
         line_end = buffer.find(b"\r\n", start)
         if line_end < 0:
-            if len(buffer) - start > limits.max_request_line:
+            line = buffer[start:].removesuffix(b"\r")  # which may be the first half of a CRLF
+            if len(line) > limits.max_request_line:
                 raise TargetTooLong("a request line over the limit")
-            if not PARTIAL_REQUEST_LINE.fullmatch(buffer, start) and buffer[start:] != b"\r":
-                _refuse_line(buffer[start:])
+            if not PARTIAL_REQUEST_LINE.fullmatch(line):
+                _refuse_line(line)
         else:
             if line_end - start > limits.max_request_line:
                 raise TargetTooLong("a request line over the limit")
@@ -252,6 +258,7 @@ class Parser:
         if decoder is None:
             return b""
         content, self._position = decoder.decode(self._buffer, self._position)
+        self.is_empty = self._position == len(self._buffer)
         if content:
             return content
         return b"" if decoder.is_complete else None
@@ -274,21 +281,28 @@ def parse_request_line(method: str, target: str) -> RequestLine:
     if match is None:
         raise MalformedRequest("a target in none of the forms that HTTP allows", target)
     authority, raw_path, query_string = match.groups()
-    if not is_host(authority):
+    if len(authority) > _MAX_HOST_LENGTH or not is_host(authority):
         raise MalformedRequest("an authority that is no host", authority)
-    return RequestLine(method, target, raw_path or "/", query_string, authority)
+    if not raw_path:  # an empty path is the root, but for OPTIONS the server: RFC 9112 3.2.4
+        raw_path = "*" if method == "OPTIONS" and "?" not in target else "/"
+    return RequestLine(method, target, raw_path, query_string, authority)
 
 
 def decide_framing(headers: Headers, minor_version: int) -> HeaderSection:
     """Work out length, coding and persistence. Raises: ProtocolError. RFC 9112 sections 6.3, 9.3"""
     fields = headers.by_name
+    host = fields.get("host")
+    if host is None:
+        if minor_version == 1:
+            raise MalformedRequest("no Host field in HTTP/1.1")
+    elif host and (len(host) > _MAX_HOST_LENGTH or not is_host(host)):
+        # An empty one is for targets without authority.
+        raise MalformedRequest("more than one Host field, or one that is no host", host)
     is_persistent = minor_version == 1
     connection = fields.get("connection")
-    if connection is not None and connection != "keep-alive":
+    if connection is not None:
         options = list_members(connection.lower())
         is_persistent = "close" not in options and (is_persistent or "keep-alive" in options)
-    elif connection is not None:
-        is_persistent = True
     length = fields.get("content-length")
     coding = fields.get("transfer-encoding")
     expect = fields.get("expect")
@@ -296,13 +310,11 @@ def decide_framing(headers: Headers, minor_version: int) -> HeaderSection:
         _check_coding(coding, minor_version, has_length=length is not None)
     return HeaderSection(
         headers,
-        minor_version=minor_version,
-        content_length=0 if length is None else _parse_length(length),
-        is_chunked=coding is not None,
-        is_persistent=is_persistent,
-        expects_continue=expect is not None
-        and minor_version == 1
-        and expect.lower() == "100-continue",
+        minor_version,
+        0 if length is None else _parse_length(length),
+        coding is not None,
+        is_persistent,
+        expect is not None and minor_version == 1 and expect.lower() == "100-continue",
     )
 
 
@@ -318,15 +330,6 @@ def is_host(value: str) -> bool:
         except ValueError:
             return False
     return True
-
-
-def _check_host(headers: Headers, minor_version: int) -> None:
-    host = headers.by_name.get("host")
-    if host is None:
-        if minor_version == 1:
-            raise MalformedRequest("no Host field in HTTP/1.1")
-    elif host and not is_host(host):  # an empty one is for targets without authority
-        raise MalformedRequest("more than one Host field, or one that is no host", host)
 
 
 def _parse_length(value: str) -> int:

@@ -10,6 +10,7 @@ the connection's part, `RequestApp`, `RouteInfo` and `MatchInfo` the application
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol, TypeVar, overload
@@ -31,6 +32,11 @@ from .multidict import MultiDict
 from .urlencoded import parse_urlencoded
 
 T = TypeVar("T")
+
+# Codecs of Python's that are no charsets; that of punycode takes quadratic time.
+_NOT_CHARSETS = frozenset(
+    ("idna", "punycode", "raw-unicode-escape", "undefined", "unicode-escape", "utf-7")
+)
 
 
 class Address(NamedTuple):
@@ -71,7 +77,6 @@ class HeaderSection:
     def __init__(
         self,
         headers: Headers,
-        *,
         minor_version: int,
         content_length: int,
         is_chunked: bool,
@@ -144,6 +149,8 @@ class MatchInfo(Protocol):
     @property
     def root(self) -> object: ...
     @property
+    def is_repeatable(self) -> bool: ...
+    @property
     def handler(self) -> Callable[[Any], Coroutine[Any, Any, Any]]: ...
 
 
@@ -207,13 +214,16 @@ class Request:
     @property
     def path(self) -> str:
         """The decoded path, without the `prefix` that the app is mounted at."""
-        path = unquote(self.line.raw_path)
-        prefix = self.prefix
-        return path[len(prefix) :] if prefix and path.startswith(prefix) else path
+        path = self.line.raw_path
+        depth = self.prefix.count("/")
+        if depth:
+            _, *segments = path.split("/", depth + 1)
+            path = f"/{segments[-1]}" if len(segments) > depth else ""
+        return unquote(path)
 
     @property
     def prefix(self) -> str:
-        """Where this app is mounted: `/admin`; empty for the outermost app."""
+        """Where this app is mounted, as URLs have it: `/admin`; empty for the outermost app."""
         return self.match.prefix if self.match is not None else ""
 
     @property
@@ -283,7 +293,8 @@ class Request:
     def url(self) -> str:
         """The absolute URL that was asked for."""
         query = f"?{self.line.query_string}" if self.line.query_string else ""
-        return f"{self.scheme}://{self.host}{self.line.raw_path}{query}"
+        path = "" if self.line.raw_path == "*" else self.line.raw_path  # RFC 9112 section 3.3
+        return f"{self.scheme}://{self.host}{path}{query}"
 
     # --- the application's part
 
@@ -332,10 +343,10 @@ class Request:
             # Kept on the request: a caller that is cancelled half-way loses nothing.
             if self._pieces is None:
                 self._pieces = []
+            pieces = self._pieces
             while piece := await self.source.read():
-                self._pieces.append(piece)
-            self._body = b"".join(self._pieces)
-            self._pieces = None
+                pieces.append(piece)
+            self._body, self._pieces = b"".join(pieces), None
         return self._body
 
     async def stream(self) -> AsyncIterator[bytes]:
@@ -343,11 +354,11 @@ class Request:
 
         Raises: as `body()`; BodyConsumed the second time.
         """
-        if self._body is not None:
-            if self._body:
-                yield self._body
+        if self._body is not None or self._pieces is not None:
+            if body := await self.body():
+                yield body
             return
-        if self._is_streamed or self._pieces is not None:
+        if self._is_streamed:
             raise BodyConsumed("the body was streamed: read it with body() to have it twice")
         self._is_streamed = True
         if self.source is not None:
@@ -362,6 +373,8 @@ class Request:
         body = await self.body()
         charset = self._charset()
         try:
+            if codecs.lookup(charset).name in _NOT_CHARSETS:
+                raise LookupError(charset)
             return body.decode(charset)
         except LookupError as error:
             raise UnsupportedMediaType(f"unknown charset {charset[:40]!r}") from error
@@ -432,7 +445,6 @@ _NAMES_ELSEWHERE = {
     "data": "await request.body()",
     "content": "request.stream()",
     "read": "await request.body()",
-    "files": "(await request.form()).files",
     "values": "request.query or await request.form()",
     "view_args": "request.path_params",
     "match_info": "request.path_params",

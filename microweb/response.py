@@ -23,10 +23,11 @@ from .cookies import SetCookie
 from .dates import format_http_date
 from .errors import LocalProtocolError
 from .framing import LAST_CHUNK, encode_chunk
-from .headers import MutableHeaders, list_members
+from .grammar import CONTENT_LENGTH
+from .headers import MutableHeaders, check_value, list_members
 from .jsoncodec import encode_json
 from .request import Request, hint_of
-from .threads import iterate_in_thread
+from .threads import iterate_in_thread, run_in_thread
 
 Fields = Mapping[str, str] | Iterable[tuple[str, str]]
 Piece = str | bytes
@@ -36,10 +37,13 @@ HTML = "text/html; charset=utf-8"
 JSON = "application/json"
 OCTETS = "application/octet-stream"
 
+_OWN_TYPES = frozenset((TEXT, HTML, JSON, OCTETS))
+
 CLOSE = b"Connection: close\r\n"
 KEEP_ALIVE = b"Connection: keep-alive\r\n"
 
 _JOINED_BYTES = 64 * 1024  # a larger body is written by itself: joining it would copy it (1.4 x)
+_CACHED_HEADS = 1024
 _SLICE_BYTES = 256 * 1024  # the transport keeps a copy of what the peer has not taken yet
 _WITHOUT_CONTENT = frozenset((101, 204, 304))
 _PHRASES = {status.value: status.phrase for status in HTTPStatus} | {
@@ -47,6 +51,7 @@ _PHRASES = {status.value: status.phrase for status in HTTPStatus} | {
     416: "Range Not Satisfiable",
     422: "Unprocessable Content",
 }
+_ESCAPED_SLASHES = frozenset(("%2f", "%5c", "%09", "%0a", "%0d"))
 _URL_SAFE = "!#$%&'()*+,/:;=?@[]~"
 
 
@@ -63,10 +68,11 @@ class ByteStream(Protocol):
         """Return what the peer sent next, `b""` at its end: for upgrades."""
 
 
-class HeadCache(dict[tuple[int, str | None], bytes]):
-    """(status, media type) -> the head of an untouched answer, up to its Content-Length's value.
+class HeadCache(dict[tuple[int, str | None, int], bytes]):
+    """(status, media type, length) -> the whole head of an untouched answer.
 
-    It holds the date, so the server calls `refresh()` once a second.
+    Formatting a head costs 0.5 us, finding it 0.1. The heads hold the date, so the server calls
+    `refresh()` once a second; a server that sends many lengths begins anew before that.
     """
 
     def __init__(self) -> None:
@@ -82,11 +88,13 @@ class HeadCache(dict[tuple[int, str | None], bytes]):
             self.date = f"Date: {format_http_date(now)}\r\n".encode("ascii")
             self.clear()
 
-    def __missing__(self, key: tuple[int, str | None]) -> bytes:
-        status, content_type = key
+    def __missing__(self, key: tuple[int, str | None, int]) -> bytes:
+        status, content_type, length = key
         field = "" if content_type is None else f"Content-Type: {content_type}\r\n"
-        head = status_line(status) + self.date + f"{field}Content-Length: ".encode("latin-1")
-        self[key] = head
+        fields = f"{field}Content-Length: {length}\r\n\r\n".encode("latin-1")
+        if len(self) >= _CACHED_HEADS:
+            self.clear()
+        head = self[key] = status_line(status) + self.date + fields
         return head
 
 
@@ -124,6 +132,8 @@ class Response:
             content_type = content_type or TEXT
         elif body and content_type is None:
             content_type = OCTETS
+        if content_type is not None and content_type not in _OWN_TYPES:
+            _check_content_type(content_type)
         self._body = body
         self._status = status if status == 200 else _check_status(status)
         self._content_type = content_type
@@ -282,12 +292,14 @@ class Response:
         """Return the response fit for `request`; awaited by the endpoint's adapter."""
         return self
 
-    def forces_close(self, request: Request) -> bool:
-        """Whether the connection can't go on after this answer."""
+    def persistence(self, request: Request, is_persistent: bool) -> bytes:
+        """Return the Connection field line to send, `CLOSE` where it can't go on: RFC 9112 9.3."""
+        if not is_persistent:
+            return CLOSE
         headers = self._headers
-        if headers is None or "connection" not in headers:
-            return False
-        return "close" in list_members(headers["connection"].lower())
+        if headers is not None and "close" in list_members(headers.get("connection", "").lower()):
+            return CLOSE
+        return b"" if request.section.minor_version else KEEP_ALIVE
 
     def encode(self, request: Request, heads: HeadCache, connection: bytes) -> bytes | None:
         """Return the whole answer as one piece, or None where `send_to` must be awaited.
@@ -302,8 +314,10 @@ class Response:
         is_head = request.line.method == "HEAD"
         if self._headers is None and self._status not in _WITHOUT_CONTENT:
             self._is_sent = True
-            head = heads[self._status, self._content_type]
-            return b"%b%d\r\n%b\r\n%b" % (head, len(body), connection, b"" if is_head else body)
+            head = heads[self._status, self._content_type, len(body)]
+            if connection:
+                head = head[:-2] + connection + b"\r\n"
+            return head if is_head else head + body
         head = self._encode_head(request, heads, connection, self._length_field(is_head))
         return head if is_head or self._status in _WITHOUT_CONTENT else head + body
 
@@ -325,12 +339,11 @@ class Response:
         """Return the Content-Length line; a length that the application set must be right."""
         headers = self._headers
         if headers is not None and "content-length" in headers:
-            said = headers["content-length"]
+            said, size = headers["content-length"], len(self._body)
             may_differ = self._status == 304 or (is_head and not self._body)
-            if self._status == 204 or not (said == str(len(self._body)) or may_differ):
-                raise LocalProtocolError(
-                    f"Content-Length {said[:80]!r} on a body of {len(self._body)} bytes"
-                )
+            is_right = CONTENT_LENGTH.fullmatch(said) if may_differ else said == str(size)
+            if self._status == 204 or not is_right:
+                raise LocalProtocolError(f"Content-Length {said[:80]!r} on a body of {size} bytes")
             return b""
         if self._status in _WITHOUT_CONTENT:
             return b""
@@ -339,8 +352,9 @@ class Response:
     def _encode_head(
         self, request: Request, heads: HeadCache, connection: bytes, framing: bytes
     ) -> bytes:
+        is_touched = self._headers is not None
         headers = self.headers
-        if headers.is_sent:
+        if is_touched and headers.is_sent:
             raise LocalProtocolError("this response was sent: make a new one for each exchange")
         if "transfer-encoding" in headers:
             raise LocalProtocolError("Transfer-Encoding is the server's: leave it out")
@@ -354,6 +368,8 @@ class Response:
                 for cookie in self._cookies
             ]
         headers.is_sent = self._is_sent = True
+        if not is_touched:
+            self._headers = None  # it may be shared
         return b"".join(
             (
                 status_line(self._status),
@@ -374,6 +390,9 @@ class Response:
             raise AttributeError(hint_of("Response", name, _NAMES_ELSEWHERE), name=name, obj=self)
 
 
+_REPLACED = object()  # the value of a JSON answer whose body was set
+
+
 class JSONResponse(Response):
     """An answer whose body is encoded once the app's `json_default` is known."""
 
@@ -386,7 +405,7 @@ class JSONResponse(Response):
     @property
     def body(self) -> bytes:
         """The value as JSON in UTF-8."""
-        if not self._body:
+        if not self._body and self._value is not _REPLACED:
             self._body = encode_json(self._value)
         return self._body
 
@@ -394,9 +413,10 @@ class JSONResponse(Response):
     def body(self, body: bytes) -> None:
         self._touch()
         self._body = body
+        self._value = _REPLACED
 
     async def prepare(self, request: Request) -> Response:
-        if not self._body:
+        if not self._body and self._value is not _REPLACED:
             self._body = encode_json(self._value, request.app.json_default)
         return self
 
@@ -464,9 +484,9 @@ class StreamResponse(Response):
         self._touch()
         self._pieces = pieces
 
-    def forces_close(self, request: Request) -> bool:
+    def persistence(self, request: Request, is_persistent: bool) -> bytes:
         ends_by_close = request.section.minor_version == 0 and "content-length" not in self.headers
-        return ends_by_close or super().forces_close(request)
+        return super().persistence(request, is_persistent and not ends_by_close)
 
     def encode(self, request: Request, heads: HeadCache, connection: bytes) -> bytes | None:
         return None
@@ -476,6 +496,8 @@ class StreamResponse(Response):
     ) -> None:
         """Write the pieces. Raises: LocalProtocolError where a declared length is wrong."""
         length = self.headers.get("content-length")
+        if length is not None and (self._status == 204 or not CONTENT_LENGTH.fullmatch(length)):
+            raise LocalProtocolError(f"Content-Length {length[:80]!r} on a {self._status}")
         has_content = request.line.method != "HEAD" and self._status not in _WITHOUT_CONTENT
         is_chunked = length is None and request.section.minor_version == 1
         framing = b"Transfer-Encoding: chunked\r\n" if is_chunked else b""
@@ -509,8 +531,11 @@ class StreamResponse(Response):
 
     async def _discard(self) -> None:
         """Close the pieces without having started them."""
-        if isinstance(self._pieces, AsyncGenerator):
-            await self._pieces.aclose()
+        pieces = self._pieces
+        if isinstance(pieces, AsyncGenerator):
+            await pieces.aclose()
+        elif (close := getattr(pieces, "close", None)) is not None:  # a file, a generator
+            await run_in_thread("a streamed answer", close)
 
 
 class UpgradeResponse(Response):
@@ -579,14 +604,26 @@ def _check_status(status: int) -> int:
     return int(status)
 
 
+def _check_content_type(content_type: str) -> None:
+    try:
+        check_value(content_type)
+    except ValueError as error:
+        raise LocalProtocolError(str(error)) from error
+
+
 def _is_same_origin(url: str, request: Request) -> bool:
-    # A browser takes a backslash for a slash, and drops leading control characters and spaces.
+    # `url` is quoted: a browser would take a raw backslash for a slash, and drop raw control
+    # characters and spaces. Their escapes are harmless, unless something on the way decodes them.
     if url.startswith("/"):
-        return url[1:2] not in ("/", "\\", "%")
-    parts = urlsplit(url)
+        return url[1:2] != "/" and url[1:4].lower() not in _ESCAPED_SLASHES
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # a bracket that is not closed
+        return False
     if not parts.scheme and not parts.netloc:
         return True
-    return parts.scheme == request.scheme and parts.netloc.lower() == request.host.lower()
+    is_this_host = parts.netloc.lower() == request.host.lower() != ""
+    return is_this_host and parts.scheme == request.scheme
 
 
 # What other frameworks call a thing -> what it is called here.

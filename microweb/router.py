@@ -17,6 +17,7 @@ import inspect
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import PurePath
 from typing import Generic, Literal, TypedDict, TypeVar, Unpack
 
@@ -271,21 +272,28 @@ class Route:
             raise ConfigurationError(f"{self}: name each method once")
 
     def __str__(self) -> str:
-        return f"{','.join(self.methods)} {self.path} ({_place(self.endpoint)})"
+        return f"{','.join(self.methods)} {self.path} ({describe(self.endpoint)})"
 
 
-def _place(endpoint: Callable[..., object]) -> str:
-    """Return what a person finds the endpoint by, as far as it is known."""
-    with suppress(ValueError):  # of one that wraps itself
-        endpoint = inspect.unwrap(endpoint)
-    name = _default_name(endpoint)
-    code = getattr(endpoint, "__code__", None)
+def describe(function: object) -> str:
+    """Return what a person finds a function by, as far as it is known: `show at app.py:12`."""
+    function = innermost(function)
+    code = getattr(function, "__code__", None)
     if code is None:
-        return name
-    return f"{name} at {PurePath(code.co_filename).name}:{code.co_firstlineno}"
+        return _default_name(function)
+    return f"{_default_name(function)} at {PurePath(code.co_filename).name}:{code.co_firstlineno}"
 
 
-def _default_name(endpoint: Callable[..., object]) -> str:
+def innermost(function: object) -> object:
+    """Return what decorators and `functools.partial` were put around."""
+    if callable(function):
+        with suppress(ValueError):  # of one that wraps itself
+            function = inspect.unwrap(function)
+    return innermost(function.func) if isinstance(function, partial) else function
+
+
+def _default_name(endpoint: object) -> str:
+    endpoint = innermost(endpoint) if isinstance(endpoint, partial) else endpoint
     return str(getattr(endpoint, "__name__", type(endpoint).__name__))
 
 
@@ -353,7 +361,7 @@ class Router:
             self._check_open(f"route path {path!r}")
             label = _default_name(endpoint) if name is None else name
             route = Route(path, given, endpoint, label, middleware, max_body, on_disconnect)
-            self._registered.append(route)
+            self._add(route)
             return endpoint
 
         return register
@@ -401,6 +409,9 @@ class Router:
         for item in self._registered:
             if isinstance(item, Router):
                 item.freeze()
+
+    def _add(self, route: Route) -> None:
+        self._registered.append(route)
 
     def _placed(self, route: Route) -> Route:
         return replace(

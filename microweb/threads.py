@@ -8,8 +8,10 @@ say for what.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import sys
 import threading
+import time
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +23,8 @@ T = TypeVar("T")
 
 DEFAULT_THREADS = 40
 
+_POLL_S = 0.02  # only while a server stops: no call pays for telling that it ended
+
 _LOOP: ContextVar[asyncio.AbstractEventLoop] = ContextVar("microweb_loop")
 
 
@@ -30,6 +34,7 @@ class ThreadPool:
     def __init__(self, size: int = DEFAULT_THREADS) -> None:
         self._executor = ThreadPoolExecutor(size, thread_name_prefix="microweb")
         self._busy: dict[int, str] = {}  # thread -> what it runs
+        self.is_closed = False
 
     async def run(self, label: str, function: Callable[[], T]) -> T:
         """Call `function` in a thread of the pool, in a copy of this context.
@@ -54,6 +59,12 @@ class ThreadPool:
         finally:
             del self._busy[thread]
 
+    async def wait_idle(self, seconds: float) -> None:
+        """Wait until no thread is busy, at most `seconds`."""
+        ends_at = time.monotonic() + seconds
+        while self._busy and time.monotonic() < ends_at:
+            await asyncio.sleep(_POLL_S)
+
     def stuck(self) -> list[str]:
         """Return, for each thread that is still busy, what it runs and its stack."""
         frames = sys._current_frames()
@@ -65,7 +76,10 @@ class ThreadPool:
 
     def close(self) -> None:
         """Take nothing more; idle threads end, busy ones when they are done."""
+        self.is_closed = True
         self._executor.shutdown(wait=False, cancel_futures=True)
+        if not self._busy:  # then it takes no time, and behind a server no thread is left
+            self._executor.shutdown()
 
 
 _POOLS: WeakKeyDictionary[asyncio.AbstractEventLoop, ThreadPool] = WeakKeyDictionary()
@@ -81,7 +95,9 @@ async def run_in_thread(label: str, function: Callable[[], T]) -> T:
     """Call `function` in the running loop's pool; `label` names it where it is stuck."""
     loop = asyncio.get_running_loop()
     pool = _POOLS.get(loop)
-    return await (pool or open_pool(DEFAULT_THREADS)).run(label, function)
+    if pool is None or pool.is_closed:  # no server here, or one of two has stopped
+        pool = open_pool(DEFAULT_THREADS)
+    return await pool.run(label, function)
 
 
 def from_thread(awaitable: Awaitable[T]) -> T:
@@ -91,6 +107,8 @@ def from_thread(awaitable: Awaitable[T]) -> T:
     """
     loop = _LOOP.get(None)
     if loop is None or _is_running_here(loop):
+        if inspect.iscoroutine(awaitable):
+            awaitable.close()
         raise RuntimeError("from_thread() works in plain `def` endpoints; elsewhere use await")
 
     async def wait() -> T:
@@ -110,12 +128,24 @@ _END = object()
 
 
 async def iterate_in_thread(label: str, iterable: Iterable[T]) -> AsyncIterator[T]:
-    """Yield what a plain iterable yields, each item taken in a thread; closed in one too."""
+    """Yield what a plain iterable yields, each item taken in a thread; closed in one too.
+
+    A cancelled caller stays until the item that a thread is making is there, and it is closed.
+    """
     iterator: Iterator[T] = iter(iterable)
+    is_free = threading.Lock()  # a generator that runs can't be closed
+
+    def take() -> object:
+        with is_free:
+            return next(iterator, _END)
+
+    def close() -> None:
+        with is_free:
+            iterator.close()  # type: ignore[attr-defined]
+
     try:
-        while (item := await run_in_thread(label, lambda: next(iterator, _END))) is not _END:
+        while (item := await run_in_thread(label, take)) is not _END:
             yield item  # type: ignore[misc]
     finally:
-        close = getattr(iterator, "close", None)
-        if close is not None:
+        if hasattr(iterator, "close"):
             await run_in_thread(label, close)

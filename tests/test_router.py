@@ -507,7 +507,7 @@ def test_route_names_an_endpoint_without_code() -> None:
 
     assert str(Route("/", ("GET",), Endpoint(), "x")) == "GET / (Endpoint)"
     assert str(Route("/", ("GET",), len, "x")) == "GET / (len)"
-    assert str(Route("/", ("GET",), functools.partial(len), "x")) == "GET / (partial)"
+    assert str(Route("/", ("GET",), functools.partial(len), "x")) == "GET / (len)"
 
 
 def test_route_names_an_endpoint_that_wraps_itself() -> None:

@@ -1,8 +1,8 @@
 """The error boundary: what was raised -> the answer.
 
-It stands twice in each chain: directly around the endpoint, so that middleware always gets a
-Response, and outermost, for the faults of middleware. What an application registered with
-`errorhandler` comes first; what nobody answers is logged once and is a 500 that says nothing.
+One stands around the endpoint and around each middleware, so that middleware always gets a
+Response from `call_next`. What an application registered with `errorhandler` comes first; what
+nobody answers is logged once and is a 500 that says nothing.
 """
 
 from __future__ import annotations
@@ -11,12 +11,15 @@ import inspect
 import logging
 from collections.abc import Callable
 
-from ..endpoints import Handler, ReturnConverter, describe, in_thread
-from ..errors import ClientDisconnected, ConfigurationError, HTTPError, ProtocolError
+from ..endpoints import as_async
+from ..errors import ClientDisconnected, ConfigurationError, HTTPError, MicrowebError, ProtocolError
 from ..headers import list_members
 from ..jsoncodec import encode_json
-from ..request import Request
+from ..request import Request, RequestApp
 from ..response import TEXT, Response, phrase_of
+from ..returns import ReturnConverter, split_tuple
+from ..router import describe
+from ..signature import hints_of
 
 ErrorKey = int | type[Exception]
 
@@ -24,131 +27,141 @@ _log = logging.getLogger("microweb.error")
 
 
 class ErrorHandlers:
-    """One application's answers to what is raised, by class and by status.
-
-    The most specific class wins, then the status, then what catches every Exception; what none of
-    them answers goes to the application that this one is mounted in.
-    """
+    """One application's answers to what is raised, by class and by status."""
 
     def __init__(self) -> None:
-        self.parent: ErrorHandlers | None = None
-        self.debug = False
-        self.json_default: Callable[[object], object] | None = None
-        self._by_class: dict[type[Exception], _Answerer] = {}
-        self._by_status: dict[int, _Answerer] = {}
+        self._by_class: dict[type[Exception], ErrorHandler] = {}
+        self._by_status: dict[int, ErrorHandler] = {}
 
     def register(self, key: ErrorKey, function: Callable[..., object]) -> None:
         """Answer errors of this class or status by `function`. Raises: ConfigurationError."""
-        answerer = _Answerer(function)
+        handler = ErrorHandler(key, function)
         if isinstance(key, int) and 400 <= key <= 599:
-            self._by_status[key] = answerer
+            self._by_status[key] = handler
         elif isinstance(key, type) and issubclass(key, Exception):
-            if issubclass(key, ProtocolError) and answerer.takes_request:
+            if issubclass(key, ProtocolError) and handler.takes_request:
                 raise ConfigurationError(
-                    f"{describe(function)}: what broke HTTP has no request: take 'error' alone"
+                    f"{handler}: what broke HTTP has no request: take 'error' alone"
                 )
-            self._by_class[key] = answerer
+            self._by_class[key] = handler
         else:
             raise ConfigurationError(
-                "errorhandler: expected a status from 400 to 599 or a class of Exception, "
-                f"got {key!r}"
+                f"{handler}: expected errorhandler(status from 400 to 599) or "
+                f"errorhandler(class of Exception), got {key!r:.80}"
             )
+
+    def find(self, error: Exception, *, has_request: bool = True) -> ErrorHandler | None:
+        """Return the handler of the most specific class, then of the status.
+
+        One of what is wider than HTTPError (Exception) comes after that of an HTTPError's status:
+        it is for what nobody thought of.
+        """
+        wide = (MicrowebError, Exception) if isinstance(error, (HTTPError, ProtocolError)) else ()
+        kinds = [kind for kind in type(error).__mro__ if kind not in wide]
+        candidates = [self._by_class.get(kind) for kind in kinds]
+        candidates.append(self._by_status.get(status_of(error)))
+        candidates += [self._by_class.get(kind) for kind in wide]
+        for handler in candidates:
+            if handler is not None and (has_request or not handler.takes_request):
+                return handler
+        return None
+
+
+class ErrorBoundary:
+    """Answers what was raised in one application at the place that it is mounted at.
+
+    What its own handlers don't answer goes to the application around it.
+    """
+
+    def __init__(
+        self, handlers: ErrorHandlers, app: RequestApp, outer: ErrorBoundary | None, *, debug: bool
+    ) -> None:
+        self._handlers = handlers
+        self._app = app
+        self._outer = outer
+        self._debug = debug
 
     async def answer(self, request: Request, error: Exception) -> Response:
         """Return the answer to what was raised. Raises: ClientDisconnected, which has none."""
         if isinstance(error, ClientDisconnected):
             raise error
         request.error = error
-        answerer = self._find(error)
-        if answerer is None and not isinstance(error, (HTTPError, ProtocolError)):
+        handler = self._find(error, has_request=True)
+        is_fault = not isinstance(error, (HTTPError, ProtocolError))
+        if is_fault and (handler is None or isinstance(handler.key, int)):
             _log.error("%s %s failed", request.method, request.raw_path, exc_info=error)
-            answerer = self._find_status(500)
-        if answerer is None:
-            return default_answer(error, request.headers.get("accept", ""), debug=self.debug)
-        try:
-            return await answerer.answer(request, error, self.json_default)
-        except ClientDisconnected:
-            raise
-        except Exception:
-            _log.exception("%s failed for %r", answerer, error)
-            return Response(f"{phrase_of(500)}\n", 500)
+        if handler is None:
+            return default_answer(error, request.headers.get("accept", ""), debug=self._debug)
+        return await self._answer_by(handler, request, error)
 
     async def refuse(self, error: ProtocolError) -> Response:
         """Return the answer to what was no request."""
-        answerer = self._find(error)
-        if answerer is not None and not answerer.takes_request:
-            try:
-                return await answerer.answer(None, error, self.json_default)
-            except Exception:
-                _log.exception("%s failed for %r", answerer, error)
-        return default_answer(error, "", debug=self.debug)
+        handler = self._find(error, has_request=False)
+        if handler is None:
+            return default_answer(error, "", debug=self._debug)
+        return await self._answer_by(handler, None, error)
 
-    def guard(self, handler: Handler) -> Handler:
-        """Return `handler` with what it raises answered."""
+    def _find(self, error: Exception, *, has_request: bool) -> ErrorHandler | None:
+        handler = self._handlers.find(error, has_request=has_request)
+        if handler is None and self._outer is not None:
+            return self._outer._find(error, has_request=has_request)
+        return handler
 
-        async def guarded(request: Request) -> Response:
-            try:
-                return await handler(request)
-            except Exception as error:
-                return await self.answer(request, error)
-
-        return guarded
-
-    def _find(self, error: Exception) -> _Answerer | None:
-        status = error.status if isinstance(error, (HTTPError, ProtocolError)) else None
-        for kind in type(error).__mro__:
-            if status is not None and issubclass(HTTPError, kind) and kind is not HTTPError:
-                by_status = self._by_status.get(status)
-                if by_status is not None:
-                    return by_status
-                status = None
-            answerer = self._by_class.get(kind)
-            if answerer is not None:
-                return answerer
-        return self.parent._find(error) if self.parent is not None else None
-
-    def _find_status(self, status: int) -> _Answerer | None:
-        answerer = self._by_status.get(status)
-        if answerer is None and self.parent is not None:
-            return self.parent._find_status(status)
-        return answerer
+    async def _answer_by(
+        self, handler: ErrorHandler, request: Request | None, error: Exception
+    ) -> Response:
+        try:
+            return await handler.answer(request, error, self._app)
+        except ClientDisconnected:
+            raise
+        except Exception as failure:
+            if request is not None:
+                request.error = failure
+            _log.exception("%s failed for %r", handler, error)
+            return Response(f"{phrase_of(500)}\n", 500)
 
 
-class _Answerer:
+class ErrorHandler:
     """A user's error handler: `async def missing(request, error)`, either parameter optional."""
 
-    def __init__(self, function: Callable[..., object]) -> None:
+    def __init__(self, key: ErrorKey, function: Callable[..., object]) -> None:
+        self.key = key
         self._function = function
-        self._names = tuple(inspect.signature(function).parameters)
-        unknown = set(self._names) - {"request", "error"}
-        if unknown:
-            raise ConfigurationError(
-                f"{describe(function)}: an error handler takes 'request' and 'error', "
-                f"got {', '.join(sorted(unknown))}"
-            )
-        self.takes_request = "request" in self._names
-        is_async = inspect.iscoroutinefunction(function)
-        self._call = function if is_async else in_thread(describe(function), function)
+        self._call = as_async(function)
+        self._positional: list[str] = []  # what each takes: "request" or "error"
+        self._named: dict[str, str] = {}
+        hints = hints_of(inspect.unwrap(function))
+        for name, parameter in inspect.signature(function).parameters.items():
+            if parameter.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
+                continue
+            if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
+                self._named[name] = self._source_of(name, hints.get(name))
+            else:
+                self._positional.append(self._source_of(name, hints.get(name)))
+        self.takes_request = "request" in (*self._positional, *self._named.values())
 
     def __str__(self) -> str:
         return describe(self._function)
 
-    async def answer(
-        self,
-        request: Request | None,
-        error: Exception,
-        json_default: Callable[[object], object] | None,
-    ) -> Response:
+    def _source_of(self, name: str, hint: object) -> str:
+        if name == "request" or (isinstance(hint, type) and issubclass(hint, Request)):
+            return "request"
+        if name == "error" or (isinstance(hint, type) and issubclass(hint, BaseException)):
+            return "error"
+        raise ConfigurationError(
+            f"{self}: an error handler takes 'request' and 'error', either may be left out, "
+            f"got {name!r}"
+        )
+
+    async def answer(self, request: Request | None, error: Exception, app: RequestApp) -> Response:
         """Call it and convert what it returns; a plain value keeps the error's status."""
         given = {"request": request, "error": error}
-        value: object = self._call(**{name: given[name] for name in self._names})
-        if inspect.isawaitable(value):
-            value = await value
-        response = ReturnConverter(self._function, json_default)(value, request)
-        says_status = isinstance(value, Response) or (
-            isinstance(value, tuple) and len(value) > 1 and isinstance(value[1], int)
+        value = await self._call(
+            *[given[what] for what in self._positional],
+            **{name: given[what] for name, what in self._named.items()},
         )
-        if not says_status:
+        response = ReturnConverter(self._function, app)(value, request)
+        if not isinstance(value, Response) and split_tuple(value)[1] is None:
             response.status = status_of(error)
         if isinstance(error, HTTPError):
             for name, text in error.headers.items():
@@ -170,10 +183,10 @@ def default_answer(error: Exception, accept: str, *, debug: bool) -> Response:
     elif isinstance(error, ProtocolError) and debug:
         detail = str(error)
     if prefers_json(accept):
-        problem = {**extra, "status": status, "title": phrase_of(status)}
+        problem: dict[str, object] = {"status": status, "title": phrase_of(status)}
         if detail:
             problem["detail"] = detail
-        body = encode_json(problem, repr)
+        body = encode_json(problem | extra, repr)
         return Response(body, status, headers, content_type="application/problem+json")
     text = f"{phrase_of(status)}\n" + (f"{detail}\n" if detail else "")
     return Response(text.encode(), status, headers, content_type=TEXT)

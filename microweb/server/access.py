@@ -13,6 +13,11 @@ _LINE = "%(method)s %(path)s %(status)d %(bytes)dB %(ms).1fms %(client)s"
 _log = logging.getLogger("microweb.access")
 
 
+def is_access_logged() -> bool:
+    """Return whether the application's own logging takes the records."""
+    return _log.isEnabledFor(logging.INFO) and _log.hasHandlers()
+
+
 def access_logger() -> AccessLog:
     """Return the function that makes a record, with its fields as attributes.
 

@@ -6,11 +6,12 @@ the declared length has passed the limit. RFC 9110 section 10.1.1; RFC 9112 sect
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Protocol
 
 from ..errors import ContentTooLarge, MalformedRequest, MicrowebError
 from ..framing import ChunkedDecoder, LengthDecoder
-from ..headers import Headers
+from ..headers import CheckedHeaders, Headers
 from ..parser import Parser
 from ..request import Request
 
@@ -38,6 +39,8 @@ class Body:
 
     __slots__ = (
         "_connection",
+        "_feeds",
+        "_lock",
         "_received",
         "_request",
         "_waited_s",
@@ -49,6 +52,8 @@ class Body:
     def __init__(self, connection: BodyInput, request: Request) -> None:
         self._connection = connection
         self._request = request
+        self._lock: asyncio.Lock | None = None
+        self._feeds = 0  # how often it has received
         self._received = 0
         self._waited_s = 0.0  # for the peer, not for the endpoint
         self.is_begun = False
@@ -86,7 +91,7 @@ class Body:
             connection.write_interim(_CONTINUE)
 
     async def _read(self) -> bytes:
-        connection, parser = self._connection, self._connection.parser
+        parser = self._connection.parser
         while True:
             piece = parser.next_content()
             if piece:
@@ -94,14 +99,26 @@ class Body:
                 return piece
             if piece is not None:
                 if isinstance(parser.decoder, ChunkedDecoder) and self.trailers is None:
-                    self.trailers = Headers.of(parser.decoder.trailers)
+                    self.trailers = CheckedHeaders(parser.decoder.trailers)
                 return b""
-            begun = connection.clock()
-            data = await connection.read_within(self._patience_s())
-            self._waited_s += connection.clock() - begun
-            if not data:
-                raise MalformedRequest("the connection ended inside the body")
-            parser.feed(data)
+            if self._lock is None:
+                self._lock = asyncio.Lock()
+            # Two tasks may read one body, but one at a time may wait for the peer: the other then
+            # looks again at what came.
+            feeds = self._feeds
+            async with self._lock:
+                if feeds == self._feeds:
+                    await self._receive()
+
+    async def _receive(self) -> None:
+        connection = self._connection
+        begun = connection.clock()
+        data = await connection.read_within(self._patience_s())
+        self._waited_s += connection.clock() - begun
+        if not data:
+            raise MalformedRequest("the connection ended inside the body")
+        connection.parser.feed(data)
+        self._feeds += 1
 
     def _patience_s(self) -> float:
         """Return how long to wait for the next byte: less where the average is too slow."""

@@ -1,14 +1,15 @@
 """Every setting of the server, with its default, in one frozen dataclass.
 
 `ServerOptions` names the same fields for keyword arguments: `app.run`, `app.serve`, the command
-line and the documentation mean the same by the same word.
+line and the documentation mean the same by the same word. The text beside a field is the command
+line's help.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from ipaddress import ip_network
-from typing import Literal, TypedDict
+from ipaddress import IPv6Network, ip_network
+from typing import Annotated, Literal, TypedDict
 
 from ..errors import ConfigurationError
 from ..parser import Limits
@@ -19,6 +20,8 @@ AccessLog = bool | Literal["auto"]
 
 _KIB = 1024
 _MIB = 1024 * _KIB
+_MAX_COUNT = (1 << 31) - 1  # the kernel takes a backlog as a C int
+_MAX_SIZE = 1 << 62
 
 
 class RunOptions(TypedDict, total=False):
@@ -61,29 +64,34 @@ class ServerConfig:
     Raises: ConfigurationError that names the field, what it takes and what it got.
     """
 
-    host: str = "localhost"  # 127.0.0.1 and ::1, so that a stranger on either is noticed
-    port: int = 5000  # 0: one that is free
-    backlog: int = 2048  # connections that wait to be accepted
-    loop: LoopName = "auto"  # uvloop where it is installed
-    access_log: AccessLog = "auto"  # a line per request, where stderr is a terminal
-    threads: int = DEFAULT_THREADS  # for plain `def` endpoints
-    trusted_proxies: tuple[str, ...] = ()  # networks whose X-Forwarded-* are believed
+    host: Annotated[str, "a name or an address; localhost is 127.0.0.1 and ::1"] = "localhost"
+    port: Annotated[int, "0 takes one that is free"] = 5000
+    backlog: Annotated[int, "connections that may wait to be accepted"] = 2048
+    loop: Annotated[LoopName, "auto takes uvloop where it is installed"] = "auto"
+    access_log: Annotated[
+        AccessLog,
+        "a record per request; auto: where stderr is a terminal, or logging takes microweb.access",
+    ] = "auto"
+    threads: Annotated[int, "how many plain def endpoints may run at once"] = DEFAULT_THREADS
+    trusted_proxies: Annotated[
+        tuple[str, ...], "networks whose X-Forwarded-For and -Proto are believed"
+    ] = ()
 
-    max_request_line: int = 16 * _KIB
-    max_header_section: int = 32 * _KIB
-    max_header_fields: int = 100
-    max_body: int = 16 * _MIB
-    max_chunk_extensions: int = 64 * _KIB
-    max_trailers: int = 8 * _KIB
-    max_form_fields: int = 1000
-    max_connections: int = 10_000
+    max_request_line: Annotated[int, "bytes"] = 16 * _KIB
+    max_header_section: Annotated[int, "bytes"] = 32 * _KIB
+    max_header_fields: Annotated[int, "lines of a header section"] = 100
+    max_body: Annotated[int, "bytes, where neither the route nor the app says"] = 16 * _MIB
+    max_chunk_extensions: Annotated[int, "bytes in a whole chunked body"] = 64 * _KIB
+    max_trailers: Annotated[int, "bytes of the fields behind a chunked body"] = 8 * _KIB
+    max_form_fields: Annotated[int, "fields of a form, and of a query"] = 1000
+    max_connections: Annotated[int, "open at once; further ones get a 503"] = 10_000
 
-    head_timeout_s: float = 10  # absolute, from a head's first byte or the connection's start
-    body_timeout_s: float = 20  # without a byte of it; and after that, slower than
-    min_body_rate: float = 256  # bytes per second on average
-    idle_timeout_s: float = 75  # between two requests
-    write_timeout_s: float = 30  # without the write buffer falling
-    grace_s: float = 10  # for what is under way at shutdown
+    head_timeout_s: Annotated[float, "for a whole head, from its first byte"] = 10
+    body_timeout_s: Annotated[float, "without a byte of a body"] = 20
+    min_body_rate: Annotated[float, "bytes per second of a body, once body_timeout_s is over"] = 256
+    idle_timeout_s: Annotated[float, "between two requests of a connection"] = 75
+    write_timeout_s: Annotated[float, "without the peer reading any of an answer"] = 30
+    grace_s: Annotated[float, "for what is under way when the server stops"] = 10
 
     def __post_init__(self) -> None:
         _check_text("host", self.host)
@@ -92,12 +100,13 @@ class ServerConfig:
         _check_choice("access_log", self.access_log, (True, False, "auto"))
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.name.startswith("max_") or field.name in ("backlog", "threads"):
-                _check_range(field.name, value, 1, 1 << 62)
+            if field.name in ("backlog", "threads"):
+                _check_range(field.name, value, 1, _MAX_COUNT)
+            elif field.name.startswith("max_"):
+                _check_range(field.name, value, 1, _MAX_SIZE)
             elif field.name.endswith("_s") or field.name == "min_body_rate":
                 _check_duration(field.name, value)
-        for network in self.trusted_proxies:
-            _check_network(network)
+        _check_networks(self.trusted_proxies)
 
     @classmethod
     def from_options(cls, options: ServerOptions) -> ServerConfig:
@@ -128,26 +137,35 @@ class ServerConfig:
 
 def _check_text(name: str, value: object) -> None:
     if not isinstance(value, str) or not value:
-        raise ConfigurationError(f"{name}: expected a host name or an address, got {value!r}")
+        raise ConfigurationError(f"{name}: expected a host name or an address, got {value!r:.80}")
 
 
 def _check_range(name: str, value: object, low: int, high: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise ConfigurationError(f"{name}: expected an int of {low} to {high}, got {value!r}")
+        raise ConfigurationError(f"{name}: expected an int of {low} to {high}, got {value!r:.80}")
 
 
 def _check_duration(name: str, value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1e9:
-        raise ConfigurationError(f"{name}: expected a number that is not negative, got {value!r}")
+        raise ConfigurationError(f"{name}: expected a number of 0 to 1e9, got {value!r:.80}")
 
 
 def _check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
     if value not in choices:
-        raise ConfigurationError(f"{name}: expected one of {choices}, got {value!r}")
+        expected = ", ".join(map(repr, choices))
+        raise ConfigurationError(f"{name}: expected one of {expected}, got {value!r:.80}")
 
 
-def _check_network(network: object) -> None:
-    try:
-        ip_network(str(network))
-    except ValueError as error:
-        raise ConfigurationError(f"trusted_proxies: {error}") from error
+def _check_networks(value: object) -> None:
+    if not isinstance(value, tuple):
+        raise ConfigurationError(
+            f"trusted_proxies: expected a tuple such as ('10.0.0.0/8',), got {value!r:.80}"
+        )
+    for text in value:
+        try:
+            network = ip_network(str(text))
+        except ValueError as error:
+            raise ConfigurationError(f"trusted_proxies: {error}") from error
+        if isinstance(network, IPv6Network) and network.network_address.ipv4_mapped:
+            # A peer on a dual-stack socket is compared as the IPv4 address that it is.
+            raise ConfigurationError(f"trusted_proxies: write {text!r:.80} as an IPv4 network")

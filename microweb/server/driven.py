@@ -13,18 +13,20 @@ from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
+_NOT_BEGUN = object()
+
 
 class Driven(Generic[T]):
     """An awaitable that runs each step of `coroutine` inside `context`.
 
-    `waited_for` is what the first step yielded, where the caller has taken it already. What the
-    awaiting task is told (a cancellation too) is passed on to the coroutine.
+    `waited_for` is what the first step yielded (None for a bare `sleep(0)`), where the caller has
+    taken it already. What the awaiting task is told (a cancellation too) goes to the coroutine.
     """
 
     __slots__ = ("_context", "_coroutine", "_waited_for")
 
     def __init__(
-        self, context: Context, coroutine: Coroutine[Any, Any, T], waited_for: object = None
+        self, context: Context, coroutine: Coroutine[Any, Any, T], waited_for: object = _NOT_BEGUN
     ) -> None:
         self._context = context
         self._coroutine = coroutine
@@ -32,9 +34,9 @@ class Driven(Generic[T]):
 
     def __await__(self) -> Generator[Any, Any, T]:
         run, coroutine, waited_for = self._context.run, self._coroutine, self._waited_for
-        self._waited_for = None
+        self._waited_for = _NOT_BEGUN
         try:
-            if waited_for is None:
+            if waited_for is _NOT_BEGUN:
                 waited_for = run(coroutine.send, None)
             while True:
                 try:

@@ -7,11 +7,15 @@ further left is the client's own word and is never looked at.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from ..headers import Headers, list_members
 from ..request import Address
+
+_HOST_AND_PORT = re.compile(r"(\[[0-9A-Fa-f:.]++\]|[0-9.]++)(?::([0-9]{1,5}))?")
+_MAX_PORT = 65535
 
 
 class TrustedProxies:
@@ -63,13 +67,9 @@ def _parse(host: str) -> IPv4Address | IPv6Address | None:
 
 def _parse_hop(hop: str) -> Address | None:
     """Parse `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1` or `[2001:db8::1]:80`."""
-    host, port = hop, ""
-    if hop.startswith("["):
-        host, _, port = hop[1:].partition("]")
-        port = port.removeprefix(":")
-    elif hop.count(":") == 1:
-        host, _, port = hop.partition(":")
+    match = _HOST_AND_PORT.fullmatch(hop)
+    host, port = (match[1].strip("[]"), int(match[2] or 0)) if match else (hop, 0)
     address = _parse(host)
-    if address is None or (port and not (port.isascii() and port.isdigit())):
+    if address is None or port > _MAX_PORT:
         return None
-    return Address(str(address), int(port[:5] or 0))
+    return Address(str(address), port)

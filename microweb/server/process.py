@@ -7,13 +7,17 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
-from ..errors import ConfigurationError, MissingExtra, ProtocolError
+from ..errors import ConfigurationError, MissingExtra, ProtocolError, ThreadsStuck
 from ..request import Request
 from ..response import Response
-from .access import access_logger, show_access_log
+from .access import access_logger, is_access_logged, show_access_log
 from .config import LoopName, ServerConfig, ServerOptions
 from .server import Server
 from .sockets import url_of
@@ -22,6 +26,9 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
     from contextlib import AbstractAsyncContextManager
     from typing import Any
+
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SPARE_FILES = 100  # beside connections: listeners, the loop's own, what endpoints open
 
 _log = logging.getLogger("microweb.server")
 
@@ -39,7 +46,9 @@ def make_server(app: Application, options: ServerOptions) -> Server:
     """Return a server of `app`, not started. Raises: ConfigurationError."""
     config = ServerConfig.from_options(options)
     app.freeze()
-    wants_log = sys.stderr.isatty() if config.access_log == "auto" else config.access_log
+    wants_log = config.access_log
+    if wants_log == "auto":
+        wants_log = sys.stderr.isatty() or is_access_logged()
     return Server(
         app,
         config,
@@ -54,45 +63,53 @@ def run(app: Application, options: ServerOptions) -> None:
     try:
         _refuse_running_loop()
         server = make_server(app, options)
-        loop_factory = _loop_factory(server.config.loop)
+        new_loop = loop_factory(server.config.loop)
         _raise_file_limit(server.config.max_connections)
         if server.access_log is not None:
             show_access_log()
-        with asyncio.Runner(loop_factory=loop_factory) as runner:
+        with asyncio.Runner(loop_factory=new_loop) as runner:
             runner.run(_serve(server))
     except ConfigurationError as error:
         print(f"microweb: {error}", file=sys.stderr)
         sys.exit(1)
-    except KeyboardInterrupt:  # where the loop can't handle signals
-        pass
-    _leave_stuck_threads(server)
+    except ThreadsStuck as error:
+        _leave(error)
 
 
 async def _serve(server: Server) -> None:
     stop = asyncio.Event()
-    _handle_signals(stop.set)
-    async with server:
-        urls = " and ".join(url_of(bound) for bound in server.sockets)
-        print(f"microweb: listening on {urls} (Ctrl-C stops it)", flush=True)
-        await stop.wait()
+    with _signals_handled(stop.set) as how:
+        async with server:
+            urls = " and ".join(url_of(bound) for bound in server.sockets)
+            print(f"microweb: listening on {urls}{how}", flush=True)
+            await stop.wait()
 
 
-def _handle_signals(stop: Callable[[], None]) -> None:
-    """The first SIGINT or SIGTERM stops the server, a second one leaves at once."""
+@contextmanager
+def _signals_handled(stop: Callable[[], None]) -> Iterator[str]:
+    """Have the first SIGINT or SIGTERM call `stop`, and a second one leave at once.
+
+    Not by the loop's own handlers: those wait for a handler that blocks the loop, just when one
+    wants to leave. Yields what there is to say of it; outside the main thread there is nothing.
+    """
     loop = asyncio.get_running_loop()
     seen: list[int] = []
 
-    def on_signal(number: int) -> None:
+    def on_signal(number: int, frame: FrameType | None) -> None:
         if seen:
             os._exit(128 + number)
         seen.append(number)
-        stop()
+        loop.call_soon_threadsafe(stop)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        try:
-            loop.add_signal_handler(number, on_signal, number)
-        except (NotImplementedError, RuntimeError):  # Windows, or not the main thread
-            return
+    if threading.current_thread() is not threading.main_thread():
+        yield ""
+        return
+    before = [(number, signal.signal(number, on_signal)) for number in _STOP_SIGNALS]
+    try:
+        yield " (Ctrl-C stops it)"
+    finally:
+        for number, handler in before:
+            signal.signal(number, handler)
 
 
 def _refuse_running_loop() -> None:
@@ -105,7 +122,7 @@ def _refuse_running_loop() -> None:
     )
 
 
-def _loop_factory(name: LoopName) -> Callable[[], asyncio.AbstractEventLoop]:
+def loop_factory(name: LoopName) -> Callable[[], asyncio.AbstractEventLoop]:
     if name == "asyncio":
         return asyncio.new_event_loop
     try:
@@ -125,26 +142,25 @@ def _raise_file_limit(max_connections: int) -> None:
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
-        try:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-            soft = hard
-        except (OSError, ValueError):
-            _log.debug("the limit of open files stays at %d", soft)
+        # macOS has no hard limit, yet refuses to have no soft one: ask for what is needed then.
+        for wanted in (hard, max(soft, max_connections + _SPARE_FILES)):
+            try:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+            except (OSError, ValueError):
+                continue
+            soft = wanted
+            break
     if soft != resource.RLIM_INFINITY and soft < max_connections:
         _log.warning(
             "the limit of open files is %d, under max_connections=%d", soft, max_connections
         )
 
 
-def _leave_stuck_threads(server: Server) -> None:
+def _leave(error: ThreadsStuck) -> NoReturn:
     """Leave even where a plain `def` endpoint never returns: nothing else can end a thread."""
-    stuck = server.pool.stuck() if server.pool is not None else []
-    if stuck:
-        _leave(stuck)
-
-
-def _leave(stuck: list[str]) -> NoReturn:
-    for place in stuck:
+    if error.__context__ is not None:  # why the server stopped, where no signal told it to
+        traceback.print_exception(error.__context__)
+    for place in error.places:
         _log.error("a thread is still busy, leaving without it: %s", place)
     logging.shutdown()
     sys.stdout.flush()

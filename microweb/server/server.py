@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Generator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from types import TracebackType
 
-from ..errors import ProtocolError
+from ..errors import ProtocolError, ThreadsStuck
 from ..parser import RequestLines
 from ..request import Request
 from ..response import HeadCache, Response, phrase_of
@@ -27,8 +27,9 @@ Refuse = Callable[[ProtocolError], Awaitable[Response]]
 AccessLog = Callable[[Request, int, int, float], None]
 
 _TICK_S = 1.0
-_STREAM_LIMIT = 16 * 1024  # a paused reader holds up to twice this and one read
+STREAM_LIMIT = 16 * 1024  # a paused reader holds up to twice this and one read
 _RETRY_AFTER_S = 5
+_CANCEL_S = 1.0  # for what was cancelled, and for the threads that it leaves behind
 _MAX_REFUSED = 100  # connections over the limit that are told so; further ones are just closed
 
 _log = logging.getLogger("microweb.server")
@@ -71,6 +72,7 @@ class Server:
         self.sockets: list[socket.socket] = []
         self._listeners: list[asyncio.Server] = []
         self._refused: set[Connection] = set()
+        self.unflushed: list[Connection] = []  # with answers of this turn of the loop
         self._lifespan = lifespan
         self._cleanup = AsyncExitStack()
         self._timer: asyncio.TimerHandle | None = None
@@ -94,7 +96,7 @@ class Server:
             await self.open()
             for bound in self.sockets:
                 listener = await asyncio.start_server(
-                    self.accept, sock=bound, limit=_STREAM_LIMIT, backlog=config.backlog
+                    self.accept, sock=bound, limit=STREAM_LIMIT, backlog=config.backlog
                 )
                 self._listeners.append(listener)
         except BaseException:
@@ -106,7 +108,8 @@ class Server:
 
     async def open(self) -> None:
         """Get ready for connections that come by other ways than a listening socket."""
-        self.clock = asyncio.get_running_loop().time
+        loop = asyncio.get_running_loop()
+        self.clock, self._call_soon = loop.time, loop.call_soon
         self.pool = open_pool(self.config.threads)
         self._cleanup.callback(self.pool.close)
         self._tick()
@@ -116,7 +119,8 @@ class Server:
     async def stop(self) -> None:
         """Stop listening, let the exchanges under way finish for `grace_s`, then cancel them.
 
-        The lifespan is left in any case, last.
+        The lifespan is left in any case, last. Raises: ThreadsStuck, behind all that, where plain
+        `def` code still runs in a thread.
         """
         self.is_stopping = True
         for listener in self._listeners:
@@ -128,8 +132,11 @@ class Server:
             if self._timer is not None:
                 self._timer.cancel()
             await self._cleanup.aclose()
+        if self.pool is not None and (places := self.pool.stuck()):
+            raise ThreadsStuck(places)
 
     async def _finish_connections(self) -> None:
+        ends_at = self.clock() + self.config.grace_s
         for connection in tuple(self.connections):
             connection.close_if_idle()
         tasks = self._tasks()
@@ -138,7 +145,9 @@ class Server:
         for task in tasks:
             task.cancel()
         if tasks:
-            await asyncio.wait(tasks, timeout=1)
+            await asyncio.wait(tasks, timeout=_CANCEL_S)
+        if self.pool is not None:
+            await self.pool.wait_idle(max(ends_at - self.clock(), _CANCEL_S))
 
     def _tasks(self) -> set[asyncio.Task[None]]:
         everyone = self.connections | self._refused
@@ -159,6 +168,19 @@ class Server:
             self.connections.add(connection)
             serving = connection.run()
         connection.task = asyncio.get_running_loop().create_task(serving)
+
+    def flush_soon(self) -> None:
+        """Have the connections in `unflushed` write their answers at the end of this turn.
+
+        The writes of one turn stand together: done in between, each woke a client on the other
+        core, which cost 9 us of 30 a request.
+        """
+        self._call_soon(self._flush)
+
+    def _flush(self) -> None:
+        unflushed, self.unflushed = self.unflushed, []
+        for connection in unflushed:
+            connection.flush()
 
     def forget(self, connection: Connection) -> None:
         """Drop a connection that is over."""

@@ -10,6 +10,7 @@ import errno
 import os
 import socket
 import sys
+from ipaddress import ip_address
 
 from ..errors import ConfigurationError
 
@@ -32,13 +33,20 @@ def listen(host: str, port: int, backlog: int) -> list[socket.socket]:
     raise AssertionError("unreachable")
 
 
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine reaches `host`. Raises: ConfigurationError."""
+    return all(ip_address(address).is_loopback for _, address in _addresses(host, 0))
+
+
 def _addresses(host: str, port: int) -> list[tuple[int, str]]:
     if host == "localhost":
         return [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")]
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except (OSError, UnicodeError) as error:
-        raise ConfigurationError(f"host {host!r} is no address of this machine: {error}") from error
+    except (OSError, ValueError) as error:  # a ValueError for what is no text of a host
+        raise ConfigurationError(
+            f"host {host!r:.80} is no address of this machine: {error}"
+        ) from error
     unique = dict.fromkeys((family, str(address[0])) for family, _, _, _, address in found)
     return list(unique)
 
@@ -90,11 +98,11 @@ def _explain(host: str, port: int, error: OSError) -> str:
         owner = ""
         if sys.platform == "darwin" and port == 5000:
             owner = " (on macOS usually by AirPlay Receiver: System Settings, General, AirDrop)"
-        return f"port {port} on {host} is in use{owner}: choose another with port=..."
+        return f"port {port} on {host} is in use{owner}: choose another port"
     if error.errno == errno.EACCES:
         return f"port {port} on {host} needs a right that this user lacks: choose one from 1024 up"
     if error.errno == errno.EADDRNOTAVAIL:
-        return f"host {host!r} is no address of this machine"
+        return f"host {host!r:.80} is no address of this machine"
     return f"can't listen on {host} port {port}: {error.strerror or error}"
 
 

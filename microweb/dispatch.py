@@ -1,0 +1,249 @@
+"""A frozen application: request line -> Match, which has the handler with all that is around it.
+
+`Level` is what one app registered, as plain data. `Dispatcher` builds from the levels of an app and
+of those mounted in it the one route tree, and for each route its chain: the endpoint, inside the
+route's middleware, inside its app's, inside that of the apps around it. Each link answers what it
+raises, so that the next one out gets a Response.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from .binding import bind
+from .endpoints import Finish, Handler, OnError, in_thread, make_handler
+from .errors import BadRequest, ConfigurationError, MethodNotAllowed, NotFound
+from .middleware.errors import ErrorBoundary, ErrorHandlers
+from .patterns import BUILT_IN, Converter, Pattern, parse_pattern
+from .request import Request, RequestApp, RequestLine
+from .response import Response
+from .returns import ReturnConverter
+from .router import Found, Middleware, Route, RouteTree, Scopes, describe
+from .signature import inspect_endpoint, is_async
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """One app as it stands when it is frozen, and those that are mounted in it."""
+
+    app: RequestApp
+    debug: bool
+    max_body: int | None
+    redirect_slashes: bool
+    routes: tuple[Route, ...]
+    middleware: tuple[Middleware, ...]
+    errors: ErrorHandlers
+    converters: Mapping[str, Converter]
+    mounted: tuple[tuple[str, tuple[Middleware, ...], Level], ...]  # prefix, use, inner
+
+
+class Match:
+    """What matching decided about a request, before any user code ran."""
+
+    __slots__ = (
+        "allowed",
+        "app",
+        "fault",
+        "handler",
+        "is_repeatable",
+        "max_body",
+        "on_disconnect",
+        "params",
+        "place",
+        "prefix",
+        "root",
+        "route",
+    )
+
+    def __init__(
+        self, root: Dispatcher, place: Place, target: Target | None, params: dict[str, object]
+    ) -> None:
+        self.root = root  # what matched; its memo is no other app's
+        self.place = place
+        self.app = place.level.app
+        self.prefix = place.prefix
+        self.params = params
+        self.handler = place.missed
+        self.route: Route | None = None
+        self.max_body = place.max_body
+        self.on_disconnect: str | None = None
+        self.is_repeatable = True
+        if target is not None:
+            self.handler = target.handler
+            self.route = target.route
+            self.on_disconnect = target.route.on_disconnect
+            if target.route.max_body is not None:
+                self.max_body = target.route.max_body
+            self.is_repeatable = target.is_repeatable
+        self.allowed: tuple[str, ...] = ()  # where no route matched
+        self.fault: BadRequest | None = None
+
+
+class Dispatcher:
+    """Matches request lines for a frozen app. Raises: ConfigurationError, RouteConflict."""
+
+    def __init__(self, level: Level) -> None:
+        self._tree: RouteTree[Target] = RouteTree()
+        self._places: Scopes[Place] = Scopes()
+        self._methods = {"OPTIONS"}
+        self.root = Place(level)
+        self._plant(self.root)
+        self._all_methods = tuple(sorted(self._methods))
+
+    def match(self, line: RequestLine) -> Match:
+        """Return what answers `line`. Runs no user code but converters."""
+        fault = None
+        try:
+            found = self._tree.find(line.method, line.raw_path)
+        except BadRequest as error:
+            found, fault = None, error
+        if isinstance(found, Found):
+            return Match(self, found.value.place, found.value, found.params)
+        place = self._places.find(line.raw_path)
+        assert place is not None  # the outermost app is at every path
+        match = Match(self, place, None, {})
+        match.fault = fault
+        match.allowed = found.allowed if found is not None else ()
+        if line.raw_path == "*":
+            match.allowed = self._all_methods
+        return match
+
+    def other_slash(self, line: RequestLine) -> str | None:
+        """Return the path with its last slash added or taken, where something is there."""
+        path = line.raw_path
+        other = path[:-1] if path.endswith("/") else path + "/"
+        return other if isinstance(self._tree.find(line.method, other), Found) else None
+
+    def _plant(self, place: Place) -> None:
+        self._places.add(parse_pattern(place.prefix or "/"), place)
+        for route in place.level.routes:
+            pattern = pattern_of(route, place.level.converters, place.prefix)
+            target = Target(place, route, place.handler_of(route, pattern), _is_pure(pattern))
+            self._tree.add(pattern, route.methods, target)
+            self._methods.update(route.methods, ("HEAD",) if "GET" in route.methods else ())
+        for prefix, use, level in place.level.mounted:
+            self._plant(Place(level, prefix, place, use))
+
+
+class Place:
+    """One app at the prefix that it is mounted at; the outermost one at none."""
+
+    def __init__(
+        self,
+        level: Level,
+        prefix: str = "",
+        outer: Place | None = None,
+        use: tuple[Middleware, ...] = (),
+    ) -> None:
+        self.level = level
+        self.prefix: str = prefix
+        self.max_body = level.max_body
+        self._outer = outer
+        self._use = use
+        self._debug = level.debug
+        if outer is not None:
+            # As URLs have it: `url_for` puts it before what the mounted app says.
+            self.prefix = outer.prefix + parse_pattern(prefix).format({})
+            self.max_body = outer.max_body if level.max_body is None else level.max_body
+            self._debug = level.debug or outer._debug
+        self.errors: ErrorBoundary = ErrorBoundary(
+            level.errors,
+            level.app,
+            outer.errors if outer is not None else None,
+            debug=self._debug,
+        )
+        finish = ReturnConverter(_missed, level.app)
+        self.missed: Handler = self._wrap(
+            make_handler(_missed, finish, self.errors.answer), level.middleware
+        )
+
+    def __str__(self) -> str:
+        return f"the app mounted at {self.prefix!r}"
+
+    def handler_of(self, route: Route, pattern: Pattern) -> Handler:
+        """Return the chain of a route: its endpoint with all that is around it."""
+        signature = inspect_endpoint(route.endpoint)
+        call = bind(signature, pattern.parameters)
+        if not signature.is_async:
+            call = in_thread(str(route), call)
+        finish = ReturnConverter(route.endpoint, self.level.app, debug=self._debug)
+        return self._wrap(make_handler(call, finish, self.errors.answer), route.use)
+
+    def _wrap(self, handler: Handler, middleware: Iterable[Middleware]) -> Handler:
+        """Put middleware around a handler, then what the apps around this one have."""
+        for each in reversed(tuple(middleware)):
+            finish = ReturnConverter(each, self.level.app)
+            handler = _around(each, handler, finish, self.errors.answer)
+        if self._outer is None:
+            return handler
+        return self._outer._wrap(handler, (*self._outer.level.middleware, *self._use))
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A route as it stands in the tree."""
+
+    place: Place
+    route: Route
+    handler: Handler
+    is_repeatable: bool  # its match may be kept for a request line that is sent again
+
+    def __str__(self) -> str:
+        return str(replace(self.route, path=self.place.prefix + self.route.path))
+
+
+def pattern_of(route: Route, converters: Mapping[str, Converter], prefix: str = "") -> Pattern:
+    """Return a route's pattern; where the path names no converter the annotation does."""
+    path = prefix + route.path
+    names = parse_pattern(path, converters).parameters
+    return parse_pattern(path, converters, inspect_endpoint(route.endpoint).converters(names))
+
+
+def _is_pure(pattern: Pattern) -> bool:
+    # What a converter of the application's made may be changed by who gets it.
+    return BUILT_IN.keys() >= set(pattern.parameters.values())
+
+
+async def _missed(request: Request) -> Response:
+    """The endpoint of what no route answers: 404, 405, OPTIONS, the other slash."""
+    match, line = request.match, request.line
+    assert isinstance(match, Match)
+    if match.fault is not None:
+        raise match.fault
+    if match.allowed:
+        if line.method == "OPTIONS":
+            return Response(b"", 204, {"Allow": ", ".join(match.allowed)})
+        raise MethodNotAllowed(match.allowed)
+    other = None
+    if match.prefix and not request.path:
+        other = f"{line.raw_path}/"  # from a mount's bare prefix to where it begins
+    elif match.place.level.redirect_slashes:
+        other = match.root.other_slash(line)
+    if other is None:
+        raise NotFound
+    # A path that begins with two slashes would be an authority. RFC 3986 section 4.2
+    path = "/" + other.lstrip("/\\")
+    query = f"?{line.query_string}" if line.query_string else ""
+    return Response.redirect(path + query, 308)
+
+
+def _around(
+    middleware: Middleware, call_next: Handler, finish: Finish, on_error: OnError
+) -> Handler:
+    """Return the handler that is `middleware` around `call_next`."""
+    if isinstance(middleware, type) or not is_async(middleware):
+        raise ConfigurationError(
+            f"{describe(middleware)}: write middleware as async def (request, call_next)"
+        )
+
+    async def handle(request: Request) -> Response:
+        try:
+            value = await middleware(request, call_next)  # type: ignore[misc]
+            if type(value) is Response:
+                return value
+            return await finish(value, request).prepare(request)
+        except Exception as error:
+            return await on_error(request, error)
+
+    return handle

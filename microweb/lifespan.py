@@ -1,0 +1,55 @@
+"""What runs around an app's life: async generators, async context managers, hooks."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TypeVar
+
+from .errors import ConfigurationError
+from .router import describe
+
+A = TypeVar("A")
+
+Lifespan = Callable[
+    [A],
+    AsyncGenerator[Mapping[str, object] | None, None]
+    | AbstractAsyncContextManager[Mapping[str, object] | None],
+]
+
+
+def manager_of(
+    lifespan: Lifespan[A], app: A
+) -> AbstractAsyncContextManager[Mapping[str, object] | None]:
+    """Return the context manager that one lifespan is. Raises: ConfigurationError."""
+    manager = lifespan(app)
+    if isinstance(manager, AsyncGenerator):
+        return asynccontextmanager(lambda generator: generator)(manager)
+    if inspect.iscoroutine(manager):
+        manager.close()
+    if not hasattr(manager, "__aenter__"):
+        raise ConfigurationError(
+            f"{describe(lifespan)}: write a lifespan as an async generator that yields once, or "
+            "use @app.on_startup"
+        )
+    return manager
+
+
+def state_from(values: object, lifespan: Callable[..., object]) -> Mapping[str, object]:
+    """Return what a lifespan yielded for `app.state`. Raises: ConfigurationError."""
+    if values is None:
+        return {}
+    if not isinstance(values, Mapping):
+        raise ConfigurationError(
+            f"{describe(lifespan)}: yield a dict for app.state or nothing, got {values!r:.80}"
+        )
+    return values
+
+
+async def call_hook(function: Callable[..., object], app: object) -> None:
+    """Call `function()`, or `function(app)` where it takes a parameter."""
+    takes_app = bool(inspect.signature(function).parameters)
+    result = function(app) if takes_app else function()
+    if inspect.isawaitable(result):
+        await result

@@ -1,0 +1,165 @@
+"""A user's function -> its parameters and annotations, through the decorators around it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from inspect import Parameter
+from types import NoneType, SimpleNamespace, UnionType
+from typing import Annotated, Union, get_args, get_origin, get_type_hints
+from uuid import UUID
+
+from .errors import ConfigurationError
+from .request import Request
+from .router import describe
+
+MISSING = Parameter.empty
+POSITIONAL = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
+
+# Annotation of a path parameter -> the converter that it stands for.
+PATH_TYPES: dict[object, str] = {str: "str", int: "int", float: "float", UUID: "uuid"}
+
+_UNRESOLVABLE = (NameError, TypeError, AttributeError, SyntaxError)
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """The parameters of a function, or of one inside a decorator, and their annotations."""
+
+    parameters: Mapping[str, Parameter]
+    hints: Mapping[str, object]
+    is_decorator: bool
+
+    @property
+    def request_name(self) -> str | None:
+        """The parameter that takes the request."""
+        for name in self.parameters:
+            if _takes_request(name, self.hints.get(name, MISSING)):
+                return name
+        first = next(iter(self.parameters.values()), None)
+        if self.is_decorator and first is not None and first.kind in POSITIONAL:
+            # `functools.wraps` puts the inner function's annotations in place of its own.
+            return first.name if first.name not in self.hints else None
+        return None
+
+    def has(self, kind: object) -> bool:
+        """Whether a parameter is of this kind: `*args`, `**kwargs`."""
+        return any(parameter.kind is kind for parameter in self.parameters.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What an endpoint wants, outermost decorator first, and what kind it is."""
+
+    function: Callable[..., object]
+    layers: tuple[Layer, ...]
+    is_async: bool  # call it on the loop: what it returns may have to be awaited
+
+    @property
+    def hints(self) -> dict[str, object]:
+        """The annotations of all layers by name; the outermost has the last word."""
+        return {name: hint for layer in reversed(self.layers) for name, hint in layer.hints.items()}
+
+    @property
+    def is_resolved(self) -> bool:
+        """Whether all annotations are known; a name may be defined further down its module."""
+        return not any(isinstance(hint, str) for hint in self.hints.values())
+
+    def converters(self, names: Mapping[str, str]) -> dict[str, str]:
+        """Return the converter that each path parameter's annotation stands for, where it does."""
+        hints = self.hints
+        kinds = {name: PATH_TYPES.get(without_none(hints.get(name))) for name in names}
+        return {name: kind for name, kind in kinds.items() if kind is not None}
+
+
+def inspect_endpoint(function: Callable[..., object]) -> Signature:
+    """Read a function's signature. Raises: ConfigurationError for what is no function."""
+    if isinstance(function, type) or not callable(function):
+        raise ConfigurationError(f"expected a function as endpoint, got {function!r:.80}")
+    try:
+        layers = tuple(map(_read_layer, _layers_of(function)))
+    except ValueError as error:
+        raise ConfigurationError(f"{describe(function)}: its signature can't be read") from error
+    return Signature(function, layers, is_async(function))
+
+
+def is_async(function: Callable[..., object]) -> bool:
+    """Whether to call `function` on the loop: it, or what it decorates, is no plain `def`."""
+    return any(
+        check(candidate)
+        for layer in _layers_of(function)
+        for candidate in (layer, _called(layer))
+        for check in (
+            inspect.iscoroutinefunction,
+            inspect.isasyncgenfunction,
+            inspect.isgeneratorfunction,
+        )
+    )
+
+
+def hints_of(function: Callable[..., object]) -> dict[str, object]:
+    """Return the annotations by name; one that can't be resolved stays a str."""
+    called = _called(function)
+    try:
+        return get_type_hints(called, include_extras=True)
+    except _UNRESOLVABLE:
+        pass
+    # One name that exists for type checkers alone must not take the others with it.
+    scope = getattr(inspect.unwrap(called), "__globals__", {})
+    hints = dict(getattr(called, "__annotations__", {}))
+    for name, hint in hints.items():
+        alone = SimpleNamespace(__annotations__={name: hint})
+        with suppress(*_UNRESOLVABLE):
+            hints[name] = get_type_hints(alone, scope, include_extras=True)[name]
+    return hints
+
+
+def _layers_of(function: Callable[..., object]) -> Iterator[Callable[..., object]]:
+    """Yield a function and, as `functools.wraps` tells, those that it was put around."""
+    yield function
+    while (inner := getattr(function, "__wrapped__", None)) is not None:
+        function = inner
+        yield function
+
+
+def _read_layer(function: Callable[..., object]) -> Layer:
+    parameters = inspect.signature(function, follow_wrapped=False).parameters
+    given = function.keywords if isinstance(function, partial) else {}
+    return Layer(
+        {name: each for name, each in parameters.items() if name not in given},
+        hints_of(function),
+        hasattr(function, "__wrapped__"),
+    )
+
+
+def _called(function: Callable[..., object]) -> Callable[..., object]:
+    """Return the function that a call ends in: of an object its `__call__`."""
+    while isinstance(function, partial):
+        function = function.func
+    return function if inspect.isroutine(function) else type(function).__call__
+
+
+def _takes_request(name: str, hint: object) -> bool:
+    if isinstance(hint, str):  # a name that exists for type checkers alone
+        return name == "request" or hint.rpartition(".")[2] == "Request"
+    if isinstance(hint, type) and hint is not MISSING:
+        return issubclass(hint, Request)
+    return name == "request"
+
+
+def without_annotated(hint: object) -> object:
+    """Return what `Annotated` is put around."""
+    return get_args(hint)[0] if get_origin(hint) is Annotated else hint
+
+
+def without_none(hint: object) -> object:
+    """Return `X` for `X | None`; anything else as it is, but for `Annotated`."""
+    hint = without_annotated(hint)
+    if get_origin(hint) in (Union, UnionType):
+        members = [member for member in get_args(hint) if member is not NoneType]
+        if len(members) == 1:
+            return without_annotated(members[0])
+    return hint

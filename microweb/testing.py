@@ -1,0 +1,466 @@
+"""Tests of an application: a client without a socket, a live server, a client that misbehaves.
+
+`TestClient` is an `httpx.AsyncClient` whose connections end in memory, in the same callback that
+`asyncio.start_server` calls. A request so passes the real parser, limits, framing and connection;
+what is left out is the kernel.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+import struct
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor
+from concurrent.futures import wait as wait_for_threads
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from types import TracebackType
+from typing import Any, Unpack
+
+from .errors import HTTPError, MissingExtra, ProtocolError
+from .memory import ClientEnd, MemoryServer
+from .request import Address, Request
+from .response import Response
+from .server.config import ServerConfig, ServerOptions
+from .server.process import Application, loop_factory, make_server
+from .server.server import Server
+
+try:
+    import httpcore
+    import httpx
+except ImportError as error:
+    raise MissingExtra("microweb.testing", "testing") from error
+
+_GRACE_S = 0.1  # the client is gone when its server stops: nothing is worth waiting for
+_LIVE_GRACE_S = 1.0
+
+_HTTPX_ERRORS: dict[type[Exception], type[httpx.TransportError]] = {
+    httpcore.ConnectError: httpx.ConnectError,
+    httpcore.ReadError: httpx.ReadError,
+    httpcore.WriteError: httpx.WriteError,
+    httpcore.ReadTimeout: httpx.ReadTimeout,
+    httpcore.WriteTimeout: httpx.WriteTimeout,
+    httpcore.PoolTimeout: httpx.PoolTimeout,
+    httpcore.LocalProtocolError: httpx.LocalProtocolError,
+    httpcore.RemoteProtocolError: httpx.RemoteProtocolError,
+    httpcore.UnsupportedProtocol: httpx.UnsupportedProtocol,
+}
+
+_Connect = Callable[[ssl.SSLContext | None], Awaitable[ClientEnd]]
+_FindError = Callable[[], Exception | None]
+
+
+class TestClient(httpx.AsyncClient):
+    """An `httpx.AsyncClient` of one application, made by `app.test_client()`.
+
+    `async with` enters the app's lifespan and leaves it; without, the first request does and
+    `aclose()` leaves. With `raise_errors`, what an endpoint raises and nobody answers comes out of
+    the await; without, it is a 500. `httpx_options` are those of `httpx.AsyncClient`. Nothing of
+    the environment (proxies, .netrc) is looked at.
+
+        async with app.test_client() as client:
+            assert (await client.get("/")).text == "hello world"
+    """
+
+    __test__ = False  # no class of tests, whatever pytest thinks of its name
+
+    def __init__(
+        self,
+        app: Application,
+        *,
+        raise_errors: bool = True,
+        lifespan: bool = True,
+        base_url: httpx.URL | str = "http://testserver",
+        **httpx_options: Any,
+    ) -> None:
+        self._memory = MemoryTransport(app, raise_errors=raise_errors, lifespan=lifespan)
+        options = {"trust_env": False, **httpx_options}
+        super().__init__(transport=self._memory, base_url=base_url, **options)
+
+    async def raw(self, data: bytes) -> bytes:
+        """Send bytes on a connection of their own, end our side, return all that comes back.
+
+        The connection is plain, whatever the `base_url`. Raises: httpx.ReadTimeout where the server
+        has not closed within the client's read timeout.
+
+            assert (await client.raw(b"GET /\\r\\n\\r\\n")).startswith(b"HTTP/1.1 400 ")
+        """
+        end = await self._memory.connect()
+        sending = asyncio.create_task(_send_and_end(end, data))
+        received = []
+        try:
+            async with asyncio.timeout(self.timeout.read):
+                while piece := await end.read():
+                    received.append(piece)
+        except TimeoutError as error:
+            raise httpx.ReadTimeout("the server did not close the connection") from error
+        finally:
+            end.close()
+            await sending
+        return b"".join(received)
+
+
+async def _send_and_end(end: ClientEnd, data: bytes) -> None:
+    try:
+        await end.write(data)
+    except ConnectionError:
+        return  # the server has heard enough; what it said is the result
+    end.write_eof()
+
+
+class MemoryTransport(httpx.AsyncBaseTransport):
+    """Requests to an application, over connections in memory, for an httpx client of your own.
+
+    `options` are the fields of `ServerConfig`. The app's lifespan begins with the first request,
+    or `async with`, and ends with `aclose()`; afterwards the transport may be used again. Requests
+    to any host come here; for https the application sees TLS, though nothing is encrypted.
+
+        transport = MemoryTransport(app, max_body=1024)
+        async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as client:
+            assert (await client.post("/", content=bytes(1025))).status_code == 413
+    """
+
+    def __init__(
+        self,
+        app: Application,
+        *,
+        raise_errors: bool = True,
+        lifespan: bool = True,
+        **options: Unpack[ServerOptions],
+    ) -> None:
+        self._app = app
+        self._config = ServerConfig.from_options(ServerOptions(grace_s=_GRACE_S) | options)
+        self._raises_errors = raise_errors
+        self._has_lifespan = lifespan
+        self._server: MemoryServer | None = None
+        self._pool = _new_pool(self.connect)
+        self._requests: dict[Address | None, Request] = {}  # the last one of each connection
+
+    async def __aenter__(self) -> MemoryTransport:
+        await self._open()
+        return self
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send one request. Raises: httpx.TransportError; with `raise_errors` the app's own."""
+        await self._open()
+        with _httpx_errors():
+            answer = await self._pool.handle_async_request(_to_httpcore(request))
+        address = answer.extensions["network_stream"].get_extra_info("client_addr")
+        error = self._error_at(address)
+        if error is not None and answer.status == 500:
+            await answer.aclose()
+            raise error
+        content = _Content(answer, lambda: self._error_at(address))
+        return httpx.Response(
+            answer.status, headers=answer.headers, stream=content, extensions=answer.extensions
+        )
+
+    async def connect(self, sslcontext: ssl.SSLContext | None = None) -> ClientEnd:
+        """Return the client's end of a new connection; the caller closes it."""
+        return (await self._open()).connect(sslcontext)
+
+    async def aclose(self) -> None:
+        """Close all connections and leave the lifespan. Raises what the lifespan raises then."""
+        server, self._server = self._server, None
+        if server is not None and server.is_here:
+            await self._pool.aclose()
+            await server.stop()
+
+    async def _open(self) -> MemoryServer:
+        server = self._server
+        if server is None or not server.is_here:
+            server = self._server = self._new_server()
+            self._pool = _new_pool(self.connect)
+            self._requests = {}
+        try:
+            await server.opened()
+        except BaseException:
+            if server.has_ended and self._server is server:
+                self._server = None  # the next request tries again
+            raise
+        return server
+
+    def _new_server(self) -> MemoryServer:
+        app = self._app
+        app.freeze()
+        life = app.life() if self._has_lifespan else None
+        return MemoryServer(Server(self._handle, self._config, refuse=app.refuse, lifespan=life))
+
+    def _handle(self, request: Request) -> Coroutine[Any, Any, Response]:
+        if self._raises_errors:
+            self._requests[request.peer] = request
+        return self._app(request)
+
+    def _error_at(self, address: Address) -> Exception | None:
+        """Return what the last request of a connection raised and no status stands for."""
+        request = self._requests.get(address)
+        error = request.error if request is not None else None
+        return None if isinstance(error, (HTTPError, ProtocolError)) else error
+
+
+# --- below httpx ----------------------------------------------------------------------
+
+
+class _Backend(httpcore.AsyncNetworkBackend):
+    def __init__(self, connect: _Connect) -> None:
+        self._connect = connect
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        return _NetworkStream(self._connect)
+
+
+class _NetworkStream(httpcore.AsyncNetworkStream):
+    """Connects when it is first used: by then it is known whether over TLS."""
+
+    def __init__(self, connect: _Connect) -> None:
+        self._connect = connect
+        self._end: ClientEnd | None = None
+
+    async def _connected(self) -> ClientEnd:
+        if self._end is None:
+            self._end = await self._connect(None)
+        return self._end
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        try:
+            async with asyncio.timeout(timeout):
+                return await (await self._connected()).read(max_bytes)
+        except TimeoutError as error:
+            raise httpcore.ReadTimeout(f"no byte for {timeout} s") from error
+        except ConnectionError as error:
+            raise httpcore.ReadError(str(error)) from error
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        try:
+            async with asyncio.timeout(timeout):
+                await (await self._connected()).write(buffer)
+        except TimeoutError as error:
+            raise httpcore.WriteTimeout(f"the server did not read for {timeout} s") from error
+        except ConnectionError as error:
+            raise httpcore.WriteError(str(error)) from error
+
+    async def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        self._end = await self._connect(ssl_context)
+        return self
+
+    async def aclose(self) -> None:
+        if self._end is not None:
+            self._end.close()
+
+    def get_extra_info(self, info: str) -> Any:
+        if self._end is None:
+            return None
+        if info == "is_readable":  # asked of an idle connection: whether the server has closed it
+            return self._end.is_readable
+        name = {"client_addr": "peername", "server_addr": "sockname"}.get(info)
+        return None if name is None else self._end.transport.get_extra_info(name)
+
+
+class _Content(httpx.AsyncByteStream):
+    """The content of an answer, as it comes."""
+
+    def __init__(self, answer: httpcore.Response, find_error: _FindError) -> None:
+        self._answer = answer
+        self._find_error = find_error
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            with _httpx_errors():
+                async for piece in self._answer.aiter_stream():
+                    yield piece
+        except httpx.RemoteProtocolError:  # the answer was cut
+            error = self._find_error()
+            if error is None:
+                raise
+            raise error from None
+
+    async def aclose(self) -> None:
+        await self._answer.aclose()
+
+
+def _new_pool(connect: _Connect) -> httpcore.AsyncConnectionPool:
+    return httpcore.AsyncConnectionPool(
+        ssl_context=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
+        max_connections=None,
+        network_backend=_Backend(connect),
+    )
+
+
+def _to_httpcore(request: httpx.Request) -> httpcore.Request:
+    url = request.url
+    assert isinstance(request.stream, httpx.AsyncByteStream)
+    return httpcore.Request(
+        method=request.method,
+        url=httpcore.URL(
+            scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path
+        ),
+        headers=request.headers.raw,
+        content=request.stream,
+        extensions=request.extensions,
+    )
+
+
+@contextmanager
+def _httpx_errors() -> Iterator[None]:
+    try:
+        yield
+    except tuple(_HTTPX_ERRORS) as error:
+        raise _HTTPX_ERRORS[type(error)](str(error)) from error
+
+
+# --- on the network -------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class LiveServer:
+    """Where a live server is: `url` is `http://127.0.0.1:49321`, without a slash at its end."""
+
+    url: str
+    host: str
+    port: int
+
+
+@contextmanager
+def live_server(app: Application, **options: Unpack[ServerOptions]) -> Iterator[LiveServer]:
+    """Serve `app` on a real socket, from a thread with a loop of its own: for browsers and curl.
+
+    `options` are the fields of `ServerConfig`; by default the port is one that is free. Leaving
+    the block stops the server and waits for it. Raises: ConfigurationError; what the lifespan
+    raises, at either end.
+
+        with live_server(app) as server:
+            urllib.request.urlopen(f"{server.url}/hello")
+    """
+    defaults = ServerOptions(port=0, access_log=False, grace_s=_LIVE_GRACE_S)
+    server = make_server(app, defaults | options)
+    started: Future[Callable[[], object]] = Future()
+
+    async def serve() -> None:
+        loop, stopping = asyncio.get_running_loop(), asyncio.Event()
+        async with server:
+            started.set_result(partial(loop.call_soon_threadsafe, stopping.set))
+            await stopping.wait()
+
+    def run() -> None:
+        with asyncio.Runner(loop_factory=loop_factory(server.config.loop)) as runner:
+            runner.run(serve())
+
+    with ThreadPoolExecutor(1, "microweb-live-server") as thread:
+        finished = thread.submit(run)
+        either: list[Future[Any]] = [started, finished]
+        wait_for_threads(either, return_when=FIRST_COMPLETED)
+        if not started.done():
+            finished.result()  # raises what was in the way
+        stop = started.result()
+        try:
+            host, port = server.sockets[0].getsockname()[:2]
+            yield LiveServer(server.url, host, port)
+        finally:
+            stop()
+            finished.result()
+
+
+class Misbehaving:
+    """A TCP client that does what no HTTP library would: for tests of a server's patience.
+
+    `async with` connects and closes. It sends bytes as they are and reads only when it is told to.
+    `timeout_s` bounds each wait, which then raises TimeoutError. Where the server has reset the
+    connection, `send` and `receive` raise ConnectionError.
+
+        async with Misbehaving(server.host, server.port) as peer:
+            await peer.drip(b"GET / HTTP/1.1\\r\\n", interval_s=0.01)
+            await peer.half_close()
+            assert await peer.read_all() == b""
+    """
+
+    def __init__(self, host: str, port: int, *, timeout_s: float = 10.0) -> None:
+        self._address = (host, port)
+        self._timeout_s = timeout_s
+        self._buffer = b""  # received, and not asked for yet
+
+    async def __aenter__(self) -> Misbehaving:
+        family = socket.AF_INET6 if ":" in self._address[0] else socket.AF_INET
+        self._socket = socket.socket(family, socket.SOCK_STREAM)
+        self._socket.setblocking(False)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await asyncio.get_running_loop().sock_connect(self._socket, self._address)
+        except BaseException:
+            self._socket.close()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._socket.close()
+
+    async def send(self, data: bytes) -> None:
+        """Send all of `data`, which waits while the server does not read."""
+        async with asyncio.timeout(self._timeout_s):
+            await asyncio.get_running_loop().sock_sendall(self._socket, data)
+
+    async def drip(self, data: bytes, *, interval_s: float = 0.0) -> None:
+        """Send one byte at a time, each in a segment of its own, `interval_s` apart."""
+        for byte in data:
+            await self.send(bytes((byte,)))
+            await asyncio.sleep(interval_s)
+
+    async def half_close(self) -> None:
+        """End this side; the server's answers can still be read."""
+        self._socket.shutdown(socket.SHUT_WR)
+
+    async def reset(self) -> None:
+        """Close with a TCP reset, as a peer that crashed; only leaving is left to do."""
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._socket.close()
+
+    async def read_nothing(self) -> None:
+        """Make the receive buffer as small as the system allows, so that the server soon waits.
+
+        The first megabytes would fit into it otherwise. Call it before anything large is asked for.
+        """
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+
+    async def receive(self, max_bytes: int = 65536) -> bytes:
+        """Return what the server sent next, at most `max_bytes`; `b""` at its end."""
+        if self._buffer:
+            data, self._buffer = self._buffer[:max_bytes], self._buffer[max_bytes:]
+            return data
+        async with asyncio.timeout(self._timeout_s):
+            return await asyncio.get_running_loop().sock_recv(self._socket, max_bytes)
+
+    async def read_until(self, delimiter: bytes) -> bytes:
+        """Return what comes up to and with `delimiter`, or what came before the end."""
+        data = b""
+        while delimiter not in data and (piece := await self.receive()):
+            data += piece
+        head, found, rest = data.partition(delimiter)
+        self._buffer = rest + self._buffer
+        return head + found
+
+    async def read_all(self) -> bytes:
+        """Return everything up to the server's end."""
+        pieces = []
+        while piece := await self.receive():
+            pieces.append(piece)
+        return b"".join(pieces)

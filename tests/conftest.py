@@ -1,0 +1,28 @@
+"""Which event loop the asynchronous tests run on: MICROWEB_TEST_LOOP=asyncio (or uvloop)."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Mapping
+
+import pytest
+
+LoopFactory = Callable[[], asyncio.AbstractEventLoop]
+
+LOOP = os.environ.get("MICROWEB_TEST_LOOP", "asyncio")
+
+
+def pytest_asyncio_loop_factories() -> Mapping[str, LoopFactory]:
+    """Called by pytest-asyncio."""
+    if LOOP == "uvloop":
+        import uvloop
+
+        return {LOOP: uvloop.new_event_loop}
+    if LOOP != "asyncio":
+        raise pytest.UsageError(f"MICROWEB_TEST_LOOP: expected asyncio or uvloop, got {LOOP!r}")
+    return {LOOP: asyncio.new_event_loop}
+
+
+def pytest_report_header() -> str:
+    return f"event loop: {LOOP}"

@@ -1,0 +1,921 @@
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextvars import ContextVar
+from datetime import date
+from enum import Enum
+from typing import Any
+
+import pytest
+
+from microweb import App, ConfigurationError, Request, Response, Router, abort
+from microweb.errors import RouteConflict
+from microweb.testing import TestClient
+
+CallNext = Callable[[Request], Awaitable[Response]]
+
+
+def client_of(app: App, **options: Any) -> TestClient:
+    return app.test_client(follow_redirects=False, **options)
+
+
+async def hello(request: Request, **params: object) -> str:
+    return f"{request.prefix}|{request.path}"
+
+
+def tracer(trace: list[str], name: str) -> Callable[[Request, CallNext], Awaitable[Response]]:
+    async def middleware(request: Request, call_next: CallNext) -> Response:
+        trace.append(name)
+        response = await call_next(request)
+        trace.append(f"/{name}")
+        return response
+
+    return middleware
+
+
+def noted(lifespan_log: list[str], name: str) -> Callable[[App], AsyncIterator[dict[str, object]]]:
+    async def life(app: App) -> AsyncIterator[dict[str, object]]:
+        lifespan_log.append(name)
+        try:
+            yield {name: True}
+        finally:
+            lifespan_log.append(f"/{name}")
+
+    return life
+
+
+# --- methods --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE"])
+async def test_shorthand_for_each_method(method: str) -> None:
+    app = App()
+
+    @getattr(app, method.lower())("/")
+    async def show(request: Request) -> str:
+        return request.method
+
+    async with client_of(app) as client:
+        assert (await client.request(method, "/")).text == method
+        other = "POST" if method == "GET" else "GET"
+        assert (await client.request(other, "/")).status_code == 405
+
+
+async def test_one_endpoint_at_several_paths_and_methods() -> None:
+    app = App()
+
+    @app.post("/b")
+    @app.route("/a", ["GET", "PUT"])
+    async def show(request: Request) -> str:
+        return f"{request.method} {request.path}"
+
+    async with client_of(app) as client:
+        assert (await client.get("/a")).text == "GET /a"
+        assert (await client.put("/a")).text == "PUT /a"
+        assert (await client.post("/b")).text == "POST /b"
+
+
+async def test_head_is_get_without_its_content() -> None:
+    app = App()
+    app.get("/")(hello)
+    async with client_of(app) as client:
+        response = await client.head("/")
+    assert (response.status_code, response.content) == (200, b"")
+    assert response.headers["content-length"] == "2"
+
+
+async def test_method_that_no_route_has_is_405_with_allow() -> None:
+    app = App()
+    app.get("/u/{id}")(hello)
+    app.delete("/u/me")(hello)
+    async with client_of(app) as client:
+        response = await client.post("/u/me")
+    assert response.status_code == 405
+    assert response.headers["allow"] == "DELETE, GET, HEAD, OPTIONS"
+
+
+async def test_options_tells_the_methods() -> None:
+    app = App()
+    app.post("/")(hello)
+    async with client_of(app) as client:
+        response = await client.options("/")
+        assert (response.status_code, response.headers["allow"]) == (204, "OPTIONS, POST")
+        assert (await client.options("/nowhere")).status_code == 404
+
+
+async def test_own_options_route_answers_itself() -> None:
+    app = App()
+    app.route("/", ["OPTIONS"])(hello)
+    async with client_of(app) as client:
+        assert (await client.options("/")).text == "|/"
+
+
+async def test_options_asterisk_tells_the_methods_of_all_routes() -> None:
+    app, inner = App(), App()
+    app.get("/a")(hello)
+    inner.patch("/b")(hello)
+    app.mount("/inner", inner)
+    async with client_of(app) as client:
+        answer = await client.raw(b"OPTIONS * HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 204 ")
+    assert b"\r\nAllow: GET, HEAD, OPTIONS, PATCH\r\n" in answer
+
+
+async def test_path_with_a_broken_escape_is_400() -> None:
+    app = App()
+    app.get("/{x}")(hello)
+    async with client_of(app) as client:
+        answer = await client.raw(b"GET /%zz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 400 ")
+
+
+# --- slashes --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("route", "asked"), [("/a/b", "/a/b/"), ("/a/b/", "/a/b")])
+async def test_redirect_to_the_path_with_the_other_slash(route: str, asked: str) -> None:
+    app = App(redirect_slashes=True)
+    app.post(route)(hello)
+    async with client_of(app) as client:
+        response = await client.post(f"{asked}?x=1&y=%20")
+        assert (response.status_code, response.headers["location"]) == (308, f"{route}?x=1&y=%20")
+        assert (await client.get(asked)).status_code == 404
+
+
+async def test_slashes_are_not_redirected_unless_asked_for() -> None:
+    app = App()
+    app.get("/a")(hello)
+    async with client_of(app) as client:
+        assert (await client.get("/a/")).status_code == 404
+
+
+@pytest.mark.parametrize("target", ["//evil.example", "/%5Cevil.example", "//evil.example/.."])
+async def test_redirect_never_leaves_the_origin(target: str) -> None:
+    app = App(redirect_slashes=True)
+    app.converter("any", ".*", str)
+    app.get("/{one:any}/")(hello)
+    app.get("/{one:any}/{two:any}/")(hello)
+    app.get("/{one:any}/{two:any}/{three:any}/")(hello)
+    async with client_of(app) as client:
+        answer = await client.raw(
+            f"GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode()
+        )
+    assert f"\r\nLocation: /{target.lstrip('/')}/\r\n".encode() in answer
+
+
+# --- middleware -----------------------------------------------------------------------
+
+
+async def test_first_registered_middleware_is_outermost() -> None:
+    app, trace = App(), []
+    app.use(tracer(trace, "a"))
+    app.get("/", use=[tracer(trace, "route 1"), tracer(trace, "route 2")])(hello)
+    app.middleware(tracer(trace, "b"))
+    async with client_of(app) as client:
+        await client.get("/")
+    assert trace == ["a", "b", "route 1", "route 2", "/route 2", "/route 1", "/b", "/a"]
+
+
+async def test_middleware_of_routers_and_mounts_runs_inside_the_apps() -> None:
+    app, inner, trace = App(), App(), []
+    router = Router("/r", use=[tracer(trace, "router")])
+    router.get("/", use=[tracer(trace, "route")])(hello)
+    router.use(tracer(trace, "router later"))
+    inner.include(router)
+    inner.use(tracer(trace, "inner"))
+    app.mount("/m", inner, use=[tracer(trace, "mount")])
+    app.use(tracer(trace, "app"))
+    async with client_of(app) as client:
+        assert (await client.get("/m/r/")).text == "/m|/r/"
+    begun = ["app", "mount", "inner", "router", "router later", "route"]
+    assert trace == begun + [f"/{name}" for name in reversed(begun)]
+
+
+async def test_use_of_a_mounted_router() -> None:
+    app, router, trace = App(), Router(), []
+    router.get("/x")(hello)
+    app.mount("/m", router, use=[tracer(trace, "mount")])
+    async with client_of(app) as client:
+        assert (await client.get("/m/x")).text == "|/m/x"
+    assert trace == ["mount", "/mount"]
+
+
+async def test_object_as_middleware() -> None:
+    class Stamp:
+        async def __call__(self, request: Request, call_next: CallNext) -> Response:
+            response = await call_next(request)
+            response.headers["X-Stamp"] = "yes"
+            return response
+
+    app = App()
+    app.use(Stamp())
+    app.get("/")(hello)
+    async with client_of(app) as client:
+        assert (await client.get("/")).headers["x-stamp"] == "yes"
+
+
+@pytest.mark.parametrize(
+    ("value", "status", "text"),
+    [("no", 200, "no"), (("no", 403), 403, "no"), ({"a": 1}, 200, '{"a":1}'), (None, 204, "")],
+)
+async def test_middleware_may_return_what_an_endpoint_may(
+    value: object, status: int, text: str
+) -> None:
+    app = App()
+
+    @app.middleware
+    async def stop(request: Request, call_next: CallNext) -> object:
+        return value
+
+    app.get("/")(hello)
+    async with client_of(app) as client:
+        response = await client.get("/")
+    assert (response.status_code, response.text) == (status, text)
+
+
+async def test_middleware_always_gets_a_response() -> None:
+    app, seen = App(), []
+
+    @app.middleware
+    async def look(request: Request, call_next: CallNext) -> Response:
+        response = await call_next(request)
+        seen.append((type(response).__name__, response.status, type(request.error).__name__))
+        return response
+
+    @app.middleware
+    async def guard(request: Request, call_next: CallNext) -> Response:
+        if request.path == "/secret":
+            abort(401)
+        return await call_next(request)
+
+    @app.get("/")
+    async def index(request: Request) -> str:
+        raise ValueError(request.path)
+
+    app.get("/text")(hello)
+    async with client_of(app, raise_errors=False) as client:
+        for path in ("/", "/text", "/nowhere", "/secret"):
+            await client.get(path)
+        await client.post("/")
+    assert seen == [
+        ("Response", 500, "ValueError"),
+        ("Response", 200, "NoneType"),
+        ("Response", 404, "NotFound"),
+        ("Response", 401, "Unauthorized"),
+        ("Response", 405, "MethodNotAllowed"),
+    ]
+
+
+async def test_fault_of_middleware_is_a_500_that_says_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    app = App()
+
+    @app.middleware
+    async def fail(request: Request, call_next: CallNext) -> Response:
+        await call_next(request)
+        raise ValueError("secret")
+
+    app.get("/")(hello)
+    async with client_of(app, raise_errors=False) as client:
+        response = await client.get("/")
+    assert (response.status_code, response.text) == (500, "Internal Server Error\n")
+    assert [record.name for record in caplog.records] == ["microweb.error"]
+
+
+async def test_middleware_that_returns_rubbish_is_named() -> None:
+    app = App()
+
+    @app.middleware
+    async def rubbish(request: Request, call_next: CallNext) -> object:
+        return 5
+
+    app.get("/")(hello)
+    with pytest.raises(TypeError, match=r"rubbish at test_app.py:\d+ returned int"):
+        async with client_of(app) as client:
+            await client.get("/")
+
+
+@pytest.mark.parametrize("middleware", [ValueError, lambda r, n: n(r), 5])
+def test_middleware_that_is_not_async_is_refused(middleware: Any) -> None:
+    app = App()
+    app.use(middleware)
+    app.get("/")(hello)
+    with pytest.raises(ConfigurationError, match="write middleware as async def"):
+        app.freeze()
+
+
+async def test_before_request_may_answer() -> None:
+    app, trace = App(), []
+
+    @app.before_request
+    async def first(request: Request) -> None:
+        trace.append("first")
+
+    @app.before_request
+    def second(request: Request) -> object:  # in a thread
+        trace.append("second")
+        return ("stop", 403) if request.query.get("stop") else None
+
+    @app.get("/")
+    async def index() -> str:
+        trace.append("index")
+        return "hi"
+
+    async with client_of(app) as client:
+        assert (await client.get("/")).text == "hi"
+        response = await client.get("/?stop=1")
+    assert (response.status_code, response.text) == (403, "stop")
+    assert trace == ["first", "second", "index", "first", "second"]
+
+
+async def test_after_request_runs_for_errors_too() -> None:
+    app = App()
+
+    @app.after_request
+    def stamp(request: Request, response: Response) -> None:  # in a thread
+        response.headers["X-Status"] = str(response.status)
+
+    @app.after_request
+    async def replace(request: Request, response: Response) -> object:
+        return ("teapot", 418) if request.path == "/tea" else None
+
+    @app.before_request
+    async def guard(request: Request) -> None:
+        if request.path == "/secret":
+            abort(401)
+
+    @app.get("/")
+    async def index() -> str:
+        raise ValueError
+
+    async with client_of(app, raise_errors=False) as client:
+        for path, status in (("/", 500), ("/no", 404), ("/tea", 418), ("/secret", 401)):
+            response = await client.get(path)
+            assert (response.status_code, response.headers["x-status"]) == (status, str(status))
+
+
+async def test_hook_that_fails_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    app = App()
+
+    @app.before_request
+    async def rubbish(request: Request) -> object:
+        return 5
+
+    app.get("/")(hello)
+    async with client_of(app, raise_errors=False) as client:
+        assert (await client.get("/")).status_code == 500
+    assert "rubbish at test_app.py" in caplog.text
+
+
+async def test_context_variables_do_not_reach_the_next_request() -> None:
+    app, user = App(), ContextVar("user", default="nobody")
+
+    @app.middleware
+    async def know(request: Request, call_next: CallNext) -> Response:
+        if name := request.query.get("user"):
+            user.set(name)
+        return await call_next(request)
+
+    @app.get("/async")
+    async def show() -> str:
+        return user.get()
+
+    @app.get("/def")
+    def show_in_thread() -> str:
+        return user.get()
+
+    async with client_of(app) as client:
+        for path in ("/async", "/def"):
+            assert (await client.get(f"{path}?user=bob")).text == "bob"
+            assert (await client.get(path)).text == "nobody"
+
+
+# --- url_for --------------------------------------------------------------------------
+
+
+class Color(Enum):
+    RED = "red"
+
+
+def test_url_for_names_and_query() -> None:
+    app = App()
+
+    @app.get("/u/{id}/{rest:path}")
+    async def show(id: int, rest: str) -> str:
+        return ""
+
+    assert app.url_for("show", id=5, rest="a b/c") == "/u/5/a%20b/c"
+    url = app.url_for("show", id=5, rest="a", page=2, q="ä&", flag=True, none=None, name="x")
+    assert url == "/u/5/a?page=2&q=%C3%A4%26&flag=true&name=x"
+    assert app.url_for("show", id=5, rest="a", color=Color.RED, tag=["a", 1]) == (
+        "/u/5/a?color=red&tag=a&tag=1"
+    )
+
+
+@pytest.mark.parametrize(
+    ("params", "error"),
+    [({}, TypeError), ({"id": "x"}, ValueError), ({"id": None}, TypeError)],
+)
+def test_url_for_refuses_what_does_not_fit(params: dict[str, Any], error: type[Exception]) -> None:
+    app = App()
+
+    @app.get("/u/{id}")
+    async def show(id: int) -> str:
+        return ""
+
+    with pytest.raises(error, match="id"):
+        app.url_for("show", **params)
+
+
+def test_url_for_of_an_unknown_or_ambiguous_name() -> None:
+    app, router = App(), Router("/r", name="r")
+    app.get("/a")(hello)
+    app.get("/b")(hello)
+    app.post("/a", name="one")(hello)
+    app.get("/one", name="other")(hello)
+    router.get("/x")(hello)
+    app.include(router)
+    assert app.url_for("r.hello") == "/r/x"
+    app.freeze()
+    assert app.url_for("one") == "/a"
+    with pytest.raises(LookupError, match="2 routes of name 'hello'; give one with name="):
+        app.url_for("hello")
+    with pytest.raises(LookupError, match="no route of name 'nobody'"):
+        app.url_for("nobody")
+
+
+def test_routes_of_one_name_and_one_path_are_one() -> None:
+    app = App()
+    app.get("/u/{id}", name="user")(hello)
+    app.put("/u/{id}", name="user")(hello)
+    assert app.url_for("user", id="a") == "/u/a"
+
+
+async def test_request_url_for_knows_the_mount() -> None:
+    app, inner = App(), App()
+
+    @inner.get("/x/{id}", name="x")
+    async def show(request: Request, id: int) -> str:
+        return request.url_for("x", id=id + 1, page=2)
+
+    app.mount("/inner", inner)
+    app.mount("/é", inner)
+    async with client_of(app) as client:
+        assert (await client.get("/inner/x/1")).text == "/inner/x/2?page=2"
+        assert (await client.get("/é/x/1")).text == "/%C3%A9/x/2?page=2"
+
+
+# --- converters -----------------------------------------------------------------------
+
+
+async def test_own_converter_both_ways() -> None:
+    app = App()
+
+    @app.get("/{day:day}")
+    async def show(request: Request, day: date) -> str:
+        return request.url_for("show", day=day.replace(year=1999))
+
+    app.converter("day", r"\d{4}-\d\d-\d\d", date.fromisoformat, date.isoformat)
+    async with client_of(app) as client:
+        assert (await client.get("/2026-02-03")).text == "/1999-02-03"
+
+
+async def test_what_an_own_converter_made_is_not_shared_by_requests() -> None:
+    app = App()
+    app.converter("words", "[a-z,]+", lambda text: text.split(","))
+
+    @app.get("/{words:words}")
+    async def show(words: list[str]) -> list[str]:
+        words.append("seen")
+        return words
+
+    async with client_of(app) as client:
+        for _ in range(2):
+            assert (await client.get("/a,b")).json() == ["a", "b", "seen"]
+
+
+def test_converter_of_a_taken_name_or_unknown_name() -> None:
+    app = App()
+    with pytest.raises(ConfigurationError, match="'int': the name is taken"):
+        app.converter("int", ".+", int)
+    app.get("/{x:slug}")(hello)
+    with pytest.raises(ConfigurationError, match="register the converter 'slug'"):
+        app.freeze()
+
+
+# --- mounting -------------------------------------------------------------------------
+
+
+async def test_mounted_app_sees_its_own_paths() -> None:
+    app, inner = App(), App()
+
+    @inner.get("/")
+    @inner.get("/u/{id}")
+    async def show(request: Request, **params: str) -> object:
+        assert request.app is inner
+        return [request.path, request.prefix, request.raw_path, params]
+
+    app.mount("/admin", inner)
+    app.get("/admin-not")(hello)
+    async with client_of(app) as client:
+        assert (await client.get("/admin/")).json() == ["/", "/admin", "/admin/", {}]
+        assert (await client.get("/%61dmin/u/a%2Fb")).json() == [
+            "/u/a/b",
+            "/admin",
+            "/%61dmin/u/a%2Fb",
+            {"id": "a/b"},
+        ]
+        assert (await client.get("/admin-not")).text == "|/admin-not"
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "HEAD"])
+async def test_bare_prefix_of_a_mount_answers_308(method: str) -> None:
+    app, inner = App(), App()
+    inner.get("/")(hello)
+    app.mount("/admin", inner)
+    app.mount("/é", inner)
+    async with client_of(app) as client:
+        response = await client.request(method, "/admin?x=1")
+        assert (response.status_code, response.headers["location"]) == (308, "/admin/?x=1")
+        response = await client.request(method, "/é")
+        assert (response.status_code, response.headers["location"]) == (308, "/%C3%A9/")
+
+
+async def test_nested_mounts() -> None:
+    app, middle, inner = App(), App(), App()
+    inner.get("/x")(hello)
+    middle.get("/x")(hello)
+    middle.mount("/inner", inner)
+    app.mount("/middle", middle)
+    async with client_of(app) as client:
+        assert (await client.get("/middle/inner/x")).text == "/middle/inner|/x"
+        assert (await client.get("/middle/x")).text == "/middle|/x"
+        location = (await client.get("/middle/inner")).headers["location"]
+    assert location == "/middle/inner/"
+
+
+async def test_same_app_mounted_twice() -> None:
+    log: list[str] = []
+    app, left, right, shared = App(), App(), App(), App()
+    shared.get("/x")(hello)
+    shared.lifespan(noted(log, "shared"))
+
+    @left.errorhandler(404)
+    async def lost_left(request: Request) -> str:
+        return "left"
+
+    @right.errorhandler(404)
+    async def lost_right(request: Request) -> str:
+        return "right"
+
+    left.mount("/s", shared)
+    right.mount("/s", shared)
+    app.mount("/left", left)
+    app.mount("/right", right)
+    async with client_of(app) as client:
+        assert (await client.get("/left/s/x")).text == "/left/s|/x"
+        assert (await client.get("/right/s/x")).text == "/right/s|/x"
+        assert (await client.get("/left/s/none")).text == "left"
+        assert (await client.get("/right/s/none")).text == "right"
+    assert log == ["shared", "/shared"]
+
+
+async def test_mounted_app_can_also_be_served_alone() -> None:
+    app, inner = App(), App()
+    inner.get("/x")(hello)
+    app.mount("/m", inner)
+    async with client_of(app) as outer, client_of(inner) as alone:
+        assert (await outer.get("/m/x")).text == "/m|/x"
+        assert (await alone.get("/x")).text == "|/x"
+
+
+async def test_mounted_router_is_part_of_the_app() -> None:
+    app, router = App(), Router("/r")
+
+    @router.get("")
+    async def bare(request: Request) -> object:
+        assert request.app is app
+        return request.path
+
+    app.mount("/m", router)
+    async with client_of(app) as client:
+        assert (await client.get("/m/r")).text == "/m/r"
+
+
+async def test_routers_nest() -> None:
+    app, outer, inner = App(), Router("/u/{id}", name="user"), Router("/posts", name="posts")
+
+    @inner.get("/{n}")
+    async def show(request: Request, id: int, n: int) -> str:
+        return request.url_for("user.posts.show", id=id, n=n + 1)
+
+    outer.include(inner)
+    app.include(outer)
+    async with client_of(app) as client:
+        assert (await client.get("/u/5/posts/1")).text == "/u/5/posts/2"
+
+
+@pytest.mark.parametrize("prefix", ["", "/", "admin", "/admin/", "/{x}"])
+def test_prefix_that_no_mount_has(prefix: str) -> None:
+    app = App()
+    with pytest.raises(ConfigurationError, match="prefix"):
+        app.mount(prefix, App())
+        app.freeze()
+
+
+def test_app_is_not_mounted_in_itself() -> None:
+    app, inner = App(), App()
+    inner.mount("/x", app)
+    for each in (app, inner):
+        with pytest.raises(ConfigurationError, match="don't mount an app in itself"):
+            app.mount("/x", each)
+
+
+def test_app_is_mounted_not_included() -> None:
+    with pytest.raises(ConfigurationError, match=r"use app.mount\(prefix, other_app\)"):
+        App().include(App())
+
+
+# --- lifespan -------------------------------------------------------------------------
+
+
+async def test_lifespans_unwind_in_reverse_and_fill_the_state() -> None:
+    app, log = App(), []
+    app.lifespan(noted(log, "a"))
+    app.on_startup(lambda: log.append("up"))
+
+    @app.on_shutdown
+    async def down() -> None:
+        log.append("down")
+
+    @app.lifespan
+    @contextlib.asynccontextmanager
+    async def last(app: App) -> AsyncIterator[None]:
+        log.append("last")
+        yield
+        log.append("/last")
+
+    @app.get("/")
+    async def show(request: Request) -> bool:
+        return [request.app.state.a]  # type: ignore[return-value]
+
+    async with client_of(app) as client:
+        assert (await client.get("/")).json() == [True]
+        assert log == ["a", "up", "last"]
+    assert log == ["a", "up", "last", "/last", "down", "/a"]
+
+
+async def test_hooks_may_take_the_app() -> None:
+    app = App()
+
+    @app.on_startup
+    async def up(app: App) -> None:
+        app.state.up = True
+
+    async with app.life():
+        assert app.state.up is True
+
+
+async def test_lifespan_of_a_mounted_app_runs_inside_its_parents() -> None:
+    log: list[str] = []
+    app, inner = App(), App()
+    inner.lifespan(noted(log, "inner"))
+    app.mount("/m", inner)
+    app.lifespan(noted(log, "app"))
+    async with app.life():
+        assert inner.state.inner is True
+    assert log == ["app", "inner", "/inner", "/app"]
+
+
+async def test_startup_that_fails_unwinds_what_was_entered() -> None:
+    app, log = App(), []
+    app.lifespan(noted(log, "a"))
+
+    @app.on_startup
+    def fail() -> None:
+        raise ValueError("no database")
+
+    app.on_shutdown(lambda: log.append("never"))
+    with pytest.raises(ValueError, match="no database"):
+        async with app.life():
+            pytest.fail("the app must not start")
+    assert log == ["a", "/a"]
+
+
+async def test_shutdown_that_fails_does_not_stop_the_others() -> None:
+    app, log = App(), []
+    app.lifespan(noted(log, "a"))
+
+    @app.on_shutdown
+    async def fail() -> None:
+        raise ValueError("no")
+
+    app.on_shutdown(lambda: log.append("b"))
+    with pytest.raises(ValueError, match="no"):
+        async with app.life():
+            pass
+    assert log == ["a", "b", "/a"]
+
+
+async def test_one_app_can_live_many_times() -> None:
+    app, log = App(), []
+    app.lifespan(noted(log, "a"))
+    for _ in range(2):
+        async with app.life():
+            pass
+    assert log == ["a", "/a"] * 2
+
+
+async def test_lifespan_that_never_yields_is_refused() -> None:
+    app = App()
+
+    @app.lifespan
+    async def up(app: App) -> None:
+        pass
+
+    with pytest.raises(ConfigurationError, match=r"up at test_app.py:\d+: write a lifespan as"):
+        async with app.life():
+            pass
+
+
+async def test_lifespan_that_yields_no_dict_is_refused() -> None:
+    app = App()
+
+    @app.lifespan
+    async def up(app: App) -> AsyncIterator[int]:
+        yield 5
+
+    with pytest.raises(ConfigurationError, match=r"yield a dict for app.state or nothing, got 5"):
+        async with app.life():
+            pass
+
+
+# --- freezing -------------------------------------------------------------------------
+
+LATE: list[Callable[[App], object]] = [
+    lambda app: app.get("/late")(hello),
+    lambda app: app.use(tracer([], "")),
+    lambda app: app.middleware(tracer([], "")),
+    lambda app: app.before_request(hello),
+    lambda app: app.after_request(hello),
+    lambda app: app.errorhandler(404)(hello),
+    lambda app: app.mount("/late", App()),
+    lambda app: app.mount("/late", Router()),
+    lambda app: app.include(Router("/late")),
+    lambda app: app.lifespan(noted([], "")),
+    lambda app: app.on_startup(hello),
+    lambda app: app.on_shutdown(hello),
+    lambda app: app.converter("late", ".", str),
+]
+
+
+@pytest.mark.parametrize("register", LATE)
+@pytest.mark.parametrize("is_mounted", [False, True])
+def test_what_is_registered_late_is_refused(
+    register: Callable[[App], object], is_mounted: bool
+) -> None:
+    app, inner = App(), App()
+    app.mount("/inner", inner)
+    app.freeze()
+    with pytest.raises(ConfigurationError, match="before the application starts"):
+        register(inner if is_mounted else app)
+
+
+def test_included_router_is_closed_too() -> None:
+    app, router = App(), Router("/r")
+    app.include(router)
+    app.freeze()
+    with pytest.raises(ConfigurationError, match="before the application starts"):
+        router.get("/late")(hello)
+
+
+def test_first_request_freezes() -> None:
+    app = App()
+    app.get("/")(hello)
+    app.freeze()
+    app.freeze()  # again is nothing
+
+
+def test_conflict_names_both_routes_with_file_and_line() -> None:
+    app, inner = App(), App()
+    app.get("/m/{a}")(hello)
+
+    @inner.get("/{b}")
+    async def other(b: str) -> str:
+        return b
+
+    app.mount("/m", inner)
+    with pytest.raises(RouteConflict) as caught:
+        app.freeze()
+    first, second = hello.__code__.co_firstlineno, other.__code__.co_firstlineno
+    assert f"GET /m/{{a}} (hello at test_app.py:{first})" in str(caught.value)
+    assert f"GET /m/{{b}} (other at test_app.py:{second})" in str(caught.value)
+    with pytest.raises(RouteConflict, match="both answer GET"):
+        app.freeze()  # and not some other error
+
+
+def test_two_apps_at_one_prefix_are_a_conflict() -> None:
+    app = App()
+    app.mount("/m", App())
+    app.mount("/m", App())
+    with pytest.raises(RouteConflict, match="'/m'"):
+        app.freeze()
+
+
+# --- limits and state -----------------------------------------------------------------
+
+
+async def test_body_limit_is_the_routes_else_the_apps_else_the_outer_apps() -> None:
+    app, inner, own = App(max_body=10), App(), App(max_body=20)
+
+    async def size(request: Request) -> str:
+        return str(len(await request.body()))
+
+    app.post("/app")(size)
+    app.post("/route", max_body=30)(size)
+    app.post("/nothing", max_body=0)(size)
+    inner.post("/")(size)
+    own.post("/")(size)
+    app.mount("/inner", inner)
+    app.mount("/own", own)
+    limits = {"/app": 10, "/route": 30, "/nothing": 0, "/inner/": 10, "/own/": 20}
+    async with client_of(app) as client:
+        for path, limit in limits.items():
+            assert (await client.post(path, content=bytes(limit))).text == str(limit)
+            assert (await client.post(path, content=bytes(limit + 1))).status_code == 413
+
+
+async def test_body_limit_holds_for_pieces() -> None:
+    app = App(max_body=3)
+
+    @app.post("/")
+    async def size(request: Request) -> str:
+        return str(len(await request.body()))
+
+    async def pieces(count: int) -> AsyncIterator[bytes]:
+        for _ in range(count):
+            yield b"x"
+
+    async with client_of(app) as client:
+        assert (await client.post("/", content=pieces(3))).text == "3"
+        assert (await client.post("/", content=pieces(4))).status_code == 413
+
+
+async def test_state_of_app_and_request() -> None:
+    app = App()
+    app.state.greeting = "hi"
+
+    @app.middleware
+    async def know(request: Request, call_next: CallNext) -> Response:
+        assert not hasattr(request.state, "user")
+        request.state.user = request.query["user"]
+        return await call_next(request)
+
+    @app.get("/")
+    async def show(request: Request) -> str:
+        return f"{request.app.state.greeting} {request.state.user}"
+
+    async with client_of(app) as client:
+        assert (await client.get("/?user=a")).text == "hi a"
+        assert (await client.get("/?user=b")).text == "hi b"
+
+
+# --- names of other frameworks --------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "ours"),
+    [
+        ("add_url_rule", "app.route(path)(endpoint)"),
+        ("register_blueprint", "app.include(router)"),
+        ("add_middleware", "app.use(middleware)"),
+        ("exception_handler", "@app.errorhandler(ExceptionType)"),
+        ("on_event", "@app.on_startup or @app.on_shutdown"),
+        ("url_path_for", "app.url_for(name)"),
+        ("config", "app.state"),
+    ],
+)
+def test_name_of_another_framework_says_ours(name: str, ours: str) -> None:
+    with pytest.raises(AttributeError) as caught:
+        getattr(App(), name)
+    assert str(caught.value).endswith(
+        f"'App' object has no attribute {name!r}: in microweb it is `{ours}`"
+    )
+
+
+def test_unknown_name_is_a_plain_attribute_error() -> None:
+    with pytest.raises(AttributeError, match=r"^'App' object has no attribute 'nonsense'$"):
+        _ = App().nonsense  # type: ignore[attr-defined]
+
+
+def names_said(owner: type) -> Iterable[str]:
+    module = __import__(owner.__module__, fromlist=["_"])
+    names: dict[str, str] = module._NAMES_ELSEWHERE
+    return names
+
+
+@pytest.mark.parametrize("owner", [App, Request, Response])
+def test_names_elsewhere_are_not_ours(owner: type) -> None:
+    assert [name for name in names_said(owner) if hasattr(owner, name)] == []

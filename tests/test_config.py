@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError, fields
+from typing import get_args, get_type_hints
+
+import pytest
+
+from microweb.errors import ConfigurationError
+from microweb.server.config import RunOptions, ServerConfig, ServerOptions
+
+SIZES = [field.name for field in fields(ServerConfig) if field.name.startswith("max_")]
+DURATIONS = [field.name for field in fields(ServerConfig) if field.name.endswith("_s")]
+COUNTS = ["backlog", "threads"]
+NAN = float("nan")
+
+
+def message(**options: object) -> str:
+    with pytest.raises(ConfigurationError) as caught:
+        ServerConfig.from_options(options)  # type: ignore[arg-type]
+    return str(caught.value)
+
+
+def test_options_name_each_field() -> None:
+    names = [field.name for field in fields(ServerConfig)]
+    assert sorted(ServerOptions.__annotations__) == sorted(names)
+    assert sorted({*RunOptions.__annotations__, "host", "port"}) == sorted(names)
+
+
+def test_options_are_of_the_types_of_the_fields() -> None:
+    own = get_type_hints(ServerConfig)
+    assert get_type_hints(ServerOptions) == own
+
+
+def test_each_field_has_its_help() -> None:
+    hints = get_type_hints(ServerConfig, include_extras=True)
+    for field in fields(ServerConfig):
+        _, text = get_args(hints[field.name])
+        assert text == text.strip() and text
+
+
+def test_defaults_are_those_of_the_design() -> None:
+    config = ServerConfig()
+    assert (config.host, config.port, config.loop, config.access_log, config.trusted_proxies) == (
+        "localhost",
+        5000,
+        "auto",
+        "auto",
+        (),
+    )
+    assert [getattr(config, name) for name in SIZES] == [
+        16 * 1024,
+        32 * 1024,
+        100,
+        16 * 1024 * 1024,
+        64 * 1024,
+        8 * 1024,
+        1000,
+        10_000,
+    ]
+    assert [getattr(config, name) for name in DURATIONS] == [10, 20, 75, 30, 10]
+    assert (config.backlog, config.threads, config.min_body_rate) == (2048, 40, 256)
+
+
+def test_config_is_frozen() -> None:
+    with pytest.raises(FrozenInstanceError):
+        ServerConfig().port = 1  # type: ignore[misc]
+
+
+def test_limits_are_the_parsers_part() -> None:
+    limits = ServerConfig(max_request_line=1, max_header_fields=2, max_trailers=3).limits
+    assert (limits.max_request_line, limits.max_header_fields, limits.max_trailers) == (1, 2, 3)
+    assert limits.max_header_section == ServerConfig().max_header_section
+    assert limits.max_chunk_extensions == ServerConfig().max_chunk_extensions
+
+
+@pytest.mark.parametrize("host", ["", None, 127, b"localhost"])
+def test_host_is_a_text(host: object) -> None:
+    assert message(host=host) == f"host: expected a host name or an address, got {host!r}"
+
+
+@pytest.mark.parametrize("port", [-1, 65536, "5000", 80.0, None, True])
+def test_port_is_in_its_range(port: object) -> None:
+    assert message(port=port) == f"port: expected an int of 0 to 65535, got {port!r}"
+
+
+@pytest.mark.parametrize("port", [0, 65535])
+def test_first_and_last_port(port: int) -> None:
+    assert ServerConfig(port=port).port == port
+
+
+@pytest.mark.parametrize("name", SIZES)
+@pytest.mark.parametrize("value", [0, -1, 1.5, "9", None, True, 1 << 70])
+def test_limit_is_a_positive_int(name: str, value: object) -> None:
+    assert message(**{name: value}) == f"{name}: expected an int of 1 to {1 << 62}, got {value!r}"
+
+
+@pytest.mark.parametrize("name", COUNTS)
+@pytest.mark.parametrize("value", [0, -1, 1.5, "9", None, True, 1 << 31])
+def test_count_is_what_the_kernel_takes(name: str, value: object) -> None:
+    expected = f"{name}: expected an int of 1 to {(1 << 31) - 1}, got {value!r}"
+    assert message(**{name: value}) == expected
+
+
+@pytest.mark.parametrize("name", [*DURATIONS, "min_body_rate"])
+@pytest.mark.parametrize("value", [-0.1, NAN, float("inf"), "9", None, True])
+def test_duration_is_a_number(name: str, value: object) -> None:
+    assert message(**{name: value}) == f"{name}: expected a number of 0 to 1e9, got {value!r}"
+
+
+@pytest.mark.parametrize("name", [*DURATIONS, "min_body_rate"])
+@pytest.mark.parametrize("value", [0, 0.5, 86400])
+def test_duration_may_be_an_int_or_a_float(name: str, value: float) -> None:
+    assert getattr(ServerConfig.from_options({name: value}), name) == value  # type: ignore[misc]
+
+
+def test_loop_is_one_of_three() -> None:
+    expected = "loop: expected one of 'auto', 'asyncio', 'uvloop', got 'trio'"
+    assert message(loop="trio") == expected
+
+
+def test_access_log_is_one_of_three() -> None:
+    assert message(access_log="no") == "access_log: expected one of True, False, 'auto', got 'no'"
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [
+        ("10.0.0.0/8", ("10.0.0.0/8",)),
+        (["10.0.0.1", "::1"], ("10.0.0.1", "::1")),
+        (("2001:db8::/32",), ("2001:db8::/32",)),
+        ((), ()),
+    ],
+)
+def test_trusted_proxies_are_networks(given: object, taken: tuple[str, ...]) -> None:
+    options = {"trusted_proxies": given}
+    assert ServerConfig.from_options(options).trusted_proxies == taken  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("given", "complaint"),
+    [
+        ("*", "'*' does not appear to be an IPv4 or IPv6 network"),
+        ("proxy.example", "'proxy.example' does not appear to be an IPv4 or IPv6 network"),
+        ("10.0.0.1/8", "10.0.0.1/8 has host bits set"),
+        ("", "'' does not appear to be an IPv4 or IPv6 network"),
+        ("::ffff:10.0.0.0/104", "write '::ffff:10.0.0.0/104' as an IPv4 network"),
+        (5, "expected a tuple such as ('10.0.0.0/8',), got 5"),
+        (None, "expected a tuple such as ('10.0.0.0/8',), got None"),
+    ],
+)
+def test_what_is_no_network_is_refused(given: object, complaint: str) -> None:
+    assert message(trusted_proxies=given) == f"trusted_proxies: {complaint}"
+
+
+def test_text_in_place_of_the_tuple_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="expected a tuple such as"):
+        ServerConfig(trusted_proxies="10.0.0.0/8")  # type: ignore[arg-type]
+
+
+def test_unknown_option_is_named_beside_the_known_ones() -> None:
+    said = message(prot=80)
+    assert said.startswith("unknown option 'prot': expected host, port, backlog, ")
+
+
+def test_long_value_is_cut() -> None:
+    assert len(message(host=b"x" * 1000)) < 150

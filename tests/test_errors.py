@@ -1,0 +1,223 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from microweb import errors
+from microweb.errors import (
+    BadRequest,
+    ConfigurationError,
+    HTTPError,
+    InvalidValue,
+    LocalProtocolError,
+    MalformedRequest,
+    MethodNotAllowed,
+    MicrowebError,
+    MissingExtra,
+    MissingValue,
+    NotFound,
+    ProtocolError,
+    TooManyFields,
+    Unauthorized,
+    abort,
+)
+
+CLASSES = {
+    name: value
+    for name, value in vars(errors).items()
+    if isinstance(value, type) and issubclass(value, MicrowebError) and not name.startswith("_")
+}
+REFUSALS = {name: cls for name, cls in CLASSES.items() if issubclass(cls, ProtocolError)}
+ANSWERS = {name: cls for name, cls in CLASSES.items() if issubclass(cls, HTTPError)}
+
+
+# --- the tree -------------------------------------------------------------------------
+
+
+DRAWING = (errors.__doc__ or "").split("\n\n")[1]
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_every_class_is_drawn(name: str) -> None:
+    assert re.search(rf"\b{name}\b", DRAWING)
+
+
+@pytest.mark.parametrize(
+    ("name", "status"), re.findall(r"\b([A-Z][A-Za-z]+) +([45]\d\d)\b", DRAWING)
+)
+def test_statuses_are_as_drawn(name: str, status: str) -> None:
+    error = MethodNotAllowed([]) if name == "MethodNotAllowed" else CLASSES[name]("")
+    assert getattr(error, "status", None) == int(status)
+
+
+def test_branches_are_as_drawn() -> None:
+    branches = [
+        name
+        for name, cls in CLASSES.items()
+        if cls is not MicrowebError and cls.__mro__[1] is MicrowebError
+    ]
+    assert re.findall(r"^    [├└]─ (\w+)", DRAWING, re.MULTILINE) == branches
+    children = {"MissingValue", "InvalidValue", "TooManyFields"}
+    assert {name for name, cls in CLASSES.items() if cls.__mro__[1] is BadRequest} == children
+
+
+@pytest.mark.parametrize("cls", CLASSES.values(), ids=CLASSES)
+def test_every_class_says_what_it_is(cls: type[MicrowebError]) -> None:
+    assert cls.__doc__
+    assert cls.__doc__.split("\n")[0].endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("name", "status"),
+    [
+        ("MalformedRequest", 400),
+        ("HeadTimeout", 408),
+        ("BodyTimeout", 408),
+        ("TargetTooLong", 414),
+        ("HeadTooLarge", 431),
+        ("UnknownCoding", 501),
+        ("UnknownMethod", 501),
+        ("UnsupportedVersion", 505),
+    ],
+)
+def test_a_refusal_knows_its_status(name: str, status: int) -> None:
+    error = REFUSALS[name]("a reason")
+    assert (error.status, error.reason, str(error)) == (status, "a reason", "a reason")
+
+
+def test_what_the_peer_broke_is_no_answer_of_the_application() -> None:
+    assert not set(REFUSALS) & set(ANSWERS)
+    for name in ("ClientDisconnected", "LocalProtocolError", "ConfigurationError"):
+        assert not issubclass(CLASSES[name], (ProtocolError, HTTPError))
+
+
+# --- what the peer broke --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("got", [b"a" * 1000, "a" * 1000])
+def test_what_the_peer_sent_is_cut(got: bytes | str) -> None:
+    error = MalformedRequest("expected something else", got)
+    assert error.reason == "expected something else"
+    assert str(error) == f"expected something else, got {got[:80]!r}"
+
+
+@pytest.mark.parametrize(
+    "got", [b"a\r\nFAKE LOG LINE\x1b[31m\x00\xff", "a\r\nFAKE LOG LINE\x1b\u202e"]
+)
+def test_what_the_peer_sent_is_escaped(got: bytes | str) -> None:
+    assert str(MalformedRequest("a reason", got)).isprintable()
+
+
+def test_a_refusal_may_have_any_status() -> None:
+    error = ProtocolError(418, "no coffee", b"BREW")
+    assert (error.status, error.reason, str(error)) == (418, "no coffee", "no coffee, got b'BREW'")
+
+
+# --- the answer to this request -------------------------------------------------------
+
+
+@pytest.mark.parametrize("cls", ANSWERS.values(), ids=ANSWERS)
+def test_an_answer_has_detail_headers_and_members(cls: type[HTTPError]) -> None:
+    if cls in (HTTPError, MethodNotAllowed):
+        pytest.skip("takes an argument before the detail")
+    error = cls("too bad", headers={"X": "y"}, balance=30)  # type: ignore[arg-type]
+    assert (error.detail, error.headers, error.extra) == ("too bad", {"X": "y"}, {"balance": 30})
+    assert str(error) == f"{error.status} too bad"
+    assert str(cls()) == str(error.status)  # type: ignore[call-arg]
+
+
+def test_an_answer_of_any_error_status() -> None:
+    error = HTTPError(418, "a teapot", headers={"X": "y"}, short=True)
+    assert (error.status, error.detail, error.extra) == (418, "a teapot", {"short": True})
+    assert error.headers == {"X": "y"}
+    for status in (400, 599):
+        assert HTTPError(status).status == status
+
+
+@pytest.mark.parametrize("status", [-1, 0, 100, 200, 304, 399, 600, 1000])
+def test_a_status_that_is_no_error_is_refused(status: int) -> None:
+    with pytest.raises(ValueError, match="expected an error status"):
+        HTTPError(status)
+    with pytest.raises(ValueError, match="expected an error status"):
+        abort(status)
+
+
+def test_headers_of_an_answer_are_its_own() -> None:
+    headers = {"WWW-Authenticate": "Basic"}
+    error = Unauthorized("who?", headers=headers)
+    error.headers["X"] = "y"
+    assert headers == {"WWW-Authenticate": "Basic"}
+    assert NotFound().headers == {}
+
+
+def test_405_says_which_methods_are_allowed() -> None:
+    error = MethodNotAllowed({"POST", "GET", "HEAD"}, headers={"X": "y"})
+    assert error.status == 405
+    assert error.allowed == ("GET", "HEAD", "POST")
+    assert error.headers == {"X": "y", "Allow": "GET, HEAD, POST"}
+    assert MethodNotAllowed([]).headers == {"Allow": ""}
+
+
+def test_a_missing_value_is_a_key_error_with_a_readable_message() -> None:
+    error = MissingValue("missing query 'page'")
+    assert isinstance(error, KeyError)
+    assert isinstance(error, BadRequest)
+    assert (error.status, error.detail) == (400, "missing query 'page'")
+    assert str(error) == "400 missing query 'page'"  # a KeyError's would be quoted
+
+
+def test_an_invalid_value_is_a_value_error() -> None:
+    error = InvalidValue("expected an int")
+    assert isinstance(error, ValueError)
+    assert isinstance(error, BadRequest)
+    assert error.status == 400
+    assert TooManyFields().status == 400
+
+
+# --- abort ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "status",
+    sorted({cls._status for cls in ANSWERS.values() if hasattr(cls, "_status")}),
+)
+def test_abort_raises_the_leaf_of_the_status(status: int) -> None:
+    with pytest.raises(HTTPError) as aborted:
+        abort(status, "no", headers={"X": "y"}, code=7)
+    error = aborted.value
+    assert type(error) is not HTTPError
+    assert not isinstance(error, (MissingValue, InvalidValue, TooManyFields))
+    assert (error.status, error.detail, error.headers, error.extra) == (
+        status,
+        "no",
+        {"X": "y"},
+        {"code": 7},
+    )
+
+
+@pytest.mark.parametrize("status", [402, 418, 451, 500, 502])
+def test_abort_raises_the_status_that_has_no_leaf(status: int) -> None:
+    with pytest.raises(HTTPError) as aborted:
+        abort(status, "no")
+    assert type(aborted.value) is HTTPError
+    assert (aborted.value.status, aborted.value.detail) == (status, "no")
+
+
+def test_no_leaf_has_the_status_of_another() -> None:
+    leaves = [cls for cls in errors._StatusLeaf.__subclasses__()]
+    assert len({leaf._status for leaf in leaves}) == len(leaves)
+
+
+# --- faults on our side ---------------------------------------------------------------
+
+
+def test_a_missing_extra_names_the_command_that_mends_it() -> None:
+    error = MissingExtra("app.test_client()", "testing")
+    assert isinstance(error, ConfigurationError)
+    assert str(error) == "app.test_client() needs an extra: pip install 'microweb[testing]'"
+
+
+def test_a_consumed_body_is_a_fault_of_the_application() -> None:
+    assert issubclass(errors.BodyConsumed, LocalProtocolError)
+    assert issubclass(errors.RouteConflict, ConfigurationError)

@@ -1,0 +1,265 @@
+"""A module imports only what stands above it in the house."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+import microweb
+
+PACKAGE = Path(microweb.__file__).parent
+
+# From the ground up. A new module finds its place here.
+HOUSE = [
+    "errors",
+    "grammar",
+    "threads",
+    # values
+    "dates",
+    "cookies",
+    "multidict",
+    "urlencoded",
+    "headers",
+    "jsoncodec",
+    "jsontypes",
+    # the wire
+    "framing",
+    "request",
+    "response",
+    "parser",
+    # the application
+    "patterns",
+    "router",
+    "signature",
+    "binding",
+    "endpoints",
+    "returns",
+    "middleware",
+    "middleware.errors",
+    "middleware.hooks",
+    "dispatch",
+    "lifespan",
+    "app",
+    "microweb",  # the public names
+    # the server, which knows no application
+    "server",
+    "server.config",
+    "server.sockets",
+    "server.forwarded",
+    "server.driven",
+    "server.body",
+    "server.connection",
+    "server.server",
+    "server.access",
+    "server.process",
+    # what users start and test with
+    "memory",
+    "testing",
+    "cli",
+    "__main__",
+]
+APPLICATION = HOUSE[HOUSE.index("patterns") : HOUSE.index("server")]
+
+# The closed list: an app offers run(), serve() and test_client() without needing them.
+INSIDE_FUNCTIONS = {
+    ("app", "server.process"),
+    ("app", "testing"),
+}
+FOR_TYPES_ONLY = {
+    ("app", "server.config"),
+    ("app", "server.server"),
+    ("app", "testing"),
+    ("server.connection", "server.server"),
+}
+
+# The modules that bytes alone can test: nothing below them waits for anything.
+PURE = [
+    "errors",
+    "grammar",
+    "dates",
+    "cookies",
+    "multidict",
+    "urlencoded",
+    "headers",
+    "jsoncodec",
+    "jsontypes",
+    "framing",
+    "request",
+    "parser",
+    "patterns",
+    "router",
+]
+WAITING = {"asyncio", "socket", "ssl", "select", "selectors", "threading", "concurrent"}
+
+# The module that an extra is for -> what it brings.
+EXTRAS = {
+    "server.process": {"uvloop"},
+    "testing": {"httpx", "httpcore"},
+}
+
+
+class Import(NamedTuple):
+    """One import: by whom, of what, and where it stands."""
+
+    importer: str
+    imported: str  # of ours without the package's name, else as it is written
+    is_ours: bool
+    is_for_types: bool
+    is_inside_function: bool
+
+
+def name_of(path: Path) -> str:
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    if parts[-1] == "__init__":
+        parts = parts[:-1]
+    return ".".join(parts) or "microweb"
+
+
+MODULES = {name_of(path): path for path in PACKAGE.rglob("*.py")}
+
+
+def imports_of(module: str) -> list[Import]:
+    tree = ast.parse(MODULES[module].read_text("utf-8"))
+    return list(_walk(tree, module, is_for_types=False, is_inside_function=False))
+
+
+def _walk(
+    node: ast.AST, module: str, *, is_for_types: bool, is_inside_function: bool
+) -> Iterator[Import]:
+    for child in ast.iter_child_nodes(node):
+        for name, is_ours in _names(child, module):
+            yield Import(module, name, is_ours, is_for_types, is_inside_function)
+        is_types_block = isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING"
+        is_function = isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
+        yield from _walk(
+            child,
+            module,
+            is_for_types=is_for_types or is_types_block,
+            is_inside_function=is_inside_function or is_function,
+        )
+
+
+def _names(node: ast.AST, module: str) -> Iterator[tuple[str, bool]]:
+    """Yield each name that a statement imports, and whether it is of ours."""
+    if isinstance(node, ast.Import):
+        for alias in node.names:
+            yield _ours(alias.name)
+    elif isinstance(node, ast.ImportFrom):
+        source = node.module or ""
+        if node.level:
+            parts = ["microweb", *(module.split(".") if module != "microweb" else [])]
+            is_package = MODULES[module].name == "__init__.py"
+            depth = len(parts) - node.level + is_package
+            source = ".".join([*parts[:depth], *([source] if source else [])])
+        for alias in node.names:
+            name, is_ours = _ours(f"{source}.{alias.name}")
+            if is_ours and name not in MODULES:  # a name in a module
+                name, is_ours = _ours(source)
+            yield (name, True) if is_ours else (source, False)
+
+
+def _ours(name: str) -> tuple[str, bool]:
+    if name == "microweb":
+        return name, True
+    return name.removeprefix("microweb."), name.startswith("microweb.")
+
+
+IMPORTS = [found for module in MODULES for found in imports_of(module)]
+OURS = [found for found in IMPORTS if found.is_ours]
+
+
+def test_every_module_has_a_place_in_the_house() -> None:
+    assert set(MODULES) <= set(HOUSE)
+    assert len(HOUSE) == len(set(HOUSE))
+
+
+def test_the_house_has_no_empty_place() -> None:
+    assert set(HOUSE) <= set(MODULES)
+
+
+def test_imports_are_found() -> None:
+    """So that the tests below can fail."""
+    assert Import("parser", "headers", True, False, False) in IMPORTS
+    assert Import("middleware.errors", "response", True, False, False) in IMPORTS
+    assert Import("server.connection", "server.server", True, True, False) in IMPORTS
+    assert Import("app", "server.process", True, False, True) in IMPORTS
+    assert Import("microweb", "app", True, False, False) in IMPORTS
+    assert Import("server.server", "asyncio", False, False, False) in IMPORTS
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_imports_only_what_stands_above_it(module: str) -> None:
+    exceptions = INSIDE_FUNCTIONS | FOR_TYPES_ONLY
+    above = HOUSE[: HOUSE.index(module)]
+    wrong = [
+        found.imported
+        for found in OURS
+        if found.importer == module
+        and found.imported not in above
+        and (module, found.imported) not in exceptions
+    ]
+    assert not wrong, f"{module} imports {wrong}, which stand below it"
+
+
+def test_the_exceptions_are_a_closed_list() -> None:
+    upwards = [found for found in OURS if HOUSE.index(found.imported) > HOUSE.index(found.importer)]
+    inside = {(f.importer, f.imported) for f in upwards if f.is_inside_function}
+    for_types = {(f.importer, f.imported) for f in upwards if f.is_for_types}
+    at_the_top = [f for f in upwards if not f.is_inside_function and not f.is_for_types]
+    assert (inside, for_types, at_the_top) == (INSIDE_FUNCTIONS, FOR_TYPES_ONLY, [])
+
+
+def test_the_server_imports_nothing_of_the_application() -> None:
+    of_the_server = [found for found in OURS if found.importer.split(".")[0] == "server"]
+    assert of_the_server
+    assert not [found for found in of_the_server if found.imported in APPLICATION]
+
+
+def test_the_application_needs_no_server() -> None:
+    of_the_app = [found for found in OURS if found.importer in APPLICATION]
+    servers = {f.importer for f in of_the_app if f.imported.split(".")[0] == "server"}
+    assert servers <= {"app"}
+
+
+@pytest.mark.parametrize("module", PURE)
+def test_a_pure_module_waits_for_nothing(module: str) -> None:
+    reached, todo = {module}, [module]
+    while todo:
+        for found in imports_of(todo.pop()):
+            assert found.imported.split(".")[0] not in WAITING, f"{found.importer} can wait"
+            if found.is_ours and found.imported not in reached:
+                reached.add(found.imported)
+                todo.append(found.imported)
+
+
+def test_a_third_party_import_stands_only_where_its_extra_is_for() -> None:
+    third_party: dict[str, set[str]] = {}
+    for found in IMPORTS:
+        name = found.imported.split(".")[0]
+        if not found.is_ours and name not in sys.stdlib_module_names:
+            third_party.setdefault(found.importer, set()).add(name)
+    assert third_party == EXTRAS
+
+
+def test_only_the_package_reexports() -> None:
+    for module, path in MODULES.items():
+        names = {
+            target.id
+            for node in ast.parse(path.read_text("utf-8")).body
+            if isinstance(node, ast.Assign)
+            for target in node.targets
+            if isinstance(target, ast.Name)
+        }
+        assert ("__all__" in names) is (module == "microweb"), module
+
+
+def test_the_public_names_are_those_that_are_listed() -> None:
+    listed = microweb.__all__
+    assert sorted(listed) == listed
+    for name in listed:
+        assert getattr(microweb, name).__module__.startswith("microweb.")

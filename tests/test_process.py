@@ -1,0 +1,496 @@
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from processes import DEADLINE_S, ENVIRONMENT, Program, connect, get, run_to_end
+
+from microweb import App
+from microweb.errors import ConfigurationError, ThreadsStuck
+from microweb.server.sockets import listen
+
+HEAD = """
+import asyncio, logging, os, signal, sys, threading, time
+from microweb import App, Request
+
+app = App()
+
+@app.get("/")
+async def index() -> str:
+    return "hello"
+"""
+RUN = "app.run(port=0)"
+
+LOOPS = ["asyncio"]
+if importlib.util.find_spec("uvloop") is not None:
+    LOOPS.append("uvloop")
+
+Start = Callable[..., Program]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Start an app of some source; it ends with the test."""
+    with ExitStack() as stack:
+
+        def start_app(source: str, run: str = RUN) -> Program:
+            script = tmp_path / "app.py"
+            script.write_text(f"{HEAD}\n{source}\n{run}\n")
+            return stack.enter_context(Program(script))
+
+        yield start_app
+
+
+def fail(tmp_path: Path, source: str) -> str:
+    """Run an app that can't start; return the one line that it says on stderr."""
+    script = tmp_path / "app.py"
+    script.write_text(f"{HEAD}\n{source}\n")
+    ended = run_to_end([script], tmp_path)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    (line,) = ended.stderr.splitlines()
+    return line
+
+
+# --- serving and stopping -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_run_says_where_it_listens_and_stops_at_a_signal(
+    start: Start, loop: str, number: int
+) -> None:
+    program = start("", f"app.run(port=0, loop={loop!r}); print('after run')")
+    urls = program.urls()
+    assert [get(url) for url in urls] == [(200, "hello")] * len(urls)
+    program.stop(number)
+    assert "after run" in program.out.rest()
+    assert program.err.rest() == ""
+
+
+def test_exchange_under_way_is_finished(start: Start) -> None:
+    program = start("""
+@app.get("/last")
+async def last() -> str:
+    os.kill(os.getpid(), signal.SIGTERM)
+    await asyncio.sleep(0.05)
+    return "finished"
+""")
+    connection = connect(program.urls()[0])
+    connection.request("GET", "/last")
+    response = connection.getresponse()
+    assert (response.read(), response.headers["Connection"]) == (b"finished", "close")
+    connection.close()
+    program.ends(0)
+
+
+def test_shutdown_handlers_run(start: Start) -> None:
+    program = start("""
+@app.on_shutdown
+async def say() -> None:
+    print("shut down")
+""")
+    program.urls()
+    program.stop()
+    assert "shut down" in program.out.rest()
+
+
+HANGS = """
+@app.get("/hang")
+async def hang() -> None:
+    print("hanging")
+    await asyncio.Event().wait()
+"""
+
+
+def test_exchange_that_outlasts_the_grace_is_cancelled(start: Start) -> None:
+    program = start(HANGS, "app.run(port=0, grace_s=0.05)")
+    connection = connect(program.urls()[0])
+    connection.request("GET", "/hang")
+    program.out.wait_for("hanging")
+    program.stop()
+    connection.close()
+
+
+def test_second_signal_leaves_at_once(start: Start) -> None:
+    program = start(HANGS, "app.run(port=0, grace_s=600)")
+    url = program.urls()[0]
+    connection = connect(url)
+    connection.request("GET", "/hang")
+    program.out.wait_for("hanging")
+    program.process.send_signal(signal.SIGTERM)
+    with pytest.raises(ConnectionRefusedError):  # then it has begun to stop
+        while True:
+            get_or_reset(url)
+    program.stop(signal.SIGINT, status=128 + signal.SIGINT)
+    connection.close()
+
+
+def get_or_reset(url: str) -> None:
+    try:
+        get(url)
+    except ConnectionRefusedError:
+        raise
+    except OSError:  # accepted by the kernel when the listener closed
+        pass
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_second_signal_leaves_even_where_the_loop_is_blocked(start: Start, loop: str) -> None:
+    program = start(
+        """
+@app.get("/block")
+async def block() -> None:
+    print("blocking")
+    time.sleep(600)
+""",
+        f"app.run(port=0, loop={loop!r})",
+    )
+    connection = connect(program.urls()[0])
+    connection.request("GET", "/block")
+    program.out.wait_for("blocking")
+    status = None
+    while status is None:
+        program.process.send_signal(signal.SIGTERM)
+        try:
+            status = program.process.wait(0.05)
+        except subprocess.TimeoutExpired:
+            continue
+    assert status == 128 + signal.SIGTERM
+    connection.close()
+
+
+def test_signal_handlers_are_put_back(start: Start) -> None:
+    program = start(
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)",
+        RUN + "; print(signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT))",
+    )
+    program.urls()
+    program.stop(signal.SIGTERM)
+    assert program.out.rest().splitlines()[-1].startswith(f"{signal.SIG_IGN!s} <built-in function")
+
+
+def test_run_in_another_thread_has_no_signal_handlers(start: Start) -> None:
+    program = start(
+        "",
+        "threading.Thread(target=app.run, kwargs={'port': 0}, daemon=True).start()\n"
+        "sys.stdin.read()",
+    )
+    line = program.out.wait_for("listening on")
+    assert "Ctrl-C" not in line
+    assert get(line.split()[3]) == (200, "hello")
+    program.stdin.close()
+    program.ends(0)
+
+
+# --- threads that never return --------------------------------------------------------
+
+
+def test_stuck_thread_is_named_and_left(start: Start) -> None:
+    program = start(
+        """
+@app.get("/stuck")
+def stick() -> None:
+    print("sticking")
+    time.sleep(600)
+
+@app.on_shutdown
+async def say() -> None:
+    print("shut down")
+""",
+        "app.run(port=0, grace_s=0)",
+    )
+    connection = connect(program.urls()[0])
+    connection.request("GET", "/stuck")
+    program.out.wait_for("sticking")
+    program.stop(status=1)
+    connection.close()
+    assert "shut down" in program.out.rest()
+    assert "GET /stuck (stick at app.py:" in program.err.rest()
+    assert "time.sleep(600)" in program.err.rest()
+
+
+def test_startup_that_fails_beside_a_stuck_thread_shows_both(start: Start) -> None:
+    program = start(
+        """
+from microweb.threads import run_in_thread
+
+@app.on_startup
+async def begin() -> None:
+    begun = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    def work() -> None:
+        loop.call_soon_threadsafe(begun.set)
+        time.sleep(600)
+    asyncio.create_task(run_in_thread("work", work))
+    await begun.wait()
+    raise OSError("no database")
+""",
+        "app.run(port=0, grace_s=0)",
+    )
+    program.ends(1)
+    assert "OSError: no database" in program.err.rest()
+    assert "time.sleep(600)" in program.err.rest()
+
+
+async def test_stop_raises_where_a_thread_is_stuck() -> None:
+    app, began, go_on = App(), asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+    stopped = []
+
+    @app.get("/stuck")
+    def stick() -> None:
+        loop.call_soon_threadsafe(began.set)
+        go_on.wait(DEADLINE_S)
+
+    @app.on_shutdown
+    async def note() -> None:
+        stopped.append(True)
+
+    server = await app.serve(port=0, grace_s=0)
+    _, writer = await asyncio.open_connection(*server.sockets[0].getsockname()[:2])
+    writer.write(b"GET /stuck HTTP/1.1\r\nHost: x\r\n\r\n")
+    await began.wait()
+    try:
+        with pytest.raises(ThreadsStuck, match=r"stick at test_process\.py:\d+") as caught:
+            await server.stop()
+    finally:
+        go_on.set()
+    assert "go_on.wait(DEADLINE_S)" in caught.value.places[0]
+    assert stopped == [True]
+    writer.close()
+
+
+async def test_stop_waits_for_a_thread_whose_client_has_left() -> None:
+    app, began, go_on = App(), asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+    order = []
+
+    @app.get("/slow")
+    def work() -> None:
+        loop.call_soon_threadsafe(began.set)
+        go_on.wait(DEADLINE_S)
+        order.append("worked")
+
+    @app.on_shutdown
+    async def note() -> None:
+        order.append("stopped")
+
+    server = await app.serve(port=0)
+    _, writer = await asyncio.open_connection(*server.sockets[0].getsockname()[:2])
+    writer.write(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
+    await began.wait()
+    writer.transport.abort()
+    stopping = asyncio.create_task(server.stop())
+    loop.call_later(0.05, go_on.set)
+    await stopping
+    assert order == ["worked", "stopped"]
+
+
+# --- what is in the way ---------------------------------------------------------------
+
+
+def test_busy_port_is_one_line(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        line = fail(tmp_path, f"app.run(port={port})")
+    assert line == f"microweb: port {port} on localhost is in use: choose another port"
+
+
+def test_two_servers_on_one_port(start: Start, tmp_path: Path) -> None:
+    port = int(start("").urls()[0].rpartition(":")[2])
+    other = tmp_path / "other"
+    other.mkdir()
+    assert f"port {port} on localhost is in use" in fail(other, f"app.run(port={port})")
+
+
+def test_host_of_another_machine_is_one_line(tmp_path: Path) -> None:
+    line = fail(tmp_path, "app.run('192.0.2.1', 0)")
+    assert line == "microweb: host '192.0.2.1' is no address of this machine"
+
+
+def test_host_that_is_none_is_one_line(tmp_path: Path) -> None:
+    line = fail(tmp_path, "app.run('256.0.0.1.invalid', 0)")
+    assert line.startswith("microweb: host '256.0.0.1.invalid' is no address of this machine: ")
+
+
+def unprivileged_port_start() -> int:
+    try:
+        return int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text())
+    except OSError:
+        return 0  # where there is no such file, macOS for one, any user may have any port
+
+
+@pytest.mark.skipif(unprivileged_port_start() <= 81, reason="any user may have port 81 here")
+def test_port_without_the_right_is_one_line(tmp_path: Path) -> None:
+    # What is imported later might not be readable for another user.
+    source = """
+import encodings.idna, microweb.server.process
+os.geteuid() or os.setuid(65534)
+app.run("127.0.0.1", 81, loop="asyncio")
+"""
+    line = fail(tmp_path, source)
+    assert line == (
+        "microweb: port 81 on 127.0.0.1 needs a right that this user lacks: choose one from 1024 up"
+    )
+
+
+def test_running_loop_is_one_line(tmp_path: Path) -> None:
+    line = fail(tmp_path, "async def main(): app.run()\nasyncio.run(main())")
+    assert line == (
+        "microweb: an event loop is running here already: "
+        "use `async with app.serve():` instead of run()"
+    )
+
+
+def test_missing_uvloop_is_one_line(tmp_path: Path) -> None:
+    line = fail(tmp_path, "sys.modules['uvloop'] = None\napp.run(port=0, loop='uvloop')")
+    assert line == "microweb: loop='uvloop' needs an extra: pip install 'microweb[uvloop]'"
+
+
+def test_missing_uvloop_is_no_fault_of_auto(start: Start) -> None:
+    program = start("sys.modules['uvloop'] = None")
+    assert get(program.urls()[0]) == (200, "hello")
+
+
+def test_unknown_option_is_one_line(tmp_path: Path) -> None:
+    line = fail(tmp_path, "app.run(prot=1)")
+    assert line.startswith("microweb: unknown option 'prot': expected host, port, backlog, ")
+
+
+def test_wrong_option_is_one_line(tmp_path: Path) -> None:
+    line = fail(tmp_path, "app.run(port=65536)")
+    assert line == "microweb: port: expected an int of 0 to 65535, got 65536"
+
+
+def test_routes_in_conflict_are_one_line(tmp_path: Path) -> None:
+    line = fail(tmp_path, "app.get('/')(lambda: 'x')\napp.run(port=0)")
+    assert line.startswith("microweb: GET / (index at app.py:7) and GET / (<lambda> at app.py:")
+
+
+def test_startup_that_raises_shows_its_traceback(tmp_path: Path) -> None:
+    script = tmp_path / "app.py"
+    script.write_text(f"""{HEAD}
+@app.on_startup
+async def begin() -> None:
+    raise OSError("no database")
+
+@app.on_shutdown
+async def say() -> None:
+    print("shut down")
+
+{RUN}
+""")
+    ended = run_to_end([script], tmp_path)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr.startswith("Traceback ")
+    assert ended.stderr.endswith("OSError: no database\n")
+
+
+async def test_startup_that_raises_leaves_the_port_free() -> None:
+    app = App()
+
+    @app.on_startup
+    async def begin() -> None:
+        raise OSError("no database")
+
+    server = app.serve(host="127.0.0.1", port=0)
+    with pytest.raises(OSError, match="no database"):
+        await server.start()
+    assert [bound.fileno() for bound in server.sockets] == [-1]
+
+
+async def test_serve_raises_where_the_port_is_busy() -> None:
+    (other,) = listen("127.0.0.1", 0, 1)
+    with other, pytest.raises(ConfigurationError, match="is in use"):
+        await App().serve(host="127.0.0.1", port=other.getsockname()[1])
+
+
+# --- the limit of open files ----------------------------------------------------------
+
+resource = pytest.importorskip("resource")
+
+
+def test_limit_of_open_files_is_raised(start: Start) -> None:
+    program = start(
+        """
+import resource
+resource.setrlimit(resource.RLIMIT_NOFILE, (200, 400))
+
+@app.on_startup
+async def show() -> None:
+    print(resource.getrlimit(resource.RLIMIT_NOFILE))
+""",
+        "app.run(port=0, max_connections=400)",
+    )
+    program.out.wait_for("(400, 400)")
+    program.urls()
+    program.stop()
+    assert program.err.rest() == ""
+
+
+def test_low_limit_of_open_files_is_told(start: Start) -> None:
+    program = start(
+        "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200))",
+        "app.run(port=0, max_connections=201)",
+    )
+    program.urls()
+    program.err.wait_for("the limit of open files is 200, under max_connections=201")
+
+
+# --- the access log -------------------------------------------------------------------
+
+
+def test_request_is_a_line_on_a_terminal(tmp_path: Path) -> None:
+    script = tmp_path / "app.py"
+    script.write_text(f"{HEAD}\napp.run('127.0.0.1', 0)\n")
+    pty = pytest.importorskip("pty")
+    terminal, stderr = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, script], env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=stderr, text=True
+    )
+    os.close(stderr)
+    try:
+        assert process.stdout is not None
+        url = process.stdout.readline().split()[3]
+        assert get(url, "/nothing?secret=1")[0] == 404
+        line = os.read(terminal, 1000)
+        process.terminate()
+        assert process.wait(DEADLINE_S) == 0
+    finally:
+        process.kill()
+        process.wait(DEADLINE_S)
+        process.stdout.close()
+        os.close(terminal)
+    method, path, status, size, duration, client = line.decode().split()
+    assert (method, path, status, client) == ("GET", "/nothing", "404", "127.0.0.1")
+    assert size.endswith("B") and int(size[:-1]) > 0
+    assert duration.endswith("ms") and float(duration[:-2]) >= 0
+
+
+def test_request_is_no_line_where_there_is_no_terminal(start: Start) -> None:
+    program = start("")
+    get(program.urls()[0])
+    program.stop()
+    assert program.err.rest() == ""
+
+
+def test_request_is_a_line_where_it_is_asked_for(start: Start) -> None:
+    program = start("", "app.run(port=0, access_log=True)")
+    get(program.urls()[0])
+    assert program.err.wait_for("GET").startswith("GET / 200 ")
+
+
+def test_request_is_a_record_where_logging_is_set_up(start: Start) -> None:
+    program = start("logging.basicConfig(level='INFO', format='%(name)s %(status)s %(client)s')")
+    get(program.urls()[0])
+    program.err.wait_for("microweb.access 200 127.0.0.1")
