@@ -1,8 +1,8 @@
 """Plain `def` endpoints, for code that blocks: each call runs in a thread, the loop stays free.
 
-python examples/blocking.py
-curl http://localhost:5000/disk
-curl http://localhost:5000/words -d 'to be or not to be'
+$ python examples/blocking.py
+$ curl http://localhost:5000/disk
+$ curl http://localhost:5000/words -d 'to be or not to be'
 """
 
 import shutil

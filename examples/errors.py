@@ -1,9 +1,9 @@
 """Errors: raised anywhere, answered in one place.
 
-python examples/errors.py
-curl -i http://localhost:5000/nowhere
-curl -i http://localhost:5000/stock/tea?wanted=9
-curl -i http://localhost:5000/pay -X POST -H 'Accept: application/json'
+$ python examples/errors.py
+$ curl -i http://localhost:5000/nowhere
+$ curl -i http://localhost:5000/stock/tea?wanted=9
+$ curl -i http://localhost:5000/pay -X POST -H 'Accept: application/json'
 """
 
 from microweb import App, HTTPError, Request, abort, html

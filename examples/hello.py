@@ -1,7 +1,7 @@
 """The smallest app: two pages, one with a name from the path and a value from the query.
 
-python examples/hello.py
-curl 'http://localhost:5000/hello/Ada?times=3'
+$ python examples/hello.py
+$ curl 'http://localhost:5000/hello/Ada?times=3'
 """
 
 from microweb import App

@@ -1,12 +1,11 @@
 """A JSON API on a dict in memory: typed bodies, 201 with a Location, 404, 422.
 
-python examples/json_api.py
-curl -i http://localhost:5000/notes --json '{"title": "buy milk"}'
-curl -i http://localhost:5000/notes --json '{"title": 7}'
+$ python examples/json_api.py
+$ curl -i http://localhost:5000/notes --json '{"title": "buy milk"}'
 """
 
 from dataclasses import dataclass
-from itertools import count
+from uuid import UUID, uuid4
 
 from microweb import App, Request, abort
 
@@ -23,12 +22,11 @@ class Draft:
 class Note(Draft):
     """What a client gets."""
 
-    id: int
+    id: UUID
 
 
 app = App()
-notes: dict[int, Note] = {}
-ids = count(1)
+notes: dict[UUID, Note] = {}
 
 
 @app.get("/notes")
@@ -40,23 +38,21 @@ async def list_notes(done: bool | None = None) -> list[Note]:
 @app.post("/notes")
 async def create(request: Request) -> tuple[Note, int, dict[str, str]]:
     """Keep a note, say where it is."""
-    draft = await request.json(Draft)
-    note = Note(draft.title, draft.done, id=next(ids))
-    notes[note.id] = note
-    return note, 201, {"Location": request.url_for("show", id=note.id)}
+    draft, id = await request.json(Draft), uuid4()
+    notes[id] = Note(draft.title, draft.done, id=id)
+    return notes[id], 201, {"Location": request.url_for("show", id=id)}
 
 
 @app.get("/notes/{id}")
-async def show(id: int) -> Note:
+async def show(id: UUID) -> Note:
     """One note."""
     return notes.get(id) or abort(404, f"no note {id}")
 
 
 @app.delete("/notes/{id}")
-async def delete(id: int) -> None:
-    """Forget a note: None is a 204."""
-    if notes.pop(id, None) is None:
-        abort(404, f"no note {id}")
+async def delete(id: UUID) -> None:
+    """Forget a note, if there is one; None is a 204."""
+    notes.pop(id, None)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """Middleware: around every request, before it, after it, and around one route.
 
-python examples/middleware.py
-curl -i http://localhost:5000/
-curl -i http://localhost:5000/nowhere
-curl -i http://localhost:5000/admin -H 'Authorization: Bearer sesame'
+$ python examples/middleware.py
+$ curl -i http://localhost:5000/
+$ curl -i http://localhost:5000/nowhere
+$ curl -i http://localhost:5000/admin -H 'Authorization: Bearer sesame'
 """
 
 from time import perf_counter
@@ -19,8 +19,7 @@ async def timing(request: Request, call_next: Handler) -> Response:
     """Say how long it took. The first that is registered is the outermost; 404s pass through."""
     begun = perf_counter()
     response = await call_next(request)
-    milliseconds = (perf_counter() - begun) * 1000
-    response.headers["Server-Timing"] = f"app;dur={milliseconds:.2f}"
+    response.headers["Server-Timing"] = f"app;dur={(perf_counter() - begun) * 1000:.2f}"
     return response
 
 

@@ -1,8 +1,8 @@
 """Streams, both ways: an answer that comes piece by piece, an upload that is never held whole.
 
-python examples/streaming.py
-curl -N http://localhost:5000/countdown
-curl -T some-large-file http://localhost:5000/sha256
+$ python examples/streaming.py
+$ curl -N http://localhost:5000/countdown
+$ curl -T some-large-file http://localhost:5000/sha256
 """
 
 import asyncio

@@ -1,6 +1,6 @@
 """Tests of an app: without a socket, byte by byte, and over a real one.
 
-pytest examples/testing_an_app.py
+$ pytest examples/testing_an_app.py
 """
 
 import urllib.request

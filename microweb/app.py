@@ -170,7 +170,7 @@ class App(Router):
         """Return the coroutine that answers `request`."""
         line = request.line
         match = line.match
-        if match is None or match.root is not self._dispatcher:
+        if match is None or match.root is not self:
             match = self._frozen_dispatcher().match(line)
             if match.is_repeatable:
                 line.match = match

@@ -44,6 +44,7 @@ class Match:
     __slots__ = (
         "allowed",
         "app",
+        "dispatcher",
         "fault",
         "handler",
         "is_repeatable",
@@ -57,9 +58,10 @@ class Match:
     )
 
     def __init__(
-        self, root: Dispatcher, place: Place, target: Target | None, params: dict[str, object]
+        self, dispatcher: Dispatcher, place: Place, target: Target | None, params: dict[str, object]
     ) -> None:
-        self.root = root  # what matched; its memo is no other app's
+        self.dispatcher = dispatcher
+        self.root = dispatcher.root.level.app  # what matched; its memo is no other app's
         self.place = place
         self.app = place.level.app
         self.prefix = place.prefix
@@ -219,7 +221,7 @@ async def _missed(request: Request) -> Response:
     if match.prefix and not request.path:
         other = f"{line.raw_path}/"  # from a mount's bare prefix to where it begins
     elif match.place.level.redirect_slashes:
-        other = match.root.other_slash(line)
+        other = match.dispatcher.other_slash(line)
     if other is None:
         raise NotFound
     # A path that begins with two slashes would be an authority. RFC 3986 section 4.2

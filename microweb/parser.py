@@ -45,6 +45,8 @@ _MAX_LENGTH_DIGITS = 18  # an exbibyte: no body is longer, and no integer conver
 _MAX_HOST_LENGTH = 261  # RFC 3986 section 3.2.2 has 255, and a port; bounds `is_host`'s memo
 _MEMO_LINES = 1024
 _MEMO_LINE_BYTES = 256
+_FRAMING_FIELDS = frozenset(("connection", "content-length", "expect", "transfer-encoding"))
+_NO_SECTION = HeaderSection(Headers())
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,19 +108,18 @@ class Parser:
         # The end of the last head from its version on, and what it parsed to. None until the first
         # request: a connection that sends just one gains nothing from keeping it.
         self._repeated: bytes | None = None
-        self._section: HeaderSection | None = None
+        self._section = _NO_SECTION
         self.decoder: LengthDecoder | ChunkedDecoder | None = None
         self.is_empty = True  # nothing is buffered: no byte of what comes next is here
 
     def feed(self, data: bytes) -> None:
         """Take what the socket brought."""
-        position = self._position
-        if position == len(self._buffer):
+        if self.is_empty:
             self._buffer = data
             self._scanned = 0
         else:
-            self._buffer = self._buffer[position:] + data
-            self._scanned -= position
+            self._buffer = self._buffer[self._position :] + data
+            self._scanned -= self._position
         self._position = 0
         self.is_empty = False
 
@@ -131,7 +132,7 @@ class Parser:
     def forget_section(self) -> None:
         """Drop the memo of the last header section: the connection idles."""
         if self._repeated:
-            self._repeated, self._section = b"", None
+            self._repeated, self._section = b"", _NO_SECTION
 
     # --- heads
 
@@ -139,20 +140,20 @@ class Parser:
         """Return the next request whose head is whole, else None. Raises: ProtocolError."""
         if self.is_empty:
             return None
-        buffer, start = self._buffer, self._position
-        if self._repeated:
+        repeated = self._repeated
+        if repeated:
             # The target ends at the second space; all behind it is as in the last request.
+            buffer, start = self._buffer, self._position
             space = buffer.find(b" ", buffer.find(b" ", start) + 1)
-            if buffer.startswith(self._repeated, space):
+            if buffer.startswith(repeated, space):
                 line = self._lines.get(buffer[start:space])
                 if line is not None:
-                    self._position = end = space + len(self._repeated)
+                    self._position = end = space + len(repeated)
                     self.is_empty = end == len(buffer)
-                    self._has_checked_line = False
                     self._empty_lines = 0
+                    self._has_checked_line = False
                     section = self._section
-                    assert section is not None
-                    if section.content_length or section.is_chunked:
+                    if section.has_body:
                         self.decoder = self._make_decoder(section)
                     return Request(line, section, self._transport)
         return self._parse_head()
@@ -172,7 +173,10 @@ class Parser:
         limits = self._limits
         if line_end - start > limits.max_request_line:
             raise TargetTooLong("a request line over the limit")
-        line, minor_version = self._parse_line(buffer[start:line_end])
+        minor_version = 1
+        line = self._lines.get(buffer[start : line_end - 9])
+        if line is None or not buffer.startswith(b" HTTP/1.1", line_end - 9):
+            line, minor_version = self._parse_line(buffer[start:line_end])
         if end + 2 - line_end > limits.max_header_section:
             raise HeadTooLarge("a header section over the limit")
         lines = buffer[line_end + 2 : end].split(b"\r\n") if end > line_end else []
@@ -187,15 +191,11 @@ class Parser:
             self._repeated = b""
         elif minor_version == 1:
             self._repeated, self._section = buffer[line_end - 9 : end + 4], section
-        if section.content_length or section.is_chunked:
+        if section.has_body:
             self.decoder = self._make_decoder(section)
         return Request(line, section, self._transport)
 
     def _parse_line(self, line: bytes) -> tuple[RequestLine, int]:
-        if line.endswith(b" HTTP/1.1"):
-            known = self._lines.get(line[:-9])
-            if known is not None:
-                return known, 1
         match = REQUEST_LINE.fullmatch(line)
         if match is None:
             _refuse_line(line)
@@ -298,23 +298,24 @@ def decide_framing(headers: Headers, minor_version: int) -> HeaderSection:
     elif host and (len(host) > _MAX_HOST_LENGTH or not is_host(host)):
         # An empty one is for targets without authority.
         raise MalformedRequest("more than one Host field, or one that is no host", host)
+    if minor_version == 1 and _FRAMING_FIELDS.isdisjoint(fields):
+        return HeaderSection(headers)
     is_persistent = minor_version == 1
     connection = fields.get("connection")
     if connection is not None:
         options = list_members(connection.lower())
         is_persistent = "close" not in options and (is_persistent or "keep-alive" in options)
-    length = fields.get("content-length")
-    coding = fields.get("transfer-encoding")
-    expect = fields.get("expect")
+    length, coding = fields.get("content-length"), fields.get("transfer-encoding")
     if coding is not None:
         _check_coding(coding, minor_version, has_length=length is not None)
+    expects_continue = minor_version == 1 and fields.get("expect", "").lower() == "100-continue"
     return HeaderSection(
         headers,
-        minor_version,
-        0 if length is None else _parse_length(length),
-        coding is not None,
-        is_persistent,
-        expect is not None and minor_version == 1 and expect.lower() == "100-continue",
+        minor_version=minor_version,
+        content_length=0 if length is None else _parse_length(length),
+        is_chunked=coding is not None,
+        is_persistent=is_persistent,
+        expects_continue=expects_continue,
     )
 
 

@@ -68,6 +68,7 @@ class HeaderSection:
     __slots__ = (
         "content_length",
         "expects_continue",
+        "has_body",
         "headers",
         "is_chunked",
         "is_persistent",
@@ -77,16 +78,17 @@ class HeaderSection:
     def __init__(
         self,
         headers: Headers,
-        minor_version: int,
-        content_length: int,
-        is_chunked: bool,
-        is_persistent: bool,
-        expects_continue: bool,
+        minor_version: int = 1,
+        content_length: int = 0,
+        is_chunked: bool = False,
+        is_persistent: bool = True,
+        expects_continue: bool = False,
     ) -> None:
         self.headers = headers
         self.minor_version = minor_version
         self.content_length = content_length
         self.is_chunked = is_chunked
+        self.has_body = is_chunked or content_length > 0
         self.is_persistent = is_persistent
         self.expects_continue = expects_continue
 

@@ -48,7 +48,10 @@ class ReturnConverter:
         if kind is Response:
             return value  # type: ignore[return-value]
         if kind is dict or kind is list:
-            return self._from_json(value)
+            try:  # as `_from_json`, whose call would cost 0.1 us
+                return Response(encode_json(value, self._app.json_default), content_type=JSON)
+            except TypeError as error:
+                raise self._named(error) from error
         if kind is tuple:
             return self._from_tuple(value, request)  # type: ignore[arg-type]
         return self._from_other(value)
@@ -57,7 +60,10 @@ class ReturnConverter:
         try:
             return Response(encode_json(value, self._app.json_default), content_type=JSON)
         except TypeError as error:
-            raise TypeError(f"{describe(self._endpoint)}: {error}") from error
+            raise self._named(error) from error
+
+    def _named(self, error: TypeError) -> TypeError:
+        return TypeError(f"{describe(self._endpoint)}: {error}")
 
     def _from_other(self, value: object) -> Response:
         if isinstance(value, Response):

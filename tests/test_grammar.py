@@ -165,6 +165,7 @@ def test_what_is_a_host(host: str) -> None:
         ":80",
         "a:b",
         "a:8:8",
+        "a:123456",
         "a,b",
         "a b",
         "a/b",

@@ -314,6 +314,15 @@ def test_what_is_no_field_line_is_refused(line: bytes, reason: str) -> None:
     assert refused.value.reason == reason
 
 
+def test_a_known_name_does_not_excuse_the_line() -> None:
+    for name in (b"X-Known", b"Accept"):
+        for _ in range(2):
+            parse_header_section([name + b": a"])
+        for rest in (b"", b" : a", b": \x00", b":\x7f", b": a\rb", b": a\n"):
+            with pytest.raises(MalformedRequest):
+                parse_header_section([name + rest])
+
+
 def test_no_lines_are_no_fields() -> None:
     assert parse_header_section([]).pairs() == []
 

@@ -50,6 +50,7 @@ HOUSE = [
     "server",
     "server.config",
     "server.sockets",
+    "server.listeners",
     "server.forwarded",
     "server.driven",
     "server.body",

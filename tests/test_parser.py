@@ -479,6 +479,18 @@ def test_a_known_section_does_not_excuse_the_line() -> None:
         assert (outcome.refusal, outcome.reason) == (read(raw).refusal, read(raw).reason)
 
 
+@pytest.mark.parametrize(
+    "end", [b"", b" ", b" HTTP/1.0x", b" HTTP/1.11", b" HTTP/2.0", b"HTTP/1.1"]
+)
+def test_a_known_line_does_not_excuse_its_version(end: bytes) -> None:
+    for raw in (b"GET /%b\r\n\r\n" % end, b"GET /%b\r\nHost: localhost\r\n\r\n" % end):
+        for behind in (b"", GET, b"\r\n"):
+            outcome = read(GET, GET, raw + behind)
+            assert outcome.refusal is not None
+            assert (outcome.refusal, outcome.reason) == (read(raw).refusal, read(raw).reason)
+            assert read(GET + GET + raw + behind) == outcome
+
+
 def test_the_memo_of_hosts_holds_no_long_one() -> None:
     is_host.cache_clear()
     read(b"GET / HTTP/1.1\r\nHost: %b\r\n\r\n" % (b"a" * 30_000))

@@ -461,7 +461,7 @@ class Connection:
 
 # What an answer to something that was no request is framed by.
 _NO_LINE = RequestLine("GET", "", "", "", None)
-_NO_SECTION = HeaderSection(Headers(), 1, 0, False, False, False)
+_NO_SECTION = HeaderSection(Headers(), is_persistent=False)
 
 
 async def _as_coroutine(awaitable: Awaitable[None]) -> None:

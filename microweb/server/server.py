@@ -21,6 +21,7 @@ from ..threads import ThreadPool, open_pool
 from .config import ServerConfig
 from .connection import Connection, Handler
 from .forwarded import TrustedProxies
+from .listeners import Listeners
 from .sockets import listen, url_of
 
 Refuse = Callable[[ProtocolError], Awaitable[Response]]
@@ -70,7 +71,7 @@ class Server:
         self.clock: Callable[[], float] = lambda: 0.0  # the loop's, once it runs
         self.pool: ThreadPool | None = None
         self.sockets: list[socket.socket] = []
-        self._listeners: list[asyncio.Server] = []
+        self._listeners: Listeners | None = None
         self._refused: set[Connection] = set()
         self.unflushed: list[Connection] = []  # with answers of this turn of the loop
         self._lifespan = lifespan
@@ -94,11 +95,10 @@ class Server:
         self.sockets = listen(config.host, config.port, config.backlog)
         try:
             await self.open()
-            for bound in self.sockets:
-                listener = await asyncio.start_server(
-                    self.accept, sock=bound, limit=STREAM_LIMIT, backlog=config.backlog
-                )
-                self._listeners.append(listener)
+            self._listeners = Listeners(
+                self.sockets, self.accept, limit=STREAM_LIMIT, backlog=config.backlog
+            )
+            await self._listeners.open()
         except BaseException:
             for bound in self.sockets:
                 bound.close()
@@ -123,9 +123,8 @@ class Server:
         `def` code still runs in a thread.
         """
         self.is_stopping = True
-        for listener in self._listeners:
-            listener.close()
-        self._listeners.clear()
+        if self._listeners is not None:
+            await self._listeners.close()
         try:
             await self._finish_connections()
         finally:
@@ -168,6 +167,8 @@ class Server:
             self.connections.add(connection)
             serving = connection.run()
         connection.task = asyncio.get_running_loop().create_task(serving)
+        if self._listeners is not None:
+            self._listeners.look_at(writer.transport)
 
     def flush_soon(self) -> None:
         """Have the connections in `unflushed` write their answers at the end of this turn.
@@ -188,13 +189,15 @@ class Server:
         self._refused.discard(connection)
 
     def _tick(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(_TICK_S, self._tick)
         now = self.clock()
         self.heads.refresh()
         # A tick later than asked for, so that no connection idles less than it may.
         self.idle_deadline = now + self.config.idle_timeout_s + _TICK_S
         for connection in (*self.connections, *self._refused):
             connection.check(now)
-        self._timer = asyncio.get_running_loop().call_later(_TICK_S, self._tick)
+        if self._listeners is not None:
+            self._listeners.check()
 
     # --- sugar
 

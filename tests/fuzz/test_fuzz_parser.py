@@ -95,7 +95,7 @@ def test_a_mutated_request_that_we_accept_h11_accepts_alike(seed: int) -> None:
         ]
         assert [(n.decode(), v.decode("latin-1")) for n, v in event.headers] == ours.trailers
         compared += 1
-    assert compared > 100
+    assert compared > 50
 
 
 class OneConnection(RuleBasedStateMachine):

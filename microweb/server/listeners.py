@@ -1,0 +1,158 @@
+"""The listening sockets as the loop serves them: opened, paused while files are short, closed.
+
+Out of file descriptors, asyncio logs a traceback for each accept that it tries (600,000 lines in
+five seconds: seen), and uvloop drops the connections without a word. So it does not come to that:
+a new descriptor has the lowest number that is free, hence one near the limit says that few are
+left. The loop's part is closed then; a copy of the socket keeps listening, and those who connect
+wait in the kernel's queue until there is room.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Callable
+
+try:
+    import resource
+except ImportError:  # Windows has no such limit
+    resource = None  # type: ignore[assignment]
+
+Accept = Callable[[asyncio.StreamReader, asyncio.StreamWriter], None]
+
+_MAX_ACCEPTS = 64  # per socket and turn of the loop
+_TURNS = 3  # from the kernel's accept to ours: what was taken meanwhile needs room too
+_MIN_SPARE = 100  # descriptors left to endpoints, threads and logs, and to that
+_SAY_AGAIN_S = 60.0
+
+_log = logging.getLogger("microweb.server")
+
+
+class Listeners:
+    """Has the loop accept on `sockets` from `open()` to `close()`.
+
+    `sockets` are the listening ones at any time: a pause replaces them by copies.
+    """
+
+    def __init__(
+        self, sockets: list[socket.socket], accept: Accept, *, limit: int, backlog: int
+    ) -> None:
+        self.is_paused = False
+        self._sockets = sockets
+        self._accept = accept
+        self._limit = limit  # of the StreamReaders, in bytes
+        self._backlog = backlog
+        self._loop = asyncio.get_running_loop()
+        self._servers: list[asyncio.Server] = []  # of the first sockets, in their order
+        self._paused: list[asyncio.Server] = []  # that accept no more, and are to be closed
+        self._opening: asyncio.Task[None] | None = None  # at the end of a pause
+        self._says_at = 0.0  # from then on a pause is told
+        self._spare = _MIN_SPARE
+        self._ceiling = float("inf")  # a descriptor from here on is one of the last
+        self._look_at_limit()
+
+    async def open(self) -> None:
+        """Begin to accept."""
+        # One readiness of a socket is answered by as many accepts as the backlog is long; but
+        # those of 2048 stall the loop for 100 ms. So a small one here; the kernel's is set again.
+        accepts = self._spare // (2 * _TURNS * len(self._sockets))
+        accepts = max(1, min(accepts, _MAX_ACCEPTS))
+        for bound in self._sockets[len(self._servers) :]:
+            server = await asyncio.start_server(
+                self._accept, sock=bound, limit=self._limit, backlog=accepts
+            )
+            self._servers.append(server)
+            bound.listen(self._backlog)
+
+    async def close(self) -> None:
+        """Stop to listen."""
+        if self._opening is not None:
+            self._opening.cancel()
+            await asyncio.wait((self._opening,))
+        _close(self._paused)
+        _close(self._servers)
+        for bound in self._sockets:
+            bound.close()
+
+    def look_at(self, transport: asyncio.BaseTransport) -> None:
+        """Pause where a new connection has one of the last descriptors."""
+        connected = transport.get_extra_info("socket")
+        if connected is not None and connected.fileno() >= self._ceiling and not self.is_paused:
+            self._pause()
+
+    def check(self) -> None:
+        """Go on where there is room again: once a second."""
+        self._look_at_limit()
+        if self.is_paused and (self._opening is None or self._opening.done()) and self._has_room():
+            self._opening = self._loop.create_task(self._reopen())
+
+    # --- private
+
+    def _look_at_limit(self) -> None:
+        if resource is None:
+            return
+        limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if limit == resource.RLIM_INFINITY:
+            self._ceiling = float("inf")
+            return
+        self._spare = min(limit // 2, max(_MIN_SPARE, limit // 16))
+        self._ceiling = limit - self._spare
+
+    def _pause(self) -> None:
+        copies: list[socket.socket] = []
+        try:
+            for bound in self._sockets:
+                copies.append(bound.dup())
+        except OSError:  # not one is left: the next connection comes here again
+            for copy in copies:
+                copy.close()
+            return
+        self.is_paused = True
+        for server, bound in zip(self._servers, self._sockets, strict=True):
+            # Where this is how the loop accepts (asyncio), connections may be on their way to us
+            # that it would drop if its server closed now: that is left to the end of the pause.
+            if not self._loop.remove_reader(bound):
+                server.close()
+        self._paused += self._servers
+        self._servers.clear()
+        self._sockets[:] = copies
+        now = self._loop.time()
+        if now >= self._says_at:
+            self._says_at = now + _SAY_AGAIN_S
+            _log.warning(
+                "nearly out of file descriptors (%d are left): "
+                "new connections wait until others have closed",
+                self._spare,
+            )
+
+    def _has_room(self) -> bool:
+        """Whether a burst of connections would fit under the ceiling."""
+        taken: list[int] = []
+        try:
+            while len(taken) < self._spare // 2:
+                taken.append(os.dup(self._sockets[0].fileno()))
+                if taken[-1] >= self._ceiling:
+                    return False
+        except OSError:
+            return False
+        finally:
+            for number in taken:
+                os.close(number)
+        return True
+
+    async def _reopen(self) -> None:
+        _close(self._paused)
+        try:
+            await self.open()
+        except OSError:
+            _log.exception("can't accept connections: trying again")
+        else:
+            self.is_paused = False
+
+
+def _close(servers: list[asyncio.Server]) -> None:
+    for server in servers:
+        server.close()
+    servers.clear()
