@@ -11,16 +11,17 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from enum import Enum
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from .binding import bind
 from .dispatch import Dispatcher, Level, pattern_of
+from .elsewhere import point_to_ours
 from .errors import ConfigurationError, ProtocolError
 from .lifespan import Lifespan, call_hook, manager_of, state_from
 from .middleware.errors import ErrorHandlers, ErrorKey
 from .middleware.hooks import after, before
 from .patterns import BUILT_IN, Converter, Pattern, parse_pattern
-from .request import Request, hint_of
+from .request import Request
 from .response import Response
 from .router import Middleware, Route, Router
 from .signature import inspect_endpoint
@@ -317,11 +318,6 @@ class App(Router):
     def _has_mounted(self, app: App) -> bool:
         return any(mount.app is app or mount.app._has_mounted(app) for mount in self._mounts)
 
-    if not TYPE_CHECKING:
-
-        def __getattr__(self, name: str) -> NoReturn:
-            raise AttributeError(hint_of("App", name, _NAMES_ELSEWHERE), name=name, obj=self)
-
 
 @dataclass(frozen=True, slots=True)
 class _Mount:
@@ -341,7 +337,7 @@ def _fields(name: str, value: object) -> list[tuple[str, str]]:
     return [(name, str(value.value if isinstance(value, Enum) else value))]
 
 
-# What other frameworks call a thing -> what it is called here.
+# What other frameworks call a thing -> what it is called here; not for type checkers.
 _NAMES_ELSEWHERE = {
     "add_url_rule": "app.route(path)(endpoint)",
     "add_route": "app.route(path)(endpoint)",
@@ -370,3 +366,4 @@ _NAMES_ELSEWHERE = {
     "extensions": "app.state",
     "ctx": "app.state",
 }
+point_to_ours(App, _NAMES_ELSEWHERE)

@@ -155,7 +155,7 @@ class Place:
             outer.errors if outer is not None else None,
             debug=self._debug,
         )
-        finish = ReturnConverter(_missed, level.app)
+        finish = ReturnConverter(_missed, level.app).convert
         self.missed: Handler = self._wrap(
             make_handler(_missed, finish, self.errors.answer), level.middleware
         )
@@ -169,13 +169,13 @@ class Place:
         call = bind(signature, pattern.parameters)
         if not signature.is_async:
             call = in_thread(str(route), call)
-        finish = ReturnConverter(route.endpoint, self.level.app, debug=self._debug)
+        finish = ReturnConverter(route.endpoint, self.level.app, debug=self._debug).convert
         return self._wrap(make_handler(call, finish, self.errors.answer), route.use)
 
     def _wrap(self, handler: Handler, middleware: Iterable[Middleware]) -> Handler:
         """Put middleware around a handler, then what the apps around this one have."""
         for each in reversed(tuple(middleware)):
-            finish = ReturnConverter(each, self.level.app)
+            finish = ReturnConverter(each, self.level.app).convert
             handler = _around(each, handler, finish, self.errors.answer)
         if self._outer is None:
             return handler

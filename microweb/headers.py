@@ -215,7 +215,9 @@ def parse_field_line(line: bytes) -> tuple[str, str]:
         if FIELD_LINE.fullmatch(line) is None:
             _refuse_line(line)
         known = name.lower().decode("ascii")
-        if len(_NAMES) < _CACHED_FIELD_NAMES and len(name) <= _CACHED_NAME_BYTES:
+        if len(name) <= _CACHED_NAME_BYTES:
+            if len(_NAMES) >= _CACHED_FIELD_NAMES:
+                _NAMES.clear()
             _NAMES[name] = known
     return known, value.strip(b" \t").decode("latin-1")
 

@@ -16,17 +16,18 @@ from contextlib import aclosing
 from datetime import datetime
 from html import escape
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Literal, NoReturn, Protocol
+from typing import Literal, Protocol
 from urllib.parse import quote, urlsplit
 
 from .cookies import SetCookie
 from .dates import format_http_date
+from .elsewhere import point_to_ours
 from .errors import LocalProtocolError
 from .framing import LAST_CHUNK, encode_chunk
 from .grammar import CONTENT_LENGTH
 from .headers import MutableHeaders, check_value, list_members
 from .jsoncodec import encode_json
-from .request import Request, hint_of
+from .request import Request
 from .threads import iterate_in_thread, run_in_thread
 
 Fields = Mapping[str, str] | Iterable[tuple[str, str]]
@@ -37,7 +38,7 @@ HTML = "text/html; charset=utf-8"
 JSON = "application/json"
 OCTETS = "application/octet-stream"
 
-_OWN_TYPES = frozenset((TEXT, HTML, JSON, OCTETS))
+_CHECKED_TYPES = frozenset((None, TEXT, HTML, JSON, OCTETS))
 
 CLOSE = b"Connection: close\r\n"
 KEEP_ALIVE = b"Connection: keep-alive\r\n"
@@ -130,17 +131,17 @@ class Response:
         if isinstance(body, str):
             body = body.encode()
             content_type = content_type or TEXT
-        elif body and content_type is None:
+        if content_type not in _CHECKED_TYPES:
+            _check_content_type(str(content_type))
+        elif content_type is None and body:
             content_type = OCTETS
-        if content_type is not None and content_type not in _OWN_TYPES:
-            _check_content_type(content_type)
         self._body = body
         self._status = status if status == 200 else _check_status(status)
         self._content_type = content_type
         self._headers: MutableHeaders | None = None
         self._cookies: list[SetCookie] | None = None
         self._is_sent = False
-        if headers:
+        if headers is not None:
             for name, value in headers.items() if isinstance(headers, Mapping) else headers:
                 if name.lower() == "content-type":
                     self.headers[name] = value
@@ -384,11 +385,6 @@ class Response:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._status}>"
 
-    if not TYPE_CHECKING:
-
-        def __getattr__(self, name: str) -> NoReturn:
-            raise AttributeError(hint_of("Response", name, _NAMES_ELSEWHERE), name=name, obj=self)
-
 
 _REPLACED = object()  # the value of a JSON answer whose body was set
 
@@ -557,8 +553,17 @@ class UpgradeResponse(Response):
         self.headers["Connection"] = "Upgrade"
         self.run = run
 
+    def persistence(self, request: Request, is_persistent: bool) -> bytes:
+        return CLOSE  # once the other protocol is done
+
     def encode(self, request: Request, heads: HeadCache, connection: bytes) -> bytes | None:
-        return self._encode_head(request, heads, b"", b"")
+        return None
+
+    async def send_to(
+        self, stream: ByteStream, request: Request, heads: HeadCache, connection: bytes
+    ) -> None:
+        stream.write(self._encode_head(request, heads, b"", b""))
+        await self.run(stream)
 
 
 class HTMLText(str):
@@ -626,7 +631,7 @@ def _is_same_origin(url: str, request: Request) -> bool:
     return is_this_host and parts.scheme == request.scheme
 
 
-# What other frameworks call a thing -> what it is called here.
+# What other frameworks call a thing -> what it is called here; not for type checkers.
 _NAMES_ELSEWHERE = {
     "status_code": "response.status",
     "status_int": "response.status",
@@ -644,3 +649,4 @@ _NAMES_ELSEWHERE = {
     "unset_cookie": "response.delete_cookie(...)",
     "make_response": "return (value, status, headers)",
 }
+point_to_ours(Response, _NAMES_ELSEWHERE)

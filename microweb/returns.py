@@ -19,7 +19,7 @@ _log = logging.getLogger("microweb.app")
 
 
 class ReturnConverter:
-    """Turns what one endpoint returns into a Response: `finish(value, request)`.
+    """Turns what one endpoint returns into a Response: `convert(value, request)`.
 
     str -> text, what has `__html__` -> a page, bytes -> octets, dict, list and dataclasses -> JSON,
     None -> 204, generators -> a stream, (value, status), (value, headers), (value, status,
@@ -39,7 +39,8 @@ class ReturnConverter:
         if debug:
             self._hints_left = {"markup"} if _may_be_none(endpoint) else {"markup", "none"}
 
-    def __call__(self, value: object, request: Request | None) -> Response:
+    def convert(self, value: object, request: Request | None) -> Response:
+        """Return the Response that `value` stands for."""
         if self._hints_left and request is not None:
             self._hint(value, request)
         kind = type(value)
@@ -96,7 +97,9 @@ class ReturnConverter:
         content, status, headers = split_tuple(value)
         if status is None and headers is None:
             return self._from_other(value)
-        response = self(content, request) if content is not None else Response(b"", status or 204)
+        response = (
+            self.convert(content, request) if content is not None else Response(b"", status or 204)
+        )
         if status is not None and response.status != status:
             response.status = status
         if isinstance(headers, Mapping):

@@ -997,11 +997,17 @@ async def speak(stream: ByteStream) -> None:
     stream.write(await stream.read())
 
 
-def test_an_upgrade_is_a_101() -> None:
+async def test_an_upgrade_is_a_101_then_the_other_protocol() -> None:
+    async def speak(stream: ByteStream) -> None:
+        stream.write(b"hello")
+
     response = UpgradeResponse({"Upgrade": "echo/1", "X": "y"}, speak)
     assert response.status == 101
     assert response.run is speak
-    assert split(encode(response)) == (
+    assert response.encode(GET, HEADS, b"") is None  # it writes itself
+    head, hello = (await send(response)).writes
+    assert hello == b"hello"
+    assert split(head) == (
         b"HTTP/1.1 101 Switching Protocols",
         {b"upgrade": b"echo/1", b"x": b"y", b"connection": b"Upgrade"},
         b"",

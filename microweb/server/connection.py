@@ -10,16 +10,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from contextvars import Context, copy_context
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any
 
-from ..errors import BodyTimeout, ClientDisconnected, HeadTimeout, ProtocolError
+from ..errors import BodyTimeout, ClientDisconnected, HeadTimeout, HTTPError, ProtocolError
 from ..headers import Headers
 from ..parser import Parser
 from ..request import Address, HeaderSection, Request, RequestLine
-from ..response import CLOSE, Response, StreamResponse, UpgradeResponse
+from ..response import CLOSE, Response, StreamResponse, phrase_of
 from .body import Body
 from .driven import Driven
 
@@ -73,6 +73,7 @@ class Connection:
         "_reader",
         "_request",
         "_server",
+        "_unbroken",
         "_unsent",
         "_writer",
         "_written",
@@ -104,6 +105,7 @@ class Connection:
         self._is_full = False  # the transport holds more than the peer takes
         self._written = 0  # bytes of this answer that `write` has sent
         self._unsent = 0  # bytes in the transport when the deadline to write them was set
+        self._unbroken = 0  # what was sent by itself since others last had their turn
         self._is_streaming = False
         self._is_lost = False
 
@@ -147,15 +149,19 @@ class Connection:
     async def run(self) -> None:
         """Serve until one side is done. Raises nothing but CancelledError."""
         try:
-            await self._serve()
-        except ProtocolError as error:
-            await self._refuse(error)
+            try:
+                await self._serve()
+            except ProtocolError as error:
+                await self._refuse(error)
         except (ClientDisconnected, OSError):
             self.transport.abort()
         except asyncio.CancelledError:
             self.transport.abort()
             if not self._is_lost:
                 raise
+        except Exception:
+            _error_log.exception("a connection failed")
+            self.transport.abort()
         finally:
             self._server.forget(self)
             self.transport.close()
@@ -193,8 +199,10 @@ class Connection:
             if parser.is_empty:
                 if server.is_stopping:
                     self.flush()
+                    await self._close(has_more=False)
                     return
                 if has_answered:
+                    self._request = None
                     self.phase = _IDLE
                     self.deadline = server.idle_deadline
             elif has_answered or self.phase is _IDLE:
@@ -218,34 +226,37 @@ class Connection:
             else:
                 self._get_busy(request)
                 response = await Driven(context, coroutine, waited_for)
+                self._forget_cancellation()
             is_persistent = request.section.is_persistent and not server.is_stopping
             if parser.decoder is not None:
                 is_persistent = self._settle_body(request) and is_persistent
             persistence = response.persistence(request, is_persistent)
             answer = response.encode(request, server.heads, persistence)
-        except (ProtocolError, ClientDisconnected, OSError):
+        except (ProtocolError, ClientDisconnected):
             raise
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
             # The last resort: an app answers its own faults, so this is a bare handler's, or an
-            # answer that HTTP can't carry.
+            # answer that HTTP can't carry, or the cancellation of something that was awaited.
+            if isinstance(error, asyncio.CancelledError) and self._is_cancelled():
+                raise
             persistence = CLOSE
             response = self._failure(request, error)
             answer = response.encode(request, server.heads, CLOSE)
 
         if answer is None:
-            if not await self._send(response, request, context, persistence):
-                persistence = CLOSE
+            sent = await self._send(response, request, context, persistence)
+            if sent is not response:
+                response, persistence = sent, CLOSE
         else:
             answers = self._answers
             answers.append(answer)
             if len(answers) == 1:
-                if not server.unflushed:
+                unflushed = server.unflushed
+                if not unflushed:
                     server.flush_soon()
-                server.unflushed.append(self)
+                unflushed.append(self)
             elif len(answers) >= _JOINED_ANSWERS or sum(map(len, answers)) >= _JOINED_BYTES:
                 await self._take_turns()
-        if self._request is not None:
-            self._request = None
         if server.access_log is not None:
             size = self._written if answer is None else len(answer)
             server.access_log(request, response.status, size, server.clock() - begun)
@@ -255,9 +266,6 @@ class Connection:
             return False
         if parser.decoder is not None:
             await self._skim_body()
-        if response.status == 101 and isinstance(response, UpgradeResponse):
-            await Driven(context, _as_coroutine(response.run(self)))
-            return False
         return True
 
     def _get_busy(self, request: Request) -> None:
@@ -278,11 +286,14 @@ class Connection:
         return True
 
     async def _skim_body(self) -> None:
-        """Read and forget the rest of a body. Raises: ProtocolError, ClientDisconnected."""
-        self.flush()
+        """Read and forget the rest of a body. Raises: ClientDisconnected."""
+        ends_at = self.clock() + self.config.body_timeout_s
         while (content := self.parser.next_content()) != b"":
             if content is None:
-                data = await self.read_within(self.config.body_timeout_s)
+                try:
+                    data = await self.read_within(ends_at - self.clock())
+                except BodyTimeout:  # the answer is out: a second one would be another request's
+                    data = b""
                 if not data:
                     raise ClientDisconnected("the peer left inside a body that nobody read")
                 self.parser.feed(data)
@@ -302,7 +313,9 @@ class Connection:
 
     async def drain(self) -> None:
         """Wait until the peer has taken most of what was written. Raises: ClientDisconnected."""
-        phase, self.phase = self.phase, Phase.WRITE
+        if self.transport.is_closing():
+            raise ClientDisconnected("the peer left before the answer was out")
+        phase, deadline, self.phase = self.phase, self.deadline, Phase.WRITE
         self._unsent = self.transport.get_write_buffer_size()
         self.deadline = self._server.clock() + self.config.write_timeout_s
         try:
@@ -310,14 +323,20 @@ class Connection:
         except OSError as error:
             raise ClientDisconnected("the peer left before the answer was out") from error
         finally:
-            self.phase, self.deadline = phase, NEVER
+            self.phase, self.deadline = phase, deadline
         self._is_full = False
         if self.transport.is_closing():
             raise ClientDisconnected("the peer left before the answer was out")
 
     async def read(self) -> bytes:
-        """Return what the peer sent next, `b""` at its end: for upgrades."""
-        return self.parser.take_rest() or await self._reader.read(_READ_BYTES)
+        """Return what the peer sent next, `b""` at its end: for upgrades.
+
+        Raises: ClientDisconnected.
+        """
+        try:
+            return self.parser.take_rest() or await self._reader.read(_READ_BYTES)
+        except OSError as error:
+            raise ClientDisconnected("the peer left") from error
 
     def flush(self) -> None:
         """Write the answers of this turn of the loop. A peer that left shows at the next read."""
@@ -337,31 +356,53 @@ class Connection:
 
     async def _send(
         self, response: Response, request: Request, context: Context, persistence: bytes
-    ) -> bool:
-        """Await an answer that writes itself; return whether it went well."""
+    ) -> Response:
+        """Await an answer that writes itself; return it, or the one that was sent in its place."""
         self._get_busy(request)
         self._written = 0
-        self._is_streaming = isinstance(response, StreamResponse)
+        self._is_streaming = (
+            isinstance(response, StreamResponse) and "content-length" not in response.headers
+        )
         heads = self._server.heads
         try:
             await Driven(context, response.send_to(self, request, heads, persistence))
-        except (ClientDisconnected, OSError):
+        except ClientDisconnected:
             raise
-        except Exception as error:
-            failure = self._failure(request, error)
+        except (Exception, asyncio.CancelledError) as error:
+            if isinstance(error, asyncio.CancelledError) and self._is_cancelled():
+                raise
+            if isinstance(error, ProtocolError) and not self._written:
+                raise
+            response = self._failure(request, error)
             if self._written:
                 # A cut answer must never be taken for a whole one.
                 raise ClientDisconnected("the answer was cut") from error
-            self.write(failure.encode(request, heads, CLOSE) or b"")
-            return False
+            self.write(response.encode(request, heads, CLOSE) or b"")
         finally:
             self._is_streaming = False
-        return True
+        self._forget_cancellation()
+        self._unbroken += max(self._written, _JOINED_BYTES // _JOINED_ANSWERS)
+        if self._unbroken >= _JOINED_BYTES:
+            self._unbroken = 0
+            await self._take_turns()
+        return response
 
-    def _failure(self, request: Request, error: Exception) -> Response:
-        request.error = error
-        _error_log.exception("%s %s failed", request.method, request.raw_path)
+    def _failure(self, request: Request, error: BaseException) -> Response:
+        """Return the answer to what the app itself could not answer any more, and log it."""
+        request.error = error if isinstance(error, Exception) else None
+        if isinstance(error, (HTTPError, ProtocolError)):  # the peer's fault, not the app's
+            return Response(f"{phrase_of(error.status)}\n", error.status)
+        _error_log.error("%s %s failed", request.method, request.raw_path, exc_info=error)
         return Response("Internal Server Error\n", 500)
+
+    def _is_cancelled(self) -> bool:
+        """Whether a CancelledError means this connection, not something that was awaited."""
+        return self.task is not None and self.task.cancelling() > 0
+
+    def _forget_cancellation(self) -> None:
+        """Have the next exchange begin uncancelled, where this one outlived a cancellation."""
+        while self.task is not None and self.task.cancelling():
+            self.task.uncancel()
 
     # --- endings
 
@@ -390,21 +431,26 @@ class Connection:
         before the peer has read it: so end our side, and read on for a moment. RFC 9112 section 9.6
         """
         transport = self.transport
+        if transport.is_closing():
+            return
         if transport.get_write_buffer_size():
             transport.set_write_buffer_limits(0)
             await self.drain()
-        if not has_more or not transport.can_write_eof() or self._reader.exception() is not None:
+        if not has_more or not transport.can_write_eof():
             return
         self.phase = Phase.LINGER
         self.deadline = self._server.clock() + _LINGER_S
         transport.write_eof()
+        if self._reader.exception() is not None:  # a deadline's: nothing can be read any more
+            await self._writer.wait_closed()
+            return
         discarded = 0
         while discarded < _LINGER_BYTES and (data := await self._reader.read(_READ_BYTES)):
             discarded += len(data)
 
     def close_if_idle(self) -> None:
         """Close where no exchange is under way: the server stops."""
-        if self.phase is Phase.IDLE or (self.phase is Phase.START and self.parser.is_empty):
+        if self.phase in (Phase.START, Phase.IDLE) and self.parser.is_empty:
             self.transport.close()
 
     # --- the sweep, once a second
@@ -451,7 +497,7 @@ class Connection:
                 self.transport.abort()
         elif phase is Phase.HEAD or (phase is Phase.START and not self.parser.is_empty):
             reader.set_exception(HeadTimeout("a head that was not whole in time"))
-        elif phase is Phase.LINGER:
+        elif phase is Phase.LINGER or self.transport.get_write_buffer_size():
             self.transport.abort()
         else:
             self.transport.close()
@@ -462,7 +508,3 @@ class Connection:
 # What an answer to something that was no request is framed by.
 _NO_LINE = RequestLine("GET", "", "", "", None)
 _NO_SECTION = HeaderSection(Headers(), is_persistent=False)
-
-
-async def _as_coroutine(awaitable: Awaitable[None]) -> None:
-    await awaitable

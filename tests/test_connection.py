@@ -1,0 +1,916 @@
+"""One connection, over memory: its exchanges, its deadlines by a clock that tests move, its end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import suppress
+from contextvars import ContextVar
+from typing import Any
+
+import pytest
+from serving import GET, get, in_memory, post, read_all, read_until, settle, statuses
+
+from microweb.errors import ClientDisconnected, NotFound
+from microweb.request import Request
+from microweb.response import ByteStream, Response, UpgradeResponse
+from microweb.server.connection import Phase
+
+USER: ContextVar[str] = ContextVar("user", default="nobody")
+
+CHUNKED = "Transfer-Encoding: chunked"
+EXPECT = "Expect: 100-continue"
+
+
+async def hello(request: Request) -> Response:
+    return Response(request.path)
+
+
+async def echo(request: Request) -> Response:
+    return Response(await request.body())
+
+
+# --- exchanges
+
+
+async def test_request_is_answered() -> None:
+    async with in_memory(hello) as house:
+        end = house.connect()
+        await end.write(GET)
+        answer = await read_until(end, b"\r\n\r\n/")
+        assert answer.startswith(b"HTTP/1.1 200 OK\r\nDate: ")
+        end.close()
+
+
+async def test_pipelined_requests_are_answered_in_order_by_one_write() -> None:
+    async with in_memory(hello) as house:
+        end = house.connect()
+        await end.write(get("/1") + get("/2") + get("/3"))
+        answers = await end.read()
+        assert statuses(answers) == [200] * 3
+        assert answers.index(b"/1") < answers.index(b"/2") < answers.index(b"/3")
+        end.close()
+
+
+async def test_what_came_before_an_error_is_answered() -> None:
+    async with in_memory(hello) as house:
+        end = house.connect()
+        await end.write(get("/1") + get("/2") + b"garbage\r\n\r\n" + get("/3"))
+        end.write_eof()
+        answers = await read_all(end)
+        assert statuses(answers) == [200, 200, 400]
+        assert b"\r\n\r\n/2" in answers and b"/3" not in answers
+        assert answers.count(b"Connection: close\r\n") == 1
+
+
+async def test_handler_that_waits_holds_no_earlier_answer_back() -> None:
+    is_open = asyncio.Event()
+
+    async def handler(request: Request) -> Response:
+        if request.path == "/wait":
+            await is_open.wait()
+        return Response(request.path)
+
+    async with in_memory(handler) as house:
+        end = house.connect()
+        await end.write(get("/1") + get("/wait") + get("/2"))
+        assert (await end.read()).endswith(b"\r\n\r\n/1")
+        is_open.set()
+        assert statuses(await read_until(end, b"\r\n\r\n/2")) == [200, 200]
+        end.close()
+
+
+async def test_nothing_behind_connection_close_is_processed() -> None:
+    seen = []
+
+    async def handler(request: Request) -> Response:
+        seen.append(request.path)
+        return Response("x")
+
+    async with in_memory(handler) as house:
+        end = house.connect()
+        await end.write(get("/1", "Connection: close") + get("/2"))
+        end.write_eof()
+        answer = await read_all(end)
+        assert statuses(answer) == [200] and b"Connection: close\r\n" in answer
+        assert seen == ["/1"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "is_persistent"),
+    [((), False), (("Connection: keep-alive",), True), (("Connection: Keep-Alive, x",), True)],
+)
+async def test_persistence_of_http_1_0(fields: tuple[str, ...], is_persistent: bool) -> None:
+    async with in_memory(hello) as house:
+        end = house.connect()
+        await end.write(get("/1", *fields, version="1.0") + get("/2", version="1.0"))
+        end.write_eof()
+        answers = await read_all(end)
+        assert len(statuses(answers)) == 1 + is_persistent
+        assert (b"Connection: keep-alive\r\n" in answers) is is_persistent
+
+
+@pytest.mark.parametrize("status", [204, 304])
+async def test_answer_without_content_keeps_the_framing_in_step(status: int) -> None:
+    async def handler(request: Request) -> Response:
+        return Response("not to be sent", status if request.path == "/none" else 200)
+
+    async with in_memory(handler) as house:
+        end = house.connect()
+        await end.write(get("/none") + GET)
+        end.write_eof()
+        first, second = (await read_all(end)).split(b"HTTP/1.1 200 OK\r\n")
+        assert first.startswith(b"HTTP/1.1 %d " % status) and first.endswith(b"\r\n\r\n")
+        assert b"content-length" not in first.lower()
+        assert second.endswith(b"\r\n\r\nnot to be sent")
+
+
+@pytest.mark.parametrize("size", [10, 100_000])
+async def test_head_sends_the_length_and_no_content(size: int) -> None:
+    async def handler(request: Request) -> Response:
+        return Response(bytes(size))
+
+    async with in_memory(handler) as house:
+        end = house.connect()
+        await end.write(b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n" * 2)
+        end.write_eof()
+        answers = await read_all(end)
+        assert statuses(answers) == [200, 200] and answers.endswith(b"\r\n\r\n")
+        assert answers.count(b"Content-Length: %d\r\n" % size) == 2
+
+
+async def test_context_variable_is_not_seen_by_the_next_request() -> None:
+    async def handler(request: Request) -> Response:
+        before = USER.get()
+        USER.set("bob")
+        if request.path == "/wait":
+            await asyncio.sleep(0)
+        assert USER.get() == "bob"
+        return Response(before)
+
+    async with in_memory(handler) as house:
+        end = house.connect()
+        await end.write(GET + get("/wait") + GET + get("/wait"))
+        end.write_eof()
+        answers = await read_all(end)
+        assert answers.count(b"nobody") == 4 and b"bob" not in answers
+
+
+async def test_stream_sees_the_variables_of_its_handler() -> None:
+    async def pieces() -> AsyncIterator[str]:
+        for _ in range(3):
+            yield USER.get()
+            await asyncio.sleep(0)
+
+    async def handler(request: Request) -> Response:
+        before = USER.get()
+        USER.set("bob")
+        return Response.stream(pieces(), headers={"X-Before": before})
+
+    async with in_memory(handler) as house:
+        end = house.connect()
+        await end.write(GET * 2)
+        end.write_eof()
+        answers = await read_all(end)
+        assert answers.count(b"X-Before: nobody") == 2 and answers.count(b"3\r\nbob\r\n") == 6
+
+
+async def test_later_exchanges_begin_uncancelled() -> None:
+    async def handler(request: Request) -> Response:
+        task = asyncio.current_task()
+        assert task is not None
+        before = task.cancelling()
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(0)
+        return Response(f"cancelling {before}")
+
+    async with in_memory(handler) as house:
+        end = house.connect()
+        await end.write(GET * 3)
+        end.write_eof()
+        assert (await read_all(end)).count(b"cancelling 0") == 3
+
+
+# --- fairness
+
+
+async def large(request: Request) -> Response:
+    return Response(bytes(70_000))
+
+
+async def streamed(request: Request) -> Response:
+    return Response.stream(iter_pieces(), content_type="text/plain")
+
+
+async def iter_pieces() -> AsyncIterator[str]:
+    yield "a"
+    yield "b"
+
+
+@pytest.mark.parametrize(
+    ("handler", "request_", "most"),
+    [
+        (hello, GET, 32),
+        (echo, post("/", b"five!"), 32),
+        (echo, post("/", b"5\r\nfive!\r\n0\r\n\r\n", CHUNKED), 32),
+        (hello, post("/", b"unread"), 32),
+        (hello, post("/", b"6\r\nunread\r\n0\r\n\r\n", CHUNKED), 32),
+        (streamed, GET, 32),
+        (large, GET, 1),
+    ],
+    ids=["get", "post", "chunked", "unread", "unread-chunked", "stream", "large"],
+)
+async def test_flood_of_pipelined_requests_lets_others_run(
+    handler: Callable[[Request], Coroutine[Any, Any, Response]], request_: bytes, most: int
+) -> None:
+    loop = asyncio.get_running_loop()
+    turn, exchanges = 0, Counter[int]()
+
+    def count_turns() -> None:
+        nonlocal turn
+        turn += 1
+        if len(house.server.connections):
+            loop.call_soon(count_turns)
+
+    async def counted(request: Request) -> Response:
+        exchanges[turn] += 1
+        return await handler(request)
+
+    async with in_memory(counted) as house:
+        end = house.connect()
+        await settle()
+        count_turns()
+        sending = asyncio.create_task(end.write(request_ * 500))
+        end_of_answers = 0
+        async with asyncio.timeout(20):
+            while exchanges.total() < 500 or end_of_answers == 0:
+                end_of_answers = len(await end.read())
+        await sending
+        end.close()
+        await settle()
+        assert exchanges.total() == 500
+        assert max(exchanges.values()) <= most
+
+
+async def test_other_client_is_answered_amid_a_flood() -> None:
+    answered: list[str] = []
+
+    async def handler(request: Request) -> Response:
+        answered.append(request.path)
+        return Response("x")
+
+    async with in_memory(handler) as house:
+        flooding, other = house.connect(), house.connect()
+        await settle()
+        await flooding.write(get("/flood") * 600)
+        await other.write(get("/other"))
+        await read_until(other, b"\r\n\r\nx")
+        assert answered.index("/other") <= 64
+        flooding.close()
+        other.close()
+
+
+# --- faults
+
+
+def faulty(error: Exception) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+    async def handler(request: Request) -> Response:
+        raise error
+
+    return handler
+
+
+@pytest.mark.parametrize("error", [ValueError("secret"), FileNotFoundError("secret")])
+async def test_fault_of_a_bare_handler_is_a_500_and_logged_once(
+    error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with in_memory(faulty(error)) as house:
+        end = house.connect()
+        await end.write(GET * 2)
+        end.write_eof()
+        answer = await read_all(end)
+        assert statuses(answer) == [500]
+        assert b"Connection: close\r\n" in answer and b"secret" not in answer
+    (record,) = caplog.records
+    assert (record.name, record.getMessage()) == ("microweb.error", "GET / failed")
+    assert record.exc_info and record.exc_info[1] is error
+
+
+async def test_http_error_of_a_bare_handler_is_its_status() -> None:
+    async with in_memory(faulty(NotFound())) as house:
+        end = house.connect()
+        await end.write(GET)
+        assert statuses(await read_all(end)) == [404]
+
+
+async def test_what_is_no_response_is_a_500(caplog: pytest.LogCaptureFixture) -> None:
+    async def handler(request: Request) -> Response:
+        return None  # type: ignore[return-value]
+
+    async with in_memory(handler) as house:
+        end = house.connect()
+        await end.write(GET)
+        assert statuses(await read_all(end)) == [500]
+    assert len(caplog.records) == 1
+
+
+async def test_cancellation_of_something_awaited_is_a_500(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def handler(request: Request) -> Response:
+        other = asyncio.create_task(asyncio.Event().wait())
+        await asyncio.sleep(0)
+        other.cancel()
+        await other
+        return Response("never")
+
+    async with in_memory(handler) as house:
+        end = house.connect()
+        await end.write(GET)
+        assert statuses(await read_all(end)) == [500]
+    assert [record.getMessage() for record in caplog.records] == ["GET / failed"]
+
+
+async def test_refusal_that_fails_closes_and_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    async def refuse(error: Exception) -> Response:
+        raise ValueError("no answer to that")
+
+    async with in_memory(hello) as house:
+        house.server.refuse = refuse
+        end = house.connect()
+        await end.write(b"garbage\r\n\r\n")
+        assert await read_all(end) == b""
+    assert [record.getMessage() for record in caplog.records] == ["a connection failed"]
+
+
+# --- streams
+
+
+async def broken_off(*pieces: str) -> AsyncIterator[str]:
+    for piece in pieces:
+        yield piece
+    raise OSError("the disk is gone")
+
+
+async def test_stream_that_fails_half_way_is_cut(caplog: pytest.LogCaptureFixture) -> None:
+    async def handler(request: Request) -> Response:
+        return Response.stream(broken_off("abc"))
+
+    async with in_memory(handler) as house:
+        end = house.connect()
+        await end.write(GET * 2)
+        answer = await read_all(end)
+        assert statuses(answer) == [200]
+        assert answer.endswith(b"3\r\nabc\r\n")  # no last chunk
+    assert [record.getMessage() for record in caplog.records] == ["GET / failed"]
+
+
+async def test_stream_that_fails_before_its_first_byte_is_a_500(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def handler(request: Request) -> Response:
+        return Response.stream(broken_off())
+
+    async with in_memory(handler) as house:
+        end = house.connect()
+        await end.write(GET)
+        assert statuses(await read_all(end)) == [500]
+    assert len(caplog.records) == 1
+
+
+async def test_stream_of_a_body_that_is_malformed_is_refused(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def handler(request: Request) -> Response:
+        return Response.stream(request.stream())
+
+    async with in_memory(handler) as house:
+        end = house.connect()
+        await end.write(post("/", b"zz\r\n", CHUNKED))
+        end.write_eof()
+        assert statuses(await read_all(end)) == [400]
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("said", ["2", "4"])
+async def test_stream_of_another_length_than_declared_is_cut(
+    said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def pieces() -> AsyncIterator[str]:
+        yield "ab"
+        yield "c"
+
+    async def handler(request: Request) -> Response:
+        return Response.stream(pieces(), headers={"Content-Length": said})
+
+    async with in_memory(handler) as house:
+        end = house.connect()
+        await end.write(GET)
+        head, content = (await read_all(end)).split(b"\r\n\r\n")
+        assert b"Content-Length: " + said.encode() in head
+        assert len(content) <= int(said)
+    assert len(caplog.records) == 1
+
+
+async def test_stream_waits_while_the_peer_does_not_read() -> None:
+    produced = 0
+
+    async def pieces() -> AsyncIterator[bytes]:
+        nonlocal produced
+        while True:
+            produced += 1
+            yield bytes(16 * 1024)
+
+    async def handler(request: Request) -> Response:
+        return Response.stream(pieces())
+
+    async with in_memory(handler) as house:
+        end = house.connect()
+        await end.write(GET)
+        await settle()
+        assert produced * 16 <= 64 + 64 + 16 + 16  # KiB: the kernel's, the mark, what passed it
+        before = produced
+        await end.read(200_000)
+        await settle()
+        assert produced > before
+        end.close()
+
+
+# --- bodies that nobody read
+
+
+async def test_small_unread_body_is_skimmed() -> None:
+    async with in_memory(hello) as house:
+        end = house.connect()
+        await end.write(post("/1", b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n") + get("/2"))
+        end.write_eof()
+        answers = await read_all(end)
+        assert statuses(answers) == [200, 200] and b"smuggled" not in answers
+
+
+async def test_rest_of_an_unread_body_may_come_after_the_answer() -> None:
+    async with in_memory(hello) as house:
+        end = house.connect()
+        await end.write(post("/1", b"", "Content-Length: 10") + b"five!")
+        assert statuses(await read_until(end, b"/1")) == [200]
+        await end.write(b"five!" + get("/2"))
+        assert statuses(await read_until(end, b"/2")) == [200]
+        end.close()
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        post("/", b"", "Content-Length: 100000"),
+        post("/", b"5\r\nfive!\r\n", CHUNKED),
+        post("/", b"", "Content-Length: 5", EXPECT),
+        post("/", b"five!", "Content-Length: 5", EXPECT),
+        post("/", b"zz\r\n", CHUNKED),
+    ],
+    ids=["large", "chunked", "expected", "expected-and-sent", "malformed"],
+)
+async def test_unread_body_closes_and_the_answer_says_so(request_: bytes) -> None:
+    async with in_memory(hello) as house:
+        end = house.connect()
+        await end.write(request_)
+        answer = await read_all(end)
+        assert statuses(answer) == [200] and b"Connection: close\r\n" in answer
+        end.close()
+
+
+async def test_unread_body_that_stalls_gets_no_second_answer() -> None:
+    async with in_memory(hello, body_timeout_s=20) as house:
+        end = house.connect()
+        await end.write(post("/", b"", "Content-Length: 10"))
+        assert statuses(await read_until(end, b"\r\n\r\n/")) == [200]
+        await house.pass_time(19)
+        await end.write(b"x")
+        await house.pass_time(1)  # as a whole, not since the last byte
+        assert await read_all(end) == b""
+
+
+# --- deadlines
+
+
+async def test_silent_start_is_closed_without_an_answer() -> None:
+    async with in_memory(hello, head_timeout_s=10) as house:
+        end = house.connect()
+        await house.pass_time(9.9)
+        assert not end.is_readable
+        await house.pass_time(0.1)
+        assert await read_all(end) == b""
+
+
+async def test_head_deadline_is_absolute() -> None:
+    async with in_memory(hello, head_timeout_s=10) as house:
+        end = house.connect()
+        for byte in GET[:9]:
+            await end.write(bytes((byte,)))
+            await house.pass_time(1)
+        assert not end.is_readable
+        await house.pass_time(1)
+        answer = await read_until(end, b"Timeout\n")
+        assert statuses(answer) == [408] and b"Connection: close\r\n" in answer
+        end.close()
+
+
+async def test_head_deadline_of_a_later_request_begins_at_its_first_byte() -> None:
+    async with in_memory(hello, head_timeout_s=10, idle_timeout_s=75) as house:
+        end = house.connect()
+        await end.write(GET)
+        await read_until(end, b"\r\n\r\n/")
+        await house.pass_time(60)
+        await end.write(GET[:5])
+        await house.pass_time(9)
+        await end.write(GET[5:9])
+        assert not end.is_readable
+        await house.pass_time(1)
+        assert statuses(await read_until(end, b"Timeout\n")) == [408]
+        end.close()
+
+
+async def test_late_head_lingers_for_the_answer_to_arrive() -> None:
+    async with in_memory(hello, head_timeout_s=10) as house:
+        end = house.connect()
+        await end.write(GET[:5])
+        await house.pass_time(10)
+        assert house.connection.phase is Phase.LINGER
+        await end.write(GET[5:7])  # a reset would be the answer to that on a closed socket
+        assert statuses(await read_all(end)) == [408]
+        await house.pass_time(3)
+        assert not house.server.connections
+
+
+async def test_head_that_drips_behind_answers_that_nobody_reads_has_a_deadline() -> None:
+    async with in_memory(large, head_timeout_s=10, write_timeout_s=30) as house:
+        end = house.connect()
+        await end.write(GET * 2 + GET[:5])
+        await house.pass_time(1)
+        await end.write(GET[5:7])
+        assert len(await read_until(end, bytes(70_000))) >= 70_000
+        await house.pass_time(60)
+        data = await read_all(end)
+        assert statuses(data)[-1:] == [408] or not data
+        await house.pass_time(3)
+        assert not house.server.connections
+
+
+async def test_idle_connection_is_closed_without_an_answer() -> None:
+    async with in_memory(hello, idle_timeout_s=75) as house:
+        house.server.idle_deadline = house.now + 75
+        end = house.connect()
+        await end.write(GET)
+        await read_until(end, b"\r\n\r\n/")
+        await house.pass_time(74)
+        assert not end.is_readable
+        await house.pass_time(1)
+        assert await read_all(end) == b""
+
+
+async def test_idle_connection_that_never_read_its_answer_is_cut_off() -> None:
+    async def handler(request: Request) -> Response:
+        return Response(bytes(60_000))
+
+    async with in_memory(handler, idle_timeout_s=75) as house:
+        house.server.idle_deadline = house.now + 75
+        end = house.connect()
+        await end.write(GET * 2)
+        await settle()
+        assert end.transport.get_write_buffer_size() > 0
+        await house.pass_time(75)
+        assert not house.server.connections
+
+
+async def test_handler_has_no_deadline() -> None:
+    is_open = asyncio.Event()
+
+    async def handler(request: Request) -> Response:
+        await is_open.wait()
+        return Response("at last")
+
+    async with in_memory(handler) as house:
+        end = house.connect()
+        await end.write(GET)
+        await house.pass_time(100_000)
+        is_open.set()
+        assert b"at last" in await read_until(end, b"at last")
+        end.close()
+
+
+async def test_body_that_stops_is_a_408() -> None:
+    async with in_memory(echo, body_timeout_s=20) as house:
+        end = house.connect()
+        await end.write(post("/", b"", "Content-Length: 10") + b"five!")
+        await house.pass_time(19)
+        assert not end.is_readable
+        await house.pass_time(1)
+        assert statuses(await read_until(end, b"\n")) == [408]
+        end.close()
+
+
+async def test_body_slower_than_the_minimum_rate_is_a_408() -> None:
+    async with in_memory(echo, body_timeout_s=20, min_body_rate=256) as house:
+        end = house.connect()
+        await end.write(post("/", b"", "Content-Length: 100000"))
+        elapsed = 0
+        while not end.is_readable and elapsed < 100:
+            await end.write(bytes(200))
+            await house.pass_time(1)
+            elapsed += 1
+        assert statuses(await read_until(end, b"\n")) == [408]
+        assert 20 <= elapsed < 100
+        end.close()
+
+
+async def test_slow_but_steady_body_is_read() -> None:
+    async with in_memory(echo, body_timeout_s=20, min_body_rate=256) as house:
+        end = house.connect()
+        await end.write(post("/", b"", "Content-Length: 100000"))
+        for _ in range(200):
+            await end.write(bytes(500))
+            await house.pass_time(1)
+        assert statuses(await read_until(end, bytes(100_000))) == [200]
+        end.close()
+
+
+async def test_peer_that_does_not_read_is_cut_off() -> None:
+    async with in_memory(large, write_timeout_s=30) as house:
+        end = house.connect()
+        await end.write(GET * 10)
+        await house.pass_time(29)
+        assert house.connection.phase is Phase.WRITE
+        assert end.transport.get_write_buffer_size() <= 64 * 1024 + 70_000 + 1024
+        await house.pass_time(1)
+        assert not house.server.connections
+
+
+async def test_peer_that_reads_slowly_is_served() -> None:
+    async def handler(request: Request) -> Response:
+        return Response(bytes(1_000_000))
+
+    async with in_memory(handler, write_timeout_s=30) as house:
+        end = house.connect()
+        await end.write(get("/", "Connection: close"))
+        data = b""
+        while piece := await end.read(20_000):
+            data += piece
+            await house.pass_time(29)
+        assert len(data) > 1_000_000
+
+
+# --- peers that leave
+
+
+class Left:
+    """A handler that says how it ended."""
+
+    def __init__(self, on_disconnect: str | None = None) -> None:
+        self.is_open = asyncio.Event()
+        self.ending = "none yet"
+        self.on_disconnect = on_disconnect
+
+    async def __call__(self, request: Request) -> Response:
+        try:
+            await self.is_open.wait()
+        except asyncio.CancelledError:
+            self.ending = "cancelled"
+            raise
+        self.ending = "finished"
+        return Response("x")
+
+
+@pytest.mark.parametrize(("method", "ending"), [("GET", "cancelled"), ("POST", "finished")])
+async def test_handler_of_a_peer_that_was_reset(
+    method: str, ending: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    handler = Left()
+    async with in_memory(handler) as house:
+        end = house.connect()
+        await end.write(GET.replace(b"GET", method.encode()))
+        await settle()
+        end.transport.abort()
+        await house.pass_time(1)
+        handler.is_open.set()
+        await settle()
+        assert handler.ending == ending
+    assert not caplog.records
+
+
+async def test_half_closed_peer_gets_the_answer_of_a_slow_handler() -> None:
+    handler = Left()
+    async with in_memory(handler) as house:
+        end = house.connect()
+        await end.write(GET)
+        end.write_eof()
+        await house.pass_time(1)
+        handler.is_open.set()
+        assert statuses(await read_all(end)) == [200]
+
+
+async def test_stream_of_undeclared_length_ends_with_the_input() -> None:
+    is_closed = asyncio.Event()
+
+    async def events() -> AsyncIterator[str]:
+        try:
+            yield "first"
+            await asyncio.Event().wait()
+        finally:
+            is_closed.set()
+
+    async def handler(request: Request) -> Response:
+        return Response.stream(events())
+
+    async with in_memory(handler) as house:
+        end = house.connect()
+        await end.write(GET)
+        await read_until(end, b"first")
+        end.write_eof()
+        await house.pass_time(1)
+        assert is_closed.is_set() and not house.server.connections
+
+
+async def test_stream_of_declared_length_outlives_the_input() -> None:
+    is_open = asyncio.Event()
+
+    async def pieces() -> AsyncIterator[str]:
+        yield "first"
+        await is_open.wait()
+        yield "second"
+
+    async def handler(request: Request) -> Response:
+        return Response.stream(pieces(), headers={"Content-Length": "11"})
+
+    async with in_memory(handler) as house:
+        end = house.connect()
+        await end.write(GET)
+        end.write_eof()
+        await house.pass_time(1)
+        is_open.set()
+        assert (await read_all(end)).endswith(b"\r\n\r\nfirstsecond")
+
+
+async def test_peer_that_leaves_is_never_logged(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING)
+    raised = []
+
+    async def handler(request: Request) -> Response:
+        try:
+            await request.body()
+        except ClientDisconnected as error:
+            raised.append(error)
+            raise
+        return Response("x")
+
+    async with in_memory(handler) as house:
+        end = house.connect()
+        await end.write(post("/", b"", "Content-Length: 10"))
+        await settle()
+        end.transport._lose(ConnectionResetError())
+        await settle()
+        assert len(raised) == 1 and not house.server.connections
+    assert not caplog.records
+
+
+async def test_body_that_ends_early_is_no_request() -> None:
+    async with in_memory(echo) as house:
+        end = house.connect()
+        await end.write(post("/", b"", "Content-Length: 10") + b"five!")
+        end.write_eof()
+        assert statuses(await read_all(end)) == [400]
+
+
+@pytest.mark.parametrize("sent", [b"", b"\r\n", GET[:9], GET[:-2]])
+async def test_end_of_input_before_a_whole_head_is_the_end(sent: bytes) -> None:
+    async with in_memory(hello) as house:
+        end = house.connect()
+        await end.write(sent)
+        end.write_eof()
+        assert await read_all(end) == b""
+
+
+# --- upgrades
+
+
+def upgrading(
+    run: Callable[[ByteStream], Coroutine[Any, Any, None]],
+) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+    async def handler(request: Request) -> Response:
+        return UpgradeResponse({"Upgrade": "echo"}, run)
+
+    return handler
+
+
+UPGRADE = get("/", "Upgrade: echo", "Connection: Upgrade")
+
+
+async def test_upgrade_keeps_the_bytes_that_came_behind() -> None:
+    async def run(stream: ByteStream) -> None:
+        while data := await stream.read():
+            stream.write(data.upper())
+
+    async with in_memory(upgrading(run)) as house:
+        end = house.connect()
+        await end.write(UPGRADE + b"early ")
+        head = await read_until(end, b"EARLY ")
+        assert head.startswith(b"HTTP/1.1 101 Switching Protocols\r\n")
+        assert head.endswith(b"\r\n\r\nEARLY ")
+        await end.write(b"late")
+        assert await read_until(end, b"LATE") == b"LATE"
+        end.write_eof()
+        assert await read_all(end) == b""
+
+
+async def test_upgrade_writes_behind_its_head() -> None:
+    async def run(stream: ByteStream) -> None:
+        stream.write(b"welcome")
+
+    async with in_memory(upgrading(run)) as house:
+        end = house.connect()
+        await end.write(UPGRADE)
+        end.write_eof()
+        answer = await read_all(end)
+        assert answer.startswith(b"HTTP/1.1 101 ") and answer.endswith(b"\r\n\r\nwelcome")
+
+
+async def test_upgrade_that_fails_is_cut_and_logged(caplog: pytest.LogCaptureFixture) -> None:
+    async def run(stream: ByteStream) -> None:
+        raise ValueError("of this protocol")
+
+    async with in_memory(upgrading(run)) as house:
+        end = house.connect()
+        await end.write(UPGRADE)
+        await read_all(end)
+    assert [record.getMessage() for record in caplog.records] == ["GET / failed"]
+
+
+async def test_upgrade_of_a_peer_that_was_reset_ends(caplog: pytest.LogCaptureFixture) -> None:
+    async def run(stream: ByteStream) -> None:
+        while await stream.read():
+            pass
+
+    async with in_memory(upgrading(run)) as house:
+        end = house.connect()
+        await end.write(UPGRADE)
+        await read_until(end, b"\r\n\r\n")
+        end.transport._lose(ConnectionResetError())
+        await settle()
+        assert not house.server.connections
+    assert not caplog.records
+
+
+# --- endings
+
+
+async def test_refused_peer_that_goes_on_sending_can_read_the_answer() -> None:
+    async with in_memory(echo, max_body=1000) as house:
+        end = house.connect()
+        await end.write(post("/", bytes(64_000), "Content-Length: 128000"))
+        await end.write(bytes(64_000))
+        end.write_eof()
+        assert statuses(await read_all(end)) == [413]
+
+
+async def test_lingering_has_bounds() -> None:
+    async with in_memory(echo, max_body=1000) as house:
+        end = house.connect()
+        await end.write(post("/", b"", "Content-Length: 10000000"))
+        assert statuses(await read_until(end, b"\n")) == [413]
+        assert house.connection.phase is Phase.LINGER
+        with pytest.raises(ConnectionError):
+            await end.write(bytes(10_000_000))
+        await settle()
+        assert not house.server.connections
+
+
+async def test_lingering_has_a_deadline() -> None:
+    async with in_memory(hello) as house:
+        end = house.connect()
+        await end.write(b"garbage\r\n\r\n")
+        assert statuses(await read_all(end)) == [400]
+        await house.pass_time(1.9)
+        assert house.server.connections
+        await house.pass_time(0.1)
+        assert not house.server.connections
+        end.close()
+
+
+async def test_access_log_has_a_record_per_request() -> None:
+    access: list[tuple[str, int, int]] = []
+
+    async def handler(request: Request) -> Response:
+        return Response.stream(broken_off()) if request.path == "/broken" else Response("x")
+
+    def log(request: Request, status: int, size: int, seconds: float) -> None:
+        access.append((request.path, status, size))
+
+    async with in_memory(handler) as house:
+        house.server.access_log = log
+        end = house.connect()
+        await end.write(GET + get("/broken"))
+        end.write_eof()
+        answers = await read_all(end)
+    assert [(path, status) for path, status, _ in access] == [("/", 200), ("/broken", 500)]
+    assert sum(size for *_, size in access) == len(answers)
