@@ -39,7 +39,6 @@ _CACHED_LINE_BYTES = 300  # a listed name and a value of at most 256 bytes
 _CACHED_LINES = 512
 _CACHED_FIELD_NAMES = 256
 _CACHED_NAME_BYTES = 64
-_FIELD_BYTES = bytes(byte for byte in range(256) if byte == 9 or (byte >= 32 and byte != 127))
 _NAMES: dict[bytes, str] = {}  # field name as sent -> in lower case
 
 
@@ -208,18 +207,7 @@ def parse_header_section(lines: list[bytes]) -> Headers:
 
 def parse_field_line(line: bytes) -> tuple[str, str]:
     """Return (name in lower case, value). Raises: MalformedRequest. RFC 9112 section 5."""
-    name, colon, value = line.partition(b":")
-    known = _NAMES.get(name)
-    # Half the cost of matching FIELD_LINE: names recur, and bytes are checked by a table.
-    if known is None or not colon or value.translate(None, _FIELD_BYTES):
-        if FIELD_LINE.fullmatch(line) is None:
-            _refuse_line(line)
-        known = name.lower().decode("ascii")
-        if len(name) <= _CACHED_NAME_BYTES:
-            if len(_NAMES) >= _CACHED_FIELD_NAMES:
-                _NAMES.clear()
-            _NAMES[name] = known
-    return known, value.strip(b" \t").decode("latin-1")
+    return _FIELDS[line]
 
 
 class _FieldCache(dict[bytes, tuple[str, str]]):
@@ -229,12 +217,27 @@ class _FieldCache(dict[bytes, tuple[str, str]]):
     """
 
     def __missing__(self, line: bytes) -> tuple[str, str]:
-        field = parse_field_line(line)
-        if field[0] in _CACHED_NAMES and len(line) <= _CACHED_LINE_BYTES:
-            if len(self) >= _CACHED_LINES:
-                self.clear()
-            self[line] = field
+        raw_name, colon, raw_value = line.partition(b":")
+        name = _NAMES.get(raw_name)
+        value = raw_value.decode("latin-1").strip(" \t")
+        # Names recur, and what is printable has no control byte: half the cost of the regex, which
+        # is asked about the rest (a tab, a soft hyphen).
+        if name is None or not colon or not value.isprintable():
+            if FIELD_LINE.fullmatch(line) is None:
+                _refuse_line(line)
+            name = raw_name.lower().decode("ascii")
+            if len(raw_name) <= _CACHED_NAME_BYTES:
+                _put(_NAMES, raw_name, name, _CACHED_FIELD_NAMES)
+        field = (name, value)
+        if name in _CACHED_NAMES and len(line) <= _CACHED_LINE_BYTES:
+            _put(self, line, field, _CACHED_LINES)
         return field
+
+
+def _put(cache: dict[bytes, T], key: bytes, value: T, limit: int) -> None:
+    if len(cache) >= limit:
+        cache.clear()
+    cache[key] = value
 
 
 _FIELDS = _FieldCache()

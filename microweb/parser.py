@@ -309,14 +309,14 @@ def decide_framing(headers: Headers, minor_version: int) -> HeaderSection:
     if coding is not None:
         _check_coding(coding, minor_version, has_length=length is not None)
     expects_continue = minor_version == 1 and fields.get("expect", "").lower() == "100-continue"
-    return HeaderSection(
-        headers,
-        minor_version=minor_version,
-        content_length=0 if length is None else _parse_length(length),
-        is_chunked=coding is not None,
-        is_persistent=is_persistent,
-        expects_continue=expects_continue,
-    )
+    section = HeaderSection(headers)
+    section.minor_version = minor_version
+    section.content_length = 0 if length is None else _parse_length(length)
+    section.is_chunked = coding is not None
+    section.has_body = section.is_chunked or section.content_length > 0
+    section.is_persistent = is_persistent
+    section.expects_continue = expects_continue
+    return section
 
 
 @lru_cache(maxsize=512)

@@ -64,34 +64,22 @@ class RequestLine:
 
 
 class HeaderSection:
-    """A parsed header section and what it decides about the exchange. RFC 9112 section 6."""
+    """A parsed header section and what it decides about the exchange. RFC 9112 section 6.
 
-    __slots__ = (
-        "content_length",
-        "expects_continue",
-        "has_body",
-        "headers",
-        "is_chunked",
-        "is_persistent",
-        "minor_version",
-    )
+    The defaults are those of a request without content to HTTP/1.1.
+    """
 
-    def __init__(
-        self,
-        headers: Headers,
-        minor_version: int = 1,
-        content_length: int = 0,
-        is_chunked: bool = False,
-        is_persistent: bool = True,
-        expects_continue: bool = False,
-    ) -> None:
+    __slots__ = ("__dict__", "headers")
+
+    minor_version = 1
+    content_length = 0
+    is_chunked = False
+    has_body = False
+    is_persistent = True
+    expects_continue = False
+
+    def __init__(self, headers: Headers) -> None:
         self.headers = headers
-        self.minor_version = minor_version
-        self.content_length = content_length
-        self.is_chunked = is_chunked
-        self.has_body = is_chunked or content_length > 0
-        self.is_persistent = is_persistent
-        self.expects_continue = expects_continue
 
 
 class Peer(Protocol):

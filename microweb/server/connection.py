@@ -507,4 +507,4 @@ class Connection:
 
 # What an answer to something that was no request is framed by.
 _NO_LINE = RequestLine("GET", "", "", "", None)
-_NO_SECTION = HeaderSection(Headers(), is_persistent=False)
+_NO_SECTION = HeaderSection(Headers())
