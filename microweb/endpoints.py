@@ -30,9 +30,9 @@ def make_handler(call: Callable[[Request], object], finish: Finish, on_error: On
             if hasattr(value, "__await__"):
                 value = await value
             response = finish(value, request)
-            if type(response) is Response:
-                return response  # it has nothing to prepare
-            return await response.prepare(request)
+            if response.needs_prepare:
+                return await response.prepare(request)
+            return response
         except Exception as error:
             return await on_error(request, error)
 

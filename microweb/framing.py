@@ -21,6 +21,10 @@ from .grammar import CHUNK_LINE, FIELD_CHAR, FIELD_LINE, TCHAR
 # last-chunk, and the CRLF that ends an empty trailer section               RFC 9112 section 7.1
 LAST_CHUNK = b"0\r\n\r\n"
 
+# What an answer says about the connection where it has to.                 RFC 9112 section 9.3
+CLOSE = b"Connection: close\r\n"
+KEEP_ALIVE = b"Connection: keep-alive\r\n"
+
 # Totals beyond this are refused whatever `max_content` says: no file is larger (off_t).
 _MAX_CONTENT = 2**63
 

@@ -4,10 +4,10 @@ The parser never awaits. `feed()` gives it what the socket brought; `next_reques
 `next_content()` return values, or None for "need more". Strict throughout: what RFC 9112 forbids
 is refused with a stable reason, and bytes that can no longer become a request are refused at once.
 
-Three memos make it fast, each bounded. A connection that repeats the header section of its last
-request, as nearly all do, shares its parsed form: one comparison of bytes in place of a parse. A
-request line without a query is parsed once per server. Common field lines are parsed once per
-process (`headers.py`).
+Three memos make it fast, each bounded. A connection that repeats its last request line, or its last
+header section, as nearly all do, shares what it parsed to: a comparison of bytes in place of a
+parse. A request line without a query is parsed once per server. Common field lines are parsed once
+per process (`headers.py`).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from .errors import (
     UnknownMethod,
     UnsupportedVersion,
 )
-from .framing import ChunkedDecoder, LengthDecoder
+from .framing import CLOSE, KEEP_ALIVE, ChunkedDecoder, LengthDecoder
 from .grammar import (
     ABSOLUTE_FORM,
     BAD_ESCAPE,
@@ -46,6 +46,8 @@ _MAX_HOST_LENGTH = 261  # RFC 3986 section 3.2.2 has 255, and a port; bounds `is
 _MEMO_LINES = 1024
 _MEMO_LINE_BYTES = 256
 _FRAMING_FIELDS = frozenset(("connection", "content-length", "expect", "transfer-encoding"))
+_NOTHING = b"\n"  # what no head begins with
+_NO_LINE = RequestLine("", "", "", "", None)
 _NO_SECTION = HeaderSection(Headers())
 
 
@@ -85,10 +87,13 @@ class Parser:
         "_buffer",
         "_empty_lines",
         "_has_checked_line",
+        "_has_parsed",
+        "_last_line",
+        "_last_rest",
         "_limits",
+        "_line",
         "_lines",
         "_position",
-        "_repeated",
         "_scanned",
         "_section",
         "_transport",
@@ -105,9 +110,11 @@ class Parser:
         self._scanned = 0  # up to here an unfinished head was searched
         self._empty_lines = 0
         self._has_checked_line = False
-        # The end of the last head from its version on, and what it parsed to. None until the first
-        # request: a connection that sends just one gains nothing from keeping it.
-        self._repeated: bytes | None = None
+        # The last head, cut before its version, and what the two parts parsed to. Kept from the
+        # second request on: a connection that sends just one gains nothing from it.
+        self._has_parsed = False
+        self._last_line = self._last_rest = _NOTHING
+        self._line = _NO_LINE
         self._section = _NO_SECTION
         self.decoder: LengthDecoder | ChunkedDecoder | None = None
         self.is_empty = True  # nothing is buffered: no byte of what comes next is here
@@ -131,35 +138,31 @@ class Parser:
 
     def forget_section(self) -> None:
         """Drop the memo of the last header section: the connection idles."""
-        if self._repeated:
-            self._repeated, self._section = b"", _NO_SECTION
+        self._last_line = self._last_rest = _NOTHING
+        self._line, self._section = _NO_LINE, _NO_SECTION
 
     # --- heads
 
     def next_request(self) -> Request | None:
         """Return the next request whose head is whole, else None. Raises: ProtocolError."""
-        if self.is_empty:
-            return None
-        repeated = self._repeated
-        if repeated:
-            # The target ends at the second space; all behind it is as in the last request.
-            buffer, start = self._buffer, self._position
-            space = buffer.find(b" ", buffer.find(b" ", start) + 1)
-            if buffer.startswith(repeated, space):
-                line = self._lines.get(buffer[start:space])
-                if line is not None:
-                    self._position = end = space + len(repeated)
-                    self.is_empty = end == len(buffer)
-                    self._empty_lines = 0
-                    self._has_checked_line = False
-                    section = self._section
-                    if section.has_body:
-                        self.decoder = self._make_decoder(section)
-                    return Request(line, section, self._transport)
+        buffer, start = self._buffer, self._position
+        if buffer.startswith(self._last_line, start):
+            end = start + len(self._last_line)
+            if buffer.startswith(self._last_rest, end):
+                self._position = end = end + len(self._last_rest)
+                self.is_empty = end == len(buffer)
+                self._empty_lines = 0
+                self._has_checked_line = False
+                section = self._section
+                if section.has_body:
+                    self.decoder = self._make_decoder(section)
+                return Request(self._line, section, self._transport)
         return self._parse_head()
 
     def _parse_head(self) -> Request | None:
         buffer, start = self._buffer, self._position
+        if start == len(buffer):
+            return None
         if buffer.startswith(b"\r\n", start):
             start = self._skip_empty_lines()
             if self.is_empty:
@@ -177,23 +180,31 @@ class Parser:
         line = self._lines.get(buffer[start : line_end - 9])
         if line is None or not buffer.startswith(b" HTTP/1.1", line_end - 9):
             line, minor_version = self._parse_line(buffer[start:line_end])
-        if end + 2 - line_end > limits.max_header_section:
-            raise HeadTooLarge("a header section over the limit")
-        lines = buffer[line_end + 2 : end].split(b"\r\n") if end > line_end else []
-        if len(lines) > limits.max_header_fields:
-            raise HeadTooLarge("more header fields than the limit")
-        section = decide_framing(parse_header_section(lines), minor_version)
+        rest = buffer[line_end - 9 : end + 4]
+        if rest == self._last_rest:
+            section = self._section
+        else:
+            section = self._parse_section(buffer[line_end + 2 : end], minor_version)
         self._position = end + 4
         self.is_empty = end + 4 == len(buffer)
         self._empty_lines = 0
         self._has_checked_line = False
-        if self._repeated is None:
-            self._repeated = b""
+        if not self._has_parsed:
+            self._has_parsed = True
         elif minor_version == 1:
-            self._repeated, self._section = buffer[line_end - 9 : end + 4], section
+            self._last_line, self._last_rest = buffer[start : line_end - 9], rest
+            self._line, self._section = line, section
         if section.has_body:
             self.decoder = self._make_decoder(section)
         return Request(line, section, self._transport)
+
+    def _parse_section(self, section: bytes, minor_version: int) -> HeaderSection:
+        if len(section) + 4 > self._limits.max_header_section:  # with the CRLFs around it
+            raise HeadTooLarge("a header section over the limit")
+        lines = section.split(b"\r\n") if section else []
+        if len(lines) > self._limits.max_header_fields:
+            raise HeadTooLarge("more header fields than the limit")
+        return decide_framing(parse_header_section(lines), minor_version)
 
     def _parse_line(self, line: bytes) -> tuple[RequestLine, int]:
         match = REQUEST_LINE.fullmatch(line)
@@ -314,7 +325,10 @@ def decide_framing(headers: Headers, minor_version: int) -> HeaderSection:
     section.content_length = 0 if length is None else _parse_length(length)
     section.is_chunked = coding is not None
     section.has_body = section.is_chunked or section.content_length > 0
-    section.is_persistent = is_persistent
+    if not is_persistent:
+        section.persistence = CLOSE
+    elif minor_version == 0:
+        section.persistence = KEEP_ALIVE
     section.expects_continue = expects_continue
     return section
 

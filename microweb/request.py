@@ -75,7 +75,7 @@ class HeaderSection:
     content_length = 0
     is_chunked = False
     has_body = False
-    is_persistent = True
+    persistence = b""  # the Connection field line that an answer needs, CLOSE where it is the last
     expects_continue = False
 
     def __init__(self, headers: Headers) -> None:

@@ -23,7 +23,7 @@ from .cookies import SetCookie
 from .dates import format_http_date
 from .elsewhere import point_to_ours
 from .errors import LocalProtocolError
-from .framing import LAST_CHUNK, encode_chunk
+from .framing import CLOSE, LAST_CHUNK, encode_chunk
 from .grammar import CONTENT_LENGTH
 from .headers import MutableHeaders, check_value, list_members
 from .jsoncodec import encode_json
@@ -39,9 +39,6 @@ JSON = "application/json"
 OCTETS = "application/octet-stream"
 
 _CHECKED_TYPES = frozenset((None, TEXT, HTML, JSON, OCTETS))
-
-CLOSE = b"Connection: close\r\n"
-KEEP_ALIVE = b"Connection: keep-alive\r\n"
 
 _JOINED_BYTES = 64 * 1024  # a larger body is written by itself: joining it would copy it (1.4 x)
 _CACHED_HEADS = 1024
@@ -289,18 +286,21 @@ class Response:
 
     # --- how it is sent: the connection's part
 
+    needs_prepare = False
+
     async def prepare(self, request: Request) -> Response:
-        """Return the response fit for `request`; awaited by the endpoint's adapter."""
+        """Return the response fit for `request`; awaited where `needs_prepare` says so."""
         return self
 
-    def persistence(self, request: Request, is_persistent: bool) -> bytes:
-        """Return the Connection field line to send, `CLOSE` where it can't go on: RFC 9112 9.3."""
-        if not is_persistent:
-            return CLOSE
+    def persistence(self, request: Request, connection: bytes) -> bytes:
+        """Return the Connection field line to send: `connection`, or `CLOSE` where it can't go on.
+
+        For what `encode` leaves to `send_to`.
+        """
         headers = self._headers
         if headers is not None and "close" in list_members(headers.get("connection", "").lower()):
             return CLOSE
-        return b"" if request.section.minor_version else KEEP_ALIVE
+        return connection
 
     def encode(self, request: Request, heads: HeadCache, connection: bytes) -> bytes | None:
         """Return the whole answer as one piece, or None where `send_to` must be awaited.
@@ -310,15 +310,17 @@ class Response:
         Raises: LocalProtocolError for a touched response that was sent before.
         """
         body = self._body
-        if len(body) > _JOINED_BYTES:
+        size = len(body)
+        headers = self._headers
+        if size > _JOINED_BYTES or (headers is not None and "connection" in headers):
             return None
-        is_head = request.line.method == "HEAD"
-        if self._headers is None and self._status not in _WITHOUT_CONTENT:
+        if headers is None and self._status not in _WITHOUT_CONTENT:
             self._is_sent = True
-            head = heads[self._status, self._content_type, len(body)]
+            head = heads[self._status, self._content_type, size]
             if connection:
                 head = head[:-2] + connection + b"\r\n"
-            return head if is_head else head + body
+            return head if request.line.method == "HEAD" else head + body
+        is_head = request.line.method == "HEAD"
         head = self._encode_head(request, heads, connection, self._length_field(is_head))
         return head if is_head or self._status in _WITHOUT_CONTENT else head + body
 
@@ -389,10 +391,26 @@ class Response:
 _REPLACED = object()  # the value of a JSON answer whose body was set
 
 
+class TextResponse(Response):
+    """200 with text: what most endpoints return, made in half the time."""
+
+    __slots__ = ()
+
+    def __init__(self, text: str) -> None:
+        self._body = text.encode()
+        self._status = 200
+        self._content_type = TEXT
+        self._headers = None
+        self._cookies = None
+        self._is_sent = False
+
+
 class JSONResponse(Response):
     """An answer whose body is encoded once the app's `json_default` is known."""
 
     __slots__ = ("_value",)
+
+    needs_prepare = True
 
     def __init__(self, value: object, status: int = 200, headers: Fields | None = None) -> None:
         super().__init__(b"", status, headers, content_type=JSON)
@@ -425,6 +443,8 @@ class RedirectResponse(Response):
     """An answer that sends the client elsewhere. RFC 9110 section 10.2.2"""
 
     __slots__ = ("_is_local", "_url")
+
+    needs_prepare = True
 
     def __init__(self, url: str, status: int = 303, *, local: bool = False) -> None:
         if status not in (201, 301, 302, 303, 307, 308):
@@ -480,9 +500,9 @@ class StreamResponse(Response):
         self._touch()
         self._pieces = pieces
 
-    def persistence(self, request: Request, is_persistent: bool) -> bytes:
+    def persistence(self, request: Request, connection: bytes) -> bytes:
         ends_by_close = request.section.minor_version == 0 and "content-length" not in self.headers
-        return super().persistence(request, is_persistent and not ends_by_close)
+        return super().persistence(request, CLOSE if ends_by_close else connection)
 
     def encode(self, request: Request, heads: HeadCache, connection: bytes) -> bytes | None:
         return None
@@ -553,7 +573,7 @@ class UpgradeResponse(Response):
         self.headers["Connection"] = "Upgrade"
         self.run = run
 
-    def persistence(self, request: Request, is_persistent: bool) -> bytes:
+    def persistence(self, request: Request, connection: bytes) -> bytes:
         return CLOSE  # once the other protocol is done
 
     def encode(self, request: Request, heads: HeadCache, connection: bytes) -> bytes | None:

@@ -11,7 +11,7 @@ from typing import get_args
 
 from .jsoncodec import encode_json
 from .request import Request, RequestApp
-from .response import HTML, JSON, OCTETS, TEXT, Fields, Response
+from .response import HTML, JSON, OCTETS, Fields, Response, TextResponse
 from .router import describe
 from .signature import hints_of
 
@@ -43,18 +43,14 @@ class ReturnConverter:
         """Return the Response that `value` stands for."""
         if self._hints_left and request is not None:
             self._hint(value, request)
-        kind = type(value)
-        if kind is str:
-            return Response(value.encode(), content_type=TEXT)  # type: ignore[attr-defined]
-        if kind is Response:
-            return value  # type: ignore[return-value]
-        if kind is dict or kind is list:
-            try:  # as `_from_json`, whose call would cost 0.1 us
-                return Response(encode_json(value, self._app.json_default), content_type=JSON)
-            except TypeError as error:
-                raise self._named(error) from error
-        if kind is tuple:
-            return self._from_tuple(value, request)  # type: ignore[arg-type]
+        if type(value) is str:
+            return TextResponse(value)
+        if isinstance(value, Response):
+            return value
+        if isinstance(value, (dict, list)):
+            return self._from_json(value)
+        if type(value) is tuple:
+            return self._from_tuple(value, request)
         return self._from_other(value)
 
     def _from_json(self, value: object) -> Response:
@@ -67,17 +63,15 @@ class ReturnConverter:
         return TypeError(f"{describe(self._endpoint)}: {error}")
 
     def _from_other(self, value: object) -> Response:
-        if isinstance(value, Response):
-            return value
         if value is None:
             return Response(b"", 204)
         as_html = getattr(value, "__html__", None)
         if as_html is not None and not isinstance(value, type):
             return Response(str(as_html()).encode(), content_type=HTML)
-        if isinstance(value, (dict, list)) or (is_dataclass(value) and not isinstance(value, type)):
+        if is_dataclass(value) and not isinstance(value, type):
             return self._from_json(value)
         if isinstance(value, str):
-            return Response(value.encode(), content_type=TEXT)
+            return TextResponse(value)
         if isinstance(value, (bytes, bytearray, memoryview)):
             return Response(bytes(value), content_type=OCTETS)
         if isinstance(value, (AsyncIterator, Iterator)):

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from microweb.errors import ContentTooLarge, ProtocolError
-from microweb.framing import ChunkedDecoder
+from microweb.framing import CLOSE, ChunkedDecoder
 from microweb.headers import Headers
 from microweb.parser import Limits, Parser, RequestLines
 from microweb.request import Address, Request
@@ -82,7 +82,7 @@ class Reader:
                 request.host,
                 request.headers.pairs(),
                 section.minor_version,
-                section.is_persistent,
+                section.persistence != CLOSE,
                 section.expects_continue,
                 None if decoder is None else b"",
                 is_whole=decoder is None,

@@ -16,10 +16,11 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BodyTimeout, ClientDisconnected, HeadTimeout, HTTPError, ProtocolError
+from ..framing import CLOSE
 from ..headers import Headers
 from ..parser import Parser
 from ..request import Address, HeaderSection, Request, RequestLine
-from ..response import CLOSE, Response, StreamResponse, phrase_of
+from ..response import Response, StreamResponse, phrase_of
 from .body import Body
 from .driven import Driven
 
@@ -214,7 +215,8 @@ class Connection:
         server, parser = self._server, self.parser
         if parser.decoder is not None:
             request.source = Body(self, request)
-        begun = server.clock() if server.access_log is not None else 0.0
+        access_log = server.access_log
+        begun = server.clock() if access_log is not None else 0.0
         context = copy_context()
         try:
             # The first step is taken here, since most handlers never wait.
@@ -227,11 +229,12 @@ class Connection:
                 self._get_busy(request)
                 response = await Driven(context, coroutine, waited_for)
                 self._forget_cancellation()
-            is_persistent = request.section.is_persistent and not server.is_stopping
-            if parser.decoder is not None:
-                is_persistent = self._settle_body(request) and is_persistent
-            persistence = response.persistence(request, is_persistent)
+            persistence = CLOSE if server.is_stopping else request.section.persistence
+            if parser.decoder is not None and not self._settle_body(request):
+                persistence = CLOSE
             answer = response.encode(request, server.heads, persistence)
+            if answer is None:
+                persistence = response.persistence(request, persistence)
         except (ProtocolError, ClientDisconnected):
             raise
         except (Exception, asyncio.CancelledError) as error:
@@ -249,17 +252,18 @@ class Connection:
                 response, persistence = sent, CLOSE
         else:
             answers = self._answers
+            is_first = not answers
             answers.append(answer)
-            if len(answers) == 1:
+            if is_first:
                 unflushed = server.unflushed
                 if not unflushed:
                     server.flush_soon()
                 unflushed.append(self)
             elif len(answers) >= _JOINED_ANSWERS or sum(map(len, answers)) >= _JOINED_BYTES:
                 await self._take_turns()
-        if server.access_log is not None:
+        if access_log is not None:
             size = self._written if answer is None else len(answer)
-            server.access_log(request, response.status, size, server.clock() - begun)
+            access_log(request, response.status, size, server.clock() - begun)
         if persistence is CLOSE:
             self.flush()
             await self._close(has_more=parser.decoder is not None or not parser.is_empty)
@@ -341,11 +345,15 @@ class Connection:
     def flush(self) -> None:
         """Write the answers of this turn of the loop. A peer that left shows at the next read."""
         answers, transport = self._answers, self.transport
-        if answers and not transport.is_closing():
-            transport.write(answers[0] if len(answers) == 1 else b"".join(answers))
-            if transport.get_write_buffer_size() > _HIGH_WATER:
-                self._is_full = True
-        answers.clear()
+        if answers:
+            answer = answers.pop()
+            if answers:
+                answer = b"".join((*answers, answer))
+                answers.clear()
+            if not transport.is_closing():
+                transport.write(answer)
+                if transport.get_write_buffer_size() > _HIGH_WATER:
+                    self._is_full = True
 
     async def _take_turns(self) -> None:
         """Let others run: one client that pipelines stalled the loop for 390 ms."""
@@ -416,10 +424,14 @@ class Connection:
 
     async def _conclude(self, response: Response) -> None:
         """Send a last answer that no request asked for, and close behind it."""
-        request = Request(_NO_LINE, _NO_SECTION, self)
+        request, heads = Request(_NO_LINE, _NO_SECTION, self), self._server.heads
+        self.flush()
         try:
-            self._answers.append(response.encode(request, self._server.heads, CLOSE) or b"")
-            self.flush()
+            answer = response.encode(request, heads, CLOSE)
+            if answer is None:
+                await response.send_to(self, request, heads, CLOSE)
+            else:
+                self.write(answer)
             await self._close(has_more=True)
         except (ClientDisconnected, OSError):
             self.transport.abort()

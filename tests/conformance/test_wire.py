@@ -124,14 +124,17 @@ case("section-large", get(fields=b"X-A: " + b"a" * 31_000 + b"\r\n"), 200)
 # --- Host
 
 for index, host in enumerate(
-    (b"localhost", b"localhost:", b"localhost:80", b"127.0.0.1:8000", b"[::1]", b"a_b.example")
-    + (b"", b"xn--bcher-kva.example", b"a.example.", b"%41", b"a!$&'()*+;=b")
+    (
+        b"localhost|localhost:|localhost:80|127.0.0.1:8000|[::1]|a_b.example||"
+        b"xn--bcher-kva.example|a.example.|%41|a!$&'()*+;=b"
+    ).split(b"|")
 ):
     case(f"host-valid-{index}", b"GET / HTTP/1.1\r\nHost: %b\r\n\r\n" % host, 200)
 for index, host in enumerate(
-    (b"a b", b"a/", b"/", b"http://a", b"a?b", b"a#b", b"u@a", b"a:80:80", b"a:-1", b"a:8o")
-    + (b"::1", b"[::1", b"::1]", b"[::1]80", b"[::g]", b"[]", b"a\\b", b"a<b", b"%zz", b"a,b")
-    + (b"a, a", b"[::1]:x", b"\x01", b"caf\xe9", b'"a"', b"a:80 b")
+    (
+        b"a b|a/|/|http://a|a?b|a#b|u@a|a:80:80|a:-1|a:8o|::1|[::1|::1]|[::1]80|[::g]|[]|"
+        b'a\\b|a<b|%zz|a,b|a, a|[::1]:x|\x01|caf\xe9|"a"|a:80 b'
+    ).split(b"|")
 ):
     refused(f"host-invalid-{index}", b"GET / HTTP/1.1\r\nHost: %b\r\n\r\n" % host)
     refused(f"host-invalid-1.0-{index}", b"GET / HTTP/1.0\r\nHost: %b\r\n\r\n" % host)
@@ -144,8 +147,9 @@ case("host-missing-1.0", b"GET / HTTP/1.0\r\n\r\n", 200, closes=True)
 # --- Content-Length
 
 for index, length in enumerate(
-    (b"+5", b"-0", b"5 5", b"5\t5", b"0x5", b"5L", b"5,", b",5", b"5, 5", b"5,5", b"\xd9\xa5")
-    + (b"1e0", b"5.", b"NaN", b"", b" ", b"5;a", b"5 ;", b"'5'", b"\x005", b"5\x0b", b"--5")
+    (
+        b"+5|-0|5 5|5\t5|0x5|5L|5,|,5|5, 5|5,5|\xd9\xa5|1e0|5.|NaN|| |5;a|5 ;|'5'|\x005|5\x0b|--5"
+    ).split(b"|")
 ):
     refused(f"length-invalid-{index}", post(b"hello", b"Content-Length: %b\r\n" % length))
 refused("length-twice", post(b"hello", b"Content-Length: 5\r\nContent-Length: 5\r\n"))
@@ -170,15 +174,15 @@ case("crlf-behind-body", post(b"hello") + b"\r\n", 200)
 
 # --- Transfer-Encoding
 
-for index, coding in enumerate(
-    (b"gzip", b"identity", b"chunked, gzip", b"gzip, chunked", b"xchunked")
-):
+for index, coding in enumerate((b"gzip|identity|chunked, gzip|gzip, chunked|xchunked").split(b"|")):
     refused(
         f"coding-unknown-{index}", post(b"0\r\n\r\n", b"Transfer-Encoding: %b\r\n" % coding), 501
     )
 for index, coding in enumerate(
-    (b"", b",", b"chunked,", b",chunked", b"chunked chunked", b'"chunked"', b"chunked\x00")
-    + (b"\x0bchunked", b"chunked;", b"chunked;a=b", b"chunked\x0c", b"[chunked]", b"chu\xe9")
+    (
+        b'|,|chunked,|,chunked|chunked chunked|"chunked"|chunked\x00|\x0bchunked|chunked;|'
+        b"chunked;a=b|chunked\x0c|[chunked]|chu\xe9"
+    ).split(b"|")
 ):
     refused(f"coding-invalid-{index}", post(b"0\r\n\r\n", b"Transfer-Encoding: %b\r\n" % coding))
 refused("coding-twice", post(b"0\r\n\r\n", b"Transfer-Encoding: chunked\r\n" * 2))
@@ -195,8 +199,10 @@ case("coding-get", get(fields=b"Transfer-Encoding: chunked\r\n") + b"5\r\nhello\
 # --- chunks
 
 for index, line in enumerate(
-    (b"5 ", b"5\t", b" 5", b"+5", b"0x5", b"5h", b"", b"\x005", b"5,", b"5:", b"-0", b"5\x0b")
-    + (b"5;\x00", b"5;a\x7f", b"5;a=\x01", b'5;a="', b"5;;", b"5;a==b", b"5 a", b"\xef\xbc\x95")
+    (
+        b'5 |5\t| 5|+5|0x5|5h||\x005|5,|5:|-0|5\x0b|5;\x00|5;a\x7f|5;a=\x01|5;a="|5;;|'
+        b"5;a==b|5 a|\xef\xbc\x95"
+    ).split(b"|")
 ):
     refused(f"chunk-line-{index}", chunked(line + b"\r\nhello\r\n0\r\n\r\n"))
 refused("chunk-too-many-digits", chunked(b"0" * 33 + b"5\r\nhello\r\n0\r\n\r\n"))
@@ -207,7 +213,7 @@ refused("chunk-data-long", chunked(b"5\r\nhello!\r\n0\r\n\r\n"))
 refused("chunk-data-short", chunked(b"6\r\nhello\r\n0\r\n\r\n"))
 refused("chunk-extension-long", chunked(b"5;" + b"a" * 200 + b"\r\nhello\r\n0\r\n\r\n"))
 refused("chunk-over-limit", chunked(b"200000\r\nhello"), 413)
-refused("chunks-over-limit", chunked(b"1\r\nx\r\nfffff\r\nhello" + b"1\r\n"), 400)
+refused("chunks-over-limit", chunked(b"1\r\nx\r\n100000\r\nhello"), 413)
 refused("chunk-beyond-64-bits", chunked(b"fffffffffffffffff\r\nhello"), 413)
 refused("trailer-fold", chunked(b"0\r\nX-A: a\r\n b\r\n\r\n"))
 refused("trailer-lf", chunked(b"0\r\nX-A: a\n\r\n"))
@@ -314,7 +320,7 @@ case("100-1.0", b"POST /echo HTTP/1.0\r\n" + E100 + b"\r\nhello", 200, closes=Tr
 
 refused("tls", b"\x16\x03\x01\x00\xa5\x01\x00\x00\xa1\x03\x03")
 refused("tls-alone", b"\x16\x03\x01")
-refused("http2", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 501)
+refused("http2", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505)
 refused("ssh", b"SSH-2.0-OpenSSH_9.6\r\n")
 refused("nul", b"\x00")
 

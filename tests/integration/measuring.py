@@ -1,0 +1,55 @@
+"""A server in a process of its own, and what the system says of it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from processes import Program
+
+HERE = Path(__file__).parent
+
+needs_proc = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+on_both_loops = pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+
+
+class MeasuredServer(Program):
+    """The measured application on `loop`, with so many files if `files` says so."""
+
+    def __init__(self, loop: str, *, files: int | None = None) -> None:
+        if loop == "uvloop":
+            pytest.importorskip("uvloop")
+        limit = [] if files is None else [str(files)]
+        super().__init__(HERE / "measured_app.py", loop, *limit)
+        self._proc = Path(f"/proc/{self.process.pid}")
+
+    def address(self) -> tuple[str, int]:
+        """Return where it listens, once it does."""
+        parts = urlsplit(self.urls()[0])
+        assert parts.hostname is not None and parts.port is not None
+        return parts.hostname, parts.port
+
+    def open_files(self) -> int:
+        return len(os.listdir(self._proc / "fd"))
+
+    def cpu_s(self) -> float:
+        """Return the processor time that it has used."""
+        fields = (self._proc / "stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def resident_bytes(self) -> int:
+        return int((self._proc / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    def reset_peak(self) -> None:
+        """Have `peak_bytes` begin anew."""
+        (self._proc / "clear_refs").write_text("5")
+
+    def peak_bytes(self) -> int:
+        """Return the most memory that was resident since `reset_peak`."""
+        for line in (self._proc / "status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+        raise AssertionError("no VmHWM")

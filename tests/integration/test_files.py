@@ -1,0 +1,75 @@
+"""A server that runs out of file descriptors: it waits, says so once, and goes on."""
+
+from __future__ import annotations
+
+import socket
+import time
+
+from measuring import MeasuredServer, needs_proc, on_both_loops
+from processes import DEADLINE_S
+from serving import GET
+
+FILES = 128
+
+pytestmark = needs_proc
+
+
+def connect(address: tuple[str, int]) -> socket.socket:
+    """Return a connection that has sent a request."""
+    client = socket.create_connection(address, timeout=DEADLINE_S)
+    client.sendall(GET)
+    return client
+
+
+def is_answered(client: socket.socket) -> bool:
+    return client.recv(65536).startswith(b"HTTP/1.1 200 ")
+
+
+@on_both_loops
+def test_connections_beyond_the_limit_wait_for_room(loop: str) -> None:
+    with MeasuredServer(loop, files=FILES) as server:
+        address = server.address()
+        clients = [connect(address)]
+        assert is_answered(clients[0])
+        before = server.cpu_s()
+        clients += [connect(address) for _ in range(2 * FILES)]
+        server.err.wait_for("nearly out of file descriptors")
+        assert server.open_files() < FILES
+
+        # Those who are connected are served, and no processor time goes into trying.
+        time.sleep(1.5)  # more than one of the server's attempts
+        assert server.cpu_s() - before < 0.5
+        clients[0].sendall(GET)
+        assert is_answered(clients[0])
+
+        # Each one that waits has its turn when others leave.
+        for client in clients:
+            if client is not clients[0]:
+                assert is_answered(client)
+            client.close()
+        with connect(address) as client:
+            assert is_answered(client)
+        server.stop()
+        said = server.err.rest().splitlines()
+    assert sum("nearly out of file descriptors" in line for line in said) == 1
+    assert len(said) <= 2, said  # the other: under max_connections
+
+
+@on_both_loops
+def test_burst_is_not_dropped(loop: str) -> None:
+    with MeasuredServer(loop, files=FILES) as server:
+        address = server.address()
+        clients = []
+        for _ in range(2 * FILES):  # all at once: none waits until it is connected
+            client = socket.socket()
+            client.setblocking(False)
+            client.connect_ex(address)
+            clients.append(client)
+        answered = 0
+        for client in clients:
+            client.settimeout(DEADLINE_S)
+            client.sendall(GET)
+            answered += is_answered(client)
+            client.close()
+        assert answered == 2 * FILES
+        server.stop()

@@ -1,0 +1,230 @@
+"""The body of one request, by a connection that is a list of reads and a clock."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+import pytest
+from reading import FakePeer
+
+from microweb.errors import ContentTooLarge, MalformedRequest
+from microweb.parser import Parser, RequestLines
+from microweb.request import Request
+from microweb.server.body import Body
+from microweb.server.config import ServerConfig
+
+LENGTH_10 = "Content-Length: 10"
+CHUNKED = "Transfer-Encoding: chunked"
+EXPECT = "Expect: 100-continue"
+
+
+@dataclass
+class FakeMatch:
+    """What an application decided about a request."""
+
+    max_body: int | None
+
+
+@dataclass
+class FakeConnection:
+    """Hands out `reads`, each `seconds` after it was asked for."""
+
+    reads: list[bytes]
+    config: ServerConfig
+    seconds: float = 0.0
+    now: float = 0.0
+    patience: list[float] = field(default_factory=list)
+    interim: list[bytes] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.parser = Parser(FakePeer(), RequestLines(), self.config.limits)
+
+    def clock(self) -> float:
+        return self.now
+
+    def write_interim(self, data: bytes) -> None:
+        self.interim.append(data)
+
+    async def read_within(self, seconds: float) -> bytes:
+        self.patience.append(seconds)
+        self.now += self.seconds
+        await asyncio.sleep(0)
+        return self.reads.pop(0) if self.reads else b""
+
+
+def body_of(
+    *reads: bytes,
+    fields: tuple[str, ...] = (LENGTH_10,),
+    max_body: int | None = None,
+    seconds: float = 0.0,
+    config: ServerConfig | None = None,
+) -> tuple[Body, FakeConnection, Request]:
+    """Return the body of a request whose head came with the first read."""
+    connection = FakeConnection(list(reads[1:]), config or ServerConfig(), seconds)
+    head = "".join(f"{line}\r\n" for line in ("POST / HTTP/1.1", "Host: a", *fields, ""))
+    connection.parser.feed(head.encode() + reads[0])
+    request = connection.parser.next_request()
+    assert request is not None
+    if max_body is not None:
+        request.match = FakeMatch(max_body)  # type: ignore[assignment]
+    return Body(connection, request), connection, request
+
+
+async def read_whole(body: Body) -> bytes:
+    pieces = []
+    while piece := await body.read():
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+async def test_body_that_came_with_its_head() -> None:
+    body, connection, _ = body_of(b"0123456789")
+    assert await read_whole(body) == b"0123456789"
+    assert await body.read() == b""
+    assert not connection.patience
+
+
+async def test_pieces_come_as_they_are_read() -> None:
+    body, *_ = body_of(b"01", b"234", b"56789")
+    assert [await body.read() for _ in range(4)] == [b"01", b"234", b"56789", b""]
+
+
+async def test_chunks_and_trailers() -> None:
+    body, *_ = body_of(b"3\r\nabc\r\n", b"0\r\nX-Sum: 1\r\n\r\n", fields=(CHUNKED,))
+    assert body.trailers is None
+    assert await read_whole(body) == b"abc"
+    assert body.trailers is not None and body.trailers["x-sum"] == "1"
+
+
+# --- limits
+
+
+async def test_declared_length_over_the_limit_is_refused_before_reading() -> None:
+    config = ServerConfig(max_body=9)
+    body, connection, _ = body_of(b"", b"0123456789", config=config, fields=(LENGTH_10, EXPECT))
+    with pytest.raises(ContentTooLarge, match="9 bytes"):
+        await body.read()
+    assert not connection.patience and not connection.interim
+
+
+async def test_chunk_over_the_limit_is_refused_when_it_is_announced() -> None:
+    body, connection, _ = body_of(
+        b"5\r\nhello\r\n", b"6\r\n", fields=(CHUNKED,), config=ServerConfig(max_body=10)
+    )
+    assert await body.read() == b"hello"
+    with pytest.raises(ContentTooLarge):
+        await body.read()
+    assert len(connection.patience) == 1
+
+
+@pytest.mark.parametrize(("of_match", "of_server", "is_refused"), [(20, 5, False), (5, 20, True)])
+async def test_limit_of_the_route_wins(of_match: int, of_server: int, is_refused: bool) -> None:
+    config = ServerConfig(max_body=of_server)
+    body, *_ = body_of(b"0123456789", max_body=of_match, config=config)
+    if is_refused:
+        with pytest.raises(ContentTooLarge):
+            await body.read()
+    else:
+        assert await read_whole(body) == b"0123456789"
+
+
+async def test_what_was_raised_is_raised_again() -> None:
+    body, *_ = body_of(b"zz\r\n", fields=(CHUNKED,))
+    with pytest.raises(MalformedRequest) as first:
+        await body.read()
+    with pytest.raises(MalformedRequest) as second:
+        await body.read()
+    assert first.value is second.value
+    assert not body.can_skim(1000)
+
+
+# --- 100 Continue
+
+
+async def test_continue_is_sent_at_the_first_read_and_once() -> None:
+    body, connection, _ = body_of(b"", b"01234", b"56789", fields=(LENGTH_10, EXPECT))
+    assert not connection.interim
+    assert await read_whole(body) == b"0123456789"
+    assert connection.interim == [b"HTTP/1.1 100 Continue\r\n\r\n"]
+
+
+async def test_no_continue_for_what_came_already() -> None:
+    body, connection, _ = body_of(b"01234", b"56789", fields=(LENGTH_10, EXPECT))
+    assert await read_whole(body) == b"0123456789"
+    assert not connection.interim
+
+
+# --- deadlines
+
+
+async def test_patience_is_the_body_timeout_at_first() -> None:
+    config = ServerConfig(body_timeout_s=20, min_body_rate=256)
+    body, connection, _ = body_of(b"", b"01234", b"56789", config=config)
+    await read_whole(body)
+    assert connection.patience == [20, 20]
+
+
+async def test_patience_shrinks_below_the_minimum_rate() -> None:
+    config = ServerConfig(body_timeout_s=20, min_body_rate=1)
+    body, connection, _ = body_of(b"", *[b"x"] * 10, config=config, seconds=3)
+    await read_whole(body)
+    # Each byte takes 3 s and earns 1.
+    assert connection.patience == [20 - 2 * n for n in range(10)]
+
+
+async def test_time_that_the_endpoint_takes_is_not_the_peers() -> None:
+    config = ServerConfig(body_timeout_s=20, min_body_rate=1)
+    body, connection, _ = body_of(b"", *[b"01"] * 5, config=config)
+    for _ in range(5):
+        await body.read()
+        connection.now += 1000
+    assert connection.patience == [20] * 5
+
+
+async def test_rate_of_0_is_none() -> None:
+    config = ServerConfig(body_timeout_s=20, min_body_rate=0)
+    body, connection, _ = body_of(b"", *[b"x"] * 10, config=config, seconds=19)
+    await read_whole(body)
+    assert connection.patience == [20] * 10
+
+
+# --- the end
+
+
+async def test_end_of_input_inside_the_body_is_malformed() -> None:
+    body, *_ = body_of(b"01234")
+    assert await body.read() == b"01234"
+    with pytest.raises(MalformedRequest, match="ended inside the body"):
+        await body.read()
+
+
+async def test_two_tasks_share_a_body() -> None:
+    body, connection, _ = body_of(b"", *[b"%d" % n for n in range(10)])
+    parts = await asyncio.gather(read_whole(body), read_whole(body))
+    assert sorted("".join(part.decode() for part in parts)) == list("0123456789")
+    assert len(connection.patience) == 10
+
+
+@pytest.mark.parametrize(
+    ("fields", "came", "is_worth_it"),
+    [
+        (("Content-Length: 1000",), b"", True),
+        (("Content-Length: 1001",), b"", False),
+        (("Content-Length: 1005",), b"01234", False),  # nothing was taken out yet
+        ((CHUNKED,), b"3\r\nabc\r\n0\r\n\r\n", True),
+        ((CHUNKED,), b"3\r\nabc\r\n", False),
+        ((CHUNKED,), b"zz\r\n", False),
+        ((LENGTH_10, EXPECT), b"", False),
+        ((LENGTH_10, EXPECT), b"0123456789", False),
+    ],
+)
+def test_what_is_worth_skimming(fields: tuple[str, ...], came: bytes, is_worth_it: bool) -> None:
+    body, *_ = body_of(came, fields=fields)
+    assert body.can_skim(1000) is is_worth_it
+
+
+async def test_body_that_was_asked_for_is_worth_skimming() -> None:
+    body, *_ = body_of(b"", b"01234", fields=(LENGTH_10, EXPECT))
+    await body.read()
+    assert body.can_skim(1000)

@@ -1,0 +1,334 @@
+"""The server on a real socket: starting, limits of connections, stopping."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from serving import DEADLINE_S, GET, get, on_loopback, peer_of, post, statuses, until_none
+
+from microweb import App, ConfigurationError
+from microweb.server.config import ServerConfig
+from microweb.server.listeners import Listeners
+from microweb.server.server import Server
+from microweb.testing import Misbehaving
+
+
+class Gate:
+    """An app whose `/wait` answers once it is opened."""
+
+    def __init__(self) -> None:
+        self.app = App()
+        self.entered = asyncio.Event()
+        self.is_open = asyncio.Event()
+        self.endings: list[str] = []
+        self.app.get("/")(self.index)
+        self.app.route("/wait", methods=["GET", "POST"])(self.wait)
+        self.app.get("/stream")(self.stream)
+
+    async def index(self) -> str:
+        return "index"
+
+    async def wait(self) -> str:
+        self.entered.set()
+        try:
+            await self.is_open.wait()
+        except asyncio.CancelledError:
+            self.endings.append("cancelled")
+            raise
+        self.endings.append("finished")
+        return "at last"
+
+    async def stream(self) -> AsyncIterator[str]:
+        yield "first"
+        self.entered.set()
+        await self.is_open.wait()
+        yield "second"
+
+
+async def ask(server: Server, request: bytes = GET) -> bytes:
+    async with peer_of(server) as peer:
+        await peer.send(request)
+        await peer.half_close()
+        return await peer.read_all()
+
+
+async def is_refused(server_address: tuple[str, int]) -> bool:
+    try:
+        async with Misbehaving(*server_address):
+            return False
+    except ConnectionRefusedError:
+        return True
+
+
+# --- start
+
+
+async def test_server_serves_until_it_stops() -> None:
+    async with on_loopback(Gate().app) as server:
+        assert statuses(await ask(server)) == [200]
+        host, port = server.sockets[0].getsockname()
+        assert server.url == f"http://{host}:{port}"
+    assert await is_refused((host, port))
+
+
+async def test_busy_port_enters_no_lifespan() -> None:
+    entered = []
+
+    @asynccontextmanager
+    async def lifespan() -> AsyncIterator[None]:
+        entered.append(1)
+        yield
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        config = ServerConfig(host="127.0.0.1", port=taken.getsockname()[1])
+        with pytest.raises(ConfigurationError, match="in use"):
+            await Server(Gate().app, config, lifespan=lifespan())
+    assert not entered
+
+
+async def test_lifespan_that_fails_leaves_nothing_open() -> None:
+    @asynccontextmanager
+    async def lifespan() -> AsyncIterator[None]:
+        raise ValueError("no database")
+        yield
+
+    server = Server(Gate().app, ServerConfig(host="127.0.0.1", port=0), lifespan=lifespan())
+    with pytest.raises(ValueError, match="no database"):
+        await server.start()
+    assert all(bound.fileno() == -1 for bound in server.sockets)
+
+
+async def test_sweep_goes_on_after_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop, contexts = asyncio.get_running_loop(), []
+    loop.set_exception_handler(lambda loop, context: contexts.append(context))
+    async with on_loopback(Gate().app, idle_timeout_s=0) as server:
+        monkeypatch.setattr(server.heads, "refresh", lambda: 1 / 0)
+        async with asyncio.timeout(DEADLINE_S):
+            while len(contexts) < 3:
+                await asyncio.sleep(0)
+
+
+# --- too many connections
+
+
+async def test_connection_over_the_limit_gets_a_503() -> None:
+    async with (
+        on_loopback(Gate().app, max_connections=1) as server,
+        peer_of(server) as first,
+        peer_of(server) as second,
+    ):
+        await first.send(GET)
+        await first.read_until(b"index")
+        answer = await second.read_all()
+        assert statuses(answer) == [503]
+        assert b"Retry-After: 5\r\n" in answer and b"Connection: close\r\n" in answer
+        await first.send(GET)
+        assert (await first.read_until(b"index")).endswith(b"index")
+
+
+async def test_503_outlives_a_request_that_was_sent_at_once() -> None:
+    async with (
+        on_loopback(Gate().app, max_connections=1) as server,
+        peer_of(server) as first,
+        peer_of(server) as second,
+    ):
+        await first.send(GET)
+        await first.read_until(b"index")
+        await second.send(post("/", bytes(10_000)))
+        assert statuses(await second.read_all()) == [503]
+
+
+async def test_place_of_one_that_left_is_free() -> None:
+    async with on_loopback(Gate().app, max_connections=1) as server:
+        for _ in range(3):
+            assert statuses(await ask(server)) == [200]
+            await until_none(server.connections)
+
+
+async def test_many_over_the_limit_are_just_closed() -> None:
+    async with on_loopback(Gate().app, max_connections=1) as server:
+        async with peer_of(server) as first:
+            await first.send(GET)
+            await first.read_until(b"index")
+            peers = [peer_of(server) for _ in range(120)]
+            for peer in peers:
+                await peer.__aenter__()
+            answers = [statuses(await read_until_closed(peer)) for peer in peers]
+            for peer in peers:
+                await peer.__aexit__(None, None, None)
+        assert answers.count([503]) >= 100
+        assert answers.count([503]) + answers.count([]) == 120
+
+
+async def read_until_closed(peer: Misbehaving) -> bytes:
+    try:
+        return await peer.read_all()
+    except ConnectionError:
+        return b""
+
+
+# --- stop
+
+
+async def test_idle_connections_are_closed_at_once() -> None:
+    async with (
+        on_loopback(Gate().app, grace_s=1000) as server,
+        peer_of(server) as fresh,
+        peer_of(server) as idle,
+    ):
+        await idle.send(GET)
+        await idle.read_until(b"index")
+        while len(server.connections) < 2:
+            await asyncio.sleep(0)
+        await server.stop()
+        assert await fresh.read_all() == b"" == await idle.read_all()
+
+
+async def stop_amid(server: Server, gate: Gate, peer: Misbehaving, request: bytes) -> bytes:
+    """Send a request, stop the server while it runs, let it go on; return the whole answer."""
+    await peer.send(request)
+    await gate.entered.wait()
+    stopping = asyncio.create_task(server.stop())
+    while not server.is_stopping:
+        await asyncio.sleep(0)
+    gate.is_open.set()
+    data = await peer.read_all()
+    await stopping
+    return data
+
+
+async def test_request_under_way_finishes_and_says_close() -> None:
+    gate = Gate()
+    async with on_loopback(gate.app, grace_s=DEADLINE_S) as server, peer_of(server) as peer:
+        answer = await stop_amid(server, gate, peer, get("/wait"))
+        assert answer.endswith(b"at last") and b"Connection: close\r\n" in answer
+        assert gate.endings == ["finished"]
+
+
+async def test_stream_under_way_finishes() -> None:
+    gate = Gate()
+    async with on_loopback(gate.app, grace_s=DEADLINE_S) as server, peer_of(server) as peer:
+        answer = await stop_amid(server, gate, peer, get("/stream"))
+        assert answer.endswith(b"6\r\nsecond\r\n0\r\n\r\n")
+
+
+async def test_large_answer_reaches_a_peer_that_reads_it_late() -> None:
+    gate = Gate()
+
+    @gate.app.get("/large")
+    async def large() -> bytes:
+        gate.entered.set()
+        await gate.is_open.wait()
+        return bytes(20_000_000)
+
+    async with on_loopback(gate.app, grace_s=DEADLINE_S) as server, peer_of(server) as peer:
+        answer = await stop_amid(server, gate, peer, get("/large"))
+        assert len(answer) > 20_000_000
+
+
+async def test_after_the_grace_handlers_are_cancelled() -> None:
+    gate = Gate()
+    async with on_loopback(gate.app, grace_s=0.05) as server, peer_of(server) as peer:
+        await peer.send(get("/wait"))
+        await gate.entered.wait()
+        await server.stop()
+        assert gate.endings == ["cancelled"]
+        assert await read_until_closed(peer) == b""
+
+
+async def stubborn() -> str:
+    while True:
+        try:
+            await asyncio.sleep(0.3)
+            return "x"
+        except asyncio.CancelledError:
+            pass
+
+
+@pytest.mark.parametrize("request_", [get("/wait"), get("/stubborn"), GET[:9], post("/wait")[:-1]])
+async def test_lifespan_is_left_whatever_the_peers_do(request_: bytes) -> None:
+    events = []
+    gate = Gate()
+    gate.app.get("/stubborn")(stubborn)
+
+    @gate.app.lifespan
+    async def life(app: App) -> AsyncIterator[None]:
+        events.append("enter")
+        yield
+        events.append("leave")
+
+    async with on_loopback(gate.app, grace_s=0.05) as server, peer_of(server) as peer:
+        await peer.send(request_)
+        while not server.connections:
+            await asyncio.sleep(0)
+        await server.stop()
+        assert events == ["enter", "leave"]
+
+
+async def test_stopping_twice_is_stopping_once() -> None:
+    async with on_loopback(Gate().app) as server:
+        await asyncio.gather(server.stop(), server.stop())
+
+
+async def test_peer_that_does_not_read_cannot_hold_the_server() -> None:
+    gate = Gate()
+
+    @gate.app.get("/large")
+    async def large() -> bytes:
+        return bytes(20_000_000)
+
+    async with on_loopback(gate.app, grace_s=0.05) as server, peer_of(server) as peer:
+        await peer.read_nothing()
+        await peer.send(get("/large"))
+        await peer.receive(1)
+        await server.stop()
+        assert not server.connections
+
+
+# --- listeners
+
+
+async def test_pause_leaves_connections_in_the_queue(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING)
+    async with on_loopback(Gate().app) as server:
+        listeners = listeners_of(server)
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(listeners, "_look_at_limit", lambda: None)
+            patched.setattr(listeners, "_ceiling", 0)
+            async with peer_of(server) as first, peer_of(server) as waiting:
+                await first.send(GET)
+                assert (await first.read_until(b"index")).endswith(b"index")
+                assert listeners.is_paused
+                await waiting.send(GET)
+                patched.undo()
+                assert (await waiting.read_until(b"index")).endswith(b"index")
+                assert not listeners.is_paused
+        assert statuses(await ask(server)) == [200]
+    (record,) = caplog.records
+    assert record.getMessage().startswith("nearly out of file descriptors")
+
+
+async def test_server_can_stop_while_it_is_paused() -> None:
+    async with on_loopback(Gate().app) as server:
+        address = server.sockets[0].getsockname()
+        listeners = listeners_of(server)
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(listeners, "_look_at_limit", lambda: None)
+            patched.setattr(listeners, "_ceiling", 0)
+            await ask(server)
+            assert listeners.is_paused
+            await server.stop()
+    assert await is_refused(address)
+
+
+def listeners_of(server: Server) -> Listeners:
+    listeners = server._listeners
+    assert listeners is not None
+    return listeners
