@@ -36,17 +36,14 @@ _MAX_DIGITS = 32
 _PLAIN_LINE = re.compile(rb"([0-9A-Fa-f]{1,16}+)\r\n")
 
 # As much as can begin a chunk line: the last extension may lack its name, value or closing quote.
-# No repetition fails after it took something (but a backslash before a control byte, and that is
-# refused either way): early releases of 3.11 don't step back then (gh-106052). No group is captured
-# inside one: with alternatives that can be a SystemError (gh-101955).
-_QUOTED_SO_FAR = rb'"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\%b)*+["\\]?+' % FIELD_CHAR
+_QUOTED_SO_FAR = rb'"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]++|\\%b)*["\\]?+' % FIELD_CHAR
 _CHUNK_LINE_SO_FAR = re.compile(
-    rb"([0-9A-Fa-f]++)((?:(?<![;=]);(?:%b++(?:=(?:%b++|%b)?+)?+)?+)*+)"
+    rb"([0-9A-Fa-f]++)((?:(?<![;=]);(?:%b++(?:=(?:%b++|%b)?)?)?)*)"
     % (TCHAR, TCHAR, _QUOTED_SO_FAR)
 )
 
 # As much as can begin a field line.
-_FIELD_LINE_SO_FAR = re.compile(rb"(?:%b++(:%b*+)?+)?+" % (TCHAR, FIELD_CHAR))
+_FIELD_LINE_SO_FAR = re.compile(rb"(?:%b++(:%b*+)?)?" % (TCHAR, FIELD_CHAR))
 
 # What a chunked decoder stands before, where that is not so many bytes of chunk-data.
 _CHUNK_END = 0

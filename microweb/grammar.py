@@ -1,7 +1,9 @@
 """The rules of RFC 9110, 9112 and 3986 as compiled regexes, the ABNF above each.
 
-Every quantifier is possessive (`++`, `*+`): what one rule has taken it never gives back, so that
-each match is linear in its input, whatever the peer sends. Regexes here take bytes as they come
+Every quantifier over characters is possessive (`++`, `*+`): what it has taken it never gives back,
+so that each match is linear in its input, whatever the peer sends. Those over groups are not, since
+early releases of 3.11 fail on them (gh-101955, gh-106052); each group begins with a byte that
+nothing before it takes, so that giving one back ends at once. Regexes here take bytes as they come
 off the wire; those for values that the application sets take `str` and end in `_TEXT`.
 """
 
@@ -31,7 +33,7 @@ REQUEST_LINE = re.compile(rb"(%b++) ([\x21\x22\x24-\x7e]++) HTTP/([0-9])\.([0-9]
 
 # The line as far as it has come: what can no longer become a request line is refused at once.
 PARTIAL_REQUEST_LINE = re.compile(
-    rb"(?:%b++(?: (?:[\x21\x22\x24-\x7e]++(?: [HTP/0-9.]*+)?+)?+)?+)?+" % TCHAR
+    rb"(?:%b++(?: (?:[\x21\x22\x24-\x7e]++(?: [HTP/0-9.]*+)?)?)?)?" % TCHAR
 )
 BARE_CR_OR_LF = re.compile(rb"(?<!\r)\n|\r(?=[^\n])")
 
@@ -41,7 +43,7 @@ ABSOLUTE_FORM = re.compile(r"(?i:https?)://([^/?]*+)([^?]*+)\??+(.*+)")
 # uri-host = IP-literal / IPv4address / reg-name                            RFC 3986 section 3.2.2
 # reg-name = *( unreserved / pct-encoded / sub-delims ), but for the comma, which joins two fields
 # Host = uri-host [ ":" port ]                                              RFC 9110 section 7.2
-HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]++)\]|[A-Za-z0-9\-._~!$&'()*+;=%]++)(?::[0-9]{0,5}+)?+")
+HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]++)\]|[A-Za-z0-9\-._~!$&'()*+;=%]++)(?::[0-9]{0,5}+)?")
 
 # Content-Length = 1*DIGIT                                                  RFC 9110 section 8.6
 CONTENT_LENGTH = re.compile(r"[0-9]++")
@@ -49,8 +51,8 @@ CONTENT_LENGTH = re.compile(r"[0-9]++")
 # chunk-size = 1*HEXDIG                                                     RFC 9112 section 7.1
 # chunk-ext = *( BWS ";" BWS chunk-ext-name [ BWS "=" BWS chunk-ext-val ] ) RFC 9112 section 7.1.1
 # BWS is for generating "bad" senders only: a hardened recipient takes none.
-_QUOTED = rb'"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t \x21-\x7e\x80-\xff])*+"'
-CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]++)((?:;%b++(?:=(?:%b++|%b))?)*+)" % (TCHAR, TCHAR, _QUOTED))
+_QUOTED = rb'"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]++|\\[\t \x21-\x7e\x80-\xff])*"'
+CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]++)((?:;%b++(?:=(?:%b++|%b))?)*)" % (TCHAR, TCHAR, _QUOTED))
 
 # pct-encoded = "%" HEXDIG HEXDIG                                           RFC 3986 section 2.1
 BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")

@@ -47,7 +47,7 @@ _LITTLE_ENDIAN_MARKS = {"utf-16": b"\xff\xfe", "utf-32": b"\xff\xfe\x00\x00"}
 
 # Skips the strings, and finds what the scanner reads but we refuse.
 _REFUSABLE = re.compile(
-    r'"(?:[^"\\]++|\\.)*+"'
+    r'"(?:[^"\\]++|\\.)*"'
     r"|(?P<constant>NaN|-?Infinity)"
     r"|(?P<integer>-?[0-9]++)(?![.eE])"
     r"|(?P<float>-?[0-9][0-9.eE+-]*+)"
