@@ -38,8 +38,7 @@ _PLAIN_LINE = re.compile(rb"([0-9A-Fa-f]{1,16}+)\r\n")
 # As much as can begin a chunk line: the last extension may lack its name, value or closing quote.
 _QUOTED_SO_FAR = rb'"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]++|\\%b)*["\\]?+' % FIELD_CHAR
 _CHUNK_LINE_SO_FAR = re.compile(
-    rb"([0-9A-Fa-f]++)((?:(?<![;=]);(?:%b++(?:=(?:%b++|%b)?)?)?)*)"
-    % (TCHAR, TCHAR, _QUOTED_SO_FAR)
+    rb"([0-9A-Fa-f]++)((?:(?<![;=]);(?:%b++(?:=(?:%b++|%b)?)?)?)*)" % (TCHAR, TCHAR, _QUOTED_SO_FAR)
 )
 
 # As much as can begin a field line.
