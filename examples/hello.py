@@ -17,7 +17,7 @@ async def index() -> str:
 
 @app.get("/hello/{name}")
 async def hello(name: str, times: int = 1) -> str:
-    """Greet someone by name, `?times=3` so often (at most 100); `?times=x` is a 400 that says why."""
+    """Greet someone by name, `?times=3` so often; `?times=x` is a 400 that says why."""
     return "\n".join([f"hello {name}"] * min(times, 100))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
+from types import CoroutineType
 from typing import Any
 
 from .request import Request
@@ -27,7 +28,7 @@ def make_handler(call: Callable[[Request], object], finish: Finish, on_error: On
     async def handle(request: Request) -> Response:
         try:
             value = call(request)
-            if hasattr(value, "__await__"):
+            if type(value) is CoroutineType or hasattr(value, "__await__"):
                 value = await value
             response = finish(value, request)
             if response.needs_prepare:

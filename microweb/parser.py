@@ -88,6 +88,7 @@ class Parser:
         "_empty_lines",
         "_has_checked_line",
         "_has_parsed",
+        "_is_unfinished",
         "_last_line",
         "_last_rest",
         "_limits",
@@ -108,8 +109,9 @@ class Parser:
         self._buffer = b""
         self._position = 0  # where the next thing to parse begins
         self._scanned = 0  # up to here an unfinished head was searched
-        self._empty_lines = 0
-        self._has_checked_line = False
+        self._is_unfinished = False  # whether one of the next two is set
+        self._empty_lines = 0  # before this head
+        self._has_checked_line = False  # of this head
         # The last head, cut before its version, and what the two parts parsed to. Kept from the
         # second request on: a connection that sends just one gains nothing from it.
         self._has_parsed = False
@@ -151,8 +153,8 @@ class Parser:
             if buffer.startswith(self._last_rest, end):
                 self._position = end = end + len(self._last_rest)
                 self.is_empty = end == len(buffer)
-                self._empty_lines = 0
-                self._has_checked_line = False
+                if self._is_unfinished:
+                    self._begin_head()
                 section = self._section
                 if section.has_body:
                     self.decoder = self._make_decoder(section)
@@ -187,8 +189,8 @@ class Parser:
             section = self._parse_section(buffer[line_end + 2 : end], minor_version)
         self._position = end + 4
         self.is_empty = end + 4 == len(buffer)
-        self._empty_lines = 0
-        self._has_checked_line = False
+        if self._is_unfinished:
+            self._begin_head()
         if not self._has_parsed:
             self._has_parsed = True
         elif minor_version == 1:
@@ -224,10 +226,15 @@ class Parser:
             max_trailer_fields=self._limits.max_header_fields,
         )
 
+    def _begin_head(self) -> None:
+        self._is_unfinished = self._has_checked_line = False
+        self._empty_lines = 0
+
     def _skip_empty_lines(self) -> int:
         buffer, start = self._buffer, self._position
         while buffer.startswith(b"\r\n", start):
             start += 2
+            self._is_unfinished = True
             self._empty_lines += 1
             if self._empty_lines > _MAX_EMPTY_LINES:
                 raise MalformedRequest("more empty lines before a request than the limit")
@@ -250,7 +257,7 @@ class Parser:
                 raise TargetTooLong("a request line over the limit")
             if not self._has_checked_line:
                 self._parse_line(buffer[start:line_end])
-                self._has_checked_line = True
+                self._is_unfinished = self._has_checked_line = True
             if len(buffer) - line_end - 2 > limits.max_header_section:
                 raise HeadTooLarge("a header section over the limit")
             bare = BARE_CR_OR_LF.search(buffer, max(line_end, self._scanned - 1))

@@ -188,15 +188,13 @@ class Connection:
             parser.feed(data)
             if self._is_full:
                 await self.drain()
-            request, has_answered = None, False
-            while not parser.is_empty:
-                request = parser.next_request()
-                if request is None:
-                    break
+            request = parser.next_request()
+            has_answered = request is not None
+            while request is not None:
                 if not await self._exchange(request):
                     return
-                has_answered = True
-            del data, request  # nothing of them is kept while the connection idles
+                request = None if parser.is_empty else parser.next_request()
+            del data  # nothing is kept while the connection idles
             if parser.is_empty:
                 if server.is_stopping:
                     self.flush()

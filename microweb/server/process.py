@@ -50,7 +50,7 @@ def make_server(app: Application, options: ServerOptions) -> Server:
     if wants_log == "auto":
         wants_log = sys.stderr.isatty() or is_access_logged()
     return Server(
-        app,
+        app.__call__,  # an instance is called by way of its type, which costs 0.1 us
         config,
         refuse=app.refuse,
         lifespan=app.life(),
