@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from serving import GET, get, in_memory, post, read_all, read_until, settle, statuses
 
-from microweb.errors import ClientDisconnected, NotFound
+from microweb.errors import ClientDisconnected, NotFound, ProtocolError
 from microweb.request import Request
 from microweb.response import ByteStream, Response, UpgradeResponse
 from microweb.server.connection import Phase
@@ -177,15 +177,26 @@ async def test_stream_sees_the_variables_of_its_handler() -> None:
         assert answers.count(b"X-Before: nobody") == 2 and answers.count(b"3\r\nbob\r\n") == 6
 
 
-async def test_later_exchanges_begin_uncancelled() -> None:
+async def outlive_a_cancellation() -> int:
+    """Be cancelled and go on; return how often the task had been before."""
+    task = asyncio.current_task()
+    assert task is not None
+    before = task.cancelling()
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await asyncio.sleep(0)
+    return before
+
+
+@pytest.mark.parametrize("is_stream", [False, True])
+async def test_later_exchanges_begin_uncancelled(is_stream: bool) -> None:
+    async def pieces() -> AsyncIterator[str]:
+        yield f"cancelling {await outlive_a_cancellation()}"
+
     async def handler(request: Request) -> Response:
-        task = asyncio.current_task()
-        assert task is not None
-        before = task.cancelling()
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await asyncio.sleep(0)
-        return Response(f"cancelling {before}")
+        if is_stream:
+            return Response.stream(pieces())
+        return Response(f"cancelling {await outlive_a_cancellation()}")
 
     async with in_memory(handler) as house:
         end = house.connect()
@@ -387,11 +398,16 @@ async def test_stream_of_a_body_that_is_malformed_is_refused(
     async def handler(request: Request) -> Response:
         return Response.stream(request.stream())
 
+    async def refuse(error: ProtocolError) -> Response:
+        return Response("refused", error.status)
+
     async with in_memory(handler) as house:
+        house.server.refuse = refuse
         end = house.connect()
         await end.write(post("/", b"zz\r\n", CHUNKED))
         end.write_eof()
-        assert statuses(await read_all(end)) == [400]
+        answer = await read_all(end)
+        assert statuses(answer) == [400] and answer.endswith(b"\r\n\r\nrefused")
     assert not caplog.records
 
 
@@ -544,18 +560,22 @@ async def test_late_head_lingers_for_the_answer_to_arrive() -> None:
         assert not house.server.connections
 
 
-async def test_head_that_drips_behind_answers_that_nobody_reads_has_a_deadline() -> None:
-    async with in_memory(large, head_timeout_s=10, write_timeout_s=30) as house:
+async def test_head_keeps_its_deadline_while_answers_before_it_are_read() -> None:
+    async def handler(request: Request) -> Response:
+        return Response(bytes(60_000))
+
+    async with in_memory(handler, head_timeout_s=10, write_timeout_s=30) as house:
         end = house.connect()
-        await end.write(GET * 2 + GET[:5])
+        await end.write(GET * 3 + GET[:5])
         await house.pass_time(1)
         await end.write(GET[5:7])
-        assert len(await read_until(end, bytes(70_000))) >= 70_000
-        await house.pass_time(60)
-        data = await read_all(end)
-        assert statuses(data)[-1:] == [408] or not data
-        await house.pass_time(3)
-        assert not house.server.connections
+        await house.pass_time(1)
+        assert house.connection.phase is Phase.WRITE
+        answers = b""
+        while answers.count(0) < 3 * 60_000:
+            answers += await end.read()
+        await house.pass_time(8)
+        assert statuses(await read_all(end)) == [408]
 
 
 async def test_idle_connection_is_closed_without_an_answer() -> None:
@@ -862,6 +882,28 @@ async def test_upgrade_of_a_peer_that_was_reset_ends(caplog: pytest.LogCaptureFi
 
 
 # --- endings
+
+
+async def test_stream_that_outlives_the_server_is_written_out() -> None:
+    is_open = asyncio.Event()
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"first"
+        await is_open.wait()
+        yield bytes(100_000)
+
+    async def handler(request: Request) -> Response:
+        return Response.stream(pieces())
+
+    async with in_memory(handler) as house:
+        end = house.connect()
+        await end.write(GET)
+        await read_until(end, b"first")
+        house.server.is_stopping = True
+        is_open.set()
+        await settle()
+        assert house.connection.phase is Phase.WRITE
+        assert (await read_all(end)).endswith(b"\r\n0\r\n\r\n")
 
 
 async def test_refused_peer_that_goes_on_sending_can_read_the_answer() -> None:
