@@ -26,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("nothing_is_logged")
 def nothing_is_logged(caplog: pytest.LogCaptureFixture) -> object:
     caplog.set_level(logging.WARNING)
     yield
-    assert [record.getMessage() for record in caplog.records] == []
+    assert [record.getMessage() for record in caplog.get_records("call")] == []
 
 
 class Waiting:
