@@ -178,23 +178,24 @@ class Parser:
         limits = self._limits
         if line_end - start > limits.max_request_line:
             raise TargetTooLong("a request line over the limit")
-        minor_version = 1
-        line = self._lines.get(buffer[start : line_end - 9])
-        if line is None or not buffer.startswith(b" HTTP/1.1", line_end - 9):
+        version_at, head_end = line_end - 9, end + 4
+        raw_line, minor_version = buffer[start:version_at], 1
+        line = self._lines.get(raw_line)
+        if line is None or not buffer.startswith(b" HTTP/1.1", version_at):
             line, minor_version = self._parse_line(buffer[start:line_end])
-        rest = buffer[line_end - 9 : end + 4]
+        rest = buffer[version_at:head_end]
         if rest == self._last_rest:
             section = self._section
         else:
-            section = self._parse_section(buffer[line_end + 2 : end], minor_version)
-        self._position = end + 4
-        self.is_empty = end + 4 == len(buffer)
+            section = self._parse_section(rest[11:-4], minor_version)
+        self._position = head_end
+        self.is_empty = head_end == len(buffer)
         if self._is_unfinished:
             self._begin_head()
         if not self._has_parsed:
             self._has_parsed = True
         elif minor_version == 1:
-            self._last_line, self._last_rest = buffer[start : line_end - 9], rest
+            self._last_line, self._last_rest = raw_line, rest
             self._line, self._section = line, section
         if section.has_body:
             self.decoder = self._make_decoder(section)
