@@ -242,9 +242,10 @@ def _around(
     async def handle(request: Request) -> Response:
         try:
             value = await middleware(request, call_next)  # type: ignore[misc]
-            if type(value) is Response:
-                return value
-            return await finish(value, request).prepare(request)
+            response = finish(value, request)
+            if response.needs_prepare:
+                return await response.prepare(request)
+            return response
         except Exception as error:
             return await on_error(request, error)
 

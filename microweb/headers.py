@@ -15,6 +15,7 @@ from typing import NoReturn, TypeVar, overload
 from .errors import LocalProtocolError, MalformedRequest, MissingValue
 from .grammar import FIELD_LINE, FIELD_VALUE_TEXT, TOKEN, TOKEN_TEXT
 
+K = TypeVar("K")
 T = TypeVar("T")
 
 # Fields of which a client sends few distinct values; the rest (cookies, tokens) never enter it.
@@ -39,6 +40,7 @@ _CACHED_LINE_BYTES = 300  # a listed name and a value of at most 256 bytes
 _CACHED_LINES = 512
 _CACHED_FIELD_NAMES = 256
 _CACHED_NAME_BYTES = 64
+_KEYS: dict[str, str] = {}  # field name as the application sets it -> in lower case
 _NAMES: dict[bytes, str] = {}  # field name as sent -> in lower case
 
 
@@ -122,57 +124,65 @@ class MutableHeaders(MutableMapping[str, str]):
     Raises: LocalProtocolError for what HTTP can't carry, and for touching them once they are sent.
     """
 
-    __slots__ = ("_lines", "is_sent")
+    __slots__ = ("is_sent", "lines")
 
     def __init__(self, fields: Mapping[str, str] | Iterable[tuple[str, str]] = ()) -> None:
-        self._lines: dict[str, tuple[str, ...]] = {}  # lower-case name -> (name, value, ...)
+        # Lower-case name -> (name, value, ...): for encoding what is checked.
+        self.lines: dict[str, tuple[str, ...]] = {}
         self.is_sent = False
-        for name, value in fields.items() if isinstance(fields, Mapping) else fields:
-            self.add(name, value)
+        if fields:
+            for name, value in fields.items() if isinstance(fields, Mapping) else fields:
+                self.add(name, value)
 
     def __getitem__(self, name: str) -> str:
-        return ", ".join(self._lines[name.lower()][1:])
+        return ", ".join(self.lines[name.lower()][1:])
 
     def get_all(self, name: str) -> list[str]:
         """Return every value of the field, in the order in which they were added."""
-        return list(self._lines.get(name.lower(), ("",))[1:])
+        return list(self.lines.get(name.lower(), ("",))[1:])
 
     def pairs(self) -> list[tuple[str, str]]:
         """Return each field line as (name as set, value), repeated ones too."""
-        return [(line[0], value) for line in self._lines.values() for value in line[1:]]
+        return [(line[0], value) for line in self.lines.values() for value in line[1:]]
 
     def __setitem__(self, name: str, value: str) -> None:
-        self._check(name, value)
-        self._lines[name.lower()] = (name, value)
+        self.lines[self._check(name, value)] = (name, value)
 
     def add(self, name: str, value: str) -> None:
         """Add a line of this name beside those that are there."""
-        self._check(name, value)
-        key = name.lower()
-        self._lines[key] = (*self._lines.get(key, (name,)), value)
+        key = self._check(name, value)
+        self.lines[key] = (*self.lines.get(key, (name,)), value)
 
     def __delitem__(self, name: str) -> None:
         if self.is_sent:
             _refuse_touch()
-        del self._lines[name.lower()]
+        del self.lines[name.lower()]
 
-    def _check(self, name: str, value: str) -> None:
+    def _check(self, name: str, value: str) -> str:
+        """Return the name in lower case, where it and the value may be set."""
         if self.is_sent:
             _refuse_touch()
+        key = _KEYS.get(name)
+        # What is usual takes no regex and no call: middleware sets fields on each response.
+        if key is not None and type(value) is str and value.isascii() and value.isprintable():
+            return key
         try:
-            check_name(name)
+            key = check_name(name).lower()
             check_value(value)
         except ValueError as error:
             raise LocalProtocolError(str(error)) from error
+        if len(name) <= _CACHED_NAME_BYTES:
+            _put(_KEYS, name, key, _CACHED_FIELD_NAMES)
+        return key
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and name.lower() in self._lines
+        return isinstance(name, str) and name.lower() in self.lines
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._lines)
+        return iter(self.lines)
 
     def __len__(self) -> int:
-        return len(self._lines)
+        return len(self.lines)
 
     def __repr__(self) -> str:
         return f"MutableHeaders({self.pairs()!r})"
@@ -234,7 +244,7 @@ class _FieldCache(dict[bytes, tuple[str, str]]):
         return field
 
 
-def _put(cache: dict[bytes, T], key: bytes, value: T, limit: int) -> None:
+def _put(cache: dict[K, T], key: K, value: T, limit: int) -> None:
     if len(cache) >= limit:
         cache.clear()
     cache[key] = value

@@ -75,6 +75,7 @@ class HeadCache(dict[tuple[int, str | None, int], bytes]):
 
     def __init__(self) -> None:
         self._second = -1
+        self._starts: dict[int, bytes] = {}
         self.date = b""
         self.refresh()
 
@@ -85,6 +86,14 @@ class HeadCache(dict[tuple[int, str | None, int], bytes]):
             self._second = int(now)
             self.date = f"Date: {format_http_date(now)}\r\n".encode("ascii")
             self.clear()
+            self._starts.clear()
+
+    def start(self, status: int) -> bytes:
+        """Return the status line and the date."""
+        start = self._starts.get(status)
+        if start is None:
+            start = self._starts[status] = status_line(status) + self.date
+        return start
 
     def __missing__(self, key: tuple[int, str | None, int]) -> bytes:
         status, content_type, length = key
@@ -213,8 +222,8 @@ class Response:
         headers = self._headers
         if headers is None:
             headers = self._headers = MutableHeaders()
-            if self._content_type is not None:
-                headers["Content-Type"] = self._content_type
+            if self._content_type is not None:  # it is checked
+                headers.lines["content-type"] = ("Content-Type", self._content_type)
             headers.is_sent = self._is_sent
         return headers
 
@@ -312,7 +321,7 @@ class Response:
         body = self._body
         size = len(body)
         headers = self._headers
-        if size > _JOINED_BYTES or (headers is not None and "connection" in headers):
+        if size > _JOINED_BYTES or (headers is not None and "connection" in headers.lines):
             return None
         if headers is None and self._status not in _WITHOUT_CONTENT:
             self._is_sent = True
@@ -341,7 +350,7 @@ class Response:
     def _length_field(self, is_head: bool) -> bytes:
         """Return the Content-Length line; a length that the application set must be right."""
         headers = self._headers
-        if headers is not None and "content-length" in headers:
+        if headers is not None and "content-length" in headers.lines:
             said, size = headers["content-length"], len(self._body)
             may_differ = self._status == 304 or (is_head and not self._body)
             is_right = CONTENT_LENGTH.fullmatch(said) if may_differ else said == str(size)
@@ -359,30 +368,21 @@ class Response:
         headers = self.headers
         if is_touched and headers.is_sent:
             raise LocalProtocolError("this response was sent: make a new one for each exchange")
-        if "transfer-encoding" in headers:
+        lines = headers.lines
+        if "transfer-encoding" in lines:
             raise LocalProtocolError("Transfer-Encoding is the server's: leave it out")
-        if connection and "connection" in headers:
-            del headers["connection"]  # the server has decided
-        lines = [f"{name}: {value}\r\n" for name, value in headers.pairs()]
+        if connection and "connection" in lines:
+            del lines["connection"]  # the server has decided
+        text = "".join([f"{line[0]}: {value}\r\n" for line in lines.values() for value in line[1:]])
         if self._cookies:
             is_https = request.scheme == "https"
-            lines += [
-                f"Set-Cookie: {cookie.encode(secure_by_default=is_https)}\r\n"
-                for cookie in self._cookies
-            ]
+            for cookie in self._cookies:
+                text += f"Set-Cookie: {cookie.encode(secure_by_default=is_https)}\r\n"
         headers.is_sent = self._is_sent = True
         if not is_touched:
             self._headers = None  # it may be shared
-        return b"".join(
-            (
-                status_line(self._status),
-                b"" if "date" in headers else heads.date,
-                "".join(lines).encode("latin-1"),
-                framing,
-                connection,
-                b"\r\n",
-            )
-        )
+        start = status_line(self._status) if "date" in lines else heads.start(self._status)
+        return b"%b%b%b%b\r\n" % (start, text.encode("latin-1"), framing, connection)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._status}>"
