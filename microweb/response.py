@@ -364,9 +364,11 @@ class Response:
     def _encode_head(
         self, request: Request, heads: HeadCache, connection: bytes, framing: bytes
     ) -> bytes:
-        is_touched = self._headers is not None
-        headers = self.headers
-        if is_touched and headers.is_sent:
+        headers = self._headers
+        is_touched = headers is not None
+        if headers is None:
+            headers = self.headers
+        elif headers.is_sent:
             raise LocalProtocolError("this response was sent: make a new one for each exchange")
         lines = headers.lines
         if "transfer-encoding" in lines:
