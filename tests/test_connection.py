@@ -956,3 +956,17 @@ async def test_access_log_has_a_record_per_request() -> None:
         answers = await read_all(end)
     assert [(path, status) for path, status, _ in access] == [("/", 200), ("/broken", 500)]
     assert sum(size for *_, size in access) == len(answers)
+
+
+async def test_awaiting_what_was_cancelled_before_is_a_500() -> None:
+    async def handler(request: Request) -> Response:
+        cancelled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        cancelled.cancel()
+        await cancelled  # raises without a suspension
+        return Response("never")
+
+    async with in_memory(handler) as house:
+        end = house.connect()
+        await end.write(GET)
+        answer = await read_all(end)
+    assert statuses(answer) == [500]

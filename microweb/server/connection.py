@@ -62,8 +62,8 @@ class Phase(Enum):
     LINGER = auto()  # the peer to close, after the last answer
 
 
-# An Enum's attribute costs 40 ns, a global 5.
-_START, _HEAD, _IDLE, _BUSY = Phase.START, Phase.HEAD, Phase.IDLE, Phase.BUSY
+# An Enum's attribute costs 0.1 us, a global next to nothing.
+_HEAD, _IDLE, _BUSY = Phase.HEAD, Phase.IDLE, Phase.BUSY
 
 
 class Connection:
@@ -216,7 +216,7 @@ class Connection:
         """Answer a request; return what is left to await, None where nothing is.
 
         The handler's first step is taken here and the answer only put where the end of this turn
-        writes it: most handlers never wait, and a coroutine for each exchange cost 0.3 us.
+        writes it: most handlers never wait, and what does not wait needs no coroutine.
         """
         server = self._server
         if self.parser.decoder is not None:
@@ -230,7 +230,10 @@ class Connection:
             return self._put(request, stop.value, context, begun)
         except (ProtocolError, ClientDisconnected):
             raise
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
+            # An awaited task that was cancelled before raises at once; it is not this one.
+            if isinstance(error, asyncio.CancelledError) and self._is_cancelled():
+                raise
             return self._put(request, self._failure(request, error), context, begun)
         return self._wait(request, coroutine, waited_for, context, begun)
 
