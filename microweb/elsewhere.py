@@ -1,8 +1,8 @@
 """The names of other frameworks, answered with ours.
 
 `request.args` raises an AttributeError that says `request.query`. Each name is a descriptor on the
-class, not a `__getattr__`: that would take every attribute of the class off the interpreter's fast
-path, which cost 2 us of 13 a request.
+class, not a `__getattr__`: that takes every attribute of the class off the interpreter's fast path,
+and made an exchange in memory a tenth dearer (35,000 instructions for 31,900).
 """
 
 from __future__ import annotations

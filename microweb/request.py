@@ -152,17 +152,20 @@ class Request:
     `cookies` are mappings; `error` is the exception that an error handler answered, for middleware.
     """
 
-    # What few requests need has its default on the class, and a place in `__dict__` once it is set:
-    # filling twelve slots for each request cost 0.1 us.
-    __slots__ = ("__dict__", "line", "match", "section", "source", "transport")
-
-    error: Exception | None = None
-    _query: MultiDict | None = None
-    _cookies: dict[str, str] | None = None
-    _state: SimpleNamespace | None = None
-    _body: bytes | None = None
-    _pieces: list[bytes] | None = None
-    _is_streamed = False
+    __slots__ = (
+        "_body",
+        "_cookies",
+        "_is_streamed",
+        "_pieces",
+        "_query",
+        "_state",
+        "error",
+        "line",
+        "match",
+        "section",
+        "source",
+        "transport",
+    )
 
     def __init__(
         self,
@@ -176,6 +179,13 @@ class Request:
         self.transport = transport
         self.source = source
         self.match: MatchInfo | None = None
+        self.error: Exception | None = None
+        self._query: MultiDict | None = None
+        self._cookies: dict[str, str] | None = None
+        self._state: SimpleNamespace | None = None
+        self._body: bytes | None = None
+        self._pieces: list[bytes] | None = None
+        self._is_streamed = False
 
     def __repr__(self) -> str:
         return f"<Request {self.method} {self.line.target!r}>"

@@ -69,7 +69,7 @@ class ByteStream(Protocol):
 class HeadCache(dict[tuple[int, str | None, int], bytes]):
     """(status, media type, length) -> the whole head of an untouched answer.
 
-    Formatting a head costs 0.5 us, finding it 0.1. The heads hold the date, so the server calls
+    Formatting a head costs 1.1 us, finding it 0.2. The heads hold the date, so the server calls
     `refresh()` once a second; a server that sends many lengths begins anew before that.
     """
 

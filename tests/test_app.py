@@ -791,11 +791,22 @@ def test_included_router_is_closed_too() -> None:
         router.get("/late")(hello)
 
 
-def test_first_request_freezes() -> None:
+async def test_first_request_freezes() -> None:
+    app = App()
+    app.get("/")(hello)
+    async with client_of(app) as client:
+        assert (await client.get("/")).status_code == 200
+    with pytest.raises(ConfigurationError, match="before the application starts"):
+        app.get("/late")(hello)
+
+
+def test_freezing_again_is_nothing() -> None:
     app = App()
     app.get("/")(hello)
     app.freeze()
-    app.freeze()  # again is nothing
+    path = app.url_for("hello")
+    app.freeze()
+    assert app.url_for("hello") == path == "/"
 
 
 def test_conflict_names_both_routes_with_file_and_line() -> None:
