@@ -38,7 +38,7 @@ from .grammar import (
     TOKEN_TEXT,
 )
 from .headers import Headers, list_members, parse_header_section
-from .request import HeaderSection, Peer, Request, RequestLine
+from .request import HeaderSection, Peer, Request, RequestLine, make_request
 
 _MAX_EMPTY_LINES = 8  # before a request line: RFC 9112 section 2.2 asks for at least one
 _MAX_LENGTH_DIGITS = 18  # an exbibyte: no body is longer, and no integer conversion costs
@@ -46,9 +46,10 @@ _MAX_HOST_LENGTH = 261  # RFC 3986 section 3.2.2 has 255, and a port; bounds `is
 _MEMO_LINES = 1024
 _MEMO_LINE_BYTES = 256
 _FRAMING_FIELDS = frozenset(("connection", "content-length", "expect", "transfer-encoding"))
-_NOTHING = b"\n"  # what no head begins with
-_NO_LINE = RequestLine("", "", "", "", None)
-_NO_SECTION = HeaderSection(Headers())
+# What a memo of the last head begins with: a head like any other, and what it parses to.
+_HEAD, _FIELDS = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b" HTTP/1.1\r\nHost: a\r\n\r\n"
+_LINE = RequestLine("GET", "/", "/", "", None)
+_SECTION = HeaderSection(Headers({"Host": "a"}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +90,8 @@ class Parser:
         "_has_checked_line",
         "_has_parsed",
         "_is_unfinished",
-        "_last_line",
-        "_last_rest",
+        "_last_fields",
+        "_last_head",
         "_limits",
         "_line",
         "_lines",
@@ -112,12 +113,11 @@ class Parser:
         self._is_unfinished = False  # whether one of the next two is set
         self._empty_lines = 0  # before this head
         self._has_checked_line = False  # of this head
-        # The last head, cut before its version, and what the two parts parsed to. Kept from the
-        # second request on: a connection that sends just one gains nothing from it.
+        # The last head, the fields in it, and what they parsed to. Kept from the second request
+        # on: a connection that sends just one gains nothing from it.
         self._has_parsed = False
-        self._last_line = self._last_rest = _NOTHING
-        self._line = _NO_LINE
-        self._section = _NO_SECTION
+        self._last_head, self._last_fields = _HEAD, _FIELDS
+        self._line, self._section = _LINE, _SECTION
         self.decoder: LengthDecoder | ChunkedDecoder | None = None
         self.is_empty = True  # nothing is buffered: no byte of what comes next is here
 
@@ -140,54 +140,59 @@ class Parser:
 
     def forget_section(self) -> None:
         """Drop the memo of the last header section: the connection idles."""
-        self._last_line = self._last_rest = _NOTHING
-        self._line, self._section = _NO_LINE, _NO_SECTION
+        self._last_head, self._last_fields = _HEAD, _FIELDS
+        self._line, self._section = _LINE, _SECTION
 
     # --- heads
 
-    def next_request(self) -> Request | None:
-        """Return the next request whose head is whole, else None. Raises: ProtocolError."""
-        buffer, start = self._buffer, self._position
-        if buffer.startswith(self._last_line, start):
-            end = start + len(self._last_line)
-            if buffer.startswith(self._last_rest, end):
-                self._position = end = end + len(self._last_rest)
-                self.is_empty = end == len(buffer)
-                if self._is_unfinished:
-                    self._begin_head()
+    def next_request(self, data: bytes = b"") -> Request | None:
+        """Take `data`, and return the next request whose head is whole, else None.
+
+        Raises: ProtocolError.
+        """
+        if data:
+            if data == self._last_head and self.is_empty:
                 section = self._section
                 if section.has_body:
                     self.decoder = self._make_decoder(section)
-                return Request(self._line, section, self._transport)
-        return self._parse_head()
+                return make_request(self._line, section, self._transport)
+            self.feed(data)
+        buffer, start = self._buffer, self._position
+        if not buffer.startswith(self._last_head, start):
+            return self._parse_head()
+        self._position = end = start + len(self._last_head)
+        self.is_empty = end == len(buffer)
+        if self._is_unfinished:
+            self._begin_head()
+        section = self._section
+        if section.has_body:
+            self.decoder = self._make_decoder(section)
+        return make_request(self._line, section, self._transport)
 
     def _parse_head(self) -> Request | None:
         buffer, start = self._buffer, self._position
-        if start == len(buffer):
-            return None
-        if buffer.startswith(b"\r\n", start):
-            start = self._skip_empty_lines()
-            if self.is_empty:
-                return None
         searched = self._scanned - 3  # the end may have begun in what was searched before
         end = buffer.find(b"\r\n\r\n", searched if searched > start else start)
-        if end < 0:
-            self._check_unfinished(start)
-            return None
-        line_end = buffer.find(b"\r\n", start)
-        limits = self._limits
-        if line_end - start > limits.max_request_line:
-            raise TargetTooLong("a request line over the limit")
-        version_at, head_end = line_end - 9, end + 4
-        raw_line, minor_version = buffer[start:version_at], 1
-        line = self._lines.get(raw_line)
-        if line is None or not buffer.startswith(b" HTTP/1.1", version_at):
+        version_at = buffer.find(b" HTTP/1.1\r\n", start, end + 2) if end >= 0 else -1
+        line, minor_version = self._lines.get(buffer[start:version_at]), 1
+        if version_at < 0 or line is None:  # the line is new, or not all of it is there
+            if buffer.startswith(b"\r\n", start):
+                self._skip_empty_lines()
+                return self._parse_head()
+            if end < 0:
+                self._check_unfinished(start)
+                return None
+            line_end = buffer.find(b"\r\n", start)
+            if line_end - start > self._limits.max_request_line:
+                raise TargetTooLong("a request line over the limit")
             line, minor_version = self._parse_line(buffer[start:line_end])
-        rest = buffer[version_at:head_end]
-        if rest == self._last_rest:
+            version_at = line_end - 9
+        head_end = end + 4
+        fields = buffer[version_at:head_end]
+        if fields == self._last_fields:
             section = self._section
         else:
-            section = self._parse_section(rest[11:-4], minor_version)
+            section = self._parse_section(fields[11:-4], minor_version)
         self._position = head_end
         self.is_empty = head_end == len(buffer)
         if self._is_unfinished:
@@ -195,11 +200,11 @@ class Parser:
         if not self._has_parsed:
             self._has_parsed = True
         elif minor_version == 1:
-            self._last_line, self._last_rest = raw_line, rest
+            self._last_head, self._last_fields = buffer[start:head_end], fields
             self._line, self._section = line, section
         if section.has_body:
             self.decoder = self._make_decoder(section)
-        return Request(line, section, self._transport)
+        return make_request(line, section, self._transport)
 
     def _parse_section(self, section: bytes, minor_version: int) -> HeaderSection:
         if len(section) + 4 > self._limits.max_header_section:  # with the CRLFs around it
@@ -231,7 +236,7 @@ class Parser:
         self._is_unfinished = self._has_checked_line = False
         self._empty_lines = 0
 
-    def _skip_empty_lines(self) -> int:
+    def _skip_empty_lines(self) -> None:
         buffer, start = self._buffer, self._position
         while buffer.startswith(b"\r\n", start):
             start += 2
@@ -241,12 +246,14 @@ class Parser:
                 raise MalformedRequest("more empty lines before a request than the limit")
         self._position = start
         self.is_empty = start == len(buffer)
-        return start
+        self.forget_section()  # `next_request` takes what repeats it to have nothing before it
 
     def _check_unfinished(self, start: int) -> None:
         """Refuse at once what can no longer become a request, or passes a limit already."""
         buffer, limits = self._buffer, self._limits
         line_end = buffer.find(b"\r\n", start)
+        if start == len(buffer):
+            return
         if line_end < 0:
             line = buffer[start:].removesuffix(b"\r")  # which may be the first half of a CRLF
             if len(line) > limits.max_request_line:

@@ -19,7 +19,7 @@ from microweb.errors import (
     UnsupportedMediaType,
 )
 from microweb.parser import decide_framing, parse_request_line
-from microweb.request import Address, RequestLine
+from microweb.request import Address, RequestLine, make_request
 
 
 class FakePeer:
@@ -62,7 +62,7 @@ def request_of(
 ) -> Request:
     line: RequestLine = parse_request_line(method, target)
     section = decide_framing(Headers({"Host": "example.org", **(headers or {})}), 1)
-    return Request(line, section, FakePeer(), body)
+    return make_request(line, section, FakePeer(), body)
 
 
 def posted(*pieces: bytes | Exception, content_type: str = "") -> Request:

@@ -20,7 +20,7 @@ from ..errors import BodyTimeout, ClientDisconnected, HeadTimeout, HTTPError, Pr
 from ..framing import CLOSE
 from ..headers import Headers
 from ..parser import Parser
-from ..request import Address, HeaderSection, Request, RequestLine
+from ..request import Address, HeaderSection, Request, RequestLine, make_request
 from ..response import Response, StreamResponse, phrase_of
 from .body import Body
 from .driven import Driven
@@ -469,7 +469,7 @@ class Connection:
 
     async def _conclude(self, response: Response) -> None:
         """Send a last answer that no request asked for, and close behind it."""
-        request, heads = Request(_NO_LINE, _NO_SECTION, self), self._server.heads
+        request, heads = make_request(_NO_LINE, _NO_SECTION, self), self._server.heads
         self.flush()
         try:
             answer = response.encode(request, heads, CLOSE)
