@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from .binding import bind
 from .endpoints import Finish, Handler, OnError, in_thread, make_handler
 from .errors import BadRequest, ConfigurationError, MethodNotAllowed, NotFound
+from .hints import with_hints
 from .middleware.errors import ErrorBoundary, ErrorHandlers
 from .patterns import BUILT_IN, Converter, Pattern, parse_pattern
 from .request import Request, RequestApp, RequestLine
@@ -169,7 +170,9 @@ class Place:
         call = bind(signature, pattern.parameters)
         if not signature.is_async:
             call = in_thread(str(route), call)
-        finish = ReturnConverter(route.endpoint, self.level.app, debug=self._debug).convert
+        if self._debug:
+            call = with_hints(route.endpoint, call)
+        finish = ReturnConverter(route.endpoint, self.level.app).convert
         return self._wrap(make_handler(call, finish, self.errors.answer), route.use)
 
     def _wrap(self, handler: Handler, middleware: Iterable[Middleware]) -> Handler:
@@ -242,7 +245,7 @@ def _around(
     async def handle(request: Request) -> Response:
         try:
             value = await middleware(request, call_next)  # type: ignore[misc]
-            response = finish(value, request)
+            response = value if isinstance(value, Response) else finish(value)
             if response.needs_prepare:
                 return await response.prepare(request)
             return response

@@ -12,14 +12,14 @@ from types import CoroutineType
 from typing import Any
 
 from .request import Request
-from .response import Response
+from .response import TEXT, Response, plain_response
 from .router import describe
 from .signature import is_async
 from .threads import run_in_thread
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 OnError = Callable[[Request, Exception], Awaitable[Response]]
-Finish = Callable[[object, Request], Response]
+Finish = Callable[[object], Response]
 
 
 def make_handler(call: Callable[[Request], object], finish: Finish, on_error: OnError) -> Handler:
@@ -30,7 +30,9 @@ def make_handler(call: Callable[[Request], object], finish: Finish, on_error: On
             value = call(request)
             if type(value) is CoroutineType or hasattr(value, "__await__"):
                 value = await value
-            response = finish(value, request)
+            if type(value) is str:
+                return plain_response(value.encode(), TEXT)
+            response = finish(value)
             if response.needs_prepare:
                 return await response.prepare(request)
             return response

@@ -318,9 +318,8 @@ class Response:
 
         Raises: LocalProtocolError for a touched response that was sent before.
         """
-        body = self._body
+        body, headers = self._body, self._headers
         size = len(body)
-        headers = self._headers
         if size > _JOINED_BYTES or (headers is not None and "connection" in headers.lines):
             return None
         if headers is None and self._status not in _WITHOUT_CONTENT:
@@ -393,18 +392,27 @@ class Response:
 _REPLACED = object()  # the value of a JSON answer whose body was set
 
 
-class TextResponse(Response):
-    """200 with text: what most endpoints return, made in half the time."""
+class _PlainResponse(Response):
+    """See `plain_response`: without an `__init__` it is made in two thirds of the time."""
 
     __slots__ = ()
 
-    def __init__(self, text: str) -> None:
-        self._body = text.encode()
-        self._status = 200
-        self._content_type = TEXT
-        self._headers = None
-        self._cookies = None
-        self._is_sent = False
+    __init__ = object.__init__
+
+    def __repr__(self) -> str:
+        return f"<Response {self._status}>"
+
+
+def plain_response(body: bytes, content_type: str) -> Response:
+    """Return a 200 of a media type that needs no check: what most endpoints' values become."""
+    response: Response = _PlainResponse()
+    response._body = body
+    response._status = 200
+    response._content_type = content_type
+    response._headers = None
+    response._cookies = None
+    response._is_sent = False
+    return response
 
 
 class JSONResponse(Response):

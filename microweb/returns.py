@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import inspect
-import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import is_dataclass
-from types import NoneType
-from typing import get_args
 
 from .jsoncodec import encode_json
-from .request import Request, RequestApp
-from .response import HTML, JSON, OCTETS, Fields, Response, TextResponse
+from .request import RequestApp
+from .response import HTML, JSON, OCTETS, TEXT, Fields, Response, plain_response
 from .router import describe
-from .signature import hints_of
-
-_log = logging.getLogger("microweb.app")
 
 
 class ReturnConverter:
@@ -23,39 +17,32 @@ class ReturnConverter:
 
     str -> text, what has `__html__` -> a page, bytes -> octets, dict, list and dataclasses -> JSON,
     None -> 204, generators -> a stream, (value, status), (value, headers), (value, status,
-    headers); a Response as it is. In debug, what is probably a slip is told once in the log.
+    headers); a Response as it is.
 
     Raises: TypeError that names the endpoint for anything else.
     """
 
-    __slots__ = ("_app", "_endpoint", "_hints_left")
+    __slots__ = ("_app", "_endpoint")
 
-    def __init__(
-        self, endpoint: Callable[..., object], app: RequestApp, *, debug: bool = False
-    ) -> None:
+    def __init__(self, endpoint: Callable[..., object], app: RequestApp) -> None:
         self._endpoint = endpoint
         self._app = app  # for its `json_default`, which may be set until it is needed
-        self._hints_left: set[str] = set()
-        if debug:
-            self._hints_left = {"markup"} if _may_be_none(endpoint) else {"markup", "none"}
 
-    def convert(self, value: object, request: Request | None) -> Response:
+    def convert(self, value: object) -> Response:
         """Return the Response that `value` stands for."""
-        if self._hints_left and request is not None:
-            self._hint(value, request)
         if type(value) is str:
-            return TextResponse(value)
-        if isinstance(value, Response):
-            return value
+            return plain_response(value.encode(), TEXT)
         if isinstance(value, (dict, list)):
             return self._from_json(value)
+        if isinstance(value, Response):
+            return value
         if type(value) is tuple:
-            return self._from_tuple(value, request)
+            return self._from_tuple(value)
         return self._from_other(value)
 
     def _from_json(self, value: object) -> Response:
         try:
-            return Response(encode_json(value, self._app.json_default), content_type=JSON)
+            return plain_response(encode_json(value, self._app.json_default), JSON)
         except TypeError as error:
             raise self._named(error) from error
 
@@ -67,13 +54,13 @@ class ReturnConverter:
             return Response(b"", 204)
         as_html = getattr(value, "__html__", None)
         if as_html is not None and not isinstance(value, type):
-            return Response(str(as_html()).encode(), content_type=HTML)
+            return plain_response(str(as_html()).encode(), HTML)
         if is_dataclass(value) and not isinstance(value, type):
             return self._from_json(value)
         if isinstance(value, str):
-            return TextResponse(value)
+            return plain_response(value.encode(), TEXT)
         if isinstance(value, (bytes, bytearray, memoryview)):
-            return Response(bytes(value), content_type=OCTETS)
+            return plain_response(bytes(value), OCTETS)
         if isinstance(value, (AsyncIterator, Iterator)):
             return Response.stream(value)
         if inspect.iscoroutine(value):
@@ -87,13 +74,11 @@ class ReturnConverter:
             "(value, status), (value, headers) or (value, status, headers)"
         )
 
-    def _from_tuple(self, value: tuple[object, ...], request: Request | None) -> Response:
+    def _from_tuple(self, value: tuple[object, ...]) -> Response:
         content, status, headers = split_tuple(value)
         if status is None and headers is None:
             return self._from_other(value)
-        response = (
-            self.convert(content, request) if content is not None else Response(b"", status or 204)
-        )
+        response = self.convert(content) if content is not None else Response(b"", status or 204)
         if status is not None and response.status != status:
             response.status = status
         if isinstance(headers, Mapping):
@@ -106,17 +91,6 @@ class ReturnConverter:
                     response.headers.add(name, text)
         return response
 
-    def _hint(self, value: object, request: Request) -> None:
-        if value is None and request.method == "GET":
-            self._tell("none", "%s returned None: did you forget return? (or annotate -> None)")
-        elif type(value) is str and value.lstrip().startswith("<"):
-            self._tell("markup", "%s returned markup as plain text: return html(...)")
-
-    def _tell(self, hint: str, text: str) -> None:
-        if hint in self._hints_left:
-            self._hints_left.discard(hint)
-            _log.warning(text, describe(self._endpoint))
-
 
 def split_tuple(value: object) -> tuple[object, int | None, Fields | None]:
     """Split what an endpoint returned into content, status and header fields."""
@@ -128,9 +102,3 @@ def split_tuple(value: object) -> tuple[object, int | None, Fields | None]:
         case (content, Mapping() | list() as headers) if type(value) is tuple:
             return content, None, headers
     return value, None, None
-
-
-def _may_be_none(endpoint: Callable[..., object]) -> bool:
-    """Whether its annotation says that it returns None, at least at times."""
-    hint = hints_of(endpoint).get("return", object)
-    return hint is NoneType or NoneType in get_args(hint) or "None" in str(hint)

@@ -49,37 +49,6 @@ async def test_every_step_runs_in_the_context() -> None:
     assert (seen, USER.get(), context[USER]) == (["bob", "bob"], "nobody", "bob")
 
 
-async def test_first_step_may_be_taken_by_the_caller() -> None:
-    seen = []
-    future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-
-    async def work() -> str:
-        USER.set("bob")
-        value = await future
-        seen.append(USER.get())
-        return value
-
-    context, coroutine = copy_context(), work()
-    waited_for = context.run(coroutine.send, None)
-    asyncio.get_running_loop().call_soon(future.set_result, "x")
-    assert await Driven(context, coroutine, waited_for) == "x"
-    assert seen == ["bob"]
-
-
-async def test_bare_sleep_taken_by_the_caller_still_suspends() -> None:
-    steps = []
-
-    async def work() -> None:
-        await asyncio.sleep(0)
-        steps.append("work")
-
-    context, coroutine = copy_context(), work()
-    waited_for = context.run(coroutine.send, None)
-    asyncio.get_running_loop().call_soon(steps.append, "loop")
-    await Driven(context, coroutine, waited_for)
-    assert steps == ["loop", "work"]
-
-
 async def test_cancellation_reaches_the_coroutine() -> None:
     log = []
 

@@ -40,6 +40,7 @@ HOUSE = [
     "binding",
     "endpoints",
     "returns",
+    "hints",
     "middleware",
     "middleware.errors",
     "middleware.hooks",

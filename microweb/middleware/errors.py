@@ -160,7 +160,7 @@ class ErrorHandler:
             *[given[what] for what in self._positional],
             **{name: given[what] for name, what in self._named.items()},
         )
-        response = ReturnConverter(self._function, app).convert(value, request)
+        response = ReturnConverter(self._function, app).convert(value)
         if not isinstance(value, Response) and split_tuple(value)[1] is None:
             response.status = status_of(error)
         if isinstance(error, HTTPError):

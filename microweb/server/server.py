@@ -74,6 +74,7 @@ class Server:
         self._listeners: Listeners | None = None
         self._refused: set[Connection] = set()
         self.unflushed: list[Connection] = []  # with answers of this turn of the loop
+        self.isolates = False  # whether each exchange has a context of its own
         self._lifespan = lifespan
         self._cleanup = AsyncExitStack()
         self._timer: asyncio.TimerHandle | None = None
