@@ -31,6 +31,16 @@ FIELD_LINE = re.compile(rb"(%b++):[ \t]*+(%b*+)" % (TCHAR, FIELD_CHAR))
 # The target is checked further by its form; here it is visible ASCII without a fragment.
 REQUEST_LINE = re.compile(rb"(%b++) ([\x21\x22\x24-\x7e]++) HTTP/([0-9])\.([0-9])" % TCHAR)
 
+# A head to HTTP/1.1 as most are: a Host, and no field but `Connection: keep-alive` that says
+# anything of framing. Groups: the line with its CRLF, the section with its empty line, the value of
+# Host.
+_FRAMING = rb"[CcTtEeHh](?i:onnection|ontent-length|ransfer-encoding|xpect|ost):"
+_PLAIN_FIELD = rb"(?:(?!%b)%b++:%b*+|Connection: keep-alive)\r\n" % (_FRAMING, TCHAR, FIELD_CHAR)
+PLAIN_HEAD = re.compile(
+    rb"(%b++ [\x21\x22\x24-\x7e]++ HTTP/1\.1\r\n)((?:%b)*[Hh]ost:(%b*+)\r\n(?:%b)*\r\n)"
+    % (TCHAR, _PLAIN_FIELD, FIELD_CHAR, _PLAIN_FIELD)
+)
+
 # The line as far as it has come: what can no longer become a request line is refused at once.
 PARTIAL_REQUEST_LINE = re.compile(
     rb"(?:%b++(?: (?:[\x21\x22\x24-\x7e]++(?: [HTP/0-9.]*+)?)?)?)?" % TCHAR

@@ -4,10 +4,11 @@ The parser never awaits. `feed()` gives it what the socket brought; `next_reques
 `next_content()` return values, or None for "need more". Strict throughout: what RFC 9112 forbids
 is refused with a stable reason, and bytes that can no longer become a request are refused at once.
 
-Three memos make it fast, each bounded. A connection that repeats its last request line, or its last
-header section, as nearly all do, shares what it parsed to: a comparison of bytes in place of a
-parse. A request line without a query is parsed once per server. Common field lines are parsed once
-per process (`headers.py`).
+It is fast by what it need not do. A connection that repeats its last head, or the section in it,
+shares what that parsed to: a comparison of bytes in place of a parse. A request line without query
+is parsed once per server. A head that says nothing about framing is checked by one regex, and its
+fields are parsed when they are looked at. What is none of these takes `_parse_head`, which also
+says what is wrong.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from .grammar import (
     HOST,
     METHODS,
     PARTIAL_REQUEST_LINE,
+    PLAIN_HEAD,
     REQUEST_LINE,
     TOKEN_TEXT,
 )
@@ -47,7 +49,7 @@ _MEMO_LINES = 1024
 _MEMO_LINE_BYTES = 256
 _FRAMING_FIELDS = frozenset(("connection", "content-length", "expect", "transfer-encoding"))
 # What a memo of the last head begins with: a head like any other, and what it parses to.
-_HEAD, _FIELDS = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b" HTTP/1.1\r\nHost: a\r\n\r\n"
+_HEAD, _FIELDS = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"Host: a\r\n\r\n"
 _LINE = RequestLine("GET", "/", "/", "", None)
 _SECTION = HeaderSection(Headers({"Host": "a"}))
 
@@ -64,13 +66,14 @@ class Limits:
 
 
 class RequestLines(dict[bytes, RequestLine]):
-    """One server's memo of request lines that have no query: `GET /about` -> its parsed form."""
+    """One server's memo of request lines to HTTP/1.1, with their CRLF, that have no query."""
 
     def parse(self, line: bytes) -> RequestLine:
-        """Parse and keep a line without its version. Raises: ProtocolError."""
-        method, _, target = line.partition(b" ")
-        parsed = parse_request_line(method.decode("ascii"), target.decode("ascii"))
-        if not parsed.query_string and len(line) <= _MEMO_LINE_BYTES:
+        """Parse and keep a line of that grammar. Raises: ProtocolError."""
+        method, target, version = line.decode("ascii").split(" ")
+        parsed = parse_request_line(method, target)
+        is_usual = version == "HTTP/1.1\r\n" and not parsed.query_string
+        if is_usual and len(line) <= _MEMO_LINE_BYTES:
             if len(self) >= _MEMO_LINES:
                 self.clear()
             self[line] = parsed
@@ -152,62 +155,91 @@ class Parser:
         """
         if data:
             if data == self._last_head and self.is_empty:
-                section = self._section
-                if section.has_body:
-                    self.decoder = self._make_decoder(section)
-                return make_request(self._line, section, self._transport)
+                return self._begin(self._line, self._section)
             self.feed(data)
         buffer, start = self._buffer, self._position
-        if not buffer.startswith(self._last_head, start):
-            return self._parse_head()
-        self._position = end = start + len(self._last_head)
-        self.is_empty = end == len(buffer)
-        if self._is_unfinished:
-            self._begin_head()
-        section = self._section
-        if section.has_body:
-            self.decoder = self._make_decoder(section)
-        return make_request(self._line, section, self._transport)
+        if buffer.startswith(self._last_head, start):
+            self._skip_to(start + len(self._last_head))
+            return self._begin(self._line, self._section)
+        if buffer.endswith(b"\r\n\r\n"):  # else it may be long, and unfinished or with a body
+            request = self._take_plain_head()
+            if request is not None:
+                return request
+        return self._parse_head()
+
+    def _take_plain_head(self) -> Request | None:
+        """Return the next request if its head is like nearly all; else None, and nothing is done.
+
+        One pass in 3 us: to split it, to parse its lines and to ask for each field takes 9.
+        """
+        buffer, start, limits = self._buffer, self._position, self._limits
+        if buffer.endswith(self._last_fields):
+            end = len(buffer)
+            line = self._lines.get(buffer[start : -len(self._last_fields)])
+            if line is not None:
+                self._skip_to(end)
+                return self._begin(line, self._section)
+        match = PLAIN_HEAD.match(buffer, start)
+        if match is None:
+            return None
+        raw_line, fields, host = match.groups()
+        if (
+            len(raw_line) - 2 > limits.max_request_line
+            or len(fields) > limits.max_header_section
+            or fields.count(b"\n") - 1 > limits.max_header_fields
+            or len(host) > _MAX_HOST_LENGTH
+            or not _is_host_value(host)
+        ):
+            return None
+        line = self._lines.get(raw_line) or self._lines.parse(raw_line)
+        section = HeaderSection(fields)
+        self._skip_to(match.end())
+        self._keep(match[0], fields, line, section)
+        return make_request(line, section, self._transport)
 
     def _parse_head(self) -> Request | None:
         buffer, start = self._buffer, self._position
+        if buffer.startswith(b"\r\n", start):
+            self._skip_empty_lines()
+            buffer, start = self._buffer, self._position
         searched = self._scanned - 3  # the end may have begun in what was searched before
         end = buffer.find(b"\r\n\r\n", searched if searched > start else start)
-        version_at = buffer.find(b" HTTP/1.1\r\n", start, end + 2) if end >= 0 else -1
-        line, minor_version = self._lines.get(buffer[start:version_at]), 1
-        if version_at < 0 or line is None:  # the line is new, or not all of it is there
-            if buffer.startswith(b"\r\n", start):
-                self._skip_empty_lines()
-                return self._parse_head()
-            if end < 0:
-                self._check_unfinished(start)
-                return None
-            line_end = buffer.find(b"\r\n", start)
-            if line_end - start > self._limits.max_request_line:
-                raise TargetTooLong("a request line over the limit")
-            line, minor_version = self._parse_line(buffer[start:line_end])
-            version_at = line_end - 9
-        head_end = end + 4
-        fields = buffer[version_at:head_end]
-        if fields == self._last_fields:
-            section = self._section
-        else:
-            section = self._parse_section(fields[11:-4], minor_version)
-        self._position = head_end
-        self.is_empty = head_end == len(buffer)
+        if end < 0:
+            self._check_unfinished(start)
+            return None
+        line_end, head_end = buffer.find(b"\r\n", start) + 2, end + 4
+        if line_end - start - 2 > self._limits.max_request_line:
+            raise TargetTooLong("a request line over the limit")
+        line, minor_version = self._parse_line(buffer[start:line_end])
+        fields = buffer[line_end:head_end]
+        section = self._parse_section(fields[:-4], minor_version)
+        self._skip_to(head_end)
+        if minor_version == 1:
+            self._keep(buffer[start:head_end], fields, line, section)
+        return self._begin(line, section)
+
+    def _skip_to(self, position: int) -> None:
+        """Go behind a head."""
+        self._position = position
+        self.is_empty = position == len(self._buffer)
         if self._is_unfinished:
-            self._begin_head()
-        if not self._has_parsed:
-            self._has_parsed = True
-        elif minor_version == 1:
-            self._last_head, self._last_fields = buffer[start:head_end], fields
+            self._is_unfinished = self._has_checked_line = False
+            self._empty_lines = 0
+
+    def _keep(self, head: bytes, fields: bytes, line: RequestLine, section: HeaderSection) -> None:
+        """Remember a head to HTTP/1.1 for when it is repeated."""
+        if self._has_parsed:
+            self._last_head, self._last_fields = head, fields
             self._line, self._section = line, section
+        self._has_parsed = True
+
+    def _begin(self, line: RequestLine, section: HeaderSection) -> Request:
         if section.has_body:
             self.decoder = self._make_decoder(section)
         return make_request(line, section, self._transport)
 
     def _parse_section(self, section: bytes, minor_version: int) -> HeaderSection:
-        if len(section) + 4 > self._limits.max_header_section:  # with the CRLFs around it
+        if len(section) + 4 > self._limits.max_header_section:  # with its CRLF and the empty line
             raise HeadTooLarge("a header section over the limit")
         lines = section.split(b"\r\n") if section else []
         if len(lines) > self._limits.max_header_fields:
@@ -215,13 +247,16 @@ class Parser:
         return decide_framing(parse_header_section(lines), minor_version)
 
     def _parse_line(self, line: bytes) -> tuple[RequestLine, int]:
-        match = REQUEST_LINE.fullmatch(line)
+        known = self._lines.get(line)
+        if known is not None:
+            return known, 1
+        match = REQUEST_LINE.fullmatch(line, 0, len(line) - 2)
         if match is None:
-            _refuse_line(line)
+            _refuse_line(line[:-2])
         if match[3] != b"1":
-            raise UnsupportedVersion("a major version other than HTTP/1", line[-8:])
+            raise UnsupportedVersion("a major version other than HTTP/1", line[-10:-2])
         # A higher minor version is served as 1.1. RFC 9110 section 2.5
-        return self._lines.parse(line[:-9]), 0 if match[4] == b"0" else 1
+        return self._lines.parse(line), 0 if match[4] == b"0" else 1
 
     def _make_decoder(self, section: HeaderSection) -> LengthDecoder | ChunkedDecoder:
         if not section.is_chunked:
@@ -231,10 +266,6 @@ class Parser:
             max_trailers=self._limits.max_trailers,
             max_trailer_fields=self._limits.max_header_fields,
         )
-
-    def _begin_head(self) -> None:
-        self._is_unfinished = self._has_checked_line = False
-        self._empty_lines = 0
 
     def _skip_empty_lines(self) -> None:
         buffer, start = self._buffer, self._position
@@ -264,7 +295,7 @@ class Parser:
             if line_end - start > limits.max_request_line:
                 raise TargetTooLong("a request line over the limit")
             if not self._has_checked_line:
-                self._parse_line(buffer[start:line_end])
+                self._parse_line(buffer[start : line_end + 2])
                 self._is_unfinished = self._has_checked_line = True
             if len(buffer) - line_end - 2 > limits.max_header_section:
                 raise HeadTooLarge("a header section over the limit")
@@ -346,6 +377,13 @@ def decide_framing(headers: Headers, minor_version: int) -> HeaderSection:
         section.persistence = KEEP_ALIVE
     section.expects_continue = expects_continue
     return section
+
+
+@lru_cache(maxsize=512)
+def _is_host_value(raw: bytes) -> bool:
+    """Whether Host may say this: a host, or nothing, for targets without authority."""
+    host = raw.decode("latin-1").strip(" \t")
+    return not host or is_host(host)
 
 
 @lru_cache(maxsize=512)

@@ -26,7 +26,7 @@ from .errors import (
     TooManyFields,
     UnsupportedMediaType,
 )
-from .headers import Headers
+from .headers import Headers, parse_header_section
 from .jsoncodec import parse_json
 from .jsontypes import convert
 from .multidict import MultiDict
@@ -64,29 +64,38 @@ class RequestLine:
 
 
 class HeaderSection:
-    """A parsed header section and what it decides about the exchange. RFC 9112 section 6.
+    """A header section and what it decides about the exchange. RFC 9112 section 6.
 
-    It begins as that of a request without content to HTTP/1.1.
+    It begins as that of a request without content to HTTP/1.1. `fields` are its `Headers`, or the
+    bytes to the empty line, known to be right: these are parsed when they are first looked at.
     """
 
     __slots__ = (
+        "_fields",
         "content_length",
         "expects_continue",
         "has_body",
-        "headers",
         "is_chunked",
         "minor_version",
         "persistence",
     )
 
-    def __init__(self, headers: Headers) -> None:
-        self.headers = headers
+    def __init__(self, fields: Headers | bytes) -> None:
+        self._fields = fields
         self.minor_version = 1
         self.content_length = 0
         self.is_chunked = False
         self.has_body = False
         self.persistence = b""  # the Connection field line of the answer, CLOSE where it is last
         self.expects_continue = False
+
+    @property
+    def headers(self) -> Headers:
+        """The fields."""
+        fields = self._fields
+        if isinstance(fields, bytes):
+            fields = self._fields = parse_header_section(fields[:-4].split(b"\r\n"))
+        return fields
 
 
 class Peer(Protocol):

@@ -11,6 +11,7 @@ from malformed import ACCEPTED, HOST, REFUSED, Accepted, Refused
 from reading import Exchange, FakePeer, Outcome, Reader, each_byte, read
 
 from microweb import headers as headers_module
+from microweb import parser as parser_module
 from microweb.errors import (
     HeadTooLarge,
     HTTPError,
@@ -491,11 +492,79 @@ def test_a_known_line_does_not_excuse_its_version(end: bytes) -> None:
             assert read(GET + GET + raw + behind) == outcome
 
 
-def test_the_memo_of_hosts_holds_no_long_one() -> None:
-    is_host.cache_clear()
+def test_the_memos_of_hosts_hold_no_long_one() -> None:
+    memos = (is_host, parser_module._is_host_value)
+    for memo in memos:
+        memo.cache_clear()
     read(b"GET / HTTP/1.1\r\nHost: %b\r\n\r\n" % (b"a" * 30_000))
-    read(b"GET http://%b/ HTTP/1.1\r\nHost: a\r\n\r\n" % (b"a" * 10_000))
-    assert is_host.cache_info().currsize == 0
+    read(b"GET http://%b/ HTTP/1.1\r\n\r\n" % (b"a" * 10_000))
+    assert [memo.cache_info().currsize for memo in memos] == [0, 0]
+
+
+PLAIN_FIELDS = [
+    b"Host: a\r\n",
+    b"host: a\r\n",
+    b"HOST: a\r\n",
+    b"Host:a\r\n",
+    b"Host: \t a \t\r\n",
+    b"Host: a\r\nHost: a\r\n",
+    b"Host: a\r\nhost: b\r\n",
+    b"Host: a b\r\n",
+    b"Host: a,b\r\n",
+    b"Host: %zz\r\n",
+    b"Host: [::1]:80\r\n",
+    b"Host: [::1\r\n",
+    b"Host: \r\n",
+    b"X: y\r\n",
+    b"Hosts: a\r\n",
+    b"Host : a\r\n",
+    b" Host: a\r\n",
+    b"Host: a\r\n b\r\n",
+    b"A: b\r\nHost: a\r\nC: d\r\n",
+    b"Host: a\r\nConnection: keep-alive\r\n",
+    b"Connection: keep-alive\r\nHost: a\r\n",
+    b"Host: a\r\nconnection: keep-alive\r\n",
+    b"Host: a\r\nConnection: close\r\n",
+    b"Host: a\r\nCONNECTION: Close\r\n",
+    b"Host: a\r\nConnection: keep-alive\r\nConnection: close\r\n",
+    b"Host: a\r\nConnection: keep-alive, close\r\n",
+    b"Host: a\r\nConnection: keep-alive \r\n",
+    b"Host: a\r\nContent-Length: 0\r\n",
+    b"Host: a\r\ncontent-length: +1\r\n",
+    b"Host: a\r\ncOnTeNt-LeNgTh: x\r\n",
+    b"Host: a\r\nContent-Lengths: x\r\n",
+    b"Host: a\r\nTransfer-Encoding: identity\r\n",
+    b"Host: a\r\ntransfer-encoding: x\r\n",
+    b"Host: a\r\nexpect: 100-continue\r\n",
+    b"Host: a\r\nA: \x00\r\n",
+    b"Host: a\r\nA: \x7f\r\n",
+    b"Host: a\r\nA: \x0b\r\n",
+    b"Host: a\r\nA: \xff\x80\r\n",
+    b"Host: a\r\nA: a\tb\r\n",
+    b"Host: a\r\nA: a\rb\r\n",
+    b"Host: a\r\nA: a\nB: b\r\n",
+    b"Host: a\r\nA b: c\r\n",
+    b"Host: a\r\nA\r\n",
+    b"Host: a\r\n: b\r\n",
+    b"Host: a\r\nA:\r\n",
+    b"Host: a\r\n\xe4: b\r\n",
+    b"Host: a\r\n" + b"A: b\r\n" * 99,
+    b"Host: a\r\n" + b"A: b\r\n" * 100,
+    b"Host: a\r\n" + b"A: b\r\nB: c\r\nA: d\r\n",
+    b"Host: a\r\nA: %b\r\n" % (b"x" * 32_748),
+    b"Host: a\r\nA: %b\r\n" % (b"x" * 32_749),
+    b"Host: a\r\nA: %b\r\n" % (b"x" * 32_760),
+    b"Host: %b\r\n" % (b"x" * 261),
+    b"Host: %b\r\n" % (b"x" * 262),
+]
+
+
+@pytest.mark.parametrize("fields", PLAIN_FIELDS, ids=lambda fields: repr(fields[:60]))
+def test_a_plain_head_is_read_as_one_that_is_not(fields: bytes) -> None:
+    """A head that ends what is buffered may be taken by one regex; with more behind it, never."""
+    raw = b"GET /page HTTP/1.1\r\n%b\r\n" % fields
+    for before in ([], [GET, GET], [GET, b"GET /b HTTP/1.1\r\n%b\r\n" % fields]):
+        assert read(*before, raw) == read(*before, raw + b"G")
 
 
 def test_the_cache_of_field_lines_changes_nothing() -> None:
