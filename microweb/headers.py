@@ -127,31 +127,34 @@ class MutableHeaders(MutableMapping[str, str]):
     __slots__ = ("is_sent", "lines")
 
     def __init__(self, fields: Mapping[str, str] | Iterable[tuple[str, str]] = ()) -> None:
-        # Lower-case name -> (name, value, ...): for encoding what is checked.
-        self.lines: dict[str, tuple[str, ...]] = {}
+        # Lower-case name -> its lines as they are sent: most are set, sent and never looked at.
+        self.lines: dict[str, str] = {}
         self.is_sent = False
         if fields:
             for name, value in fields.items() if isinstance(fields, Mapping) else fields:
                 self.add(name, value)
 
     def __getitem__(self, name: str) -> str:
-        return ", ".join(self.lines[name.lower()][1:])
+        return ", ".join([value for _, value in _split(self.lines[name.lower()])])
 
     def get_all(self, name: str) -> list[str]:
         """Return every value of the field, in the order in which they were added."""
-        return list(self.lines.get(name.lower(), ("",))[1:])
+        return [value for _, value in _split(self.lines.get(name.lower(), ""))]
 
     def pairs(self) -> list[tuple[str, str]]:
         """Return each field line as (name as set, value), repeated ones too."""
-        return [(line[0], value) for line in self.lines.values() for value in line[1:]]
+        return [field for lines in self.lines.values() for field in _split(lines)]
 
     def __setitem__(self, name: str, value: str) -> None:
-        self.lines[self._check(name, value)] = (name, value)
+        self.lines[self._check(name, value)] = f"{name}: {value}\r\n"
 
     def add(self, name: str, value: str) -> None:
         """Add a line of this name beside those that are there."""
         key = self._check(name, value)
-        self.lines[key] = (*self.lines.get(key, (name,)), value)
+        lines = self.lines.get(key, "")
+        if lines:
+            name, _, _ = lines.partition(":")
+        self.lines[key] = f"{lines}{name}: {value}\r\n"
 
     def __delitem__(self, name: str) -> None:
         if self.is_sent:
@@ -243,6 +246,12 @@ class _FieldCache(dict[bytes, tuple[str, str]]):
         elif len(line) <= _CACHED_LINE_BYTES:
             _put(self, line, field, _CACHED_LINES)
         return field
+
+
+def _split(lines: str) -> list[tuple[str, str]]:
+    """Return what `MutableHeaders` keeps of a field as (name, value)."""
+    fields = [line.partition(": ") for line in lines.split("\r\n")[:-1]]
+    return [(name, value) for name, _, value in fields]
 
 
 def _put(cache: dict[K, T], key: K, value: T, limit: int) -> None:

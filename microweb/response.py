@@ -43,6 +43,7 @@ _CHECKED_TYPES = frozenset((None, TEXT, HTML, JSON, OCTETS))
 _JOINED_BYTES = 64 * 1024  # a larger body is written by itself: joining it would copy it (1.4 x)
 _CACHED_HEADS = 1024
 _SLICE_BYTES = 256 * 1024  # the transport keeps a copy of what the peer has not taken yet
+_DECIDING = frozenset(("connection", "content-length", "date", "transfer-encoding"))
 _WITHOUT_CONTENT = frozenset((101, 204, 304))
 _PHRASES = {status.value: status.phrase for status in HTTPStatus} | {
     413: "Content Too Large",
@@ -223,7 +224,7 @@ class Response:
         if headers is None:
             headers = self._headers = MutableHeaders()
             if self._content_type is not None:  # it is checked
-                headers.lines["content-type"] = ("Content-Type", self._content_type)
+                headers.lines["content-type"] = f"Content-Type: {self._content_type}\r\n"
             headers.is_sent = self._is_sent
         return headers
 
@@ -318,19 +319,29 @@ class Response:
 
         Raises: LocalProtocolError for a touched response that was sent before.
         """
-        body, headers = self._body, self._headers
+        body, headers, status = self._body, self._headers, self._status
         size = len(body)
-        if size > _JOINED_BYTES or (headers is not None and "connection" in headers.lines):
+        if size > _JOINED_BYTES:
             return None
-        if headers is None and self._status not in _WITHOUT_CONTENT:
+        if status in _WITHOUT_CONTENT:
+            body = b""
+        elif headers is None:
             self._is_sent = True
-            head = heads[self._status, self._content_type, size]
+            head = heads[status, self._content_type, size]
             if connection:
                 head = head[:-2] + connection + b"\r\n"
             return head if request.line.method == "HEAD" else head + body
+        elif self._cookies is None and _DECIDING.isdisjoint(headers.lines) and not headers.is_sent:
+            headers.is_sent = self._is_sent = True
+            text = "".join(headers.lines.values()).encode("latin-1")
+            start = heads.start(status)
+            head = b"%b%bContent-Length: %d\r\n%b\r\n" % (start, text, size, connection)
+            return head if request.line.method == "HEAD" else head + body
+        if headers is not None and "connection" in headers.lines:
+            return None
         is_head = request.line.method == "HEAD"
         head = self._encode_head(request, heads, connection, self._length_field(is_head))
-        return head if is_head or self._status in _WITHOUT_CONTENT else head + body
+        return head if is_head else head + body
 
     async def send_to(
         self, stream: ByteStream, request: Request, heads: HeadCache, connection: bytes
@@ -374,7 +385,7 @@ class Response:
             raise LocalProtocolError("Transfer-Encoding is the server's: leave it out")
         if connection and "connection" in lines:
             del lines["connection"]  # the server has decided
-        text = "".join([f"{line[0]}: {value}\r\n" for line in lines.values() for value in line[1:]])
+        text = "".join(lines.values())
         if self._cookies:
             is_https = request.scheme == "https"
             for cookie in self._cookies:
