@@ -10,6 +10,7 @@ off the wire; those for values that the application sets take `str` and end in `
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 # tchar = "!" / "#" / "$" / "%" / "&" / "'" / "*" / "+" / "-" / "." / "^" / "_" / "`" / "|" / "~"
 #       / DIGIT / ALPHA                                                     RFC 9110 section 5.6.2
@@ -33,13 +34,19 @@ REQUEST_LINE = re.compile(rb"(%b++) ([\x21\x22\x24-\x7e]++) HTTP/([0-9])\.([0-9]
 
 # A head to HTTP/1.1 as most are: a Host, and no field but `Connection: keep-alive` that says
 # anything of framing. Groups: the line with its CRLF, the section with its empty line, the value of
-# Host.
+# Host. It takes what has as many fields before Host and behind it as half of those that may be.
 _FRAMING = rb"[CcTtEeHh](?i:onnection|ontent-length|ransfer-encoding|xpect|ost):"
 _PLAIN_FIELD = rb"(?:(?!%b)%b++:%b*+|Connection: keep-alive)\r\n" % (_FRAMING, TCHAR, FIELD_CHAR)
-PLAIN_HEAD = re.compile(
-    rb"(%b++ [\x21\x22\x24-\x7e]++ HTTP/1\.1\r\n)((?:%b)*[Hh]ost:(%b*+)\r\n(?:%b)*\r\n)"
-    % (TCHAR, _PLAIN_FIELD, FIELD_CHAR, _PLAIN_FIELD)
-)
+
+
+@lru_cache(maxsize=8)
+def plain_head(max_fields: int, max_host: int) -> re.Pattern[bytes]:
+    """Return the regex for such a head within these limits."""
+    line = rb"%b++ [\x21\x22\x24-\x7e]++ HTTP/1\.1\r\n" % TCHAR
+    fields = rb"(?:%b){0,%d}" % (_PLAIN_FIELD, max((max_fields - 1) // 2, 0))
+    host = rb"[Hh]ost:(%b{0,%d}+)\r\n" % (FIELD_CHAR, max_host)
+    return re.compile(rb"(%b)(%b%b%b\r\n)" % (line, fields, host, fields))
+
 
 # The line as far as it has come: what can no longer become a request line is refused at once.
 PARTIAL_REQUEST_LINE = re.compile(

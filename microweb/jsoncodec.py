@@ -95,6 +95,8 @@ def parse_json(data: bytes, charset: str = "utf-8") -> object:
 
 
 def _decode(data: bytes, charset: str) -> str:
+    if charset == "utf-8" and data.isascii():
+        return data.decode("ascii")
     charset = charset.lower()
     codec = _CODECS.get(charset)
     if codec is None:

@@ -116,6 +116,12 @@ class BodySource(Protocol):
 
     trailers: Headers | None
 
+    def take_whole(self) -> bytes | None:
+        """Return the whole body where all of it is here, else None, and nothing is taken.
+
+        Raises: as `read()`.
+        """
+
     async def read(self) -> bytes:
         """Return the next piece, `b""` at the end; raises again what it raised before."""
 
@@ -340,8 +346,11 @@ class Request:
                 return b""
             if self._is_streamed:
                 raise BodyConsumed("the body was streamed: read it with body() to have it twice")
-            # Kept on the request: a caller that is cancelled half-way loses nothing.
             if self._pieces is None:
+                self._body = self.source.take_whole()
+                if self._body is not None:
+                    return self._body
+                # Kept on the request: a caller that is cancelled half-way loses nothing.
                 self._pieces = []
             pieces = self._pieces
             while piece := await self.source.read():
@@ -421,8 +430,10 @@ class Request:
         return self.source.trailers if self.source is not None else None
 
     def _charset(self) -> str:
-        parameters = self.section.headers.get("content-type", "").split(";")[1:]
-        for parameter in parameters:
+        content_type = self.section.headers.get("content-type", "")
+        if ";" not in content_type:
+            return "utf-8"
+        for parameter in content_type.split(";")[1:]:
             name, _, value = parameter.partition("=")
             if name.strip().lower() == "charset":
                 return value.strip().strip('"').lower()

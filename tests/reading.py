@@ -64,9 +64,16 @@ class Reader:
 
     def feed(self, data: bytes) -> None:
         """Take what the socket brought. Raises: ProtocolError, ContentTooLarge."""
-        self.parser.feed(data)
-        while self._read_body() and (request := self.parser.next_request()) is not None:
+        if self.parser.decoder is not None:
+            self.parser.feed(data)
+            data = b""
+            if not self._read_body():
+                return
+        while (request := self.parser.next_request(data)) is not None:
+            data = b""
             self._begin(request)
+            if not self._read_body():
+                break
 
     def _begin(self, request: Request) -> None:
         section, decoder = request.section, self.parser.decoder

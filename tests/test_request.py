@@ -45,6 +45,9 @@ class FakeBody:
         self.may_go_on = asyncio.Event()
         self.may_go_on.set()
 
+    def take_whole(self) -> bytes | None:
+        return None
+
     async def read(self) -> bytes:
         await self.may_go_on.wait()
         if not self._pieces:

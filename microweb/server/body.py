@@ -60,6 +60,20 @@ class Body:
         self.error: MicrowebError | None = None
         self.trailers: Headers | None = None
 
+    def take_whole(self) -> bytes | None:
+        """Return the body where all of it is here and nothing of it was read, else None.
+
+        Raises: ContentTooLarge, at each call.
+        """
+        if self.is_begun or self.error is not None:
+            return None
+        try:
+            self._begin()
+        except MicrowebError as error:
+            self.error = error
+            raise
+        return self._connection.parser.take_body()
+
     async def read(self) -> bytes:
         """Return the next piece, `b""` at the end.
 

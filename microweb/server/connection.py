@@ -30,7 +30,6 @@ from .body import Body
 from .driven import Driven
 
 if TYPE_CHECKING:
-    from .config import ServerConfig
     from .server import Server
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
@@ -91,6 +90,7 @@ class Connection:
         "_writer",
         "_written",
         "address",
+        "config",
         "deadline",
         "parser",
         "phase",
@@ -103,6 +103,7 @@ class Connection:
         self, server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         self._server = server
+        self.config = server.config
         self._reader = reader
         self._writer = writer
         self.transport = writer.transport
@@ -124,10 +125,6 @@ class Connection:
         self._is_lost = False
 
     # --- what requests and bodies ask of it
-
-    @property
-    def config(self) -> ServerConfig:
-        return self._server.config
 
     @property
     def max_form_fields(self) -> int:

@@ -67,8 +67,7 @@ def microseconds(name: str, step: Callable[[int], object]) -> None:
 def parsed(data: bytes, parser: Parser | None = None) -> Request:
     """Return the request that `data` is."""
     parser = parser or Parser(FakePeer(), RequestLines(), Limits())
-    parser.feed(data)
-    request = parser.next_request()
+    request = parser.next_request(data)
     assert request is not None and parser.is_empty
     return request
 
