@@ -155,6 +155,7 @@ REFUSED: list[Refused] = [
         line_with_cr_in_target=line(b"GET /a\rb HTTP/1.1"),
         line_with_two_crs=line(b"GET / HTTP/1.1\r"),
         line_with_cr_end=b"GET / HTTP/1.1\rHost: localhost\r\n\r\n",
+        two_lfs=b"\n\n",
         line_behind_lf=b"\n" + line(b"GET / HTTP/1.1"),
         line_behind_cr=b"\r" + line(b"GET / HTTP/1.1"),
         line_behind_lf_cr=b"\n\r" + line(b"GET / HTTP/1.1"),

@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from contextvars import Context
 from typing import Unpack
 
 import pytest
@@ -71,9 +72,13 @@ class MemoryHouse:
         await self.server.open()
         self.server.clock = lambda: self.now
 
-    def connect(self) -> ClientEnd:
-        """Return the client's end of a new connection."""
-        return connect(
+    def connect(self, context: Context | None = None) -> ClientEnd:
+        """Return the client's end of a new connection, which is served in a copy of `context`.
+
+        By default that is an empty one, as servers have it; what runs tests leaves things in ours.
+        """
+        return (Context() if context is None else context).run(
+            connect,
             self.server.accept,
             limit=STREAM_LIMIT,
             client=("127.0.0.1", 50000),

@@ -7,7 +7,7 @@ import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import suppress
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from typing import Any
 
 import pytest
@@ -156,6 +156,44 @@ async def test_context_variable_is_not_seen_by_the_next_request() -> None:
         end.write_eof()
         answers = await read_all(end)
         assert answers.count(b"nobody") == 4 and b"bob" not in answers
+
+
+async def test_requests_share_one_context_until_one_leaves_something_in_it() -> None:
+    async def handler(request: Request) -> Response:
+        before = USER.get()
+        if request.path == "/set":
+            USER.set("bob")
+        elif request.path == "/reset":
+            USER.reset(USER.set("bob"))
+        return Response(before)
+
+    async with in_memory(handler) as house:
+        end = house.connect()
+        await end.write(GET + get("/reset") + GET)
+        await settle()
+        assert not house.server.isolates
+        await end.write(get("/set") + GET + get("/set") + GET)
+        end.write_eof()
+        assert (await read_all(end)).count(b"nobody") == 7
+        assert house.server.isolates
+        later = house.connect()
+        await later.write(GET + get("/set") + GET)
+        later.write_eof()
+        assert (await read_all(later)).count(b"nobody") == 3
+
+
+async def test_variables_set_before_the_server_are_seen_and_stay() -> None:
+    async def handler(request: Request) -> Response:
+        before = USER.get()
+        USER.set("bob")
+        return Response(before)
+
+    USER.set("alice")
+    async with in_memory(handler) as house:
+        end = house.connect(copy_context())
+        await end.write(GET * 3)
+        end.write_eof()
+        assert (await read_all(end)).count(b"alice") == 3
 
 
 async def test_stream_sees_the_variables_of_its_handler() -> None:
