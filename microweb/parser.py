@@ -150,8 +150,8 @@ class Parser:
         self._buffer, self._position, self.is_empty = b"", 0, True
         return rest
 
-    def forget_section(self) -> None:
-        """Drop the memo of the last header section: the connection idles."""
+    def forget_head(self) -> None:
+        """Drop the memo of the last head: the connection idles."""
         self._last_head, self._last_fields = _HEAD, _FIELDS
         self._line, self._section = _LINE, _SECTION
 
@@ -278,14 +278,13 @@ class Parser:
                 raise MalformedRequest("more empty lines before a request than the limit")
         self._position = start
         self.is_empty = start == len(buffer)
-        self.forget_section()  # `next_request` takes what repeats it to have nothing before it
 
     def _check_unfinished(self, start: int) -> None:
         """Refuse at once what can no longer become a request, or passes a limit already."""
         buffer, limits = self._buffer, self._limits
-        line_end = buffer.find(b"\r\n", start)
         if start == len(buffer):
             return
+        line_end = buffer.find(b"\r\n", start)
         if line_end < 0:
             line = buffer[start:].removesuffix(b"\r")  # which may be the first half of a CRLF
             if len(line) > limits.max_request_line:

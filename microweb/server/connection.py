@@ -495,7 +495,7 @@ class Connection:
             self._check_peer()
             return
         if phase is Phase.IDLE and self.deadline < self._server.idle_deadline:
-            self.parser.forget_section()
+            self.parser.forget_head()
         if self.deadline <= now:
             self._expire(now)
 
