@@ -41,7 +41,7 @@ from .grammar import (
     plain_head,
 )
 from .headers import Headers, list_members, parse_header_section
-from .request import HeaderSection, Peer, Request, RequestLine, make_request
+from .request import HeaderSection, Peer, PlainSection, Request, RequestLine, make_request
 
 _MAX_EMPTY_LINES = 8  # before a request line: RFC 9112 section 2.2 asks for at least one
 _MAX_LENGTH_DIGITS = 18  # an exbibyte: no body is longer, and no integer conversion costs
@@ -194,8 +194,12 @@ class Parser:
         if not _is_host_value(host):
             return None
         line = self._lines.get(raw_line) or self._lines.parse(raw_line)
-        section = HeaderSection(fields)
-        self._keep(head, fields, line, section)
+        section = PlainSection()
+        section.raw = fields
+        if self._has_parsed:
+            self._last_head, self._last_fields = head, fields
+            self._line, self._section = line, section
+        self._has_parsed = True
         return make_request(line, section, self._transport)
 
     def _parse_head(self) -> Request | None:
@@ -216,7 +220,10 @@ class Parser:
         section = self._parse_section(fields[:-4], minor_version)
         self._skip_to(head_end)
         if minor_version == 1:
-            self._keep(buffer[start:head_end], fields, line, section)
+            if self._has_parsed:
+                self._last_head, self._last_fields = buffer[start:head_end], fields
+                self._line, self._section = line, section
+            self._has_parsed = True
         return self._begin(line, section)
 
     def _skip_to(self, position: int) -> None:
@@ -226,13 +233,6 @@ class Parser:
         if self._is_unfinished:
             self._is_unfinished = self._has_checked_line = False
             self._empty_lines = 0
-
-    def _keep(self, head: bytes, fields: bytes, line: RequestLine, section: HeaderSection) -> None:
-        """Remember a head to HTTP/1.1 for when it is repeated."""
-        if self._has_parsed:
-            self._last_head, self._last_fields = head, fields
-            self._line, self._section = line, section
-        self._has_parsed = True
 
     def _begin(self, line: RequestLine, section: HeaderSection) -> Request:
         if section.has_body:

@@ -66,12 +66,11 @@ class RequestLine:
 class HeaderSection:
     """A header section and what it decides about the exchange. RFC 9112 section 6.
 
-    It begins as that of a request without content to HTTP/1.1. `fields` are its `Headers`, or the
-    bytes to the empty line, known to be right: these are parsed when they are first looked at.
+    It begins as that of a request without content to HTTP/1.1.
     """
 
     __slots__ = (
-        "_fields",
+        "_headers",
         "content_length",
         "expects_continue",
         "has_body",
@@ -80,8 +79,8 @@ class HeaderSection:
         "persistence",
     )
 
-    def __init__(self, fields: Headers | bytes) -> None:
-        self._fields = fields
+    def __init__(self, headers: Headers) -> None:
+        self._headers = headers
         self.minor_version = 1
         self.content_length = 0
         self.is_chunked = False
@@ -92,10 +91,35 @@ class HeaderSection:
     @property
     def headers(self) -> Headers:
         """The fields."""
-        fields = self._fields
-        if isinstance(fields, bytes):
-            fields = self._fields = parse_header_section(fields[:-4].split(b"\r\n"))
-        return fields
+        return self._headers
+
+
+class PlainSection(HeaderSection):
+    """A section that says nothing about framing, parsed when it is first looked at.
+
+    `raw`, to be set by who makes it, is the section with its empty line, known to be right.
+    """
+
+    __slots__ = ("raw",)
+
+    raw: bytes
+
+    __init__ = object.__init__  # these defaults cost less than setting them
+
+    minor_version = 1
+    content_length = 0
+    is_chunked = False
+    has_body = False
+    persistence = b""
+    expects_continue = False
+
+    @property
+    def headers(self) -> Headers:
+        """The fields."""
+        if self.raw:
+            self._headers = parse_header_section(self.raw[:-4].split(b"\r\n"))
+            self.raw = b""
+        return self._headers
 
 
 class Peer(Protocol):

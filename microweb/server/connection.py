@@ -190,6 +190,7 @@ class Connection:
         parser, server, read = self.parser, self._server, self._reader.read
         handler, task, clean = server.handler, self.task, copy_context()
         assert task is not None
+        context: Context | None = None
         if clean:
             server.isolates = True
         while data := await read(_READ_BYTES):
@@ -206,12 +207,12 @@ class Connection:
                 if parser.decoder is not None:
                     request.source = Body(self, request)
                 begun = server.clock() if server.access_log is not None else 0.0
-                context = clean.copy() if server.isolates else None
                 try:
-                    if context is None:
-                        response = await handler(request)
-                    else:
+                    if server.isolates:
+                        context = clean.copy()
                         response = await Driven(context, handler(request))
+                    else:
+                        response = await handler(request)
                 except (ProtocolError, ClientDisconnected):
                     raise
                 except (Exception, asyncio.CancelledError) as error:
@@ -229,7 +230,8 @@ class Connection:
                 if parser.is_empty or (request := parser.next_request()) is None:
                     break
             self._request = None
-            del request, response, rest, context  # nothing is kept while the connection idles
+            del request, response, rest  # nothing is kept while the connection idles
+            context = None
             if server.is_stopping and parser.is_empty:
                 break
             self.phase = _IDLE
