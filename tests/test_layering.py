@@ -55,6 +55,7 @@ HOUSE = [
     "server.listeners",
     "server.forwarded",
     "server.driven",
+    "server.wire",
     "server.body",
     "server.connection",
     "server.server",

@@ -26,6 +26,7 @@ from microweb.returns import ReturnConverter
 from microweb.server.config import ServerConfig
 from microweb.server.connection import Connection
 from microweb.server.server import Server
+from microweb.server.wire import Wire
 from microweb.testing import live_server
 
 PACKAGE = Path(microweb.__file__).parent
@@ -173,7 +174,8 @@ def test_the_way_of_a_request_names_what_is_there() -> None:
 
 
 CLASSES = {
-    each.__name__: each for each in (Server, Connection, Parser, App, ReturnConverter, Response)
+    each.__name__: each
+    for each in (Server, Connection, Wire, Parser, App, ReturnConverter, Response)
 }
 
 
