@@ -13,8 +13,8 @@ import pytest
 from serving import DEADLINE_S, GET, get, on_loopback, peer_of, post, statuses, until_none
 
 from microweb import App, Request, Response
-from microweb.server.wire import Phase
 from microweb.server.server import Server
+from microweb.server.wire import Phase
 from microweb.testing import Misbehaving
 
 MIB = 1024 * 1024
