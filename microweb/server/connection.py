@@ -27,7 +27,7 @@ from ..request import Address, HeaderSection, Request, RequestLine, make_request
 from ..response import Response, StreamResponse, phrase_of
 from .body import Body
 from .driven import Driven
-from .wire import READ_BYTES, Phase, Wire
+from .wire import NEVER, READ_BYTES, Phase, Wire
 
 if TYPE_CHECKING:
     from .server import Server
@@ -378,14 +378,12 @@ class Connection(Wire):
 
     def check(self, now: float) -> None:
         """Look at the peer and at the deadline."""
-        phase = self.phase
-        if self._request is not None and phase in _BEFORE_A_REQUEST:
+        if self._request is not None and self.phase in _BEFORE_A_REQUEST:
             self._check_peer()
-            return
-        if phase is Phase.IDLE and self.deadline < self._server.idle_deadline:
+            self.deadline = NEVER  # the handler has as long as it needs
+        elif self.phase is Phase.IDLE and self.deadline < self._server.idle_deadline:
             self.parser.forget_head()
-        if self.deadline <= now:
-            self.expire(now)
+        self.check_deadlines(now)
 
     def _check_peer(self) -> None:
         """Cancel a handler that works for nobody.

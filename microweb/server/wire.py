@@ -1,7 +1,7 @@
 """One connection's bytes: reads and writes with a deadline, and an end that loses no answer.
 
 No timer runs per connection: what waits sets a phase and a deadline, and the server's sweep calls
-`expire()` once a second. Answers are put into `unflushed` and written by `flush()` at the end of
+`check_deadlines()` once a second. Answers are put into `unflushed` and written by `flush()` at the end of
 the loop's turn. RFC 9112 section 9.
 """
 
@@ -33,7 +33,6 @@ class Phase(Enum):
     HEAD = auto()  # the rest of a head
     IDLE = auto()  # a later request's first byte
     BODY = auto()  # more of a body
-    WRITE = auto()  # the peer to read
     LINGER = auto()  # the peer to close, after the last answer
 
 
@@ -52,6 +51,7 @@ class Wire:
         "_reader",
         "_server",
         "_unsent",
+        "_write_deadline",
         "_writer",
         "config",
         "deadline",
@@ -73,6 +73,7 @@ class Wire:
         self.deadline = server.clock() + server.config.head_timeout_s
         self.unflushed = b""  # answers of this turn of the loop, to be written at its end
         self.written = 0  # bytes that `write` has sent
+        self._write_deadline = NEVER  # beside the other: a body may be read meanwhile
         self._is_full = False  # the transport holds more than the peer takes
         self._unsent = 0  # bytes in the transport when the deadline to write them was set
 
@@ -109,15 +110,14 @@ class Wire:
         """Wait until the peer has taken most of what was written. Raises: ClientDisconnected."""
         if self.transport.is_closing():
             raise ClientDisconnected("the peer left before the answer was out")
-        phase, deadline, self.phase = self.phase, self.deadline, Phase.WRITE
         self._unsent = self.transport.get_write_buffer_size()
-        self.deadline = self._server.clock() + self.config.write_timeout_s
+        self._write_deadline = self._server.clock() + self.config.write_timeout_s
         try:
             await self._writer.drain()
         except OSError as error:
             raise ClientDisconnected("the peer left before the answer was out") from error
         finally:
-            self.phase, self.deadline = phase, deadline
+            self._write_deadline = NEVER
         self._is_full = False
         if self.transport.is_closing():
             raise ClientDisconnected("the peer left before the answer was out")
@@ -156,23 +156,36 @@ class Wire:
         while discarded < _LINGER_BYTES and (data := await self._reader.read(READ_BYTES)):
             discarded += len(data)
 
-    def expire(self, now: float) -> None:
+    # --- deadlines
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether something waits for the peer to read."""
+        return self._write_deadline < NEVER
+
+    def check_deadlines(self, now: float) -> None:
         """Do what a deadline that has passed means for what is waited for."""
+        if self._write_deadline <= now:
+            self._expire_write(now)
+        if self.deadline <= now and (self.phase is Phase.BODY or not self.is_draining):
+            self._expire()
+
+    def _expire(self) -> None:
         phase, reader = self.phase, self._reader
         if phase is Phase.BODY:
             reader.set_exception(BodyTimeout("a body that stalled, or came too slowly"))
-        elif phase is Phase.WRITE:
-            unsent = self.transport.get_write_buffer_size()
-            if unsent < self._unsent:
-                self._unsent = unsent
-                self.deadline = now + self.config.write_timeout_s
-            else:
-                self.transport.abort()
         elif phase is Phase.HEAD:
             reader.set_exception(HeadTimeout("a head that was not whole in time"))
         elif phase is Phase.LINGER or self.transport.get_write_buffer_size():
             self.transport.abort()
         else:
             self.transport.close()
-        if phase is not Phase.WRITE:
-            self.deadline = NEVER
+        self.deadline = NEVER
+
+    def _expire_write(self, now: float) -> None:
+        unsent = self.transport.get_write_buffer_size()
+        if unsent < self._unsent:
+            self._unsent = unsent
+            self._write_deadline = now + self.config.write_timeout_s
+        else:
+            self.transport.abort()
