@@ -1,8 +1,8 @@
 """One connection's bytes: reads and writes with a deadline, and an end that loses no answer.
 
 No timer runs per connection: what waits sets a phase and a deadline, and the server's sweep calls
-`check_deadlines()` once a second. Answers are put into `unflushed` and written by `flush()` at the end of
-the loop's turn. RFC 9112 section 9.
+`check_deadlines()` once a second. Answers are put into `unflushed`, and written by `flush()` at the
+end of the loop's turn. RFC 9112 section 9.
 """
 
 from __future__ import annotations
