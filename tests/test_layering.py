@@ -27,6 +27,7 @@ HOUSE = [
     "urlencoded",
     "headers",
     "jsoncodec",
+    "jsonreaders",
     "jsontypes",
     # the wire
     "framing",
@@ -91,6 +92,7 @@ PURE = [
     "urlencoded",
     "headers",
     "jsoncodec",
+    "jsonreaders",
     "jsontypes",
     "framing",
     "request",
