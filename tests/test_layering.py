@@ -26,6 +26,7 @@ HOUSE = [
     "multidict",
     "urlencoded",
     "headers",
+    "negotiation",
     "jsoncodec",
     "jsontypes",
     # the wire
@@ -44,6 +45,12 @@ HOUSE = [
     "middleware",
     "middleware.errors",
     "middleware.hooks",
+    "middleware.authentication",
+    "middleware.compression",
+    "middleware.conditional",
+    "middleware.cors",
+    "middleware.timeout",
+    "middleware.timing",
     "dispatch",
     "lifespan",
     "app",
@@ -89,6 +96,7 @@ PURE = [
     "multidict",
     "urlencoded",
     "headers",
+    "negotiation",
     "jsoncodec",
     "jsontypes",
     "framing",
@@ -101,6 +109,7 @@ WAITING = {"asyncio", "socket", "ssl", "select", "selectors", "threading", "conc
 
 # The module that an extra is for -> what it brings.
 EXTRAS = {
+    "middleware.compression": {"brotli", "zstandard"},
     "server.process": {"uvloop"},
     "testing": {"httpx", "httpcore"},
 }
