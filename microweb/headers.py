@@ -213,6 +213,14 @@ def list_members(value: str) -> list[str]:
     return [member for part in value.split(",") if (member := part.strip(" \t"))]
 
 
+def add_vary(headers: MutableHeaders, name: str) -> None:
+    """Say that an answer depends on the request's field `name`. RFC 9110 section 12.5.5"""
+    if "vary" not in headers.lines:
+        headers["Vary"] = name
+    elif {"*", name.lower()}.isdisjoint(list_members(headers["vary"].lower())):
+        headers["Vary"] = f"{headers['vary']}, {name}"
+
+
 def parse_header_section(lines: list[bytes]) -> Headers:
     """Parse field lines without their CRLF. Raises: MalformedRequest. RFC 9112 section 5."""
     return CheckedHeaders(list(map(_FIELDS.__getitem__, lines)))

@@ -551,7 +551,8 @@ class StreamResponse(Response):
             async for piece in pieces:
                 if not is_open:
                     is_open = True
-                    self.headers["Content-Type"] = TEXT if isinstance(piece, str) else OCTETS
+                    if "content-type" not in self.headers:  # what makes the pieces may have said
+                        self.headers["Content-Type"] = TEXT if isinstance(piece, str) else OCTETS
                     stream.write(self._encode_head(request, heads, connection, framing))
                 data = piece.encode() if isinstance(piece, str) else piece
                 sent += len(data)

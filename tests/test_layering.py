@@ -26,6 +26,7 @@ HOUSE = [
     "multidict",
     "urlencoded",
     "headers",
+    "negotiation",
     "jsoncodec",
     "jsonreaders",
     "jsontypes",
@@ -45,6 +46,12 @@ HOUSE = [
     "middleware",
     "middleware.errors",
     "middleware.hooks",
+    "middleware.authentication",
+    "middleware.compression",
+    "middleware.conditional",
+    "middleware.cors",
+    "middleware.timeout",
+    "middleware.timing",
     "dispatch",
     "lifespan",
     "app",
@@ -91,6 +98,7 @@ PURE = [
     "multidict",
     "urlencoded",
     "headers",
+    "negotiation",
     "jsoncodec",
     "jsonreaders",
     "jsontypes",
@@ -104,6 +112,7 @@ WAITING = {"asyncio", "socket", "ssl", "select", "selectors", "threading", "conc
 
 # The module that an extra is for -> what it brings.
 EXTRAS = {
+    "middleware.compression": {"brotli", "zstandard"},
     "server.process": {"uvloop"},
     "testing": {"httpx", "httpcore"},
 }
