@@ -28,40 +28,20 @@ from ..response import Response
 
 _NONCE_BYTES = 18  # 128 bits are asked for (CSP3 section 7.1); base64 writes these without padding
 
-_FETCH_DIRECTIVES = (
-    "child-src connect-src default-src fenced-frame-src font-src frame-src img-src manifest-src "
-    "media-src object-src script-src script-src-attr script-src-elem style-src style-src-attr "
-    "style-src-elem worker-src"
-).split()
-_DIRECTIVES = frozenset(_FETCH_DIRECTIVES) | frozenset(
-    [
-        "base-uri",
-        "form-action",
-        "frame-ancestors",
-        "report-to",
-        "report-uri",
-        "require-trusted-types-for",
-        "sandbox",
-        "trusted-types",
-        "upgrade-insecure-requests",
-    ]
+_DIRECTIVES = frozenset(
+    (
+        "base-uri child-src connect-src default-src fenced-frame-src font-src form-action "
+        "frame-ancestors frame-src img-src manifest-src media-src object-src report-to report-uri "
+        "require-trusted-types-for sandbox script-src script-src-attr script-src-elem style-src "
+        "style-src-attr style-src-elem trusted-types upgrade-insecure-requests worker-src"
+    ).split()
 )
 # What a policy means only in quotes: without them a browser looks for a host of that name.
 _KEYWORDS = frozenset(
-    [
-        "allow-duplicates",
-        "inline-speculation-rules",
-        "none",
-        "nonce",
-        "report-sample",
-        "script",
-        "self",
-        "strict-dynamic",
-        "unsafe-eval",
-        "unsafe-hashes",
-        "unsafe-inline",
-        "wasm-unsafe-eval",
-    ]
+    (
+        "allow-duplicates inline-speculation-rules none nonce report-sample script self "
+        "strict-dynamic unsafe-eval unsafe-hashes unsafe-inline wasm-unsafe-eval"
+    ).split()
 )
 _HASH = re.compile(r"'?(sha(?:256|384|512)-[A-Za-z0-9+/_\-]++={0,2})'?")
 _SOURCE = re.compile(r"[\x21-\x2b\x2d-\x3a\x3c-\x7e]++")  # visible ASCII but for "," and ";"
