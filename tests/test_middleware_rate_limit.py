@@ -193,8 +193,9 @@ async def test_key_counts_by_something_else_and_none_does_not_count() -> None:
 
 
 async def test_key_may_be_any_text() -> None:
-    app = limited(RateLimit(1, 60, key=lambda request: "\ud800\u20ac\0"))
-    assert await statuses(app, 2) == [200, 429]
+    keys = iter(["\ud800\u20ac\0", "\ud800\u20ac\0", "\ud801\u20ac\0"])
+    app = limited(RateLimit(1, 60, key=lambda request: next(keys)))
+    assert await statuses(app, 3) == [200, 429, 200]
 
 
 # --- the buckets ----------------------------------------------------------------------

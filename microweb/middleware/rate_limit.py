@@ -83,7 +83,8 @@ class RateLimit:
             if named is None:
                 return await call_next(request)
             # Of one size, however long it is, and no secret that stays in memory.
-            key = blake2b(named.encode("utf-8", "replace"), digest_size=16, key=self._salt).digest()
+            text = named.encode("utf-8", "surrogatepass")
+            key = blake2b(text, digest_size=16, key=self._salt).digest()
         left, next_s = self._buckets.take(key)
         if left < 0:
             raise self._refusal(next_s)
