@@ -486,6 +486,18 @@ def make_request(
     return request
 
 
+def request_id_of(request: Request) -> str | None:
+    """Return the id that the middleware `RequestID` gave a request: for logs."""
+    return None if request._state is None else getattr(request._state, "request_id", None)
+
+
+def name_in_log(request: Request) -> str:
+    """Return `GET /path`, and behind it in brackets the id of a request that has one."""
+    request_id = request_id_of(request)
+    name = f"{request.line.method} {request.line.raw_path}"
+    return name if request_id is None else f"{name} [{request_id}]"
+
+
 # What other frameworks call a thing -> what it is called here; not for type checkers.
 _NAMES_ELSEWHERE = {
     "args": "request.query",

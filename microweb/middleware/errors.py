@@ -15,7 +15,7 @@ from ..endpoints import as_async
 from ..errors import ClientDisconnected, ConfigurationError, HTTPError, MicrowebError, ProtocolError
 from ..headers import list_members
 from ..jsoncodec import encode_json
-from ..request import Request, RequestApp
+from ..request import Request, RequestApp, name_in_log, request_id_of
 from ..response import TEXT, Response, phrase_of
 from ..returns import ReturnConverter, split_tuple
 from ..router import describe
@@ -89,7 +89,8 @@ class ErrorBoundary:
         handler = self._find(error, has_request=True)
         is_fault = not isinstance(error, (HTTPError, ProtocolError))
         if is_fault and (handler is None or isinstance(handler.key, int)):
-            _log.error("%s %s failed", request.method, request.raw_path, exc_info=error)
+            fields = {"request_id": request_id_of(request)}
+            _log.error("%s failed", name_in_log(request), exc_info=error, extra=fields)
         if handler is None:
             return default_answer(error, request.headers.get("accept", ""), debug=self._debug)
         return await self._answer_by(handler, request, error)
@@ -115,9 +116,12 @@ class ErrorBoundary:
         except ClientDisconnected:
             raise
         except Exception as failure:
+            request_id = None
             if request is not None:
                 request.error = failure
-            _log.exception("%s failed for %r", handler, error)
+                request_id = request_id_of(request)
+            fields = {"request_id": request_id}
+            _log.exception("%s failed for %r", handler, error, extra=fields)
             return Response(f"{phrase_of(500)}\n", 500)
 
 

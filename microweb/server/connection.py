@@ -23,7 +23,15 @@ from ..errors import BodyTimeout, ClientDisconnected, HTTPError, ProtocolError
 from ..framing import CLOSE
 from ..headers import Headers
 from ..parser import Parser
-from ..request import Address, HeaderSection, Request, RequestLine, make_request
+from ..request import (
+    Address,
+    HeaderSection,
+    Request,
+    RequestLine,
+    make_request,
+    name_in_log,
+    request_id_of,
+)
 from ..response import Response, StreamResponse, phrase_of
 from .body import Body
 from .driven import Driven
@@ -326,7 +334,8 @@ class Connection(Wire):
         if isinstance(error, (HTTPError, ProtocolError)):  # the peer's fault, not the app's
             status = error.status
         else:
-            _error_log.error("%s %s failed", request.method, request.raw_path, exc_info=error)
+            fields = {"request_id": request_id_of(request)}
+            _error_log.error("%s failed", name_in_log(request), exc_info=error, extra=fields)
         return Response(f"{phrase_of(status)}\n", status, {"Connection": "close"})
 
     def _is_cancelled(self) -> bool:
