@@ -16,7 +16,7 @@ from microweb.grammar import TOKEN_TEXT
 
 _OWS = " \t"
 _SHOWN_CHARACTERS = 80
-_MAX_NAME_AND_VALUE = 4096  # bytes; browsers ignore a larger one (RFC 6265bis)
+MAX_NAME_AND_VALUE = 4096  # bytes; browsers ignore a larger one (RFC 6265bis)
 
 # cookie-octet = %x21 / %x23-2B / %x2D-3A / %x3C-5B / %x5D-7E               RFC 6265 section 4.1.1
 _NOT_COOKIE_OCTET = re.compile(r"[^\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]")
@@ -112,8 +112,8 @@ class SetCookie:
                 f"index {bad.start()}: encode it with urllib.parse.quote"
             )
         size = len(self.name) + len(self.value)
-        if size > _MAX_NAME_AND_VALUE:
-            most = f"at most {_MAX_NAME_AND_VALUE} bytes"
+        if size > MAX_NAME_AND_VALUE:
+            most = f"at most {MAX_NAME_AND_VALUE} bytes"
             raise ValueError(f"expected {most} of name and value for {name!r}, got {size}")
 
     def _check_lifetime(self) -> None:

@@ -28,6 +28,7 @@ HOUSE = [
     "headers",
     "jsoncodec",
     "jsontypes",
+    "session",
     # the wire
     "framing",
     "request",
@@ -44,6 +45,8 @@ HOUSE = [
     "middleware",
     "middleware.errors",
     "middleware.hooks",
+    "session_stores",
+    "sessions",
     "dispatch",
     "lifespan",
     "app",
@@ -91,6 +94,7 @@ PURE = [
     "headers",
     "jsoncodec",
     "jsontypes",
+    "session",
     "framing",
     "request",
     "parser",
@@ -102,6 +106,8 @@ WAITING = {"asyncio", "socket", "ssl", "select", "selectors", "threading", "conc
 # The module that an extra is for -> what it brings.
 EXTRAS = {
     "server.process": {"uvloop"},
+    "session_stores": {"redis"},
+    "sessions": {"itsdangerous"},
     "testing": {"httpx", "httpcore"},
 }
 
