@@ -90,6 +90,8 @@ for _name in ("__delitem__", "__ior__", "__setitem__", "pop", "popitem", "setdef
 
 def encode_session(values: Mapping[str, Any]) -> bytes:
     """Return the form in which a session is kept. Raises: TypeError that names the key."""
+    if not values:
+        return EMPTY
     try:
         # Lone surrogates, which JSON from a peer may hold, pass both ways.
         return _encode(values).encode("utf-8", "surrogatepass")
@@ -112,6 +114,8 @@ def parse_session(data: bytes) -> dict[str, Any]:
     It was signed, or kept by us: what can't be read is of another version, and a client that has
     it must not get an error until it expires.
     """
+    if data == EMPTY:
+        return {}
     try:
         values = json.loads(data.decode("utf-8", "surrogatepass"))
     except (ValueError, RecursionError):

@@ -7,13 +7,14 @@ two requests at once none overwrites what the other wrote, and a session that wa
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Awaitable
 from time import monotonic
 from typing import NamedTuple, Protocol
 
 from .errors import ConfigurationError, MissingExtra
 
-_OVERHEAD_BYTES = 512  # of an entry: its id, its record, its place in the dict (seen: 430)
+_OVERHEAD_BYTES = 320  # of an entry: its id, its record, its place in the dict (seen: 278 to 312)
 _TIMEOUT_S = 5.0  # for Redis to connect, and to answer
 
 # Compare and set in one step. `SET ... IFEQ` does the same from Redis 8.4 on.
@@ -40,7 +41,9 @@ class MemoryStore:
             raise ConfigurationError(f"MemoryStore: expected a positive max_bytes, got {max_bytes}")
         self._max_bytes = max_bytes
         self._bytes = 0
-        self._entries: dict[str, _Entry] = {}  # in the order of writing, so mostly of expiry
+        # In the order of writing, so mostly of expiry. A dict is searched from its front, where
+        # what was removed leaves gaps: with 50,000 entries a write took 45 to 60 us, not 4.
+        self._entries: OrderedDict[str, _Entry] = OrderedDict()
 
     def __len__(self) -> int:
         """How many sessions are kept."""

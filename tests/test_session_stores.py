@@ -122,7 +122,7 @@ async def test_expired_entries_hold_no_memory(clock: Clock) -> None:
 
 
 async def test_what_was_written_longest_ago_makes_room() -> None:
-    store = MemoryStore(max_bytes=3 * (512 + 100))
+    store = MemoryStore(max_bytes=3 * (320 + 100))
     for id in "abc":
         await store.set(id, b"x" * 100, 60, replacing=None)
     await store.set("a", b"y" * 100, 60, replacing=b"x" * 100)
