@@ -315,6 +315,17 @@ class App(Router):
             bind(signature, pattern.parameters)
         super()._add(route)
 
+    def all_middleware(self) -> list[Middleware]:
+        """Return what runs around requests here and in mounted apps, each once, outer ones first.
+
+        What is in `use=` is there as well.
+        """
+        found = list(self._middleware)
+        found += [each for route in self.routes for each in route.use]
+        for mount in self._mounts:
+            found += [*mount.use, *mount.app.all_middleware()]
+        return list({id(each): each for each in found}.values())
+
     def _has_mounted(self, app: App) -> bool:
         return any(mount.app is app or mount.app._has_mounted(app) for mount in self._mounts)
 

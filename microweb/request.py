@@ -30,6 +30,7 @@ from .headers import Headers, parse_header_section
 from .jsoncodec import parse_json
 from .jsontypes import convert
 from .multidict import MultiDict
+from .session import Session
 from .urlencoded import parse_urlencoded
 
 T = TypeVar("T")
@@ -193,6 +194,21 @@ class MatchInfo(Protocol):
     def handler(self) -> Callable[[Any], Coroutine[Any, Any, Any]]: ...
 
 
+class SessionSource(Protocol):
+    """Where a request's session comes from."""
+
+    def open(self) -> Session:
+        """Return the session, the same at each call. Raises: LocalProtocolError."""
+
+
+class _State(SimpleNamespace):
+    # What middleware of ours leaves beside the application's values: it has a slot here, so that
+    # those show none of it, and a request without it has none to fill.
+    __slots__ = ("_session_source",)
+
+    _session_source: SessionSource
+
+
 class Request:
     """One HTTP request. Made by the parser; handlers get it, tests send it.
 
@@ -223,7 +239,7 @@ class Request:
     error: Exception | None
     _query: MultiDict | None
     _cookies: dict[str, str] | None
-    _state: SimpleNamespace | None
+    _state: _State | None
     _body: bytes | None
     _pieces: list[bytes] | None
     _is_streamed: bool
@@ -351,8 +367,34 @@ class Request:
     def state(self) -> SimpleNamespace:
         """A place for middleware to leave values for the endpoint: `request.state.user`."""
         if self._state is None:
-            self._state = SimpleNamespace()
+            self._state = _State()
         return self._state
+
+    @property
+    def session(self) -> Session:
+        """What is remembered of this client: a dict, read at the first look.
+
+        Raises: ConfigurationError without `Sessions`; LocalProtocolError where the first look comes
+        once the answer was decided.
+        """
+        source: SessionSource | None = getattr(self._state, "_session_source", None)
+        if source is None:
+            raise ConfigurationError(
+                "request.session: add `app.use(Sessions(os.environ['SECRET_KEY']))`, with Sessions "
+                "from microweb.sessions, before the middleware that uses it"
+            )
+        return source.open()
+
+    def use_session(self, source: SessionSource) -> None:
+        """Have `session` come from `source`: for middleware.
+
+        Raises: ConfigurationError where it comes from another already.
+        """
+        if self._state is None:
+            self._state = _State()
+        elif hasattr(self._state, "_session_source"):
+            raise ConfigurationError("Sessions stands twice around this route: keep the outer one")
+        self._state._session_source = source
 
     def url_for(self, name: str, /, **params: object) -> str:
         """Return the path of the route `name` of this app, with the prefix it is mounted at."""

@@ -30,6 +30,7 @@ HOUSE = [
     "jsoncodec",
     "jsonreaders",
     "jsontypes",
+    "session",
     # the wire
     "framing",
     "request",
@@ -58,6 +59,8 @@ HOUSE = [
     "middleware.https",
     "middleware.rate_limit",
     "middleware.csrf",
+    "session_stores",
+    "sessions",
     "dispatch",
     "lifespan",
     "app",
@@ -108,6 +111,7 @@ PURE = [
     "jsoncodec",
     "jsonreaders",
     "jsontypes",
+    "session",
     "framing",
     "request",
     "parser",
@@ -120,6 +124,8 @@ WAITING = {"asyncio", "socket", "ssl", "select", "selectors", "threading", "conc
 EXTRAS = {
     "middleware.compression": {"brotli", "zstandard"},
     "server.process": {"uvloop"},
+    "session_stores": {"redis"},
+    "sessions": {"itsdangerous"},
     "testing": {"httpx", "httpcore"},
 }
 
