@@ -44,6 +44,7 @@ HOUSE = [
     "middleware",
     "middleware.errors",
     "middleware.hooks",
+    "templating",
     "dispatch",
     "lifespan",
     "app",
@@ -102,6 +103,7 @@ WAITING = {"asyncio", "socket", "ssl", "select", "selectors", "threading", "conc
 # The module that an extra is for -> what it brings.
 EXTRAS = {
     "server.process": {"uvloop"},
+    "templating": {"jinja2"},
     "testing": {"httpx", "httpcore"},
 }
 

@@ -161,12 +161,17 @@ class ErrorHandler:
             **{name: given[what] for name, what in self._named.items()},
         )
         response = ReturnConverter(self._function, app).convert(value)
-        if not isinstance(value, Response) and split_tuple(value)[1] is None:
+        is_whole = isinstance(value, Response) and not (value.is_value and value.status == 200)
+        if not is_whole and split_tuple(value)[1] is None:
             response.status = status_of(error)
         if isinstance(error, HTTPError):
             for name, text in error.headers.items():
                 response.headers.setdefault(name, text)
-        return response if request is None else await response.prepare(request)
+        if request is not None:
+            return await response.prepare(request)
+        if response.needs_prepare:
+            _ = response.body  # what can't be made without a request fails here
+        return response
 
 
 def status_of(error: Exception) -> int:
