@@ -214,6 +214,7 @@ class Parser:
         line, minor_version = self._parse_line(buffer[start:line_end])
         fields = buffer[line_end:head_end]
         section = self._parse_section(fields[:-4], minor_version)
+        section.received = fields
         self._skip_to(head_end)
         if minor_version == 1:
             self._keep(buffer[start:head_end], fields, line, section)

@@ -11,7 +11,7 @@ the connection's part, `RequestApp`, `RouteInfo` and `MatchInfo` the application
 from __future__ import annotations
 
 import codecs
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any, NamedTuple, Protocol, TypeVar, overload
 from urllib.parse import unquote
@@ -78,7 +78,10 @@ class HeaderSection:
         "is_chunked",
         "minor_version",
         "persistence",
+        "received",
     )
+
+    received: bytes  # to the empty line, as it came; not there where it was never parsed from bytes
 
     def __init__(self, fields: Headers | bytes) -> None:
         self._fields = fields
@@ -94,8 +97,18 @@ class HeaderSection:
         """The fields."""
         fields = self._fields
         if isinstance(fields, bytes):
+            self.received = fields
             fields = self._fields = parse_header_section(fields[:-4].split(b"\r\n"))
         return fields
+
+    @property
+    def raw(self) -> bytes:
+        """The bytes to the empty line, as they came; made anew where there were none."""
+        raw: bytes | Headers = getattr(self, "received", self._fields)
+        if isinstance(raw, bytes):
+            return raw
+        lines = [f"{name}: {value}\r\n" for name, value in raw.pairs()]
+        return "".join(lines).encode("latin-1", "replace") + b"\r\n"
 
 
 class Peer(Protocol):
@@ -132,6 +145,10 @@ class RouteInfo(Protocol):
     @property
     def path(self) -> str: ...
     @property
+    def methods(self) -> tuple[str, ...]: ...
+    @property
+    def endpoint(self) -> Callable[..., object]: ...
+    @property
     def name(self) -> str: ...
 
 
@@ -142,6 +159,7 @@ class RequestApp(Protocol):
     json_default: Callable[[object], object] | None
 
     def url_for(self, name: str, /, **params: object) -> str: ...
+    def all_routes(self) -> Sequence[tuple[str, RouteInfo]]: ...
 
 
 class MatchInfo(Protocol):
@@ -162,7 +180,7 @@ class MatchInfo(Protocol):
     @property
     def on_disconnect(self) -> str | None: ...
     @property
-    def root(self) -> object: ...
+    def root(self) -> RequestApp: ...
     @property
     def is_repeatable(self) -> bool: ...
     @property
@@ -460,6 +478,16 @@ def make_request(
     request._pieces = None
     request._is_streamed = False
     return request
+
+
+def bytes_of(request: Request) -> tuple[bytes, bytes | None]:
+    """Return a request's head as it came, and its body as far as it was read and kept."""
+    line, section = request.line, request.section
+    start = f"{line.method} {line.target} HTTP/{request.http_version}\r\n"
+    body = b"".join(request._pieces) if request._pieces is not None else request._body
+    if body is None and not section.has_body:
+        body = b""
+    return start.encode("latin-1", "replace") + section.raw, body
 
 
 # What other frameworks call a thing -> what it is called here; not for type checkers.

@@ -88,7 +88,7 @@ class Templates:
     def template(self, name: str, request: Request | None) -> jinja2.Template:
         """Return Jinja's template of this name, strict where the request's app debugs.
 
-        Raises: jinja2.TemplateNotFound that names the folders and what is there.
+        Raises: MissingTemplate that names the folders and what is there.
         """
         is_debugging = request is not None and request.match is not None and request.match.debug
         if not is_debugging:
@@ -225,12 +225,15 @@ class _Loader(jinja2.FileSystemLoader):
     ) -> tuple[str, str, Callable[[], bool]]:
         try:
             return super().get_source(environment, template)
-        except jinja2.TemplateNotFound as error:
-            raise _MissingTemplate(template, self) from error
+        except jinja2.TemplateNotFound:
+            raise MissingTemplate(template, self) from None
 
 
-class _MissingTemplate(jinja2.TemplateNotFound):
-    """Lists the folders when it is printed: `{% include x ignore missing %}` never is."""
+class MissingTemplate(jinja2.TemplateNotFound):
+    """A template that is in none of the folders; its text names them, and what is there.
+
+    They are listed when it is printed: that of `{% include x ignore missing %}` never is.
+    """
 
     def __init__(self, name: str, loader: _Loader) -> None:
         super().__init__(name)

@@ -358,7 +358,7 @@ async def test_include_that_may_be_missing(write: Write) -> None:
 
 def test_of_many_templates_a_dozen_are_named(write: Write) -> None:
     templates = write(**{f"page{number}": "" for number in range(30)})
-    with pytest.raises(jinja2.TemplateNotFound, match=" and 18 more$"):
+    with pytest.raises(jinja2.TemplateNotFound, match=r" and 18 more$"):
         _ = templates.render("x.html").body
 
 
