@@ -10,7 +10,7 @@ from __future__ import annotations
 import binascii
 import re
 from base64 import b64decode
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from types import NoneType
 from urllib.parse import quote_plus, unquote_plus
 
@@ -36,13 +36,14 @@ _MAX_SHOWN = 2000  # of a container with its members
 _MEMBERS = 20
 _DEPTH = 3
 
-# A name, and what is said to be its value: `token=abc`, `'password': 'x'`, `('cookie', 'a=b')`.
-_PAIR = re.compile(
-    r"""(?<![\w.-])(?P<name>[A-Za-z_][\w.-]{0,63}+)
-    (?P<between>["']?[ \t]*+[=:][ \t]*+|["'],[ ]?(?=b?["']))
-    (?P<scheme>(?:Bearer|Basic|Digest|Token)[ ]++)?
-    (?P<value>\[hidden\]|b?"(?:[^"\\]|\\.)*+"|b?'(?:[^'\\]|\\.)*+'|[^\s,;&"')}\]<>]++)""",
-    re.VERBOSE,
+# A name and what is said to be its value: `token=abc`, `'password': 'x'`, `('cookie', 'a=b')`.
+_NAME = re.compile(
+    r"""(?<![\w.-])([A-Za-z_][\w.-]{0,63}+)(?:["']?[ \t]*+[=:][ \t]*+|["'],[ ]?(?=b?["']))"""
+)
+_VALUE = re.compile(
+    r"""(?:(?:Bearer|Basic|Digest|Token)[ ]++)?+
+    (?:\[hidden\]|b?"(?:[^"\\]|\\.)*+"|b?'(?:[^'\\]|\\.)*+'|[^\s,;&"')}\]<>]++)""",
+    re.VERBOSE | re.DOTALL,
 )
 _PART = re.compile(  # of a multipart form
     r"""(name="?(?P<name>[^"\r\n;]{1,64})"?[^\r\n]*+\r\n(?:[^\r\n]++\r\n)*+\r\n)(.*?)(?=\r\n--|\Z)""",
@@ -85,10 +86,9 @@ class Mask:
 
     def learn_text(self, text: str) -> None:
         """Learn what stands behind a telling name in a text, such as a query or a form."""
-        for match in _PAIR.finditer(text):
-            if _is_telling(match["name"]):
-                value = match["value"]
-                self._add(value.removeprefix("b").strip("\"'") if value[-1] in "\"'" else value)
+        for start, end in _secrets_in(text):
+            value = text[start:end]
+            self._add(value.removeprefix("b").strip("\"'") if value[-1] in "\"'" else value)
         for match in _PART.finditer(text):
             if is_secret(match["name"]):
                 self._add(match[3])
@@ -126,7 +126,11 @@ class Mask:
         """Return `text` without secrets: learned values, and what follows a telling name."""
         text = self.hide_values(text)
         text = _PART.sub(lambda m: m[1] + HIDDEN if is_secret(m["name"]) else m[0], text)
-        return _PAIR.sub(_hide_pair, text)
+        parts, position = list[str](), 0
+        for start, end in _secrets_in(text):
+            parts += text[position:start], HIDDEN
+            position = end
+        return "".join([*parts, text[position:]])
 
     def hide_head(self, head: str) -> str:
         """Return a request's head without the values of fields that hold secrets."""
@@ -161,7 +165,9 @@ class Mask:
             named = (self._show_pair(key, each, depth - 1) for key, each in pairs)
             text = "{" + _listed(named, len(value), depth) + "}"  # type: ignore[arg-type]
             return text if type(value) is dict else f"{type(value).__name__}({text})"
-        if isinstance(value, (str, bytes, bytearray)):
+        if isinstance(value, str):
+            return cut(repr(self.hide(value[:_LOOKED_AT])), _SHOWN, len(value))
+        if isinstance(value, (bytes, bytearray)):
             return cut(self.hide(repr(value[:_LOOKED_AT])), _SHOWN, len(value))
         text = repr(value)
         return cut(self.hide(text[:_LOOKED_AT]), _SHOWN, len(text))
@@ -208,7 +214,13 @@ def _is_telling(name: str) -> bool:
     return is_secret(name) and name.lower() not in ("key", "keys", "pin", "auth")
 
 
-def _hide_pair(match: re.Match[str]) -> str:
-    if not _is_telling(match["name"]):
-        return match[0]
-    return f"{match['name']}{match['between']}{HIDDEN}"
+def _secrets_in(text: str) -> Iterator[tuple[int, int]]:
+    """Yield where the values behind telling names begin and end."""
+    position = 0
+    while (name := _NAME.search(text, position)) is not None:
+        position = name.end()
+        if _is_telling(name[1]):
+            value = _VALUE.match(text, position)
+            if value is not None:
+                position = value.end()
+                yield value.span()

@@ -17,8 +17,9 @@ from ..errorpages import (
     plain_answer,
     preferred_form,
     problem_response,
+    status_of,
 )
-from ..errors import HTTPError
+from ..errors import HTTPError, ProtocolError
 from ..request import Request, bytes_of
 from ..response import TEXT, HTMLText, Response, html, phrase_of
 from ..router import describe
@@ -37,16 +38,15 @@ def debug_answer(request: Request, error: Exception, status: int) -> Response:
     accept = request.headers.get("accept", "")
     view = _View(request, error, status)
     form = preferred_form(accept)
-    is_fault = not isinstance(error, HTTPError) or status != error.status
     if form == "html":
-        response = page_response(status, view.fault.kind, view.page(), _STYLE)
-    elif form == "json" and is_fault:
+        response = page_response(status, view.title, view.page(), _STYLE)
+    elif form == "text":
+        response = Response(encode_text(view.text()), status, content_type=TEXT)
+    elif view.is_fault:
         response = view.problem()
-    elif form == "json":
-        response = default_answer(error, accept)
     else:
-        response = Response(encode_text(view.text(is_fault)), status, content_type=TEXT)
-    if isinstance(error, HTTPError) and not is_fault:
+        response = default_answer(error, accept, debug=True)
+    if isinstance(error, HTTPError) and not view.is_fault:
         response.headers.update(error.headers)
     response.headers["Cache-Control"] = "no-store"
     response.headers["Vary"] = "Accept"
@@ -71,7 +71,13 @@ class _View:
             mask.learn(name, value)
         mask.learn_text(request.line.target)
         mask.learn_text(self._body or "")
-        self.fault = describe_exception(error, mask)
+        self.fault = fault = describe_exception(error, mask)
+        # An error of HTTP's is an answer, unless the handler of another error raised it.
+        self.is_fault = status_of(error) != status or not isinstance(
+            error, (HTTPError, ProtocolError)
+        )
+        self.title = fault.kind if self.is_fault else phrase_of(status)
+        self._message = error.detail if isinstance(error, HTTPError) else fault.message
         has_table = request.route is None and status in _WITHOUT_ROUTE
         self._routes = _routes_of(request) if has_table else []
 
@@ -80,7 +86,7 @@ class _View:
     def page(self) -> HTMLText:
         """Return all of it as HTML."""
         parts = [self._title(), *self._table_of_routes()]
-        if isinstance(self._error, HTTPError):
+        if not self.is_fault:
             is_open = any(frame.is_users for frame in self.fault.frames)
             raised = _faults(self.fault)
             opening = HTMLText(" open") if is_open else HTMLText()
@@ -90,19 +96,13 @@ class _View:
         return _joined([*parts, self._request_as_sent(), self._footer()])
 
     def _title(self) -> HTMLText:
-        line = self._request.line
-        is_http = isinstance(self._error, HTTPError) and self._error.status == self._status
-        phrase = phrase_of(self._status)
-        title = phrase if is_http else self.fault.kind
-        message = self.fault.message
-        if isinstance(self._error, HTTPError) and is_http:
-            message = self._error.detail
+        line, message = self._request.line, self._message
         return html(
             _TITLE,
             method=line.method,
             target=cut(self._mask.hide(line.target), 300),
-            status=f"{self._status} {phrase}",
-            title=title,
+            status=f"{self._status} {phrase_of(self._status)}",
+            title=self.title,
             message=html('<pre class="message">{}</pre>', message) if message else HTMLText(),
         )
 
@@ -142,9 +142,9 @@ class _View:
         return self._mask.hide_head(self._head).replace("\r\n", "\n") + body
 
     def _footer(self) -> HTMLText:
-        seen = plain_answer(self._status, "", detail=getattr(self._error, "detail", ""))
+        told = plain_answer(500, "") if self.is_fault else default_answer(self._error, "")
         version = ".".join(map(str, sys.version_info[:3]))
-        return html(_FOOTER, seen=" · ".join(seen.body.decode().splitlines()), version=version)
+        return html(_FOOTER, told=" · ".join(told.body.decode().splitlines()), version=version)
 
     # --- the other forms
 
@@ -154,18 +154,18 @@ class _View:
         lines = list(format_fault(self.fault))
         return problem_response(self._status, detail, {"traceback": lines})
 
-    def text(self, is_fault: bool) -> str:
+    def text(self) -> str:
         """Return what one reads in a terminal: the traceback of a fault, the routes of a miss."""
         lines = [phrase_of(self._status)]
-        if is_fault:
+        if self.is_fault:
             line = self._request.line
             lines += [
                 "",
                 f"{line.method} {self._mask.hide(line.target)}",
                 *format_fault(self.fault),
             ]
-        elif isinstance(self._error, HTTPError) and self._error.detail:
-            lines.append(self._error.detail)
+        elif self._message:
+            lines.append(self._message)
         if self._routes:
             width = max(len(methods) for methods, *_ in self._routes)
             lines += ["", "There are:"]
@@ -300,7 +300,7 @@ _REQUEST = """<section>
 
 _FOOTER = """</main>
 <footer>
-<p>Shown because debug is on. Without it the client is told: <q>{seen}</q></p>
+<p>Shown because debug is on. Without it the client is told: <q>{told}</q></p>
 <p>Python {version}. Secrets are hidden by their names: look before you share this page.</p>
 </footer>
 """

@@ -49,7 +49,7 @@ class Line:
         return self.before + self.marked + self.after
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Frame:
     """One call on the way to where it was raised."""
 
