@@ -30,6 +30,7 @@ from .urlencoded import encode_urlencoded
 if TYPE_CHECKING:
     from .server.config import RunOptions, ServerOptions
     from .server.server import Server
+    from .templating import Templates
     from .testing import TestClient
 
 F = TypeVar("F", bound=Callable[..., object])
@@ -55,6 +56,7 @@ class App(Router):
         self.redirect_slashes = redirect_slashes
         self.state = SimpleNamespace()
         self.json_default: Callable[[object], object] | None = None
+        self._templates: Templates | None = None
         self._errors = ErrorHandlers()
         self._dispatcher: Dispatcher | None = None
         self._converters: dict[str, Converter] = dict(BUILT_IN)
@@ -164,6 +166,23 @@ class App(Router):
 
         self.lifespan(life)
         return function
+
+    @property
+    def templates(self) -> Templates:
+        """This app's templates, once they are set: `app.templates = Templates("templates")`.
+
+        Raises: ConfigurationError where none were set.
+        """
+        if self._templates is None:
+            raise ConfigurationError(
+                'app.templates: none are set: app.templates = Templates("templates"), '
+                "from microweb.templating import Templates"
+            )
+        return self._templates
+
+    @templates.setter
+    def templates(self, templates: Templates) -> None:
+        self._templates = templates
 
     # --- using
 
@@ -374,6 +393,10 @@ _NAMES_ELSEWHERE = {
     "listen": "app.run()",
     "start": "app.run()",
     "config": "app.state",
+    "jinja_env": "app.templates.environment",
+    "template_filter": "app.templates.environment.filters",
+    "template_global": "app.templates.environment.globals",
+    "context_processor": "app.templates.environment.globals",
     "extensions": "app.state",
     "ctx": "app.state",
 }

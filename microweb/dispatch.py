@@ -82,6 +82,11 @@ class Match:
         self.allowed: tuple[str, ...] = ()  # the path's methods, where none of its routes matched
         self.fault: BadRequest | None = None
 
+    @property
+    def debug(self) -> bool:
+        """Whether this app, or one around it, debugs."""
+        return self.place.debug
+
 
 class Dispatcher:
     """Matches request lines for a frozen app. Raises: ConfigurationError, RouteConflict."""
@@ -166,17 +171,17 @@ class Place:
         self.max_body = level.max_body
         self._outer = outer
         self._use = use
-        self._debug = level.debug
+        self.debug = level.debug
         if outer is not None:
             # As URLs have it: `url_for` puts it before what the mounted app says.
             self.prefix = outer.prefix + parse_pattern(prefix).format({})
             self.max_body = outer.max_body if level.max_body is None else level.max_body
-            self._debug = level.debug or outer._debug
+            self.debug = level.debug or outer.debug
         self.errors: ErrorBoundary = ErrorBoundary(
             level.errors,
             level.app,
             outer.errors if outer is not None else None,
-            debug=self._debug,
+            debug=self.debug,
         )
         finish = ReturnConverter(_missed, level.app).convert
         self.missed: Handler = self._wrap(
@@ -192,7 +197,7 @@ class Place:
         call = bind(signature, pattern.parameters)
         if not signature.is_async:
             call = in_thread(str(route), call)
-        if self._debug:
+        if self.debug:
             call = with_hints(route.endpoint, call)
         finish = ReturnConverter(route.endpoint, self.level.app).convert
         return self._wrap(make_handler(call, finish, self.errors.answer), route.use)

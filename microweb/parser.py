@@ -195,7 +195,7 @@ class Parser:
             return None
         line = self._lines.get(raw_line) or self._lines.parse(raw_line)
         section = PlainSection()
-        section.raw = fields
+        section.received = fields
         if self._has_parsed:
             self._last_head, self._last_fields = head, fields
             self._line, self._section = line, section
@@ -218,6 +218,7 @@ class Parser:
         line, minor_version = self._parse_line(buffer[start:line_end])
         fields = buffer[line_end:head_end]
         section = self._parse_section(fields[:-4], minor_version)
+        section.received = fields
         self._skip_to(head_end)
         if minor_version == 1:
             if self._has_parsed:

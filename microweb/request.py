@@ -11,7 +11,7 @@ the connection's part, `RequestApp`, `RouteInfo` and `MatchInfo` the application
 from __future__ import annotations
 
 import codecs
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any, NamedTuple, Protocol, TypeVar, overload
 from urllib.parse import unquote
@@ -78,7 +78,10 @@ class HeaderSection:
         "is_chunked",
         "minor_version",
         "persistence",
+        "received",
     )
+
+    received: bytes  # to the empty line, as it came; not set where it was never bytes
 
     def __init__(self, headers: Headers) -> None:
         self._headers = headers
@@ -94,16 +97,22 @@ class HeaderSection:
         """The fields."""
         return self._headers
 
+    @property
+    def raw(self) -> bytes:
+        """The bytes to the empty line, as they came; made anew where there were none."""
+        if hasattr(self, "received"):
+            return self.received
+        lines = [f"{name}: {value}\r\n" for name, value in self.headers.pairs()]
+        return "".join(lines).encode("latin-1", "replace") + b"\r\n"
+
 
 class PlainSection(HeaderSection):
     """A section that says nothing about framing, parsed when it is first looked at.
 
-    `raw`, to be set by who makes it, is the section with its empty line, known to be right.
+    Who makes it sets `received`, which is known to be right.
     """
 
-    __slots__ = ("raw",)
-
-    raw: bytes
+    __slots__ = ()
 
     __init__ = object.__init__  # these defaults cost less than setting them
 
@@ -117,9 +126,8 @@ class PlainSection(HeaderSection):
     @property
     def headers(self) -> Headers:
         """The fields."""
-        if self.raw:
-            self._headers = parse_header_section(self.raw[:-4].split(b"\r\n"))
-            self.raw = b""
+        if not hasattr(self, "_headers"):
+            self._headers = parse_header_section(self.received[:-4].split(b"\r\n"))
         return self._headers
 
 
@@ -157,6 +165,10 @@ class RouteInfo(Protocol):
     @property
     def path(self) -> str: ...
     @property
+    def methods(self) -> tuple[str, ...]: ...
+    @property
+    def endpoint(self) -> Callable[..., object]: ...
+    @property
     def name(self) -> str: ...
 
 
@@ -167,6 +179,7 @@ class RequestApp(Protocol):
     json_default: Callable[[object], object] | None
 
     def url_for(self, name: str, /, **params: object) -> str: ...
+    def all_routes(self) -> Sequence[tuple[str, RouteInfo]]: ...
 
 
 class MatchInfo(Protocol):
@@ -174,6 +187,8 @@ class MatchInfo(Protocol):
 
     @property
     def app(self) -> RequestApp: ...
+    @property
+    def debug(self) -> bool: ...
     @property
     def route(self) -> RouteInfo | None: ...
     @property
@@ -187,7 +202,7 @@ class MatchInfo(Protocol):
     @property
     def on_disconnect(self) -> str | None: ...
     @property
-    def root(self) -> object: ...
+    def root(self) -> RequestApp: ...
     @property
     def is_repeatable(self) -> bool: ...
     @property
@@ -538,6 +553,16 @@ def name_in_log(request: Request) -> str:
     request_id = request_id_of(request)
     name = f"{request.line.method} {request.line.raw_path}"
     return name if request_id is None else f"{name} [{request_id}]"
+
+
+def bytes_of(request: Request) -> tuple[bytes, bytes | None]:
+    """Return a request's head as it came, and its body as far as it was read and kept."""
+    line, section = request.line, request.section
+    start = f"{line.method} {line.target} HTTP/{request.http_version}\r\n"
+    body = b"".join(request._pieces) if request._pieces is not None else request._body
+    if body is None and not section.has_body:
+        body = b""
+    return start.encode("latin-1", "replace") + section.raw, body
 
 
 # What other frameworks call a thing -> what it is called here; not for type checkers.

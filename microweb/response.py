@@ -297,6 +297,7 @@ class Response:
     # --- how it is sent: the connection's part
 
     needs_prepare = False
+    is_value = False  # stands for a plain value: in an error handler it gets the error's status
 
     async def prepare(self, request: Request) -> Response:
         """Return the response fit for `request`; awaited where `needs_prepare` says so."""

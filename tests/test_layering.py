@@ -44,6 +44,11 @@ HOUSE = [
     "endpoints",
     "returns",
     "hints",
+    "errorpages",
+    "debug",
+    "debug.masking",
+    "debug.tracebacks",
+    "debug.page",
     "middleware",
     "middleware.errors",
     "middleware.hooks",
@@ -61,6 +66,7 @@ HOUSE = [
     "middleware.csrf",
     "session_stores",
     "sessions",
+    "templating",
     "dispatch",
     "lifespan",
     "app",
@@ -126,6 +132,7 @@ EXTRAS = {
     "server.process": {"uvloop"},
     "session_stores": {"redis"},
     "sessions": {"itsdangerous"},
+    "templating": {"jinja2"},
     "testing": {"httpx", "httpcore"},
 }
 
