@@ -15,7 +15,6 @@ import sys
 from collections.abc import Callable, Iterator, MutableMapping
 from difflib import get_close_matches
 from functools import partial
-from operator import attrgetter
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -189,14 +188,9 @@ def _in_scope(request: Request | None, values: dict[str, object]) -> dict[str, o
     return {
         "request": request,
         "url_for": request.url_for,
-        "flashes": partial(_flashes, request),
+        "flashes": lambda: request.session.flashes(),  # without sessions it fails where it is used
         **values,
     }
-
-
-def _flashes(request: Request) -> object:
-    """Return the session's messages; without sessions the page that asks for them fails."""
-    return attrgetter("session")(request).flashes()
 
 
 class _Context(Context):

@@ -8,7 +8,6 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import jinja2
@@ -18,6 +17,7 @@ from markupsafe import Markup
 from microweb import App, ConfigurationError, Request, Response, Router, abort, html
 from microweb.endpoints import Handler
 from microweb.errors import LocalProtocolError, ProtocolError
+from microweb.sessions import Sessions
 from microweb.templating import TemplateResponse, Templates, TemplateStream
 
 Write = Callable[..., Templates]
@@ -272,12 +272,30 @@ async def test_inherited_and_included_templates_see_all(write: Write) -> None:
     assert response.text == "<title>x/users/7</title>x/users/1"
 
 
-async def test_flashes_are_the_sessions(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
-    templates = write(page="{% for message in flashes() %}{{ message }}{% endfor %}")
-    session = SimpleNamespace(flashes=lambda: ["<saved>"])
-    monkeypatch.setattr(Request, "session", session, raising=False)
-    response = await get(serving(lambda: templates.render("page.html")))
-    assert response.text == "&lt;saved&gt;"
+async def test_flashes_are_the_sessions(write: Write) -> None:
+    templates = write(
+        page="{% for each in flashes() %}{{ each.category }} {{ each.text }}{% endfor %}"
+    )
+    app = App()
+    app.use(Sessions("a key of more than thirty-two characters"))
+
+    @app.post("/")
+    async def save(request: Request) -> None:
+        request.session.flash("<saved>")
+
+    app.get("/")(lambda: templates.render("page.html"))
+    async with app.test_client(base_url="https://testserver") as client:
+        await client.post("/")
+        assert (await client.get("/")).text == "info &lt;saved&gt;"
+        assert (await client.get("/")).text == ""
+
+
+async def test_page_that_asks_for_flashes_without_sessions_says_what_is_missing(
+    write: Write,
+) -> None:
+    templates = write(page="{{ flashes() }}")
+    with pytest.raises(ConfigurationError, match="Sessions"):
+        await get(serving(lambda: templates.render("page.html")))
 
 
 async def test_page_that_asks_for_no_flashes_needs_no_session(write: Write) -> None:
