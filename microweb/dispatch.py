@@ -14,14 +14,15 @@ from dataclasses import dataclass, replace
 from .binding import bind
 from .endpoints import Finish, Handler, OnError, in_thread, make_handler
 from .errors import BadRequest, ConfigurationError, MethodNotAllowed, NotFound
+from .functions import describe, is_async
 from .hints import with_hints
 from .middleware.errors import ErrorBoundary, ErrorHandlers
 from .patterns import BUILT_IN, Converter, Pattern, parse_pattern
 from .request import Request, RequestApp, RequestLine
 from .response import Response
 from .returns import ReturnConverter
-from .router import Found, Middleware, Route, RouteTree, Scopes, describe
-from .signature import inspect_endpoint, is_async
+from .router import Found, Middleware, Route, RouteTree, Scopes
+from .signature import inspect_endpoint
 
 
 @dataclass(frozen=True, slots=True)

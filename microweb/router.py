@@ -13,15 +13,12 @@ hierarchy is its sender's business (RFC 3986 sections 2.2 and 6.2.2.3).
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import partial
-from pathlib import PurePath
 from typing import Generic, Literal, TypedDict, TypeVar, Unpack
 
 from microweb.errors import BadRequest, ConfigurationError, RouteConflict
+from microweb.functions import default_name, describe
 from microweb.grammar import METHODS
 from microweb.patterns import PATH, Converter, Parameter, Pattern
 from microweb.urlencoded import percent_decode
@@ -275,28 +272,6 @@ class Route:
         return f"{','.join(self.methods)} {self.path} ({describe(self.endpoint)})"
 
 
-def describe(function: object) -> str:
-    """Return what a person finds a function by, as far as it is known: `show at app.py:12`."""
-    function = innermost(function)
-    code = getattr(function, "__code__", None)
-    if code is None:
-        return _default_name(function)
-    return f"{_default_name(function)} at {PurePath(code.co_filename).name}:{code.co_firstlineno}"
-
-
-def innermost(function: object) -> object:
-    """Return what decorators and `functools.partial` were put around."""
-    if callable(function):
-        with suppress(ValueError):  # of one that wraps itself
-            function = inspect.unwrap(function)
-    return innermost(function.func) if isinstance(function, partial) else function
-
-
-def _default_name(endpoint: object) -> str:
-    endpoint = innermost(endpoint) if isinstance(endpoint, partial) else endpoint
-    return str(getattr(endpoint, "__name__", type(endpoint).__name__))
-
-
 class RouteOptions(TypedDict, total=False):
     """What `Router.get` and its like take beside the path: see `Router.route`."""
 
@@ -359,7 +334,7 @@ class Router:
 
         def register(endpoint: F) -> F:
             self._check_open(f"route path {path!r}")
-            label = _default_name(endpoint) if name is None else name
+            label = default_name(endpoint) if name is None else name
             route = Route(path, given, endpoint, label, middleware, max_body, on_disconnect)
             self._add(route)
             return endpoint

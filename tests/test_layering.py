@@ -18,6 +18,7 @@ PACKAGE = Path(microweb.__file__).parent
 HOUSE = [
     "errors",
     "elsewhere",
+    "functions",
     "grammar",
     "threads",
     # values

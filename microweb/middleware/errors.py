@@ -13,12 +13,12 @@ from collections.abc import Callable
 
 from ..endpoints import as_async
 from ..errors import ClientDisconnected, ConfigurationError, HTTPError, MicrowebError, ProtocolError
+from ..functions import describe
 from ..headers import list_members
 from ..jsoncodec import encode_json
 from ..request import Request, RequestApp
 from ..response import TEXT, Response, phrase_of
 from ..returns import ReturnConverter, split_tuple
-from ..router import describe
 from ..signature import hints_of
 
 ErrorKey = int | type[Exception]
