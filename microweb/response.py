@@ -688,6 +688,8 @@ _NAMES_ELSEWHERE = {
     "add_header": 'response.headers.add("X", "y")',
     "del_cookie": "response.delete_cookie(...)",
     "unset_cookie": "response.delete_cookie(...)",
+    "background": "request.after_response(function)",
+    "call_on_close": "request.after_response(function)",
     "make_response": "return (value, status, headers)",
 }
 point_to_ours(Response, _NAMES_ELSEWHERE)

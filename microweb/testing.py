@@ -187,7 +187,9 @@ class MemoryTransport(httpx.AsyncBaseTransport):
         app = self._app
         app.freeze()
         life = app.life() if self._has_lifespan else None
-        return MemoryServer(Server(self._handle, self._config, refuse=app.refuse, lifespan=life))
+        server = Server(self._handle, self._config, refuse=app.refuse, lifespan=life)
+        app.attach(server.background)
+        return MemoryServer(server)
 
     def _handle(self, request: Request) -> Coroutine[Any, Any, Response]:
         if self._raises_errors:

@@ -21,6 +21,7 @@ HOUSE = [
     "functions",
     "grammar",
     "threads",
+    "background",
     # values
     "dates",
     "cookies",
