@@ -1,8 +1,8 @@
 """Response and its kinds: what goes back.
 
 Framing belongs here and not to the endpoint: `Content-Length`, chunks, `Date`, no body for HEAD,
-204 and 304. A small answer that nobody touched goes out by a head that is made once a second; the
-first touch of `headers` gives it a mapping of its own. A response is for one exchange, but an
+204, 205 and 304. A small answer that nobody touched goes out by a head that is made once a second;
+the first touch of `headers` gives it a mapping of its own. A response is for one exchange, but an
 untouched one may be shared. RFC 9110 sections 6, 8, 15; RFC 9112 sections 4, 6, 7.
 
 What a response needs of the connection it names as a protocol, `ByteStream`.
@@ -44,7 +44,8 @@ _JOINED_BYTES = 64 * 1024  # a larger body is written by itself: joining it woul
 _CACHED_HEADS = 1024
 _SLICE_BYTES = 256 * 1024  # the transport keeps a copy of what the peer has not taken yet
 _DECIDING = frozenset(("connection", "content-length", "date", "transfer-encoding"))
-_WITHOUT_CONTENT = frozenset((101, 204, 304))
+_WITHOUT_CONTENT = frozenset((101, 204, 205, 304))
+_CHUNKED = b"Transfer-Encoding: chunked\r\n"
 _PHRASES = {status.value: status.phrase for status in HTTPStatus} | {
     413: "Content Too Large",
     416: "Range Not Satisfiable",
@@ -361,12 +362,14 @@ class Response:
         """Return the Content-Length line; a length that the application set must be right."""
         headers = self._headers
         if headers is not None and "content-length" in headers.lines:
-            said, size = headers["content-length"], len(self._body)
+            said, size = headers["content-length"], 0 if self._status == 205 else len(self._body)
             may_differ = self._status == 304 or (is_head and not self._body)
             is_right = CONTENT_LENGTH.fullmatch(said) if may_differ else said == str(size)
             if self._status == 204 or not is_right:
                 raise LocalProtocolError(f"Content-Length {said[:80]!r} on a body of {size} bytes")
             return b""
+        if self._status == 205:
+            return b"Content-Length: 0\r\n"  # RFC 9110 section 15.3.6
         if self._status in _WITHOUT_CONTENT:
             return b""
         return b"Content-Length: %d\r\n" % len(self._body)
@@ -533,14 +536,10 @@ class StreamResponse(Response):
     ) -> None:
         """Write the pieces. Raises: LocalProtocolError where a declared length is wrong."""
         length = self.headers.get("content-length")
-        if length is not None and (self._status == 204 or not CONTENT_LENGTH.fullmatch(length)):
-            raise LocalProtocolError(f"Content-Length {length[:80]!r} on a {self._status}")
-        has_content = request.line.method != "HEAD" and self._status not in _WITHOUT_CONTENT
-        is_chunked = length is None and request.section.minor_version == 1
-        framing = b"Transfer-Encoding: chunked\r\n" if is_chunked else b""
-        if not has_content:
+        framing = self._framing(request, length)
+        is_chunked = framing is _CHUNKED
+        if request.line.method == "HEAD" or self._status in _WITHOUT_CONTENT:
             await self._discard()
-            framing = b"" if self._status in _WITHOUT_CONTENT else framing
             stream.write(self._encode_head(request, heads, connection, framing))
             return
         is_open = "content-type" in self.headers  # else the first piece decides
@@ -565,6 +564,20 @@ class StreamResponse(Response):
             stream.write(self._encode_head(request, heads, connection, framing))
         if is_chunked:
             stream.write(LAST_CHUNK)
+
+    def _framing(self, request: Request, length: str | None) -> bytes:
+        """Return the field line that says where the content ends, where no other line does."""
+        status = self._status
+        if length is not None:
+            is_right = CONTENT_LENGTH.fullmatch(length) and (status != 205 or int(length) == 0)
+            if status == 204 or not is_right:
+                raise LocalProtocolError(f"Content-Length {length[:80]!r} on a {status}")
+            return b""
+        if status == 205:
+            return b"Content-Length: 0\r\n"
+        if status in _WITHOUT_CONTENT or request.section.minor_version == 0:
+            return b""
+        return _CHUNKED
 
     async def _discard(self) -> None:
         """Close the pieces without having started them."""

@@ -229,6 +229,31 @@ def test_204_and_304_have_no_content_and_no_length(
     assert b"transfer-encoding" not in fields
 
 
+@pytest.mark.parametrize("is_touched", [False, True])
+@pytest.mark.parametrize("body", [b"", b"a new form", bytes(100_000)])
+async def test_205_has_no_content_and_says_so(body: bytes, is_touched: bool) -> None:
+    response = Response(body, 205)
+    if is_touched:
+        response.headers["X"] = "y"
+    answer = response.encode(GET, HEADS, b"")
+    if answer is None:
+        answer = (await send(response)).written
+    _, fields, content = split(answer)
+    assert (fields[b"content-length"], content) == (b"0", b"")
+
+
+@pytest.mark.parametrize("make", [lambda f: Response(b"abc", 205, f), lambda f: stream_205(f)])
+async def test_205_says_no_length_but_none(make: Callable[[dict[str, str]], Response]) -> None:
+    sent = await send(make({"Content-Length": "0"}))
+    assert split(sent.written)[1][b"content-length"] == b"0"
+    with pytest.raises(LocalProtocolError, match="Content-Length"):
+        await send(make({"Content-Length": "3"}))
+
+
+def stream_205(fields: dict[str, str]) -> Response:
+    return Response.stream(["abc"], 205, fields)
+
+
 @pytest.mark.parametrize("connection", [b"", CLOSE, KEEP_ALIVE])
 async def test_the_connection_field_is_sent_as_the_server_decides(connection: bytes) -> None:
     touched = Response("a")
@@ -870,7 +895,9 @@ async def test_a_stream_waits_for_the_peer() -> None:
         ("HEAD", 200, {b"transfer-encoding": b"chunked"}),
         ("GET", 204, {}),
         ("GET", 304, {}),
+        ("GET", 205, {b"content-length": b"0"}),
         ("HEAD", 204, {}),
+        ("HEAD", 205, {b"content-length": b"0"}),
     ],
 )
 async def test_a_stream_that_nobody_wants_is_closed_and_never_started(
