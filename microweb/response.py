@@ -10,10 +10,12 @@ What a response needs of the connection it names as a protocol, `ByteStream`.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from datetime import datetime
+from functools import partial
 from html import escape
 from http import HTTPStatus
 from typing import Literal, Protocol
@@ -22,7 +24,7 @@ from urllib.parse import quote, urlsplit
 from .cookies import SetCookie
 from .dates import format_http_date
 from .elsewhere import point_to_ours
-from .errors import LocalProtocolError
+from .errors import ClientDisconnected, LocalProtocolError
 from .framing import CLOSE, LAST_CHUNK, encode_chunk
 from .grammar import CONTENT_LENGTH
 from .headers import MutableHeaders, check_value, list_members
@@ -42,6 +44,7 @@ _CHECKED_TYPES = frozenset((None, TEXT, HTML, JSON, OCTETS))
 
 _JOINED_BYTES = 64 * 1024  # a larger body is written by itself: joining it would copy it (1.4 x)
 _CACHED_HEADS = 1024
+_HEAD_WAIT_S = 0.5  # for a stream's first piece, or its fault: a query that fails takes less
 _SLICE_BYTES = 256 * 1024  # the transport keeps a copy of what the peer has not taken yet
 _DECIDING = frozenset(("connection", "content-length", "date", "transfer-encoding"))
 _WITHOUT_CONTENT = frozenset((101, 204, 205, 304))
@@ -538,32 +541,37 @@ class StreamResponse(Response):
         length = self.headers.get("content-length")
         framing = self._framing(request, length)
         is_chunked = framing is _CHUNKED
+        encode_head = partial(self._encode_head, request, heads, connection, framing)
         if request.line.method == "HEAD" or self._status in _WITHOUT_CONTENT:
             await self._discard()
-            stream.write(self._encode_head(request, heads, connection, framing))
+            stream.write(encode_head())
             return
-        is_open = "content-type" in self.headers  # else the first piece decides
-        if is_open:
-            stream.write(self._encode_head(request, heads, connection, framing))
+        head = _StreamHead(stream, self.headers, encode_head)
+        try:
+            await self._send_pieces(stream, head, length, is_chunked)
+        finally:
+            head.cancel()
+        end = LAST_CHUNK if is_chunked else b""
+        end = end if head.is_out else head.take(None) + end
+        if end:
+            stream.write(end)
+
+    async def _send_pieces(
+        self, stream: ByteStream, head: _StreamHead, length: str | None, is_chunked: bool
+    ) -> None:
         sent = 0
         async with aclosing(_closable(self.pieces)) as pieces:
             async for piece in pieces:
-                if not is_open:
-                    is_open = True
-                    self.headers["Content-Type"] = TEXT if isinstance(piece, str) else OCTETS
-                    stream.write(self._encode_head(request, heads, connection, framing))
                 data = piece.encode() if isinstance(piece, str) else piece
                 sent += len(data)
                 if length is not None and sent > int(length):
                     raise LocalProtocolError(f"a stream longer than its Content-Length {length}")
-                if data and stream.write(encode_chunk(data) if is_chunked else data):
+                data = encode_chunk(data) if is_chunked else data
+                data = data if head.is_out else head.take(piece) + data
+                if data and stream.write(data):
                     await stream.drain()
         if length is not None and sent != int(length):
             raise LocalProtocolError(f"a stream of {sent} bytes with Content-Length {length}")
-        if not is_open:
-            stream.write(self._encode_head(request, heads, connection, framing))
-        if is_chunked:
-            stream.write(LAST_CHUNK)
 
     def _framing(self, request: Request, length: str | None) -> bytes:
         """Return the field line that says where the content ends, where no other line does."""
@@ -586,6 +594,54 @@ class StreamResponse(Response):
             await pieces.aclose()
         elif (close := getattr(pieces, "close", None)) is not None:  # a file, a generator
             await run_in_thread("a streamed answer", close)
+
+
+class _StreamHead:
+    """A stream's head: goes out with the first piece, or by itself where that is late.
+
+    A stream that fails before is so a 500, and one whose content type is not given has that of its
+    first piece, however late. An event stream's client waits for the head alone.
+    """
+
+    def __init__(
+        self, stream: ByteStream, headers: MutableHeaders, encode: Callable[[], bytes]
+    ) -> None:
+        self._stream = stream
+        self._headers = headers
+        self._encode = encode
+        self._head: bytes | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self.is_out = False
+        content_type = headers.get("content-type")
+        if content_type is None:
+            return
+        self._head = encode()
+        if content_type.startswith("text/event-stream"):
+            self._write()
+        else:
+            self._timer = asyncio.get_running_loop().call_later(_HEAD_WAIT_S, self._write_late)
+
+    def take(self, piece: Piece | None) -> bytes:
+        """Return the head, to be sent with its first piece, or without one."""
+        self.is_out = True
+        self.cancel()
+        if self._head is None:
+            if piece is not None:
+                self._headers["Content-Type"] = TEXT if isinstance(piece, str) else OCTETS
+            self._head = self._encode()
+        return self._head
+
+    def cancel(self) -> None:
+        """Wait no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _write(self) -> None:
+        self._stream.write(self.take(None))
+
+    def _write_late(self) -> None:
+        with suppress(ClientDisconnected):  # which the first piece meets as well
+            self._write()
 
 
 class UpgradeResponse(Response):

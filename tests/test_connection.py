@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import suppress
 from contextvars import ContextVar, copy_context
 from typing import Any
@@ -404,6 +404,11 @@ async def broken_off(*pieces: str) -> AsyncIterator[str]:
     raise OSError("the disk is gone")
 
 
+def broken_off_in_a_thread() -> Iterator[str]:
+    yield from ()
+    raise OSError("the disk is gone")
+
+
 async def test_stream_that_fails_half_way_is_cut(caplog: pytest.LogCaptureFixture) -> None:
     async def handler(request: Request) -> Response:
         return Response.stream(broken_off("abc"))
@@ -417,11 +422,15 @@ async def test_stream_that_fails_half_way_is_cut(caplog: pytest.LogCaptureFixtur
     assert [record.getMessage() for record in caplog.records] == ["GET / failed"]
 
 
+@pytest.mark.parametrize("content_type", [None, "text/csv"])
+@pytest.mark.parametrize("make", [broken_off, broken_off_in_a_thread])
 async def test_stream_that_fails_before_its_first_byte_is_a_500(
+    make: Callable[[], AsyncIterator[str] | Iterator[str]],
+    content_type: str | None,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def handler(request: Request) -> Response:
-        return Response.stream(broken_off())
+        return Response.stream(make(), content_type=content_type)
 
     async with in_memory(handler) as house:
         end = house.connect()

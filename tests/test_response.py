@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import re
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -757,18 +758,65 @@ async def test_the_first_piece_decides_the_content_type(
     assert fields.get(b"content-type") == (content_type.encode() if content_type else None)
 
 
-async def test_a_content_type_that_is_given_goes_before_the_first_piece() -> None:
+@pytest.mark.parametrize("content_type", [None, "text/csv"])
+async def test_the_head_goes_with_the_first_piece(content_type: str | None) -> None:
     seen: list[int] = []
     stream = FakeStream()
 
-    async def pieces() -> AsyncIterator[bytes]:
+    async def pieces() -> AsyncIterator[str]:
         seen.append(len(stream.writes))
-        yield b"a"
+        yield ""
+        seen.append(len(stream.writes))
+        yield "a"
+
+    response = Response.stream(pieces(), content_type=content_type)
+    await response.send_to(stream, GET, HEADS, b"")
+    assert seen == [0, 1]
+    assert split(stream.written)[1][b"content-type"] == (content_type or TEXT).encode()
+
+
+async def test_the_head_does_not_wait_long_for_the_first_piece(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(response_module, "_HEAD_WAIT_S", 0.001)
+    stream = FakeStream()
+
+    async def pieces() -> AsyncIterator[str]:
+        async with asyncio.timeout(10):
+            while not stream.writes:
+                await asyncio.sleep(0.001)
+        assert split(stream.written)[2] == b""
+        yield "a"
+
+    await Response.stream(pieces(), content_type="text/csv").send_to(stream, GET, HEADS, b"")
+    assert split(stream.written)[2] == b"1\r\na\r\n0\r\n\r\n"
+
+
+async def test_the_head_of_an_event_stream_goes_out_at_once() -> None:
+    seen: list[int] = []
+    stream = FakeStream()
+
+    async def pieces() -> AsyncIterator[str]:
+        seen.append(len(stream.writes))
+        yield "data: a\n\n"
+
+    content_type = "text/event-stream; charset=utf-8"
+    await Response.stream(pieces(), content_type=content_type).send_to(stream, GET, HEADS, b"")
+    assert seen == [1]
+
+
+async def test_a_peer_that_left_before_the_late_head_is_met_at_the_first_piece(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(response_module, "_HEAD_WAIT_S", 0.001)
+
+    async def pieces() -> AsyncIterator[str]:
+        await asyncio.sleep(0.02)
+        yield "a"
 
     response = Response.stream(pieces(), content_type="text/csv")
-    await response.send_to(stream, GET, HEADS, b"")
-    assert seen == [1]
-    assert split(stream.written)[1][b"content-type"] == b"text/csv"
+    with pytest.raises(ClientDisconnected):
+        await response.send_to(FakeStream(closes_after=0), GET, HEADS, b"")
 
 
 async def test_an_empty_stream_has_its_end() -> None:
@@ -841,11 +889,13 @@ async def test_a_stream_says_no_length_that_is_none(length: str) -> None:
     assert stream.writes == []
 
 
-async def test_a_stream_that_fails_at_once_has_written_nothing() -> None:
+@pytest.mark.parametrize("content_type", [None, "text/csv"])
+async def test_a_stream_that_fails_at_once_has_written_nothing(content_type: str | None) -> None:
     pieces = Pieces(RuntimeError("boom"))
     stream = FakeStream()
+    response = Response.stream(pieces.generate(), content_type=content_type)
     with pytest.raises(RuntimeError, match="boom"):
-        await Response.stream(pieces.generate()).send_to(stream, GET, HEADS, b"")
+        await response.send_to(stream, GET, HEADS, b"")
     assert stream.writes == []
     assert pieces.is_closed
 
@@ -863,7 +913,7 @@ async def test_a_stream_is_closed_where_the_peer_leaves() -> None:
     stream = FakeStream(closes_after=3)
     with pytest.raises(ClientDisconnected):
         await Response.stream(pieces.generate()).send_to(stream, GET, HEADS, b"")
-    assert pieces.started == 3
+    assert pieces.started == 4
     assert pieces.is_closed
 
 
@@ -886,7 +936,7 @@ async def test_a_stream_waits_for_the_peer() -> None:
     stream = FakeStream(high_water=10)
     response = Response.stream(["a" * 100, "b", "c" * 100], content_type=TEXT)
     await response.send_to(stream, GET, HEADS, b"")
-    assert stream.drained_at == [2, 4]
+    assert stream.drained_at == [1, 3]
 
 
 @pytest.mark.parametrize(
