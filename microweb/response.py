@@ -24,7 +24,7 @@ from urllib.parse import quote, urlsplit
 from .cookies import SetCookie
 from .dates import format_http_date
 from .elsewhere import point_to_ours
-from .errors import ClientDisconnected, LocalProtocolError
+from .errors import BadRequest, ClientDisconnected, LocalProtocolError
 from .framing import CLOSE, LAST_CHUNK, encode_chunk
 from .grammar import CONTENT_LENGTH
 from .headers import MutableHeaders, check_value, list_members
@@ -648,10 +648,13 @@ class UpgradeResponse(Response):
     """101: the connection stops being HTTP. RFC 9110 section 7.8
 
     The server writes the head, with `headers` (which name the protocol in `Upgrade`), then awaits
-    `run(stream)`, whose `read()` begins with the bytes that came behind the request.
+    `run(stream)`, whose `read()` begins with the bytes that came behind the request. HTTP/1.0 knows
+    no upgrade: a request of that version is answered 400.
     """
 
     __slots__ = ("run",)
+
+    needs_prepare = True
 
     def __init__(self, headers: Fields, run: Callable[[ByteStream], Awaitable[None]]) -> None:
         super().__init__(b"")
@@ -666,12 +669,18 @@ class UpgradeResponse(Response):
     def persistence(self, request: Request, connection: bytes) -> bytes:
         return CLOSE  # once the other protocol is done
 
+    async def prepare(self, request: Request) -> Response:
+        if request.section.minor_version == 0:
+            raise BadRequest(f"an upgrade needs HTTP/1.1, got HTTP/{request.http_version}")
+        return self
+
     def encode(self, request: Request, heads: HeadCache, connection: bytes) -> bytes | None:
         return None
 
     async def send_to(
         self, stream: ByteStream, request: Request, heads: HeadCache, connection: bytes
     ) -> None:
+        await self.prepare(request)  # whoever answers without an app has not
         stream.write(self._encode_head(request, heads, b"", b""))
         await self.run(stream)
 

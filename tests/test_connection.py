@@ -902,6 +902,19 @@ async def test_upgrade_writes_behind_its_head() -> None:
         assert answer.startswith(b"HTTP/1.1 101 ") and answer.endswith(b"\r\n\r\nwelcome")
 
 
+async def test_upgrade_is_not_for_http_1_0(caplog: pytest.LogCaptureFixture) -> None:
+    ran = []
+
+    async def run(stream: ByteStream) -> None:
+        ran.append(stream)
+
+    async with in_memory(upgrading(run)) as house:
+        end = house.connect()
+        await end.write(UPGRADE.replace(b"HTTP/1.1", b"HTTP/1.0"))
+        assert statuses(await read_all(end)) == [400]
+    assert not ran and not caplog.records
+
+
 async def test_upgrade_that_fails_is_cut_and_logged(caplog: pytest.LogCaptureFixture) -> None:
     async def run(stream: ByteStream) -> None:
         raise ValueError("of this protocol")

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from microweb import response as response_module
-from microweb.errors import ClientDisconnected, LocalProtocolError
+from microweb.errors import BadRequest, ClientDisconnected, LocalProtocolError
 from microweb.framing import CLOSE, KEEP_ALIVE
 from microweb.headers import Headers
 from microweb.parser import Limits, Parser, RequestLines
@@ -1088,6 +1088,18 @@ async def test_an_upgrade_is_a_101_then_the_other_protocol() -> None:
         {b"upgrade": b"echo/1", b"x": b"y", b"connection": b"Upgrade"},
         b"",
     )
+
+
+async def test_an_upgrade_is_not_for_http_1_0() -> None:
+    stream = FakeStream()
+    response = UpgradeResponse({"Upgrade": "echo"}, speak)
+    assert response.needs_prepare
+    assert await response.prepare(GET) is response
+    with pytest.raises(BadRequest, match=r"an upgrade needs HTTP/1\.1, got HTTP/1\.0"):
+        await response.prepare(OLD)
+    with pytest.raises(BadRequest):
+        await response.send_to(stream, OLD, HEADS, CLOSE)
+    assert stream.writes == []
 
 
 def test_an_upgrade_names_its_protocol() -> None:
