@@ -21,7 +21,7 @@ from .patterns import BUILT_IN, Converter, Pattern, parse_pattern
 from .request import Request, RequestApp, RequestLine
 from .response import Response
 from .returns import ReturnConverter
-from .router import Found, Middleware, Route, RouteTree, Scopes
+from .router import Found, Middleware, Missed, Route, RouteTree, Scopes
 from .signature import inspect_endpoint
 
 
@@ -83,6 +83,12 @@ class Match:
         self.allowed: tuple[str, ...] = ()  # where no route matched
         self.fault: BadRequest | None = None
 
+    def allowed_beside(self, line: RequestLine) -> tuple[str, ...]:
+        """Return the other methods that are answered at the path of `line`."""
+        same = ("GET", "HEAD") if line.method in ("GET", "HEAD") else (line.method,)
+        allowed = () if self.fault is not None else self.dispatcher.allowed(line)
+        return tuple(method for method in allowed if method not in same)
+
 
 class Dispatcher:
     """Matches request lines for a frozen app. Raises: ConfigurationError, RouteConflict."""
@@ -112,6 +118,11 @@ class Dispatcher:
         if line.raw_path == "*":
             match.allowed = self._all_methods
         return match
+
+    def allowed(self, line: RequestLine) -> tuple[str, ...]:
+        """Return the methods that are answered at the path of `line`."""
+        found = self._tree.find("", line.raw_path)  # no route has that method
+        return found.allowed if isinstance(found, Missed) else ()
 
     def other_slash(self, line: RequestLine) -> str | None:
         """Return the path with its last slash added or taken, where something is there."""

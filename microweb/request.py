@@ -170,6 +170,8 @@ class MatchInfo(Protocol):
     def is_repeatable(self) -> bool: ...
     @property
     def handler(self) -> Callable[[Any], Coroutine[Any, Any, Any]]: ...
+    def allowed_beside(self, line: RequestLine) -> tuple[str, ...]:
+        """Return the other methods that are answered at the path of `line`."""
 
 
 class Request:

@@ -91,8 +91,14 @@ class ErrorBoundary:
         if is_fault and (handler is None or isinstance(handler.key, int)):
             _log.error("%s %s failed", request.method, request.raw_path, exc_info=error)
         if handler is None:
-            return default_answer(error, request.headers.get("accept", ""), debug=self._debug)
-        return await self._answer_by(handler, request, error)
+            accept = request.headers.get("accept", "")
+            response = default_answer(error, accept, debug=self._debug)
+        else:
+            response = await self._answer_by(handler, request, error)
+        if response.status == 405 and request.match is not None:  # RFC 9110 section 15.5.6
+            allowed = request.match.allowed_beside(request.line)
+            response.headers.setdefault("Allow", ", ".join(allowed))
+        return response
 
     async def refuse(self, error: ProtocolError) -> Response:
         """Return the answer to what was no request."""
