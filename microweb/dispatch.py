@@ -21,8 +21,9 @@ from .patterns import BUILT_IN, Converter, Pattern, parse_pattern
 from .request import Request, RequestApp, RequestLine
 from .response import Response
 from .returns import ReturnConverter
-from .router import Found, Middleware, Missed, Route, RouteTree, Scopes
+from .router import Middleware, Route
 from .signature import inspect_endpoint
+from .tree import Found, Missed, RouteTree, Scopes
 
 
 @dataclass(frozen=True, slots=True)

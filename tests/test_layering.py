@@ -37,6 +37,7 @@ HOUSE = [
     "parser",
     # the application
     "patterns",
+    "tree",
     "router",
     "signature",
     "binding",
@@ -97,6 +98,7 @@ PURE = [
     "request",
     "parser",
     "patterns",
+    "tree",
     "router",
 ]
 WAITING = {"asyncio", "socket", "ssl", "select", "selectors", "threading", "concurrent"}
