@@ -65,6 +65,7 @@ HOUSE = [
     "server.process",
     # what users start and test with
     "memory",
+    "memory_pool",
     "testing",
     "cli",
     "__main__",
@@ -106,7 +107,8 @@ WAITING = {"asyncio", "socket", "ssl", "select", "selectors", "threading", "conc
 # The module that an extra is for -> what it brings.
 EXTRAS = {
     "server.process": {"uvloop"},
-    "testing": {"httpx", "httpcore"},
+    "memory_pool": {"httpx", "httpcore"},
+    "testing": {"httpx"},
 }
 
 
