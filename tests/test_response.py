@@ -1181,7 +1181,7 @@ names = st.text(TCHARS, min_size=1, max_size=10).filter(lambda name: name.lower(
 values = st.text([chr(i) for i in [9, *range(0x20, 0x7F), *range(0x80, 0x100)]], max_size=20).map(
     lambda value: value.strip(" \t\x85\xa0")
 )
-statuses = st.integers(200, 599)
+statuses = st.integers(200, 599) | st.sampled_from([204, 205, 304])
 versions = st.sampled_from(["1.0", "1.1"])
 
 
@@ -1208,7 +1208,7 @@ def check_with_h11(
 ) -> None:  # fmt: skip
     response, content = read_by_h11(answer, method, is_closed=is_closed)
     assert response.status_code == status
-    assert content == (b"" if method == "HEAD" or status in (204, 304) else body)
+    assert content == (b"" if method == "HEAD" or status in (204, 205, 304) else body)
     got = [(name.decode(), value.decode("latin-1")) for name, value in response.headers]
     wanted = [(name.lower(), value) for name, value in fields]
     assert sorted(pair for pair in got if pair[0] not in FRAMING) == sorted(wanted)
@@ -1247,7 +1247,7 @@ async def test_what_is_streamed_h11_reads(
     has_length: bool,
 ) -> None:
     request, body = make_request(method, version=version), b"".join(pieces)
-    length = [("Content-Length", str(len(body)))] if has_length and status != 204 else []
+    length = [("Content-Length", str(len(body)))] if has_length and status not in (204, 205) else []
     response = Response.stream(Pieces(*pieces).generate(), status, [*fields, *length])
     connection = response.persistence(request, KEEP_ALIVE if version == "1.0" else b"")
     stream = await send(response, request, connection)
@@ -1255,7 +1255,9 @@ async def test_what_is_streamed_h11_reads(
     check_with_h11(stream.written, method, status, fields, body, is_closed=connection == CLOSE)
 
 
-@given(st.sampled_from([204, 200, 304]), st.sampled_from(["GET", "HEAD"]), st.binary(max_size=9))
+@given(
+    st.sampled_from([204, 200, 205, 304]), st.sampled_from(["GET", "HEAD"]), st.binary(max_size=9)
+)
 def test_answers_that_are_joined_are_read_apart(status: int, method: str, body: bytes) -> None:
     answers = encode(Response(body, status), make_request(method)) + encode(Response("next"))
     client = h11.Connection(h11.CLIENT)
@@ -1274,5 +1276,5 @@ def test_answers_that_are_joined_are_read_apart(status: int, method: str, body: 
         if request_method == "GET" and len(got) == 2:
             break
         client.start_next_cycle()
-    is_empty = method == "HEAD" or status in (204, 304)
+    is_empty = method == "HEAD" or status in (204, 205, 304)
     assert got == [(status, b"" if is_empty else body), (200, b"next")]
