@@ -626,8 +626,9 @@ class _StreamHead:
         self.is_out = True
         self.cancel()
         if self._head is None:
-            if piece is not None:
-                self._headers["Content-Type"] = TEXT if isinstance(piece, str) else OCTETS
+            if piece is not None:  # what makes the pieces may have said what they are
+                content_type = TEXT if isinstance(piece, str) else OCTETS
+                self._headers.setdefault("Content-Type", content_type)
             self._head = self._encode()
         return self._head
 

@@ -775,6 +775,16 @@ async def test_the_head_goes_with_the_first_piece(content_type: str | None) -> N
     assert split(stream.written)[1][b"content-type"] == (content_type or TEXT).encode()
 
 
+async def test_what_makes_the_pieces_may_say_what_they_are() -> None:
+    async def pieces() -> AsyncIterator[str]:
+        response.headers["Content-Type"] = "text/csv"
+        yield "a,b"
+
+    response = Response.stream(pieces())
+    _, fields, _ = split((await send(response)).written)
+    assert fields[b"content-type"] == b"text/csv"
+
+
 async def test_the_head_does_not_wait_long_for_the_first_piece(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
