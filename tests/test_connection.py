@@ -15,8 +15,9 @@ from serving import GET, get, in_memory, post, read_all, read_until, settle, sta
 
 from microweb.errors import ClientDisconnected, NotFound, ProtocolError
 from microweb.request import Request
-from microweb.response import ByteStream, Response, UpgradeResponse
+from microweb.response import ByteStream, Response
 from microweb.server.connection import Phase
+from microweb.upgrades import UpgradeResponse
 
 USER: ContextVar[str] = ContextVar("user", default="nobody")
 

@@ -28,12 +28,17 @@ HOUSE = [
     "multidict",
     "urlencoded",
     "headers",
+    "heads",
+    "markup",
     "jsoncodec",
     "jsontypes",
     # the wire
     "framing",
     "request",
     "response",
+    "redirects",
+    "streams",
+    "upgrades",
     "parser",
     # the application
     "patterns",
@@ -72,10 +77,13 @@ HOUSE = [
 ]
 APPLICATION = HOUSE[HOUSE.index("patterns") : HOUSE.index("server")]
 
-# The closed list: an app offers run(), serve() and test_client() without needing them.
+# The closed list: an app offers run(), serve() and test_client() without needing them, Response
+# shorthands for its kinds.
 INSIDE_FUNCTIONS = {
     ("app", "server.process"),
     ("app", "testing"),
+    ("response", "redirects"),
+    ("response", "streams"),
 }
 FOR_TYPES_ONLY = {
     ("app", "server.config"),
@@ -93,6 +101,8 @@ PURE = [
     "multidict",
     "urlencoded",
     "headers",
+    "heads",
+    "markup",
     "jsoncodec",
     "jsontypes",
     "framing",

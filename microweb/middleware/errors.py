@@ -15,9 +15,10 @@ from ..endpoints import as_async
 from ..errors import ClientDisconnected, ConfigurationError, HTTPError, MicrowebError, ProtocolError
 from ..functions import describe
 from ..headers import list_members
+from ..heads import phrase_of
 from ..jsoncodec import encode_json
 from ..request import Request, RequestApp
-from ..response import TEXT, Response, phrase_of
+from ..response import TEXT, Response
 from ..returns import ReturnConverter, split_tuple
 from ..signature import hints_of
 

@@ -23,9 +23,11 @@ from typing import TYPE_CHECKING, Any
 from ..errors import BodyTimeout, ClientDisconnected, HeadTimeout, HTTPError, ProtocolError
 from ..framing import CLOSE
 from ..headers import Headers
+from ..heads import phrase_of
 from ..parser import Parser
 from ..request import Address, HeaderSection, Request, RequestLine, make_request
-from ..response import Response, StreamResponse, phrase_of
+from ..response import Response
+from ..streams import StreamResponse
 from .body import Body
 from .driven import Driven
 

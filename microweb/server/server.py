@@ -15,9 +15,10 @@ from types import TracebackType
 
 from ..background import Background
 from ..errors import ProtocolError, ThreadsStuck
+from ..heads import HeadCache, phrase_of
 from ..parser import RequestLines
 from ..request import Request
-from ..response import HeadCache, Response, phrase_of
+from ..response import Response
 from ..threads import ThreadPool, open_pool
 from .config import ServerConfig
 from .connection import Connection, Handler
