@@ -32,6 +32,7 @@ from .urlencoded import encode_urlencoded
 if TYPE_CHECKING:
     from .server.config import RunOptions, ServerOptions
     from .server.server import Server
+    from .templating import Templates
     from .testing import TestClient
 
 F = TypeVar("F", bound=Callable[..., object])
@@ -58,6 +59,7 @@ class App(Router):
         self.redirect_slashes = redirect_slashes
         self.state = SimpleNamespace()
         self.json_default: Callable[[object], object] | None = None
+        self._templates: Templates | None = None
         self._errors = ErrorHandlers()
         self._dispatcher: Dispatcher | None = None
         self._converters: dict[str, Converter] = dict(BUILT_IN)
@@ -168,6 +170,23 @@ class App(Router):
 
         self.lifespan(life)
         return function
+
+    @property
+    def templates(self) -> Templates:
+        """This app's templates, once they are set: `app.templates = Templates("templates")`.
+
+        Raises: ConfigurationError where none were set.
+        """
+        if self._templates is None:
+            raise ConfigurationError(
+                'app.templates: none are set: app.templates = Templates("templates"), '
+                "from microweb.templating import Templates"
+            )
+        return self._templates
+
+    @templates.setter
+    def templates(self, templates: Templates) -> None:
+        self._templates = templates
 
     # --- using
 
@@ -343,6 +362,17 @@ class App(Router):
             bind(signature, pattern.parameters)
         super()._add(route)
 
+    def all_middleware(self) -> list[Middleware]:
+        """Return what runs around requests here and in mounted apps, each once, outer ones first.
+
+        What is in `use=` is there as well.
+        """
+        found = list(self._middleware)
+        found += [each for route in self.routes for each in route.use]
+        for mount in self._mounts:
+            found += [*mount.use, *mount.app.all_middleware()]
+        return list({id(each): each for each in found}.values())
+
     def _has_mounted(self, app: App) -> bool:
         return any(mount.app is app or mount.app._has_mounted(app) for mount in self._mounts)
 
@@ -394,6 +424,10 @@ _NAMES_ELSEWHERE = {
     "add_background_task": "app.spawn(coroutine)",
     "create_task": "app.spawn(coroutine)",
     "config": "app.state",
+    "jinja_env": "app.templates.environment",
+    "template_filter": "app.templates.environment.filters",
+    "template_global": "app.templates.environment.globals",
+    "context_processor": "app.templates.environment.globals",
     "extensions": "app.state",
     "ctx": "app.state",
 }

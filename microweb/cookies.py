@@ -16,7 +16,8 @@ from microweb.grammar import TOKEN_TEXT
 
 _OWS = " \t"
 _SHOWN_CHARACTERS = 80
-_MAX_NAME_AND_VALUE = 4096  # bytes; browsers ignore a larger one (RFC 6265bis)
+MAX_NAME_AND_VALUE = 4096  # bytes; browsers ignore a larger one (RFC 6265bis)
+_MAX_ATTRIBUTE = 1024  # bytes; browsers ignore a longer path or domain, and use their default
 
 # cookie-octet = %x21 / %x23-2B / %x2D-3A / %x3C-5B / %x5D-7E               RFC 6265 section 4.1.1
 _NOT_COOKIE_OCTET = re.compile(r"[^\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]")
@@ -101,6 +102,17 @@ class SetCookie:
             parts.append("Partitioned")
         return "; ".join(parts)
 
+    def is_same_as(self, other: SetCookie) -> bool:
+        """Whether a browser would keep one of the two. RFC 6265 section 5.3, step 11.
+
+        A partitioned cookie is kept beside one that is not.
+        """
+        return self._identity() == other._identity()
+
+    def _identity(self) -> tuple[str, str | None, str, bool]:
+        domain = (self.domain or "").lower().removeprefix(".")
+        return self.name, self.path, domain, self.partitioned
+
     def _check_name_and_value(self) -> None:
         name = self.name[:_SHOWN_CHARACTERS]
         if not TOKEN_TEXT.fullmatch(self.name):
@@ -112,8 +124,8 @@ class SetCookie:
                 f"index {bad.start()}: encode it with urllib.parse.quote"
             )
         size = len(self.name) + len(self.value)
-        if size > _MAX_NAME_AND_VALUE:
-            most = f"at most {_MAX_NAME_AND_VALUE} bytes"
+        if size > MAX_NAME_AND_VALUE:
+            most = f"at most {MAX_NAME_AND_VALUE} bytes"
             raise ValueError(f"expected {most} of name and value for {name!r}, got {size}")
 
     def _check_lifetime(self) -> None:
@@ -129,6 +141,11 @@ class SetCookie:
         if self.domain is not None and not _DOMAIN.fullmatch(self.domain):
             got = self.domain[:_SHOWN_CHARACTERS]
             raise ValueError(f"expected domain as visible ASCII without ;, got {got!r}")
+        for name, value in (("path", self.path), ("domain", self.domain)):
+            if value is not None and len(value) > _MAX_ATTRIBUTE:
+                raise ValueError(
+                    f"expected {name} of at most {_MAX_ATTRIBUTE} bytes, got {len(value)}"
+                )
         if self._has_prefix("__Host-") and (self.path != "/" or self.domain is not None):
             got = f"path={self.path!r}, domain={self.domain!r}"
             raise ValueError(f"expected path='/', domain=None for a name with __Host-, got {got}")

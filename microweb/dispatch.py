@@ -81,7 +81,7 @@ class Match:
             if target.route.max_body is not None:
                 self.max_body = target.route.max_body
             self.is_repeatable = target.is_repeatable
-        self.allowed: tuple[str, ...] = ()  # where no route matched
+        self.allowed: tuple[str, ...] = ()  # the path's methods, where none of its routes matched
         self.fault: BadRequest | None = None
 
     def allowed_beside(self, line: RequestLine) -> tuple[str, ...]:
@@ -89,6 +89,11 @@ class Match:
         same = ("GET", "HEAD") if line.method in ("GET", "HEAD") else (line.method,)
         allowed = () if self.fault is not None else self.dispatcher.allowed(line)
         return tuple(method for method in allowed if method not in same)
+
+    @property
+    def debug(self) -> bool:
+        """Whether this app, or one around it, debugs."""
+        return self.place.debug
 
 
 class Dispatcher:
@@ -131,11 +136,33 @@ class Dispatcher:
         other = path[:-1] if path.endswith("/") else path + "/"
         return other if isinstance(self._tree.find(line.method, other), Found) else None
 
+    def asked_about(self, request: Request) -> Handler:
+        """Return what answers an OPTIONS that no route does.
+
+        A CORS preflight goes through the own middleware of the route that it asks about, which has
+        become the request's: what is around that route alone could not answer it otherwise.
+        """
+        line, asked = request.line, request.match
+        method = request.headers.get("access-control-request-method")
+        found = self._tree.find(method, line.raw_path) if method is not None else None
+        if not isinstance(found, Found) or found.value.preflight is None:
+            return _options
+        match = Match(self, found.value.place, found.value, found.params)
+        match.allowed = asked.allowed if asked is not None else ()
+        request.match = match
+        return found.value.preflight
+
     def _plant(self, place: Place) -> None:
         self._places.add(parse_pattern(place.prefix or "/"), place)
         for route in place.level.routes:
             pattern = pattern_of(route, place.level.converters, place.prefix)
-            target = Target(place, route, place.handler_of(route, pattern), _is_pure(pattern))
+            target = Target(
+                place,
+                route,
+                place.handler_of(route, pattern),
+                place.preflight_of(route),
+                _is_pure(pattern),
+            )
             self._tree.add(pattern, route.methods, target)
             self._methods.update(route.methods, ("HEAD",) if "GET" in route.methods else ())
         for prefix, use, level in place.level.mounted:
@@ -157,17 +184,17 @@ class Place:
         self.max_body = level.max_body
         self._outer = outer
         self._use = use
-        self._debug = level.debug
+        self.debug = level.debug
         if outer is not None:
             # As URLs have it: `url_for` puts it before what the mounted app says.
             self.prefix = outer.prefix + parse_pattern(prefix).format({})
             self.max_body = outer.max_body if level.max_body is None else level.max_body
-            self._debug = level.debug or outer._debug
+            self.debug = level.debug or outer.debug
         self.errors: ErrorBoundary = ErrorBoundary(
             level.errors,
             level.app,
             outer.errors if outer is not None else None,
-            debug=self._debug,
+            debug=self.debug,
         )
         finish = ReturnConverter(_missed, level.app).convert
         self.missed: Handler = self._wrap(
@@ -183,16 +210,25 @@ class Place:
         call = bind(signature, pattern.parameters)
         if not signature.is_async:
             call = in_thread(str(route), call)
-        if self._debug:
+        if self.debug:
             call = with_hints(route.endpoint, call)
         finish = ReturnConverter(route.endpoint, self.level.app).convert
         return self._wrap(make_handler(call, finish, self.errors.answer), route.use)
 
-    def _wrap(self, handler: Handler, middleware: Iterable[Middleware]) -> Handler:
-        """Put middleware around a handler, then what the apps around this one have."""
+    def preflight_of(self, route: Route) -> Handler | None:
+        """Return the answer to a CORS preflight inside a route's own middleware, if it has any."""
+        own = route.use[len(self.level.middleware) :]  # the app's own comes first
+        return self._inside(own, _options) if own else None
+
+    def _inside(self, middleware: Iterable[Middleware], handler: Handler) -> Handler:
         for each in reversed(tuple(middleware)):
             finish = ReturnConverter(each, self.level.app).convert
             handler = _around(each, handler, finish, self.errors.answer)
+        return handler
+
+    def _wrap(self, handler: Handler, middleware: Iterable[Middleware]) -> Handler:
+        """Put middleware around a handler, then what the apps around this one have."""
+        handler = self._inside(middleware, handler)
         if self._outer is None:
             return handler
         return self._outer._wrap(handler, (*self._outer.level.middleware, *self._use))
@@ -205,6 +241,7 @@ class Target:
     place: Place
     route: Route
     handler: Handler
+    preflight: Handler | None
     is_repeatable: bool  # its match may be kept for a request line that is sent again
 
     def __str__(self) -> str:
@@ -231,7 +268,7 @@ async def _missed(request: Request) -> Response:
         raise match.fault
     if match.allowed:
         if line.method == "OPTIONS":
-            return Response(b"", 204, {"Allow": ", ".join(match.allowed)})
+            return await match.dispatcher.asked_about(request)(request)
         raise MethodNotAllowed(match.allowed)
     other = None
     if match.prefix and not request.path:
@@ -244,6 +281,12 @@ async def _missed(request: Request) -> Response:
     path = "/" + other.lstrip("/\\")
     query = f"?{line.query_string}" if line.query_string else ""
     return Response.redirect(path + query, 308)
+
+
+async def _options(request: Request) -> Response:
+    """The endpoint of OPTIONS where no route has it. RFC 9110 section 9.3.7"""
+    allowed = request.match.allowed if request.match is not None else ()
+    return Response(b"", 204, {"Allow": ", ".join(allowed)})
 
 
 def _around(

@@ -41,7 +41,7 @@ from .grammar import (
     plain_head,
 )
 from .headers import Headers, list_members, parse_header_section
-from .request import HeaderSection, Peer, Request, RequestLine, make_request
+from .request import HeaderSection, Peer, PlainSection, Request, RequestLine, make_request
 
 _MAX_EMPTY_LINES = 8  # before a request line: RFC 9112 section 2.2 asks for at least one
 _MAX_LENGTH_DIGITS = 18  # an exbibyte: no body is longer, and no integer conversion costs
@@ -150,8 +150,8 @@ class Parser:
         self._buffer, self._position, self.is_empty = b"", 0, True
         return rest
 
-    def forget_section(self) -> None:
-        """Drop the memo of the last header section: the connection idles."""
+    def forget_head(self) -> None:
+        """Drop the memo of the last head: the connection idles."""
         self._last_head, self._last_fields = _HEAD, _FIELDS
         self._line, self._section = _LINE, _SECTION
 
@@ -194,8 +194,12 @@ class Parser:
         if not _is_host_value(host):
             return None
         line = self._lines.get(raw_line) or self._lines.parse(raw_line)
-        section = HeaderSection(fields)
-        self._keep(head, fields, line, section)
+        section = PlainSection()
+        section.received = fields
+        if self._has_parsed:
+            self._last_head, self._last_fields = head, fields
+            self._line, self._section = line, section
+        self._has_parsed = True
         return make_request(line, section, self._transport)
 
     def _parse_head(self) -> Request | None:
@@ -214,9 +218,13 @@ class Parser:
         line, minor_version = self._parse_line(buffer[start:line_end])
         fields = buffer[line_end:head_end]
         section = self._parse_section(fields[:-4], minor_version)
+        section.received = fields
         self._skip_to(head_end)
         if minor_version == 1:
-            self._keep(buffer[start:head_end], fields, line, section)
+            if self._has_parsed:
+                self._last_head, self._last_fields = buffer[start:head_end], fields
+                self._line, self._section = line, section
+            self._has_parsed = True
         return self._begin(line, section)
 
     def _skip_to(self, position: int) -> None:
@@ -226,13 +234,6 @@ class Parser:
         if self._is_unfinished:
             self._is_unfinished = self._has_checked_line = False
             self._empty_lines = 0
-
-    def _keep(self, head: bytes, fields: bytes, line: RequestLine, section: HeaderSection) -> None:
-        """Remember a head to HTTP/1.1 for when it is repeated."""
-        if self._has_parsed:
-            self._last_head, self._last_fields = head, fields
-            self._line, self._section = line, section
-        self._has_parsed = True
 
     def _begin(self, line: RequestLine, section: HeaderSection) -> Request:
         if section.has_body:
@@ -278,14 +279,13 @@ class Parser:
                 raise MalformedRequest("more empty lines before a request than the limit")
         self._position = start
         self.is_empty = start == len(buffer)
-        self.forget_section()  # `next_request` takes what repeats it to have nothing before it
 
     def _check_unfinished(self, start: int) -> None:
         """Refuse at once what can no longer become a request, or passes a limit already."""
         buffer, limits = self._buffer, self._limits
-        line_end = buffer.find(b"\r\n", start)
         if start == len(buffer):
             return
+        line_end = buffer.find(b"\r\n", start)
         if line_end < 0:
             line = buffer[start:].removesuffix(b"\r")  # which may be the first half of a CRLF
             if len(line) > limits.max_request_line:

@@ -11,7 +11,7 @@ the connection's part, `RequestApp`, `RouteInfo` and `MatchInfo` the application
 from __future__ import annotations
 
 import codecs
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from types import SimpleNamespace
 from typing import Any, NamedTuple, ParamSpec, Protocol, TypeVar, overload
@@ -31,6 +31,7 @@ from .headers import Headers, parse_header_section
 from .jsoncodec import parse_json
 from .jsontypes import convert
 from .multidict import MultiDict
+from .session import Session
 from .urlencoded import parse_urlencoded
 
 P = ParamSpec("P")
@@ -68,22 +69,24 @@ class RequestLine:
 class HeaderSection:
     """A header section and what it decides about the exchange. RFC 9112 section 6.
 
-    It begins as that of a request without content to HTTP/1.1. `fields` are its `Headers`, or the
-    bytes to the empty line, known to be right: these are parsed when they are first looked at.
+    It begins as that of a request without content to HTTP/1.1.
     """
 
     __slots__ = (
-        "_fields",
+        "_headers",
         "content_length",
         "expects_continue",
         "has_body",
         "is_chunked",
         "minor_version",
         "persistence",
+        "received",
     )
 
-    def __init__(self, fields: Headers | bytes) -> None:
-        self._fields = fields
+    received: bytes  # to the empty line, as it came; not set where it was never bytes
+
+    def __init__(self, headers: Headers) -> None:
+        self._headers = headers
         self.minor_version = 1
         self.content_length = 0
         self.is_chunked = False
@@ -94,10 +97,40 @@ class HeaderSection:
     @property
     def headers(self) -> Headers:
         """The fields."""
-        fields = self._fields
-        if isinstance(fields, bytes):
-            fields = self._fields = parse_header_section(fields[:-4].split(b"\r\n"))
-        return fields
+        return self._headers
+
+    @property
+    def raw(self) -> bytes:
+        """The bytes to the empty line, as they came; made anew where there were none."""
+        if hasattr(self, "received"):
+            return self.received
+        lines = [f"{name}: {value}\r\n" for name, value in self.headers.pairs()]
+        return "".join(lines).encode("latin-1", "replace") + b"\r\n"
+
+
+class PlainSection(HeaderSection):
+    """A section that says nothing about framing, parsed when it is first looked at.
+
+    Who makes it sets `received`, which is known to be right.
+    """
+
+    __slots__ = ()
+
+    __init__ = object.__init__  # these defaults cost less than setting them
+
+    minor_version = 1
+    content_length = 0
+    is_chunked = False
+    has_body = False
+    persistence = b""
+    expects_continue = False
+
+    @property
+    def headers(self) -> Headers:
+        """The fields."""
+        if not hasattr(self, "_headers"):
+            self._headers = parse_header_section(self.received[:-4].split(b"\r\n"))
+        return self._headers
 
 
 class Peer(Protocol):
@@ -137,6 +170,10 @@ class RouteInfo(Protocol):
     @property
     def path(self) -> str: ...
     @property
+    def methods(self) -> tuple[str, ...]: ...
+    @property
+    def endpoint(self) -> Callable[..., object]: ...
+    @property
     def name(self) -> str: ...
 
 
@@ -147,6 +184,7 @@ class RequestApp(Protocol):
     json_default: Callable[[object], object] | None
 
     def url_for(self, name: str, /, **params: object) -> str: ...
+    def all_routes(self) -> Sequence[tuple[str, RouteInfo]]: ...
 
 
 class MatchInfo(Protocol):
@@ -155,23 +193,42 @@ class MatchInfo(Protocol):
     @property
     def app(self) -> RequestApp: ...
     @property
+    def debug(self) -> bool: ...
+    @property
     def route(self) -> RouteInfo | None: ...
     @property
     def params(self) -> Mapping[str, object]: ...
     @property
     def prefix(self) -> str: ...
     @property
+    def allowed(self) -> tuple[str, ...]: ...
+    @property
     def max_body(self) -> int | None: ...
     @property
     def on_disconnect(self) -> str | None: ...
     @property
-    def root(self) -> object: ...
+    def root(self) -> RequestApp: ...
     @property
     def is_repeatable(self) -> bool: ...
     @property
     def handler(self) -> Callable[[Any], Coroutine[Any, Any, Any]]: ...
     def allowed_beside(self, line: RequestLine) -> tuple[str, ...]:
         """Return the other methods that are answered at the path of `line`."""
+
+
+class SessionSource(Protocol):
+    """Where a request's session comes from."""
+
+    def open(self) -> Session:
+        """Return the session, the same at each call. Raises: LocalProtocolError."""
+
+
+class _State(SimpleNamespace):
+    # What middleware of ours leaves beside the application's values: it has a slot here, so that
+    # those show none of it, and a request without it has none to fill.
+    __slots__ = ("_session_source",)
+
+    _session_source: SessionSource
 
 
 class Request:
@@ -204,7 +261,7 @@ class Request:
     error: Exception | None
     _query: MultiDict | None
     _cookies: dict[str, str] | None
-    _state: SimpleNamespace | None
+    _state: _State | None
     _body: bytes | None
     _pieces: list[bytes] | None
     _is_streamed: bool
@@ -332,8 +389,34 @@ class Request:
     def state(self) -> SimpleNamespace:
         """A place for middleware to leave values for the endpoint: `request.state.user`."""
         if self._state is None:
-            self._state = SimpleNamespace()
+            self._state = _State()
         return self._state
+
+    @property
+    def session(self) -> Session:
+        """What is remembered of this client: a dict, read at the first look.
+
+        Raises: ConfigurationError without `Sessions`; LocalProtocolError where the first look comes
+        once the answer was decided.
+        """
+        source: SessionSource | None = getattr(self._state, "_session_source", None)
+        if source is None:
+            raise ConfigurationError(
+                "request.session: add `app.use(Sessions(os.environ['SECRET_KEY']))`, with Sessions "
+                "from microweb.sessions, before the middleware that uses it"
+            )
+        return source.open()
+
+    def use_session(self, source: SessionSource) -> None:
+        """Have `session` come from `source`: for middleware.
+
+        Raises: ConfigurationError where it comes from another already.
+        """
+        if self._state is None:
+            self._state = _State()
+        elif hasattr(self._state, "_session_source"):
+            raise ConfigurationError("Sessions stands twice around this route: keep the outer one")
+        self._state._session_source = source
 
     def url_for(self, name: str, /, **params: object) -> str:
         """Return the path of the route `name` of this app, with the prefix it is mounted at."""
@@ -477,6 +560,28 @@ def make_request(
     request._pieces = None
     request._is_streamed = False
     return request
+
+
+def request_id_of(request: Request) -> str | None:
+    """Return the id that the middleware `RequestID` gave a request: for logs."""
+    return None if request._state is None else getattr(request._state, "request_id", None)
+
+
+def name_in_log(request: Request) -> str:
+    """Return `GET /path`, and behind it in brackets the id of a request that has one."""
+    request_id = request_id_of(request)
+    name = f"{request.line.method} {request.line.raw_path}"
+    return name if request_id is None else f"{name} [{request_id}]"
+
+
+def bytes_of(request: Request) -> tuple[bytes, bytes | None]:
+    """Return a request's head as it came, and its body as far as it was read and kept."""
+    line, section = request.line, request.section
+    start = f"{line.method} {line.target} HTTP/{request.http_version}\r\n"
+    body = b"".join(request._pieces) if request._pieces is not None else request._body
+    if body is None and not section.has_body:
+        body = b""
+    return start.encode("latin-1", "replace") + section.raw, body
 
 
 # What other frameworks call a thing -> what it is called here; not for type checkers.

@@ -185,6 +185,7 @@ class Response:
     ) -> Response:
         """Set a cookie and return the response. RFC 6265; `max_age` is in seconds.
 
+        One of the same name, path and domain that was set before is replaced.
         `secure=None` means: when the request's scheme is https. Raises: ValueError for what a
         cookie can't hold.
         """
@@ -201,9 +202,8 @@ class Response:
             partitioned=partitioned,
         )
         self._touch()
-        if self._cookies is None:
-            self._cookies = []
-        self._cookies.append(cookie)
+        others = [each for each in self._cookies or () if not each.is_same_as(cookie)]
+        self._cookies = [*others, cookie]
         return self
 
     def delete_cookie(
@@ -238,6 +238,7 @@ class Response:
     # --- how it is sent: the connection's part
 
     needs_prepare = False
+    is_value = False  # stands for a plain value: in an error handler it gets the error's status
 
     async def prepare(self, request: Request) -> Response:
         """Return the response fit for `request`; awaited where `needs_prepare` says so."""

@@ -11,16 +11,17 @@ import asyncio
 import socket
 import ssl
 import struct
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for_threads
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
-from typing import Any, Unpack
+from typing import Any, Protocol, Unpack
 
-from .errors import HTTPError, MissingExtra, ProtocolError
+from .cookies import SetCookie
+from .errors import ConfigurationError, HTTPError, MissingExtra, ProtocolError
 from .memory import ClientEnd, MemoryServer
 from .memory_pool import Content, httpx_errors, new_pool, to_httpcore
 from .request import Address, Request
@@ -36,6 +37,12 @@ except ImportError as error:
 
 _GRACE_S = 0.1  # the client is gone when its server stops: nothing is worth waiting for
 _LIVE_GRACE_S = 1.0
+
+
+class TestedApplication(Application, Protocol):
+    """An application as far as its test client speaks of it."""
+
+    def all_middleware(self) -> Sequence[object]: ...
 
 
 class TestClient(httpx.AsyncClient):
@@ -54,16 +61,42 @@ class TestClient(httpx.AsyncClient):
 
     def __init__(
         self,
-        app: Application,
+        app: TestedApplication,
         *,
         raise_errors: bool = True,
         lifespan: bool = True,
         base_url: httpx.URL | str = "http://testserver",
         **httpx_options: Any,
     ) -> None:
+        self._app = app
         self._memory = MemoryTransport(app, raise_errors=raise_errors, lifespan=lifespan)
         options = {"trust_env": False, **httpx_options}
         super().__init__(transport=self._memory, base_url=base_url, **options)
+
+    async def login_session(self, values: Mapping[str, Any]) -> None:
+        """Have the client come with a session that holds `values`, in place of what it had.
+
+        Raises: ConfigurationError where the app has no `Sessions`, or more than one.
+
+            await client.login_session({"user": "ada"})
+            assert (await client.get("/")).text == "hello ada"
+        """
+        from .sessions import Sessions
+
+        all_of_them = [each for each in self._app.all_middleware() if isinstance(each, Sessions)]
+        if len(all_of_them) != 1:
+            raise ConfigurationError(
+                f"login_session: expected one Sessions in the app, got {len(all_of_them)}: "
+                "app.use(Sessions(secret_key))"
+            )
+        (sessions,) = all_of_them
+        cookie = SetCookie(sessions.cookie, await sessions.start(values))
+        field = cookie.encode(secure_by_default=self.base_url.scheme == "https")
+        # As if the app had answered: what it sets later replaces this one.
+        asked = httpx.Request("GET", self.base_url)
+        self.cookies.extract_cookies(
+            httpx.Response(200, headers={"set-cookie": field}, request=asked)
+        )
 
     async def raw(self, data: bytes) -> bytes:
         """Send bytes on a connection of their own, end our side, return all that comes back.

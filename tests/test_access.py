@@ -6,6 +6,7 @@ import logging
 import pytest
 
 from microweb import App
+from microweb.middleware.request_id import RequestID
 from microweb.server import access
 from microweb.server.access import access_logger, is_access_logged, show_access_log
 from microweb.server.process import make_server
@@ -79,6 +80,18 @@ async def test_line_has_method_path_status_bytes_milliseconds_client(
     answer, (record,) = await ask(hello_app(), logger, b"GET /bob HTTP/1.0\r\nHost: x\r\n\r\n")
     ms = vars(record)["ms"]
     assert record.getMessage() == f"GET /bob 200 {len(answer)}B {ms:.1f}ms 127.0.0.1"
+
+
+async def test_line_ends_with_the_id_of_a_request_that_has_one(logger: logging.Logger) -> None:
+    app = hello_app()
+    app.use(RequestID())
+    request = b"GET /bob HTTP/1.0\r\nHost: x\r\nX-Request-ID: abc\r\n\r\n"
+    _, (record,) = await ask(app, logger, request)
+    assert vars(record)["request_id"] == "abc"
+    assert record.getMessage().endswith("ms 127.0.0.1 abc")
+    _, (record,) = await ask(hello_app(), logger, request)
+    assert vars(record)["request_id"] is None
+    assert record.getMessage().endswith("ms 127.0.0.1")
 
 
 async def test_each_exchange_of_a_connection_is_a_record(logger: logging.Logger) -> None:

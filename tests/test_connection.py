@@ -16,7 +16,7 @@ from serving import GET, get, in_memory, post, read_all, read_until, settle, sta
 from microweb.errors import ClientDisconnected, NotFound, ProtocolError
 from microweb.request import Request
 from microweb.response import ByteStream, Response
-from microweb.server.connection import Phase
+from microweb.server.wire import Phase
 from microweb.upgrades import UpgradeResponse
 
 USER: ContextVar[str] = ContextVar("user", default="nobody")
@@ -618,7 +618,7 @@ async def test_head_keeps_its_deadline_while_answers_before_it_are_read() -> Non
         await house.pass_time(1)
         await end.write(GET[5:7])
         await house.pass_time(1)
-        assert house.connection.phase is Phase.WRITE
+        assert house.connection.is_draining
         answers = b""
         while answers.count(0) < 3 * 60_000:
             answers += await end.read()
@@ -709,7 +709,7 @@ async def test_peer_that_does_not_read_is_cut_off() -> None:
         end = house.connect()
         await end.write(GET * 10)
         await house.pass_time(29)
-        assert house.connection.phase is Phase.WRITE
+        assert house.connection.is_draining
         assert end.transport.get_write_buffer_size() <= 64 * 1024 + 70_000 + 1024
         await house.pass_time(1)
         assert not house.server.connections
@@ -727,6 +727,69 @@ async def test_peer_that_reads_slowly_is_served() -> None:
             data += piece
             await house.pass_time(29)
         assert len(data) > 1_000_000
+
+
+async def test_reading_a_body_and_writing_have_a_deadline_each() -> None:
+    """A body's deadline stays behind no write that began after the read, nor the reverse."""
+    received = []
+
+    async def handler(request: Request) -> Response:
+        async def receive() -> None:
+            async for piece in request.stream():
+                received.append(piece)
+
+        async def pieces() -> AsyncIterator[bytes]:
+            receiving = asyncio.create_task(receive())
+            await asyncio.sleep(0)
+            for _ in range(4):
+                yield bytes(100_000)
+            await receiving
+
+        return Response.stream(pieces())
+
+    async with in_memory(handler, body_timeout_s=20, write_timeout_s=60) as house:
+        end = house.connect()
+        await end.write(post("/", b"", "Content-Length: 2") + b"a")
+        await house.pass_time(10)
+        assert house.connection.is_draining and received == [b"a"]
+        await end.write(b"b")
+        await settle()
+        assert received == [b"a", b"b"]
+        await house.pass_time(40)
+        answer = await read_until(end, b"0\r\n\r\n")
+        assert statuses(answer) == [200]
+        await house.pass_time(40)
+        await end.write(GET)
+        assert statuses(await read_until(end, b"\r\n\r\n")) == [200]
+        end.close()
+
+
+async def test_body_that_stalls_while_the_peer_does_not_read_is_a_timeout() -> None:
+    errors = []
+
+    async def handler(request: Request) -> Response:
+        async def receive() -> None:
+            try:
+                await request.body()
+            except ProtocolError as error:
+                errors.append(type(error).__name__)
+
+        async def pieces() -> AsyncIterator[bytes]:
+            receiving = asyncio.create_task(receive())
+            await asyncio.sleep(0)
+            yield bytes(400_000)
+            await receiving
+
+        return Response.stream(pieces())
+
+    async with in_memory(handler, body_timeout_s=20, write_timeout_s=60) as house:
+        end = house.connect()
+        await end.write(post("/", b"", "Content-Length: 2") + b"a")
+        await house.pass_time(10)
+        assert house.connection.is_draining and not errors
+        await house.pass_time(15)
+        assert errors == ["BodyTimeout"]
+        end.close()
 
 
 # --- peers that leave
@@ -963,7 +1026,7 @@ async def test_stream_that_outlives_the_server_is_written_out() -> None:
         house.server.is_stopping = True
         is_open.set()
         await settle()
-        assert house.connection.phase is Phase.WRITE
+        assert house.connection.is_draining
         assert (await read_all(end)).endswith(b"\r\n0\r\n\r\n")
 
 

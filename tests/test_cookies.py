@@ -235,6 +235,35 @@ def test_name_and_value_are_at_most_4096_bytes() -> None:
     )
 
 
+@pytest.mark.parametrize(("attribute", "first"), [("path", "/"), ("domain", "d")])
+def test_path_and_domain_are_at_most_1024_bytes(attribute: str, first: str) -> None:
+    longest = first + "a" * 1023
+    assert f"{attribute.capitalize()}={longest}" in encode("a", **{attribute: longest})
+    with pytest.raises(ValueError) as caught:
+        encode("a", **{attribute: longest + "a"})
+    assert str(caught.value) == f"expected {attribute} of at most 1024 bytes, got 1025"
+
+
+@pytest.mark.parametrize(
+    ("options", "is_same"),
+    [
+        ({"value": "2", "max_age": 0, "samesite": None, "secure": True}, True),
+        ({"domain": ".Example.COM"}, True),
+        ({"name": "B"}, False),
+        ({"path": "/b"}, False),
+        ({"path": None}, False),
+        ({"domain": None}, False),
+        ({"domain": "a.example.com"}, False),
+        ({"partitioned": True}, False),
+    ],
+)
+def test_a_browser_keeps_one_of_a_name_domain_path_and_partition(
+    options: dict[str, Any], is_same: bool
+) -> None:
+    first: dict[str, Any] = {"name": "b", "value": "1", "domain": "example.com"}
+    assert SetCookie(**first).is_same_as(SetCookie(**{**first, **options})) is is_same
+
+
 @pytest.mark.parametrize("max_age", [1.5, "60", True, timedelta(hours=1)])
 def test_max_age_is_an_int(max_age: Any) -> None:
     with pytest.raises(ValueError) as caught:

@@ -235,6 +235,23 @@ def test_a_refused_value_is_shown_cut() -> None:
     assert len(str(refused.value)) < 200
 
 
+def test_missing_fields_are_taken_from_others_and_those_that_are_there_stay() -> None:
+    defaults = MutableHeaders({"X-A": "default", "X-B": "default"})
+    headers = MutableHeaders([("x-a", "own"), ("x-a", "own too"), ("X-C", "own")])
+    headers.set_missing(defaults)
+    assert sorted(headers.pairs()) == [
+        ("X-B", "default"),
+        ("X-C", "own"),
+        ("x-a", "own"),
+        ("x-a", "own too"),
+    ]
+    headers["X-B"] = "changed"
+    assert defaults.pairs() == [("X-A", "default"), ("X-B", "default")]
+    headers.is_sent = True
+    with pytest.raises(LocalProtocolError):
+        headers.set_missing(defaults)
+
+
 def test_headers_that_were_sent_are_not_touched() -> None:
     headers = MutableHeaders({"X": "1"})
     headers.is_sent = True

@@ -16,6 +16,7 @@ from microweb import (
     Response,
     abort,
 )
+from microweb.errorpages import preferred_form
 from microweb.errors import (
     BadRequest,
     MethodNotAllowed,
@@ -24,7 +25,7 @@ from microweb.errors import (
     ProtocolError,
     UnsupportedVersion,
 )
-from microweb.middleware.errors import ErrorKey, prefers_json
+from microweb.middleware.errors import ErrorKey
 
 BROKEN = b"GET / HTTP/1.1\r\nHost : x\r\n\r\n"
 
@@ -535,4 +536,4 @@ async def test_405_says_allow() -> None:
     ],
 )
 def test_who_prefers_json(accept: str, wanted: bool) -> None:
-    assert prefers_json(accept) is wanted
+    assert (preferred_form(accept) == "json") is wanted

@@ -420,7 +420,7 @@ def test_a_forgotten_section_is_parsed_again() -> None:
     reader = Reader()
     for _ in range(3):
         reader.feed(GET)
-    reader.parser.forget_section()
+    reader.parser.forget_head()
     for _ in range(3):
         reader.feed(GET)
     assert Outcome(reader.exchanges) == apart([GET] * 6)
@@ -429,7 +429,7 @@ def test_a_forgotten_section_is_parsed_again() -> None:
 
 def test_a_section_can_be_forgotten_before_there_is_one() -> None:
     reader = Reader()
-    reader.parser.forget_section()
+    reader.parser.forget_head()
     reader.feed(GET + GET)
     assert Outcome(reader.exchanges) == apart([GET] * 2)
 

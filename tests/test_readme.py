@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import ModuleType
 from typing import NamedTuple
 
@@ -26,6 +27,7 @@ from microweb.returns import ReturnConverter
 from microweb.server.config import ServerConfig
 from microweb.server.connection import Connection
 from microweb.server.server import Server
+from microweb.server.wire import Wire
 from microweb.testing import live_server
 
 PACKAGE = Path(microweb.__file__).parent
@@ -71,15 +73,28 @@ def section_of(title: str) -> Section:
 
 @contextmanager
 def run_blocks(section: Section, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    """Yield a module that has run a section's blocks, each of which may import the first."""
+    """Yield a module that has run a section's blocks, each of which may import the first.
+
+    The templates of the section stand beside it.
+    """
+    with TemporaryDirectory() as folder:
+        for name, text in re.findall(r"(?ms)^`([\w/.]+)`:\n\n```html\n(.*?)^```$", section.text):
+            path = Path(folder, name)
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text, "utf-8")
+        yield run_in_module(section, monkeypatch, folder)
+
+
+def run_in_module(section: Section, monkeypatch: pytest.MonkeyPatch, folder: str) -> ModuleType:
     module = ModuleType("app")
+    module.__file__ = str(Path(folder, "app.py"))
     monkeypatch.setitem(sys.modules, "app", module)
     if not section.blocks("python")[0].startswith("from microweb import App\n"):
         vars(module).update({name: getattr(microweb, name) for name in microweb.__all__})
         vars(module)["app"] = App()
     for block in section.blocks("python"):
         exec(compile(block, f"README.md, {section.title}", "exec"), vars(module))
-    yield module
+    return module
 
 
 def ids_of(item: Section | Example) -> str:
@@ -173,7 +188,8 @@ def test_the_way_of_a_request_names_what_is_there() -> None:
 
 
 CLASSES = {
-    each.__name__: each for each in (Server, Connection, Parser, App, ReturnConverter, Response)
+    each.__name__: each
+    for each in (Server, Connection, Wire, Parser, App, ReturnConverter, Response)
 }
 
 

@@ -406,6 +406,21 @@ def test_a_deleted_cookie_has_expired() -> None:
     assert b"Set-Cookie: a=; Expires=Thu, 01 Jan 1970 00:00:00 GMT; Max-Age=0; Path=/x" in answer
 
 
+def test_a_host_cookie_is_deleted_as_one() -> None:
+    answer = encode(Response().delete_cookie("__Host-a"))
+    assert b"Set-Cookie: __Host-a=; Expires=Thu, 01 Jan 1970 00:00:00 GMT; Max-Age=0; " in answer
+    assert b"; Path=/; Secure; HttpOnly; SameSite=Lax\r\n" in answer
+
+
+def test_a_cookie_that_is_set_again_is_sent_once() -> None:
+    response = Response().set_cookie("a", "1").set_cookie("b", "2").set_cookie("a", path="/x")
+    answer = encode(response.set_cookie("a", "3").delete_cookie("b"))
+    assert answer.count(b"Set-Cookie: ") == 3
+    assert b"Set-Cookie: a=; Path=/x;" in answer
+    assert b"Set-Cookie: a=3; Path=/;" in answer
+    assert b"Set-Cookie: b=; Expires=" in answer
+
+
 async def test_a_stream_sets_its_cookies() -> None:
     stream = await send(Response.stream(["a"]).set_cookie("a", "b"))
     assert b"Set-Cookie: a=b" in stream.written

@@ -12,13 +12,11 @@ import logging
 from collections.abc import Callable
 
 from ..endpoints import as_async
+from ..errorpages import default_answer, plain_answer, status_of
 from ..errors import ClientDisconnected, ConfigurationError, HTTPError, MicrowebError, ProtocolError
 from ..functions import describe
-from ..headers import list_members
-from ..heads import phrase_of
-from ..jsoncodec import encode_json
-from ..request import Request, RequestApp
-from ..response import TEXT, Response
+from ..request import Request, RequestApp, name_in_log, request_id_of
+from ..response import Response
 from ..returns import ReturnConverter, split_tuple
 from ..signature import hints_of
 
@@ -90,10 +88,10 @@ class ErrorBoundary:
         handler = self._find(error, has_request=True)
         is_fault = not isinstance(error, (HTTPError, ProtocolError))
         if is_fault and (handler is None or isinstance(handler.key, int)):
-            _log.error("%s %s failed", request.method, request.raw_path, exc_info=error)
+            fields = {"request_id": request_id_of(request)}
+            _log.error("%s failed", name_in_log(request), exc_info=error, extra=fields)
         if handler is None:
-            accept = request.headers.get("accept", "")
-            response = default_answer(error, accept, debug=self._debug)
+            response = self._unhandled(request, error, status_of(error))
         else:
             response = await self._answer_by(handler, request, error)
         if response.status == 405 and request.match is not None:  # RFC 9110 section 15.5.6
@@ -105,7 +103,7 @@ class ErrorBoundary:
         """Return the answer to what was no request."""
         handler = self._find(error, has_request=False)
         if handler is None:
-            return default_answer(error, "", debug=self._debug)
+            return default_answer(error, None, debug=self._debug)
         return await self._answer_by(handler, None, error)
 
     def _find(self, error: Exception, *, has_request: bool) -> ErrorHandler | None:
@@ -122,10 +120,26 @@ class ErrorBoundary:
         except ClientDisconnected:
             raise
         except Exception as failure:
-            if request is not None:
-                request.error = failure
-            _log.exception("%s failed for %r", handler, error)
-            return Response(f"{phrase_of(500)}\n", 500)
+            fields = {"request_id": None if request is None else request_id_of(request)}
+            _log.exception("%s failed for %r", handler, error, extra=fields)
+            if request is None:
+                return plain_answer(500, None)
+            request.error = failure
+            return self._unhandled(request, failure, 500)
+
+    def _unhandled(self, request: Request, error: Exception, status: int) -> Response:
+        """Return the answer to what no handler answers, or to a handler that failed."""
+        accept = request.headers.get("accept", "")
+        if self._debug:
+            from ..debug.page import debug_answer  # a tenth of a second that others never pay
+
+            try:
+                return debug_answer(request, error, status)
+            except Exception:
+                _log.exception("the page that shows %r failed", error)
+        if status != status_of(error):
+            return plain_answer(status, accept)
+        return default_answer(error, accept, debug=self._debug)
 
 
 class ErrorHandler:
@@ -168,55 +182,14 @@ class ErrorHandler:
             **{name: given[what] for name, what in self._named.items()},
         )
         response = ReturnConverter(self._function, app).convert(value)
-        if not isinstance(value, Response) and split_tuple(value)[1] is None:
+        is_whole = isinstance(value, Response) and not (value.is_value and value.status == 200)
+        if not is_whole and split_tuple(value)[1] is None:
             response.status = status_of(error)
         if isinstance(error, HTTPError):
             for name, text in error.headers.items():
                 response.headers.setdefault(name, text)
-        return response if request is None else await response.prepare(request)
-
-
-def status_of(error: Exception) -> int:
-    """Return the status that stands for what was raised."""
-    return error.status if isinstance(error, (HTTPError, ProtocolError)) else 500
-
-
-def default_answer(error: Exception, accept: str, *, debug: bool) -> Response:
-    """Return the answer to what nobody handles: short text, or problem details (RFC 9457)."""
-    status = status_of(error)
-    detail, headers, extra = "", {}, {}
-    if isinstance(error, HTTPError):
-        detail, headers, extra = error.detail, error.headers, error.extra
-    elif isinstance(error, ProtocolError) and debug:
-        detail = str(error)
-    if prefers_json(accept):
-        problem: dict[str, object] = {"status": status, "title": phrase_of(status)}
-        if detail:
-            problem["detail"] = detail
-        body = encode_json(problem | extra, repr)
-        return Response(body, status, headers, content_type="application/problem+json")
-    text = f"{phrase_of(status)}\n" + (f"{detail}\n" if detail else "")
-    return Response(text.encode(), status, headers, content_type=TEXT)
-
-
-def prefers_json(accept: str) -> bool:
-    """Whether an Accept field asks for JSON rather than for a page. RFC 9110 section 12.5.1"""
-    best = {"json": 0.0, "html": 0.0}
-    for member in list_members(accept.lower()):
-        media_range, *parameters = (part.strip() for part in member.split(";"))
-        subtype = media_range.partition("/")[2]
-        kind = "json" if subtype == "json" or subtype.endswith("+json") else subtype
-        if kind in best:
-            best[kind] = max(best[kind], _weight(parameters))
-    return best["json"] > best["html"]
-
-
-def _weight(parameters: list[str]) -> float:
-    for parameter in parameters:
-        name, _, value = parameter.partition("=")
-        if name.strip() == "q":
-            try:
-                return float(value)
-            except ValueError:
-                return 0.0
-    return 1.0
+        if request is not None:
+            return await response.prepare(request)
+        if response.needs_prepare:
+            _ = response.body  # what can't be made without a request fails here
+        return response

@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import sys
 
-from ..request import Request
+from ..request import Request, request_id_of
 from .server import AccessLog
 
 _LINE = "%(method)s %(path)s %(status)d %(bytes)dB %(ms).1fms %(client)s"
+_LINE_WITH_ID = _LINE + " %(request_id)s"
 
 _log = logging.getLogger("microweb.access")
 
@@ -21,13 +22,14 @@ def is_access_logged() -> bool:
 def access_logger() -> AccessLog:
     """Return the function that makes a record, with its fields as attributes.
 
-    `method`, `path`, `status`, `bytes` (sent), `ms` (milliseconds), `client` (its address).
+    `method`, `path`, `status`, `bytes` (sent), `ms` (milliseconds), `client` (its address),
+    `request_id` (of the middleware `RequestID`; else None, and not in the line).
     """
 
     def log(request: Request, status: int, size: int, seconds: float) -> None:
         if not _log.isEnabledFor(logging.INFO):
             return
-        client = request.client
+        client, request_id = request.client, request_id_of(request)
         fields = {
             "method": request.method,
             "path": request.raw_path,
@@ -35,8 +37,9 @@ def access_logger() -> AccessLog:
             "bytes": size,
             "ms": seconds * 1000,
             "client": client.host if client is not None else "-",
+            "request_id": request_id,
         }
-        _log.info(_LINE, fields, extra=fields)
+        _log.info(_LINE if request_id is None else _LINE_WITH_ID, fields, extra=fields)
 
     return log
 

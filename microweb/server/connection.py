@@ -17,19 +17,27 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 from contextvars import Context, copy_context
-from enum import Enum, auto
 from typing import TYPE_CHECKING, Any
 
-from ..errors import BodyTimeout, ClientDisconnected, HeadTimeout, HTTPError, ProtocolError
+from ..errors import BodyTimeout, ClientDisconnected, HTTPError, ProtocolError
 from ..framing import CLOSE
 from ..headers import Headers
 from ..heads import phrase_of
 from ..parser import Parser
-from ..request import Address, HeaderSection, Request, RequestLine, make_request
+from ..request import (
+    Address,
+    HeaderSection,
+    Request,
+    RequestLine,
+    make_request,
+    name_in_log,
+    request_id_of,
+)
 from ..response import Response
 from ..streams import StreamResponse
 from .body import Body
 from .driven import Driven
+from .wire import NEVER, READ_BYTES, Phase, Wire
 
 if TYPE_CHECKING:
     from .server import Server
@@ -38,13 +46,7 @@ Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 Rest = Coroutine[Any, Any, bool]  # of an exchange: returns whether the connection goes on
 
-NEVER = float("inf")
-
-_READ_BYTES = 64 * 1024
-_HIGH_WATER = 64 * 1024  # with more than this unsent, wait for the peer
 _SKIM_BYTES = 64 * 1024  # of a body that nobody read, to keep the connection
-_LINGER_BYTES = 256 * 1024  # after a final answer, so that a reset does not destroy it
-_LINGER_S = 2.0
 # Pipelined requests are answered without a suspension: one client stalled the loop for 390 ms.
 _JOINED_ANSWERS = 32
 _JOINED_BYTES = 64 * 1024
@@ -54,75 +56,41 @@ _CANCELLED_WHEN_LOST = frozenset(("GET", "HEAD", "OPTIONS"))
 _error_log = logging.getLogger("microweb.error")
 _protocol_log = logging.getLogger("microweb.protocol")
 
-
-class Phase(Enum):
-    """What a connection waits for, which says what its deadline means.
-
-    In the first three it waits for the handler where a request is under way, without a deadline.
-    """
-
-    START = auto()  # the first request's head, or its first byte
-    HEAD = auto()  # the rest of a later head
-    IDLE = auto()  # a later request's first byte
-    BODY = auto()  # more of a body
-    WRITE = auto()  # the peer to read
-    LINGER = auto()  # the peer to close, after the last answer
-
-
 _BEFORE_A_REQUEST = frozenset((Phase.START, Phase.HEAD, Phase.IDLE))
 
 # An Enum's attribute costs 0.1 us, a global next to nothing.
 _HEAD, _IDLE = Phase.HEAD, Phase.IDLE
 
 
-class Connection:
+class Connection(Wire):
     """The exchanges of one connection, in order, on one task."""
 
     __slots__ = (
         "_afterwards",
-        "_answers",
-        "_is_full",
         "_is_lost",
         "_is_streaming",
         "_joined",
-        "_reader",
         "_request",
-        "_server",
         "_unbroken",
-        "_unsent",
-        "_writer",
-        "_written",
         "address",
-        "config",
-        "deadline",
         "parser",
-        "phase",
         "scheme",
         "task",
-        "transport",
     )
+
+    _server: Server
 
     def __init__(
         self, server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        self._server = server
-        self.config = server.config
-        self._reader = reader
-        self._writer = writer
-        self.transport = writer.transport
+        super().__init__(server, reader, writer)
         peer = writer.get_extra_info("peername")
         self.address = Address(peer[0], peer[1]) if isinstance(peer, tuple) else None
         self.scheme = "http" if writer.get_extra_info("sslcontext") is None else "https"
         self.parser = Parser(self, server.lines, server.limits)
-        self.phase = Phase.START
-        self.deadline = server.clock() + server.config.head_timeout_s
         self.task: asyncio.Task[None] | None = None
         self._request: Request | None = None  # the one under way
-        self._answers = b""  # of this turn of the loop, to be written at its end
-        self._joined = 0  # how many these are
-        self._is_full = False  # the transport holds more than the peer takes
-        self._written = 0  # bytes of this answer that `write` has sent
-        self._unsent = 0  # bytes in the transport when the deadline to write them was set
+        self._joined = 0  # how many answers are in `unflushed`
         self._unbroken = 0  # what was sent by itself since others last had their turn
         self._is_streaming = False
         self._is_lost = False
@@ -133,9 +101,6 @@ class Connection:
     @property
     def max_form_fields(self) -> int:
         return self._server.config.max_form_fields
-
-    def clock(self) -> float:
-        return self._server.clock()
 
     def origin_of(self, headers: Headers) -> tuple[Address | None, str]:
         proxies = self._server.proxies
@@ -150,17 +115,6 @@ class Connection:
     def write_interim(self, data: bytes) -> None:
         self.flush()  # answers to earlier requests go first
         self.write(data)
-
-    async def read_within(self, seconds: float) -> bytes:
-        self.flush()
-        phase, self.phase = self.phase, Phase.BODY
-        self.deadline = self._server.clock() + seconds
-        try:
-            return await self._reader.read(_READ_BYTES)
-        except OSError as error:
-            raise ClientDisconnected("the peer left inside the body") from error
-        finally:
-            self.phase = phase
 
     # --- the loop
 
@@ -200,15 +154,16 @@ class Connection:
         parser, server, read = self.parser, self._server, self._reader.read
         handler, task, clean = server.handler, self.task, copy_context()
         assert task is not None
+        context: Context | None = None
         if clean:
             server.isolates = True
-        while data := await read(_READ_BYTES):
+        while data := await read(READ_BYTES):
             if self._is_full:
                 await self.drain()
             request = parser.next_request(data)
             del data
             if request is None:
-                if self.phase is _IDLE and not parser.is_empty:
+                if self.phase is not _HEAD and not parser.is_empty:
                     self._expect_head()
                 continue
             while True:
@@ -216,12 +171,12 @@ class Connection:
                 if parser.decoder is not None:
                     request.source = Body(self, request)
                 begun = server.clock() if server.access_log is not None else 0.0
-                context = clean.copy() if server.isolates else None
                 try:
-                    if context is None:
-                        response = await handler(request)
-                    else:
+                    if server.isolates:
+                        context = clean.copy()
                         response = await Driven(context, handler(request))
+                    else:
+                        response = await handler(request)
                 except (ProtocolError, ClientDisconnected):
                     raise
                 except (Exception, asyncio.CancelledError) as error:
@@ -242,7 +197,8 @@ class Connection:
                 if parser.is_empty or (request := parser.next_request()) is None:
                     break
             self._request = None
-            del request, response, rest, context  # nothing is kept while the connection idles
+            del request, response, rest  # nothing is kept while the connection idles
+            context = None
             if server.is_stopping and parser.is_empty:
                 break
             self.phase = _IDLE
@@ -250,7 +206,7 @@ class Connection:
             if not parser.is_empty:
                 self._expect_head()
         self.flush()
-        await self._close(has_more=False)
+        await self.close(has_more=False)
 
     def _keep_for_later(self, request: Request, start: Callable[[], None]) -> None:
         if request is self._request:
@@ -268,8 +224,9 @@ class Connection:
             start()
 
     def _expect_head(self) -> None:
+        if self.phase is not Phase.START:  # whose deadline is that of the first head
+            self.deadline = self._server.clock() + self.config.head_timeout_s
         self.phase = _HEAD
-        self.deadline = self._server.clock() + self.config.head_timeout_s
 
     def _put(
         self, request: Request, response: Response, context: Context | None, begun: float
@@ -287,12 +244,12 @@ class Connection:
         if server.access_log is not None:
             server.access_log(request, response.status, len(answer), server.clock() - begun)
         is_turn_over = False
-        if self._answers:
-            self._answers += answer
+        if self.unflushed:
+            self.unflushed += answer
             self._joined += 1
-            is_turn_over = self._joined >= _JOINED_ANSWERS or len(self._answers) >= _JOINED_BYTES
+            is_turn_over = self._joined >= _JOINED_ANSWERS or len(self.unflushed) >= _JOINED_BYTES
         else:
-            self._answers = answer
+            self.unflushed = answer
             self._joined = 1
             unflushed = server.unflushed
             if not unflushed:
@@ -338,52 +295,15 @@ class Connection:
 
     # --- writing
 
-    def write(self, data: bytes | memoryview) -> bool:
-        """Send `data`; return whether to `drain()` before more. Raises: ClientDisconnected."""
-        transport = self.transport
-        # Past this point asyncio would drop it without a word, and uvloop raise RuntimeError.
-        if transport.is_closing():
-            raise ClientDisconnected("the peer left before the answer was out")
-        transport.write(data)
-        self._written += len(data)
-        return transport.get_write_buffer_size() > _HIGH_WATER
-
-    async def drain(self) -> None:
-        """Wait until the peer has taken most of what was written. Raises: ClientDisconnected."""
-        if self.transport.is_closing():
-            raise ClientDisconnected("the peer left before the answer was out")
-        phase, deadline, self.phase = self.phase, self.deadline, Phase.WRITE
-        self._unsent = self.transport.get_write_buffer_size()
-        self.deadline = self._server.clock() + self.config.write_timeout_s
-        try:
-            await self._writer.drain()
-        except OSError as error:
-            raise ClientDisconnected("the peer left before the answer was out") from error
-        finally:
-            self.phase, self.deadline = phase, deadline
-        self._is_full = False
-        if self.transport.is_closing():
-            raise ClientDisconnected("the peer left before the answer was out")
-
     async def read(self) -> bytes:
         """Return what the peer sent next, `b""` at its end: for upgrades.
 
         Raises: ClientDisconnected.
         """
         try:
-            return self.parser.take_rest() or await self._reader.read(_READ_BYTES)
+            return self.parser.take_rest() or await self._reader.read(READ_BYTES)
         except OSError as error:
             raise ClientDisconnected("the peer left") from error
-
-    def flush(self) -> None:
-        """Write the answers of this turn of the loop. A peer that left shows at the next read."""
-        answers, transport = self._answers, self.transport
-        if answers:
-            self._answers = b""
-            if not transport.is_closing():
-                transport.write(answers)
-                if transport.get_write_buffer_size() > _HIGH_WATER:
-                    self._is_full = True
 
     async def _take_turns(self) -> None:
         """Let others run: one client that pipelines stalled the loop for 390 ms."""
@@ -403,7 +323,7 @@ class Connection:
         """Await an answer that writes itself; return whether the connection goes on."""
         server = self._server
         self.flush()
-        self._written = 0
+        self.written = 0
         self._is_streaming = (
             isinstance(response, StreamResponse) and "content-length" not in response.headers
         )
@@ -416,10 +336,10 @@ class Connection:
         except (Exception, asyncio.CancelledError) as error:
             if isinstance(error, asyncio.CancelledError) and self._is_cancelled():
                 raise
-            if isinstance(error, ProtocolError) and not self._written:
+            if isinstance(error, ProtocolError) and not self.written:
                 raise
             response, persistence = self._failure(request, error), CLOSE
-            if self._written:
+            if self.written:
                 # A cut answer must never be taken for a whole one.
                 raise ClientDisconnected("the answer was cut") from error
             await response.send_to(self, request, server.heads, CLOSE)
@@ -427,10 +347,10 @@ class Connection:
             self._is_streaming = False
         self._forget_cancellation()
         if server.access_log is not None:
-            server.access_log(request, response.status, self._written, server.clock() - begun)
+            server.access_log(request, response.status, self.written, server.clock() - begun)
         if persistence is CLOSE:
             return await self._finish()
-        self._unbroken += max(self._written, _JOINED_BYTES // _JOINED_ANSWERS)
+        self._unbroken += max(self.written, _JOINED_BYTES // _JOINED_ANSWERS)
         is_turn_over = self._unbroken >= _JOINED_BYTES
         if is_turn_over:
             self._unbroken = 0
@@ -443,7 +363,8 @@ class Connection:
         if isinstance(error, (HTTPError, ProtocolError)):  # the peer's fault, not the app's
             status = error.status
         else:
-            _error_log.error("%s %s failed", request.method, request.raw_path, exc_info=error)
+            fields = {"request_id": request_id_of(request)}
+            _error_log.error("%s failed", name_in_log(request), exc_info=error, extra=fields)
         return Response(f"{phrase_of(status)}\n", status, {"Connection": "close"})
 
     def _is_cancelled(self) -> bool:
@@ -461,7 +382,7 @@ class Connection:
         """Close behind an answer that said so."""
         self.flush()
         self._start_afterwards()
-        await self._close(has_more=self.parser.decoder is not None or not self.parser.is_empty)
+        await self.close(has_more=self.parser.decoder is not None or not self.parser.is_empty)
         return False
 
     async def _refuse(self, error: ProtocolError) -> None:
@@ -482,33 +403,9 @@ class Connection:
                 await response.send_to(self, request, heads, CLOSE)
             else:
                 self.write(answer)
-            await self._close(has_more=True)
+            await self.close(has_more=True)
         except (ClientDisconnected, OSError):
             self.transport.abort()
-
-    async def _close(self, *, has_more: bool) -> None:
-        """Close behind the last answer. `has_more`: the peer may have sent what nobody read.
-
-        Closing then would make the kernel reset the connection, which can destroy the answer
-        before the peer has read it: so end our side, and read on for a moment. RFC 9112 section 9.6
-        """
-        transport = self.transport
-        if transport.is_closing():
-            return
-        if transport.get_write_buffer_size():
-            transport.set_write_buffer_limits(0)
-            await self.drain()
-        if not has_more or not transport.can_write_eof():
-            return
-        self.phase = Phase.LINGER
-        self.deadline = self._server.clock() + _LINGER_S
-        transport.write_eof()
-        if self._reader.exception() is not None:  # a deadline's: nothing can be read any more
-            await self._writer.wait_closed()
-            return
-        discarded = 0
-        while discarded < _LINGER_BYTES and (data := await self._reader.read(_READ_BYTES)):
-            discarded += len(data)
 
     def close_if_idle(self) -> None:
         """Close where no exchange is under way: the server stops."""
@@ -520,14 +417,12 @@ class Connection:
 
     def check(self, now: float) -> None:
         """Look at the peer and at the deadline."""
-        phase = self.phase
-        if self._request is not None and phase in _BEFORE_A_REQUEST:
+        if self._request is not None and self.phase in _BEFORE_A_REQUEST:
             self._check_peer()
-            return
-        if phase is Phase.IDLE and self.deadline < self._server.idle_deadline:
-            self.parser.forget_section()
-        if self.deadline <= now:
-            self._expire(now)
+            self.deadline = NEVER  # the handler has as long as it needs
+        elif self.phase is Phase.IDLE and self.deadline < self._server.idle_deadline:
+            self.parser.forget_head()
+        self.check_deadlines(now)
 
     def _check_peer(self) -> None:
         """Cancel a handler that works for nobody.
@@ -547,26 +442,6 @@ class Connection:
         if choice == "cancel":
             self._is_lost = True
             self.task.cancel()
-
-    def _expire(self, now: float) -> None:
-        phase, reader = self.phase, self._reader
-        if phase is Phase.BODY:
-            reader.set_exception(BodyTimeout("a body that stalled, or came too slowly"))
-        elif phase is Phase.WRITE:
-            unsent = self.transport.get_write_buffer_size()
-            if unsent < self._unsent:
-                self._unsent = unsent
-                self.deadline = now + self.config.write_timeout_s
-            else:
-                self.transport.abort()
-        elif phase is Phase.HEAD or (phase is Phase.START and not self.parser.is_empty):
-            reader.set_exception(HeadTimeout("a head that was not whole in time"))
-        elif phase is Phase.LINGER or self.transport.get_write_buffer_size():
-            self.transport.abort()
-        else:
-            self.transport.close()
-        if phase is not Phase.WRITE:
-            self.deadline = NEVER
 
 
 # What an answer to something that was no request is framed by.

@@ -130,7 +130,7 @@ class OneConnection(RuleBasedStateMachine):
 
     @rule()
     def the_connection_idles(self) -> None:
-        self.reader.parser.forget_section()
+        self.reader.parser.forget_head()
 
     @invariant()
     def it_is_read_as_if_it_came_at_once(self) -> None:

@@ -13,8 +13,8 @@ import pytest
 from serving import DEADLINE_S, GET, get, on_loopback, peer_of, post, statuses, until_none
 
 from microweb import App, Request, Response
-from microweb.server.connection import Phase
 from microweb.server.server import Server
+from microweb.server.wire import Phase
 from microweb.testing import Misbehaving
 
 MIB = 1024 * 1024
@@ -256,7 +256,7 @@ async def test_pipelining_client_that_does_not_read_is_not_read_either() -> None
         await peer.read_nothing()
         sending = asyncio.create_task(peer.send(GET * 200_000))
         async with asyncio.timeout(DEADLINE_S):
-            while not any(c.phase is Phase.WRITE for c in server.connections):
+            while not any(c.is_draining for c in server.connections):
                 await asyncio.sleep(0)
             await until_none(server.connections)
         with pytest.raises(ConnectionError):

@@ -1,0 +1,153 @@
+"""The answer to an error that nobody handles, in the form that the client asks for.
+
+A browser gets a short page, a client that prefers JSON problem details (RFC 9457), anyone else
+plain text. All three say the status and what an HTTPError has for the client, and nothing of the
+inside: what is shown in debug is in `debug.page`, which is imported only there.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Mapping
+from hashlib import sha256
+from typing import Literal
+
+from .errors import HTTPError, ProtocolError
+from .headers import list_members
+from .heads import phrase_of
+from .jsoncodec import encode_json
+from .markup import HTMLText, html
+from .response import HTML, TEXT, Response
+
+PROBLEM = "application/problem+json"
+
+Form = Literal["html", "json", "text"]
+
+# Media types that decide, and what for. Of two with the same weight the first here wins.
+_FORMS: dict[str, Form] = {"html": "html", "xhtml+xml": "html", "json": "json", "plain": "text"}
+
+
+def default_answer(error: Exception, accept: str | None, *, debug: bool = False) -> Response:
+    """Return the answer to `error`, which is a plain 500 for what is no error of HTTP's.
+
+    `accept` is the Accept field, None where there is no request. With `debug` it says what was
+    wrong with a request that broke HTTP.
+    """
+    status = status_of(error)
+    detail, headers, extra = "", {}, {}
+    if isinstance(error, HTTPError):
+        detail, headers, extra = error.detail, error.headers, error.extra
+    elif isinstance(error, ProtocolError) and debug:
+        detail = str(error)
+    return plain_answer(status, accept, detail=detail, headers=headers, extra=extra)
+
+
+def plain_answer(
+    status: int,
+    accept: str | None,
+    *,
+    detail: str = "",
+    headers: Mapping[str, str] | None = None,
+    extra: Mapping[str, object] | None = None,
+) -> Response:
+    """Return the answer that says a status and `detail`, in the form that `accept` asks for."""
+    form = preferred_form(accept or "")
+    if form == "html":
+        title = phrase_of(status)
+        content = html("<main><p>{}</p><h1>{}</h1>{}</main>", status, title, _paragraph(detail))
+        response = page_response(status, title, content, _STYLE)
+    elif form == "json":
+        response = problem_response(status, detail, extra or {})
+    else:
+        text = f"{phrase_of(status)}\n" + (f"{detail}\n" if detail else "")
+        response = Response(encode_text(text), status, content_type=TEXT)
+    response.headers.update(headers or {})
+    if accept is not None:
+        response.headers["Vary"] = "Accept"
+    return response
+
+
+def status_of(error: Exception) -> int:
+    """Return the status that stands for what was raised."""
+    return error.status if isinstance(error, (HTTPError, ProtocolError)) else 500
+
+
+def problem_response(status: int, detail: str, extra: Mapping[str, object]) -> Response:
+    """Return problem details; `extra` may have a title of its own. RFC 9457 section 3"""
+    problem: dict[str, object] = {"status": status, "title": phrase_of(status)}
+    if detail:
+        problem["detail"] = detail
+    return Response(encode_json(problem | dict(extra), repr), status, content_type=PROBLEM)
+
+
+def page_response(status: int, title: str, content: HTMLText, style: str) -> Response:
+    """Return a page that loads nothing and runs nothing: `style` is all that its policy allows."""
+    page = html(_PAGE, title=f"{status} {title}", style=HTMLText(style), content=content)
+    digest = b64encode(sha256(style.encode()).digest()).decode("ascii")
+    policy = (
+        f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'; "
+        "frame-ancestors 'none'"
+    )
+    headers = {"Content-Security-Policy": policy}
+    return Response(encode_text(page), status, headers, content_type=HTML)
+
+
+def encode_text(text: str) -> bytes:
+    """Return UTF-8, with what it can't hold (a lone surrogate in a message) escaped."""
+    return text.encode("utf-8", "backslashreplace")
+
+
+def preferred_form(accept: str) -> Form:
+    """Return the form that an Accept field asks for by name. RFC 9110 section 12.5.1
+
+    `*/*` alone, which curl sends, names none and gets text. A tie goes to the page, then to JSON.
+    """
+    weights: dict[Form, float] = {"html": 0.0, "json": 0.0, "text": 0.0}
+    for member in list_members(accept.lower()):
+        media_range, *parameters = (part.strip() for part in member.split(";"))
+        subtype = media_range.partition("/")[2]
+        form = _FORMS.get(subtype) or ("json" if subtype.endswith("+json") else None)
+        if form is not None:
+            weights[form] = max(weights[form], _weight(parameters))
+    best = max(weights, key=weights.__getitem__)  # the first of equals
+    return best if weights[best] > 0 else "text"
+
+
+def _weight(parameters: list[str]) -> float:
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name.strip() == "q":
+            try:
+                return float(value)
+            except ValueError:
+                return 0.0
+    return 1.0
+
+
+def _paragraph(text: str) -> HTMLText:
+    return html('<p class="detail">{}</p>', text) if text else HTMLText()
+
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>{title}</title>
+<style>{style}</style>
+{content}
+</html>
+"""
+
+_STYLE = """
+:root { color-scheme: light dark; --ink: #1d2430; --soft: #6b7484; --paper: #f7f8fa; }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #e4e8ef; --soft: #8d97a8; --paper: #14171c; }
+}
+body { margin: 0; min-height: 100vh; display: grid; place-items: center; background: var(--paper);
+  color: var(--ink); font: 1.0625rem/1.5 system-ui, sans-serif; }
+main { max-width: 34rem; padding: 2rem; }
+p { margin: 0; color: var(--soft); overflow-wrap: anywhere; }
+h1 { margin: 0 0 .75rem; font-size: 2rem; line-height: 1.2; font-weight: 650; }
+.detail { color: var(--ink); white-space: pre-line; }
+"""

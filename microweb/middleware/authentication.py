@@ -1,0 +1,188 @@
+"""Who asks: Basic and Bearer authentication.
+
+RFC 9110 section 11 (the framework), RFC 7617 (Basic), RFC 6750 (Bearer). Secrets that are kept here
+are kept as keyed digests, and compared in constant time; none enters a message. Both schemes send
+their secret with each request: use them over TLS alone.
+
+Order: inside CORS, whose preflights bring no credentials, and outside all that is for known users.
+"""
+
+from __future__ import annotations
+
+import binascii
+import hashlib
+import re
+import secrets
+from base64 import b64decode
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from hmac import compare_digest
+from typing import Any
+
+from ..endpoints import Handler, as_async
+from ..errors import BadRequest, ConfigurationError, Unauthorized
+from ..headers import check_value
+from ..request import Request
+from ..response import Response
+
+# credentials = auth-scheme [ 1*SP ( token68 / ... ) ]                      RFC 9110 section 11.4
+# token68 = 1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="
+# b64token of RFC 6750 section 2.1 is the same.
+_TOKEN68 = re.compile(r"[A-Za-z0-9\-._~+/]++=*+")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+_KEY_BYTES = 32
+
+
+class BasicAuth:
+    """Middleware that asks for a name and a password. RFC 7617
+
+    `check` is a mapping of names to passwords, or a function of (name, password) that returns the
+    user, True for the name itself, None or False to refuse. A plain `def` runs in a thread, so that
+    it may hash as slowly as passwords need. `request.state.user` is what it returned, with a
+    mapping the name. Names and passwords are UTF-8.
+
+    Raises: ConfigurationError for a realm that no field can hold.
+    """
+
+    def __init__(
+        self, check: Mapping[str, str] | Callable[[str, str], object], *, realm: str = "site"
+    ) -> None:
+        self._check: Callable[[str, str], Awaitable[object]]
+        self._check = _Passwords(check).check if isinstance(check, Mapping) else as_async(check)
+        self._refused = {
+            "WWW-Authenticate": f'Basic realm={_quoted(realm)}, charset="UTF-8"',
+        }
+
+    async def __call__(self, request: Request, call_next: Handler) -> Response:
+        given = _credentials(request, "basic")
+        pair = None if given is None else _name_and_password(given)
+        if pair is None:
+            raise Unauthorized("expected a name and a password", headers=self._refused)
+        user = await self._check(*pair)
+        if user is None or user is False:
+            raise Unauthorized("wrong name or password", headers=self._refused)
+        request.state.user = pair[0] if user is True else user
+        return await call_next(request)
+
+
+class BearerAuth:
+    """Middleware that asks for a token, in the field Authorization alone. RFC 6750
+
+    `check` is a mapping of tokens to users, the tokens alone, or a function of the token that
+    returns the user, None or False to refuse; a plain `def` runs in a thread. `request.state.user`
+    is the user; True for a token that has none.
+
+    Raises: ConfigurationError for a realm that no field can hold, or what can't be sent as a token.
+    """
+
+    def __init__(
+        self,
+        check: Mapping[str, object] | Iterable[str] | Callable[[str], object],
+        *,
+        realm: str = "site",
+    ) -> None:
+        self._check: Callable[[str], Awaitable[object]]
+        self._check = as_async(check) if callable(check) else _Tokens(check).check
+        challenge = f"Bearer realm={_quoted(realm)}"
+        self._missing = {"WWW-Authenticate": challenge}  # says no more. Section 3.1
+        self._invalid = {"WWW-Authenticate": f'{challenge}, error="invalid_token"'}
+        self._malformed = {"WWW-Authenticate": f'{challenge}, error="invalid_request"'}
+
+    async def __call__(self, request: Request, call_next: Handler) -> Response:
+        token = _credentials(request, "bearer")
+        if token is None:
+            raise Unauthorized("expected a bearer token", headers=self._missing)
+        if not _TOKEN68.fullmatch(token):
+            raise BadRequest("expected one bearer token", headers=self._malformed)
+        user = await self._check(token)
+        if user is None or user is False:
+            raise Unauthorized("the token is not valid", headers=self._invalid)
+        request.state.user = user
+        return await call_next(request)
+
+
+# --- what is sent ---------------------------------------------------------------------
+
+
+def _credentials(request: Request, scheme: str) -> str | None:
+    """Return what follows the scheme's name in Authorization; None for another scheme, or none."""
+    name, _, rest = request.headers.get("authorization", "").partition(" ")
+    return rest.strip(" ") if name.lower() == scheme else None
+
+
+def _name_and_password(credentials: str) -> tuple[str, str] | None:
+    """Return what the credentials of Basic hold; None for what is malformed. RFC 7617 section 2"""
+    try:
+        text = b64decode(credentials, validate=True).decode()
+    except (binascii.Error, ValueError):
+        return None
+    name, colon, password = text.partition(":")
+    return (name, password) if colon and not _CONTROL.search(text) else None
+
+
+def _quoted(realm: str) -> str:
+    try:
+        check_value(realm)
+    except ValueError as error:
+        raise ConfigurationError(f"realm: {error}") from error
+    escaped = realm.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+# --- what is known --------------------------------------------------------------------
+
+
+class _Digests:
+    """Keyed digests, so that all have one length, and nobody outside knows how two compare."""
+
+    def __init__(self) -> None:
+        self._key = secrets.token_bytes(_KEY_BYTES)
+
+    def of(self, text: str) -> bytes:
+        data = text.encode("utf-8", "surrogatepass")
+        return hashlib.blake2b(data, key=self._key, digest_size=_KEY_BYTES).digest()
+
+
+class _Passwords:
+    def __init__(self, passwords: Mapping[str, str]) -> None:
+        self._digest = _Digests().of
+        self._by_name: dict[bytes, bytes] = {}
+        for name, password in passwords.items():
+            if not isinstance(password, str) or not password:
+                raise ConfigurationError(f"BasicAuth: expected a password for {name!r:.80}")
+            if ":" in name or _CONTROL.search(name + password):
+                raise ConfigurationError(
+                    "BasicAuth: a name can't hold a colon, nor it or its password a control "
+                    f"character: look at {name!r:.80}"
+                )
+            self._by_name[self._digest(name)] = self._digest(password)
+        self._nobodys = secrets.token_bytes(_KEY_BYTES)
+
+    async def check(self, name: str, password: str) -> bool:
+        # As much work for a name that nobody has; a dict finds digests that nobody can foresee.
+        known = self._by_name.get(self._digest(name), self._nobodys)
+        return compare_digest(known, self._digest(password))
+
+
+class _Tokens:
+    def __init__(self, tokens: Mapping[str, Any] | Iterable[str]) -> None:
+        if isinstance(tokens, str):
+            tokens = (tokens,)
+        users = tokens if isinstance(tokens, Mapping) else dict.fromkeys(tokens, True)
+        self._digest = _Digests().of
+        self._users: dict[bytes, Any] = {}
+        for token, user in users.items():
+            if not isinstance(token, str) or not _TOKEN68.fullmatch(token):
+                raise ConfigurationError(
+                    "BearerAuth: a token is of ASCII letters, digits and -._~+/ with = at its end"
+                )
+            if user is None or user is False:
+                raise ConfigurationError("BearerAuth: expected a user for each token, got none")
+            self._users[self._digest(token)] = user
+
+    async def check(self, token: str) -> Any:
+        given, user = self._digest(token), None
+        for known, whose in self._users.items():  # all of them, whichever it is
+            if compare_digest(known, given):
+                user = whose
+        return user

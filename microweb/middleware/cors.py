@@ -1,0 +1,148 @@
+"""Cross-origin requests: which other sites' scripts may read this one's answers.
+
+Fetch Standard, section 3.3, "CORS protocol" (https://fetch.spec.whatwg.org/#http-cors-protocol).
+
+Order: the outermost, so that the fields are on every answer, errors too, and so that a preflight,
+which carries no credentials, is answered before anything asks for them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+
+from ..endpoints import Handler
+from ..errors import ConfigurationError
+from ..grammar import METHODS
+from ..headers import add_vary, check_name
+from ..request import Request
+from ..response import Response
+
+# What browsers send: in lower case, no path, no port that is the scheme's own. Schemes of native
+# apps and extensions are origins too.
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.\-]*+://(?:\[[0-9a-f:.]++\]|[a-z0-9._\-]++)(?::[0-9]{1,5}+)?")
+_OWN_PORTS = (("http://", ":80"), ("https://", ":443"))
+
+
+class CORS:
+    """Middleware that lets scripts of other origins read the answers, errors too.
+
+    `origins` is "*", one origin, several, or a function that is given the one that asks.
+    `methods` are those that a preflight allows, for None those that the path has; `headers` the
+    request's fields that it allows. `expose` are the answer's fields that a script may read,
+    `credentials` whether with cookies, `max_age` the seconds that a browser keeps a preflight.
+
+    An answer that already says `Access-Control-Allow-Origin` is left as it is. This restrains no
+    client: it tells browsers what they may hand to a script.
+
+    Raises: ConfigurationError for `*` together with credentials, and for what is no origin.
+
+        app.use(CORS("https://shop.example", credentials=True))
+    """
+
+    def __init__(
+        self,
+        origins: str | Iterable[str] | Callable[[str], bool],
+        *,
+        methods: Iterable[str] | None = None,
+        headers: Iterable[str] = ("Authorization", "Content-Type"),
+        expose: Iterable[str] = (),
+        credentials: bool = False,
+        max_age: int = 600,
+    ) -> None:
+        allowed, exposed = _names("headers", headers), _names("expose", expose)
+        self._methods = None if methods is None else _methods(methods)
+        self._allows: Callable[[str], bool]
+        self._only: str | None = None  # sent to all: then the answer depends on nobody
+        if callable(origins):
+            self._allows = origins
+        else:
+            listed = frozenset([origins] if isinstance(origins, str) else origins)
+            if listed != {"*"}:
+                for origin in listed:
+                    _check_origin(origin)
+            if len(listed) == 1:
+                (self._only,) = listed
+            self._allows = listed.__contains__
+        if credentials and "*" in (self._only, *allowed, *exposed):
+            raise ConfigurationError(
+                "CORS: browsers take no '*' where credentials are allowed: list what is meant"
+            )
+        shared = {"Access-Control-Allow-Credentials": "true"} if credentials else {}
+        self._fields = dict(shared)
+        if exposed:
+            self._fields["Access-Control-Expose-Headers"] = ", ".join(exposed)
+        self._preflight_fields = shared | {"Access-Control-Max-Age": str(max_age)}
+        if allowed:
+            self._preflight_fields["Access-Control-Allow-Headers"] = ", ".join(allowed)
+
+    async def __call__(self, request: Request, call_next: Handler) -> Response:
+        if request.line.method == "OPTIONS":
+            method = request.headers.get("access-control-request-method")
+            if method is not None and "origin" in request.headers:
+                allowed = self._methods_at(request, method)
+                if allowed is not None:
+                    fields = {"Access-Control-Allow-Methods": ", ".join(allowed)}
+                    answer = Response(b"", 204)
+                    return self._permit(request, answer, self._preflight_fields | fields)
+        return self._permit(request, await call_next(request), self._fields)
+
+    def _permit(self, request: Request, response: Response, fields: dict[str, str]) -> Response:
+        """Add the fields that let the origin that asks, if it may, read the answer."""
+        headers = response.headers
+        if "access-control-allow-origin" in headers.lines:
+            return response
+        origin = self._only
+        if origin is None:
+            # A cache must not hand what one origin got to another, nor to who sent none.
+            add_vary(headers, "Origin")
+            origin = request.headers.get("origin")
+            if origin is None or not self._allows(origin):
+                return response
+        headers["Access-Control-Allow-Origin"] = origin
+        for name, value in fields.items():
+            headers[name] = value
+        return response
+
+    def _methods_at(self, request: Request, wanted: str) -> tuple[str, ...] | None:
+        """Return the methods that a preflight allows at its path; None where nothing is there."""
+        match = request.match
+        there = match.allowed if match is not None else ()
+        if not there:
+            if match is None or match.route is None:
+                return None
+            there = (wanted,)  # an OPTIONS route of the application's: it knows of no others
+            if wanted not in METHODS:
+                return None
+        if self._methods is None:
+            return there
+        return tuple(method for method in there if method in self._methods)
+
+
+def _check_origin(origin: str) -> None:
+    shown = f"CORS: origin {origin!r:.80}"
+    if origin == "*":
+        raise ConfigurationError(f"{shown}: it is every origin: leave the others out")
+    if not isinstance(origin, str) or not _ORIGIN.fullmatch(origin):
+        raise ConfigurationError(
+            f"{shown}: expected it as browsers send it, such as 'https://shop.example': in lower "
+            "case, with a scheme, without a path; for a pattern give a function"
+        )
+    for scheme, port in _OWN_PORTS:
+        if origin.startswith(scheme) and origin.endswith(port):
+            raise ConfigurationError(f"{shown}: browsers leave {port} out there, so leave it out")
+
+
+def _methods(methods: Iterable[str]) -> frozenset[str]:
+    given = frozenset([methods] if isinstance(methods, str) else methods)
+    for method in given - METHODS:
+        raise ConfigurationError(f"CORS: expected methods such as 'PUT', got {method!r:.80}")
+    return given
+
+
+def _names(what: str, names: Iterable[str]) -> tuple[str, ...]:
+    given = (names,) if isinstance(names, str) else tuple(names)
+    try:
+        return tuple(check_name(name) for name in given)
+    except ValueError as error:
+        raise ConfigurationError(f"CORS: {what}: {error}") from error

@@ -1,0 +1,169 @@
+"""Rate limit: a token bucket per client, or per key of yours; 429 with `Retry-After` past it.
+
+RFC 6585 section 4 (429), RFC 9110 section 10.2.3 (`Retry-After`), and the fields `RateLimit` and
+`RateLimit-Policy` of draft-ietf-httpapi-ratelimit-headers-10: `r` requests are left, and `t`
+seconds pass until there is one more; of a policy `q` requests in `w` seconds.
+
+A bucket is one number, the time at which it will be full again (the "virtual scheduling" form of
+GCRA, ITU-T I.371): each request moves it `window_s / quota` on, and one that would move it more
+than `window_s` ahead is refused. So there is nothing to refill and no timer. Buckets that are full
+again are forgotten. There are at most `max_keys`; past that the one that was asked for the longest
+time ago is forgotten, so that a peer with many addresses costs memory only up to there.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from hashlib import blake2b
+from itertools import islice
+from os import urandom
+from socket import AF_INET6, inet_ntoa, inet_pton
+
+from ..endpoints import Handler
+from ..errors import ConfigurationError, TooManyRequests
+from ..request import Request
+from ..response import Response
+
+MAX_KEYS = 65536  # some 14 MB
+
+_IPV4_MAPPED = bytes(10) + b"\xff\xff"
+_FORGOTTEN_AT_ONCE = 2  # for one that is new, so that they become fewer
+_ROUNDING = 1e-6  # of a token
+_NAME = re.compile(r"[A-Za-z0-9_\-]{1,64}+")
+
+
+class RateLimit:
+    """Let each client ask `quota` times in `window_s` seconds: `app.use(RateLimit(100, 60))`.
+
+    The quota can be used at once, and comes back evenly: one request each `window_s / quota`. A
+    client is an IPv4 address or the first 64 bits of an IPv6 one, which is what one customer gets;
+    behind trusted proxies the one that they name. `key(request)` counts by something else, an API
+    key or a user; where it returns None the request is not counted. `name` is that of the policy,
+    for a client that meets two. `clock` returns seconds, for tests.
+
+    Each process counts by itself. Raises: ConfigurationError.
+    """
+
+    def __init__(
+        self,
+        quota: int,
+        window_s: int,
+        *,
+        key: Callable[[Request], str | None] | None = None,
+        name: str = "default",
+        max_keys: int = MAX_KEYS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        for value in (quota, window_s, max_keys):
+            if not isinstance(value, int) or value < 1:
+                raise ConfigurationError(
+                    f"RateLimit: expected whole numbers of 1 or more, got {value!r:.80}"
+                )
+        if not _NAME.fullmatch(name):
+            raise ConfigurationError(
+                f"RateLimit: expected letters, digits, '-' and '_' as a name, got {name[:80]!r}"
+            )
+        self._quota = quota
+        self._window_s = window_s
+        self._buckets = TokenBuckets(quota, window_s, max_keys=max_keys, clock=clock)
+        self._key = key
+        self._salt = urandom(16)
+        self._name = name
+        self._policy = f'"{name}";q={quota};w={window_s}'
+
+    async def __call__(self, request: Request, call_next: Handler) -> Response:
+        if self._key is None:
+            key: str | bytes = client_key(request)
+        else:
+            named = self._key(request)
+            if named is None:
+                return await call_next(request)
+            # Of one size, however long it is, and no secret that stays in memory.
+            text = named.encode("utf-8", "surrogatepass")
+            key = blake2b(text, digest_size=16, key=self._salt).digest()
+        left, next_s = self._buckets.take(key)
+        if left < 0:
+            raise self._refusal(next_s)
+        response = await call_next(request)
+        response.headers.add("RateLimit-Policy", self._policy)
+        response.headers.add("RateLimit", f'"{self._name}";r={left};t={next_s}')
+        return response
+
+    def _refusal(self, wait_s: int) -> TooManyRequests:
+        return TooManyRequests(
+            f"more than {self._quota} requests in {self._window_s} s: try again in {wait_s} s",
+            headers={
+                "Retry-After": str(wait_s),
+                "RateLimit-Policy": self._policy,
+                "RateLimit": f'"{self._name}";r=0;t={wait_s}',
+            },
+        )
+
+
+class TokenBuckets:
+    """Buckets by key, of `size` tokens each, which fill in `fill_s` seconds; at most `max_keys`."""
+
+    def __init__(
+        self, size: int, fill_s: float, *, max_keys: int, clock: Callable[[], float]
+    ) -> None:
+        self._fill_s = fill_s
+        self._token_s = fill_s / size
+        self._max_keys = max_keys
+        self._clock = clock
+        # The one asked for last is the last. A dict would be walked from its front, over what was
+        # taken from there, at each look at the oldest.
+        self._full_at: OrderedDict[str | bytes, float] = OrderedDict()
+
+    def __len__(self) -> int:
+        """Return how many are kept: those that are not full, and a few that may be."""
+        return len(self._full_at)
+
+    def take(self, key: str | bytes) -> tuple[int, int]:
+        """Take a token; return how many are left, and the seconds until there is one more.
+
+        -1 are left where there was none to take. The seconds are rounded up.
+        """
+        now, full_at = self._clock(), self._full_at
+        token_s, fill_s = self._token_s, self._fill_s
+        known = full_at.get(key)
+        if known is None:
+            self._make_room(now)
+            debt_s = 0.0
+        else:
+            debt_s = min(max(known - now, 0.0), fill_s)
+        # Waited for as long as we said, a token must be there, whatever rounding has lost.
+        tokens = (fill_s - debt_s) / token_s + _ROUNDING
+        whole = int(tokens)
+        if whole:
+            debt_s += token_s
+        full_at[key] = now + debt_s
+        full_at.move_to_end(key)
+        return whole - 1, math.ceil((whole + 1 - tokens) * token_s)
+
+    def _make_room(self, now: float) -> None:
+        """Drop a few of the oldest that are full, and else the oldest where there is no room."""
+        full_at = self._full_at
+        for oldest in tuple(islice(full_at, _FORGOTTEN_AT_ONCE)):
+            if full_at[oldest] > now:
+                break
+            del full_at[oldest]
+        if len(full_at) >= self._max_keys:
+            full_at.popitem(last=False)
+
+
+def client_key(request: Request) -> str | bytes:
+    """Return what counts as one client: an IPv4 address, or the /64 of an IPv6 one."""
+    client = request.client
+    if client is None:
+        return ""
+    host = client.host
+    if ":" not in host:
+        return host
+    address = inet_pton(AF_INET6, host.partition("%")[0])  # a link-local one has a zone
+    if address.startswith(_IPV4_MAPPED):  # on a socket of both families
+        return inet_ntoa(address[12:])
+    return address[:8]

@@ -1,0 +1,69 @@
+"""Proactive negotiation: the weights that a client gives, and the content coding that it gets.
+
+RFC 9110 sections 12.4.2 (quality values) and 12.5.3 (Accept-Encoding).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+
+from .headers import list_members
+
+# weight = OWS ";" OWS "q=" qvalue                                          RFC 9110 section 12.4.2
+# qvalue = ( "0" [ "." 0*3DIGIT ] ) / ( "1" [ "." 0*3("0") ] )
+_WEIGHT = re.compile(r"[qQ]=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)")
+
+IDENTITY = "identity"
+_CACHED_CHARS = 100  # browsers send 13 to 40; what is longer is worked out each time
+
+
+def parse_weights(value: str) -> dict[str, float]:
+    """Return the members of a weighted list, in lower case, with their weights.
+
+    One whose weight is none is left out, as if it were not there.
+    """
+    weights: dict[str, float] = {}
+    for member in list_members(value.lower()):
+        name, semicolon, parameter = member.partition(";")
+        weight = _WEIGHT.fullmatch(parameter.strip(" \t")) if semicolon else None
+        if weight is not None:
+            weights[name.rstrip(" \t")] = float(weight[1])
+        elif not semicolon:
+            weights[name] = 1.0
+    return weights
+
+
+def choose_coding(accept_encoding: str, available: Sequence[str]) -> str:
+    """Return which of the `available` codings to use, `identity` for none of them.
+
+    Of those that the client likes alike the first is taken, identity the last.
+    """
+    weights = parse_weights(accept_encoding)
+    for alias in ("gzip", "compress"):  # RFC 9110 section 8.4.1
+        if f"x-{alias}" in weights:
+            weights.setdefault(alias, weights[f"x-{alias}"])
+    others = weights.get("*", 0.0)
+    best = max(available, key=lambda coding: weights.get(coding, others), default=IDENTITY)
+    weight = weights.get(best, others)
+    # Identity is acceptable unless it is refused, but what is named goes before it.
+    return best if weight > 0.0 and weight >= weights.get(IDENTITY, 0.0) else IDENTITY
+
+
+def refuses_identity(accept_encoding: str) -> bool:
+    """Whether the client takes no content that isn't coded: `identity;q=0`, or `*;q=0` alone."""
+    weights = parse_weights(accept_encoding)
+    return weights.get(IDENTITY, weights.get("*", 1.0)) == 0.0
+
+
+@lru_cache(maxsize=256)
+def _cached(accept_encoding: str, available: tuple[str, ...]) -> tuple[str, bool]:
+    return choose_coding(accept_encoding, available), refuses_identity(accept_encoding)
+
+
+def negotiate_coding(accept_encoding: str, available: tuple[str, ...]) -> tuple[str, bool]:
+    """Return `choose_coding` and `refuses_identity`, from memory where the field is usual."""
+    if len(accept_encoding) <= _CACHED_CHARS:
+        return _cached(accept_encoding, available)
+    return _cached.__wrapped__(accept_encoding, available)

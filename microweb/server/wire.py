@@ -1,0 +1,191 @@
+"""One connection's bytes: reads and writes with a deadline, and an end that loses no answer.
+
+No timer runs per connection: what waits sets a phase and a deadline, and the server's sweep calls
+`check_deadlines()` once a second. Answers are put into `unflushed`, and written by `flush()` at the
+end of the loop's turn. RFC 9112 section 9.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from enum import Enum, auto
+from typing import Protocol
+
+from ..errors import BodyTimeout, ClientDisconnected, HeadTimeout
+from .config import ServerConfig
+
+NEVER = float("inf")
+
+READ_BYTES = 64 * 1024
+_HIGH_WATER = 64 * 1024  # with more than this unsent, wait for the peer
+_LINGER_BYTES = 256 * 1024  # after a final answer, so that a reset does not destroy it
+_LINGER_S = 2.0
+
+
+class Phase(Enum):
+    """What a connection waits for, which says what its deadline means.
+
+    In the first three it waits for the handler where a request is under way, without a deadline.
+    """
+
+    START = auto()  # the first request's first byte
+    HEAD = auto()  # the rest of a head
+    IDLE = auto()  # a later request's first byte
+    BODY = auto()  # more of a body
+    LINGER = auto()  # the peer to close, after the last answer
+
+
+class WireServer(Protocol):
+    """The server, as far as a wire speaks of it."""
+
+    config: ServerConfig
+    clock: Callable[[], float]
+
+
+class Wire:
+    """The two streams of a connection, and what it waits for."""
+
+    __slots__ = (
+        "_is_full",
+        "_reader",
+        "_server",
+        "_unsent",
+        "_write_deadline",
+        "_writer",
+        "config",
+        "deadline",
+        "phase",
+        "transport",
+        "unflushed",
+        "written",
+    )
+
+    def __init__(
+        self, server: WireServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        self._server = server
+        self._reader = reader
+        self._writer = writer
+        self.config = server.config
+        self.transport = writer.transport
+        self.phase = Phase.START
+        self.deadline = server.clock() + server.config.head_timeout_s
+        self.unflushed = b""  # answers of this turn of the loop, to be written at its end
+        self.written = 0  # bytes that `write` has sent
+        self._write_deadline = NEVER  # beside the other: a body may be read meanwhile
+        self._is_full = False  # the transport holds more than the peer takes
+        self._unsent = 0  # bytes in the transport when the deadline to write them was set
+
+    def clock(self) -> float:
+        """Return the loop's time in seconds."""
+        return self._server.clock()
+
+    async def read_within(self, seconds: float) -> bytes:
+        """Return more of a body, `b""` at the end of input.
+
+        Raises: BodyTimeout, ClientDisconnected.
+        """
+        self.flush()
+        phase, self.phase = self.phase, Phase.BODY
+        self.deadline = self._server.clock() + seconds
+        try:
+            return await self._reader.read(READ_BYTES)
+        except OSError as error:
+            raise ClientDisconnected("the peer left inside the body") from error
+        finally:
+            self.phase = phase
+
+    def write(self, data: bytes | memoryview) -> bool:
+        """Send `data`; return whether to `drain()` before more. Raises: ClientDisconnected."""
+        transport = self.transport
+        # Past this point asyncio would drop it without a word, and uvloop raise RuntimeError.
+        if transport.is_closing():
+            raise ClientDisconnected("the peer left before the answer was out")
+        transport.write(data)
+        self.written += len(data)
+        return transport.get_write_buffer_size() > _HIGH_WATER
+
+    async def drain(self) -> None:
+        """Wait until the peer has taken most of what was written. Raises: ClientDisconnected."""
+        if self.transport.is_closing():
+            raise ClientDisconnected("the peer left before the answer was out")
+        self._unsent = self.transport.get_write_buffer_size()
+        self._write_deadline = self._server.clock() + self.config.write_timeout_s
+        try:
+            await self._writer.drain()
+        except OSError as error:
+            raise ClientDisconnected("the peer left before the answer was out") from error
+        finally:
+            self._write_deadline = NEVER
+        self._is_full = False
+        if self.transport.is_closing():
+            raise ClientDisconnected("the peer left before the answer was out")
+
+    def flush(self) -> None:
+        """Write the answers of this turn of the loop. A peer that left shows at the next read."""
+        unflushed, transport = self.unflushed, self.transport
+        if unflushed:
+            self.unflushed = b""
+            if not transport.is_closing():
+                transport.write(unflushed)
+                if transport.get_write_buffer_size() > _HIGH_WATER:
+                    self._is_full = True
+
+    async def close(self, *, has_more: bool) -> None:
+        """Close behind the last answer. `has_more`: the peer may have sent what nobody read.
+
+        Closing then would make the kernel reset the connection, which can destroy the answer
+        before the peer has read it: so end our side, and read on for a moment. RFC 9112 section 9.6
+        """
+        transport = self.transport
+        if transport.is_closing():
+            return
+        if transport.get_write_buffer_size():
+            transport.set_write_buffer_limits(0)
+            await self.drain()
+        if not has_more or not transport.can_write_eof():
+            return
+        self.phase = Phase.LINGER
+        self.deadline = self._server.clock() + _LINGER_S
+        transport.write_eof()
+        if self._reader.exception() is not None:  # a deadline's: nothing can be read any more
+            await self._writer.wait_closed()
+            return
+        discarded = 0
+        while discarded < _LINGER_BYTES and (data := await self._reader.read(READ_BYTES)):
+            discarded += len(data)
+
+    # --- deadlines
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether something waits for the peer to read."""
+        return self._write_deadline < NEVER
+
+    def check_deadlines(self, now: float) -> None:
+        """Do what a deadline that has passed means for what is waited for."""
+        if self._write_deadline <= now:
+            self._expire_write(now)
+        if self.deadline <= now and (self.phase is Phase.BODY or not self.is_draining):
+            self._expire()
+
+    def _expire(self) -> None:
+        phase, reader = self.phase, self._reader
+        if phase is Phase.BODY:
+            reader.set_exception(BodyTimeout("a body that stalled, or came too slowly"))
+        elif phase is Phase.HEAD:
+            reader.set_exception(HeadTimeout("a head that was not whole in time"))
+        elif phase is Phase.LINGER or self.transport.get_write_buffer_size():
+            self.transport.abort()
+        else:
+            self.transport.close()
+        self.deadline = NEVER
+
+    def _expire_write(self, now: float) -> None:
+        unsent = self.transport.get_write_buffer_size()
+        if unsent < self._unsent:
+            self._unsent = unsent
+            self._write_deadline = now + self.config.write_timeout_s
+        else:
+            self.transport.abort()

@@ -1,0 +1,293 @@
+"""Templates: pages by Jinja, escaped, rendered when the request they are for is known.
+
+`templates.render(...)` returns a Response that holds a name and values. Whoever answers with it
+(an endpoint, an error handler, a middleware) has it prepared for its request, like any other
+response that asks for that; so nothing is awaited, and no context variable is needed. Rendering
+runs on the event loop: values are made ready before. `templates.stream(...)` renders in a thread,
+piece by piece.
+
+Extra: `microweb[jinja2]`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, MutableMapping
+from difflib import get_close_matches
+from functools import partial
+from operator import attrgetter
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from .errors import ConfigurationError, MissingExtra
+from .heads import HeadCache
+from .request import Request
+from .response import HTML, Response
+from .streams import StreamResponse
+from .threads import run_in_thread
+
+try:
+    import jinja2
+    from jinja2.runtime import Context
+except ImportError as error:
+    raise MissingExtra("microweb.templating", "jinja2") from error
+
+_PIECE_CHARACTERS = 16 * 1024  # of a stream: taking a piece from its thread costs 50 us
+_NAMED_TEMPLATES = 12  # in the message about one that is missing
+_OURS = frozenset(("request", "url_for", "flashes"))
+
+
+class Templates:
+    """The templates in one or more folders; a name is looked for in each, in their order.
+
+    A relative folder stands beside the file that calls `Templates(...)`, wherever the program was
+    started; where there is no such file (a prompt) it is below the current directory.
+
+    All templates are escaped, whatever their name. In each there are `request`, `url_for(name,
+    **params)`, which knows the prefix of a mounted app, and `flashes()` of the session; values of
+    the same name go before. Imported macros see these three, with and without `with context`.
+
+    Where the app debugs, templates are read again when they change, and a name that nothing was
+    given for is an error; else templates are kept, and such a name is empty. Asking for it by
+    `{% if x is defined %}` or `{{ x | default("") }}` means the same in both.
+
+    `environment` is Jinja's own, for filters, tests and globals: set them before the first request.
+
+    Raises: ConfigurationError for a folder that is not there.
+    """
+
+    def __init__(self, folder: str | Path, *folders: str | Path) -> None:
+        beside = _folder_of_caller(sys._getframe(1))
+        self.folders = [_existing(beside / each) for each in (folder, *folders)]
+        self.environment = jinja2.Environment(
+            loader=_Loader(self.folders),
+            autoescape=True,
+            auto_reload=False,
+            cache_size=-1,  # there are as many as there are files
+        )
+        self.environment.context_class = _Context
+        self._debugging: jinja2.Environment | None = None
+
+    def render(self, name: str, /, **values: object) -> TemplateResponse:
+        """Return the page that `name` makes of `values`, rendered once its request is known.
+
+        `return templates.render("form.html", errors=errors), 422` sets a status, as for any value.
+        What goes wrong in it (a template that is missing, a fault in one) is raised where an
+        endpoint's own exceptions are.
+        """
+        return TemplateResponse(self, name, values)
+
+    def stream(self, name: str, /, **values: object) -> TemplateStream:
+        """Return the page as `render` does, sent while it is rendered: for what is too large.
+
+        It is rendered in a thread, and values may be generators. The first 16 KiB are rendered
+        before the answer begins, so what fails there is a 500; what fails later cuts the answer.
+        `flashes()` belongs into that part: later the session's cookie is out.
+        """
+        return TemplateStream(self, name, values)
+
+    def template(self, name: str, request: Request | None) -> jinja2.Template:
+        """Return Jinja's template of this name, strict where the request's app debugs.
+
+        Raises: MissingTemplate that names the folders and what is there.
+        """
+        is_debugging = request is not None and request.match is not None and request.match.debug
+        if not is_debugging:
+            return self.environment.get_template(name)
+        if self._debugging is None:
+            self._debugging = self.environment.overlay(
+                undefined=jinja2.StrictUndefined, auto_reload=True, cache_size=400
+            )
+        return self._debugging.get_template(name)
+
+    def __repr__(self) -> str:
+        return f"Templates({', '.join(repr(str(folder)) for folder in self.folders)})"
+
+
+class TemplateResponse(Response):
+    """A page that is rendered when its request is known: `template` with `values`."""
+
+    __slots__ = ("_is_rendered", "_templates", "template", "values")
+
+    needs_prepare = True
+    is_value = True
+
+    def __init__(self, templates: Templates, template: str, values: dict[str, object]) -> None:
+        super().__init__(content_type=HTML)
+        self.template = template
+        self.values = values
+        self._templates = templates
+        self._is_rendered = False
+
+    @property
+    def body(self) -> bytes:
+        """The page in UTF-8; without `request` and what needs one, if no request prepared it."""
+        if not self._is_rendered:
+            self._render(None)
+        return self._body
+
+    @body.setter
+    def body(self, body: bytes) -> None:
+        self._touch()
+        self._body = body
+        self._is_rendered = True
+
+    async def prepare(self, request: Request) -> Response:
+        if not self._is_rendered:
+            self._render(request)
+        return self
+
+    def encode(self, request: Request, heads: HeadCache, connection: bytes) -> bytes | None:
+        _ = self.body
+        return super().encode(request, heads, connection)
+
+    def _render(self, request: Request | None) -> None:
+        template = self._templates.template(self.template, request)
+        self._body = template.render(_in_scope(request, self.values)).encode()
+        self._is_rendered = True
+
+    def __repr__(self) -> str:
+        return f"<TemplateResponse {self.template!r} {self.status}>"
+
+
+class TemplateStream(StreamResponse):
+    """A page that is sent while it is rendered: `template` with `values`."""
+
+    __slots__ = ("_has_begun", "_templates", "template", "values")
+
+    needs_prepare = True
+    is_value = True
+
+    def __init__(self, templates: Templates, template: str, values: dict[str, object]) -> None:
+        super().__init__((), content_type=HTML)
+        self.template = template
+        self.values = values
+        self._templates = templates
+        self._has_begun = False
+
+    async def prepare(self, request: Request) -> Response:
+        if not self._has_begun:
+            self._has_begun = True
+            begin = partial(self._begin, request)
+            self._pieces = await run_in_thread(f"template {self.template!r}", begin)
+        return self
+
+    def _begin(self, request: Request) -> Iterator[str]:
+        template = self._templates.template(self.template, request)
+        pieces = _joined(template.generate(_in_scope(request, self.values)))
+        return _resumed(next(pieces, ""), pieces)
+
+    def __repr__(self) -> str:
+        return f"<TemplateStream {self.template!r} {self.status}>"
+
+
+# --- what a template sees -------------------------------------------------------------
+
+
+def _in_scope(request: Request | None, values: dict[str, object]) -> dict[str, object]:
+    if request is None:
+        return values
+    return {
+        "request": request,
+        "url_for": request.url_for,
+        "flashes": partial(_flashes, request),
+        **values,
+    }
+
+
+def _flashes(request: Request) -> object:
+    """Return the session's messages; without sessions the page that asks for them fails."""
+    return attrgetter("session")(request).flashes()
+
+
+class _Context(Context):
+    """A template's names. What is the request's counts as global, so that macros import it too."""
+
+    def __init__(
+        self,
+        environment: jinja2.Environment,
+        parent: dict[str, Any],
+        name: str | None,
+        blocks: dict[str, Callable[[Context], Iterator[str]]],
+        globals: MutableMapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(environment, parent, name, blocks, globals)
+        self.globals_keys |= _OURS & parent.keys()
+
+
+# --- finding them ---------------------------------------------------------------------
+
+
+class _Loader(jinja2.FileSystemLoader):
+    """Finds templates in folders; says what is there where one is missing."""
+
+    def get_source(
+        self, environment: jinja2.Environment, template: str
+    ) -> tuple[str, str, Callable[[], bool]]:
+        try:
+            return super().get_source(environment, template)
+        except jinja2.TemplateNotFound:
+            raise MissingTemplate(template, self) from None
+
+
+class MissingTemplate(jinja2.TemplateNotFound):
+    """A template that is in none of the folders; its text names them, and what is there.
+
+    They are listed when it is printed: that of `{% include x ignore missing %}` never is.
+    """
+
+    def __init__(self, name: str, loader: _Loader) -> None:
+        super().__init__(name)
+        self._loader = loader
+
+    def __str__(self) -> str:
+        names = self._loader.list_templates()
+        close = get_close_matches(str(self.name), names, _NAMED_TEMPLATES)
+        shown = [*close, *(name for name in names if name not in close)][:_NAMED_TEMPLATES]
+        more = f" and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
+        return (
+            f"no template {self.name!r:.80} in {' or '.join(map(str, self._loader.searchpath))}: "
+            f"there is {', '.join(map(repr, shown)) or 'nothing'}{more}"
+        )
+
+
+def _folder_of_caller(frame: FrameType) -> Path:
+    file = frame.f_globals.get("__file__")
+    return Path(file).resolve().parent if isinstance(file, str) else Path.cwd()
+
+
+def _existing(folder: Path) -> Path:
+    if folder.is_dir():
+        return folder
+    above = folder.parent
+    beside = (
+        sorted(each.name for each in above.iterdir() if each.is_dir()) if above.is_dir() else []
+    )
+    raise ConfigurationError(
+        f"Templates: there is no folder {folder}; folders beside it: {', '.join(beside) or 'none'}"
+    )
+
+
+# --- in pieces ------------------------------------------------------------------------
+
+
+def _joined(pieces: Iterator[str]) -> Iterator[str]:
+    """Yield what Jinja yields, dozens of bytes each, in pieces that are worth sending."""
+    held: list[str] = []
+    size = 0
+    for piece in pieces:
+        held.append(piece)
+        size += len(piece)
+        if size >= _PIECE_CHARACTERS:
+            yield "".join(held)
+            held.clear()
+            size = 0
+    if held:
+        yield "".join(held)
+
+
+def _resumed(first: str, rest: Iterator[str]) -> Iterator[str]:
+    """Yield a piece that was taken already, then the rest."""
+    yield first
+    yield from rest

@@ -1,0 +1,61 @@
+"""A Redis server of the tests' own, on a Unix socket, without a disk."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from processes import DEADLINE_S
+
+COMMAND = shutil.which("redis-server")
+
+
+class RedisServer(NamedTuple):
+    """A server that runs."""
+
+    url: str
+    process: subprocess.Popen[bytes]
+
+
+@contextmanager
+def redis_server() -> Iterator[RedisServer]:
+    """Yield a server that ends with the block."""
+    assert COMMAND is not None
+    # Not pytest's folder: its path may be too long for a socket (107 bytes).
+    with tempfile.TemporaryDirectory(prefix="mw-redis-") as folder:
+        path = Path(folder, "socket")
+        options = {"port": "0", "unixsocket": str(path), "save": "", "dir": folder}
+        arguments = [word for name, value in options.items() for word in (f"--{name}", value)]
+        process = subprocess.Popen(
+            [COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        try:
+            wait_for_pong(path, process)
+            yield RedisServer(f"unix://{path}", process)
+        finally:
+            process.kill()
+            process.communicate(timeout=DEADLINE_S)
+
+
+def wait_for_pong(path: Path, process: subprocess.Popen[bytes]) -> None:
+    ends_at = time.monotonic() + DEADLINE_S
+    while time.monotonic() < ends_at and process.poll() is None:
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(DEADLINE_S)
+            try:
+                client.connect(str(path))
+                client.sendall(b"PING\r\n")
+                if client.recv(7) == b"+PONG\r\n":
+                    return
+            except OSError:  # it does not listen yet
+                time.sleep(0.01)
+    process.kill()
+    said = process.communicate()[0].decode()
+    raise AssertionError(f"redis-server did not start: {said[-2000:]}")

@@ -1,0 +1,141 @@
+"""The answer to what nobody handles: which form, what is in it, and that nothing else is."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from base64 import b64encode
+from hashlib import sha256
+from typing import Any
+
+import pytest
+
+from microweb import App, HTTPError, html
+from microweb.errorpages import Form, default_answer, page_response, plain_answer, preferred_form
+from microweb.errors import MalformedRequest, MethodNotAllowed, NotFound
+
+BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8"
+
+
+def raising(error: Exception) -> App:
+    app = App()
+
+    @app.get("/")
+    async def index() -> str:
+        secret_local = "inside"
+        raise error if secret_local else AssertionError
+
+    return app
+
+
+async def get(app: App, accept: str, path: str = "/") -> Any:
+    async with app.test_client(raise_errors=False) as client:
+        return await client.get(path, headers={"Accept": accept})
+
+
+@pytest.mark.parametrize(
+    ("accept", "form"),
+    [
+        ("", "text"),
+        ("*/*", "text"),
+        ("text/plain", "text"),
+        ("text/html;q=0.5, text/plain", "text"),
+        ("image/png", "text"),
+        ("text/html;q=0", "text"),
+        (BROWSER, "html"),
+        ("text/html", "html"),
+        ("application/xhtml+xml", "html"),
+        ("TEXT/HTML", "html"),
+        ("application/json, text/html", "html"),
+        ("text/html;q=0.8, application/json;q=0.9", "json"),
+        ("application/problem+json", "json"),
+        ("application/json, text/plain, */*", "json"),
+        ("text/html;q=nan", "text"),
+        (";,;q=1,/,,", "text"),
+    ],
+)
+def test_form_is_the_one_that_is_named(accept: str, form: Form) -> None:
+    assert preferred_form(accept) == form
+
+
+async def test_browser_gets_a_short_page() -> None:
+    response = await get(raising(NotFound("no such <user>")), BROWSER)
+    assert (response.status_code, response.headers["vary"]) == (404, "Accept")
+    assert response.headers["content-type"] == "text/html; charset=utf-8"
+    assert "<title>404 Not Found</title>" in response.text
+    assert '<p>404</p><h1>Not Found</h1><p class="detail">no such &lt;user&gt;</p>' in response.text
+
+
+@pytest.mark.parametrize("accept", [BROWSER, "application/json", "*/*"])
+async def test_nothing_of_the_inside_is_shown(accept: str) -> None:
+    response = await get(raising(ValueError("inside")), accept)
+    assert response.status_code == 500
+    assert "Internal Server Error" in response.text
+    for text in ("inside", "ValueError", "secret_local", ".py", "Traceback", "raise"):
+        assert text not in response.text
+
+
+async def test_debug_module_is_not_even_imported_without_debug() -> None:
+    code = (
+        "import asyncio, sys, microweb, microweb.cli\n"
+        "app = microweb.App(); app.get('/')(lambda: 1 // 0)\n"
+        "async def ask(debug):\n"
+        "    app.debug = debug\n"
+        "    async with app.test_client(raise_errors=False) as client:\n"
+        "        assert (await client.get('/')).status_code == 500\n"
+        "        assert (await client.get('/x')).status_code == 404\n"
+        "asyncio.run(ask(False))\n"
+        "assert not [name for name in sys.modules if name.startswith('microweb.debug')]\n"
+        "app = microweb.App(); app.get('/')(lambda: 1 // 0)\n"
+        "asyncio.run(ask(True))\n"
+        "assert 'microweb.debug.page' in sys.modules\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert run.returncode == 0, run.stderr
+
+
+async def test_fields_of_the_error_are_in_each_form() -> None:
+    for accept in (BROWSER, "application/json", "*/*"):
+        response = await get(raising(MethodNotAllowed(["PUT", "GET"])), accept)
+        assert (response.status_code, response.headers["allow"]) == (405, "GET, PUT")
+
+
+async def test_handler_that_fails_is_a_500_in_the_wanted_form() -> None:
+    app = App()
+
+    @app.errorhandler(404)
+    async def missing() -> str:
+        raise NotFound("inside")
+
+    for accept, text in ((BROWSER, "<h1>Internal"), ("application/json", '"status":500')):
+        response = await get(app, accept)
+        assert response.status_code == 500
+        assert text in response.text and "inside" not in response.text
+
+
+def test_page_allows_its_style_and_nothing_else() -> None:
+    response = page_response(404, "Not Found", html("<p>x</p>"), "p { color: red }")
+    digest = b64encode(sha256(b"p { color: red }").digest()).decode()
+    policy = response.headers["content-security-policy"]
+    assert policy.split("; ")[:2] == ["default-src 'none'", f"style-src 'sha256-{digest}'"]
+    assert b"<style>p { color: red }</style>" in response.body
+    assert b"<script" not in response.body
+
+
+def test_what_broke_http_has_no_request_that_could_vary() -> None:
+    response = default_answer(MalformedRequest("no host", b"x"), None)
+    assert (response.status, response.body) == (400, b"Bad Request\n")
+    assert "vary" not in response.headers
+    assert b"no host" in default_answer(MalformedRequest("no host"), None, debug=True).body
+
+
+def test_lone_surrogate_is_no_fault() -> None:
+    for accept in ("", BROWSER, "application/json"):
+        assert plain_answer(400, accept, detail="\ud800").body
+
+
+def test_extra_members_are_those_of_the_application() -> None:
+    response = default_answer(HTTPError(402, "declined", card="4242"), "application/json")
+    assert response.body == (
+        b'{"status":402,"title":"Payment Required","detail":"declined","card":"4242"}'
+    )

@@ -1,0 +1,239 @@
+"""The stores of sessions by themselves; Redis for real."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+import redis.asyncio
+from processes import DEADLINE_S
+from redis_server import COMMAND, redis_server
+
+from microweb import ConfigurationError
+from microweb.session_stores import MemoryStore, RedisStore
+from microweb.sessions import SessionStore
+
+needs_redis = pytest.mark.skipif(COMMAND is None, reason="needs redis-server")
+
+
+@pytest.fixture(scope="module")
+def redis_url() -> Iterator[str]:
+    with redis_server() as server:
+        yield server.url
+
+
+@pytest.fixture(params=["memory", pytest.param("redis", marks=needs_redis)])
+async def store(request: pytest.FixtureRequest) -> AsyncIterator[SessionStore]:
+    if request.param == "memory":
+        yield MemoryStore()
+        return
+    store = RedisStore(request.getfixturevalue("redis_url"))
+    async with redis.asyncio.from_url(request.getfixturevalue("redis_url")) as client:
+        await client.flushall()
+    yield store
+    await store.aclose()
+
+
+# --- what both promise
+
+
+async def test_what_was_set_is_there(store: SessionStore) -> None:
+    data = '{"é":1}'.encode() + b"\x00\xff\r\n"
+    assert await store.set("a", data, 60, replacing=None)
+    assert await store.get("a") == data
+    assert await store.get("b") is None
+
+
+async def test_a_new_entry_replaces_none(store: SessionStore) -> None:
+    assert await store.set("a", b"1", 60, replacing=None)
+    assert not await store.set("a", b"2", 60, replacing=None)
+    assert await store.get("a") == b"1"
+
+
+async def test_an_entry_is_replaced_where_it_is_what_was_seen(store: SessionStore) -> None:
+    await store.set("a", b"1", 60, replacing=None)
+    assert await store.set("a", b"2", 60, replacing=b"1")
+    assert not await store.set("a", b"3", 60, replacing=b"1")
+    assert await store.get("a") == b"2"
+
+
+async def test_what_is_gone_is_not_brought_back(store: SessionStore) -> None:
+    await store.set("a", b"1", 60, replacing=None)
+    await store.delete("a")
+    await store.delete("a")
+    assert not await store.set("a", b"2", 60, replacing=b"1")
+    assert await store.get("a") is None
+
+
+async def test_of_many_at_once_one_replaces(store: SessionStore) -> None:
+    await store.set("a", b"0", 60, replacing=None)
+    writes = [store.set("a", b"%d" % number, 60, replacing=b"0") for number in range(1, 21)]
+    assert sorted(await asyncio.gather(*writes)) == [False] * 19 + [True]
+
+
+# --- in memory
+
+
+class Clock:
+    """A monotonic clock that goes when it is told."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        monkeypatch.setattr("microweb.session_stores.monotonic", lambda: self.now)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
+
+
+async def test_an_entry_in_memory_ends_with_its_age(clock: Clock) -> None:
+    store = MemoryStore()
+    await store.set("a", b"1", 60, replacing=None)
+    clock.now += 59.9
+    assert await store.get("a") == b"1"
+    clock.now += 0.1
+    assert await store.get("a") is None
+    assert not await store.set("a", b"2", 60, replacing=b"1")
+    assert await store.set("a", b"2", 60, replacing=None)
+
+
+async def test_a_replaced_entry_begins_a_new_age(clock: Clock) -> None:
+    store = MemoryStore()
+    await store.set("a", b"1", 60, replacing=None)
+    clock.now += 50
+    await store.set("a", b"2", 60, replacing=b"1")
+    clock.now += 50
+    assert await store.get("a") == b"2"
+
+
+async def test_expired_entries_hold_no_memory(clock: Clock) -> None:
+    store = MemoryStore()
+    for number in range(100):
+        await store.set(str(number), b"x", 60, replacing=None)
+    assert len(store) == 100
+    clock.now += 60
+    await store.set("a", b"1", 60, replacing=None)
+    assert len(store) == 1
+
+
+async def test_what_was_written_longest_ago_makes_room() -> None:
+    store = MemoryStore(max_bytes=3 * (320 + 100))
+    for id in "abc":
+        await store.set(id, b"x" * 100, 60, replacing=None)
+    await store.set("a", b"y" * 100, 60, replacing=b"x" * 100)
+    await store.set("d", b"x" * 100, 60, replacing=None)
+    assert [await store.get(id) is not None for id in "abcd"] == [True, False, True, True]
+
+
+async def test_an_entry_larger_than_all_room_is_not_kept() -> None:
+    store = MemoryStore(max_bytes=1000)
+    await store.set("a", b"x" * 1000, 60, replacing=None)
+    assert len(store) == 0
+    await store.set("a", b"x" * 10, 60, replacing=None)
+    assert len(store) == 1
+
+
+async def test_room_comes_back_with_what_is_removed() -> None:
+    store = MemoryStore(max_bytes=1000)
+    for _ in range(100):
+        assert await store.set("a", b"x", 60, replacing=None)
+        await store.delete("a")
+    assert await store.set("a", b"x", 60, replacing=None)
+    assert await store.get("a") == b"x"
+
+
+@pytest.mark.parametrize("size", [0, -1])
+def test_room_is_positive(size: int) -> None:
+    with pytest.raises(ConfigurationError, match="expected a positive max_bytes"):
+        MemoryStore(max_bytes=size)
+
+
+# --- in Redis
+
+
+@needs_redis
+async def test_an_entry_in_redis_has_prefix_and_age(redis_url: str) -> None:
+    store = RedisStore(redis_url, prefix="shop:")
+    async with redis.asyncio.from_url(redis_url) as client:
+        await client.flushall()
+        await store.set("a", b"1", 60, replacing=None)
+        assert await client.keys() == [b"shop:a"]
+        assert 55 <= await client.ttl("shop:a") <= 60
+        await store.set("a", b"2", 600, replacing=b"1")
+        assert 595 <= await client.ttl("shop:a") <= 600
+        await client.pexpire("shop:a", 0)
+        assert await store.get("a") is None
+    await store.aclose()
+
+
+@needs_redis
+@pytest.mark.parametrize("decodes", [True, False])
+async def test_a_client_of_ones_own_is_used_and_left_open(redis_url: str, decodes: bool) -> None:
+    async with redis.asyncio.from_url(redis_url, decode_responses=decodes) as client:
+        await client.flushall()
+        store = RedisStore(client)
+        data = '{"é":1}'.encode()
+        assert await store.set("a", data, 60, replacing=None)
+        assert await store.get("a") == data
+        assert await store.set("a", b"2", 60, replacing=data)
+        await store.aclose()
+        assert await client.ping()
+
+
+@needs_redis
+def test_one_store_serves_one_loop_after_the_other(redis_url: str) -> None:
+    store = RedisStore(redis_url)
+
+    async def life(number: int) -> bytes | None:
+        await store.set("loops", b"%d" % number, 60, replacing=None)
+        found = await store.get("loops")
+        await store.aclose()
+        return found
+
+    assert [asyncio.run(life(number)) for number in range(2)] == [b"0", b"0"]
+
+
+@needs_redis
+async def test_a_store_that_was_closed_connects_again(redis_url: str) -> None:
+    store = RedisStore(redis_url)
+    await store.set("again", b"1", 60, replacing=None)
+    await store.aclose()
+    assert await store.get("again") == b"1"
+    await store.aclose()
+    await store.aclose()
+
+
+async def test_a_server_that_is_not_there_is_an_error() -> None:
+    store = RedisStore("unix:///nowhere/socket")
+    with pytest.raises(redis.asyncio.ConnectionError):
+        await store.get("a")
+    await store.aclose()
+
+
+@needs_redis
+async def test_a_server_that_hangs_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("microweb.session_stores._TIMEOUT_S", 0.1)
+    with redis_server() as server:
+        store = RedisStore(server.url)
+        await store.set("a", b"1", 60, replacing=None)
+        server.process.send_signal(signal.SIGSTOP)
+        with pytest.raises(redis.asyncio.TimeoutError):
+            async with asyncio.timeout(DEADLINE_S):
+                await store.get("a")
+        server.process.send_signal(signal.SIGCONT)
+        assert await store.get("a") == b"1"
+        await store.aclose()
+
+
+def test_without_redis_the_command_that_mends_it_is_named() -> None:
+    code = "import sys; sys.modules['redis'] = None\n"
+    code += "from microweb.session_stores import MemoryStore, RedisStore\nMemoryStore()\n"
+    code += "RedisStore('redis://localhost')"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert run.returncode == 1
+    assert "MissingExtra: RedisStore needs an extra: pip install 'microweb[redis]'" in run.stderr

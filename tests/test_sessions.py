@@ -1,0 +1,905 @@
+"""Sessions, through the client: in the cookie, in memory and in a real Redis."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+import redis.asyncio
+from redis_server import COMMAND, redis_server
+
+from microweb import App, ConfigurationError, Request, Response, from_thread
+from microweb.endpoints import Handler
+from microweb.errors import LocalProtocolError
+from microweb.session import Session
+from microweb.session_stores import MemoryStore, RedisStore
+from microweb.sessions import Sessions, SessionStore
+from microweb.testing import MemoryTransport, TestClient
+
+KEY = "an-example-key-for-tests-0123456789"
+OTHER_KEY = "another-example-key-for-tests-98765"
+
+Do = Callable[[Session], object]
+Site = Callable[..., App]
+
+
+@pytest.fixture(scope="module")
+def redis_url() -> Iterator[str]:
+    with redis_server() as server:
+        yield server.url
+
+
+needs_redis = pytest.mark.skipif(COMMAND is None, reason="needs redis-server")
+ON_THE_SERVER = ["memory", pytest.param("redis", marks=needs_redis)]
+
+
+@pytest.fixture(params=["cookie", *ON_THE_SERVER])
+async def store(request: pytest.FixtureRequest) -> AsyncIterator[SessionStore | None]:
+    if request.param == "cookie":
+        yield None
+    elif request.param == "memory":
+        yield MemoryStore()
+    else:
+        store = RedisStore(request.getfixturevalue("redis_url"))
+        yield store
+        await store.aclose()
+
+
+on_the_server = pytest.mark.parametrize("store", ON_THE_SERVER, indirect=True)
+in_the_cookie = pytest.mark.parametrize("store", ["cookie"], indirect=True)
+
+
+def site(sessions: Sessions | None, *, app: App | None = None) -> App:
+    """An app that shows its session, and does with it what `app.state.do` says."""
+    app = app or App()
+    if sessions is not None:
+        app.use(sessions)
+
+    @app.get("/")
+    async def show(request: Request) -> dict[str, Any]:
+        return dict(request.session)
+
+    @app.post("/")
+    async def do(request: Request) -> str:
+        return str(app.state.do(request.session))
+
+    @app.get("/plain")
+    async def plain() -> str:
+        return "plain"
+
+    return app
+
+
+@pytest.fixture
+def app(store: SessionStore | None) -> App:
+    return site(Sessions(KEY, store=store))
+
+
+@pytest.fixture
+async def client(app: App) -> AsyncIterator[TestClient]:
+    async with app.test_client() as client:
+        yield client
+
+
+async def do(client: TestClient, app: App, what: Do) -> httpx.Response:
+    app.state.do = what
+    response = await client.post("/")
+    assert response.status_code == 200
+    return response
+
+
+async def values(client: TestClient) -> Any:
+    return (await client.get("/")).json()
+
+
+def cookie_of(client: TestClient) -> str:
+    return client.cookies["session"]
+
+
+def send(cookie: str) -> dict[str, str]:
+    return {"Cookie": f"session={cookie}"}
+
+
+# --- what is remembered
+
+
+async def test_what_is_set_is_there_in_the_next_request(app: App, client: TestClient) -> None:
+    assert await values(client) == {}
+    await do(client, app, lambda session: session.update(user="ada", cart=[{"tea": 2}]))
+    assert await values(client) == {"user": "ada", "cart": [{"tea": 2}]}
+
+
+async def test_two_clients_have_two_sessions(app: App, client: TestClient) -> None:
+    await do(client, app, lambda session: session.update(user="ada"))
+    async with app.test_client() as other:
+        assert await values(other) == {}
+        await do(other, app, lambda session: session.update(user="bob"))
+    assert await values(client) == {"user": "ada"}
+
+
+async def test_nested_changes_are_seen(app: App, client: TestClient) -> None:
+    await do(client, app, lambda session: session.update(a={"b": [1, {"c": 2}]}))
+    response = await do(client, app, lambda session: session["a"]["b"][1].update(c=3))
+    assert "set-cookie" in response.headers
+    assert await values(client) == {"a": {"b": [1, {"c": 3}]}}
+
+
+async def test_a_session_is_the_same_object_all_through_a_request(
+    store: SessionStore | None,
+) -> None:
+    app = App()
+    app.use(Sessions(KEY, store=store))
+
+    @app.middleware
+    async def count(request: Request, call_next: Handler) -> object:
+        request.session["seen"] = request.session.get("seen", 0) + 1
+        response = await call_next(request)
+        response.headers["X-Seen"] = str(request.session["seen"])
+        return response
+
+    @app.get("/")
+    def twice(request: Request) -> str:
+        session = request.session
+        session["seen"] *= 2
+        return "ok"
+
+    async with app.test_client() as client:
+        assert [(await client.get("/")).headers["x-seen"] for _ in range(3)] == ["2", "6", "14"]
+
+
+async def test_flashes_are_shown_once(app: App, client: TestClient) -> None:
+    await do(client, app, lambda session: session.flash("saved", "success"))
+    taken = await do(client, app, lambda session: session.flashes())
+    assert taken.text == "[Flash(text='saved', category='success')]"
+    assert (await do(client, app, lambda session: session.flashes())).text == "[]"
+
+
+async def test_a_thread_may_use_the_session(store: SessionStore | None) -> None:
+    app = App()
+    app.use(Sessions(KEY, store=store))
+
+    @app.post("/")
+    def add(request: Request) -> str:
+        request.session["said"] = from_thread(request.text())
+        return "ok"
+
+    @app.get("/")
+    def said(request: Request) -> str:
+        return str(request.session["said"])
+
+    async with app.test_client() as client:
+        await client.post("/", content="hello")
+        assert (await client.get("/")).text == "hello"
+
+
+# --- the cookie
+
+
+async def test_the_cookie_is_safe_by_default(app: App, client: TestClient) -> None:
+    response = await do(client, app, lambda session: session.update(a=1))
+    value, attributes = response.headers["set-cookie"].split("; ", 1)
+    assert value == f"session={cookie_of(client)}"
+    assert attributes == "Max-Age=1209600; Path=/; HttpOnly; SameSite=Lax"
+
+
+async def test_the_cookie_is_secure_over_https(app: App) -> None:
+    async with app.test_client(base_url="https://testserver") as client:
+        response = await do(client, app, lambda session: session.update(a=1))
+        assert "; Secure; HttpOnly; " in response.headers["set-cookie"]
+        assert await values(client) == {"a": 1}
+
+
+@pytest.mark.parametrize(("proxies", "is_secure"), [(("127.0.0.0/8",), True), ((), False)])
+async def test_the_cookie_is_secure_where_a_trusted_proxy_says_https(
+    proxies: tuple[str, ...], is_secure: bool
+) -> None:
+    app = site(Sessions(KEY))
+    app.state.do = lambda session: session.update(a=1)
+    transport = MemoryTransport(app, trusted_proxies=proxies)
+    async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as client:
+        response = await client.post("/", headers={"X-Forwarded-Proto": "https"})
+    assert ("; Secure" in response.headers["set-cookie"]) is is_secure
+
+
+async def test_a_host_cookie_has_name_and_age_as_told(store: SessionStore | None) -> None:
+    app = site(Sessions(KEY, store=store, cookie="__Host-sid", max_age=60))
+    async with app.test_client(base_url="https://testserver") as client:
+        response = await do(client, app, lambda session: session.update(a=1))
+        said = response.headers["set-cookie"]
+        assert said.startswith("__Host-sid=")
+        assert said.endswith("; Max-Age=60; Path=/; Secure; HttpOnly; SameSite=Lax")
+        assert await values(client) == {"a": 1}
+
+
+async def test_it_is_written_only_where_something_changed(app: App, client: TestClient) -> None:
+    assert "set-cookie" not in (await client.get("/")).headers
+    assert "set-cookie" in (await do(client, app, lambda s: s.update(a=[1], b=2))).headers
+    unchanged: list[Do] = [
+        lambda session: session.get("a"),
+        lambda session: session.update(a=[1]),
+        lambda session: session["a"].append(session["a"].pop()),
+        lambda session: session.flashes(),
+    ]
+    for what in unchanged:
+        assert "set-cookie" not in (await do(client, app, what)).headers
+
+
+async def test_who_does_not_look_pays_nothing(app: App, client: TestClient) -> None:
+    await do(client, app, lambda session: session.update(a=1))
+    headers = (await client.get("/plain")).headers
+    assert not {"vary", "cache-control", "set-cookie"} & set(headers)
+
+
+def test_the_cookie_is_not_read_before_it_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    reads = []
+    read = Sessions.read
+
+    def counted(self: Sessions, request: Request) -> bytes:
+        reads.append(request.path)
+        return read(self, request)
+
+    monkeypatch.setattr(Sessions, "read", counted)
+
+    async def ask() -> None:
+        async with site(Sessions(KEY)).test_client() as client:
+            client.cookies.set("session", "x")
+            await client.get("/plain")
+            await client.get("/")
+
+    asyncio.run(ask())
+    assert reads == ["/"]
+
+
+@on_the_server
+async def test_the_cookie_of_a_store_says_nothing(app: App, client: TestClient) -> None:
+    await do(client, app, lambda session: session.update(secret="x" * 10_000))
+    assert len(cookie_of(client)) < 120
+    assert await values(client) == {"secret": "x" * 10_000}
+
+
+# --- what is no cookie of ours
+
+
+def altered(cookie: str) -> list[str]:
+    value, signed_at, signature = cookie.split(".")
+    other = "A" if value[0] != "A" else "B"
+    return [
+        "",
+        "x",
+        "..",
+        value,
+        f"{value}.{signed_at}",
+        f"{other}{value[1:]}.{signed_at}.{signature}",
+        f"{value}.{signed_at[:-1]}_.{signature}",
+        f"{value}.{signed_at}.{signature[:-2]}",
+        f"{value}.{signed_at}.",
+        f"{value}.{'_' * 40}.{signature}",
+        "\xff" * 9,
+        "A" * 20_000,
+    ]
+
+
+async def test_a_tampered_cookie_is_an_empty_session(app: App, client: TestClient) -> None:
+    await do(client, app, lambda session: session.update(user="ada"))
+    cookie = cookie_of(client)
+    client.cookies.clear()
+    for bad in altered(cookie):
+        field = [(b"cookie", b"session=" + bad.encode("latin-1"))]
+        response = await client.get("/", headers=field)
+        assert (response.status_code, response.json()) == (200, {}), bad
+        assert "set-cookie" not in response.headers  # another server's key may know it
+    assert (await client.get("/", headers=send(cookie))).json() == {"user": "ada"}
+
+
+async def test_an_old_cookie_is_an_empty_session(
+    store: SessionStore | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = site(Sessions(KEY, store=store, max_age=60))
+    async with app.test_client() as client:
+        await do(client, app, lambda session: session.update(user="ada"))
+        headers = send(cookie_of(client))
+        client.cookies.clear()
+        signed_at = int(time.time())
+        for later, expected in [(58, {"user": "ada"}), (63, {})]:
+            monkeypatch.setattr(time, "time", lambda now=signed_at + later: now)
+            assert (await client.get("/", headers=headers)).json() == expected
+
+
+async def test_a_cookie_of_a_server_whose_clock_is_ahead_is_read(
+    app: App, client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await do(client, app, lambda session: session.update(user="ada"))
+    behind = time.time() - 30
+    monkeypatch.setattr(time, "time", lambda: behind)
+    assert (await client.get("/", headers=send(cookie_of(client)))).json() == {"user": "ada"}
+
+
+async def test_a_cookie_under_another_name_is_nothing(store: SessionStore | None) -> None:
+    app = site(Sessions(KEY, store=store))
+    other = site(Sessions(KEY, store=store, cookie="other"))
+    async with app.test_client() as client, other.test_client() as stranger:
+        await do(client, app, lambda session: session.update(admin=True))
+        headers = {"Cookie": f"other={cookie_of(client)}"}
+        assert (await stranger.get("/", headers=headers)).json() == {}
+
+
+async def test_what_a_cookie_holds_is_no_id_and_an_id_holds_nothing() -> None:
+    in_cookie, in_store = site(Sessions(KEY)), site(Sessions(KEY, store=MemoryStore()))
+    for app, other in ((in_cookie, in_store), (in_store, in_cookie)):
+        async with app.test_client() as client, other.test_client() as stranger:
+            await do(client, app, lambda session: session.update(admin=True))
+            assert (await stranger.get("/", headers=send(cookie_of(client)))).json() == {}
+
+
+# --- keys
+
+
+async def test_a_key_is_replaced_by_a_list(store: SessionStore | None) -> None:
+    before = site(Sessions(KEY, store=store))
+    both = site(Sessions([OTHER_KEY, KEY], store=store))
+    after = site(Sessions(OTHER_KEY.encode(), store=store))
+    async with before.test_client() as client:
+        await do(client, before, lambda session: session.update(user="ada"))
+        old = cookie_of(client)
+    async with both.test_client() as client, after.test_client() as last:
+        client.cookies.extract_cookies(
+            httpx.Response(
+                200,
+                headers={"Set-Cookie": f"session={old}"},
+                request=httpx.Request("GET", "http://testserver"),
+            )
+        )
+        assert await values(client) == {"user": "ada"}
+        await do(client, both, lambda session: session.update(seen=1))
+        new = cookie_of(client)
+        assert (await last.get("/", headers=send(old))).json() == {}
+        assert (await last.get("/", headers=send(new))).json() == {"user": "ada", "seen": 1}
+
+
+@pytest.mark.parametrize("key", [None, "", b"", [], (), [KEY, ""], [KEY, None]])
+def test_a_missing_key_is_refused(key: Any) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        Sessions(key)
+    assert str(caught.value).startswith("Sessions: expected a secret key, got none: make one with ")
+    assert 'python -c "import secrets; print(secrets.token_urlsafe(32))"' in str(caught.value)
+    assert KEY not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "key", ["changeme", "s3cret-but-only-31-characters-x", "secret " * 9, "ab" * 20]
+)
+def test_a_weak_key_is_refused_and_not_shown(key: str) -> None:
+    for given in (key, key.encode(), [KEY, key]):
+        with pytest.raises(ConfigurationError) as caught:
+            Sessions(given)
+        text = str(caught.value)
+        assert text.startswith("Sessions: expected a secret key of 32 random characters or more, ")
+        assert "secrets.token_urlsafe(32)" in text
+        assert key not in text
+
+
+@pytest.mark.parametrize("key", [12345, [12345], {"a": 1}])
+def test_a_key_of_another_type_is_refused_and_not_shown(key: Any) -> None:
+    with pytest.raises(
+        ConfigurationError, match=r"^Sessions: expected the key as a str, got "
+    ) as e:
+        Sessions(key)
+    assert "12345" not in str(e.value)
+
+
+def test_what_the_remedy_makes_is_taken() -> None:
+    for _ in range(100):
+        Sessions(secrets.token_urlsafe(32))
+        Sessions(secrets.token_hex(16))
+        Sessions(secrets.token_bytes(32))
+
+
+def test_sessions_do_not_show_their_key() -> None:
+    assert KEY not in repr(Sessions(KEY))
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"cookie": "a b"}, "Sessions: cookie: expected a token as the cookie's name, got 'a b'"),
+        ({"max_age": 0}, "Sessions: expected max_age as a positive int of seconds, got 0"),
+        ({"max_age": 1.5}, "Sessions: expected max_age as a positive int of seconds, got 1.5"),
+        ({"max_age": True}, "Sessions: expected max_age as a positive int of seconds, got True"),
+    ],
+)
+def test_a_wrong_option_is_refused(options: dict[str, Any], text: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        Sessions(KEY, **options)
+    assert str(caught.value) == text
+
+
+# --- without Sessions, and twice
+
+
+async def test_without_sessions_the_line_to_add_is_named() -> None:
+    async with site(None).test_client() as client:
+        assert (await client.get("/plain")).text == "plain"
+        with pytest.raises(ConfigurationError) as caught:
+            await client.get("/")
+    assert "add `app.use(Sessions(os.environ['SECRET_KEY']))`, with Sessions " in str(caught.value)
+
+
+async def test_request_state_says_what_the_application_left_there_alone() -> None:
+    app = App()
+    app.use(Sessions(KEY))
+
+    @app.get("/")
+    async def show(request: Request) -> str:
+        request.session["password"] = "secret"
+        request.state.user = "ada"
+        return f"{vars(request.state)} {request.state!r}"
+
+    async with app.test_client() as client:
+        assert (await client.get("/")).text == "{'user': 'ada'} _State(user='ada')"
+
+
+async def test_sessions_twice_around_a_route_is_refused() -> None:
+    app = site(Sessions(KEY))
+    app.use(Sessions(KEY))
+    async with app.test_client() as client:
+        with pytest.raises(ConfigurationError, match="Sessions stands twice around this route"):
+            await client.get("/")
+
+
+async def test_sessions_may_be_for_one_route() -> None:
+    app = App()
+
+    @app.get("/count", use=[Sessions(KEY)])
+    async def count(request: Request) -> str:
+        request.session["count"] = request.session.get("count", 0) + 1
+        return str(request.session["count"])
+
+    async with app.test_client() as client:
+        assert [(await client.get("/count")).text for _ in range(3)] == ["1", "2", "3"]
+
+
+async def test_a_mounted_app_has_the_session_of_the_outer_one(app: App) -> None:
+    inner = site(None)
+    outer = App()
+    outer.use(Sessions(KEY))
+    outer.mount("/inner", inner)
+    outer.mount("/again", app)
+    async with outer.test_client() as client:
+        assert (await client.get("/inner/")).json() == {}
+        with pytest.raises(ConfigurationError, match="Sessions stands twice"):
+            await client.get("/again/")
+
+
+# --- caches
+
+
+@pytest.mark.parametrize(
+    ("vary", "sent"),
+    [
+        (None, "Cookie"),
+        ("Accept-Encoding", "Accept-Encoding, Cookie"),
+        ("accept, COOKIE", "accept, COOKIE"),
+        ("*", "*"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("said", "read", "written"),
+    [
+        (None, "private", "private"),
+        ("max-age=60", "max-age=60", "max-age=60, private"),
+        ("public, max-age=60, S-MaxAge=600", None, "max-age=60, private"),
+        ("no-store", "no-store", "no-store"),
+        ("Private, max-age=5", "Private, max-age=5", "Private, max-age=5"),
+        ('private="x, y"', 'private="x, y"', 'private="x, y", private'),
+    ],
+)
+async def test_caches_are_told(
+    vary: str | None, sent: str, said: str | None, read: str | None, written: str
+) -> None:
+    app = App()
+    app.use(Sessions(KEY))
+
+    @app.get("/")
+    async def index(request: Request, write: bool = False) -> Response:
+        if write:
+            request.session["a"] = secrets.token_hex()
+        assert request.session is not None
+        headers = {"Cache-Control": said, "Vary": vary}
+        return Response("ok", headers={name: text for name, text in headers.items() if text})
+
+    async with app.test_client() as client:
+        for query, expected in (("", read or said), ("?write=yes", written)):
+            response = await client.get(f"/{query}")
+            assert ("set-cookie" in response.headers) is bool(query)
+            assert response.headers["vary"] == sent
+            assert response.headers["cache-control"] == expected
+
+
+# --- its end
+
+
+async def test_clear_deletes_the_cookie(app: App, client: TestClient) -> None:
+    await do(client, app, lambda session: session.update(user="ada"))
+    cookie = cookie_of(client)
+    response = await do(client, app, lambda session: session.clear())
+    assert response.headers["set-cookie"] == (
+        "session=; Expires=Thu, 01 Jan 1970 00:00:00 GMT; Max-Age=0; Path=/; HttpOnly; SameSite=Lax"
+    )
+    assert response.headers["cache-control"] == "private"
+    assert "session" not in client.cookies
+    assert "set-cookie" not in (await do(client, app, lambda session: session.clear())).headers
+    if app.all_middleware()[0]._store is not None:  # type: ignore[attr-defined]
+        assert (await client.get("/", headers=send(cookie))).json() == {}
+
+
+async def test_clear_deletes_a_cookie_that_is_no_good(app: App, client: TestClient) -> None:
+    app.state.do = Session.clear
+    response = await client.post("/", headers=send("x"))
+    assert response.headers["set-cookie"].startswith("session=; Expires=")
+
+
+async def test_what_is_set_after_clear_begins_a_new_session(app: App, client: TestClient) -> None:
+    await do(client, app, lambda session: session.update(user="ada"))
+
+    def log_in(session: Session) -> None:
+        session.clear()
+        session["user"] = "bob"
+
+    await do(client, app, log_in)
+    assert await values(client) == {"user": "bob"}
+
+
+@in_the_cookie
+async def test_a_session_that_was_emptied_leaves_no_cookie(app: App, client: TestClient) -> None:
+    await do(client, app, lambda session: session.flash("hello"))
+    await do(client, app, lambda session: session.flashes())
+    assert "session" not in client.cookies
+
+
+def id_in(cookie: str) -> str:
+    return cookie.partition(".")[0]
+
+
+@on_the_server
+@pytest.mark.parametrize("how", ["rotate", "clear"])
+async def test_a_new_id_ends_the_old_one(app: App, client: TestClient, how: str) -> None:
+    await do(client, app, lambda session: session.update(step=1))
+    planted = cookie_of(client)
+
+    def log_in(session: Session) -> None:
+        getattr(session, how)()
+        session["user"] = "ada"
+
+    await do(client, app, log_in)
+    kept = {"step": 1} if how == "rotate" else {}
+    assert await values(client) == kept | {"user": "ada"}
+    assert id_in(cookie_of(client)) != id_in(planted)
+    client.cookies.clear()
+    assert (await client.get("/", headers=send(planted))).json() == {}
+
+
+async def test_rotate_alone_writes(app: App, client: TestClient) -> None:
+    assert "set-cookie" not in (await do(client, app, Session.rotate)).headers
+    await do(client, app, lambda session: session.update(a=1))
+    assert "set-cookie" in (await do(client, app, Session.rotate)).headers
+    assert await values(client) == {"a": 1}
+
+
+@on_the_server
+async def test_an_id_is_never_the_clients(app: App, client: TestClient) -> None:
+    """What is gone from the store gets a new id, though the cookie's signature is right."""
+    await do(client, app, lambda session: session.update(a=1))
+    old = cookie_of(client)
+    await do(client, app, Session.clear)
+    app.state.do = lambda session: session.update(b=2)
+    response = await client.post("/", headers=send(old))
+    assert id_in(response.cookies["session"]) != id_in(old)
+
+
+@on_the_server
+async def test_a_change_goes_on_under_the_same_id(app: App, client: TestClient) -> None:
+    await do(client, app, lambda session: session.update(a=1))
+    old = cookie_of(client)
+    await do(client, app, lambda session: session.update(b=2))
+    assert id_in(cookie_of(client)) == id_in(old)
+
+
+# --- requests at once
+
+
+class Gate:
+    """Has the requests to `/slow` wait inside their endpoint until it is opened."""
+
+    def __init__(self, app: App) -> None:
+        self.opened = asyncio.Event()
+        self.inside = asyncio.Semaphore(0)
+
+        @app.post("/slow")
+        async def slow(request: Request, key: str, value: int) -> str:
+            request.session[key] = value
+            self.inside.release()
+            await self.opened.wait()
+            return "ok"
+
+
+@pytest.fixture
+def gate(app: App) -> Gate:
+    return Gate(app)  # a test names it before `client`, which starts the app
+
+
+@on_the_server
+async def test_requests_at_once_all_count(app: App, gate: Gate, client: TestClient) -> None:
+    await do(client, app, lambda session: session.update(user="ada"))
+    async with asyncio.TaskGroup() as group:
+        for number in range(10):
+            group.create_task(client.post(f"/slow?key=k{number}&value={number}"))
+        for _ in range(10):
+            await gate.inside.acquire()
+        gate.opened.set()
+    assert await values(client) == {"user": "ada"} | {f"k{number}": number for number in range(10)}
+
+
+@on_the_server
+async def test_a_slow_request_does_not_bring_back_what_was_ended(
+    app: App, gate: Gate, client: TestClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    await do(client, app, lambda session: session.update(user="ada"))
+    cookie = cookie_of(client)
+    slow = asyncio.create_task(client.post("/slow?key=a&value=1"))
+    await gate.inside.acquire()
+    await do(client, app, Session.clear)
+    gate.opened.set()
+    with caplog.at_level(logging.INFO, "microweb.app"):
+        response = await slow
+    assert response.status_code == 200
+    assert "set-cookie" not in response.headers  # the browser may have a newer one by now
+    assert (await client.get("/", headers=send(cookie))).json() == {}
+    assert [record.message for record in caplog.records if record.name == "microweb.app"] == [
+        "a session was ended while a request changed it: the change is dropped"
+    ]
+
+
+@on_the_server
+async def test_a_session_emptied_at_once_keeps_what_another_added(
+    app: App, gate: Gate, client: TestClient
+) -> None:
+    await do(client, app, lambda session: session.flash("hello"))
+    slow = asyncio.create_task(client.post("/slow?key=a&value=1"))
+    await gate.inside.acquire()
+    await do(client, app, Session.flashes)
+    gate.opened.set()
+    await slow
+    assert await values(client) == {"a": 1}
+
+
+async def test_a_store_that_never_agrees_is_503() -> None:
+    class Contended(MemoryStore):
+        """Where somebody always was faster."""
+
+        tries = 0
+
+        async def set(self, id: str, data: bytes, max_age: int, *, replacing: bytes | None) -> bool:
+            if replacing is not None:
+                self.tries += 1
+                return False
+            return await super().set(id, data, max_age, replacing=None)
+
+    store = Contended()
+    app = site(Sessions(KEY, store=store))
+    async with app.test_client() as client:
+        await do(client, app, lambda session: session.update(a=1))
+        app.state.do = lambda session: session.update(a=2)
+        assert (await client.post("/")).status_code == 503
+    assert store.tries == 16
+
+
+# --- with errors and streams
+
+
+async def test_an_error_handler_has_the_session(store: SessionStore | None) -> None:
+    app = site(Sessions(KEY, store=store))
+
+    @app.errorhandler(404)
+    async def missing(request: Request) -> str:
+        request.session.flash("no such page")
+        return "missing"
+
+    @app.errorhandler(ZeroDivisionError)
+    async def divided(request: Request) -> str:
+        return f"{request.session['before']} divided"
+
+    @app.get("/divide")
+    async def divide(request: Request) -> float:
+        request.session["before"] = "ada"
+        return 1 / 0
+
+    async with app.test_client(raise_errors=False) as client:
+        response = await client.get("/divide")
+        assert (response.status_code, response.text) == (500, "ada divided")
+        assert (await client.get("/nowhere")).text == "missing"
+        assert await values(client) == {"before": "ada", "_flashes": [["no such page", "info"]]}
+
+
+async def test_a_failed_endpoint_keeps_what_it_ended(app: App) -> None:
+    def fail(session: Session) -> None:
+        session.clear()
+        raise ZeroDivisionError
+
+    async with app.test_client(raise_errors=False) as client:
+        await do(client, app, lambda session: session.update(user="ada"))
+        app.state.do = fail
+        assert (await client.post("/")).status_code == 500
+        assert await values(client) == {}
+
+
+async def test_a_stream_has_the_cookie_in_its_head(store: SessionStore | None) -> None:
+    app = site(Sessions(KEY, store=store))
+
+    @app.get("/stream")
+    async def stream(request: Request) -> Response:
+        session = request.session
+        session["user"] = "ada"
+
+        async def pieces() -> AsyncIterator[str]:
+            yield "hello "
+            yield str(request.session["user"])  # reading what was looked at is no harm
+
+        return Response.stream(pieces())
+
+    async with app.test_client() as client:
+        response = await client.get("/stream")
+        assert (response.text, "set-cookie" in response.headers) == ("hello ada", True)
+        assert await values(client) == {"user": "ada"}
+
+
+@pytest.mark.parametrize(
+    ("looks_before", "text"),
+    [
+        (True, "the session was changed once its answer was decided: do that before the endpoint "),
+        (False, "request.session was first looked at once the answer was decided: do that before "),
+    ],
+)
+async def test_what_a_stream_changes_is_an_error(
+    store: SessionStore | None, looks_before: bool, text: str
+) -> None:
+    app = site(Sessions(KEY, store=store))
+
+    @app.get("/stream")
+    async def stream(request: Request) -> AsyncIterator[str]:
+        yield "hello"
+        request.session["user"] = "ada"
+
+    @app.middleware
+    async def look(request: Request, call_next: Handler) -> object:
+        assert not looks_before or request.session == {}
+        return await call_next(request)
+
+    async with app.test_client() as client:
+        with pytest.raises(LocalProtocolError) as caught:
+            await client.get("/stream")
+    assert str(caught.value).startswith(text)
+
+
+async def test_what_middleware_outside_changes_is_an_error() -> None:
+    app = App()
+
+    @app.middleware
+    async def outside(request: Request, call_next: Handler) -> object:
+        response = await call_next(request)
+        request.session["late"] = True
+        return response
+
+    site(Sessions(KEY), app=app)
+    async with app.test_client() as client:
+        with pytest.raises(LocalProtocolError, match="once its answer was decided"):
+            await client.get("/")
+
+
+# --- what does not fit
+
+
+@in_the_cookie
+async def test_a_session_too_large_for_a_cookie_says_so(app: App, client: TestClient) -> None:
+    largest = 3020  # in base64, with name, date and signature: 4096 at most
+    await do(client, app, lambda session: session.update(a="x" * largest))
+    size = len("session") + len(cookie_of(client))
+    assert 4090 <= size <= 4096
+    app.state.do = lambda session: session.update(a="x" * (largest + 10))
+    with pytest.raises(LocalProtocolError) as caught:
+        await client.post("/")
+    assert "browsers drop what is over 4096" in str(caught.value)
+    assert "Sessions(..., store=MemoryStore())" in str(caught.value)
+    assert "xxx" not in str(caught.value)
+    assert len((await values(client))["a"]) == largest
+
+
+@pytest.mark.parametrize("value", [{1, 2}, (1, 2), {7: "a"}])
+async def test_what_json_does_not_hold_is_named(app: App, client: TestClient, value: Any) -> None:
+    app.state.do = lambda session: session.update(cart=value)
+    with pytest.raises(TypeError, match=r"^session\['cart'\]: expected what JSON gives back"):
+        await client.post("/")
+
+
+# --- the test client
+
+
+async def test_login_session_signs_a_session_in(app: App, client: TestClient) -> None:
+    await client.login_session({"user": "ada"})
+    assert await values(client) == {"user": "ada"}
+    await do(client, app, lambda session: session.update(seen=1))
+    assert await values(client) == {"user": "ada", "seen": 1}
+    assert len(client.cookies.jar) == 1
+    await client.login_session({"user": "bob"})
+    assert await values(client) == {"user": "bob"}
+
+
+async def test_login_session_takes_a_secure_cookie(store: SessionStore | None) -> None:
+    app = site(Sessions(KEY, store=store, cookie="__Host-sid"))
+    async with app.test_client(base_url="https://testserver/") as client:
+        await client.login_session({"user": "ada"})
+        assert await values(client) == {"user": "ada"}
+
+
+async def test_login_session_finds_sessions_wherever_they_are() -> None:
+    inner = App()
+
+    @inner.get("/", use=[Sessions(KEY)])
+    async def show(request: Request) -> dict[str, Any]:
+        return dict(request.session)
+
+    outer = App()
+    outer.mount("/inner", inner)
+    async with outer.test_client() as client:
+        await client.login_session({"user": "ada"})
+        assert (await client.get("/inner/")).json() == {"user": "ada"}
+
+
+@pytest.mark.parametrize("count", [0, 2])
+async def test_login_session_needs_one_sessions(count: int) -> None:
+    app = App()
+    for _ in range(count):
+        app.use(Sessions(KEY))
+    async with app.test_client() as client:
+        with pytest.raises(ConfigurationError, match=f"expected one Sessions .* got {count}: "):
+            await client.login_session({})
+
+
+async def test_login_session_takes_what_a_session_takes(client: TestClient) -> None:
+    with pytest.raises(TypeError, match=r"^session\['a'\]: "):
+        await client.login_session({"a": (1, 2)})
+
+
+# --- the extra, and Redis once more
+
+
+def test_without_itsdangerous_the_command_that_mends_it_is_named() -> None:
+    code = "import sys; sys.modules['itsdangerous'] = None; import microweb.sessions"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert run.returncode == 1
+    assert (
+        "MissingExtra: microweb.sessions needs an extra: pip install 'microweb[itsdangerous]'"
+    ) in run.stderr
+
+
+@needs_redis
+async def test_a_session_in_redis_is_an_entry_that_ends(redis_url: str) -> None:
+    store = RedisStore(redis_url)
+    app = site(Sessions(KEY, store=store, max_age=600))
+    app.on_shutdown(store.aclose)
+    async with redis.asyncio.from_url(redis_url) as asked, app.test_client() as client:
+        await asked.flushall()
+        await do(client, app, lambda session: session.update(user="ada"))
+        (key,) = await asked.keys()
+        assert key == b"session:" + id_in(cookie_of(client)).encode()
+        assert await asked.get(key) == b'{"user":"ada"}'
+        assert 590 <= await asked.ttl(key) <= 600
+        await do(client, app, Session.clear)
+        assert await asked.keys() == []
