@@ -51,7 +51,7 @@ def plain_answer(
     extra: Mapping[str, object] | None = None,
 ) -> Response:
     """Return the answer that says a status and `detail`, in the form that `accept` asks for."""
-    form = preferred_form(accept or "")
+    form = preferred_form(accept) if accept else "text"
     if form == "html":
         title = phrase_of(status)
         content = html("<main><p>{}</p><h1>{}</h1>{}</main>", status, title, _paragraph(detail))
@@ -61,9 +61,10 @@ def plain_answer(
     else:
         text = f"{phrase_of(status)}\n" + (f"{detail}\n" if detail else "")
         response = Response(encode_text(text), status, content_type=TEXT)
-    response.headers.update(headers or {})
+    if headers:
+        response.headers.update(headers)
     if accept is not None:
-        response.headers["Vary"] = "Accept"
+        response.headers.add("Vary", "Accept")  # beside what the error says
     return response
 
 

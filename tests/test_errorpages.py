@@ -100,6 +100,11 @@ async def test_fields_of_the_error_are_in_each_form() -> None:
         assert (response.status_code, response.headers["allow"]) == (405, "GET, PUT")
 
 
+async def test_vary_of_the_error_stays() -> None:
+    response = await get(raising(HTTPError(406, headers={"Vary": "Accept-Language"})), BROWSER)
+    assert response.headers.get_list("vary") == ["Accept-Language", "Accept"]
+
+
 async def test_handler_that_fails_is_a_500_in_the_wanted_form() -> None:
     app = App()
 

@@ -44,14 +44,12 @@ def debug_answer(request: Request, error: Exception, status: int) -> Response:
         response = page_response(status, view.title, view.page(), _STYLE)
     elif form == "text":
         response = Response(encode_text(view.text()), status, content_type=TEXT)
-    elif view.is_fault:
-        response = view.problem()
     else:
-        response = default_answer(error, accept, debug=True)
+        response = view.problem()
     if isinstance(error, HTTPError) and not view.is_fault:
         response.headers.update(error.headers)
     response.headers["Cache-Control"] = "no-store"
-    response.headers["Vary"] = "Accept"
+    response.headers.add("Vary", "Accept")
     return response
 
 
@@ -151,7 +149,10 @@ class _View:
     # --- the other forms
 
     def problem(self) -> Response:
-        """Return problem details with the exception in them."""
+        """Return problem details, of a fault with the exception in them."""
+        if not self.is_fault:
+            extra = self._error.extra if isinstance(self._error, HTTPError) else {}
+            return problem_response(self._status, self._message, extra)
         detail = f"{self.fault.kind}: {self.fault.message}".removesuffix(": ")
         lines = list(format_fault(self.fault))
         return problem_response(self._status, detail, {"traceback": lines})
@@ -346,7 +347,7 @@ summary { cursor: pointer; padding: .45rem .75rem; overflow-wrap: anywhere; }
 summary:focus-visible { outline: 2px solid var(--own); outline-offset: -2px; }
 .frame { background: var(--card); border: 1px solid var(--line); border-radius: 6px;
   overflow: hidden; }
-.frame > summary { color: var(--soft); }
+.frame > summary { color: var(--soft); font-size: 13px; }
 .own > summary .place { color: var(--own); font-weight: 600; }
 .library > summary { color: var(--soft); font-size: 13px; }
 .library > .frame { margin-left: 1rem; }
