@@ -8,6 +8,7 @@ from .request import Request
 from .response import Response, html
 from .router import Router
 from .threads import from_thread
+from .uploads import UploadFile
 
 __all__ = [
     "App",
@@ -19,6 +20,7 @@ __all__ = [
     "Request",
     "Response",
     "Router",
+    "UploadFile",
     "abort",
     "from_thread",
     "html",

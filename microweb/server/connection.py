@@ -98,6 +98,10 @@ class Connection(Wire):
     def max_form_fields(self) -> int:
         return self._server.config.max_form_fields
 
+    @property
+    def max_form_text(self) -> int:
+        return self._server.config.max_form_text
+
     def origin_of(self, headers: Headers) -> tuple[Address | None, str]:
         proxies = self._server.proxies
         if not proxies:
