@@ -165,7 +165,9 @@ async def read_form(
                 _refuse_text(max_text)
             if part.raw_filename is None:
                 text = await part.text_within(room, of=max_text)
-                room -= len(text)
+                room -= len(text.encode())
+                if part.name == "_charset_" and text.lower() not in _UTF_8:  # RFC 7578 section 4.6
+                    _refuse("its fields are not in UTF-8")
                 fields.append((part.name, text))
             elif upload := await _spooled(part, part.raw_filename, spool):
                 files.append((part.name, upload))

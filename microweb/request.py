@@ -502,7 +502,8 @@ class Request:
         """Return the fields of a form, and its `files`; the same at each call.
 
         Multipart forms need the extra `multipart`; their files are in memory up to 1 MiB, past that
-        in a temporary file, of which nothing is left once the form is dropped.
+        in a temporary file, of which nothing is left once the form is dropped, or the endpoint
+        has raised.
 
         Raises: UnsupportedMediaType for a body that is no form; BadRequest for a malformed
         one; ContentTooLarge past `max_form_fields` or `max_form_text`; as `body()`. WHATWG URL,
@@ -541,6 +542,15 @@ class Request:
             return Form(parse_urlencoded(text, max_fields=self.transport.max_form_fields))
         except TooManyFields as error:
             raise ContentTooLarge(error.detail) from error
+
+    def close_form(self) -> None:
+        """Close the files of a form that was read: for where its endpoint failed.
+
+        The traceback and the request keep each other, and the form, for longer than a disk should.
+        """
+        form: Form | None = getattr(self._state, "_form", None)
+        if form is not None:
+            form.files.close()
 
     async def parts(self) -> AsyncIterator[Part]:
         """Yield the parts of a multipart form as they come, keeping none of them.

@@ -149,6 +149,10 @@ class UploadFile:
                 written.unlink()
                 raise
 
+    def close(self) -> None:
+        """Close all files of its form: they lie in one place."""
+        self._spool.close()
+
     def __repr__(self) -> str:
         return f"<UploadFile {self.filename!r}, {self.size} bytes>"
 
@@ -179,6 +183,11 @@ class Files:
     def get_all(self, name: str) -> list[UploadFile]:
         """Return all files of `name` in the order they were sent."""
         return [file for other, file in self._pairs if other == name]
+
+    def close(self) -> None:
+        """Give the room that they take on the disk back now; those can't be read any more."""
+        for _, file in self._pairs:
+            file.close()
 
     def __contains__(self, name: object) -> bool:
         return any(other == name for other, _ in self._pairs)

@@ -181,7 +181,10 @@ class Connection(Wire):
                 if task.cancelling():
                     self._forget_cancellation()
                 rest = self._put(request, response, context, begun)
-                if rest is not None and not await rest:
+                goes_on = rest is None or await rest
+                if request.error is not None:
+                    request.close_form()
+                if not goes_on:
                     return
                 if copy_context():
                     server.isolates = True
