@@ -19,11 +19,7 @@ _MAX_SUFFIX_BYTES = 20
 _UNNAMED = "unnamed"
 
 # Refused by Windows in a name; the colon also begins an alternate stream of a file there.
-_FORBIDDEN = frozenset('<>:"|?*')
-
-# Control and format characters (the latter turn the direction of text around, or are not seen),
-# surrogates, private use (which Samba and Cygwin map to forbidden ones), line separators.
-_UNSEEN = frozenset(("Cc", "Cf", "Cs", "Co", "Zl", "Zp"))
+_FORBIDDEN = dict.fromkeys(map(ord, '<>:"|?*'), "_")
 
 # The devices of Windows, whatever stands behind a dot. Superscript digits are plain ones by then.
 _RESERVED = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9]) *(?:\.|\Z)", re.I)
@@ -36,17 +32,23 @@ def safe_filename(raw: str) -> str:
     dot or space, nothing that Windows refuses or takes for a device, and at most 200 bytes of
     UTF-8, its suffix kept. It stays itself when made safe again.
     """
-    name = re.split(r"[/\\]", unicodedata.normalize("NFKC", raw))[-1]
-    name = "".join([_shown(character) for character in name]).strip(". ")
+    name = _last_component(raw)
+    if len(name) > _MAX_BYTES:  # one character can become 18; a MiB of them took half a second
+        name = name[:_MAX_BYTES] + name[-_MAX_SUFFIX_BYTES:]
+    name = _last_component(unicodedata.normalize("NFKC", name)).translate(_FORBIDDEN)
+    if not name.isprintable():
+        # Control and format characters (which turn the direction of text around, or are not seen),
+        # line separators, and private use, which Samba and Cygwin map to what is forbidden.
+        name = "".join([each if each.isprintable() else "_" for each in name])
+    name = name.strip(". ")
     name = _cut(name)
     if _RESERVED.match(name):
         name = f"_{name}"
     return name or _UNNAMED
 
 
-def _shown(character: str) -> str:
-    is_unsafe = character in _FORBIDDEN or unicodedata.category(character) in _UNSEEN
-    return "_" if is_unsafe else character
+def _last_component(path: str) -> str:
+    return re.split(r"[/\\]", path)[-1]
 
 
 def _cut(name: str) -> str:

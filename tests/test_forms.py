@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -16,6 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from malformed_forms import END, FIELD, FILE, LARGE, REFUSED_FORMS, B, RefusedForm, part
+from processes import Program
 
 from microweb import App, Request, Response
 from microweb.errors import BadRequest, BodyConsumed, ContentTooLarge, HTTPError
@@ -427,6 +429,55 @@ async def test_nothing_is_kept_behind_an_exchange(how: str, spool_folder: Path) 
             await all_is_gone_from(spool_folder)
         finally:
             gc.enable()
+
+
+UPLOADS_PROGRAM = """
+import re
+from pathlib import Path
+from microweb import App, Request
+
+app = App(max_body=1 << 30)
+
+
+@app.post("/{folder:path}")
+async def keep(request: Request, folder: str) -> str:
+    upload = (await request.form()).files["f"]
+    path = await upload.save(f"/{folder}/{upload.filename}")
+    status = Path("/proc/self/status").read_text()
+    return f"{path.stat().st_size} {re.search(r'VmHWM: *([0-9]+)', status.expandtabs(1))[1]}"
+
+
+app.run(port=0)
+"""
+
+
+@needs_proc
+def test_a_large_upload_is_saved_in_little_memory(tmp_path: Path) -> None:
+    size, mib = 64 << 20, 1 << 20
+
+    def body(pieces: int) -> Iterator[bytes]:
+        yield B + FILE + b"\r\n"
+        for _ in range(pieces):
+            yield bytes(mib)
+        yield b"\r\n" + END
+
+    (tmp_path / "app.py").write_text(UPLOADS_PROGRAM)
+    with Program(tmp_path / "app.py", cwd=tmp_path) as program:
+        url = re.search(r"http://127[^ ]+", program.out.wait_for("listening"))[0]  # type: ignore[index]
+        peaks = []
+        for name, pieces in (("small", 2), ("large", size // mib)):
+            (tmp_path / name).mkdir()
+            answer = httpx.post(
+                f"{url}{tmp_path / name}",
+                content=body(pieces),
+                headers={"Content-Type": CONTENT_TYPE},
+                timeout=60,
+                trust_env=False,
+            )
+            saved, peak_kib = map(int, answer.text.split())
+            assert saved == pieces * mib
+            peaks.append(peak_kib)
+    assert peaks[1] - peaks[0] < 8 * 1024
 
 
 # --- the extra
