@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, 
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from enum import Enum
+from os import PathLike
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
@@ -27,6 +28,7 @@ from .request import Request
 from .response import Response
 from .router import Middleware, Route, Router
 from .signature import inspect_endpoint
+from .static import StaticFiles, redirect_to_folder
 from .urlencoded import encode_urlencoded
 
 if TYPE_CHECKING:
@@ -139,6 +141,46 @@ class App(Router):
         if app is self or app._has_mounted(self):
             raise ConfigurationError(f"mount {prefix!r}: don't mount an app in itself")
         self._mounts.append(_Mount(prefix, app, tuple(use)))
+
+    def static(
+        self,
+        prefix: str,
+        folder: str | PathLike[str],
+        *,
+        fallback: str | None = None,
+        cache: int | str | None = None,
+        immutable: bool | str = False,
+        precompressed: bool = True,
+        name: str = "static",
+        use: Iterable[Middleware] = (),
+    ) -> None:
+        """Serve the files of `folder` below `prefix`; `url_for(name, path="site.css")`.
+
+        A path that leads out of the folder, by whatever trick or symbolic link, and dotfiles are
+        404; directories are not listed, but answer with their `index.html`. A neighbour `site.css`
+        plus `.br`, `.zst` or `.gz` that is not older is sent to clients that take it, unless
+        `precompressed` is false. `fallback` is the page of the folder that answers for all paths
+        without a file, for applications that route in the browser. `cache` is as for
+        `Response.file`; `immutable=True` lets clients keep files with a hash in their name
+        (`app.3f2a9c1b.js`) for a year without asking, a str is the regex of paths for which that
+        holds.
+
+        Raises: ConfigurationError where the folder or the fallback is not there.
+        """
+        files = StaticFiles(
+            folder,
+            fallback=fallback,
+            cache=cache,
+            immutable=immutable,
+            precompressed=precompressed,
+        )
+        prefix, middleware = prefix.rstrip("/"), tuple(use)
+        self.get(f"{prefix}/{{path:path}}", name=name, use=middleware)(files.serve)
+        if files.has_index:
+            self.get(f"{prefix}/", name=f"{name}.index", use=middleware)(files.serve)
+            if prefix:
+                bare = self.get(prefix, name=f"{name}.folder", use=middleware)
+                bare(redirect_to_folder)
 
     def lifespan(self, function: F) -> F:
         """Run an async generator function (or context manager) of the app around its life.

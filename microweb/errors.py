@@ -13,7 +13,7 @@
     │  │                   └─ TooManyFields
     │  ├─ Unauthorized 401, Forbidden 403, NotFound 404, MethodNotAllowed 405, NotAcceptable 406
     │  ├─ Conflict 409, Gone 410, PreconditionFailed 412, ContentTooLarge 413
-    │  ├─ UnsupportedMediaType 415, UnprocessableContent 422
+    │  ├─ UnsupportedMediaType 415, RangeNotSatisfiable 416, UnprocessableContent 422
     │  └─ TooManyRequests 429, ServiceUnavailable 503
     ├─ ClientDisconnected                  the peer left: never a 500, never an error in the log
     ├─ LocalProtocolError                  our caller broke HTTP: a bug of the application
@@ -234,6 +234,12 @@ class UnsupportedMediaType(_StatusLeaf):
     """415: the body's media type or charset is not one that is understood."""
 
     _status = 415
+
+
+class RangeNotSatisfiable(_StatusLeaf):
+    """416: nothing is at the ranges that were asked for; say the size in `Content-Range`."""
+
+    _status = 416
 
 
 class UnprocessableContent(_StatusLeaf):

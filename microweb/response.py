@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable, Iterable, Mapping
 from datetime import datetime
+from os import PathLike
 from typing import Literal, Protocol
 
 from .cookies import SetCookie
@@ -40,6 +41,12 @@ _DECIDING = frozenset(("connection", "content-length", "date", "transfer-encodin
 WITHOUT_CONTENT = frozenset((101, 204, 205, 304))
 
 
+class Descriptor(Protocol):
+    """A file that is open."""
+
+    def fileno(self) -> int: ...
+
+
 class ByteStream(Protocol):
     """The connection, as far as a response writes to it."""
 
@@ -51,6 +58,12 @@ class ByteStream(Protocol):
 
     async def read(self) -> bytes:
         """Return what the peer sent next, `b""` at its end: for upgrades."""
+
+    async def send_file(self, file: Descriptor, offset: int, count: int) -> int:
+        """Have the kernel send a part of a file; return how many bytes of it, 0 where it can't.
+
+        Raises: ClientDisconnected.
+        """
 
 
 class Response:
@@ -135,6 +148,30 @@ class Response:
         from .streams import StreamResponse
 
         return StreamResponse(pieces, status, headers, content_type=content_type)
+
+    @staticmethod
+    def file(
+        path: str | PathLike[str],
+        *,
+        content_type: str | None = None,
+        download_name: str | None = None,
+        cache: int | str | None = None,
+    ) -> Response:
+        """Answer with a file: whole, a range of it, or 304 where the client has it already.
+
+        The media type follows from the name; text counts as UTF-8. With `download_name` a browser
+        saves it under that name. `cache` is a Cache-Control field or a `max-age` in seconds, for
+        None `no-cache`: the client asks each time, and mostly gets a 304.
+
+        The path is yours: one that a client had a say in belongs to `app.static`. Where no regular
+        file is there, a symbolic link to one included, the answer is 404 (NotFound); a file that
+        must not be read is an OSError.
+        """
+        from .files import FileResponse
+
+        return FileResponse(
+            path, content_type=content_type, download_name=download_name, cache=cache
+        )
 
     # --- what it is
 

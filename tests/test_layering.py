@@ -28,6 +28,8 @@ HOUSE = [
     "multidict",
     "urlencoded",
     "headers",
+    "conditional",
+    "ranges",
     "heads",
     "markup",
     "negotiation",
@@ -44,6 +46,7 @@ HOUSE = [
     "response",
     "redirects",
     "streams",
+    "files",
     "upgrades",
     "parser",
     # the application
@@ -80,6 +83,7 @@ HOUSE = [
     "templating",
     "dispatch",
     "lifespan",
+    "static",
     "app",
     "microweb",  # the public names
     # the server, which knows no application
@@ -109,6 +113,7 @@ APPLICATION = HOUSE[HOUSE.index("patterns") : HOUSE.index("server")]
 INSIDE_FUNCTIONS = {
     ("app", "server.process"),
     ("app", "testing"),
+    ("response", "files"),
     ("response", "redirects"),
     ("response", "streams"),
 }
@@ -131,6 +136,8 @@ PURE = [
     "multidict",
     "urlencoded",
     "headers",
+    "conditional",
+    "ranges",
     "heads",
     "markup",
     "negotiation",

@@ -88,6 +88,7 @@ def run_blocks(section: Section, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mo
 def run_in_module(section: Section, monkeypatch: pytest.MonkeyPatch, folder: str) -> ModuleType:
     module = ModuleType("app")
     module.__file__ = str(Path(folder, "app.py"))
+    monkeypatch.chdir(ROOT)  # where a reader tries them
     monkeypatch.setitem(sys.modules, "app", module)
     if not section.blocks("python")[0].startswith("from microweb import App\n"):
         vars(module).update({name: getattr(microweb, name) for name in microweb.__all__})

@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 import pytest
+from processes import DEADLINE_S
 
 from microweb import App
 from microweb.errors import ConfigurationError
-from microweb.server.sockets import is_loopback, listen, url_of
+from microweb.server.sockets import is_loopback, listen, unsent_bytes, url_of
 
 PLAIN_SOCKET = socket.socket
 
@@ -229,3 +230,21 @@ def test_url_of_ipv4() -> None:
 def test_url_of_ipv6_has_brackets() -> None:
     with listening("::1") as (bound,):
         assert url_of(bound) == f"http://[::1]:{bound.getsockname()[1]}"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems count otherwise, or not at all")
+def test_unsent_bytes_fall_as_the_peer_reads() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        peer = socket.create_connection(server.getsockname())
+        connected, _ = server.accept()
+    with peer, connected:
+        assert unsent_bytes(connected) == 0
+        connected.setblocking(False)
+        peer.settimeout(DEADLINE_S)
+        with pytest.raises(BlockingIOError):
+            while True:
+                connected.send(bytes(1 << 20))
+        held = unsent_bytes(connected)
+        assert held > 0
+        while unsent_bytes(connected) >= held:
+            assert peer.recv(1 << 20)

@@ -11,10 +11,23 @@ import os
 import socket
 import sys
 from ipaddress import ip_address
+from typing import Protocol
 
 from ..errors import ConfigurationError
 
+try:
+    import fcntl
+    import termios
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 _ATTEMPTS = 16  # to find a free port that both loopback addresses have
+
+
+class HasFileno(Protocol):
+    """A socket, or what stands for one."""
+
+    def fileno(self) -> int: ...
 
 
 def listen(host: str, port: int, backlog: int) -> list[socket.socket]:
@@ -110,3 +123,11 @@ def url_of(bound: socket.socket) -> str:
     """Return the URL that reaches a listening socket: `http://[::1]:5000`."""
     host, port = bound.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def unsent_bytes(connected: HasFileno) -> int:
+    """Return how many bytes the kernel holds that a peer has not taken; 0 where it does not say."""
+    if fcntl is None:
+        return 0
+    unsent = fcntl.ioctl(connected.fileno(), termios.TIOCOUTQ, bytes(4))
+    return int.from_bytes(unsent, sys.byteorder)

@@ -8,12 +8,12 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from processes import ENVIRONMENT, Program
+from processes import DEADLINE_S, ENVIRONMENT, Program
 
 PROBE = Path(__file__).parents[2].parent / "shared" / "conformance"
 
-# Static files and WebSocket come with modules of their own.
-GROUPS = "!files,!websocket,!static"
+# WebSocket comes with a module of its own.
+GROUPS = "!websocket"
 
 pytestmark = pytest.mark.skipif(
     not (PROBE / "h1probe.py").exists(), reason=f"no conformance probe in {PROBE}"
@@ -21,9 +21,12 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
-def test_every_case_passes(loop: str) -> None:
+def test_every_case_passes(loop: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if loop == "uvloop":
         pytest.importorskip("uvloop")
+    made = [sys.executable, PROBE / "make_files.py", tmp_path]
+    subprocess.run(made, check=True, capture_output=True, timeout=DEADLINE_S)
+    monkeypatch.setitem(ENVIRONMENT, "CONTRACT_FILES", str(tmp_path))
     with Program(PROBE / "contract_app.py", "0", loop) as program:
         address = urlsplit(program.urls()[0]).netloc
         probe = subprocess.run(

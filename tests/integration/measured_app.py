@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import AsyncIterator
 
-from microweb import App, Request
+from microweb import App, Request, Response
 
 PIECE = bytes(64 * 1024)
 
@@ -29,6 +29,11 @@ async def upload(request: Request) -> str:
 async def download(mib: int) -> AsyncIterator[bytes]:
     for _ in range(mib * 16):
         yield PIECE
+
+
+@app.get("/file")
+async def file(path: str) -> Response:
+    return Response.file(path)
 
 
 if __name__ == "__main__":

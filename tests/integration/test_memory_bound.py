@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from pathlib import Path
 
 import pytest
 from measuring import MeasuredServer, needs_proc, on_both_loops
@@ -91,3 +92,34 @@ def test_downloads_that_nobody_reads(loop: str) -> None:
         assert grown < ALLOWED
         for client in clients:
             client.close()
+
+
+@on_both_loops
+def test_files_that_nobody_reads(loop: str, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    with open(path, "wb") as made:
+        made.truncate(SIZE)
+    with MeasuredServer(loop) as server:
+        address = server.address()
+        idle = idle_bytes(server, address)
+        clients = [socket.create_connection(address, timeout=DEADLINE_S) for _ in range(200)]
+        for client in clients:
+            client.sendall(get(f"/file?path={path}"))
+        for client in clients:
+            assert client.recv(1)
+        with socket.create_connection(address, timeout=DEADLINE_S) as other:
+            other.sendall(GET)
+            assert other.recv(65536).startswith(b"HTTP/1.1 200 ")
+        grown = server.peak_bytes() - idle
+        print(f"{loop}: {grown / MIB:.1f} MiB above idle for 200 connections")
+        assert grown < ALLOWED
+        size, _ = receive_all_of(clients[0])
+        assert size >= SIZE
+        for client in clients:
+            client.close()
+
+
+def receive_all_of(client: socket.socket) -> tuple[int, bytes]:
+    """As `receive_all`, of a connection that persists."""
+    client.shutdown(socket.SHUT_WR)
+    return receive_all(client)

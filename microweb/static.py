@@ -1,0 +1,189 @@
+"""Static files: a folder below a prefix, of which nothing outside is ever served.
+
+A path is taken apart into segments, each of which must be a plain name; where it leads is then
+resolved, symbolic links and all, and must still be inside the folder. All of that, and the opening,
+runs in a thread: the endpoint is a plain `def`. RFC 9110 sections 8.4.1, 12.5.3 and 17.3.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from errno import EACCES, EINVAL, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR
+from typing import NamedTuple
+
+from .errors import ConfigurationError, NotFound
+from .files import IMMUTABLE, FileResponse, OpenFile, media_type_of
+from .headers import list_members
+from .negotiation import IDENTITY, choose_coding
+from .request import Request
+from .response import Response
+
+INDEX = "index.html"
+
+# Content coding -> the ending of a neighbour that holds the file in it, the smallest first.
+_NEIGHBOURS = {"br": ".br", "zstd": ".zst", "gzip": ".gz"}
+
+# A name with a hash of the content in it: `app.3f2a9c1b.js`, `site-0a1b2c3d4e.css`; letters and
+# digits, so that a date or a word is none.
+HASHED_NAME = r"[.-](?=[a-f]*[0-9])(?=[0-9]*[a-f])[0-9a-f]{8,64}\.[^/]+$"
+
+# What no name holds: a separator of another system, a NUL; on Windows a drive or a stream either.
+NOT_IN_NAMES = r"[\x00\\]"
+NOT_IN_WINDOWS_NAMES = r"[\x00\\:]"
+_IS_WINDOWS = os.name == "nt"
+_NOT_IN_NAMES = re.compile(NOT_IN_WINDOWS_NAMES if _IS_WINDOWS else NOT_IN_NAMES)
+_DEVICE = re.compile(r"(?i)(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?|.*[. ]")  # or its alias
+
+# No answer to be had, whatever is there; what else fails is the server's fault.
+_UNREACHABLE = frozenset((EACCES, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, EINVAL))
+
+
+class _Entry(NamedTuple):
+    path: str  # without symbolic links
+    status: os.stat_result
+
+    @property
+    def is_file(self) -> bool:
+        return stat.S_ISREG(self.status.st_mode)
+
+    def is_older_than(self, other: _Entry) -> bool:
+        # Tools that keep the time of what they compress keep the seconds of it.
+        return int(self.status.st_mtime) < int(other.status.st_mtime)
+
+
+class StaticFiles:
+    """The files of a folder; its options are those of `Router.static`.
+
+    Raises: ConfigurationError where there is no such folder or fallback.
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        fallback: str | None = None,
+        cache: int | str | None = None,
+        immutable: bool | str = False,
+        precompressed: bool = True,
+    ) -> None:
+        self._folder = os.path.realpath(folder)
+        if not os.path.isdir(self._folder):
+            raise ConfigurationError(f"static: there is no folder {self._folder!r}: make it first")
+        self._inside = os.path.join(self._folder, "")
+        self._cache = cache
+        self._precompressed = precompressed
+        self._fallback = fallback
+        pattern = HASHED_NAME if immutable is True else immutable
+        self._hashed = re.compile(pattern) if pattern else None
+        if fallback is not None and self._find_file(fallback) is None:
+            raise ConfigurationError(f"static: there is no file {fallback!r} in {self._folder!r}")
+
+    @property
+    def has_index(self) -> bool:
+        """Whether anything answers for the folder itself."""
+        return self._fallback is not None or self._find_file(INDEX) is not None
+
+    # --- endpoints: they block, so they are plain `def`
+
+    def serve(self, request: Request, path: str = "") -> Response:
+        """Answer with the file at `path`, which is decoded and relative to the folder.
+
+        Raises: NotFound; PreconditionFailed, RangeNotSatisfiable; OSError for a failing disk.
+        """
+        if "%2f" in request.raw_path.lower():  # no name holds a slash
+            raise NotFound
+        name = path + INDEX if not path or path.endswith("/") else path
+        found = self._find(name)
+        if found is None or not found.is_file:
+            if found is not None and self._find_file(f"{name}/{INDEX}") is not None:
+                return redirect_to_folder(request)
+            if self._fallback is None or not _is_of_page(request, path):
+                raise NotFound
+            name = self._fallback
+            found = self._find_file(name)
+            if found is None:  # it was there when the application started
+                raise NotFound
+        return self._answer(request, name, found)
+
+    def _answer(self, request: Request, name: str, found: _Entry) -> Response:
+        cache = self._cache
+        if self._hashed is not None and self._hashed.search(name):
+            cache = IMMUTABLE
+        encoded = self._find_encoded(name, found) if self._precompressed else {}
+        coding = choose_coding(request.headers.get("accept-encoding", ""), tuple(encoded))
+        chosen = encoded.get(coding, found)
+        response = FileResponse(chosen.path, content_type=media_type_of(name), cache=cache)
+        if encoded:
+            response.headers["Vary"] = "Accept-Encoding"
+        if coding != IDENTITY:
+            response.headers["Content-Encoding"] = coding
+        try:
+            response.open(request, OpenFile(chosen.path, follow=False))
+        except PermissionError as error:
+            raise NotFound from error
+        return response
+
+    def _find_encoded(self, name: str, found: _Entry) -> dict[str, _Entry]:
+        """Return the neighbours that hold the file in a content coding, as it is now."""
+        neighbours = {
+            coding: self._find_file(name + ending) for coding, ending in _NEIGHBOURS.items()
+        }
+        return {
+            coding: neighbour
+            for coding, neighbour in neighbours.items()
+            if neighbour is not None and not neighbour.is_older_than(found)
+        }
+
+    # --- safety
+
+    def _find_file(self, name: str) -> _Entry | None:
+        entry = self._find(name)
+        return entry if entry is not None and entry.is_file else None
+
+    def _find(self, name: str) -> _Entry | None:
+        """Return what is at a path below the folder, if it is inside and may be served."""
+        segments = name.split("/")
+        if not all(map(_is_plain, segments)):
+            return None
+        path = os.path.join(self._folder, *segments)
+        try:
+            status = os.stat(path)
+        except OSError as error:
+            if error.errno in _UNREACHABLE:
+                return None
+            raise
+        real = os.path.realpath(path)
+        if not real.startswith(self._inside):
+            return None
+        if real != path and not all(map(_is_plain, real[len(self._inside) :].split(os.sep))):
+            return None  # a link to what is hidden
+        return _Entry(real, status)
+
+
+def redirect_to_folder(request: Request) -> Response:
+    """Send the client to the same path with a slash behind it, so that relative links work."""
+    # A path that begins with two slashes would be an authority. RFC 3986 section 4.2
+    path = "/" + request.raw_path.lstrip("/\\")
+    query = f"?{request.query_string}" if request.query_string else ""
+    return Response.redirect(f"{path}/{query}", 308)
+
+
+def _is_plain(segment: str) -> bool:
+    """Whether a segment is the name of something that may be served; dotfiles may not."""
+    if not segment or segment.startswith(".") or _NOT_IN_NAMES.search(segment):
+        return False
+    return not (_IS_WINDOWS and _DEVICE.fullmatch(segment))
+
+
+def _is_of_page(request: Request, path: str) -> bool:
+    """Whether a path without a file is one of the pages that a script in the browser shows.
+
+    A missing script or image must stay a 404: what has an ending is a page only for a client that
+    asks for one by name.
+    """
+    if "." not in path.rpartition("/")[2]:
+        return True
+    members = list_members(request.headers.get("accept", "").lower())
+    return any(member.partition(";")[0].strip() == "text/html" for member in members)

@@ -1,0 +1,500 @@
+from __future__ import annotations
+
+import gzip
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from microweb import App, ConfigurationError, Request, Response, Router
+from microweb.files import IMMUTABLE
+from microweb.static import HASHED_NAME, StaticFiles
+
+SECRET = "SECRET"
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    """A folder with what may be served, beside what must not be."""
+    files = {
+        "site/index.html": "<p>home",
+        "site/hello.txt": "hello",
+        "site/docs/index.html": "<p>docs",
+        "site/docs/a b.txt": "spaced",
+        "site/docs/größe.txt": "grown",
+        "site/bare/page.txt": "page",
+        "site/.env": SECRET,
+        "site/.git/config": SECRET,
+        "site/docs/.hidden": SECRET,
+        "secret.txt": SECRET,
+        "site-other/secret.txt": SECRET,
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    return tmp_path / "site"
+
+
+async def ask(app: App, path: str, **fields: str) -> tuple[int, str]:
+    headers = {name.replace("_", "-"): value for name, value in fields.items()}
+    async with app.test_client() as client:
+        response = await client.get(path, headers=headers)
+    return response.status_code, response.text
+
+
+async def status_of_raw(app: App, target: str) -> int:
+    """Return the status for a target that no client would send, and see that nothing leaks."""
+    async with app.test_client() as client:
+        answer = await client.raw(f"GET {target} HTTP/1.1\r\nHost: a\r\n\r\n".encode("latin-1"))
+    assert SECRET.encode() not in answer
+    assert b"root:" not in answer
+    return int(answer[9:12])
+
+
+def serving(folder: Path, prefix: str = "/static", **options: object) -> App:
+    app = App()
+    app.static(prefix, folder, **options)  # type: ignore[arg-type]
+    return app
+
+
+# --- what is served
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("/static/hello.txt", "hello"),
+        ("/static/docs/a%20b.txt", "spaced"),
+        ("/static/docs/gr%C3%B6%C3%9Fe.txt", "grown"),
+        ("/static/", "<p>home"),
+        ("/static/docs/", "<p>docs"),
+        ("/static/hello.txt?v=3", "hello"),
+    ],
+)
+async def test_file_is_served(site: Path, path: str, text: str) -> None:
+    assert await ask(serving(site), path) == (200, text)
+
+
+@pytest.mark.parametrize("prefix", ["/", "/assets", "/assets/", "/a/b"])
+async def test_prefix(site: Path, prefix: str) -> None:
+    app = serving(site, prefix)
+    base = prefix.rstrip("/")
+    assert await ask(app, f"{base}/hello.txt") == (200, "hello")
+    assert await ask(app, f"{base}/") == (200, "<p>home")
+
+
+async def test_routes_go_before_files(site: Path) -> None:
+    app = serving(site, "/")
+
+    @app.get("/hello.txt")
+    async def hello() -> str:
+        return "from a route"
+
+    assert await ask(app, "/hello.txt") == (200, "from a route")
+    assert await ask(app, "/docs/") == (200, "<p>docs")
+
+
+async def test_head_ranges_and_conditions_work_as_for_any_file(site: Path) -> None:
+    async with serving(site).test_client() as client:
+        head = await client.head("/static/hello.txt")
+        part = await client.get("/static/hello.txt", headers={"Range": "bytes=0-1"})
+        same = await client.get("/static/", headers={"If-None-Match": "*"})
+        other = await client.post("/static/hello.txt")
+    assert (head.status_code, head.headers["content-length"]) == (200, "5")
+    assert (part.status_code, part.text) == (206, "he")
+    assert same.status_code == 304
+    assert (other.status_code, other.headers["allow"]) == (405, "GET, HEAD, OPTIONS")
+
+
+@pytest.mark.parametrize(
+    ("path", "location"),
+    [
+        ("/static", "/static/"),
+        ("/static/docs", "/static/docs/"),
+        ("/static/docs?a=b", "/static/docs/?a=b"),
+    ],
+)
+async def test_folder_without_its_slash_is_redirected(site: Path, path: str, location: str) -> None:
+    async with serving(site).test_client() as client:
+        response = await client.get(path)
+    assert (response.status_code, response.headers["location"]) == (308, location)
+
+
+async def test_redirect_stays_on_this_host(site: Path) -> None:
+    (site / "evil.example").mkdir()
+    (site / "evil.example" / "index.html").touch()
+    async with serving(site, "/").test_client() as client:
+        answers = await client.raw(b"GET //evil.example HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert b"Location: //" not in answers
+
+
+async def test_folders_are_not_listed(site: Path) -> None:
+    app = serving(site)
+    for path in ("/static/bare", "/static/bare/"):
+        assert (await ask(app, path))[0] == 404
+    assert await ask(app, "/static/bare/page.txt") == (200, "page")
+
+
+async def test_folder_without_an_index_answers_for_its_files_alone(site: Path) -> None:
+    app = serving(site / "bare")
+
+    @app.get("/static/")
+    async def mine() -> str:
+        return "mine"
+
+    assert await ask(app, "/static/") == (200, "mine")
+    assert await ask(app, "/static/page.txt") == (200, "page")
+
+
+def test_url_of_a_file(site: Path) -> None:
+    app = serving(site)
+    app.static("/uploads", site / "docs", name="uploads")
+    assert app.url_for("static", path="css/a b.css") == "/static/css/a%20b.css"
+    assert app.url_for("uploads", path="x.png") == "/uploads/x.png"
+
+
+async def test_middleware_of_a_folder(site: Path) -> None:
+    async def guard(request: Request, call_next: object) -> tuple[str, int]:
+        return "members only", 403
+
+    app = serving(site, use=[guard])
+    for path in ("/static", "/static/", "/static/hello.txt", "/static/nothing"):
+        assert await ask(app, path) == (403, "members only")
+
+
+async def test_mounted_app_serves_files_below_its_prefix(site: Path) -> None:
+    app, inner = App(), serving(site)
+    app.mount("/inner", inner)
+    async with app.test_client() as client:
+        assert (await client.get("/inner/static/hello.txt")).text == "hello"
+        moved = await client.get("/inner/static/docs")
+    assert moved.headers["location"] == "/inner/static/docs/"
+
+
+async def test_router_may_serve_files_by_the_endpoint(site: Path) -> None:
+    app, router = App(), Router("/assets")
+    router.get("/{path:path}")(StaticFiles(site).serve)
+    app.include(router)
+    assert await ask(app, "/assets/hello.txt") == (200, "hello")
+    assert await status_of_raw(app, "/assets/../secret.txt") == 404
+
+
+# --- what is not
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "nothing.txt",
+        "hello.txt/",
+        "hello.txt/below",
+        "../secret.txt",
+        "../site/hello.txt",
+        "docs/../hello.txt",
+        "./hello.txt",
+        "docs/./a%20b.txt",
+        "..%2fsecret.txt",
+        "%2e%2e/secret.txt",
+        "%2e%2e%2fsecret.txt",
+        "..%5csecret.txt",
+        "..\\secret.txt",
+        "docs%5ca%20b.txt",
+        "docs%2fa%20b.txt",
+        "docs%2Fa%20b.txt",
+        "%252e%252e/secret.txt",
+        "..%c0%afsecret.txt",
+        "../site-other/secret.txt",
+        "../../../../../../../../etc/passwd",
+        "/etc/passwd",
+        "//etc/passwd",
+        "%2fetc%2fpasswd",
+        "docs//a%20b.txt",
+        "C:/Windows/win.ini",
+        "C:%5cWindows%5cwin.ini",
+        "file:///etc/passwd",
+        "hello.txt%00",
+        "hello.txt%00.png",
+        "%00",
+        ".env",
+        ".git/config",
+        ".git/",
+        "docs/.hidden",
+        "%2eenv",
+        "~root",
+        "x" * 300,
+        "x/" * 2000,
+        "hello.txt%20",
+        "hello.txt.",
+        "hello.txt::$DATA",
+    ],
+)
+async def test_path_that_is_no_file_of_the_folder(site: Path, path: str) -> None:
+    assert await status_of_raw(serving(site), f"/static/{path}") in (400, 404)
+
+
+@pytest.mark.parametrize(
+    ("target", "status"),
+    [
+        ("../../secret.txt", 404),
+        ("/etc/passwd", 404),
+        ("../.env", 404),
+        ("hello.txt", 200),
+        ("../hello.txt", 200),  # seen from docs/: inside
+    ],
+)
+async def test_links_lead_nowhere_outside(site: Path, target: str, status: int) -> None:
+    (site / "docs" / "link.txt").symlink_to(target)
+    (site / "docs" / "hello.txt").write_text("hello")
+    assert await status_of_raw(serving(site), "/static/docs/link.txt") == status
+
+
+async def test_linked_folder_outside_is_not_entered(site: Path) -> None:
+    (site / "out").symlink_to("..")
+    (site / "away").symlink_to("../site-other")
+    for path in ("out/secret.txt", "out/", "out", "away/secret.txt", "out/site/hello.txt"):
+        expected = 200 if path == "out/site/hello.txt" else 404  # that one is in the folder again
+        assert await status_of_raw(serving(site), f"/static/{path}") == expected
+
+
+async def test_folder_that_is_a_link_itself_is_served(site: Path) -> None:
+    (site.parent / "current").symlink_to(site)
+    assert await ask(serving(site.parent / "current"), "/static/hello.txt") == (200, "hello")
+
+
+async def test_circle_of_links_is_404(site: Path) -> None:
+    (site / "circle").symlink_to("circle")
+    assert await status_of_raw(serving(site), "/static/circle") == 404
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+async def test_named_pipe_is_404(site: Path) -> None:
+    os.mkfifo(site / "pipe")
+    assert await status_of_raw(serving(site), "/static/pipe") == 404
+
+
+async def test_compressed_neighbour_outside_is_not_served(site: Path) -> None:
+    (site / "hello.txt.gz").symlink_to("../secret.txt")
+    async with serving(site).test_client() as client:
+        response = await client.get("/static/hello.txt", headers={"Accept-Encoding": "gzip"})
+    assert response.text == "hello"
+    assert "content-encoding" not in response.headers
+
+
+@pytest.mark.parametrize("name", ["con", "NUL.txt", "com1", "hello.txt.", "hello.txt ", "a:b"])
+def test_names_that_windows_takes_for_others(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from microweb import static
+
+    assert static._is_plain("console.txt")
+    monkeypatch.setattr(static, "_IS_WINDOWS", True)
+    monkeypatch.setattr(static, "_NOT_IN_NAMES", re.compile(static.NOT_IN_WINDOWS_NAMES))
+    assert not static._is_plain(name)
+    assert static._is_plain("console.txt")
+
+
+# --- neighbours that are compressed already
+
+
+@pytest.fixture
+def packed(site: Path) -> Path:
+    script = site / "app.js"
+    script.write_text("let a = 1")
+    os.utime(script, (1_000, 1_000))
+    for ending in (".br", ".zst", ".gz"):
+        neighbour = site / f"app.js{ending}"
+        neighbour.write_bytes(gzip.compress(script.read_bytes()) if ending == ".gz" else b"x")
+        os.utime(neighbour, (1_000, 1_000))
+    return site
+
+
+@pytest.mark.parametrize(
+    ("accept", "coding"),
+    [
+        ("gzip, deflate, br, zstd", "br"),
+        ("gzip, zstd", "zstd"),
+        ("gzip", "gzip"),
+        ("br;q=0.1, gzip", "gzip"),
+        ("identity", None),
+        ("", None),
+    ],
+)
+async def test_coding_is_chosen(packed: Path, accept: str, coding: str | None) -> None:
+    async with serving(packed).test_client() as client:
+        headers = {"Accept-Encoding": accept}
+        response = await client.head("/static/app.js", headers=headers)
+        again = await client.get(
+            "/static/app.js", headers={**headers, "If-None-Match": response.headers["etag"]}
+        )
+    assert response.headers.get("content-encoding") == coding
+    assert response.headers["content-type"] == "text/javascript; charset=utf-8"
+    assert response.headers["vary"] == "Accept-Encoding"
+    assert again.status_code == 304
+    assert again.headers["vary"] == "Accept-Encoding"
+    assert "content-encoding" not in again.headers
+
+
+async def test_content_is_what_the_coding_says(packed: Path) -> None:
+    assert await ask(serving(packed), "/static/app.js", accept_encoding="gzip") == (
+        200,
+        "let a = 1",
+    )
+
+
+async def test_each_coding_has_a_tag_of_its_own(packed: Path) -> None:
+    async with serving(packed).test_client() as client:
+        tags = {
+            (await client.head("/static/app.js", headers={"Accept-Encoding": accept})).headers[
+                "etag"
+            ]
+            for accept in ("br", "zstd", "gzip", "identity")
+        }
+    assert len(tags) == 4
+
+
+async def test_range_is_of_what_is_sent(packed: Path) -> None:
+    whole = (packed / "app.js.gz").read_bytes()
+    async with (
+        serving(packed).test_client() as client,
+        client.stream(
+            "GET",
+            "/static/app.js",
+            headers={"Accept-Encoding": "gzip", "Range": "bytes=0-3"},
+        ) as response,
+    ):
+        raw = b"".join([piece async for piece in response.aiter_raw()])
+    assert response.headers["content-range"] == f"bytes 0-3/{len(whole)}"
+    assert raw == whole[:4]
+
+
+async def test_neighbour_that_is_older_is_not_sent(packed: Path) -> None:
+    os.utime(packed / "app.js", (2_000, 2_000))
+    async with serving(packed).test_client() as client:
+        response = await client.head("/static/app.js", headers={"Accept-Encoding": "br"})
+    assert "content-encoding" not in response.headers
+    assert "vary" not in response.headers
+
+
+async def test_file_without_neighbours_does_not_vary(packed: Path) -> None:
+    async with serving(packed).test_client() as client:
+        response = await client.head("/static/hello.txt", headers={"Accept-Encoding": "br"})
+    assert "vary" not in response.headers
+
+
+async def test_compressed_file_by_its_own_name_is_what_it_is(packed: Path) -> None:
+    async with serving(packed).test_client() as client:
+        response = await client.head("/static/app.js.gz", headers={"Accept-Encoding": "gzip"})
+    assert response.headers["content-type"] == "application/gzip"
+    assert "content-encoding" not in response.headers
+
+
+async def test_neighbour_alone_is_no_file(packed: Path) -> None:
+    (packed / "app.js").unlink()
+    assert (await ask(serving(packed), "/static/app.js", accept_encoding="br"))[0] == 404
+
+
+async def test_neighbours_may_be_left_out(packed: Path) -> None:
+    async with serving(packed, precompressed=False).test_client() as client:
+        response = await client.head("/static/app.js", headers={"Accept-Encoding": "br"})
+    assert "content-encoding" not in response.headers
+
+
+# --- applications that route in the browser
+
+
+@pytest.mark.parametrize(
+    ("path", "accept", "status"),
+    [
+        ("/", "*/*", 200),
+        ("/users/7", "*/*", 200),
+        ("/users/7/", "text/html", 200),
+        ("/users/john.doe", "text/html,application/xhtml+xml,*/*;q=0.8", 200),
+        ("/bare", "*/*", 200),
+        ("/assets/missing.js", "*/*", 404),
+        ("/missing.png", "image/avif,image/webp,*/*", 404),
+        ("/.env", "*/*", 404),
+        ("/..%2fsecret", "text/html", 404),
+    ],
+)
+async def test_fallback_answers_for_pages(site: Path, path: str, accept: str, status: int) -> None:
+    app = serving(site, "/", fallback="index.html")
+    got, text = await ask(app, path, accept=accept)
+    assert got == status
+    assert (text == "<p>home") is (status == 200)
+
+
+async def test_files_go_before_the_fallback(site: Path) -> None:
+    app = serving(site, "/", fallback="index.html")
+    assert await ask(app, "/hello.txt") == (200, "hello")
+    assert await ask(app, "/docs/") == (200, "<p>docs")
+
+
+async def test_fallback_is_never_kept_for_a_year(site: Path) -> None:
+    app = serving(site, "/", fallback="index.html", immutable="users")
+    async with app.test_client() as client:
+        response = await client.get("/users/7")
+    assert response.headers["cache-control"] == "no-cache"
+
+
+# --- caching
+
+
+@pytest.mark.parametrize(
+    ("name", "is_hashed"),
+    [
+        ("app.3f2a9c1b.js", True),
+        ("css/site-0a1b2c3d4e5f.css", True),
+        ("logo.d41d8cd98f00b204e9800998ecf8427e.svg", True),
+        ("app.js", False),
+        ("app.3f2a9c1.js", False),  # too short
+        ("notes-20261001.txt", False),  # a date
+        ("my-deadbeef.txt", False),  # a word
+        ("photo-1024x768.jpg", False),
+        ("3f2a9c1b/app.js", False),
+        ("3f2a9c1b.js", False),
+    ],
+)
+async def test_hashed_names_are_immutable(site: Path, name: str, is_hashed: bool) -> None:
+    assert bool(re.search(HASHED_NAME, name)) is is_hashed
+    (site / name).parent.mkdir(exist_ok=True)
+    (site / name).touch()
+    async with serving(site, immutable=True, cache=60).test_client() as client:
+        response = await client.get(f"/static/{name}")
+    assert response.headers["cache-control"] == (IMMUTABLE if is_hashed else "max-age=60")
+
+
+async def test_immutable_by_a_pattern_of_ones_own(site: Path) -> None:
+    async with serving(site, immutable="^docs/").test_client() as client:
+        kept = await client.get("/static/docs/")
+        asked = await client.get("/static/hello.txt")
+    assert kept.headers["cache-control"] == "max-age=31536000, immutable"
+    assert asked.headers["cache-control"] == "no-cache"
+
+
+# --- set up wrongly
+
+
+def test_folder_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"there is no folder '/.*/nothing'"):
+        App().static("/static", tmp_path / "nothing")
+
+
+def test_fallback_that_is_not_there(site: Path) -> None:
+    for name in ("nothing.html", "../secret.txt", "docs"):
+        with pytest.raises(ConfigurationError, match="there is no file"):
+            App().static("/", site, fallback=name)
+
+
+def test_prefix_without_a_slash(site: Path) -> None:
+    with pytest.raises(ConfigurationError, match="begin it with '/'"):
+        App().static("static", site)
+
+
+async def test_answer_is_a_response_that_middleware_may_touch(site: Path) -> None:
+    app = serving(site)
+
+    @app.after_request
+    async def mark(request: Request, response: Response) -> None:
+        response.headers["X-Mark"] = "1"
+
+    async with app.test_client() as client:
+        assert (await client.get("/static/hello.txt")).headers["x-mark"] == "1"
