@@ -3,9 +3,10 @@
 from .app import App
 from .errors import ClientDisconnected, ConfigurationError, HTTPError, abort
 from .headers import Headers
+from .markup import html
 from .multidict import MultiDict
 from .request import Request
-from .response import Response, html
+from .response import Response
 from .router import Router
 from .threads import from_thread
 

@@ -6,6 +6,7 @@ request is decided in `freeze()`, by a `Dispatcher`: `__call__` only matches and
 
 from __future__ import annotations
 
+from asyncio import Task
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from enum import Enum
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
+from .background import Background, nowhere_to_run
 from .binding import bind
 from .dispatch import Dispatcher, Level, pattern_of
 from .elsewhere import point_to_ours
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from .testing import TestClient
 
 F = TypeVar("F", bound=Callable[..., object])
+T = TypeVar("T")
 
 
 class App(Router):
@@ -63,6 +66,7 @@ class App(Router):
         self._mounts: list[_Mount] = []
         self._lifespans: list[Lifespan[App]] = []
         self._names: dict[str, list[Pattern]] = {}
+        self._backgrounds: list[Background] = []  # of the servers that serve it
 
     # --- registering
 
@@ -220,6 +224,30 @@ class App(Router):
             pair for key, value in params.items() if key not in own for pair in _fields(key, value)
         ]
         return pattern.format(own) + (f"?{encode_urlencoded(query)}" if query else "")
+
+    def spawn(self, coroutine: Coroutine[Any, Any, T], *, name: str | None = None) -> Task[T]:
+        """Run `coroutine` in the background, in a task that the server owns; from any thread.
+
+        It has the context variables of its caller. What it raises is logged once, with `name`, by
+        default the coroutine's own. A server that stops waits for it within its `grace_s`, then
+        cancels it: what never ends by itself belongs into a lifespan, which can end it.
+
+        In a plain `def`, `from_thread(task)` waits for it. Raises: RuntimeError where no server
+        (or test client) of this app is running; TypeError for what is no coroutine.
+        """
+        if not isinstance(coroutine, Coroutine):
+            raise TypeError(f"expected a coroutine as in spawn(work()), got {coroutine!r:.80}")
+        running = [background for background in self._backgrounds if background.is_open]
+        if not running:
+            raise nowhere_to_run(coroutine)
+        here = [background for background in running if background.is_here]
+        return (here or running)[-1].spawn(coroutine, name)
+
+    def attach(self, background: Background) -> None:
+        """Have `spawn` start its tasks there while it is open: the server's part."""
+        for app in dict.fromkeys(self.all_apps()):
+            others = [each for each in app._backgrounds if not each.has_ended]
+            app._backgrounds = [*others, background]
 
     def run(self, host: str = "localhost", port: int = 5000, **options: Unpack[RunOptions]) -> None:
         """Serve until Ctrl-C or SIGTERM. The options are the fields of `ServerConfig`.
@@ -392,6 +420,9 @@ _NAMES_ELSEWHERE = {
     "reverse": "app.url_for(name)",
     "listen": "app.run()",
     "start": "app.run()",
+    "add_task": "app.spawn(coroutine)",
+    "add_background_task": "app.spawn(coroutine)",
+    "create_task": "app.spawn(coroutine)",
     "config": "app.state",
     "jinja_env": "app.templates.environment",
     "template_filter": "app.templates.environment.filters",

@@ -21,10 +21,10 @@ from typing import Any, get_args, get_origin
 from uuid import UUID
 
 from .errors import ConfigurationError, InvalidValue, MissingValue
+from .functions import describe
 from .multidict import parse_bool
 from .patterns import BUILT_IN
 from .request import Request
-from .router import describe
 from .signature import (
     MISSING,
     PATH_TYPES,

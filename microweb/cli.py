@@ -24,7 +24,7 @@ from typing import NamedTuple, NoReturn, cast, get_args, get_type_hints
 from . import __version__
 from .app import App
 from .errors import ConfigurationError
-from .router import innermost
+from .functions import innermost
 from .server.config import AccessLog, LoopName, ServerConfig, ServerOptions
 from .server.process import run
 from .server.sockets import is_loopback

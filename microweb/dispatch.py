@@ -14,14 +14,16 @@ from dataclasses import dataclass, replace
 from .binding import bind
 from .endpoints import Finish, Handler, OnError, in_thread, make_handler
 from .errors import BadRequest, ConfigurationError, MethodNotAllowed, NotFound
+from .functions import describe, is_async
 from .hints import with_hints
 from .middleware.errors import ErrorBoundary, ErrorHandlers
 from .patterns import BUILT_IN, Converter, Pattern, parse_pattern
 from .request import Request, RequestApp, RequestLine
 from .response import Response
 from .returns import ReturnConverter
-from .router import Found, Middleware, Route, RouteTree, Scopes, describe
-from .signature import inspect_endpoint, is_async
+from .router import Middleware, Route
+from .signature import inspect_endpoint
+from .tree import Found, Missed, RouteTree, Scopes
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,12 @@ class Match:
         self.allowed: tuple[str, ...] = ()  # the path's methods, where none of its routes matched
         self.fault: BadRequest | None = None
 
+    def allowed_beside(self, line: RequestLine) -> tuple[str, ...]:
+        """Return the other methods that are answered at the path of `line`."""
+        same = ("GET", "HEAD") if line.method in ("GET", "HEAD") else (line.method,)
+        allowed = () if self.fault is not None else self.dispatcher.allowed(line)
+        return tuple(method for method in allowed if method not in same)
+
     @property
     def debug(self) -> bool:
         """Whether this app, or one around it, debugs."""
@@ -116,6 +124,11 @@ class Dispatcher:
         if line.raw_path == "*":
             match.allowed = self._all_methods
         return match
+
+    def allowed(self, line: RequestLine) -> tuple[str, ...]:
+        """Return the methods that are answered at the path of `line`."""
+        found = self._tree.find("", line.raw_path)  # no route has that method
+        return found.allowed if isinstance(found, Missed) else ()
 
     def other_slash(self, line: RequestLine) -> str | None:
         """Return the path with its last slash added or taken, where something is there."""

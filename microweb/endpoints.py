@@ -11,10 +11,9 @@ from functools import partial
 from types import CoroutineType
 from typing import Any
 
+from .functions import describe, is_async
 from .request import Request
 from .response import TEXT, Response, plain_response
-from .router import describe
-from .signature import is_async
 from .threads import run_in_thread
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]

@@ -14,8 +14,10 @@ from typing import Literal
 
 from .errors import HTTPError, ProtocolError
 from .headers import list_members
+from .heads import phrase_of
 from .jsoncodec import encode_json
-from .response import HTML, TEXT, HTMLText, Response, html, phrase_of
+from .markup import HTMLText, html
+from .response import HTML, TEXT, Response
 
 PROBLEM = "application/problem+json"
 

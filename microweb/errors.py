@@ -13,7 +13,7 @@
     │  │                   └─ TooManyFields
     │  ├─ Unauthorized 401, Forbidden 403, NotFound 404, MethodNotAllowed 405, NotAcceptable 406
     │  ├─ Conflict 409, Gone 410, PreconditionFailed 412, ContentTooLarge 413
-    │  ├─ UnsupportedMediaType 415, ExpectationFailed 417, UnprocessableContent 422
+    │  ├─ UnsupportedMediaType 415, UnprocessableContent 422
     │  └─ TooManyRequests 429, ServiceUnavailable 503
     ├─ ClientDisconnected                  the peer left: never a 500, never an error in the log
     ├─ LocalProtocolError                  our caller broke HTTP: a bug of the application
@@ -234,12 +234,6 @@ class UnsupportedMediaType(_StatusLeaf):
     """415: the body's media type or charset is not one that is understood."""
 
     _status = 415
-
-
-class ExpectationFailed(_StatusLeaf):
-    """417: an expectation other than 100-continue."""
-
-    _status = 417
 
 
 class UnprocessableContent(_StatusLeaf):

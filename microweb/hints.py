@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable
 from types import NoneType
 from typing import get_args
 
+from .functions import describe
 from .request import Request
-from .router import describe
 from .signature import hints_of
 
 _log = logging.getLogger("microweb.app")

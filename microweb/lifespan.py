@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TypeVar
 
 from .errors import ConfigurationError
-from .router import describe
+from .functions import describe
 
 A = TypeVar("A")
 

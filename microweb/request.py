@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from functools import partial
 from types import SimpleNamespace
-from typing import Any, NamedTuple, Protocol, TypeVar, overload
+from typing import Any, NamedTuple, ParamSpec, Protocol, TypeVar, overload
 from urllib.parse import unquote
 
 from .cookies import parse_cookies
@@ -33,6 +34,7 @@ from .multidict import MultiDict
 from .session import Session
 from .urlencoded import parse_urlencoded
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 # Codecs of Python's that are no charsets; that of punycode takes quadratic time.
@@ -143,6 +145,9 @@ class Peer(Protocol):
     def origin_of(self, headers: Headers) -> tuple[Address | None, str]:
         """Return (client, scheme) as the trusted proxies in front of us say."""
 
+    def after_response(self, request: Request, function: Callable[[], object]) -> None:
+        """Have `function()` run in the background once `request` is answered."""
+
 
 class BodySource(Protocol):
     """Where the bytes of a request's body come from."""
@@ -207,6 +212,8 @@ class MatchInfo(Protocol):
     def is_repeatable(self) -> bool: ...
     @property
     def handler(self) -> Callable[[Any], Coroutine[Any, Any, Any]]: ...
+    def allowed_beside(self, line: RequestLine) -> tuple[str, ...]:
+        """Return the other methods that are answered at the path of `line`."""
 
 
 class SessionSource(Protocol):
@@ -415,6 +422,18 @@ class Request:
         """Return the path of the route `name` of this app, with the prefix it is mounted at."""
         return self.prefix + self.app.url_for(name, **params)
 
+    def after_response(
+        self, function: Callable[P, object], /, *args: P.args, **kwargs: P.kwargs
+    ) -> None:
+        """Call `function(*args, **kwargs)` once the answer is out: a plain `def` in a thread.
+
+        It runs in a task of its own, with the context variables as they are now, so the next
+        request of this client does not wait for it; also behind an error's answer, and where the
+        client has left. What it raises is logged. A server that stops waits for it within its
+        `grace_s`, then cancels it.
+        """
+        self.transport.after_response(self, partial(function, *args, **kwargs))
+
     # --- the body
 
     async def body(self) -> bytes:
@@ -601,6 +620,8 @@ _NAMES_ELSEWHERE = {
     "POST": "await request.form()",
     "COOKIES": "request.cookies",
     "endpoint": "request.route",
+    "background": "request.after_response(function)",
+    "background_tasks": "request.after_response(function)",
     "url_rule": "request.route",
     "uri_template": "request.route.path",
     "script_root": "request.prefix",

@@ -1,8 +1,8 @@
 """Response and its kinds: what goes back.
 
 Framing belongs here and not to the endpoint: `Content-Length`, chunks, `Date`, no body for HEAD,
-204 and 304. A small answer that nobody touched goes out by a head that is made once a second; the
-first touch of `headers` gives it a mapping of its own. A response is for one exchange, but an
+204, 205 and 304. A small answer that nobody touched goes out by a head that is made once a second;
+the first touch of `headers` gives it a mapping of its own. A response is for one exchange, but an
 untouched one may be shared. RFC 9110 sections 6, 8, 15; RFC 9112 sections 4, 6, 7.
 
 What a response needs of the connection it names as a protocol, `ByteStream`.
@@ -10,25 +10,19 @@ What a response needs of the connection it names as a protocol, `ByteStream`.
 
 from __future__ import annotations
 
-import time
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Mapping
-from contextlib import aclosing
+from collections.abc import AsyncIterable, Iterable, Mapping
 from datetime import datetime
-from html import escape
-from http import HTTPStatus
 from typing import Literal, Protocol
-from urllib.parse import quote, urlsplit
 
 from .cookies import SetCookie
-from .dates import format_http_date
 from .elsewhere import point_to_ours
 from .errors import LocalProtocolError
-from .framing import CLOSE, LAST_CHUNK, encode_chunk
+from .framing import CLOSE
 from .grammar import CONTENT_LENGTH
 from .headers import MutableHeaders, check_value, list_members
+from .heads import HeadCache, status_line
 from .jsoncodec import encode_json
 from .request import Request
-from .threads import iterate_in_thread, run_in_thread
 
 Fields = Mapping[str, str] | Iterable[tuple[str, str]]
 Piece = str | bytes
@@ -41,17 +35,9 @@ OCTETS = "application/octet-stream"
 _CHECKED_TYPES = frozenset((None, TEXT, HTML, JSON, OCTETS))
 
 _JOINED_BYTES = 64 * 1024  # a larger body is written by itself: joining it would copy it (1.4 x)
-_CACHED_HEADS = 1024
 _SLICE_BYTES = 256 * 1024  # the transport keeps a copy of what the peer has not taken yet
 _DECIDING = frozenset(("connection", "content-length", "date", "transfer-encoding"))
-_WITHOUT_CONTENT = frozenset((101, 204, 304))
-_PHRASES = {status.value: status.phrase for status in HTTPStatus} | {
-    413: "Content Too Large",
-    416: "Range Not Satisfiable",
-    422: "Unprocessable Content",
-}
-_ESCAPED_SLASHES = frozenset(("%2f", "%5c", "%09", "%0a", "%0d"))
-_URL_SAFE = "!#$%&'()*+,/:;=?@[]~"
+WITHOUT_CONTENT = frozenset((101, 204, 205, 304))
 
 
 class ByteStream(Protocol):
@@ -65,55 +51,6 @@ class ByteStream(Protocol):
 
     async def read(self) -> bytes:
         """Return what the peer sent next, `b""` at its end: for upgrades."""
-
-
-class HeadCache(dict[tuple[int, str | None, int], bytes]):
-    """(status, media type, length) -> the whole head of an untouched answer.
-
-    Formatting a head costs 1.1 us, finding it 0.2. The heads hold the date, so the server calls
-    `refresh()` once a second; a server that sends many lengths begins anew before that.
-    """
-
-    def __init__(self) -> None:
-        self._second = -1
-        self._starts: dict[int, bytes] = {}
-        self.date = b""
-        self.refresh()
-
-    def refresh(self) -> None:
-        """Begin anew where the second has changed."""
-        now = time.time()
-        if int(now) != self._second:
-            self._second = int(now)
-            self.date = f"Date: {format_http_date(now)}\r\n".encode("ascii")
-            self.clear()
-            self._starts.clear()
-
-    def start(self, status: int) -> bytes:
-        """Return the status line and the date."""
-        start = self._starts.get(status)
-        if start is None:
-            start = self._starts[status] = status_line(status) + self.date
-        return start
-
-    def __missing__(self, key: tuple[int, str | None, int]) -> bytes:
-        status, content_type, length = key
-        field = "" if content_type is None else f"Content-Type: {content_type}\r\n"
-        fields = f"{field}Content-Length: {length}\r\n\r\n".encode("latin-1")
-        if len(self) >= _CACHED_HEADS:
-            self.clear()
-        head = self[key] = status_line(status) + self.date + fields
-        return head
-
-
-def status_line(status: int) -> bytes:
-    """Return `HTTP/1.1 200 OK` with its CRLF. RFC 9112 section 4"""
-    return f"HTTP/1.1 {status} {_PHRASES.get(status, '')}\r\n".encode("ascii")
-
-
-def phrase_of(status: int) -> str:
-    """Return a status's reason phrase, `Error` for one that RFC 9110 does not name."""
-    return _PHRASES.get(status, "Error")
 
 
 class Response:
@@ -178,6 +115,8 @@ class Response:
 
         What a URL can't hold is percent-encoded, so that a value from the peer splits nothing.
         """
+        from .redirects import RedirectResponse
+
         return RedirectResponse(url, status, local=local)
 
     @staticmethod
@@ -193,6 +132,8 @@ class Response:
         A plain iterable is iterated in a thread. Without a `content_type` the first piece decides:
         text for a str, `application/octet-stream` for bytes.
         """
+        from .streams import StreamResponse
+
         return StreamResponse(pieces, status, headers, content_type=content_type)
 
     # --- what it is
@@ -324,7 +265,7 @@ class Response:
         size = len(body)
         if size > _JOINED_BYTES:
             return None
-        if status in _WITHOUT_CONTENT:
+        if status in WITHOUT_CONTENT:
             body = b""
         elif headers is None:
             self._is_sent = True
@@ -351,7 +292,7 @@ class Response:
         is_head = request.line.method == "HEAD"
         head = self._encode_head(request, heads, connection, self._length_field(is_head))
         stream.write(head)
-        if is_head or self._status in _WITHOUT_CONTENT:
+        if is_head or self._status in WITHOUT_CONTENT:
             return
         body = memoryview(self._body)
         for start in range(0, len(body), _SLICE_BYTES):
@@ -362,13 +303,15 @@ class Response:
         """Return the Content-Length line; a length that the application set must be right."""
         headers = self._headers
         if headers is not None and "content-length" in headers.lines:
-            said, size = headers["content-length"], len(self._body)
+            said, size = headers["content-length"], 0 if self._status == 205 else len(self._body)
             may_differ = self._status == 304 or (is_head and not self._body)
             is_right = CONTENT_LENGTH.fullmatch(said) if may_differ else said == str(size)
             if self._status == 204 or not is_right:
                 raise LocalProtocolError(f"Content-Length {said[:80]!r} on a body of {size} bytes")
             return b""
-        if self._status in _WITHOUT_CONTENT:
+        if self._status == 205:
+            return b"Content-Length: 0\r\n"  # RFC 9110 section 15.3.6
+        if self._status in WITHOUT_CONTENT:
             return b""
         return b"Content-Length: %d\r\n" % len(self._body)
 
@@ -461,191 +404,6 @@ class JSONResponse(Response):
         return super().encode(request, heads, connection)
 
 
-class RedirectResponse(Response):
-    """An answer that sends the client elsewhere. RFC 9110 section 10.2.2"""
-
-    __slots__ = ("_is_local", "_url")
-
-    needs_prepare = True
-
-    def __init__(self, url: str, status: int = 303, *, local: bool = False) -> None:
-        if status not in (201, 301, 302, 303, 307, 308):
-            raise LocalProtocolError(f"expected a redirecting status, got {status!r}")
-        super().__init__(b"", status)
-        self._url = quote(url, safe=_URL_SAFE)
-        self._is_local = local
-        self.headers["Location"] = self._url
-
-    async def prepare(self, request: Request) -> Response:
-        if self._is_local and not _is_same_origin(self._url, request):
-            self.headers["Location"] = "/"
-        return self
-
-
-class StreamResponse(Response):
-    """An answer that is sent as its pieces come."""
-
-    __slots__ = ("_pieces",)
-
-    def __init__(
-        self,
-        pieces: AsyncIterable[Piece] | Iterable[Piece],
-        status: int = 200,
-        headers: Fields | None = None,
-        *,
-        content_type: str | None = None,
-    ) -> None:
-        if isinstance(pieces, (str, bytes)):
-            raise TypeError("expected an iterable of pieces, got one piece: return it by itself")
-        super().__init__(b"", status, headers, content_type=content_type)
-        self._pieces = pieces
-
-    @property
-    def body(self) -> bytes:
-        """Raises LocalProtocolError: a stream has no whole body."""
-        raise LocalProtocolError("a stream has no whole body: see `pieces`")
-
-    @body.setter
-    def body(self, body: bytes) -> None:
-        raise LocalProtocolError("a stream has no whole body: see `pieces`")
-
-    @property
-    def pieces(self) -> AsyncIterable[Piece]:
-        """The pieces, for middleware that changes them."""
-        pieces = self._pieces
-        if isinstance(pieces, AsyncIterable):
-            return pieces
-        return iterate_in_thread("a streamed answer", pieces)
-
-    @pieces.setter
-    def pieces(self, pieces: AsyncIterable[Piece] | Iterable[Piece]) -> None:
-        self._touch()
-        self._pieces = pieces
-
-    def persistence(self, request: Request, connection: bytes) -> bytes:
-        ends_by_close = request.section.minor_version == 0 and "content-length" not in self.headers
-        return super().persistence(request, CLOSE if ends_by_close else connection)
-
-    def encode(self, request: Request, heads: HeadCache, connection: bytes) -> bytes | None:
-        return None
-
-    async def send_to(
-        self, stream: ByteStream, request: Request, heads: HeadCache, connection: bytes
-    ) -> None:
-        """Write the pieces. Raises: LocalProtocolError where a declared length is wrong."""
-        length = self.headers.get("content-length")
-        if length is not None and (self._status == 204 or not CONTENT_LENGTH.fullmatch(length)):
-            raise LocalProtocolError(f"Content-Length {length[:80]!r} on a {self._status}")
-        has_content = request.line.method != "HEAD" and self._status not in _WITHOUT_CONTENT
-        is_chunked = length is None and request.section.minor_version == 1
-        framing = b"Transfer-Encoding: chunked\r\n" if is_chunked else b""
-        if not has_content:
-            await self._discard()
-            framing = b"" if self._status in _WITHOUT_CONTENT else framing
-            stream.write(self._encode_head(request, heads, connection, framing))
-            return
-        is_open = "content-type" in self.headers  # else the first piece decides
-        if is_open:
-            stream.write(self._encode_head(request, heads, connection, framing))
-        sent = 0
-        async with aclosing(_closable(self.pieces)) as pieces:
-            async for piece in pieces:
-                if not is_open:
-                    is_open = True
-                    if "content-type" not in self.headers:  # what makes the pieces may have said
-                        self.headers["Content-Type"] = TEXT if isinstance(piece, str) else OCTETS
-                    stream.write(self._encode_head(request, heads, connection, framing))
-                data = piece.encode() if isinstance(piece, str) else piece
-                sent += len(data)
-                if length is not None and sent > int(length):
-                    raise LocalProtocolError(f"a stream longer than its Content-Length {length}")
-                if data and stream.write(encode_chunk(data) if is_chunked else data):
-                    await stream.drain()
-        if length is not None and sent != int(length):
-            raise LocalProtocolError(f"a stream of {sent} bytes with Content-Length {length}")
-        if not is_open:
-            stream.write(self._encode_head(request, heads, connection, framing))
-        if is_chunked:
-            stream.write(LAST_CHUNK)
-
-    async def _discard(self) -> None:
-        """Close the pieces without having started them."""
-        pieces = self._pieces
-        if isinstance(pieces, AsyncGenerator):
-            await pieces.aclose()
-        elif (close := getattr(pieces, "close", None)) is not None:  # a file, a generator
-            await run_in_thread("a streamed answer", close)
-
-
-class UpgradeResponse(Response):
-    """101: the connection stops being HTTP. RFC 9110 section 7.8
-
-    The server writes the head, with `headers` (which name the protocol in `Upgrade`), then awaits
-    `run(stream)`, whose `read()` begins with the bytes that came behind the request.
-    """
-
-    __slots__ = ("run",)
-
-    def __init__(self, headers: Fields, run: Callable[[ByteStream], Awaitable[None]]) -> None:
-        super().__init__(b"")
-        self._status = 101
-        for name, value in headers.items() if isinstance(headers, Mapping) else headers:
-            self.headers.add(name, value)
-        if "upgrade" not in self.headers:
-            raise LocalProtocolError("expected an Upgrade field that names the protocol")
-        self.headers["Connection"] = "Upgrade"
-        self.run = run
-
-    def persistence(self, request: Request, connection: bytes) -> bytes:
-        return CLOSE  # once the other protocol is done
-
-    def encode(self, request: Request, heads: HeadCache, connection: bytes) -> bytes | None:
-        return None
-
-    async def send_to(
-        self, stream: ByteStream, request: Request, heads: HeadCache, connection: bytes
-    ) -> None:
-        stream.write(self._encode_head(request, heads, b"", b""))
-        await self.run(stream)
-
-
-class HTMLText(str):
-    """Text that is HTML already; an endpoint that returns one answers with a page."""
-
-    __slots__ = ()
-
-    def __html__(self) -> str:
-        return self
-
-
-def html(template: str, /, *args: object, **kwargs: object) -> HTMLText:
-    """Fill a `str.format` template, escaping each argument that is not HTML itself.
-
-    `html("<b>{}</b>", name)`. Without arguments the text is taken as it is. What has an
-    `__html__()` (markupsafe's convention) is not escaped.
-    """
-    if not args and not kwargs:
-        return HTMLText(template)
-    escaped = [_escape(value) for value in args]
-    named = {name: _escape(value) for name, value in kwargs.items()}
-    return HTMLText(template.format(*escaped, **named))
-
-
-def _escape(value: object) -> str:
-    as_html = getattr(value, "__html__", None)
-    return escape(str(value)) if as_html is None else str(as_html())
-
-
-async def _closable(pieces: AsyncIterable[Piece]) -> AsyncGenerator[Piece, None]:
-    if isinstance(pieces, AsyncGenerator):
-        async with aclosing(pieces):
-            async for piece in pieces:
-                yield piece
-    else:
-        async for piece in pieces:
-            yield piece
-
-
 def _check_status(status: int) -> int:
     if not isinstance(status, int) or not 200 <= status <= 599:
         raise LocalProtocolError(f"expected a final status from 200 to 599, got {status!r}")
@@ -657,21 +415,6 @@ def _check_content_type(content_type: str) -> None:
         check_value(content_type)
     except ValueError as error:
         raise LocalProtocolError(str(error)) from error
-
-
-def _is_same_origin(url: str, request: Request) -> bool:
-    # `url` is quoted: a browser would take a raw backslash for a slash, and drop raw control
-    # characters and spaces. Their escapes are harmless, unless something on the way decodes them.
-    if url.startswith("/"):
-        return url[1:2] != "/" and url[1:4].lower() not in _ESCAPED_SLASHES
-    try:
-        parts = urlsplit(url)
-    except ValueError:  # a bracket that is not closed
-        return False
-    if not parts.scheme and not parts.netloc:
-        return True
-    is_this_host = parts.netloc.lower() == request.host.lower() != ""
-    return is_this_host and parts.scheme == request.scheme
 
 
 # What other frameworks call a thing -> what it is called here; not for type checkers.
@@ -690,6 +433,8 @@ _NAMES_ELSEWHERE = {
     "add_header": 'response.headers.add("X", "y")',
     "del_cookie": "response.delete_cookie(...)",
     "unset_cookie": "response.delete_cookie(...)",
+    "background": "request.after_response(function)",
+    "call_on_close": "request.after_response(function)",
     "make_response": "return (value, status, headers)",
 }
 point_to_ours(Response, _NAMES_ELSEWHERE)

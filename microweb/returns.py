@@ -6,10 +6,10 @@ import inspect
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import is_dataclass
 
+from .functions import describe
 from .jsoncodec import encode_json
 from .request import RequestApp
 from .response import HTML, JSON, OCTETS, TEXT, Fields, Response, plain_response
-from .router import describe
 
 
 class ReturnConverter:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -13,8 +13,8 @@ from typing import Annotated, Union, get_args, get_origin, get_type_hints
 from uuid import UUID
 
 from .errors import ConfigurationError
+from .functions import called_by, describe, is_async, layers_of
 from .request import Request
-from .router import describe
 
 MISSING = Parameter.empty
 POSITIONAL = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
@@ -80,29 +80,15 @@ def inspect_endpoint(function: Callable[..., object]) -> Signature:
     if isinstance(function, type) or not callable(function):
         raise ConfigurationError(f"expected a function as endpoint, got {function!r:.80}")
     try:
-        layers = tuple(map(_read_layer, _layers_of(function)))
+        layers = tuple(map(_read_layer, layers_of(function)))
     except ValueError as error:
         raise ConfigurationError(f"{describe(function)}: its signature can't be read") from error
     return Signature(function, layers, is_async(function))
 
 
-def is_async(function: Callable[..., object]) -> bool:
-    """Whether to call `function` on the loop: it, or what it decorates, is no plain `def`."""
-    return any(
-        check(candidate)
-        for layer in _layers_of(function)
-        for candidate in (layer, _called(layer))
-        for check in (
-            inspect.iscoroutinefunction,
-            inspect.isasyncgenfunction,
-            inspect.isgeneratorfunction,
-        )
-    )
-
-
 def hints_of(function: Callable[..., object]) -> dict[str, object]:
     """Return the annotations by name; one that can't be resolved stays a str."""
-    called = _called(function)
+    called = called_by(function)
     try:
         return get_type_hints(called, include_extras=True)
     except _UNRESOLVABLE:
@@ -117,14 +103,6 @@ def hints_of(function: Callable[..., object]) -> dict[str, object]:
     return hints
 
 
-def _layers_of(function: Callable[..., object]) -> Iterator[Callable[..., object]]:
-    """Yield a function and, as `functools.wraps` tells, those that it was put around."""
-    yield function
-    while (inner := getattr(function, "__wrapped__", None)) is not None:
-        function = inner
-        yield function
-
-
 def _read_layer(function: Callable[..., object]) -> Layer:
     parameters = inspect.signature(function, follow_wrapped=False).parameters
     given = function.keywords if isinstance(function, partial) else {}
@@ -133,13 +111,6 @@ def _read_layer(function: Callable[..., object]) -> Layer:
         hints_of(function),
         hasattr(function, "__wrapped__"),
     )
-
-
-def _called(function: Callable[..., object]) -> Callable[..., object]:
-    """Return the function that a call ends in: of an object its `__call__`."""
-    while isinstance(function, partial):
-        function = function.func
-    return function if inspect.isroutine(function) else type(function).__call__
 
 
 def _takes_request(name: str, hint: object) -> bool:

@@ -20,8 +20,10 @@ from types import FrameType
 from typing import Any
 
 from .errors import ConfigurationError, MissingExtra
+from .heads import HeadCache
 from .request import Request
-from .response import HTML, HeadCache, Response, StreamResponse
+from .response import HTML, Response
+from .streams import StreamResponse
 from .threads import run_in_thread
 
 try:

@@ -11,16 +11,7 @@ import asyncio
 import socket
 import ssl
 import struct
-from collections.abc import (
-    AsyncIterator,
-    Awaitable,
-    Callable,
-    Coroutine,
-    Iterable,
-    Iterator,
-    Mapping,
-    Sequence,
-)
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for_threads
 from contextlib import contextmanager
@@ -32,6 +23,7 @@ from typing import Any, Protocol, Unpack
 from .cookies import SetCookie
 from .errors import ConfigurationError, HTTPError, MissingExtra, ProtocolError
 from .memory import ClientEnd, MemoryServer
+from .memory_pool import Content, httpx_errors, new_pool, to_httpcore
 from .request import Address, Request
 from .response import Response
 from .server.config import ServerConfig, ServerOptions
@@ -39,28 +31,12 @@ from .server.process import Application, loop_factory, make_server
 from .server.server import Server
 
 try:
-    import httpcore
     import httpx
 except ImportError as error:
     raise MissingExtra("microweb.testing", "testing") from error
 
 _GRACE_S = 0.1  # the client is gone when its server stops: nothing is worth waiting for
 _LIVE_GRACE_S = 1.0
-
-_HTTPX_ERRORS: dict[type[Exception], type[httpx.TransportError]] = {
-    httpcore.ConnectError: httpx.ConnectError,
-    httpcore.ReadError: httpx.ReadError,
-    httpcore.WriteError: httpx.WriteError,
-    httpcore.ReadTimeout: httpx.ReadTimeout,
-    httpcore.WriteTimeout: httpx.WriteTimeout,
-    httpcore.PoolTimeout: httpx.PoolTimeout,
-    httpcore.LocalProtocolError: httpx.LocalProtocolError,
-    httpcore.RemoteProtocolError: httpx.RemoteProtocolError,
-    httpcore.UnsupportedProtocol: httpx.UnsupportedProtocol,
-}
-
-_Connect = Callable[[ssl.SSLContext | None], Awaitable[ClientEnd]]
-_FindError = Callable[[], Exception | None]
 
 
 class TestedApplication(Application, Protocol):
@@ -178,7 +154,7 @@ class MemoryTransport(httpx.AsyncBaseTransport):
         self._raises_errors = raise_errors
         self._has_lifespan = lifespan
         self._server: MemoryServer | None = None
-        self._pool = _new_pool(self.connect)
+        self._pool = new_pool(self.connect)
         self._requests: dict[Address | None, Request] = {}  # the last one of each connection
 
     async def __aenter__(self) -> MemoryTransport:
@@ -188,14 +164,14 @@ class MemoryTransport(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send one request. Raises: httpx.TransportError; with `raise_errors` the app's own."""
         await self._open()
-        with _httpx_errors():
-            answer = await self._pool.handle_async_request(_to_httpcore(request))
+        with httpx_errors():
+            answer = await self._pool.handle_async_request(to_httpcore(request))
         address = answer.extensions["network_stream"].get_extra_info("client_addr")
         error = self._error_at(address)
         if error is not None and answer.status == 500:
             await answer.aclose()
             raise error
-        content = _Content(answer, lambda: self._error_at(address))
+        content = Content(answer, lambda: self._error_at(address))
         return httpx.Response(
             answer.status, headers=answer.headers, stream=content, extensions=answer.extensions
         )
@@ -215,7 +191,7 @@ class MemoryTransport(httpx.AsyncBaseTransport):
         server = self._server
         if server is None or not server.is_here:
             server = self._server = self._new_server()
-            self._pool = _new_pool(self.connect)
+            self._pool = new_pool(self.connect)
             self._requests = {}
         try:
             await server.opened()
@@ -229,7 +205,9 @@ class MemoryTransport(httpx.AsyncBaseTransport):
         app = self._app
         app.freeze()
         life = app.life() if self._has_lifespan else None
-        return MemoryServer(Server(self._handle, self._config, refuse=app.refuse, lifespan=life))
+        server = Server(self._handle, self._config, refuse=app.refuse, lifespan=life)
+        app.attach(server.background)
+        return MemoryServer(server)
 
     def _handle(self, request: Request) -> Coroutine[Any, Any, Response]:
         if self._raises_errors:
@@ -241,128 +219,6 @@ class MemoryTransport(httpx.AsyncBaseTransport):
         request = self._requests.get(address)
         error = request.error if request is not None else None
         return None if isinstance(error, (HTTPError, ProtocolError)) else error
-
-
-# --- below httpx ----------------------------------------------------------------------
-
-
-class _Backend(httpcore.AsyncNetworkBackend):
-    def __init__(self, connect: _Connect) -> None:
-        self._connect = connect
-
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
-    ) -> httpcore.AsyncNetworkStream:
-        return _NetworkStream(self._connect)
-
-
-class _NetworkStream(httpcore.AsyncNetworkStream):
-    """Connects when it is first used: by then it is known whether over TLS."""
-
-    def __init__(self, connect: _Connect) -> None:
-        self._connect = connect
-        self._end: ClientEnd | None = None
-
-    async def _connected(self) -> ClientEnd:
-        if self._end is None:
-            self._end = await self._connect(None)
-        return self._end
-
-    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        try:
-            async with asyncio.timeout(timeout):
-                return await (await self._connected()).read(max_bytes)
-        except TimeoutError as error:
-            raise httpcore.ReadTimeout(f"no byte for {timeout} s") from error
-        except ConnectionError as error:
-            raise httpcore.ReadError(str(error)) from error
-
-    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        try:
-            async with asyncio.timeout(timeout):
-                await (await self._connected()).write(buffer)
-        except TimeoutError as error:
-            raise httpcore.WriteTimeout(f"the server did not read for {timeout} s") from error
-        except ConnectionError as error:
-            raise httpcore.WriteError(str(error)) from error
-
-    async def start_tls(
-        self,
-        ssl_context: ssl.SSLContext,
-        server_hostname: str | None = None,
-        timeout: float | None = None,
-    ) -> httpcore.AsyncNetworkStream:
-        self._end = await self._connect(ssl_context)
-        return self
-
-    async def aclose(self) -> None:
-        if self._end is not None:
-            self._end.close()
-
-    def get_extra_info(self, info: str) -> Any:
-        if self._end is None:
-            return None
-        if info == "is_readable":  # asked of an idle connection: whether the server has closed it
-            return self._end.is_readable
-        name = {"client_addr": "peername", "server_addr": "sockname"}.get(info)
-        return None if name is None else self._end.transport.get_extra_info(name)
-
-
-class _Content(httpx.AsyncByteStream):
-    """The content of an answer, as it comes."""
-
-    def __init__(self, answer: httpcore.Response, find_error: _FindError) -> None:
-        self._answer = answer
-        self._find_error = find_error
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        try:
-            with _httpx_errors():
-                async for piece in self._answer.aiter_stream():
-                    yield piece
-        except httpx.RemoteProtocolError:  # the answer was cut
-            error = self._find_error()
-            if error is None:
-                raise
-            raise error from None
-
-    async def aclose(self) -> None:
-        await self._answer.aclose()
-
-
-def _new_pool(connect: _Connect) -> httpcore.AsyncConnectionPool:
-    return httpcore.AsyncConnectionPool(
-        ssl_context=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
-        max_connections=None,
-        network_backend=_Backend(connect),
-    )
-
-
-def _to_httpcore(request: httpx.Request) -> httpcore.Request:
-    url = request.url
-    assert isinstance(request.stream, httpx.AsyncByteStream)
-    return httpcore.Request(
-        method=request.method,
-        url=httpcore.URL(
-            scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path
-        ),
-        headers=request.headers.raw,
-        content=request.stream,
-        extensions=request.extensions,
-    )
-
-
-@contextmanager
-def _httpx_errors() -> Iterator[None]:
-    try:
-        yield
-    except tuple(_HTTPX_ERRORS) as error:
-        raise _HTTPX_ERRORS[type(error)](str(error)) from error
 
 
 # --- on the network -------------------------------------------------------------------

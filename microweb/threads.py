@@ -106,7 +106,7 @@ def from_thread(awaitable: Awaitable[T]) -> T:
     Raises: RuntimeError where there is no loop to wait on, or on the loop itself.
     """
     loop = _LOOP.get(None)
-    if loop is None or _is_running_here(loop):
+    if loop is None or is_running_here(loop):
         if inspect.iscoroutine(awaitable):
             awaitable.close()
         raise RuntimeError("from_thread() works in plain `def` endpoints; elsewhere use await")
@@ -117,7 +117,8 @@ def from_thread(awaitable: Awaitable[T]) -> T:
     return asyncio.run_coroutine_threadsafe(wait(), loop).result()
 
 
-def _is_running_here(loop: asyncio.AbstractEventLoop) -> bool:
+def is_running_here(loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether `loop` is the one that runs in this thread."""
     try:
         return asyncio.get_running_loop() is loop
     except RuntimeError:

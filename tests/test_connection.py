@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import suppress
 from contextvars import ContextVar, copy_context
 from typing import Any
@@ -15,8 +15,9 @@ from serving import GET, get, in_memory, post, read_all, read_until, settle, sta
 
 from microweb.errors import ClientDisconnected, NotFound, ProtocolError
 from microweb.request import Request
-from microweb.response import ByteStream, Response, UpgradeResponse
+from microweb.response import ByteStream, Response
 from microweb.server.wire import Phase
+from microweb.upgrades import UpgradeResponse
 
 USER: ContextVar[str] = ContextVar("user", default="nobody")
 
@@ -404,6 +405,11 @@ async def broken_off(*pieces: str) -> AsyncIterator[str]:
     raise OSError("the disk is gone")
 
 
+def broken_off_in_a_thread() -> Iterator[str]:
+    yield from ()
+    raise OSError("the disk is gone")
+
+
 async def test_stream_that_fails_half_way_is_cut(caplog: pytest.LogCaptureFixture) -> None:
     async def handler(request: Request) -> Response:
         return Response.stream(broken_off("abc"))
@@ -417,11 +423,15 @@ async def test_stream_that_fails_half_way_is_cut(caplog: pytest.LogCaptureFixtur
     assert [record.getMessage() for record in caplog.records] == ["GET / failed"]
 
 
+@pytest.mark.parametrize("content_type", [None, "text/csv"])
+@pytest.mark.parametrize("make", [broken_off, broken_off_in_a_thread])
 async def test_stream_that_fails_before_its_first_byte_is_a_500(
+    make: Callable[[], AsyncIterator[str] | Iterator[str]],
+    content_type: str | None,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def handler(request: Request) -> Response:
-        return Response.stream(broken_off())
+        return Response.stream(make(), content_type=content_type)
 
     async with in_memory(handler) as house:
         end = house.connect()
@@ -954,6 +964,19 @@ async def test_upgrade_writes_behind_its_head() -> None:
         end.write_eof()
         answer = await read_all(end)
         assert answer.startswith(b"HTTP/1.1 101 ") and answer.endswith(b"\r\n\r\nwelcome")
+
+
+async def test_upgrade_is_not_for_http_1_0(caplog: pytest.LogCaptureFixture) -> None:
+    ran = []
+
+    async def run(stream: ByteStream) -> None:
+        ran.append(stream)
+
+    async with in_memory(upgrading(run)) as house:
+        end = house.connect()
+        await end.write(UPGRADE.replace(b"HTTP/1.1", b"HTTP/1.0"))
+        assert statuses(await read_all(end)) == [400]
+    assert not ran and not caplog.records
 
 
 async def test_upgrade_that_fails_is_cut_and_logged(caplog: pytest.LogCaptureFixture) -> None:

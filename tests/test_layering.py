@@ -18,14 +18,18 @@ PACKAGE = Path(microweb.__file__).parent
 HOUSE = [
     "errors",
     "elsewhere",
+    "functions",
     "grammar",
     "threads",
+    "background",
     # values
     "dates",
     "cookies",
     "multidict",
     "urlencoded",
     "headers",
+    "heads",
+    "markup",
     "negotiation",
     "jsoncodec",
     "jsonreaders",
@@ -35,9 +39,13 @@ HOUSE = [
     "framing",
     "request",
     "response",
+    "redirects",
+    "streams",
+    "upgrades",
     "parser",
     # the application
     "patterns",
+    "tree",
     "router",
     "signature",
     "binding",
@@ -86,16 +94,20 @@ HOUSE = [
     "server.process",
     # what users start and test with
     "memory",
+    "memory_pool",
     "testing",
     "cli",
     "__main__",
 ]
 APPLICATION = HOUSE[HOUSE.index("patterns") : HOUSE.index("server")]
 
-# The closed list: an app offers run(), serve() and test_client() without needing them.
+# The closed list: an app offers run(), serve() and test_client() without needing them, Response
+# shorthands for its kinds.
 INSIDE_FUNCTIONS = {
     ("app", "server.process"),
     ("app", "testing"),
+    ("response", "redirects"),
+    ("response", "streams"),
 }
 FOR_TYPES_ONLY = {
     ("app", "server.config"),
@@ -113,6 +125,8 @@ PURE = [
     "multidict",
     "urlencoded",
     "headers",
+    "heads",
+    "markup",
     "negotiation",
     "jsoncodec",
     "jsonreaders",
@@ -122,6 +136,7 @@ PURE = [
     "request",
     "parser",
     "patterns",
+    "tree",
     "router",
 ]
 WAITING = {"asyncio", "socket", "ssl", "select", "selectors", "threading", "concurrent"}
@@ -130,10 +145,11 @@ WAITING = {"asyncio", "socket", "ssl", "select", "selectors", "threading", "conc
 EXTRAS = {
     "middleware.compression": {"brotli", "zstandard"},
     "server.process": {"uvloop"},
+    "memory_pool": {"httpx", "httpcore"},
+    "testing": {"httpx"},
     "session_stores": {"redis"},
     "sessions": {"itsdangerous"},
     "templating": {"jinja2"},
-    "testing": {"httpx", "httpcore"},
 }
 
 

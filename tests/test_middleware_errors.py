@@ -462,6 +462,56 @@ async def test_problem_details_of_a_fault_say_nothing() -> None:
     assert response.json() == {"status": 500, "title": "Internal Server Error"}
 
 
+@pytest.mark.parametrize("is_handled", [False, True])
+@pytest.mark.parametrize("is_mounted", [False, True])
+async def test_405_raised_by_hand_allows_what_other_routes_do(
+    is_mounted: bool, is_handled: bool
+) -> None:
+    app = inner = App()
+    if is_mounted:
+        app.mount("/inner", inner := App())
+
+    @inner.post("/{x}")
+    async def change(x: str) -> None:
+        abort(405, "read only")
+
+    @inner.route("/fixed", ("GET", "PUT"))
+    async def show(request: Request) -> None:
+        raise HTTPError(405, headers={"allow": "POST"} if request.query else None)
+
+    @inner.delete("/other")
+    async def other() -> None: ...
+
+    if is_handled:
+
+        @app.errorhandler(405)
+        async def refused() -> str:
+            return "read only\n"
+
+    async with app.test_client(base_url="http://a" + "/inner" * is_mounted) as client:
+        answers = [
+            await client.post("/fixed"),
+            await client.get("/fixed"),
+            await client.head("/fixed"),
+            await client.put("/fixed"),
+            await client.put("/fixed?own=1"),
+        ]
+    assert [answer.status_code for answer in answers] == [405] * 5
+    assert "read only" in answers[0].text
+    assert [answer.headers["allow"] for answer in answers] == [
+        "GET, HEAD, OPTIONS, PUT",
+        "OPTIONS, POST, PUT",
+        "OPTIONS, POST, PUT",
+        "GET, HEAD, OPTIONS, POST",
+        "POST",
+    ]
+
+
+async def test_405_where_nothing_else_is_allowed_says_so() -> None:
+    response = await get(raising(HTTPError(405)))
+    assert response.headers["allow"] == "OPTIONS"
+
+
 async def test_405_says_allow() -> None:
     response = await get(raising(MethodNotAllowed(["PUT", "GET"])))
     assert response.headers["allow"] == "GET, PUT"

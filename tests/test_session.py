@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from microweb.errors import LocalProtocolError
-from microweb.response import html
+from microweb.markup import html
 from microweb.session import (
     EMPTY,
     Flash,

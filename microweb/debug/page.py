@@ -20,9 +20,11 @@ from ..errorpages import (
     status_of,
 )
 from ..errors import HTTPError, ProtocolError
+from ..functions import describe
+from ..heads import phrase_of
+from ..markup import HTMLText, html
 from ..request import Request, bytes_of
-from ..response import TEXT, HTMLText, Response, html, phrase_of
-from ..router import describe
+from ..response import TEXT, Response
 from .masking import Mask, cut
 from .tracebacks import Fault, Frame, Line, describe_exception, format_fault
 

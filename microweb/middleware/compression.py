@@ -22,7 +22,8 @@ from ..errors import ConfigurationError, MissingExtra
 from ..headers import MutableHeaders, add_vary
 from ..negotiation import IDENTITY, negotiate_coding
 from ..request import Request
-from ..response import OCTETS, TEXT, Piece, Response, StreamResponse
+from ..response import OCTETS, TEXT, Piece, Response
+from ..streams import StreamResponse
 from ..threads import run_in_thread
 
 # What shrinks; the rest is compressed already (images, films, archives) or unknown. Font formats

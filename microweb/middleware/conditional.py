@@ -17,7 +17,8 @@ from ..endpoints import Handler
 from ..errors import PreconditionFailed
 from ..headers import MutableHeaders
 from ..request import Request
-from ..response import Response, StreamResponse
+from ..response import Response
+from ..streams import StreamResponse
 from ..threads import run_in_thread
 
 # entity-tag = [ "W/" ] DQUOTE *etagc DQUOTE                                RFC 9110 section 8.8.3

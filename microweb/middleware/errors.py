@@ -14,10 +14,10 @@ from collections.abc import Callable
 from ..endpoints import as_async
 from ..errorpages import default_answer, plain_answer, status_of
 from ..errors import ClientDisconnected, ConfigurationError, HTTPError, MicrowebError, ProtocolError
+from ..functions import describe
 from ..request import Request, RequestApp, name_in_log, request_id_of
 from ..response import Response
 from ..returns import ReturnConverter, split_tuple
-from ..router import describe
 from ..signature import hints_of
 
 ErrorKey = int | type[Exception]
@@ -91,8 +91,13 @@ class ErrorBoundary:
             fields = {"request_id": request_id_of(request)}
             _log.error("%s failed", name_in_log(request), exc_info=error, extra=fields)
         if handler is None:
-            return self._unhandled(request, error, status_of(error))
-        return await self._answer_by(handler, request, error)
+            response = self._unhandled(request, error, status_of(error))
+        else:
+            response = await self._answer_by(handler, request, error)
+        if response.status == 405 and request.match is not None:  # RFC 9110 section 15.5.6
+            allowed = request.match.allowed_beside(request.line)
+            response.headers.setdefault("Allow", ", ".join(allowed))
+        return response
 
     async def refuse(self, error: ProtocolError) -> Response:
         """Return the answer to what was no request."""

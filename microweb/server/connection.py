@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import BodyTimeout, ClientDisconnected, HTTPError, ProtocolError
 from ..framing import CLOSE
 from ..headers import Headers
+from ..heads import phrase_of
 from ..parser import Parser
 from ..request import (
     Address,
@@ -32,7 +33,8 @@ from ..request import (
     name_in_log,
     request_id_of,
 )
-from ..response import Response, StreamResponse, phrase_of
+from ..response import Response
+from ..streams import StreamResponse
 from .body import Body
 from .driven import Driven
 from .wire import NEVER, READ_BYTES, Phase, Wire
@@ -64,6 +66,7 @@ class Connection(Wire):
     """The exchanges of one connection, in order, on one task."""
 
     __slots__ = (
+        "_afterwards",
         "_is_lost",
         "_is_streaming",
         "_joined",
@@ -91,6 +94,7 @@ class Connection(Wire):
         self._unbroken = 0  # what was sent by itself since others last had their turn
         self._is_streaming = False
         self._is_lost = False
+        self._afterwards: tuple[Callable[[], None], ...] = ()  # to start behind the answer
 
     # --- what requests and bodies ask of it
 
@@ -103,6 +107,10 @@ class Connection(Wire):
         if not proxies:
             return self.address, self.scheme
         return proxies.origin_of(self.address, self.scheme, headers)
+
+    def after_response(self, request: Request, function: Callable[[], object]) -> None:
+        background = self._server.background
+        background.call(self._keep_for_later, request, background.after(function))
 
     def write_interim(self, data: bytes) -> None:
         self.flush()  # answers to earlier requests go first
@@ -127,6 +135,8 @@ class Connection(Wire):
             _error_log.exception("a connection failed")
             self.transport.abort()
         finally:
+            self._request = None
+            self._start_afterwards()
             self._server.forget(self)
             self.transport.close()
 
@@ -177,8 +187,11 @@ class Connection(Wire):
                 if task.cancelling():
                     self._forget_cancellation()
                 rest = self._put(request, response, context, begun)
-                if rest is not None and not await rest:
-                    return
+                if rest is not None:
+                    if not await rest:
+                        return
+                elif self._afterwards:
+                    self._start_afterwards()
                 if copy_context():
                     server.isolates = True
                 if parser.is_empty or (request := parser.next_request()) is None:
@@ -194,6 +207,21 @@ class Connection(Wire):
                 self._expect_head()
         self.flush()
         await self.close(has_more=False)
+
+    def _keep_for_later(self, request: Request, start: Callable[[], None]) -> None:
+        if request is self._request:
+            self._afterwards += (start,)
+        else:  # it is answered already
+            start()
+
+    def _start_afterwards(self) -> None:
+        """Start what was asked for by `request.after_response`.
+
+        A task's first step comes behind the flush of this turn, which was called for before.
+        """
+        starts, self._afterwards = self._afterwards, ()
+        for start in starts:
+            start()
 
     def _expect_head(self) -> None:
         if self.phase is not Phase.START:  # whose deadline is that of the first head
@@ -235,6 +263,7 @@ class Connection(Wire):
 
     async def _go_on(self, is_turn_over: bool) -> bool:
         """Do what stands between an answer and the next request."""
+        self._start_afterwards()
         if is_turn_over:
             await self._take_turns()
         if self.parser.decoder is not None:
@@ -352,6 +381,7 @@ class Connection(Wire):
     async def _finish(self) -> bool:
         """Close behind an answer that said so."""
         self.flush()
+        self._start_afterwards()
         await self.close(has_more=self.parser.decoder is not None or not self.parser.is_empty)
         return False
 

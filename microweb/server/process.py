@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
+from ..background import Background
 from ..errors import ConfigurationError, MissingExtra, ProtocolError, ThreadsStuck
 from ..request import Request
 from ..response import Response
@@ -40,6 +41,7 @@ class Application(Protocol):
     def freeze(self) -> None: ...
     async def refuse(self, error: ProtocolError) -> Response: ...
     def life(self) -> AbstractAsyncContextManager[None]: ...
+    def attach(self, background: Background) -> None: ...
 
 
 def make_server(app: Application, options: ServerOptions) -> Server:
@@ -49,13 +51,15 @@ def make_server(app: Application, options: ServerOptions) -> Server:
     wants_log = config.access_log
     if wants_log == "auto":
         wants_log = sys.stderr.isatty() or is_access_logged()
-    return Server(
+    server = Server(
         app.__call__,  # an instance is called by way of its type, which costs 0.1 us
         config,
         refuse=app.refuse,
         lifespan=app.life(),
         access_log=access_logger() if wants_log else None,
     )
+    app.attach(server.background)
+    return server
 
 
 def run(app: Application, options: ServerOptions) -> None:

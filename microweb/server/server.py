@@ -13,10 +13,12 @@ from collections.abc import Awaitable, Callable, Generator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from types import TracebackType
 
+from ..background import Background
 from ..errors import ProtocolError, ThreadsStuck
+from ..heads import HeadCache, phrase_of
 from ..parser import RequestLines
 from ..request import Request
-from ..response import HeadCache, Response, phrase_of
+from ..response import Response
 from ..threads import ThreadPool, open_pool
 from .config import ServerConfig
 from .connection import Connection, Handler
@@ -30,7 +32,7 @@ AccessLog = Callable[[Request, int, int, float], None]
 _TICK_S = 1.0
 STREAM_LIMIT = 16 * 1024  # a paused reader holds up to twice this and one read
 _RETRY_AFTER_S = 5
-_CANCEL_S = 1.0  # for what was cancelled, and for the threads that it leaves behind
+_CANCEL_S = 1.0  # for what was cancelled, and for the tasks and threads that it leaves behind
 _MAX_REFUSED = 100  # connections over the limit that are told so; further ones are just closed
 
 _log = logging.getLogger("microweb.server")
@@ -70,6 +72,7 @@ class Server:
         self.idle_deadline = 0.0
         self.clock: Callable[[], float] = lambda: 0.0  # the loop's, once it runs
         self.pool: ThreadPool | None = None
+        self.background = Background()
         self.sockets: list[socket.socket] = []
         self._listeners: Listeners | None = None
         self._refused: set[Connection] = set()
@@ -114,20 +117,26 @@ class Server:
         self.pool = open_pool(self.config.threads)
         self._cleanup.callback(self.pool.close)
         self._tick()
+        self.background.open()
         if self._lifespan is not None:
-            await self._cleanup.enter_async_context(self._lifespan)
+            try:
+                await self._cleanup.enter_async_context(self._lifespan)
+            except BaseException:
+                await self.background.close(0.0, _CANCEL_S)  # what it stood on is gone
+                raise
 
     async def stop(self) -> None:
         """Stop listening, let the exchanges under way finish for `grace_s`, then cancel them.
 
-        The lifespan is left in any case, last. Raises: ThreadsStuck, behind all that, where plain
-        `def` code still runs in a thread.
+        Background tasks, which exchanges may spawn to the last, have what is left of that, at least
+        a second. The lifespan is left in any case, last. Raises: ThreadsStuck, behind all that,
+        where plain `def` code still runs in a thread.
         """
         self.is_stopping = True
         if self._listeners is not None:
             await self._listeners.close()
         try:
-            await self._finish_connections()
+            await self._finish_work()
         finally:
             if self._timer is not None:
                 self._timer.cancel()
@@ -135,7 +144,7 @@ class Server:
         if self.pool is not None and (places := self.pool.stuck()):
             raise ThreadsStuck(places)
 
-    async def _finish_connections(self) -> None:
+    async def _finish_work(self) -> None:
         ends_at = self.clock() + self.config.grace_s
         for connection in tuple(self.connections):
             connection.close_if_idle()
@@ -146,6 +155,7 @@ class Server:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=_CANCEL_S)
+        await self.background.close(max(ends_at - self.clock(), _CANCEL_S), _CANCEL_S)
         if self.pool is not None:
             await self.pool.wait_idle(max(ends_at - self.clock(), _CANCEL_S))
 

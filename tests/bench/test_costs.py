@@ -15,9 +15,9 @@ from reading import FakePeer
 from serving import STREAM_LIMIT
 
 from microweb import App, Request, Response
+from microweb.heads import HeadCache
 from microweb.memory import connect
 from microweb.parser import Limits, Parser, RequestLines
-from microweb.response import HeadCache
 from microweb.server.process import make_server
 
 ROUNDS = 5

@@ -15,6 +15,7 @@ from typing import Any
 from reading import FakePeer
 
 from microweb import App
+from microweb.heads import HeadCache
 from microweb.middleware.authentication import BasicAuth, BearerAuth
 from microweb.middleware.compression import Compression
 from microweb.middleware.conditional import ConditionalGet
@@ -23,7 +24,6 @@ from microweb.middleware.timeout import Timeout
 from microweb.middleware.timing import ServerTiming
 from microweb.parser import Limits, Parser, RequestLines
 from microweb.request import make_request
-from microweb.response import HeadCache
 
 ROUNDS = 15
 TIMES = 500

@@ -1,0 +1,61 @@
+"""What is known of a user's function: its name and place, its decorators, whether it is async."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
+from pathlib import PurePath
+
+
+def describe(function: object) -> str:
+    """Return what a person finds a function by, as far as it is known: `show at app.py:12`."""
+    function = innermost(function)
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return default_name(function)
+    return f"{default_name(function)} at {PurePath(code.co_filename).name}:{code.co_firstlineno}"
+
+
+def innermost(function: object) -> object:
+    """Return what decorators and `functools.partial` were put around."""
+    if callable(function):
+        with suppress(ValueError):  # of one that wraps itself
+            function = inspect.unwrap(function)
+    return innermost(function.func) if isinstance(function, partial) else function
+
+
+def default_name(function: object) -> str:
+    """Return a function's own name; of an object that is called, its class's."""
+    function = innermost(function) if isinstance(function, partial) else function
+    return str(getattr(function, "__name__", type(function).__name__))
+
+
+def is_async(function: Callable[..., object]) -> bool:
+    """Whether to call `function` on the loop: it, or what it decorates, is no plain `def`."""
+    return any(
+        check(candidate)
+        for layer in layers_of(function)
+        for candidate in (layer, called_by(layer))
+        for check in (
+            inspect.iscoroutinefunction,
+            inspect.isasyncgenfunction,
+            inspect.isgeneratorfunction,
+        )
+    )
+
+
+def layers_of(function: Callable[..., object]) -> Iterator[Callable[..., object]]:
+    """Yield a function and, as `functools.wraps` tells, those that it was put around."""
+    yield function
+    while (inner := getattr(function, "__wrapped__", None)) is not None:
+        function = inner
+        yield function
+
+
+def called_by(function: Callable[..., object]) -> Callable[..., object]:
+    """Return the function that a call ends in: of an object its `__call__`."""
+    while isinstance(function, partial):
+        function = function.func
+    return function if inspect.isroutine(function) else type(function).__call__

@@ -1,0 +1,52 @@
+"""The answer after which a connection speaks another protocol. RFC 9110 section 7.8"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+
+from .errors import BadRequest, LocalProtocolError
+from .framing import CLOSE
+from .heads import HeadCache
+from .request import Request
+from .response import ByteStream, Fields, Response
+
+
+class UpgradeResponse(Response):
+    """101: the connection stops being HTTP. RFC 9110 section 7.8
+
+    The server writes the head, with `headers` (which name the protocol in `Upgrade`), then awaits
+    `run(stream)`, whose `read()` begins with the bytes that came behind the request. HTTP/1.0 knows
+    no upgrade: a request of that version is answered 400.
+    """
+
+    __slots__ = ("run",)
+
+    needs_prepare = True
+
+    def __init__(self, headers: Fields, run: Callable[[ByteStream], Awaitable[None]]) -> None:
+        super().__init__(b"")
+        self._status = 101
+        for name, value in headers.items() if isinstance(headers, Mapping) else headers:
+            self.headers.add(name, value)
+        if "upgrade" not in self.headers:
+            raise LocalProtocolError("expected an Upgrade field that names the protocol")
+        self.headers["Connection"] = "Upgrade"
+        self.run = run
+
+    def persistence(self, request: Request, connection: bytes) -> bytes:
+        return CLOSE  # once the other protocol is done
+
+    async def prepare(self, request: Request) -> Response:
+        if request.section.minor_version == 0:
+            raise BadRequest(f"an upgrade needs HTTP/1.1, got HTTP/{request.http_version}")
+        return self
+
+    def encode(self, request: Request, heads: HeadCache, connection: bytes) -> bytes | None:
+        return None
+
+    async def send_to(
+        self, stream: ByteStream, request: Request, heads: HeadCache, connection: bytes
+    ) -> None:
+        await self.prepare(request)  # whoever answers without an app has not
+        stream.write(self._encode_head(request, heads, b"", b""))
+        await self.run(stream)

@@ -1,0 +1,110 @@
+"""What tests of answers need: requests, a stream that keeps what is written, pieces."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+from microweb.errors import ClientDisconnected
+from microweb.headers import Headers
+from microweb.heads import HeadCache
+from microweb.parser import Limits, Parser, RequestLines
+from microweb.request import Address, Request
+from microweb.response import Response
+
+
+@dataclass
+class FakePeer:
+    """A `Peer` that nobody is behind."""
+
+    scheme: str = "http"
+    address: Address | None = None
+    max_form_fields: int = 1000
+
+    def origin_of(self, headers: Headers) -> tuple[Address | None, str]:
+        return self.address, self.scheme
+
+
+@dataclass
+class FakeStream:
+    """A `ByteStream` that keeps what is written, and wants a drain past `high_water` bytes."""
+
+    high_water: int = 1_000_000
+    closes_after: int = 1_000_000
+    writes: list[bytes] = field(default_factory=list)
+    drained_at: list[int] = field(default_factory=list)  # after so many writes
+
+    def write(self, data: bytes | memoryview) -> bool:
+        if len(self.writes) >= self.closes_after:
+            raise ClientDisconnected("the peer left")
+        self.writes.append(bytes(data))
+        return len(data) > self.high_water
+
+    async def drain(self) -> None:
+        self.drained_at.append(len(self.writes))
+
+    async def read(self) -> bytes:
+        return b""
+
+    @property
+    def written(self) -> bytes:
+        return b"".join(self.writes)
+
+
+def make_request(
+    method: str = "GET", *, version: str = "1.1", scheme: str = "http", host: str = "testserver"
+) -> Request:
+    parser = Parser(FakePeer(scheme), RequestLines(), Limits())
+    parser.feed(f"{method} /page HTTP/{version}\r\nHost: {host}\r\n\r\n".encode())
+    request = parser.next_request()
+    assert request is not None
+    return request
+
+
+GET = make_request()
+HEAD = make_request("HEAD")
+OLD = make_request(version="1.0")
+HEADS = HeadCache()  # of one second, so that answers can be compared
+
+
+def encode(response: Response, request: Request = GET, connection: bytes = b"") -> bytes:
+    answer = response.encode(request, HEADS, connection)
+    assert answer is not None
+    return answer
+
+
+async def send(response: Response, request: Request = GET, connection: bytes = b"") -> FakeStream:
+    stream = FakeStream()
+    await response.send_to(stream, request, HEADS, connection)
+    return stream
+
+
+def split(answer: bytes) -> tuple[bytes, dict[bytes, bytes], bytes]:
+    """Return status line, fields in lower case without Date, and body."""
+    head, end, body = answer.partition(b"\r\n\r\n")
+    assert end
+    first, *lines = head.split(b"\r\n")
+    fields = dict(line.split(b": ", 1) for line in lines)
+    assert len(fields) == len(lines)
+    assert re.fullmatch(rb"\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT", fields.pop(b"Date"))
+    return first, {name.lower(): value for name, value in fields.items()}, body
+
+
+class Pieces:
+    """An asynchronous iterator that knows how far it came and whether it was closed."""
+
+    def __init__(self, *pieces: str | bytes | Exception) -> None:
+        self.pieces = pieces
+        self.started = 0
+        self.is_closed = False
+
+    async def generate(self) -> AsyncIterator[str | bytes]:
+        try:
+            for piece in self.pieces:
+                self.started += 1
+                if isinstance(piece, Exception):
+                    raise piece
+                yield piece
+        finally:
+            self.is_closed = True

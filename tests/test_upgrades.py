@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import pytest
+from answering import (
+    GET,
+    HEADS,
+    OLD,
+    FakeStream,
+    send,
+    split,
+)
+
+from microweb.errors import BadRequest, LocalProtocolError
+from microweb.framing import CLOSE
+from microweb.response import ByteStream
+from microweb.upgrades import UpgradeResponse
+
+
+async def speak(stream: ByteStream) -> None:
+    stream.write(await stream.read())
+
+
+async def test_an_upgrade_is_a_101_then_the_other_protocol() -> None:
+    async def speak(stream: ByteStream) -> None:
+        stream.write(b"hello")
+
+    response = UpgradeResponse({"Upgrade": "echo/1", "X": "y"}, speak)
+    assert response.status == 101
+    assert response.run is speak
+    assert response.encode(GET, HEADS, b"") is None  # it writes itself
+    head, hello = (await send(response)).writes
+    assert hello == b"hello"
+    assert split(head) == (
+        b"HTTP/1.1 101 Switching Protocols",
+        {b"upgrade": b"echo/1", b"x": b"y", b"connection": b"Upgrade"},
+        b"",
+    )
+
+
+async def test_an_upgrade_is_not_for_http_1_0() -> None:
+    stream = FakeStream()
+    response = UpgradeResponse({"Upgrade": "echo"}, speak)
+    assert response.needs_prepare
+    assert await response.prepare(GET) is response
+    with pytest.raises(BadRequest, match=r"an upgrade needs HTTP/1\.1, got HTTP/1\.0"):
+        await response.prepare(OLD)
+    with pytest.raises(BadRequest):
+        await response.send_to(stream, OLD, HEADS, CLOSE)
+    assert stream.writes == []
+
+
+def test_an_upgrade_names_its_protocol() -> None:
+    with pytest.raises(LocalProtocolError, match="names the protocol"):
+        UpgradeResponse({}, speak)
