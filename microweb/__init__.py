@@ -9,6 +9,7 @@ from .request import Request
 from .response import Response
 from .router import Router
 from .threads import from_thread
+from .uploads import UploadFile
 
 __all__ = [
     "App",
@@ -20,6 +21,7 @@ __all__ = [
     "Request",
     "Response",
     "Router",
+    "UploadFile",
     "abort",
     "from_thread",
     "html",

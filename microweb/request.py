@@ -14,7 +14,16 @@ import codecs
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from types import SimpleNamespace
-from typing import Any, NamedTuple, ParamSpec, Protocol, TypeVar, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    NamedTuple,
+    NoReturn,
+    ParamSpec,
+    Protocol,
+    TypeVar,
+    overload,
+)
 from urllib.parse import unquote
 
 from .cookies import parse_cookies
@@ -34,8 +43,15 @@ from .multidict import MultiDict
 from .session import Session
 from .urlencoded import parse_urlencoded
 
+if TYPE_CHECKING:
+    from .forms import Part
+    from .uploads import Form
+
 P = ParamSpec("P")
 T = TypeVar("T")
+
+_URLENCODED = "application/x-www-form-urlencoded"
+_MULTIPART = "multipart/form-data"
 
 # Codecs of Python's that are no charsets; that of punycode takes quadratic time.
 _NOT_CHARSETS = frozenset(
@@ -142,6 +158,8 @@ class Peer(Protocol):
     def scheme(self) -> str: ...
     @property
     def max_form_fields(self) -> int: ...
+    @property
+    def max_form_text(self) -> int: ...
     def origin_of(self, headers: Headers) -> tuple[Address | None, str]:
         """Return (client, scheme) as the trusted proxies in front of us say."""
 
@@ -224,10 +242,11 @@ class SessionSource(Protocol):
 
 
 class _State(SimpleNamespace):
-    # What middleware of ours leaves beside the application's values: it has a slot here, so that
-    # those show none of it, and a request without it has none to fill.
-    __slots__ = ("_session_source",)
+    # What middleware of ours leaves beside the application's values, and a form that was read: it
+    # has a slot here, so that those show none of it, and a request without it has none to fill.
+    __slots__ = ("_form", "_session_source")
 
+    _form: Form
     _session_source: SessionSource
 
 
@@ -507,29 +526,88 @@ class Request:
         value = parse_json(await self.body(), self._charset())
         return value if type is None else convert(value, type)
 
-    async def form(self) -> MultiDict:
-        """Return the fields of an `application/x-www-form-urlencoded` body.
+    async def form(self) -> Form:
+        """Return the fields of a form, and its `files`; the same at each call.
 
-        Raises: UnsupportedMediaType for another media type; ContentTooLarge past
-        `max_form_fields`.
+        Multipart forms need the extra `multipart`; their files are in memory up to 1 MiB, past that
+        in a temporary file, of which nothing is left once the form is dropped, or the endpoint
+        has raised.
+
+        Raises: UnsupportedMediaType for a body that is no form; BadRequest for a malformed
+        one; ContentTooLarge past `max_form_fields` or `max_form_text`; as `body()`. WHATWG URL,
+        application/x-www-form-urlencoded; RFC 7578.
         """
-        media_type = self.section.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if media_type != "application/x-www-form-urlencoded":
-            raise UnsupportedMediaType(
-                "expected application/x-www-form-urlencoded",
-                headers={"Accept": "application/x-www-form-urlencoded"},
-            )
+        form: Form | None = getattr(self._state, "_form", None)
+        if form is None:
+            media_type = self._media_type()
+            if media_type == _MULTIPART:
+                from .forms import read_form
+
+                form = await read_form(
+                    self.stream(),
+                    self.section.headers["content-type"],
+                    max_parts=self.transport.max_form_fields,
+                    max_text=self.transport.max_form_text,
+                )
+            elif media_type == _URLENCODED:
+                form = await self._urlencoded_form()
+            else:
+                _refuse_media_type(_URLENCODED, _MULTIPART)
+            if self._state is None:
+                self._state = _State()
+            self._state._form = form
+        return form
+
+    async def _urlencoded_form(self) -> Form:
+        from .uploads import Form
+
+        limit = self.transport.max_form_text
+        # Before it is read, where its length is declared.
+        if self.section.content_length > limit or len(await self.body()) > limit:
+            raise ContentTooLarge(f"the fields of this form are larger than {limit} bytes")
         try:
-            body = (await self.body()).decode("utf-8", "replace")
-            limit = self.transport.max_form_fields
-            return MultiDict(parse_urlencoded(body, max_fields=limit))
+            text = (await self.body()).decode("utf-8", "replace")
+            return Form(parse_urlencoded(text, max_fields=self.transport.max_form_fields))
         except TooManyFields as error:
             raise ContentTooLarge(error.detail) from error
+
+    def close_form(self) -> None:
+        """Close the files of a form that was read: for where its endpoint failed.
+
+        The traceback and the request keep each other, and the form, for longer than a disk should.
+        """
+        form: Form | None = getattr(self._state, "_form", None)
+        if form is not None:
+            form.files.close()
+
+    async def parts(self) -> AsyncIterator[Part]:
+        """Yield the parts of a multipart form as they come, keeping none of them.
+
+        Each is there until the next is asked for; what is not read of it is passed over.
+
+        Raises: UnsupportedMediaType for another body; BadRequest for a malformed form;
+        ContentTooLarge past `max_form_fields` parts; as `stream()`. RFC 7578.
+        """
+        if self._media_type() != _MULTIPART:
+            _refuse_media_type(_MULTIPART)
+        from .forms import read_parts
+
+        async for part in read_parts(
+            self.stream(),
+            self.section.headers["content-type"],
+            max_parts=self.transport.max_form_fields,
+            max_text=self.transport.max_form_text,
+        ):
+            yield part
 
     @property
     def trailers(self) -> Headers | None:
         """The fields behind a chunked body, once it is read whole; else None."""
         return self.source.trailers if self.source is not None else None
+
+    def _media_type(self) -> str:
+        content_type = self.section.headers.get("content-type", "")
+        return content_type.partition(";")[0].strip().lower()
 
     def _charset(self) -> str:
         content_type = self.section.headers.get("content-type", "")
@@ -540,6 +618,11 @@ class Request:
             if name.strip().lower() == "charset":
                 return value.strip().strip('"').lower()
         return "utf-8"
+
+
+def _refuse_media_type(*expected: str) -> NoReturn:
+    wanted = ", ".join(expected)
+    raise UnsupportedMediaType(f"expected {wanted}", headers={"Accept": wanted})
 
 
 def make_request(

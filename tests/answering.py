@@ -21,6 +21,7 @@ class FakePeer:
     scheme: str = "http"
     address: Address | None = None
     max_form_fields: int = 1000
+    max_form_text: int = 1000
 
     def origin_of(self, headers: Headers) -> tuple[Address | None, str]:
         return self.address, self.scheme

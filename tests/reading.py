@@ -20,6 +20,7 @@ class FakePeer:
     address = None
     scheme = "http"
     max_form_fields = 1000
+    max_form_text = 1000
 
     def origin_of(self, headers: Headers) -> tuple[Address | None, str]:
         return None, "http"

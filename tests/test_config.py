@@ -55,6 +55,7 @@ def test_defaults_are_those_of_the_design() -> None:
         64 * 1024,
         8 * 1024,
         1000,
+        1024 * 1024,
         10_000,
     ]
     assert [getattr(config, name) for name in DURATIONS] == [10, 20, 75, 30, 10]

@@ -28,6 +28,7 @@ class FakePeer:
     address = Address("10.0.0.9", 4711)
     scheme = "http"
     max_form_fields = 3
+    max_form_text = 1000
 
     def origin_of(self, headers: Headers) -> tuple[Address | None, str]:
         if "x-forwarded-for" in headers:
@@ -421,16 +422,29 @@ async def test_form(content_type: str) -> None:
         form["nothing"]
 
 
-@pytest.mark.parametrize("content_type", ["", "application/json", "multipart/form-data"])
+@pytest.mark.parametrize("content_type", ["", "application/json", "multipart/mixed"])
 async def test_form_of_another_media_type_is_415(content_type: str) -> None:
     with pytest.raises(UnsupportedMediaType) as caught:
         await posted(b"a=1", content_type=content_type).form()
-    assert caught.value.headers == {"Accept": FORM}
+    assert caught.value.headers == {"Accept": f"{FORM}, multipart/form-data"}
 
 
 async def test_form_of_too_many_fields_is_413() -> None:
     with pytest.raises(ContentTooLarge):
         await posted(b"a&b&c&d", content_type=FORM).form()
+
+
+async def test_form_of_too_much_text_is_413() -> None:
+    assert len((await posted(b"a" * 1000, content_type=FORM).form()).files) == 0
+    with pytest.raises(ContentTooLarge, match="larger than 1000 bytes"):
+        await posted(b"a" * 1001, content_type=FORM).form()
+
+
+async def test_form_that_says_it_is_too_large_is_not_read() -> None:
+    body = FakeBody([b"a" * 1001])
+    with pytest.raises(ContentTooLarge):
+        await request_of("/", {"Content-Type": FORM, "Content-Length": "1001"}, body).form()
+    assert await body.read() == b"a" * 1001
 
 
 async def test_refused_bodies_over_http() -> None:

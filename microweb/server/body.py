@@ -43,6 +43,7 @@ class Body:
         "_lock",
         "_received",
         "_request",
+        "_section",
         "_waited_s",
         "error",
         "is_begun",
@@ -51,7 +52,8 @@ class Body:
 
     def __init__(self, connection: BodyInput, request: Request) -> None:
         self._connection = connection
-        self._request = request
+        self._request: Request | None = request
+        self._section = request.section
         self._lock: asyncio.Lock | None = None
         self._feeds = 0  # how often it has received
         self._received = 0
@@ -92,7 +94,7 @@ class Body:
 
     def _begin(self) -> None:
         connection, decoder = self._connection, self._connection.parser.decoder
-        match = self._request.match
+        match = self._request.match if self._request is not None else None
         limit = match.max_body if match is not None else None
         if limit is None:
             limit = connection.config.max_body
@@ -101,7 +103,9 @@ class Body:
         elif isinstance(decoder, LengthDecoder) and decoder.length > limit:
             raise ContentTooLarge(f"the body is larger than {limit} bytes")
         self.is_begun = True
-        if self._request.section.expects_continue and connection.parser.is_empty:
+        # Each would keep the other, and an upload on the disk, until the garbage collector runs.
+        self._request = None
+        if self._section.expects_continue and connection.parser.is_empty:
             connection.write_interim(_CONTINUE)
 
     async def _read(self) -> bytes:
@@ -142,7 +146,7 @@ class Body:
 
     def can_skim(self, limit: int) -> bool:
         """Whether what the endpoint left unread is worth reading to keep the connection."""
-        parser, section = self._connection.parser, self._request.section
+        parser, section = self._connection.parser, self._section
         if self.error is not None or (section.expects_continue and not self.is_begun):
             return False
         if isinstance(parser.decoder, LengthDecoder):

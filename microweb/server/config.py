@@ -39,6 +39,7 @@ class RunOptions(TypedDict, total=False):
     max_chunk_extensions: int
     max_trailers: int
     max_form_fields: int
+    max_form_text: int
     max_connections: int
     head_timeout_s: float
     body_timeout_s: float
@@ -83,7 +84,8 @@ class ServerConfig:
     max_body: Annotated[int, "bytes, where neither the route nor the app says"] = 16 * _MIB
     max_chunk_extensions: Annotated[int, "bytes in a whole chunked body"] = 64 * _KIB
     max_trailers: Annotated[int, "bytes of the fields behind a chunked body"] = 8 * _KIB
-    max_form_fields: Annotated[int, "fields of a form, and of a query"] = 1000
+    max_form_fields: Annotated[int, "fields of a form, files too, and of a query"] = 1000
+    max_form_text: Annotated[int, "bytes of a form, its files apart"] = _MIB
     max_connections: Annotated[int, "open at once; further ones get a 503"] = 10_000
 
     head_timeout_s: Annotated[float, "for a whole head, from its first byte"] = 10

@@ -102,6 +102,10 @@ class Connection(Wire):
     def max_form_fields(self) -> int:
         return self._server.config.max_form_fields
 
+    @property
+    def max_form_text(self) -> int:
+        return self._server.config.max_form_text
+
     def origin_of(self, headers: Headers) -> tuple[Address | None, str]:
         proxies = self._server.proxies
         if not proxies:
@@ -187,10 +191,12 @@ class Connection(Wire):
                 if task.cancelling():
                     self._forget_cancellation()
                 rest = self._put(request, response, context, begun)
-                if rest is not None:
-                    if not await rest:
-                        return
-                elif self._afterwards:
+                goes_on = rest is None or await rest
+                if request.error is not None:
+                    request.close_form()
+                if not goes_on:
+                    return
+                if rest is None and self._afterwards:
                     self._start_afterwards()
                 if copy_context():
                     server.isolates = True

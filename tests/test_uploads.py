@@ -1,0 +1,143 @@
+"""Uploaded files: read, iterated, saved, in memory and on disk."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from pathlib import Path
+
+import pytest
+
+from microweb import App, Headers, Request, UploadFile, from_thread
+from microweb.errors import MissingValue
+from microweb.uploads import Files, Form, Spool
+
+IN_MEMORY, ON_DISK = 1000, 3 << 20
+
+
+async def upload_of(content: bytes, name: str = "a.bin") -> UploadFile:
+    """Return a file that lies between two others, as it comes out of a form."""
+    spool = Spool()
+    await spool.write(b"before")
+    for at in range(0, len(content), 100_000):
+        await spool.write(content[at : at + 100_000])
+    await spool.write(b"behind")
+    await spool.finish()
+    return UploadFile(name, Headers(), spool, 6, len(content))
+
+
+@pytest.mark.parametrize("size", [0, IN_MEMORY, 1 << 20, ON_DISK])
+async def test_content_is_read_as_often_as_is_wanted(size: int, tmp_path: Path) -> None:
+    content = os.urandom(size)
+    upload = await upload_of(content)
+    for _ in range(2):
+        assert await upload.read() == content
+        pieces = [piece async for piece in upload]
+        assert b"".join(pieces) == content
+        assert all(0 < len(piece) <= 256 * 1024 for piece in pieces)
+    saved = await upload.save(tmp_path / "saved")
+    assert saved == tmp_path / "saved"
+    assert saved.read_bytes() == content
+    assert (upload.size, upload.content_type) == (size, "application/octet-stream")
+    assert repr(upload) == f"<UploadFile 'a.bin', {size} bytes>"
+
+
+@pytest.mark.parametrize("size", [IN_MEMORY, ON_DISK])
+async def test_save_replaces_only_when_told(size: int, tmp_path: Path) -> None:
+    content = os.urandom(size)
+    upload = await upload_of(content)
+    target = tmp_path / "a"
+    target.write_bytes(b"old")
+    with pytest.raises(FileExistsError):
+        await upload.save(str(target))
+    assert target.read_bytes() == b"old"
+    assert await upload.save(str(target), overwrite=True) == target
+    assert target.read_bytes() == content
+    assert list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
+@pytest.mark.parametrize("is_dangling", [True, False])
+async def test_save_does_not_follow_a_link(is_dangling: bool, tmp_path: Path) -> None:
+    upload = await upload_of(b"new")
+    elsewhere = tmp_path / "elsewhere"
+    if not is_dangling:
+        elsewhere.write_bytes(b"old")
+    link = tmp_path / "link"
+    link.symlink_to(elsewhere)
+    with pytest.raises(FileExistsError):
+        await upload.save(link)
+    await upload.save(link, overwrite=True)
+    assert not link.is_symlink() and link.read_bytes() == b"new"
+    assert elsewhere.exists() is not is_dangling
+    assert is_dangling or elsewhere.read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("overwrite", [True, False])
+async def test_a_save_that_fails_leaves_nothing(overwrite: bool, tmp_path: Path) -> None:
+    upload = await upload_of(bytes(ON_DISK))
+    upload.close()
+    with pytest.raises(ValueError, match="closed file"):
+        await upload.save(tmp_path / "a", overwrite=overwrite)
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(FileNotFoundError):
+        await upload.save(tmp_path / "missing" / "a", overwrite=overwrite)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX modes")
+@pytest.mark.parametrize("overwrite", [True, False])
+async def test_saved_files_have_the_usual_mode(overwrite: bool, tmp_path: Path) -> None:
+    (tmp_path / "usual").touch()
+    saved = await (await upload_of(b"x")).save(tmp_path / "a", overwrite=overwrite)
+    assert stat.S_IMODE(saved.stat().st_mode) == stat.S_IMODE((tmp_path / "usual").stat().st_mode)
+
+
+async def test_files_of_a_form() -> None:
+    first, second = await upload_of(b"1"), await upload_of(b"2")
+    form = Form([("x", "y")], [("f", first), ("f", second), ("g", second)])
+    files = form.files
+    assert (files["f"], files.get("f"), files.get_all("f")) == (first, first, [first, second])
+    assert files.get("h") is None and files.get("h", "none") == "none"
+    assert "g" in files and "x" not in files
+    assert list(files) == [("f", first), ("f", second), ("g", second)]
+    assert len(files) == 3 and len(Files()) == 0
+    with pytest.raises(MissingValue, match="expected a file for 'h'"):
+        files["h"]
+    with pytest.raises(KeyError):
+        files["h"]
+
+
+async def test_the_line_that_everyone_writes_is_safe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("uploads").mkdir()
+    app = App()
+
+    @app.post("/")
+    async def keep(request: Request) -> str:
+        upload = (await request.form()).files["f"]
+        return str(await upload.save(f"uploads/{upload.filename}"))
+
+    async with app.test_client() as client:
+        for raw in ("../a", "/etc/passwd", "..\\..\\b", "..", ".ssh/authorized_keys", "C:\\c"):
+            answer = await client.post("/", files={"f": (raw, b"x")})
+            assert answer.status_code == 200
+            assert Path(answer.text).parent == Path("uploads")
+    names = sorted(path.name for path in Path("uploads").iterdir())
+    assert names == ["a", "authorized_keys", "b", "c", "passwd", "unnamed"]
+    assert [path.name for path in tmp_path.iterdir()] == ["uploads"]
+
+
+async def test_a_plain_def_endpoint_saves(tmp_path: Path) -> None:
+    app = App()
+
+    @app.post("/")
+    def keep(request: Request) -> str:
+        form = from_thread(request.form())
+        return str(from_thread(form.files["f"].save(tmp_path / "a")).stat().st_size)
+
+    async with app.test_client() as client:
+        answer = await client.post("/", files={"f": ("a", bytes(ON_DISK))})
+    assert answer.text == str(ON_DISK)
