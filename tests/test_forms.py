@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from malformed_forms import END, FIELD, FILE, LARGE, REFUSED_FORMS, B, RefusedForm, part
 from processes import Program
 
-from microweb import App, Request, Response
+from microweb import App, ClientDisconnected, Request, Response
 from microweb.errors import BadRequest, BodyConsumed, ContentTooLarge, HTTPError
 from microweb.forms import read_form, read_parts
 from microweb.uploads import Form
@@ -236,12 +236,6 @@ def make_app() -> App:
         form = await request.form()
         return {"fields": len(form), "files": len(form.files)}
 
-    @app.post("/parts")
-    async def read_streamed(request: Request) -> list[tuple[str, int]]:
-        return [
-            (part.name, sum([len(piece) async for piece in part])) async for part in request.parts()
-        ]
-
     return app
 
 
@@ -390,6 +384,22 @@ async def test_a_large_form_is_on_disk_while_it_is_used_and_then_gone(spool_fold
     del form, first
     assert await second.read() == b"tail"
     del second
+    await all_is_gone_from(spool_folder)
+
+
+@needs_proc
+async def test_a_client_that_leaves_inside_a_file_leaves_nothing(spool_folder: Path) -> None:
+    has_left = asyncio.Event()
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield LARGE[:-100]
+        assert len(open_in(spool_folder)) == 1
+        has_left.set()
+        raise ClientDisconnected("the peer left")
+
+    with pytest.raises(ClientDisconnected) as caught:
+        await read_form(pieces(), CONTENT_TYPE, max_parts=10, max_text=1000)
+    assert has_left.is_set() and caught.value.__traceback__ is not None
     await all_is_gone_from(spool_folder)
 
 
