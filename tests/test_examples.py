@@ -14,7 +14,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any, Protocol
 
 import pytest
-from processes import DEADLINE_S, ROOT, Program, get, run_to_end
+from processes import DEADLINE_S, ENVIRONMENT, ROOT, Program, get, run_to_end
 
 from microweb import App
 from microweb.testing import TestClient
@@ -24,6 +24,15 @@ FILES = sorted(path.name for path in EXAMPLES.glob("*.py"))
 TESTED_BY_PYTEST = "testing_an_app.py"
 SERVED = [name for name in FILES if name != TESTED_BY_PYTEST]
 MAX_LINES = 60
+MAX_LINES_OF_SITE = 80
+PROBLEM = "application/problem+json"
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What examples want to be told, here and in processes of their own."""
+    monkeypatch.setenv("API_TOKENS", "sesame:ada mellon:eve")
+    monkeypatch.setitem(ENVIRONMENT, "API_TOKENS", "sesame:ada mellon:eve")
 
 
 class Load(Protocol):
@@ -109,6 +118,78 @@ async def test_wrong_note_is_refused(load: Load, body: bytes, status: int, text:
         response = await client.post("/notes", content=body)
     assert response.status_code == status
     assert text in response.text
+
+
+# json_service.py
+
+BOOKING = {"room": "attic", "begins": "2030-01-01T09:00Z", "ends": "2030-01-01T10:00Z"}
+ADA = {"Authorization": "Bearer sesame"}
+EVE = {"Authorization": "Bearer mellon"}
+
+
+async def test_room_is_booked_once(load: Load) -> None:
+    async with client_of(load("json_service")) as client:
+        booked = await client.post("/bookings", json=BOOKING, headers=ADA)
+        later = BOOKING | {"begins": "2030-01-01T11:00+01:00", "ends": "2030-01-01T11:30Z"}
+        after_it = await client.post("/bookings", json=later, headers=EVE)
+        refused = await client.post("/bookings", json=BOOKING, headers=EVE)
+    assert (booked.status_code, booked.json()["room"]) == (201, "attic")
+    assert after_it.status_code == 201
+    assert (refused.status_code, refused.headers["content-type"]) == (409, PROBLEM)
+    assert refused.json() == {
+        "status": 409,
+        "title": "Conflict",
+        "detail": "ada has it then",
+        "until": "2030-01-01T10:00:00+00:00",
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        ({"room": 7}, "$.room"),
+        ({"begins": "at nine"}, "$.begins"),
+        ({"ends": BOOKING["begins"]}, "$"),
+        ({"begins": "2030-01-01T09:00"}, "$"),
+        ({"begins": "2030-01-01T09:00", "ends": "2030-01-01T10:00"}, "$"),
+    ],
+)
+async def test_wrong_booking_is_refused_with_its_place(
+    load: Load, change: dict[str, Any], place: str
+) -> None:
+    async with client_of(load("json_service")) as client:
+        response = await client.post("/bookings", json=BOOKING | change, headers=ADA)
+    assert (response.status_code, response.headers["content-type"]) == (422, PROBLEM)
+    assert response.json()["place"] == place
+
+
+@pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer wrong"}])
+async def test_booking_needs_a_token(load: Load, headers: dict[str, str]) -> None:
+    module = load("json_service")
+    async with client_of(module) as client:
+        response = await client.post("/bookings", json=BOOKING, headers=headers)
+    assert (response.status_code, response.json()["title"]) == (401, "Unauthorized")
+    assert response.headers["www-authenticate"].startswith("Bearer ")
+    assert module.bookings == []
+
+
+async def test_script_of_the_other_site_may_ask_and_read_errors(load: Load) -> None:
+    origin = {"Origin": "http://localhost:3000"}
+    asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "x"}
+    async with client_of(load("json_service")) as client:
+        preflight = await client.options("/bookings", headers=origin | asked)
+        refused = await client.post("/bookings", headers=origin)
+    assert preflight.status_code == 204
+    assert "POST" in preflight.headers["access-control-allow-methods"]
+    assert "Authorization" in preflight.headers["access-control-allow-headers"]
+    for response in (preflight, refused):
+        assert response.headers["access-control-allow-origin"] == origin["Origin"]
+
+
+def test_service_without_tokens_does_not_start(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("API_TOKENS")
+    with pytest.raises(KeyError, match="API_TOKENS"):
+        load("json_service")
 
 
 # streaming.py
@@ -267,9 +348,11 @@ def test_example_of_tests_passes() -> None:
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.rglob("*.py")), ids=lambda path: path.name)
 def test_example_is_short(path: Path) -> None:
-    assert len(path.read_text("utf-8").splitlines()) < MAX_LINES
+    most = MAX_LINES_OF_SITE if path.parent.name == "notes" else MAX_LINES
+    assert len(path.read_text("utf-8").splitlines()) < most
 
 
 def test_readme_maps_to_each_example() -> None:
     linked = set(re.findall(r"\]\(([^)]+)\)", (EXAMPLES / "README.md").read_text("utf-8")))
-    assert linked == {*FILES, "from_socket_to_app/README.md"}
+    site = {f"notes/{path.name}" for path in (EXAMPLES / "notes").glob("*.py")}
+    assert linked == {*FILES, *site, "from_socket_to_app/README.md"}

@@ -1,0 +1,56 @@
+r"""A JSON API for scripts of other sites: CORS, bearer tokens, typed bodies, problem details.
+
+$ API_TOKENS='sesame:ada mellon:eve' ORIGIN=https://app.example python examples/json_service.py
+$ curl -i http://localhost:5000/bookings -H 'Authorization: Bearer sesame' \
+    --json '{"room": "attic", "begins": "2030-01-01T09:00Z", "ends": "2030-01-01T10:00Z"}'
+"""
+
+import os
+from dataclasses import dataclass
+from datetime import datetime
+from http import HTTPStatus
+
+from microweb import App, HTTPError, Request
+from microweb.middleware.authentication import BearerAuth
+from microweb.middleware.cors import CORS
+
+
+@dataclass
+class Booking:
+    """What a client sends. Anything else, and what is refused here, is a 422 with its place."""
+
+    room: str
+    begins: datetime
+    ends: datetime
+
+    def __post_init__(self) -> None:
+        if self.begins.tzinfo is None or self.begins >= self.ends:
+            raise ValueError("expected a beginning before the end, both with their time zone")
+
+
+app = App()
+app.use(CORS(os.environ.get("ORIGIN", "http://localhost:3000")))
+users = dict(each.split(":") for each in os.environ["API_TOKENS"].split())  # no secrets in code
+bookings: list[tuple[str, Booking]] = []  # by whom
+
+
+@app.post("/bookings", use=[BearerAuth(users)])
+async def book(request: Request) -> tuple[Booking, int]:
+    """Book a room, unless it is taken."""
+    wanted = await request.json(Booking)
+    for name, other in bookings:
+        if other.room == wanted.room and other.begins < wanted.ends and wanted.begins < other.ends:
+            raise HTTPError(409, f"{name} has it then", until=other.ends)
+    bookings.append((request.state.user, wanted))
+    return wanted, 201
+
+
+@app.errorhandler(HTTPError)
+async def problem(error: HTTPError) -> tuple[dict[str, object], dict[str, str]]:
+    """Problem details (RFC 9457) for every client, not just one whose Accept prefers JSON."""
+    details = {"title": HTTPStatus(error.status).phrase, "detail": error.detail, **error.extra}
+    return {"status": error.status, **details}, {"Content-Type": "application/problem+json"}
+
+
+if __name__ == "__main__":
+    app.run()

@@ -1,0 +1,59 @@
+"""A notes site: accounts, forms, uploads, SQLite, flash messages, pages without a script.
+
+$ pip install 'microweb[jinja2,itsdangerous,multipart]'
+$ python examples/notes/app.py
+
+It keeps what is written in the folder NOTES_FOLDER, by default ./notes-data. SECRET_KEY signs the
+sessions; make one that lasts by `python -c "import secrets; print(secrets.token_urlsafe(32))"`.
+"""
+
+import logging
+import os
+import secrets
+from http import HTTPStatus
+from pathlib import Path
+
+from microweb import App, HTTPError
+from microweb.middleware.csrf import CSRFProtection
+from microweb.middleware.security import ContentSecurityPolicy, SecurityHeaders
+from microweb.sessions import Sessions
+from microweb.templating import TemplateResponse
+
+import accounts
+import database
+import notes
+from pages import templates
+
+POLICY = ContentSecurityPolicy(
+    default_src="none",  # no scripts, no frames, nothing from elsewhere
+    style_src="self",
+    img_src="self",
+    form_action="self",
+    base_uri="none",
+    frame_ancestors="none",
+)
+
+SECRET_KEY = os.environ.get("SECRET_KEY", "")
+if not SECRET_KEY:
+    logging.getLogger("notes").warning("SECRET_KEY is not set: all are logged out when this ends")
+    SECRET_KEY = secrets.token_urlsafe(32)
+
+app = App(max_body=64 * 1024)  # the route for uploads says more
+app.use(SecurityHeaders(POLICY))
+app.use(Sessions(SECRET_KEY))
+app.use(CSRFProtection())
+app.static("/static", Path(__file__).parent / "static")
+app.include(accounts.router)
+app.include(notes.router)
+app.on_startup(database.prepare)
+
+
+@app.errorhandler(HTTPError)
+async def explain(error: HTTPError) -> TemplateResponse:
+    """Say in the site's own words what is wrong. Bugs keep microweb's page, and their traceback."""
+    title = HTTPStatus(error.status).phrase
+    return templates.render("error.html", error=error, title=title)
+
+
+if __name__ == "__main__":
+    app.run()

@@ -1,0 +1,35 @@
+"""Debian's Chromium, driven by playwright: where both are there."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+COMMAND = shutil.which("chromium")
+
+
+def why_not() -> str | None:
+    """Return the reason to skip what needs a browser, None where there is one."""
+    if find_spec("playwright") is None:
+        return "needs playwright"
+    return None if COMMAND else "needs chromium"
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """Yield a headless browser that ends with the block; nothing is downloaded for it."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        # As root, which containers are often run as, Chromium's sandbox is refused.
+        browser = playwright.chromium.launch(executable_path=COMMAND, chromium_sandbox=False)
+        try:
+            yield browser
+        finally:
+            browser.close()
