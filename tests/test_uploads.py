@@ -7,6 +7,7 @@ import stat
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 
 from microweb import App, Headers, Request, UploadFile, from_thread
@@ -141,3 +142,16 @@ async def test_a_plain_def_endpoint_saves(tmp_path: Path) -> None:
     async with app.test_client() as client:
         answer = await client.post("/", files={"f": ("a", bytes(ON_DISK))})
     assert answer.text == str(ON_DISK)
+
+
+async def test_plain_def_that_awaits_a_large_upload_needs_no_second_thread() -> None:
+    app = App()
+
+    @app.post("/")
+    def size(request: Request) -> str:
+        form = from_thread(request.form())
+        return str(form.files["f"].size)
+
+    async with app.serve(port=0, threads=1) as server, httpx.AsyncClient() as client:
+        files = {"f": ("a.bin", bytes(3 << 20), "application/octet-stream")}
+        assert (await client.post(server.url, files=files)).text == str(3 << 20)

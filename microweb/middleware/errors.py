@@ -97,6 +97,7 @@ class ErrorBoundary:
         if response.status == 405 and request.match is not None:  # RFC 9110 section 15.5.6
             allowed = request.match.allowed_beside(request.line)
             response.headers.setdefault("Allow", ", ".join(allowed))
+        request.close_form()  # the traceback would keep its files
         return response
 
     async def refuse(self, error: ProtocolError) -> Response:

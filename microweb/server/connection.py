@@ -191,12 +191,10 @@ class Connection(Wire):
                 if task.cancelling():
                     self._forget_cancellation()
                 rest = self._put(request, response, context, begun)
-                goes_on = rest is None or await rest
-                if request.error is not None:
-                    request.close_form()
-                if not goes_on:
-                    return
-                if rest is None and self._afterwards:
+                if rest is not None:
+                    if not await rest:
+                        return
+                elif self._afterwards:
                     self._start_afterwards()
                 if copy_context():
                     server.isolates = True
