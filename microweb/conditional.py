@@ -40,12 +40,14 @@ _SAFE_METHODS = frozenset(("GET", "HEAD"))
 # What describes the content of a 200, which a 304 does not repeat. RFC 9110 section 15.4.5
 _CONTENT_FIELDS = (
     "accept-ranges",
+    "content-digest",
     "content-disposition",
     "content-encoding",
     "content-language",
     "content-length",
     "content-range",
     "content-type",
+    "repr-digest",
 )
 
 

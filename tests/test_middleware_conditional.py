@@ -11,14 +11,7 @@ import pytest
 
 from microweb import App, Response
 from microweb.middleware import conditional
-from microweb.middleware.conditional import (
-    ConditionalGet,
-    evaluate,
-    is_modified_since,
-    make_tag,
-    matches_strongly,
-    matches_weakly,
-)
+from microweb.middleware.conditional import ConditionalGet, make_tag
 
 OLD, DATE, NEW = (
     "Mon, 01 Jan 2024 00:00:00 GMT",
@@ -170,69 +163,3 @@ async def test_false_precondition_is_a_412() -> None:
         response = await ask(app, **fields, accept="application/json")
         assert response.status_code == 412
         assert response.json()["title"] == "Precondition Failed"
-
-
-# --- RFC 9110 section 13, function by function ----------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("conditions", "status"),
-    [
-        ({}, None),
-        ({"if-match": '"1"'}, None),
-        ({"if-match": "*"}, None),
-        ({"if-match": '"2"'}, 412),
-        # If-Match goes before If-Unmodified-Since
-        ({"if-match": '"1"', "if-unmodified-since": OLD}, None),
-        ({"if-unmodified-since": DATE}, None),
-        ({"if-unmodified-since": OLD}, 412),
-        ({"if-unmodified-since": "yesterday"}, None),
-        ({"if-none-match": '"1"'}, 304),
-        ({"if-none-match": '"2"'}, None),
-        # If-None-Match goes before If-Modified-Since
-        ({"if-none-match": '"2"', "if-modified-since": DATE}, None),
-        ({"if-none-match": '"1"', "if-modified-since": OLD}, 304),
-        ({"if-modified-since": DATE}, 304),
-        ({"if-modified-since": OLD}, None),
-        # what is about the present version is looked at first
-        ({"if-match": '"2"', "if-none-match": '"1"'}, 412),
-        ({"if-match": '"1"', "if-none-match": '"1"'}, 304),
-        ({"if-unmodified-since": NEW, "if-modified-since": NEW}, 304),
-    ],
-)
-def test_order_of_precedence(conditions: dict[str, str], status: int | None) -> None:
-    assert evaluate(conditions, '"1"', DATE) == status
-
-
-def test_without_validators_nothing_matches_but_the_star() -> None:
-    assert evaluate({"if-match": '"1"'}, None, None) == 412
-    assert evaluate({"if-match": "*"}, None, None) is None
-    assert evaluate({"if-none-match": '"1"', "if-modified-since": DATE}, None, DATE) is None
-    assert evaluate({"if-modified-since": NEW, "if-unmodified-since": OLD}, None, None) is None
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "strongly", "weakly"),
-    [  # the table of RFC 9110 section 8.8.3.2
-        ('W/"1"', 'W/"1"', False, True),
-        ('W/"1"', 'W/"2"', False, False),
-        ('W/"1"', '"1"', False, True),
-        ('"1"', '"1"', True, True),
-    ],
-)
-def test_comparison(one: str, other: str, strongly: bool, weakly: bool) -> None:
-    for field, tag in ((one, other), (other, one)):
-        assert matches_strongly(field, tag) is strongly
-        assert matches_weakly(field, tag) is weakly
-
-
-def test_a_tag_may_hold_a_comma_and_latin_1() -> None:
-    assert matches_weakly('"a", "b,\xe9"', '"b,\xe9"')
-    assert not matches_weakly('"a", "b,\xe9"', '"b"')
-
-
-def test_a_date_that_is_none_decides_nothing() -> None:
-    assert is_modified_since("tomorrow", DATE) is None
-    assert is_modified_since(DATE, "tomorrow") is None
-    assert is_modified_since(None, DATE) is None
-    assert is_modified_since(DATE, None) is None

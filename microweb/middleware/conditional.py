@@ -9,10 +9,14 @@ Order: inside Compression, so that the tag is of what the endpoint made and not 
 from __future__ import annotations
 
 import hashlib
-import re
-from collections.abc import Mapping
 
-from ..dates import parse_http_date
+from ..conditional import (
+    Outcome,
+    evaluate,
+    is_conditional,
+    strip_content_fields,
+    validators_of,
+)
 from ..endpoints import Handler
 from ..errors import PreconditionFailed
 from ..headers import MutableHeaders
@@ -21,26 +25,9 @@ from ..response import Response
 from ..streams import StreamResponse
 from ..threads import run_in_thread
 
-# entity-tag = [ "W/" ] DQUOTE *etagc DQUOTE                                RFC 9110 section 8.8.3
-# etagc = %x21 / %x23-7E / obs-text
-_ENTITY_TAG = re.compile(r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*+"')
-
 _KNOWN_WAYS = (Response.send_to, StreamResponse.send_to)
 _INLINE_BYTES = 256 * 1024  # 0.2 ms with the processor's own SHA-256, 1 ms without
 _TAG_BYTES = 16  # of the digest: two answers share a tag once in 2^64
-
-_CONDITIONS = frozenset(("if-match", "if-none-match", "if-modified-since", "if-unmodified-since"))
-
-# The representation's fields that a 304 leaves out: its client has them. RFC 9110 section 15.4.5
-_LEFT_OUT = (
-    "content-type",
-    "content-length",
-    "content-encoding",
-    "content-language",
-    "content-digest",
-    "repr-digest",
-    "accept-ranges",
-)
 
 
 class ConditionalGet:
@@ -64,12 +51,12 @@ class ConditionalGet:
         # An empty body may be that of a HEAD route, which stands for another.
         if is_untagged and (body := response.body) and not _is_never_stored(headers):
             headers["ETag"] = await _tag_of(body)
-        if _CONDITIONS.isdisjoint(request.headers.by_name):
+        if not is_conditional(request.headers):
             return response
-        verdict = evaluate(request.headers, headers.get("etag"), headers.get("last-modified"))
-        if verdict == 412:
+        outcome = evaluate(method, request.headers, validators_of(headers))
+        if outcome is Outcome.FAILED:
             raise PreconditionFailed("this is not the version that the request is for")
-        if verdict == 304:
+        if outcome is Outcome.NOT_MODIFIED:
             _leave_out_content(response)
         return response
 
@@ -85,69 +72,12 @@ async def _tag_of(body: bytes) -> str:
 
 
 def _leave_out_content(response: Response) -> None:
-    headers = response.headers
     response.status = 304
     if not isinstance(response, StreamResponse):  # whose pieces are closed unread
         response.body = b""
-    for name in _LEFT_OUT:
-        headers.lines.pop(name, None)
-    if "etag" in headers:
-        headers.lines.pop("last-modified", None)
-
-
-# --- preconditions --------------------------------------------------------------------
+    strip_content_fields(response.headers)
 
 
 def make_tag(content: bytes) -> str:
     """Return a strong entity-tag of these bytes."""
     return f'"{hashlib.sha256(content).hexdigest()[: 2 * _TAG_BYTES]}"'
-
-
-def evaluate(
-    conditions: Mapping[str, str], tag: str | None, last_modified: str | None
-) -> int | None:
-    """Return the status that the conditions of a GET or HEAD lead to: 412, 304, None for neither.
-
-    `tag` and `last_modified` are the validators of what is there, as fields have them. In the order
-    of precedence. RFC 9110 section 13.2.2
-    """
-    wanted, had = conditions.get("if-match"), conditions.get("if-none-match")
-    if wanted is not None:
-        is_wrong = not matches_strongly(wanted, tag)
-    else:
-        is_wrong = bool(is_modified_since(conditions.get("if-unmodified-since"), last_modified))
-    if is_wrong:
-        return 412
-    if had is not None:
-        is_known = matches_weakly(had, tag)
-    else:
-        is_known = is_modified_since(conditions.get("if-modified-since"), last_modified) is False
-    return 304 if is_known else None
-
-
-def matches_strongly(field: str, tag: str | None) -> bool:
-    """Whether If-Match is true of what is there: `*`, or its tag, both strong. Section 13.1.1"""
-    if field.strip() == "*":
-        return True
-    return tag is not None and not tag.startswith("W/") and tag in _ENTITY_TAG.findall(field)
-
-
-def matches_weakly(field: str, tag: str | None) -> bool:
-    """Whether If-None-Match names what is there: `*`, or its tag, weak or not. Section 13.1.2"""
-    if field.strip() == "*":
-        return True
-    if tag is None:
-        return False
-    opaque = tag.removeprefix("W/")
-    return any(each.removeprefix("W/") == opaque for each in _ENTITY_TAG.findall(field))
-
-
-def is_modified_since(field: str | None, last_modified: str | None) -> bool | None:
-    """Whether what is there is newer than the date; None where one of the two is no date.
-
-    Such a condition is ignored. Sections 13.1.3 and 13.1.4
-    """
-    if field is None or last_modified is None:
-        return None
-    date, modified = parse_http_date(field), parse_http_date(last_modified)
-    return None if date is None or modified is None else modified > date
