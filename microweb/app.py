@@ -6,6 +6,7 @@ request is decided in `freeze()`, by a `Dispatcher`: `__call__` only matches and
 
 from __future__ import annotations
 
+import sys
 from asyncio import Task
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -20,6 +21,7 @@ from .binding import bind
 from .dispatch import Dispatcher, Level, pattern_of
 from .elsewhere import point_to_ours
 from .errors import ConfigurationError, ProtocolError
+from .functions import folder_of
 from .lifespan import Lifespan, call_hook, manager_of, state_from
 from .middleware.errors import ErrorHandlers, ErrorKey
 from .middleware.hooks import after, before
@@ -156,6 +158,7 @@ class App(Router):
     ) -> None:
         """Serve the files of `folder` below `prefix`; `url_for(name, path="site.css")`.
 
+        A relative folder stands beside the file that calls this, wherever the program was started.
         A path that leads out of the folder, by whatever trick or symbolic link, and dotfiles are
         404; directories are not listed, but answer with their `index.html`. A neighbour `site.css`
         plus `.br`, `.zst` or `.gz` that is not older is sent to clients that take it, unless
@@ -168,7 +171,7 @@ class App(Router):
         Raises: ConfigurationError where the folder or the fallback is not there.
         """
         files = StaticFiles(
-            folder,
+            folder_of(sys._getframe(1)) / folder,
             fallback=fallback,
             cache=cache,
             immutable=immutable,

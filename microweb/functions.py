@@ -6,7 +6,8 @@ import inspect
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
-from pathlib import PurePath
+from pathlib import Path, PurePath
+from types import FrameType
 
 
 def describe(function: object) -> str:
@@ -59,3 +60,9 @@ def called_by(function: Callable[..., object]) -> Callable[..., object]:
     while isinstance(function, partial):
         function = function.func
     return function if inspect.isroutine(function) else type(function).__call__
+
+
+def folder_of(frame: FrameType) -> Path:
+    """Return the folder of the file whose code a frame runs, else the current one."""
+    file = frame.f_globals.get("__file__")
+    return Path(file).resolve().parent if isinstance(file, str) else Path.cwd()

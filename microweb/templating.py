@@ -16,10 +16,10 @@ from collections.abc import Callable, Iterator, MutableMapping
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from .errors import ConfigurationError, MissingExtra
+from .functions import folder_of
 from .heads import HeadCache
 from .request import Request
 from .response import HTML, Response
@@ -57,7 +57,7 @@ class Templates:
     """
 
     def __init__(self, folder: str | Path, *folders: str | Path) -> None:
-        beside = _folder_of_caller(sys._getframe(1))
+        beside = folder_of(sys._getframe(1))
         self.folders = [_existing(beside / each) for each in (folder, *folders)]
         self.environment = jinja2.Environment(
             loader=_Loader(self.folders),
@@ -244,11 +244,6 @@ class MissingTemplate(jinja2.TemplateNotFound):
             f"no template {self.name!r:.80} in {' or '.join(map(str, self._loader.searchpath))}: "
             f"there is {', '.join(map(repr, shown)) or 'nothing'}{more}"
         )
-
-
-def _folder_of_caller(frame: FrameType) -> Path:
-    file = frame.f_globals.get("__file__")
-    return Path(file).resolve().parent if isinstance(file, str) else Path.cwd()
 
 
 def _existing(folder: Path) -> Path:

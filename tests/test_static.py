@@ -498,3 +498,16 @@ async def test_answer_is_a_response_that_middleware_may_touch(site: Path) -> Non
 
     async with app.test_client() as client:
         assert (await client.get("/static/hello.txt")).headers["x-mark"] == "1"
+
+
+async def test_relative_folder_stands_beside_the_file_that_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "project" / "assets").mkdir(parents=True)
+    (tmp_path / "project" / "assets" / "a.txt").write_text("hello")
+    monkeypatch.chdir(tmp_path)
+    app = App()
+    names = {"__file__": str(tmp_path / "project" / "app.py"), "app": app}
+    exec("app.static('/assets', 'assets')", names)
+    async with app.test_client() as client:
+        assert (await client.get("/assets/a.txt")).text == "hello"

@@ -11,7 +11,6 @@ import logging
 import os
 import secrets
 from http import HTTPStatus
-from pathlib import Path
 
 from microweb import App, HTTPError
 from microweb.middleware.csrf import CSRFProtection
@@ -42,7 +41,7 @@ app = App(max_body=64 * 1024)  # the route for uploads says more
 app.use(SecurityHeaders(POLICY))
 app.use(Sessions(SECRET_KEY))
 app.use(CSRFProtection())
-app.static("/static", Path(__file__).parent / "static")
+app.static("/static", "static")
 app.include(accounts.router)
 app.include(notes.router)
 app.on_startup(database.prepare)
