@@ -7,8 +7,12 @@ import os
 from collections.abc import Callable, Mapping
 
 import pytest
+from hypothesis import settings
 
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
+
+settings.register_profile("untimed", deadline=None)  # machines are noisy
+settings.load_profile("untimed")
 
 LOOP = os.environ.get("MICROWEB_TEST_LOOP", "asyncio")
 
