@@ -299,9 +299,14 @@ def page(app: App, chromium: Browser) -> Iterator[Page]:
     with live_server(app) as server:
         context = chromium.new_context(base_url=server.url, viewport={"width": 1000, "height": 800})
         faults: list[str] = []
+
+        def hear(kind: str, text: str) -> None:
+            if kind in ("error", "warning"):  # a breach of the policy, a 404
+                faults.append(text)
+
         page = context.new_page()
         page.set_default_timeout(10_000)
-        page.on("console", lambda said: faults.append(said.text))  # a breach of the policy, a 404
+        page.on("console", lambda said: hear(said.type, said.text))
         page.on("pageerror", lambda error: faults.append(str(error)))
         yield page
         context.close()
