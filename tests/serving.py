@@ -21,6 +21,7 @@ from microweb.testing import Misbehaving
 
 DEADLINE_S = 20.0  # of a wait that a passing test does not come near
 QUICK_S = 0.01
+LATER_S = 1_000_000.0
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 
@@ -71,6 +72,7 @@ class MemoryHouse:
     async def open(self) -> None:
         await self.server.open()
         self.server.clock = lambda: self.now
+        self._tick()
 
     def connect(self, context: Context | None = None) -> ClientEnd:
         """Return the client's end of a new connection, which is served in a copy of `context`.
@@ -95,9 +97,14 @@ class MemoryHouse:
         """Let time pass, as the sweep sees it, and all that follows from it happen."""
         await settle()
         self.now += seconds
+        self._tick()
         for connection in tuple(self.server.connections):
             connection.check(self.now)
         await settle()
+
+    def _tick(self) -> None:
+        # What the server does each second: not by the loop's clock, which began with the machine.
+        self.server.idle_deadline = self.now + self.server.config.idle_timeout_s + 1
 
 
 async def settle() -> None:
@@ -117,7 +124,7 @@ async def in_memory(
     try:
         yield house
     finally:
-        house.server.clock = asyncio.get_running_loop().time
+        house.server.clock = lambda: house.now + LATER_S  # all that still waits has its deadline
         await house.server.stop()
     assert not house.server.connections
     assert asyncio.all_tasks() <= tasks
