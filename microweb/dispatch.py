@@ -18,11 +18,13 @@ from .functions import describe, is_async
 from .hints import with_hints
 from .middleware.errors import ErrorBoundary, ErrorHandlers
 from .patterns import BUILT_IN, Converter, Pattern, parse_pattern
-from .request import Request, RequestApp, RequestLine
+from .request import Request
+from .requestheads import RequestLine
 from .response import Response
 from .returns import ReturnConverter
 from .router import Middleware, Route
 from .signature import inspect_endpoint
+from .surroundings import RequestApp
 from .tree import Found, Missed, RouteTree, Scopes
 
 
@@ -84,11 +86,11 @@ class Match:
         self.allowed: tuple[str, ...] = ()  # the path's methods, where none of its routes matched
         self.fault: BadRequest | None = None
 
-    def allowed_beside(self, line: RequestLine) -> tuple[str, ...]:
-        """Return the other methods that are answered at the path of `line`."""
-        same = ("GET", "HEAD") if line.method in ("GET", "HEAD") else (line.method,)
-        allowed = () if self.fault is not None else self.dispatcher.allowed(line)
-        return tuple(method for method in allowed if method not in same)
+    def allowed_beside(self, method: str, raw_path: str) -> tuple[str, ...]:
+        """Return the other methods that are answered at that path."""
+        same = ("GET", "HEAD") if method in ("GET", "HEAD") else (method,)
+        allowed = () if self.fault is not None else self.dispatcher.allowed(raw_path)
+        return tuple(each for each in allowed if each not in same)
 
     @property
     def debug(self) -> bool:
@@ -125,9 +127,9 @@ class Dispatcher:
             match.allowed = self._all_methods
         return match
 
-    def allowed(self, line: RequestLine) -> tuple[str, ...]:
-        """Return the methods that are answered at the path of `line`."""
-        found = self._tree.find("", line.raw_path)  # no route has that method
+    def allowed(self, raw_path: str) -> tuple[str, ...]:
+        """Return the methods that are answered at that path."""
+        found = self._tree.find("", raw_path)  # no route has that method
         return found.allowed if isinstance(found, Missed) else ()
 
     def other_slash(self, line: RequestLine) -> str | None:

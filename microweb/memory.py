@@ -15,8 +15,8 @@ from contextvars import Context, copy_context
 from itertools import count
 from typing import Any
 
-from .request import Address
 from .server.server import STREAM_LIMIT, Server
+from .surroundings import Address
 
 Accept = Callable[[asyncio.StreamReader, asyncio.StreamWriter], None]
 

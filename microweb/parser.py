@@ -41,7 +41,9 @@ from .grammar import (
     plain_head,
 )
 from .headers import Headers, list_members, parse_header_section
-from .request import HeaderSection, Peer, PlainSection, Request, RequestLine, make_request
+from .request import Request, make_request
+from .requestheads import HeaderSection, PlainSection, RequestLine
+from .surroundings import Peer
 
 _MAX_EMPTY_LINES = 8  # before a request line: RFC 9112 section 2.2 asks for at least one
 _MAX_LENGTH_DIGITS = 18  # an exbibyte: no body is longer, and no integer conversion costs

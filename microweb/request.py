@@ -4,23 +4,20 @@ A request is a thin view on two immutable values that the parser made, its `Requ
 `HeaderSection`, which may be shared with other requests that repeat the same bytes. Everything
 costly (query, cookies, decoded path, body) is worked out when it is first asked for.
 
-What the request needs of the layers above it, it names as protocols: `Peer` and `BodySource` are
-the connection's part, `RequestApp`, `RouteInfo` and `MatchInfo` the application's.
+What it needs of the layers above it, it has by the protocols of `surroundings`.
 """
 
 from __future__ import annotations
 
 import codecs
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from types import SimpleNamespace
 from typing import (
     TYPE_CHECKING,
     Any,
-    NamedTuple,
     NoReturn,
     ParamSpec,
-    Protocol,
     TypeVar,
     overload,
 )
@@ -36,11 +33,21 @@ from .errors import (
     TooManyFields,
     UnsupportedMediaType,
 )
-from .headers import Headers, parse_header_section
+from .headers import Headers
 from .jsoncodec import parse_json
 from .jsontypes import convert
 from .multidict import MultiDict
+from .requestheads import HeaderSection, RequestLine
 from .session import Session
+from .surroundings import (
+    Address,
+    BodySource,
+    MatchInfo,
+    Peer,
+    RequestApp,
+    RouteInfo,
+    SessionSource,
+)
 from .urlencoded import parse_urlencoded
 
 if TYPE_CHECKING:
@@ -57,188 +64,6 @@ _MULTIPART = "multipart/form-data"
 _NOT_CHARSETS = frozenset(
     ("idna", "punycode", "raw-unicode-escape", "undefined", "unicode-escape", "utf-7")
 )
-
-
-class Address(NamedTuple):
-    """One end of a connection: an IP address (or a Unix socket's path) and a port."""
-
-    host: str
-    port: int
-
-
-class RequestLine:
-    """A parsed request line without its version. RFC 9112 section 3."""
-
-    __slots__ = ("authority", "match", "method", "query_string", "raw_path", "target")
-
-    def __init__(
-        self, method: str, target: str, raw_path: str, query_string: str, authority: str | None
-    ) -> None:
-        self.method = method
-        self.target = target
-        self.raw_path = raw_path
-        self.query_string = query_string
-        self.authority = authority  # of the absolute-form, which wins over Host
-        self.match: MatchInfo | None = None  # the app's memo for lines that are repeated
-
-
-class HeaderSection:
-    """A header section and what it decides about the exchange. RFC 9112 section 6.
-
-    It begins as that of a request without content to HTTP/1.1.
-    """
-
-    __slots__ = (
-        "_headers",
-        "content_length",
-        "expects_continue",
-        "has_body",
-        "is_chunked",
-        "minor_version",
-        "persistence",
-        "received",
-    )
-
-    received: bytes  # to the empty line, as it came; not set where it was never bytes
-
-    def __init__(self, headers: Headers) -> None:
-        self._headers = headers
-        self.minor_version = 1
-        self.content_length = 0
-        self.is_chunked = False
-        self.has_body = False
-        self.persistence = b""  # the Connection field line of the answer, CLOSE where it is last
-        self.expects_continue = False
-
-    @property
-    def headers(self) -> Headers:
-        """The fields."""
-        return self._headers
-
-    @property
-    def raw(self) -> bytes:
-        """The bytes to the empty line, as they came; made anew where there were none."""
-        if hasattr(self, "received"):
-            return self.received
-        lines = [f"{name}: {value}\r\n" for name, value in self.headers.pairs()]
-        return "".join(lines).encode("latin-1", "replace") + b"\r\n"
-
-
-class PlainSection(HeaderSection):
-    """A section that says nothing about framing, parsed when it is first looked at.
-
-    Who makes it sets `received`, which is known to be right.
-    """
-
-    __slots__ = ()
-
-    __init__ = object.__init__  # these defaults cost less than setting them
-
-    minor_version = 1
-    content_length = 0
-    is_chunked = False
-    has_body = False
-    persistence = b""
-    expects_continue = False
-
-    @property
-    def headers(self) -> Headers:
-        """The fields."""
-        if not hasattr(self, "_headers"):
-            self._headers = parse_header_section(self.received[:-4].split(b"\r\n"))
-        return self._headers
-
-
-class Peer(Protocol):
-    """The connection, as far as a request speaks of it."""
-
-    @property
-    def address(self) -> Address | None: ...
-    @property
-    def scheme(self) -> str: ...
-    @property
-    def max_form_fields(self) -> int: ...
-    @property
-    def max_form_text(self) -> int: ...
-    def origin_of(self, headers: Headers) -> tuple[Address | None, str]:
-        """Return (client, scheme) as the trusted proxies in front of us say."""
-
-    def after_response(self, request: Request, function: Callable[[], object]) -> None:
-        """Have `function()` run in the background once `request` is answered."""
-
-
-class BodySource(Protocol):
-    """Where the bytes of a request's body come from."""
-
-    trailers: Headers | None
-
-    def take_whole(self) -> bytes | None:
-        """Return the whole body where all of it is here, else None, and nothing is taken.
-
-        Raises: as `read()`.
-        """
-
-    async def read(self) -> bytes:
-        """Return the next piece, `b""` at the end; raises again what it raised before."""
-
-
-class RouteInfo(Protocol):
-    """A route, as far as a request speaks of it."""
-
-    @property
-    def path(self) -> str: ...
-    @property
-    def methods(self) -> tuple[str, ...]: ...
-    @property
-    def endpoint(self) -> Callable[..., object]: ...
-    @property
-    def name(self) -> str: ...
-
-
-class RequestApp(Protocol):
-    """An application, as far as a request speaks of it."""
-
-    state: SimpleNamespace
-    json_default: Callable[[object], object] | None
-
-    def url_for(self, name: str, /, **params: object) -> str: ...
-    def all_routes(self) -> Sequence[tuple[str, RouteInfo]]: ...
-
-
-class MatchInfo(Protocol):
-    """What the application decided about a request before any of its code ran."""
-
-    @property
-    def app(self) -> RequestApp: ...
-    @property
-    def debug(self) -> bool: ...
-    @property
-    def route(self) -> RouteInfo | None: ...
-    @property
-    def params(self) -> Mapping[str, object]: ...
-    @property
-    def prefix(self) -> str: ...
-    @property
-    def allowed(self) -> tuple[str, ...]: ...
-    @property
-    def max_body(self) -> int | None: ...
-    @property
-    def on_disconnect(self) -> str | None: ...
-    @property
-    def root(self) -> RequestApp: ...
-    @property
-    def is_repeatable(self) -> bool: ...
-    @property
-    def handler(self) -> Callable[[Any], Coroutine[Any, Any, Any]]: ...
-    def allowed_beside(self, line: RequestLine) -> tuple[str, ...]:
-        """Return the other methods that are answered at the path of `line`."""
-
-
-class SessionSource(Protocol):
-    """Where a request's session comes from."""
-
-    def open(self) -> Session:
-        """Return the session, the same at each call. Raises: LocalProtocolError."""
 
 
 class _State(SimpleNamespace):

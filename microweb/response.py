@@ -47,6 +47,16 @@ class Descriptor(Protocol):
     def fileno(self) -> int: ...
 
 
+class Lasting(Protocol):
+    """An answer that goes on for as long as its client is there, as its connection speaks to it."""
+
+    def look(self, now: float) -> None:
+        """Take note that about a second has passed; `now` is the loop's time."""
+
+    def stop(self) -> None:
+        """Take note that the server stops: say so to the client, and end within the grace."""
+
+
 class ByteStream(Protocol):
     """The connection, as far as a response writes to it."""
 
@@ -63,6 +73,12 @@ class ByteStream(Protocol):
         """Have the kernel send a part of a file; return how many bytes of it, 0 where it can't.
 
         Raises: ClientDisconnected.
+        """
+
+    def inform(self, lasting: Lasting | None) -> None:
+        """Have `lasting` told of each second, and of the server's stop, until None replaces it.
+
+        Neither may raise. A server that stops already says so at once.
         """
 
 

@@ -8,8 +8,8 @@ from dataclasses import is_dataclass
 
 from .functions import describe
 from .jsoncodec import encode_json
-from .request import RequestApp
 from .response import HTML, JSON, OCTETS, TEXT, Fields, Response, plain_response
+from .surroundings import RequestApp
 
 
 class ReturnConverter:

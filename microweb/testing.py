@@ -24,11 +24,12 @@ from .cookies import SetCookie
 from .errors import ConfigurationError, HTTPError, MissingExtra, ProtocolError
 from .memory import ClientEnd, MemoryServer
 from .memory_pool import Content, httpx_errors, new_pool, to_httpcore
-from .request import Address, Request
+from .request import Request
 from .response import Response
 from .server.config import ServerConfig, ServerOptions
 from .server.process import Application, loop_factory, make_server
 from .server.server import Server
+from .surroundings import Address
 
 try:
     import httpx

@@ -10,8 +10,9 @@ from microweb.errors import ClientDisconnected
 from microweb.headers import Headers
 from microweb.heads import HeadCache
 from microweb.parser import Limits, Parser, RequestLines
-from microweb.request import Address, Request
-from microweb.response import Response
+from microweb.request import Request
+from microweb.response import Lasting, Response
+from microweb.surroundings import Address
 
 
 @dataclass
@@ -35,6 +36,7 @@ class FakeStream:
     closes_after: int = 1_000_000
     writes: list[bytes] = field(default_factory=list)
     drained_at: list[int] = field(default_factory=list)  # after so many writes
+    lasting: Lasting | None = None
 
     def write(self, data: bytes | memoryview) -> bool:
         if len(self.writes) >= self.closes_after:
@@ -47,6 +49,9 @@ class FakeStream:
 
     async def read(self) -> bytes:
         return b""
+
+    def inform(self, lasting: Lasting | None) -> None:
+        self.lasting = lasting
 
     @property
     def written(self) -> bytes:

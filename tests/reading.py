@@ -9,7 +9,8 @@ from microweb.errors import ContentTooLarge, ProtocolError
 from microweb.framing import CLOSE, ChunkedDecoder
 from microweb.headers import Headers
 from microweb.parser import Limits, Parser, RequestLines
-from microweb.request import Address, Request
+from microweb.request import Request
+from microweb.surroundings import Address
 
 MAX_BODY = 16 * 1024 * 1024
 

@@ -1005,6 +1005,81 @@ async def test_upgrade_of_a_peer_that_was_reset_ends(caplog: pytest.LogCaptureFi
     assert not caplog.records
 
 
+# --- answers that last
+
+
+class Ticker:
+    """An answer that writes what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[float | str] = []
+        self.is_over = asyncio.Event()
+
+    def look(self, now: float) -> None:
+        self.told.append(now)
+
+    def stop(self) -> None:
+        self.told.append("stop")
+        self.is_over.set()
+
+    async def run(self, stream: ByteStream) -> None:
+        stream.inform(self)
+        await self.is_over.wait()
+        stream.write(b"told")
+        stream.inform(None)
+
+
+async def test_lasting_answer_is_told_of_seconds_and_of_the_stop() -> None:
+    ticker = Ticker()
+    async with in_memory(upgrading(ticker.run)) as house:
+        end = house.connect()
+        await end.write(UPGRADE)
+        await house.pass_time(1)
+        await house.pass_time(1)
+        stopping = asyncio.create_task(house.server.stop())
+        assert (await read_all(end)).endswith(b"told")
+        await stopping
+        assert ticker.told == [house.now - 1, house.now, "stop"]
+
+
+async def test_lasting_answer_that_begins_while_the_server_stops_is_told_so() -> None:
+    ticker, entered, is_open = Ticker(), asyncio.Event(), asyncio.Event()
+
+    async def slow(request: Request) -> Response:
+        entered.set()
+        await is_open.wait()
+        return UpgradeResponse({"Upgrade": "echo"}, ticker.run)
+
+    async with in_memory(slow) as house:
+        end = house.connect()
+        await end.write(UPGRADE)
+        await entered.wait()
+        stopping = asyncio.create_task(house.server.stop())
+        await settle()
+        is_open.set()
+        assert (await read_all(end)).endswith(b"told")
+        await stopping
+        assert ticker.told == ["stop"]
+
+
+async def test_what_lasts_no_more_is_told_nothing() -> None:
+    ticker, is_open = Ticker(), asyncio.Event()
+
+    async def run(stream: ByteStream) -> None:
+        stream.inform(ticker)
+        stream.inform(None)
+        await is_open.wait()
+
+    async with in_memory(upgrading(run)) as house:
+        end = house.connect()
+        await end.write(UPGRADE)
+        await house.pass_time(1)
+        is_open.set()
+        end.write_eof()
+        await read_all(end)
+    assert ticker.told == []
+
+
 # --- endings
 
 

@@ -6,8 +6,8 @@ import pytest
 
 from microweb import App, Request
 from microweb.headers import Headers
-from microweb.request import Address
 from microweb.server.forwarded import TrustedProxies
+from microweb.surroundings import Address
 
 PROXIES = TrustedProxies(["10.0.0.0/8", "2001:db8:1::/48"])
 PROXY = Address("10.0.0.1", 4000)

@@ -42,6 +42,8 @@ HOUSE = [
     "forms",
     # the wire
     "framing",
+    "surroundings",
+    "requestheads",
     "request",
     "response",
     "redirects",
@@ -147,6 +149,8 @@ PURE = [
     "session",
     "filenames",
     "framing",
+    "surroundings",
+    "requestheads",
     "request",
     "parser",
     "patterns",

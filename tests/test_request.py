@@ -19,7 +19,9 @@ from microweb.errors import (
     UnsupportedMediaType,
 )
 from microweb.parser import decide_framing, parse_request_line
-from microweb.request import Address, RequestLine, make_request
+from microweb.request import make_request
+from microweb.requestheads import RequestLine
+from microweb.surroundings import Address
 
 
 class FakePeer:

@@ -15,10 +15,11 @@ from ..endpoints import as_async
 from ..errorpages import default_answer, plain_answer, status_of
 from ..errors import ClientDisconnected, ConfigurationError, HTTPError, MicrowebError, ProtocolError
 from ..functions import describe
-from ..request import Request, RequestApp, name_in_log, request_id_of
+from ..request import Request, name_in_log, request_id_of
 from ..response import Response
 from ..returns import ReturnConverter, split_tuple
 from ..signature import hints_of
+from ..surroundings import RequestApp
 
 ErrorKey = int | type[Exception]
 
@@ -95,7 +96,7 @@ class ErrorBoundary:
         else:
             response = await self._answer_by(handler, request, error)
         if response.status == 405 and request.match is not None:  # RFC 9110 section 15.5.6
-            allowed = request.match.allowed_beside(request.line)
+            allowed = request.match.allowed_beside(request.method, request.raw_path)
             response.headers.setdefault("Allow", ", ".join(allowed))
         request.close_form()  # the traceback would keep its files
         return response

@@ -24,17 +24,11 @@ from ..framing import CLOSE
 from ..headers import Headers
 from ..heads import phrase_of
 from ..parser import Parser
-from ..request import (
-    Address,
-    HeaderSection,
-    Request,
-    RequestLine,
-    make_request,
-    name_in_log,
-    request_id_of,
-)
-from ..response import Response
+from ..request import Request, make_request, name_in_log, request_id_of
+from ..requestheads import HeaderSection, RequestLine
+from ..response import Lasting, Response
 from ..streams import StreamResponse
+from ..surroundings import Address
 from .body import Body
 from .driven import Driven
 from .wire import NEVER, READ_BYTES, Phase, Wire
@@ -70,6 +64,7 @@ class Connection(Wire):
         "_is_lost",
         "_is_streaming",
         "_joined",
+        "_lasting",
         "_request",
         "_unbroken",
         "address",
@@ -94,6 +89,7 @@ class Connection(Wire):
         self._unbroken = 0  # what was sent by itself since others last had their turn
         self._is_streaming = False
         self._is_lost = False
+        self._lasting: Lasting | None = None  # the answer under way, where it is one
         self._afterwards: tuple[Callable[[], None], ...] = ()  # to start behind the answer
 
     # --- what requests and bodies ask of it
@@ -112,7 +108,7 @@ class Connection(Wire):
             return self.address, self.scheme
         return proxies.origin_of(self.address, self.scheme, headers)
 
-    def after_response(self, request: Request, function: Callable[[], object]) -> None:
+    def after_response(self, request: object, function: Callable[[], object]) -> None:
         background = self._server.background
         background.call(self._keep_for_later, request, background.after(function))
 
@@ -212,7 +208,7 @@ class Connection(Wire):
         self.flush()
         await self.close(has_more=False)
 
-    def _keep_for_later(self, request: Request, start: Callable[[], None]) -> None:
+    def _keep_for_later(self, request: object, start: Callable[[], None]) -> None:
         if request is self._request:
             self._afterwards += (start,)
         else:  # it is answered already
@@ -411,8 +407,15 @@ class Connection(Wire):
         except (ClientDisconnected, OSError):
             self.transport.abort()
 
-    def close_if_idle(self) -> None:
-        """Close where no exchange is under way: the server stops."""
+    def inform(self, lasting: Lasting | None) -> None:
+        self._lasting = lasting
+        if lasting is not None and self._server.is_stopping:
+            lasting.stop()
+
+    def stop(self) -> None:
+        """Close where no exchange is under way, else say that the server stops."""
+        if self._lasting is not None:
+            self._lasting.stop()
         is_idle = self._request is None and self.parser.is_empty
         if is_idle and self.phase in (Phase.START, Phase.IDLE):
             self.transport.close()
@@ -424,6 +427,8 @@ class Connection(Wire):
         if self._request is not None and self.phase in _BEFORE_A_REQUEST:
             self._check_peer()
             self.deadline = NEVER  # the handler has as long as it needs
+            if self._lasting is not None:
+                self._lasting.look(now)
         elif self.phase is Phase.IDLE and self.deadline < self._server.idle_deadline:
             self.parser.forget_head()
         self.check_deadlines(now)

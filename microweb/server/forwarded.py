@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from ..headers import Headers, list_members
-from ..request import Address
+from ..surroundings import Address
 
 _HOST_AND_PORT = re.compile(r"(\[[0-9A-Fa-f:.]++\]|[0-9.]++)(?::([0-9]{1,5}))?")
 _MAX_PORT = 65535

@@ -147,7 +147,7 @@ class Server:
     async def _finish_work(self) -> None:
         ends_at = self.clock() + self.config.grace_s
         for connection in tuple(self.connections):
-            connection.close_if_idle()
+            connection.stop()
         tasks = self._tasks()
         if tasks:
             _, tasks = await asyncio.wait(tasks, timeout=self.config.grace_s)

@@ -1,0 +1,114 @@
+"""What stands around a request, as far as it speaks of it.
+
+The layers above name here what a request needs of them: `Peer` and `BodySource` are the
+connection's part, `RequestApp`, `RouteInfo` and `MatchInfo` the application's, `SessionSource` a
+middleware's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any, NamedTuple, Protocol
+
+from .headers import Headers
+from .session import Session
+
+
+class Address(NamedTuple):
+    """One end of a connection: an IP address (or a Unix socket's path) and a port."""
+
+    host: str
+    port: int
+
+
+class Peer(Protocol):
+    """The connection, as far as a request speaks of it."""
+
+    @property
+    def address(self) -> Address | None: ...
+    @property
+    def scheme(self) -> str: ...
+    @property
+    def max_form_fields(self) -> int: ...
+    @property
+    def max_form_text(self) -> int: ...
+    def origin_of(self, headers: Headers) -> tuple[Address | None, str]:
+        """Return (client, scheme) as the trusted proxies in front of us say."""
+
+    def after_response(self, request: object, function: Callable[[], object]) -> None:
+        """Have `function()` run in the background once `request` is answered."""
+
+
+class BodySource(Protocol):
+    """Where the bytes of a request's body come from."""
+
+    trailers: Headers | None
+
+    def take_whole(self) -> bytes | None:
+        """Return the whole body where all of it is here, else None, and nothing is taken.
+
+        Raises: as `read()`.
+        """
+
+    async def read(self) -> bytes:
+        """Return the next piece, `b""` at the end; raises again what it raised before."""
+
+
+class RouteInfo(Protocol):
+    """A route, as far as a request speaks of it."""
+
+    @property
+    def path(self) -> str: ...
+    @property
+    def methods(self) -> tuple[str, ...]: ...
+    @property
+    def endpoint(self) -> Callable[..., object]: ...
+    @property
+    def name(self) -> str: ...
+
+
+class RequestApp(Protocol):
+    """An application, as far as a request speaks of it."""
+
+    state: SimpleNamespace
+    json_default: Callable[[object], object] | None
+
+    def url_for(self, name: str, /, **params: object) -> str: ...
+    def all_routes(self) -> Sequence[tuple[str, RouteInfo]]: ...
+
+
+class MatchInfo(Protocol):
+    """What the application decided about a request before any of its code ran."""
+
+    @property
+    def app(self) -> RequestApp: ...
+    @property
+    def debug(self) -> bool: ...
+    @property
+    def route(self) -> RouteInfo | None: ...
+    @property
+    def params(self) -> Mapping[str, object]: ...
+    @property
+    def prefix(self) -> str: ...
+    @property
+    def allowed(self) -> tuple[str, ...]: ...
+    @property
+    def max_body(self) -> int | None: ...
+    @property
+    def on_disconnect(self) -> str | None: ...
+    @property
+    def root(self) -> RequestApp: ...
+    @property
+    def is_repeatable(self) -> bool: ...
+    @property
+    def handler(self) -> Callable[[Any], Coroutine[Any, Any, Any]]: ...
+    def allowed_beside(self, method: str, raw_path: str) -> tuple[str, ...]:
+        """Return the other methods that are answered at that path."""
+
+
+class SessionSource(Protocol):
+    """Where a request's session comes from."""
+
+    def open(self) -> Session:
+        """Return the session, the same at each call. Raises: LocalProtocolError."""
