@@ -171,7 +171,9 @@ async def block() -> None:
 
 def test_signal_handlers_are_put_back(start: Start) -> None:
     program = start(
-        "signal.signal(signal.SIGTERM, signal.SIG_IGN)",
+        # A shell has what it starts in the background ignore SIGINT.
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN); "
+        "signal.signal(signal.SIGINT, signal.default_int_handler)",
         RUN + "; print(signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT))",
     )
     program.urls()

@@ -56,6 +56,8 @@ class ErrorHandlers:
         One of what is wider than HTTPError (Exception) comes after that of an HTTPError's status:
         it is for what nobody thought of.
         """
+        if not self._by_class and not self._by_status:
+            return None
         wide = (MicrowebError, Exception) if isinstance(error, (HTTPError, ProtocolError)) else ()
         kinds = [kind for kind in type(error).__mro__ if kind not in wide]
         candidates = [self._by_class.get(kind) for kind in kinds]
