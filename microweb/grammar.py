@@ -32,11 +32,13 @@ FIELD_LINE = re.compile(rb"(%b++):[ \t]*+(%b*+)" % (TCHAR, FIELD_CHAR))
 # The target is checked further by its form; here it is visible ASCII without a fragment.
 REQUEST_LINE = re.compile(rb"(%b++) ([\x21\x22\x24-\x7e]++) HTTP/([0-9])\.([0-9])" % TCHAR)
 
-# A head to HTTP/1.1 as most are: a Host, and no field but `Connection: keep-alive` that says
-# anything of framing. Groups: the line with its CRLF, the section with its empty line, the value of
-# Host. It takes what has as many fields before Host and behind it as half of those that may be.
+# A head to HTTP/1.1 as most are: a Host, and no field but `Connection`, keep-alive or close, that
+# says anything of framing. Groups: the line with its CRLF, the section with its empty line, `close`
+# before Host, the value of Host, `close` behind it. It takes what has as many fields before Host
+# and behind it as half of those that may be.
 _FRAMING = rb"[CcTtEeHh](?i:onnection|ontent-length|ransfer-encoding|xpect|ost):"
-_PLAIN_FIELD = rb"(?:(?!%b)%b++:%b*+|Connection: keep-alive)\r\n" % (_FRAMING, TCHAR, FIELD_CHAR)
+_CONNECTION = rb"Connection: (?:keep-alive|(close))"
+_PLAIN_FIELD = rb"(?:(?!%b)%b++:%b*+|%b)\r\n" % (_FRAMING, TCHAR, FIELD_CHAR, _CONNECTION)
 
 
 @lru_cache(maxsize=8)

@@ -6,8 +6,8 @@ is refused with a stable reason, and bytes that can no longer become a request a
 
 It is fast by what it need not do. A connection that repeats its last head, or the section in it,
 shares what that parsed to: a comparison of bytes in place of a parse. A request line without query
-is parsed once per server. A head that says nothing about framing is checked by one regex, and its
-fields are parsed when they are looked at. What is none of these takes `_parse_head`, which also
+is parsed once per server. A head without content is checked by one regex, and its fields are parsed
+when they are looked at. What is none of these takes `_parse_head`, which also
 says what is wrong.
 """
 
@@ -42,7 +42,7 @@ from .grammar import (
 )
 from .headers import Headers, list_members, parse_header_section
 from .request import Request, make_request
-from .requestheads import HeaderSection, PlainSection, RequestLine
+from .requestheads import HeaderSection, LastSection, PlainSection, RequestLine
 from .surroundings import Peer
 
 _MAX_EMPTY_LINES = 8  # before a request line: RFC 9112 section 2.2 asks for at least one
@@ -192,11 +192,11 @@ class Parser:
         match = limits.plain_head.fullmatch(head) if len(head) <= limits.max_plain_head else None
         if match is None:
             return None
-        raw_line, fields, host = match.groups()
+        raw_line, fields, closes_before, host, closes_behind = match.groups()
         if not _is_host_value(host):
             return None
         line = self._lines.get(raw_line) or self._lines.parse(raw_line)
-        section = PlainSection()
+        section = LastSection() if closes_before or closes_behind else PlainSection()
         section.received = fields
         if self._has_parsed:
             self._last_head, self._last_fields = head, fields

@@ -5,6 +5,7 @@ Both are values that are not changed, so that requests which repeat the same byt
 
 from __future__ import annotations
 
+from .framing import CLOSE
 from .headers import Headers, parse_header_section
 from .surroundings import MatchInfo
 
@@ -68,7 +69,7 @@ class HeaderSection:
 
 
 class PlainSection(HeaderSection):
-    """A section that says nothing about framing, parsed when it is first looked at.
+    """A section of a request without content, parsed when it is first looked at.
 
     Who makes it sets `received`, which is known to be right.
     """
@@ -90,3 +91,11 @@ class PlainSection(HeaderSection):
         if not hasattr(self, "_headers"):
             self._headers = parse_header_section(self.received[:-4].split(b"\r\n"))
         return self._headers
+
+
+class LastSection(PlainSection):
+    """One whose client asks for no more."""
+
+    __slots__ = ()
+
+    persistence = CLOSE
