@@ -353,7 +353,7 @@ class _Topic:
     def _snapshot(self, *, behind_gap: bool) -> tuple[Message, ...]:
         """Return what is kept, the same tuple for all who ask before the next message."""
         if behind_gap not in self._snapshots:
-            gap = (Gap(None),) if behind_gap else ()
+            gap = (Gap(None, "" if self._kept else self._before or ""),) if behind_gap else ()
             self._snapshots[behind_gap] = (*gap, *self._kept)
         return self._snapshots[behind_gap]
 

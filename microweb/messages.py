@@ -74,7 +74,7 @@ class Message:
     def encode_frame(self) -> bytes:
         """Return it as a whole WebSocket frame, made at the first call: text, binary for bytes."""
         if self._frame is None:
-            from .frames import encode_frame
+            from .websocket import encode_frame
 
             content = self._payload[1:]
             self._frame = encode_frame(content if self._is(_BYTES) else content.decode())
@@ -102,19 +102,18 @@ class Gap(Message):
     """Here messages are missing: `missed` of them, None where nobody knows how many, if any.
 
     In an event stream it is the event `gap`, in a WebSocket a text, both with the JSON
-    `{"gap": true, "missed": 3}`, which is its `data` too. It has no id: who leaves now continues
-    from the message before.
+    `{"gap": true, "missed": 3}`, which is its `data` too. It has an id where no message follows
+    that is here already; else who leaves now continues from the message before.
     """
 
     __slots__ = ("missed",)
 
-    def __init__(self, missed: int | None) -> None:
-        super().__init__("", encode_payload({"gap": True, "missed": missed}))
+    def __init__(self, missed: int | None, id: str = "") -> None:
+        super().__init__(id, encode_payload({"gap": True, "missed": missed}))
         self.missed = missed
 
-    def encode_event(self) -> bytes:
-        """Return the event `gap`, without an id."""
-        return self._make_event("gap")
+    def _make_event(self, event: str | None = None) -> bytes:
+        return super()._make_event("gap")
 
 
 def widened(gap: Gap | None, lost: Message) -> Gap:

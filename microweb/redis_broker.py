@@ -106,12 +106,15 @@ class RedisBroker:
         return RedisLink(self, receiver, history)
 
     def new_client(self) -> Any:  # redis types but some of its methods
-        """Return a client that tries once: what was published may not be published twice."""
+        """Return a client that tries once: what was published may not be published twice.
+
+        Its users set the deadlines: the client's own cost a task each time that it sends.
+        """
         pool = redis.asyncio.BlockingConnectionPool.from_url(
             self._url,
             max_connections=_CONNECTIONS,
             timeout=_TIMEOUT_S,
-            socket_timeout=_TIMEOUT_S,
+            socket_timeout=None,
             socket_connect_timeout=_TIMEOUT_S,
             retry=Retry(NoBackoff(), 0),
             protocol=2,
@@ -217,7 +220,10 @@ class RedisLink:
     # --- hearing
 
     async def _tell(self, *command: str) -> None:
-        """Send a command by the connection that hears, if it is there."""
+        """Send a command by the connection that hears, if it is there; at once, at the first step.
+
+        It has been sent even where waiting is cancelled, which then costs that connection.
+        """
         if self._connection is not None and self._connection.is_connected:
             with suppress(RedisError, OSError):  # whoever reads there hears of it, and begins anew
                 await self._connection.send_command(*command, check_health=False)
@@ -246,7 +252,8 @@ class RedisLink:
     async def _listen(self) -> None:
         connection = self._started().connection_pool.make_connection()
         try:
-            await connection.connect()
+            async with asyncio.timeout(_TIMEOUT_S):
+                await connection.connect()
             self._connection = connection
             for keys in batches(tuple(self._opened)):
                 await connection.send_command("SUBSCRIBE", *keys, check_health=False)

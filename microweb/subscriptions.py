@@ -121,6 +121,11 @@ class Subscription:
             self.missed += message.missed or 0
         return message
 
+    @property
+    def position(self) -> str | None:
+        """The id to continue from for one who has seen all that was published until now."""
+        return None if self._source is None else self._source.position
+
     # --- for the channel
 
     @property

@@ -172,6 +172,7 @@ EXTRAS = {
     "memory_pool": {"httpx", "httpcore"},
     "testing": {"httpx"},
     "session_stores": {"redis"},
+    "redis_broker": {"redis"},
     "sessions": {"itsdangerous"},
     "templating": {"jinja2"},
 }
