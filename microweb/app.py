@@ -17,7 +17,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from .background import Background, nowhere_to_run
-from .binding import bind
+from .binding import bind, bind_socket
 from .dispatch import Dispatcher, Level, pattern_of
 from .elsewhere import point_to_ours
 from .errors import ConfigurationError, ProtocolError
@@ -395,6 +395,9 @@ class App(Router):
 
     def _add(self, route: Route) -> None:
         """Refuse, where it is registered already, an endpoint whose parameters fit nothing."""
+        if route.is_websocket:
+            from . import websocket_endpoints as _  # what is not installed shows here
+
         signature = inspect_endpoint(route.endpoint)
         try:
             pattern = parse_pattern(route.path, self._converters)
@@ -404,7 +407,7 @@ class App(Router):
         except ConfigurationError:
             pattern = None  # a converter may yet come: `freeze` will say
         if pattern is not None and signature.is_resolved:
-            bind(signature, pattern.parameters)
+            (bind_socket if route.is_websocket else bind)(signature, pattern.parameters)
         super()._add(route)
 
     def all_middleware(self) -> list[Middleware]:
