@@ -17,8 +17,8 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from .background import Background, nowhere_to_run
-from .binding import bind, bind_socket
-from .dispatch import Dispatcher, Level, pattern_of
+from .binding import bind
+from .dispatch import Dispatcher, Level, over_socket, pattern_of
 from .elsewhere import point_to_ours
 from .errors import ConfigurationError, ProtocolError
 from .functions import folder_of
@@ -395,9 +395,6 @@ class App(Router):
 
     def _add(self, route: Route) -> None:
         """Refuse, where it is registered already, an endpoint whose parameters fit nothing."""
-        if route.is_websocket:
-            from . import websocket_endpoints as _  # what is not installed shows here
-
         signature = inspect_endpoint(route.endpoint)
         try:
             pattern = parse_pattern(route.path, self._converters)
@@ -407,7 +404,10 @@ class App(Router):
         except ConfigurationError:
             pattern = None  # a converter may yet come: `freeze` will say
         if pattern is not None and signature.is_resolved:
-            (bind_socket if route.is_websocket else bind)(signature, pattern.parameters)
+            if route.is_websocket:
+                over_socket(signature, pattern, route.origins)
+            else:
+                bind(signature, pattern.parameters)
         super()._add(route)
 
     def all_middleware(self) -> list[Middleware]:

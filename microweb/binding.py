@@ -162,8 +162,8 @@ class _Binding:
         unknown = f" (its annotation {hint!r} can't be resolved)" if isinstance(hint, str) else ""
         return (
             f"{describe(self.function)}: parameter {name!r} fits nothing{unknown}: name it as a "
-            f"path parameter or {self.subject.name!r}, or annotate it with str, int, float, bool, UUID, an "
-            "Enum or a list of one to have it from the query"
+            f"path parameter or {self.subject.name!r}, or annotate it with str, int, float, bool, "
+            "UUID, an Enum or a list of one to have it from the query"
         )
 
     def _check_path_type(self, name: str, hint: object) -> None:

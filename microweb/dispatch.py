@@ -23,7 +23,7 @@ from .requestheads import RequestLine
 from .response import Response
 from .returns import ReturnConverter
 from .router import Middleware, Route
-from .signature import inspect_endpoint
+from .signature import Signature, inspect_endpoint
 from .surroundings import RequestApp
 from .tree import Found, Missed, RouteTree, Scopes
 
@@ -208,13 +208,18 @@ class Place:
 
     def handler_of(self, route: Route, pattern: Pattern) -> Handler:
         """Return the chain of a route: its endpoint with all that is around it."""
-        call = _answering(route, pattern) if route.is_websocket else self._calling(route, pattern)
+        signature = inspect_endpoint(route.endpoint)
+        if route.is_websocket:
+            call = over_socket(signature, pattern, route.origins)
+        else:
+            call = self._call_of(route, signature, pattern)
         finish = ReturnConverter(route.endpoint, self.level.app).convert
         return self._wrap(make_handler(call, finish, self.errors.answer), route.use)
 
-    def _calling(self, route: Route, pattern: Pattern) -> Callable[[Request], object]:
+    def _call_of(
+        self, route: Route, signature: Signature, pattern: Pattern
+    ) -> Callable[[Request], object]:
         """Return what calls a route's endpoint for a request."""
-        signature = inspect_endpoint(route.endpoint)
         call = bind(signature, pattern.parameters)
         if not signature.is_async:
             call = in_thread(str(route), call)
@@ -253,12 +258,16 @@ class Target:
         return str(replace(self.route, path=self.place.prefix + self.route.path))
 
 
-def _answering(route: Route, pattern: Pattern) -> Callable[[Request], object]:
-    """Return what answers a request by a WebSocket endpoint. Raises: MissingExtra."""
-    from .websocket_endpoints import answering
+def over_socket(
+    signature: Signature, pattern: Pattern, origins: frozenset[str]
+) -> Callable[[Request], object]:
+    """Return what answers a request by a WebSocket endpoint.
 
-    call = bind_socket(inspect_endpoint(route.endpoint), pattern.parameters)
-    return answering(call, route.origins)
+    Raises: ConfigurationError, which names the remedy; MissingExtra.
+    """
+    from .websocket_endpoints import answering  # others need no `websockets`
+
+    return answering(bind_socket(signature, pattern.parameters), origins)
 
 
 def pattern_of(route: Route, converters: Mapping[str, Converter], prefix: str = "") -> Pattern:

@@ -17,11 +17,16 @@ try:
     from websockets.datastructures import Headers as OfferedHeaders
     from websockets.exceptions import InvalidHandshake
     from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
-    from websockets.frames import CONT, PING, PONG, TEXT, CloseCode, Frame, apply_mask
+    from websockets.frames import CONT, PING, PONG, TEXT, CloseCode, Frame
     from websockets.protocol import OPEN
     from websockets.server import ServerProtocol
 except ImportError as error:
     raise MissingExtra("a WebSocket", "websockets") from error
+
+try:
+    from websockets.speedups import apply_mask
+except ImportError:  # where it was installed without a compiler
+    from websockets.utils import apply_mask
 
 Message = str | bytes
 
@@ -137,7 +142,8 @@ class Frames:
                 try:
                     return data.decode()
                 except UnicodeDecodeError as error:
-                    return self._refuse_text(error)
+                    self._refuse_text(error)
+                    return None
             message = self._take(buffer[position:end])
             if message is not None:
                 return message
@@ -199,7 +205,8 @@ class Frames:
             try:
                 self._decoder.decode(frame.data, frame.fin)
             except UnicodeDecodeError as error:
-                return self._refuse_text(error)
+                self._refuse_text(error)
+                return None
         if not frame.fin:
             return None
         parts, self._parts = self._parts, None
@@ -211,7 +218,7 @@ class Frames:
     # --- sending
 
     def compress(self, message: Message) -> bytes | None:
-        """Return a message as a compressed frame, None where that is not worth it, or not agreed."""
+        """Return a message as a compressed frame, where that was agreed and is worth it."""
         if not self._protocol.extensions or len(message) < _MIN_COMPRESSED:
             return None
         if isinstance(message, str):

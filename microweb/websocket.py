@@ -168,8 +168,7 @@ class WebSocket:
 
     async def send_json(self, value: object) -> None:
         """Send a value as JSON text. Raises: as `send`; TypeError for what is not JSON's."""
-        app = self.request.match.app if self.request.match is not None else None
-        await self.send(encode_json(value, app and app.json_default).decode())
+        await self.send(encode_json(value, self.request.app.json_default).decode())
 
     async def send_frame(self, frame: bytes) -> None:
         """Send a frame that `encode_frame` made, perhaps for many sockets. Raises: as `send`."""

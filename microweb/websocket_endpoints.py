@@ -14,8 +14,15 @@ import inspect
 import logging
 from collections.abc import Awaitable, Callable
 
-from .conversation import GOING_AWAY, INTERNAL_ERROR, INVALID_DATA, LOST, NORMAL, POLICY_VIOLATION
-from .conversation import Conversation
+from .conversation import (
+    GOING_AWAY,
+    INTERNAL_ERROR,
+    INVALID_DATA,
+    LOST,
+    NORMAL,
+    POLICY_VIOLATION,
+    Conversation,
+)
 from .errors import BadRequest, ClientDisconnected, Forbidden, HTTPError, UnprocessableContent
 from .frames import Frames
 from .handshake import accept_of, check_handshake, check_origin
