@@ -34,6 +34,7 @@ _log = logging.getLogger("microweb.websocket")
 
 # FIN and the opcode of text or binary: a whole message.
 _WHOLE_TEXT, _WHOLE_BINARY = 0x81, 0x82
+_WHOLE = frozenset((_WHOLE_TEXT, _WHOLE_BINARY))
 _OPCODES = frozenset((0x0, 0x1, 0x2, 0x8, 0x9, 0xA))
 
 # A window of 4 KiB each way, and none kept for what we send: 32 KiB less for each connection. A
@@ -135,7 +136,7 @@ class Frames:
                 return None
             self._position = end
             first = buffer[position]
-            if first in (_WHOLE_TEXT, _WHOLE_BINARY) and self._parts is None:
+            if start and first in _WHOLE and self._parts is None:
                 data = apply_mask(buffer[start:end], buffer[start - 4 : start])
                 if first == _WHOLE_BINARY:
                     return data
@@ -150,9 +151,10 @@ class Frames:
         return None
 
     def _bounds(self) -> tuple[int, int]:
-        """Return where the next frame's payload begins and ends; of no frame, all that is there.
+        """Return where the next frame's payload begins and ends. RFC 6455 section 5.2
 
-        The protocol will say what is wrong with it. RFC 6455 section 5.2
+        It begins at 0 where there is no frame: what there is up to the end is for the protocol to
+        find wrong, or more has to come up to there.
         """
         buffer, position = self._buffer, self._position
         if len(buffer) - position < 2:
