@@ -69,6 +69,15 @@ class ByteStream(Protocol):
     async def read(self) -> bytes:
         """Return what the peer sent next, `b""` at its end: for upgrades."""
 
+    async def close(self, *, has_more: bool) -> None:
+        """End our side once all is written. `has_more`: the peer may have sent what nobody read.
+
+        Raises: ClientDisconnected.
+        """
+
+    def abort(self) -> None:
+        """Cut the connection: what waits for the peer goes on at once."""
+
     async def send_file(self, file: Descriptor, offset: int, count: int) -> int:
         """Have the kernel send a part of a file; return how many bytes of it, 0 where it can't.
 

@@ -50,6 +50,11 @@ HOUSE = [
     "streams",
     "files",
     "upgrades",
+    "handshake",
+    "frames",
+    "conversation",
+    "websocket",
+    "websocket_endpoints",
     "parser",
     # the application
     "patterns",
@@ -166,6 +171,7 @@ WAITING = {"asyncio", "socket", "ssl", "select", "selectors", "threading", "conc
 
 # The module that an extra is for -> what it brings.
 EXTRAS = {
+    "frames": {"websockets"},
     "forms": {"multipart"},
     "middleware.compression": {"brotli", "zstandard"},
     "server.process": {"uvloop"},

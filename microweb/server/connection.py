@@ -102,6 +102,18 @@ class Connection(Wire):
     def max_form_text(self) -> int:
         return self._server.config.max_form_text
 
+    @property
+    def max_message(self) -> int:
+        return self._server.config.max_message
+
+    @property
+    def ping_interval_s(self) -> float:
+        return self._server.config.ping_interval_s
+
+    @property
+    def ping_timeout_s(self) -> float:
+        return self._server.config.ping_timeout_s
+
     def origin_of(self, headers: Headers) -> tuple[Address | None, str]:
         proxies = self._server.proxies
         if not proxies:
@@ -424,11 +436,11 @@ class Connection(Wire):
 
     def check(self, now: float) -> None:
         """Look at the peer and at the deadline."""
+        if self._lasting is not None:
+            self._lasting.look(now)
         if self._request is not None and self.phase in _BEFORE_A_REQUEST:
             self._check_peer()
             self.deadline = NEVER  # the handler has as long as it needs
-            if self._lasting is not None:
-                self._lasting.look(now)
         elif self.phase is Phase.IDLE and self.deadline < self._server.idle_deadline:
             self.parser.forget_head()
         self.check_deadlines(now)

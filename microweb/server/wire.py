@@ -54,6 +54,7 @@ class Wire:
     """The two streams of a connection, and what it waits for."""
 
     __slots__ = (
+        "_draining",
         "_is_full",
         "_reader",
         "_server",
@@ -83,6 +84,7 @@ class Wire:
         self.written = 0  # bytes that `write` has sent
         self._write_deadline = NEVER  # beside the other: a body may be read meanwhile
         self._writable: asyncio.Future[None] | None = None  # waited for, while a file is sent
+        self._draining = 0  # how many wait in `drain`
         self._is_full = False  # the transport holds more than the peer takes
         self._unsent = 0  # bytes in the transport when the deadline to write them was set
 
@@ -121,15 +123,22 @@ class Wire:
             raise ClientDisconnected("the peer left before the answer was out")
         self._unsent = self.transport.get_write_buffer_size()
         self._write_deadline = self._server.clock() + self.config.write_timeout_s
+        self._draining += 1
         try:
             await self._writer.drain()
         except OSError as error:
             raise ClientDisconnected("the peer left before the answer was out") from error
         finally:
-            self._write_deadline = NEVER
+            self._draining -= 1
+            if not self._draining:
+                self._write_deadline = NEVER
         self._is_full = False
         if self.transport.is_closing():
             raise ClientDisconnected("the peer left before the answer was out")
+
+    def abort(self) -> None:
+        """Cut the connection: what waits for the peer goes on at once."""
+        self.transport.abort()
 
     async def _drain_all(self) -> None:
         """Wait until the kernel has all that was written. Raises: ClientDisconnected."""
