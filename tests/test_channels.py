@@ -660,8 +660,8 @@ class Reader:
                 assert self.expected is None
             else:
                 assert message.missed > 0
-                assert self.expected is not None
-                self.expected += message.missed
+                if self.expected is not None:
+                    self.expected += message.missed
             return
         assert isinstance(message.data, int)
         assert self.expected in (None, message.data)
@@ -681,8 +681,10 @@ class AnyOrder(RuleBasedStateMachine):
         self.readers: list[Reader] = []
 
     def teardown(self) -> None:
-        self.runner.run(self._end())
-        self.runner.close()
+        try:
+            self.runner.run(self._end())
+        finally:
+            self.runner.close()
 
     async def _end(self) -> None:
         for reader in self.readers:
@@ -701,9 +703,13 @@ class AnyOrder(RuleBasedStateMachine):
         if reader.waiting is None:
             reader.waiting = asyncio.ensure_future(anext(reader.subscription))
         await settle()
-        if not reader.waiting.done():
+        return self._look(reader)
+
+    def _look(self, reader: Reader) -> bool:
+        waiting = reader.waiting
+        if waiting is None or not waiting.done():
             return False
-        waiting, reader.waiting = reader.waiting, None
+        reader.waiting = None
         if isinstance(waiting.exception(), StopAsyncIteration):
             reader.has_ended = True
         else:
@@ -759,13 +765,15 @@ class AnyOrder(RuleBasedStateMachine):
         reader = data.draw(st.sampled_from(self.readers))
 
         async def run() -> None:
-            if reader.waiting is not None:
-                # The message of a publisher that does not wait for it to run must not be lost.
-                self.ids.append((await self.channel.publish(len(self.ids))).id)
-                reader.waiting.cancel()
-                await asyncio.wait([reader.waiting])
-                waiting, reader.waiting = reader.waiting, None
-                assert waiting.cancelled()
+            await settle()
+            if self._look(reader) or reader.waiting is None:
+                return
+            # It is handed this message, and cancelled before it runs.
+            self.ids.append((await self.channel.publish(len(self.ids))).id)
+            waiting, reader.waiting = reader.waiting, None
+            waiting.cancel()
+            await asyncio.wait([waiting])
+            assert waiting.cancelled()
 
         self.runner.run(run())
 
