@@ -348,7 +348,7 @@ class Connection(Wire):
         """Await an answer that writes itself; return whether the connection goes on."""
         server = self._server
         self.flush()
-        self.written = 0
+        self.written, self._taken = 0, -1
         self._is_streaming = (
             isinstance(response, StreamResponse) and "content-length" not in response.headers
         )
@@ -437,6 +437,10 @@ class Connection(Wire):
         if lasting is not None and self._server.is_stopping:
             lasting.stop()
 
+    def interrupt(self) -> None:
+        if self.task is not None and not self._shields and not self.task.cancelling():
+            self.task.cancel()
+
     def stop(self) -> None:
         """Close where no exchange is under way, else say that the server stops."""
         if self._lasting is not None:
@@ -472,7 +476,9 @@ class Connection(Wire):
         if not is_lost or self._is_lost or self._shields or request is None or self.task is None:
             return
         choice = request.match.on_disconnect if request.match is not None else None
-        if choice is None:
+        if self._lasting is not None:
+            choice = "cancel"  # it lasts for its client alone
+        elif choice is None:
             choice = "cancel" if request.method in _CANCELLED_WHEN_LOST else "finish"
         if choice == "cancel":
             self._is_lost = True
