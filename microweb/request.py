@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from types import SimpleNamespace
 from typing import (
@@ -173,6 +174,15 @@ class Request:
         return self._cookies
 
     @property
+    def last_event_id(self) -> str | None:
+        """The id of the last event that a client got before its stream broke; None for a new one.
+
+        What is not UTF-8 in it is replaced by U+FFFD. WHATWG HTML section 9.2.4
+        """
+        value = self.section.headers.get("last-event-id", "")
+        return value.encode("latin-1").decode("utf-8", "replace") or None
+
+    @property
     def host(self) -> str:
         """The host that is addressed, with its port as sent; empty where none was sent."""
         authority = self.line.authority
@@ -277,6 +287,25 @@ class Request:
         `grace_s`, then cancels it.
         """
         self.transport.after_response(self, partial(function, *args, **kwargs))
+
+    # --- the client's presence
+
+    async def disconnected(self) -> None:
+        """Return once the client has left: reset the connection, or ended its side of it.
+
+        It is looked at once a second. A client that has only ended its side may still read: what
+        it asked for is answered, unless you stop. Cancel it when you no longer wait; where the
+        client stays, it returns when the connection ends.
+        """
+        await self.transport.disconnected()
+
+    def shield(self) -> AbstractAsyncContextManager[None]:
+        """Return a block that runs to its end though the client leaves: `async with`.
+
+        The handler is cancelled behind it then, where it is one that is: see `on_disconnect`. It
+        does not hold up a server that stops for longer than `grace_s`, nor a time limit.
+        """
+        return self.transport.shield()
 
     # --- the body
 

@@ -8,6 +8,7 @@ middleware's.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from types import SimpleNamespace
 from typing import Any, NamedTuple, Protocol
 
@@ -44,6 +45,12 @@ class Peer(Protocol):
 
     def after_response(self, request: object, function: Callable[[], object]) -> None:
         """Have `function()` run in the background once `request` is answered."""
+
+    async def disconnected(self) -> None:
+        """Return once the client has left."""
+
+    def shield(self) -> AbstractAsyncContextManager[None]:
+        """Return a block that is not cancelled because the client leaves."""
 
 
 class BodySource(Protocol):

@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any
 
@@ -65,7 +66,9 @@ class Connection(Wire):
         "_is_streaming",
         "_joined",
         "_lasting",
+        "_left",
         "_request",
+        "_shields",
         "_unbroken",
         "address",
         "parser",
@@ -90,6 +93,8 @@ class Connection(Wire):
         self._is_streaming = False
         self._is_lost = False
         self._lasting: Lasting | None = None  # the answer under way, where it is one
+        self._left: asyncio.Event | None = None  # set once the client has left
+        self._shields = 0  # blocks under way that its leaving must not cancel
         self._afterwards: tuple[Callable[[], None], ...] = ()  # to start behind the answer
 
     # --- what requests and bodies ask of it
@@ -124,6 +129,24 @@ class Connection(Wire):
         background = self._server.background
         background.call(self._keep_for_later, request, background.after(function))
 
+    async def disconnected(self) -> None:
+        if self._left is None:
+            self._left = asyncio.Event()
+            if self._reader.at_eof() or self._is_gone():
+                self._left.set()
+        await self._left.wait()
+
+    @asynccontextmanager
+    async def shield(self) -> AsyncIterator[None]:
+        self._shields += 1
+        try:
+            yield
+        finally:
+            self._shields -= 1
+            self._check_peer()
+        if self._is_lost:
+            await asyncio.sleep(0)  # where the cancellation is raised
+
     def write_interim(self, data: bytes) -> None:
         self.flush()  # answers to earlier requests go first
         self.write(data)
@@ -148,6 +171,8 @@ class Connection(Wire):
             self.transport.abort()
         finally:
             self._request = None
+            if self._left is not None:
+                self._left.set()
             self._start_afterwards()
             self._server.forget(self)
             self.transport.close()
@@ -335,7 +360,7 @@ class Connection(Wire):
         """Await an answer that writes itself; return whether the connection goes on."""
         server = self._server
         self.flush()
-        self.written = 0
+        self.written, self._taken = 0, -1
         self._is_streaming = (
             isinstance(response, StreamResponse) and "content-length" not in response.headers
         )
@@ -424,6 +449,10 @@ class Connection(Wire):
         if lasting is not None and self._server.is_stopping:
             lasting.stop()
 
+    def interrupt(self) -> None:
+        if self.task is not None and not self._shields and not self.task.cancelling():
+            self.task.cancel()
+
     def stop(self) -> None:
         """Close where no exchange is under way, else say that the server stops."""
         if self._lasting is not None:
@@ -452,17 +481,24 @@ class Connection(Wire):
         no loss, a half-closed client waits for its answer; but for an answer of undeclared length
         it counts as one, since nothing else would ever end it.
         """
-        reader, request = self._reader, self._request
-        is_lost = self.transport.is_closing() or reader.exception() is not None
-        is_lost = is_lost or (self._is_streaming and reader.at_eof())
-        if not is_lost or self._is_lost or request is None or self.task is None:
+        request, is_gone, is_over = self._request, self._is_gone(), self._reader.at_eof()
+        if self._left is not None and (is_gone or is_over):
+            self._left.set()
+        is_lost = is_gone or (self._is_streaming and is_over)
+        if not is_lost or self._is_lost or self._shields or request is None or self.task is None:
             return
         choice = request.match.on_disconnect if request.match is not None else None
-        if choice is None:
+        if self._lasting is not None:
+            choice = "cancel"  # it lasts for its client alone
+        elif choice is None:
             choice = "cancel" if request.method in _CANCELLED_WHEN_LOST else "finish"
         if choice == "cancel":
             self._is_lost = True
             self.task.cancel()
+
+    def _is_gone(self) -> bool:
+        """Whether the peer can no longer be spoken to."""
+        return self.transport.is_closing() or self._reader.exception() is not None
 
 
 # What an answer to something that was no request is framed by.
