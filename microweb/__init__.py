@@ -10,6 +10,7 @@ from .response import Response
 from .router import Router
 from .threads import from_thread
 from .uploads import UploadFile
+from .websocket import WebSocket
 
 __all__ = [
     "App",
@@ -22,6 +23,7 @@ __all__ = [
     "Response",
     "Router",
     "UploadFile",
+    "WebSocket",
     "abort",
     "from_thread",
     "html",

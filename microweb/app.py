@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from .background import Background, nowhere_to_run
 from .binding import bind
-from .dispatch import Dispatcher, Level, pattern_of
+from .dispatch import Dispatcher, Level, over_socket, pattern_of
 from .elsewhere import point_to_ours
 from .errors import ConfigurationError, ProtocolError
 from .functions import folder_of
@@ -404,7 +404,10 @@ class App(Router):
         except ConfigurationError:
             pattern = None  # a converter may yet come: `freeze` will say
         if pattern is not None and signature.is_resolved:
-            bind(signature, pattern.parameters)
+            if route.is_websocket:
+                over_socket(signature, pattern, route.origins)
+            else:
+                bind(signature, pattern.parameters)
         super()._add(route)
 
     def all_middleware(self) -> list[Middleware]:

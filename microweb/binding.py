@@ -16,12 +16,12 @@ import re
 from collections.abc import Callable, Mapping
 from enum import Enum
 from functools import partial
-from inspect import Parameter
+from inspect import Parameter, iscoroutinefunction
 from typing import Any, get_args, get_origin
 from uuid import UUID
 
 from .errors import ConfigurationError, InvalidValue, MissingValue
-from .functions import describe
+from .functions import called_by, describe, layers_of
 from .multidict import parse_bool
 from .patterns import BUILT_IN
 from .request import Request
@@ -29,11 +29,15 @@ from .signature import (
     MISSING,
     PATH_TYPES,
     POSITIONAL,
+    REQUEST,
+    SOCKET,
     Layer,
     Signature,
+    Subject,
     without_annotated,
     without_none,
 )
+from .websocket import WebSocket
 
 Getter = Callable[[Request], object]
 
@@ -45,16 +49,36 @@ def bind(signature: Signature, path: Mapping[str, str]) -> Callable[[Request], o
 
     Raises: ConfigurationError that names function, parameter and remedy.
     """
-    binding = _Binding(signature, path)
+    binding = _Binding(signature, path, REQUEST)
     binding.bind_own()
     binding.bind_inside()
     return _fastest_call(signature.function, binding.positional, binding.named, path)
 
 
+def bind_socket(signature: Signature, path: Mapping[str, str]) -> Callable[[WebSocket], object]:
+    """Return a function that calls a WebSocket endpoint for a socket. Raises: as `bind`."""
+    function = signature.function
+    if not any(map(iscoroutinefunction, map(called_by, layers_of(function)))):
+        raise ConfigurationError(f"{describe(function)}: write a WebSocket endpoint as async def")
+    binding = _Binding(signature, path, SOCKET)
+    binding.bind_own()
+    binding.bind_inside()
+
+    def value(getter: Getter, socket: WebSocket) -> object:
+        return socket if getter is _itself else getter(socket.request)
+
+    def call(socket: WebSocket) -> object:
+        arguments = {name: value(getter, socket) for name, getter in binding.named.items()}
+        return function(*[value(getter, socket) for getter in binding.positional], **arguments)
+
+    return call
+
+
 class _Binding:
     """The arguments of one endpoint's call, as they are found."""
 
-    def __init__(self, signature: Signature, path: Mapping[str, str]) -> None:
+    def __init__(self, signature: Signature, path: Mapping[str, str], subject: Subject) -> None:
+        self.subject = subject
         self.function = signature.function
         self.own, *self.inside = signature.layers
         self.path = path
@@ -85,16 +109,17 @@ class _Binding:
 
     def bind_inside(self) -> None:
         """Bind what goes into `*args` and `**kwargs`."""
-        needs_request = self.own.request_name in (None, *self.path)
-        if not self.inside and needs_request and self._has_args:
+        needs_subject = self.own.name_of(self.subject) in (None, *self.path)
+        if not self.inside and needs_subject and self._has_args:
             self.positional.append(_itself)
         for layer in self.inside:
-            if needs_request and layer.request_name is not None:
-                self._give_request(layer, layer.request_name)
-                needs_request = False
+            subject_name = layer.name_of(self.subject)
+            if needs_subject and subject_name is not None:
+                self._give_subject(layer, subject_name)
+                needs_subject = False
             for name, parameter in layer.parameters.items():
                 is_variable = parameter.kind in (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
-                if is_variable or name in self._names or name == layer.request_name:
+                if is_variable or name in self._names or name == subject_name:
                     continue
                 getter = self._getter(layer, parameter)
                 by_position = parameter.kind is Parameter.POSITIONAL_ONLY or not self._has_kwargs
@@ -107,7 +132,7 @@ class _Binding:
                 name: _path_getter(name) for name in self.path if name not in self._names
             }
 
-    def _give_request(self, layer: Layer, name: str) -> None:
+    def _give_subject(self, layer: Layer, name: str) -> None:
         is_first = next(iter(layer.parameters)) == name
         by_position = is_first and layer.parameters[name].kind in POSITIONAL and self._has_args
         if by_position or self._has_kwargs:
@@ -126,8 +151,10 @@ class _Binding:
         if name in self.path:
             self._check_path_type(name, hint)
             return _path_getter(name)
-        if name == layer.request_name:
+        if name == layer.name_of(self.subject):
             return _itself
+        if self.subject is SOCKET and REQUEST.is_taken_by(name, hint):
+            return _request
         return _query_getter(name, hint, parameter.default)
 
     def _fits_nothing(self, name: str) -> str:
@@ -135,8 +162,8 @@ class _Binding:
         unknown = f" (its annotation {hint!r} can't be resolved)" if isinstance(hint, str) else ""
         return (
             f"{describe(self.function)}: parameter {name!r} fits nothing{unknown}: name it as a "
-            "path parameter or 'request', or annotate it with str, int, float, bool, UUID, an "
-            "Enum or a list of one to have it from the query"
+            f"path parameter or {self.subject.name!r}, or annotate it with str, int, float, bool, "
+            "UUID, an Enum or a list of one to have it from the query"
         )
 
     def _check_path_type(self, name: str, hint: object) -> None:
@@ -185,6 +212,10 @@ def _fastest_call(
 
 
 def _itself(request: Request) -> object:
+    return request
+
+
+def _request(request: Request) -> object:
     return request
 
 

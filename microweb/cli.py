@@ -249,7 +249,7 @@ def _print_routes(app: App) -> None:
         function = innermost(route.endpoint)
         rows.append(
             _Row(
-                methods=",".join(route.methods),
+                methods=route.answers,
                 path=prefix + route.path,
                 name=route.name,
                 endpoint=f"{function.__module__}.{_name_of(function)}",

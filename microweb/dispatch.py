@@ -8,10 +8,10 @@ raises, so that the next one out gets a Response.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from .binding import bind
+from .binding import bind, bind_socket
 from .endpoints import Finish, Handler, OnError, in_thread, make_handler
 from .errors import BadRequest, ConfigurationError, MethodNotAllowed, NotFound
 from .functions import describe, is_async
@@ -23,7 +23,7 @@ from .requestheads import RequestLine
 from .response import Response
 from .returns import ReturnConverter
 from .router import Middleware, Route
-from .signature import inspect_endpoint
+from .signature import Signature, inspect_endpoint
 from .surroundings import RequestApp
 from .tree import Found, Missed, RouteTree, Scopes
 
@@ -209,13 +209,21 @@ class Place:
     def handler_of(self, route: Route, pattern: Pattern) -> Handler:
         """Return the chain of a route: its endpoint with all that is around it."""
         signature = inspect_endpoint(route.endpoint)
+        if route.is_websocket:
+            call = over_socket(signature, pattern, route.origins)
+        else:
+            call = self._call_of(route, signature, pattern)
+        finish = ReturnConverter(route.endpoint, self.level.app).convert
+        return self._wrap(make_handler(call, finish, self.errors.answer), route.use)
+
+    def _call_of(
+        self, route: Route, signature: Signature, pattern: Pattern
+    ) -> Callable[[Request], object]:
+        """Return what calls a route's endpoint for a request."""
         call = bind(signature, pattern.parameters)
         if not signature.is_async:
             call = in_thread(str(route), call)
-        if self.debug:
-            call = with_hints(route.endpoint, call)
-        finish = ReturnConverter(route.endpoint, self.level.app).convert
-        return self._wrap(make_handler(call, finish, self.errors.answer), route.use)
+        return with_hints(route.endpoint, call) if self.debug else call
 
     def preflight_of(self, route: Route) -> Handler | None:
         """Return the answer to a CORS preflight inside a route's own middleware, if it has any."""
@@ -248,6 +256,18 @@ class Target:
 
     def __str__(self) -> str:
         return str(replace(self.route, path=self.place.prefix + self.route.path))
+
+
+def over_socket(
+    signature: Signature, pattern: Pattern, origins: frozenset[str]
+) -> Callable[[Request], object]:
+    """Return what answers a request by a WebSocket endpoint.
+
+    Raises: ConfigurationError, which names the remedy; MissingExtra.
+    """
+    from .websocket_endpoints import answering  # others need no `websockets`
+
+    return answering(bind_socket(signature, pattern.parameters), origins)
 
 
 def pattern_of(route: Route, converters: Mapping[str, Converter], prefix: str = "") -> Pattern:

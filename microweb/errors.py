@@ -18,6 +18,7 @@
     ├─ ClientDisconnected                  the peer left: never a 500, never an error in the log
     ├─ LocalProtocolError                  our caller broke HTTP: a bug of the application
     │  └─ BodyConsumed                     the body was streamed once and is gone
+    ├─ BrokerUnavailable                   what carries the messages of channels does not answer
     ├─ ThreadsStuck                        a plain `def` endpoint keeps the server from stopping
     └─ ConfigurationError                  raised before the first request
        ├─ RouteConflict
@@ -292,6 +293,13 @@ class LocalProtocolError(MicrowebError):
 
 class BodyConsumed(LocalProtocolError):
     """The body was streamed once and was not kept: read it with `body()` to have it twice."""
+
+
+class BrokerUnavailable(MicrowebError):
+    """What carries the messages of channels did not answer in time.
+
+    A message whose publishing raised this may have been published, or not.
+    """
 
 
 class ThreadsStuck(MicrowebError):

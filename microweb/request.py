@@ -174,6 +174,15 @@ class Request:
         return self._cookies
 
     @property
+    def last_event_id(self) -> str | None:
+        """The id of the last event that a client got before its stream broke; None for a new one.
+
+        What is not UTF-8 in it is replaced by U+FFFD. WHATWG HTML section 9.2.4
+        """
+        value = self.section.headers.get("last-event-id", "")
+        return value.encode("latin-1").decode("utf-8", "replace") or None
+
+    @property
     def host(self) -> str:
         """The host that is addressed, with its port as sent; empty where none was sent."""
         authority = self.line.authority

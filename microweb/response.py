@@ -11,6 +11,7 @@ What a response needs of the connection it names as a protocol, `ByteStream`.
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from os import PathLike
 from typing import Literal, Protocol
@@ -69,6 +70,15 @@ class ByteStream(Protocol):
     async def read(self) -> bytes:
         """Return what the peer sent next, `b""` at its end: for upgrades."""
 
+    async def close(self, *, has_more: bool) -> None:
+        """End our side once all is written. `has_more`: the peer may have sent what nobody read.
+
+        Raises: ClientDisconnected.
+        """
+
+    def abort(self) -> None:
+        """Cut the connection: what waits for the peer goes on at once."""
+
     async def send_file(self, file: Descriptor, offset: int, count: int) -> int:
         """Have the kernel send a part of a file; return how many bytes of it, 0 where it can't.
 
@@ -78,8 +88,19 @@ class ByteStream(Protocol):
     def inform(self, lasting: Lasting | None) -> None:
         """Have `lasting` told of each second, and of the server's stop, until None replaces it.
 
-        Neither may raise. A server that stops already says so at once.
+        Neither may raise. A server that stops already says so at once. Until then the answer is
+        cancelled where the client has left, whatever its route says.
         """
+
+    def probe(self, data: bytes) -> None:
+        """Send `data`, unless there is more to take already, to learn whether the peer is there.
+
+        One that has taken nothing since the last time, though there was something, is cut off.
+        Never raises.
+        """
+
+    def interrupt(self) -> None:
+        """Cancel what the answer waits for, unless that is shielded. To be called in `stop()`."""
 
 
 class Response:
@@ -164,6 +185,28 @@ class Response:
         from .streams import StreamResponse
 
         return StreamResponse(pieces, status, headers, content_type=content_type)
+
+    @staticmethod
+    def events(
+        events: AsyncIterable[object] | AbstractAsyncContextManager[AsyncIterable[object]],
+        headers: Fields | None = None,
+        *,
+        heartbeat_s: float = 15.0,
+    ) -> Response:
+        """Answer with server-sent events, as they come: what a page's `EventSource` reads.
+
+        An event is a `str`, a `ServerEvent` from `microweb.events`, or what JSON can hold. They
+        come from an async iterator, mostly an async generator, or from a context manager that
+        gives one: a channel's subscription.
+
+        What makes them is closed as soon as the client has left, which is looked at once a second,
+        whatever the method and the route's `on_disconnect`; and when the server stops. A client
+        that got nothing for `heartbeat_s` gets a comment; one that has taken nothing between two
+        of these is gone. WHATWG HTML section 9.2.
+        """
+        from .eventstreams import EventResponse
+
+        return EventResponse(events, headers, heartbeat_s=heartbeat_s)
 
     @staticmethod
     def file(

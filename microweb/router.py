@@ -9,6 +9,7 @@ from typing import Literal, TypedDict, TypeVar, Unpack
 from microweb.errors import ConfigurationError
 from microweb.functions import default_name, describe
 from microweb.grammar import METHODS
+from microweb.handshake import parse_origins
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -30,6 +31,8 @@ class Route:
     use: tuple[Middleware, ...] = ()
     max_body: int | None = None
     on_disconnect: OnDisconnect | None = None
+    is_websocket: bool = False
+    origins: frozenset[str] = frozenset()  # that may open it beside its own
 
     def __post_init__(self) -> None:
         if not self.methods:
@@ -45,8 +48,13 @@ class Route:
         if len(set(self.methods)) != len(self.methods):
             raise ConfigurationError(f"{self}: name each method once")
 
+    @property
+    def answers(self) -> str:
+        """What it answers, as tables show it: its methods, or `WEBSOCKET`."""
+        return "WEBSOCKET" if self.is_websocket else ",".join(self.methods)
+
     def __str__(self) -> str:
-        return f"{','.join(self.methods)} {self.path} ({describe(self.endpoint)})"
+        return f"{self.answers} {self.path} ({describe(self.endpoint)})"
 
 
 class RouteOptions(TypedDict, total=False):
@@ -113,6 +121,44 @@ class Router:
             self._check_open(f"route path {path!r}")
             label = default_name(endpoint) if name is None else name
             route = Route(path, given, endpoint, label, middleware, max_body, on_disconnect)
+            self._add(route)
+            return endpoint
+
+        return register
+
+    def websocket(
+        self,
+        path: str,
+        *,
+        name: str | None = None,
+        use: Iterable[Middleware] = (),
+        origins: Iterable[str] | None = None,
+    ) -> Callable[[F], F]:
+        """Register the decorated `async def` for WebSockets at `path`, and return it untouched.
+
+        It has the socket as `socket`, or annotated `WebSocket`, beside path and query. `name` and
+        `use` are as for `route`: middleware runs around the handshake. Pages of this origin, and
+        clients that are no browsers, may connect; `origins` lets in those of others as well, such
+        as `["https://example.org"]`, or `"*"` for all.
+
+        Raises: ConfigurationError, which names the remedy; MissingExtra without `websockets`.
+        """
+        self._check_path(path)
+        middleware, allowed = tuple(use), parse_origins(origins)
+
+        def register(endpoint: F) -> F:
+            self._check_open(f"route path {path!r}")
+            label = default_name(endpoint) if name is None else name
+            route = Route(
+                path,
+                ("GET",),
+                endpoint,
+                label,
+                middleware,
+                on_disconnect="finish",  # it is told by its socket
+                is_websocket=True,
+                origins=allowed,
+            )
             self._add(route)
             return endpoint
 

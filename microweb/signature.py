@@ -15,6 +15,7 @@ from uuid import UUID
 from .errors import ConfigurationError
 from .functions import called_by, describe, is_async, layers_of
 from .request import Request
+from .websocket import WebSocket
 
 MISSING = Parameter.empty
 POSITIONAL = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
@@ -26,6 +27,26 @@ _UNRESOLVABLE = (NameError, TypeError, AttributeError, SyntaxError)
 
 
 @dataclass(frozen=True, slots=True)
+class Subject:
+    """What an endpoint is called for: a parameter of this name or annotation takes it."""
+
+    name: str
+    kind: type
+
+    def is_taken_by(self, name: str, hint: object) -> bool:
+        """Whether a parameter takes it."""
+        if isinstance(hint, str):  # a name that exists for type checkers alone
+            return name == self.name or hint.rpartition(".")[2] == self.kind.__name__
+        if isinstance(hint, type) and hint is not MISSING:
+            return issubclass(hint, self.kind)
+        return name == self.name
+
+
+REQUEST = Subject("request", Request)
+SOCKET = Subject("socket", WebSocket)
+
+
+@dataclass(frozen=True, slots=True)
 class Layer:
     """The parameters of a function, or of one inside a decorator, and their annotations."""
 
@@ -33,11 +54,10 @@ class Layer:
     hints: Mapping[str, object]
     is_decorator: bool
 
-    @property
-    def request_name(self) -> str | None:
-        """The parameter that takes the request."""
+    def name_of(self, subject: Subject) -> str | None:
+        """Return the parameter that takes what the endpoint is called for."""
         for name in self.parameters:
-            if _takes_request(name, self.hints.get(name, MISSING)):
+            if subject.is_taken_by(name, self.hints.get(name, MISSING)):
                 return name
         first = next(iter(self.parameters.values()), None)
         if self.is_decorator and first is not None and first.kind in POSITIONAL:
@@ -111,14 +131,6 @@ def _read_layer(function: Callable[..., object]) -> Layer:
         hints_of(function),
         hasattr(function, "__wrapped__"),
     )
-
-
-def _takes_request(name: str, hint: object) -> bool:
-    if isinstance(hint, str):  # a name that exists for type checkers alone
-        return name == "request" or hint.rpartition(".")[2] == "Request"
-    if isinstance(hint, type) and hint is not MISSING:
-        return issubclass(hint, Request)
-    return name == "request"
 
 
 def without_annotated(hint: object) -> object:

@@ -23,6 +23,7 @@ from .response import OCTETS, TEXT, WITHOUT_CONTENT, ByteStream, Fields, Piece, 
 from .threads import iterate_in_thread, run_in_thread
 
 _CHUNKED = b"Transfer-Encoding: chunked\r\n"
+_JOINED_BYTES = 64 * 1024
 _HEAD_WAIT_S = 0.5  # for a stream's first piece, or its fault: a query that fails takes less
 
 
@@ -85,30 +86,26 @@ class StreamResponse(Response):
             await self._discard()
             stream.write(encode_head())
             return
-        head = _StreamHead(stream, self.headers, encode_head)
+        outlet = _Outlet(stream, _StreamHead(stream, self.headers, encode_head), is_chunked)
         try:
-            await self._send_pieces(stream, head, length, is_chunked)
+            await self._send_pieces(outlet, length)
+            outlet.end()
         finally:
-            head.cancel()
-        end = LAST_CHUNK if is_chunked else b""
-        end = end if head.is_out else head.take(None) + end
-        if end:
-            stream.write(end)
+            outlet.close()
 
-    async def _send_pieces(
-        self, stream: ByteStream, head: _StreamHead, length: str | None, is_chunked: bool
-    ) -> None:
+    async def _send_pieces(self, outlet: _Outlet, length: str | None) -> None:
         sent = 0
-        async with aclosing(_closable(self.pieces)) as pieces:
+        pieces = self.pieces
+        if not isinstance(pieces, AsyncGenerator):
+            pieces = _closable(pieces)
+        async with aclosing(pieces):
             async for piece in pieces:
-                data = piece.encode() if isinstance(piece, str) else piece
+                data = _to_bytes(piece)
                 sent += len(data)
                 if length is not None and sent > int(length):
                     raise LocalProtocolError(f"a stream longer than its Content-Length {length}")
-                data = encode_chunk(data) if is_chunked else data
-                data = data if head.is_out else head.take(piece) + data
-                if data and stream.write(data):
-                    await stream.drain()
+                if outlet.put(data, piece):
+                    await outlet.rest()
         if length is not None and sent != int(length):
             raise LocalProtocolError(f"a stream of {sent} bytes with Content-Length {length}")
 
@@ -133,6 +130,89 @@ class StreamResponse(Response):
             await pieces.aclose()
         elif (close := getattr(pieces, "close", None)) is not None:  # a file, a generator
             await run_in_thread("a streamed answer", close)
+
+
+class _Outlet:
+    """Where a stream's pieces leave: those of one turn of the loop by one write.
+
+    So what is made without a wait in between is joined, and is on its way by the time that
+    something is waited for. 100 pieces of 1 KiB cost a quarter of what as many writes do.
+    """
+
+    __slots__ = (
+        "_call_soon",
+        "_head",
+        "_is_chunked",
+        "_is_due",
+        "_is_full",
+        "_joined",
+        "_parts",
+        "_stream",
+    )
+
+    def __init__(self, stream: ByteStream, head: _StreamHead, is_chunked: bool) -> None:
+        self._stream = stream
+        self._head = head
+        self._is_chunked = is_chunked
+        self._call_soon = asyncio.get_running_loop().call_soon
+        self._is_due = False  # at the end of this turn
+        self._is_full = False  # the connection holds more than the peer takes
+        self._parts: list[bytes] = []
+        self._joined = 0  # bytes of content in them
+
+    def put(self, data: bytes, piece: Piece) -> bool:
+        """Take a piece, as bytes and as it was; return whether to `rest()` before the next.
+
+        Raises: ClientDisconnected.
+        """
+        parts = self._parts
+        if not self._head.is_out:
+            parts.append(self._head.take(piece))
+        if data:
+            parts.append(encode_chunk(data) if self._is_chunked else data)
+            self._joined += len(data)
+        if self._joined >= _JOINED_BYTES:
+            self._write()
+            return True
+        if not self._is_due and parts:
+            self._is_due = True
+            self._call_soon(self._write_due)
+        return self._is_full
+
+    async def rest(self) -> None:
+        """Let others run, and the peer read. Raises: ClientDisconnected."""
+        if self._is_full:
+            self._is_full = False
+            await self._stream.drain()
+        else:
+            await asyncio.sleep(0)
+
+    def end(self) -> None:
+        """Write what is left, and the end of the stream. Raises: ClientDisconnected."""
+        if not self._head.is_out:
+            self._parts.append(self._head.take(None))
+        if self._is_chunked:
+            self._parts.append(LAST_CHUNK)
+        self._write()
+
+    def close(self) -> None:
+        """Write what was made before a fault. Raises nothing."""
+        self._head.cancel()
+        self._write_due()
+
+    def _write_due(self) -> None:
+        self._is_due = False
+        try:
+            self._write()
+        except ClientDisconnected:
+            self._is_full = True  # the next piece will meet it
+
+    def _write(self) -> None:
+        if self._parts:
+            data = b"".join(self._parts)
+            self._parts.clear()
+            self._joined = 0
+            self._is_full = self._stream.write(data)
 
 
 class _StreamHead:
@@ -184,11 +264,13 @@ class _StreamHead:
             self._write()
 
 
+def _to_bytes(piece: Piece) -> bytes:
+    if isinstance(piece, str):
+        return piece.encode()
+    # A buffer may be filled again before it is sent.
+    return piece if type(piece) is bytes else memoryview(piece).tobytes()
+
+
 async def _closable(pieces: AsyncIterable[Piece]) -> AsyncGenerator[Piece, None]:
-    if isinstance(pieces, AsyncGenerator):
-        async with aclosing(pieces):
-            async for piece in pieces:
-                yield piece
-    else:
-        async for piece in pieces:
-            yield piece
+    async for piece in pieces:
+        yield piece

@@ -39,12 +39,16 @@ class FakeStream:
     lasting: Lasting | None = None
 
     def write(self, data: bytes | memoryview) -> bool:
-        if len(self.writes) >= self.closes_after:
-            raise ClientDisconnected("the peer left")
+        self._check()
         self.writes.append(bytes(data))
         return len(data) > self.high_water
 
+    def _check(self) -> None:
+        if len(self.writes) >= self.closes_after:
+            raise ClientDisconnected("the peer left")
+
     async def drain(self) -> None:
+        self._check()
         self.drained_at.append(len(self.writes))
 
     async def read(self) -> bytes:
@@ -52,6 +56,12 @@ class FakeStream:
 
     def inform(self, lasting: Lasting | None) -> None:
         self.lasting = lasting
+
+    def probe(self, data: bytes) -> None:
+        self.writes.append(data)
+
+    def interrupt(self) -> None:
+        raise AssertionError("nothing stops here")
 
     @property
     def written(self) -> bytes:

@@ -332,3 +332,12 @@ def listeners_of(server: Server) -> Listeners:
     listeners = server._listeners
     assert listeners is not None
     return listeners
+
+
+async def test_small_writes_do_not_wait_for_each_other() -> None:
+    async with on_loopback(Gate().app) as server, peer_of(server) as peer:
+        await peer.send(GET)
+        await peer.read_until(b"index")
+        (connection,) = server.connections
+        connected = connection.transport.get_extra_info("socket")
+        assert connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

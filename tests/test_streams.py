@@ -24,6 +24,8 @@ from microweb.request import Request
 from microweb.response import OCTETS, TEXT, Response
 from microweb.streams import StreamResponse
 
+LARGE = 64 * 1024
+
 
 async def test_a_stream_is_chunked() -> None:
     pieces = Pieces("é", b"", b"\xff\xfe")
@@ -60,11 +62,13 @@ async def test_the_head_goes_with_the_first_piece(content_type: str | None) -> N
         seen.append(len(stream.writes))
         yield ""
         seen.append(len(stream.writes))
+        await asyncio.sleep(0)
+        seen.append(len(stream.writes))
         yield "a"
 
     response = Response.stream(pieces(), content_type=content_type)
     await response.send_to(stream, GET, HEADS, b"")
-    assert seen == [0, 1]
+    assert seen == [0, 0, 1]
     assert split(stream.written)[1][b"content-type"] == (content_type or TEXT).encode()
 
 
@@ -212,11 +216,11 @@ async def test_a_stream_that_fails_half_way_has_no_end() -> None:
 
 
 async def test_a_stream_is_closed_where_the_peer_leaves() -> None:
-    pieces = Pieces("a", "b", "c", "d")
-    stream = FakeStream(closes_after=3)
+    pieces = Pieces(*[bytes(LARGE)] * 4)
+    stream = FakeStream(closes_after=2)
     with pytest.raises(ClientDisconnected):
         await Response.stream(pieces.generate()).send_to(stream, GET, HEADS, b"")
-    assert pieces.started == 4
+    assert pieces.started == 3
     assert pieces.is_closed
 
 
@@ -237,9 +241,64 @@ async def test_a_plain_iterable_is_closed_where_the_peer_leaves() -> None:
 
 async def test_a_stream_waits_for_the_peer() -> None:
     stream = FakeStream(high_water=10)
-    response = Response.stream(["a" * 100, "b", "c" * 100], content_type=TEXT)
+    response = Response.stream(["a" * LARGE, "b", "c" * LARGE], content_type=TEXT)
     await response.send_to(stream, GET, HEADS, b"")
     assert stream.drained_at == [1, 3]
+
+
+async def test_pieces_of_one_turn_of_the_loop_are_one_write() -> None:
+    stream, seen = FakeStream(), []
+
+    async def pieces() -> AsyncIterator[str]:
+        yield "a"
+        yield "b"
+        await asyncio.sleep(0)
+        seen.append(stream.written)
+        yield "c"
+
+    await Response.stream(pieces()).send_to(stream, GET, HEADS, b"")
+    assert [split(data)[2] for data in seen] == [b"1\r\na\r\n1\r\nb\r\n"]
+    assert stream.writes[1:] == [b"1\r\nc\r\n0\r\n\r\n"]
+
+
+async def test_pieces_without_a_wait_are_joined_up_to_a_bound_and_others_have_their_turn() -> None:
+    stream, turns = FakeStream(), 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    counting = asyncio.create_task(count())
+    await Response.stream(Pieces(*[bytes(1024)] * 640).generate()).send_to(stream, GET, HEADS, b"")
+    counting.cancel()
+    assert max(map(len, stream.writes)) < LARGE + 2048
+    assert len(stream.writes) == 11  # and the end
+    assert turns >= 10
+
+
+async def test_buffer_may_be_filled_again_once_it_was_taken() -> None:
+    buffer = bytearray(1)
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for byte in b"abc":
+            buffer[0] = byte
+            yield buffer
+
+    _, _, body = split((await send(Response.stream(pieces()))).written)
+    assert body == b"1\r\na\r\n1\r\nb\r\n1\r\nc\r\n0\r\n\r\n"
+
+
+async def test_peer_that_left_between_two_pieces_is_met_at_the_next() -> None:
+    async def pieces() -> AsyncIterator[str]:
+        yield "a"
+        await asyncio.sleep(0)
+        yield "b"  # is put, and not written
+        raise AssertionError("for nobody")
+
+    with pytest.raises(ClientDisconnected):
+        await Response.stream(pieces()).send_to(FakeStream(closes_after=0), GET, HEADS, b"")
 
 
 @pytest.mark.parametrize(

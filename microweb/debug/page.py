@@ -181,7 +181,7 @@ def _routes_of(request: Request) -> list[tuple[str, str, str, str]]:
     if request.match is None:
         return []
     return [
-        (",".join(route.methods), prefix + route.path, route.name, describe(route.endpoint))
+        (route.answers, prefix + route.path, route.name, describe(route.endpoint))
         for prefix, route in request.match.root.all_routes()
     ]
 

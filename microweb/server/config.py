@@ -40,12 +40,15 @@ class RunOptions(TypedDict, total=False):
     max_trailers: int
     max_form_fields: int
     max_form_text: int
+    max_message: int
     max_connections: int
     head_timeout_s: float
     body_timeout_s: float
     min_body_rate: float
     idle_timeout_s: float
     write_timeout_s: float
+    ping_interval_s: float
+    ping_timeout_s: float
     grace_s: float
 
 
@@ -86,6 +89,7 @@ class ServerConfig:
     max_trailers: Annotated[int, "bytes of the fields behind a chunked body"] = 8 * _KIB
     max_form_fields: Annotated[int, "fields of a form, files too, and of a query"] = 1000
     max_form_text: Annotated[int, "bytes of a form, its files apart"] = _MIB
+    max_message: Annotated[int, "bytes of a WebSocket message, decompressed"] = _MIB
     max_connections: Annotated[int, "open at once; further ones get a 503"] = 10_000
 
     head_timeout_s: Annotated[float, "for a whole head, from its first byte"] = 10
@@ -93,6 +97,10 @@ class ServerConfig:
     min_body_rate: Annotated[float, "bytes per second of a body, once body_timeout_s is over"] = 256
     idle_timeout_s: Annotated[float, "between two requests of a connection"] = 75
     write_timeout_s: Annotated[float, "without the peer reading any of an answer"] = 30
+    ping_interval_s: Annotated[
+        float, "a WebSocket's client is silent before it is pinged; 0 is never"
+    ] = 20
+    ping_timeout_s: Annotated[float, "for a ping's answer, or anything else, to come"] = 20
     grace_s: Annotated[float, "for what is under way when the server stops"] = 10
 
     def __post_init__(self) -> None:

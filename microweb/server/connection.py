@@ -107,6 +107,18 @@ class Connection(Wire):
     def max_form_text(self) -> int:
         return self._server.config.max_form_text
 
+    @property
+    def max_message(self) -> int:
+        return self._server.config.max_message
+
+    @property
+    def ping_interval_s(self) -> float:
+        return self._server.config.ping_interval_s
+
+    @property
+    def ping_timeout_s(self) -> float:
+        return self._server.config.ping_timeout_s
+
     def origin_of(self, headers: Headers) -> tuple[Address | None, str]:
         proxies = self._server.proxies
         if not proxies:
@@ -348,7 +360,7 @@ class Connection(Wire):
         """Await an answer that writes itself; return whether the connection goes on."""
         server = self._server
         self.flush()
-        self.written = 0
+        self.written, self._taken = 0, -1
         self._is_streaming = (
             isinstance(response, StreamResponse) and "content-length" not in response.headers
         )
@@ -437,6 +449,10 @@ class Connection(Wire):
         if lasting is not None and self._server.is_stopping:
             lasting.stop()
 
+    def interrupt(self) -> None:
+        if self.task is not None and not self._shields and not self.task.cancelling():
+            self.task.cancel()
+
     def stop(self) -> None:
         """Close where no exchange is under way, else say that the server stops."""
         if self._lasting is not None:
@@ -449,11 +465,11 @@ class Connection(Wire):
 
     def check(self, now: float) -> None:
         """Look at the peer and at the deadline."""
+        if self._lasting is not None:
+            self._lasting.look(now)
         if self._request is not None and self.phase in _BEFORE_A_REQUEST:
             self._check_peer()
             self.deadline = NEVER  # the handler has as long as it needs
-            if self._lasting is not None:
-                self._lasting.look(now)
         elif self.phase is Phase.IDLE and self.deadline < self._server.idle_deadline:
             self.parser.forget_head()
         self.check_deadlines(now)
@@ -472,7 +488,9 @@ class Connection(Wire):
         if not is_lost or self._is_lost or self._shields or request is None or self.task is None:
             return
         choice = request.match.on_disconnect if request.match is not None else None
-        if choice is None:
+        if self._lasting is not None:
+            choice = "cancel"  # it lasts for its client alone
+        elif choice is None:
             choice = "cancel" if request.method in _CANCELLED_WHEN_LOST else "finish"
         if choice == "cancel":
             self._is_lost = True

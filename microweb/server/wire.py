@@ -54,9 +54,11 @@ class Wire:
     """The two streams of a connection, and what it waits for."""
 
     __slots__ = (
+        "_draining",
         "_is_full",
         "_reader",
         "_server",
+        "_taken",
         "_unsent",
         "_writable",
         "_write_deadline",
@@ -83,7 +85,9 @@ class Wire:
         self.written = 0  # bytes that `write` has sent
         self._write_deadline = NEVER  # beside the other: a body may be read meanwhile
         self._writable: asyncio.Future[None] | None = None  # waited for, while a file is sent
+        self._draining = 0  # how many wait in `drain`
         self._is_full = False  # the transport holds more than the peer takes
+        self._taken = -1  # bytes of `written` that the peer had taken at the last `probe`
         self._unsent = 0  # bytes in the transport when the deadline to write them was set
 
     def clock(self) -> float:
@@ -115,21 +119,46 @@ class Wire:
         self.written += len(data)
         return transport.get_write_buffer_size() > _HIGH_WATER
 
+    def probe(self, data: bytes) -> None:
+        """Send `data`, unless there is more to take already, to learn whether the peer is there.
+
+        One that has taken nothing since the last time, though there was something, is cut off: its
+        network is gone, or it doesn't read. While the answer waits in `drain`, that has a deadline.
+        """
+        if self.transport.is_closing() or self.is_draining:
+            return
+        unsent = self.transport.get_write_buffer_size()
+        if (connected := self.transport.get_extra_info("socket")) is not None:
+            unsent += unsent_bytes(connected)
+        taken_before, self._taken = self._taken, self.written - unsent
+        if not unsent:
+            self.transport.write(data)
+            self.written += len(data)
+        elif self._taken == taken_before:
+            self.transport.abort()
+
     async def drain(self) -> None:
         """Wait until the peer has taken most of what was written. Raises: ClientDisconnected."""
         if self.transport.is_closing():
             raise ClientDisconnected("the peer left before the answer was out")
         self._unsent = self.transport.get_write_buffer_size()
         self._write_deadline = self._server.clock() + self.config.write_timeout_s
+        self._draining += 1
         try:
             await self._writer.drain()
         except OSError as error:
             raise ClientDisconnected("the peer left before the answer was out") from error
         finally:
-            self._write_deadline = NEVER
+            self._draining -= 1
+            if not self._draining:
+                self._write_deadline = NEVER
         self._is_full = False
         if self.transport.is_closing():
             raise ClientDisconnected("the peer left before the answer was out")
+
+    def abort(self) -> None:
+        """Cut the connection: what waits for the peer goes on at once."""
+        self.transport.abort()
 
     async def _drain_all(self) -> None:
         """Wait until the kernel has all that was written. Raises: ClientDisconnected."""

@@ -12,9 +12,6 @@ from processes import DEADLINE_S, ENVIRONMENT, Program
 
 PROBE = Path(__file__).parents[2].parent / "shared" / "conformance"
 
-# WebSocket comes with a module of its own.
-GROUPS = "!websocket"
-
 pytestmark = pytest.mark.skipif(
     not (PROBE / "h1probe.py").exists(), reason=f"no conformance probe in {PROBE}"
 )
@@ -30,7 +27,7 @@ def test_every_case_passes(loop: str, tmp_path: Path, monkeypatch: pytest.Monkey
     with Program(PROBE / "contract_app.py", "0", loop) as program:
         address = urlsplit(program.urls()[0]).netloc
         probe = subprocess.run(
-            [sys.executable, PROBE / "h1probe.py", address, "--groups", GROUPS, "--show", "--fail"],
+            [sys.executable, PROBE / "h1probe.py", address, "--show", "--fail"],
             env=ENVIRONMENT,
             capture_output=True,
             encoding="utf-8",

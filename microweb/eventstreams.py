@@ -1,0 +1,176 @@
+"""The answer that is server-sent events, for as long as its client reads them.
+
+It is a stream whose pieces are events. What sets it apart is that it may have nothing to say for
+hours: so a comment goes out where nothing else did (no timer runs for that, the connection looks
+each second), it ends with its client whatever the route says of clients that leave, and it ends
+when the server stops. It ends by cancelling what the next event is waited for with, so that it is
+closed, its `finally` run, wherever it stands. WHATWG HTML section 9.2
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+from .errors import LocalProtocolError
+from .events import HEARTBEAT, Default, encode
+from .framing import encode_chunk
+from .heads import HeadCache
+from .request import Request
+from .response import ByteStream, Fields
+from .streams import StreamResponse
+
+Events = AsyncIterable[object] | AbstractAsyncContextManager[AsyncIterable[object]]
+
+_MEDIA_TYPE = "text/event-stream"
+
+
+class EventResponse(StreamResponse):
+    """An answer of server-sent events: see `Response.events`.
+
+    Raises: TypeError for what is no async iterator and gives none; ValueError for a `heartbeat_s`
+    that is not above 0.
+    """
+
+    __slots__ = ("_feed",)
+
+    def __init__(
+        self, events: Events, headers: Fields | None = None, *, heartbeat_s: float = 15.0
+    ) -> None:
+        if not hasattr(events, "__aenter__") and not hasattr(events, "__aiter__"):
+            name = type(events).__name__
+            raise TypeError(f"expected an async iterator of events, or a subscription, got {name}")
+        if not 0 < heartbeat_s < math.inf:
+            raise ValueError(f"expected heartbeat_s above 0, got {heartbeat_s!r}")
+        self._feed = _Feed(events, heartbeat_s)
+        super().__init__(self._feed.pieces(), 200, headers, content_type=_MEDIA_TYPE)
+        self.headers.setdefault("Cache-Control", "no-cache")
+        self.headers.setdefault("X-Accel-Buffering", "no")  # nginx would hold events back
+
+    async def send_to(
+        self, stream: ByteStream, request: Request, heads: HeadCache, connection: bytes
+    ) -> None:
+        """Write the events. Raises: LocalProtocolError where a length is declared."""
+        if "content-length" in self.headers:
+            raise LocalProtocolError("an event stream has no length: leave Content-Length out")
+        self._feed.begin(stream, request)
+        stream.inform(self._feed)
+        try:
+            await super().send_to(stream, request, heads, connection)
+        finally:
+            stream.inform(None)
+
+    async def _discard(self) -> None:
+        await super()._discard()
+        await self._feed.discard()
+
+
+class _Feed:
+    """Where the events come from; `Lasting`, as the connection sees it."""
+
+    __slots__ = (
+        "_default",
+        "_events",
+        "_has_sent",
+        "_heartbeat",
+        "_heartbeat_s",
+        "_is_stopping",
+        "_is_waiting",
+        "_quiet_since",
+        "_stream",
+    )
+
+    _stream: ByteStream
+
+    def __init__(self, events: Events, heartbeat_s: float) -> None:
+        self._events: Events | None = events  # until they begin
+        self._heartbeat_s = heartbeat_s
+        self._heartbeat = b""
+        self._default: Default = None
+        self._is_stopping = False
+        self._is_waiting = False  # for the next event
+        self._has_sent = True  # since the connection last looked
+        self._quiet_since = 0.0
+
+    def begin(self, stream: ByteStream, request: Request) -> None:
+        """Take note of where the events will go."""
+        self._stream = stream
+        if request.match is not None:
+            self._default = request.match.app.json_default
+        is_chunked = request.section.minor_version > 0
+        self._heartbeat = encode_chunk(HEARTBEAT) if is_chunked else HEARTBEAT
+
+    async def pieces(self) -> AsyncGenerator[bytes, None]:
+        """Yield the events as they are sent."""
+        events, self._events = self._events, None
+        assert events is not None
+        if self._is_stopping:
+            await _close(events)
+            return
+        default = self._default
+        self._is_waiting = True
+        try:
+            async with _opened(events) as iterator:
+                try:
+                    async for event in iterator:
+                        self._is_waiting = False
+                        self._has_sent = True
+                        yield encode(event, default)
+                        if self._is_stopping:
+                            break
+                        self._is_waiting = True
+                finally:
+                    self._is_waiting = False  # what closes it is not interrupted
+        except asyncio.CancelledError:
+            if not self._has_stopped():
+                raise
+        finally:
+            self._is_waiting = False
+
+    async def discard(self) -> None:
+        """Close the events, where they have not begun."""
+        events, self._events = self._events, None
+        if events is not None:
+            await _close(events)
+
+    # --- the connection's part
+
+    def look(self, now: float) -> None:
+        if self._is_stopping:
+            self.stop()  # it was shielded
+        elif self._has_sent:
+            self._has_sent = False
+            self._quiet_since = now
+        elif now - self._quiet_since >= self._heartbeat_s:
+            self._quiet_since = now
+            self._stream.probe(self._heartbeat)
+
+    def stop(self) -> None:
+        self._is_stopping = True
+        if self._is_waiting:
+            self._stream.interrupt()
+
+    def _has_stopped(self) -> bool:
+        """Whether a cancellation was that of `stop` alone; it is over then."""
+        task = asyncio.current_task()
+        return self._is_stopping and task is not None and task.uncancel() == 0
+
+
+@asynccontextmanager
+async def _opened(events: Events) -> AsyncIterator[AsyncIterable[object]]:
+    """Enter what gives an iterator; close an iterator."""
+    if isinstance(events, AbstractAsyncContextManager):
+        async with events as iterator:
+            yield iterator
+    else:
+        try:
+            yield events
+        finally:
+            await _close(events)
+
+
+async def _close(events: Events) -> None:
+    if (aclose := getattr(events, "aclose", None)) is not None:
+        await aclose()

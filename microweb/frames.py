@@ -1,0 +1,252 @@
+"""The frames of one WebSocket, bytes to messages and back: RFC 6455 section 5, RFC 7692.
+
+Strategy: the frames of a read are told apart here, and one at a time goes to the sans-I/O protocol
+of `websockets`, which knows control frames, fragments, compression and what breaks the rules. So a
+read that inflates to many messages makes them one by one, as they are asked for. What most messages
+are, one whole frame that is not compressed, is decoded here: TIMES.
+"""
+
+from __future__ import annotations
+
+import codecs
+import logging
+
+from .errors import BadRequest, MissingExtra
+
+try:
+    from websockets.datastructures import Headers as OfferedHeaders
+    from websockets.exceptions import InvalidHandshake
+    from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
+    from websockets.frames import CONT, PING, PONG, TEXT, CloseCode, Frame
+    from websockets.protocol import OPEN
+    from websockets.server import ServerProtocol
+except ImportError as error:
+    raise MissingExtra("a WebSocket", "websockets") from error
+
+try:
+    from websockets.speedups import apply_mask
+except ImportError:  # where it was installed without a compiler
+    from websockets.utils import apply_mask
+
+Message = str | bytes
+
+_log = logging.getLogger("microweb.websocket")
+
+# FIN and the opcode of text or binary: a whole message.
+_WHOLE_TEXT, _WHOLE_BINARY = 0x81, 0x82
+_WHOLE = frozenset((_WHOLE_TEXT, _WHOLE_BINARY))
+_OPCODES = frozenset((0x0, 0x1, 0x2, 0x8, 0x9, 0xA))
+
+# A window of 4 KiB each way, and none kept for what we send: 32 KiB less for each connection. A
+# message that fits one packet gains nothing by being smaller.
+_DEFLATE = ServerPerMessageDeflateFactory(
+    server_no_context_takeover=True,
+    server_max_window_bits=12,
+    client_max_window_bits=12,
+    compress_settings={"memLevel": 5},
+)
+_MIN_COMPRESSED = 1024
+
+
+class Frames:
+    """Both directions of one connection. `max_message` is in bytes, once decompressed.
+
+    `feed`, then `next_message` until it returns None; `output` has what is to be sent meanwhile.
+    """
+
+    __slots__ = (
+        "_buffer",
+        "_decoder",
+        "_max_message",
+        "_missing",
+        "_parts",
+        "_pieces",
+        "_position",
+        "_protocol",
+        "output",
+    )
+
+    def __init__(self, max_message: int) -> None:
+        self._protocol = ServerProtocol(
+            state=OPEN, max_size=max_message, logger=_log, extensions=[_DEFLATE]
+        )
+        self._max_message = max_message
+        self._buffer = b""  # received, from `_position` on not looked at yet
+        self._position = 0
+        self._pieces: list[bytes] = []  # of a frame that is not whole
+        self._missing = 0  # bytes of it
+        self._parts: bytearray | None = None  # of a message that is not whole
+        self._decoder: codecs.IncrementalDecoder | None = None  # where that is text
+        self.output = b""  # to be sent: pongs, a close frame
+
+    def negotiate(self, offers: list[str]) -> str | None:
+        """Choose among the extensions that the client offers; return the field's value.
+
+        Raises: BadRequest for offers that are malformed. RFC 6455 section 9.1; RFC 7692 section 5
+        """
+        if not offers:
+            return None
+        headers = OfferedHeaders()
+        for offer in offers:
+            headers["Sec-WebSocket-Extensions"] = offer
+        try:
+            answer, self._protocol.extensions = self._protocol.process_extensions(headers)
+        except InvalidHandshake as error:
+            raise BadRequest("a malformed Sec-WebSocket-Extensions") from error
+        return answer
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the peer has closed, or broke the rules: nothing more is read."""
+        return self._protocol.eof_sent
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the peer broke the rules; it may not have noticed yet."""
+        return self._protocol.eof_sent and self._protocol.close_rcvd is None
+
+    @property
+    def closed_with(self) -> tuple[int, str] | None:
+        """Code and reason of the first close frame, whoever sent it."""
+        protocol = self._protocol
+        first = protocol.close_rcvd if protocol.close_rcvd_then_sent else protocol.close_sent
+        return None if first is None else (int(first.code), first.reason)
+
+    # --- receiving
+
+    def feed(self, data: bytes) -> None:
+        """Take what was read, once `next_message` has returned None."""
+        if self._missing > len(data):
+            self._pieces.append(data)
+            self._missing -= len(data)
+        elif self._pieces:
+            self._buffer = b"".join((*self._pieces, data))
+            self._pieces, self._missing = [], 0
+        else:
+            self._buffer, self._position = data, 0
+
+    def next_message(self) -> Message | None:
+        """Return the next message, or None where more bytes are needed, or none will come."""
+        buffer = self._buffer
+        while not self._protocol.eof_sent:
+            position = self._position
+            start, end = self._bounds()
+            if end > len(buffer):
+                self._expect(end)
+                return None
+            self._position = end
+            first = buffer[position]
+            if start and first in _WHOLE and self._parts is None:
+                data = apply_mask(buffer[start:end], buffer[start - 4 : start])
+                if first == _WHOLE_BINARY:
+                    return data
+                try:
+                    return data.decode()
+                except UnicodeDecodeError as error:
+                    self._refuse_text(error)
+                    return None
+            message = self._take(buffer[position:end])
+            if message is not None:
+                return message
+        return None
+
+    def _bounds(self) -> tuple[int, int]:
+        """Return where the next frame's payload begins and ends. RFC 6455 section 5.2
+
+        It begins at 0 where there is no frame: what there is up to the end is for the protocol to
+        find wrong, or more has to come up to there.
+        """
+        buffer, position = self._buffer, self._position
+        if len(buffer) - position < 2:
+            return 0, position + 2
+        length = buffer[position + 1] & 0x7F
+        start = position + 6
+        if length == 126:
+            start += 2
+            length = int.from_bytes(buffer[position + 2 : position + 4])
+        elif length == 127:
+            start += 8
+            length = int.from_bytes(buffer[position + 2 : position + 10])
+        is_frame = buffer[position + 1] & 0x80 and buffer[position] & 0x0F in _OPCODES
+        if not is_frame:
+            return 0, len(buffer)
+        if start > len(buffer):
+            return 0, start
+        if length > self._max_message:
+            return 0, len(buffer)
+        return start, start + length
+
+    def _expect(self, end: int) -> None:
+        """Gather the pieces of a frame that ends at `end`: joined each time it would be slow."""
+        rest = self._buffer[self._position :]
+        if rest:
+            self._pieces = [rest]
+            self._missing = end - len(self._buffer)
+        self._buffer, self._position = b"", 0
+
+    def _take(self, data: bytes) -> Message | None:
+        """Hand one frame to the protocol; return the message that it completes."""
+        self._protocol.receive_data(data)
+        message = None
+        for event in self._protocol.events_received():
+            if isinstance(event, Frame) and event.opcode not in (PING, PONG):
+                message = self._add(event)
+        self._collect_output()
+        return message
+
+    def _add(self, frame: Frame) -> Message | None:
+        """Add a frame to its message; return that where it is whole."""
+        if frame.opcode > 2:  # close
+            return None
+        if frame.opcode is not CONT:
+            self._parts = bytearray()
+            self._decoder = _UTF8() if frame.opcode is TEXT else None
+        assert self._parts is not None
+        self._parts += frame.data
+        if self._decoder is not None:
+            try:
+                self._decoder.decode(frame.data, frame.fin)
+            except UnicodeDecodeError as error:
+                self._refuse_text(error)
+                return None
+        if not frame.fin:
+            return None
+        parts, self._parts = self._parts, None
+        return bytes(parts) if self._decoder is None else parts.decode()
+
+    def _refuse_text(self, error: UnicodeDecodeError) -> None:
+        self.fail(CloseCode.INVALID_DATA, f"{error.reason} in a text")
+
+    # --- sending
+
+    def compress(self, message: Message) -> bytes | None:
+        """Return a message as a compressed frame, where that was agreed and is worth it."""
+        if not self._protocol.extensions or len(message) < _MIN_COMPRESSED:
+            return None
+        if isinstance(message, str):
+            self._protocol.send_text(message.encode())
+        else:
+            self._protocol.send_binary(message)
+        return b"".join(self._protocol.data_to_send())
+
+    def ping(self) -> None:
+        """Put a ping into `output`. RFC 6455 section 5.5.2"""
+        self._protocol.send_ping(b"")
+        self._collect_output()
+
+    def close(self, code: int, reason: str) -> None:
+        """Put a close frame into `output`, once. RFC 6455 section 5.5.1"""
+        if self._protocol.state is OPEN:
+            self._protocol.send_close(code, reason)
+            self._collect_output()
+
+    def fail(self, code: int, reason: str) -> None:
+        """Close, and read nothing more. RFC 6455 section 7.1.7"""
+        self._protocol.fail(code, reason)
+        self._collect_output()
+
+    def _collect_output(self) -> None:
+        self.output += b"".join(self._protocol.data_to_send())
+
+
+_UTF8 = codecs.getincrementaldecoder("utf-8")

@@ -1,0 +1,195 @@
+"""A WebSocket endpoint as a handler: the request before the handshake, the messages behind it.
+
+Strategy: the endpoint runs in a task of its own, because it goes on across the handshake, while the
+middleware around it has to end with an answer. What it returns or raises before it uses the socket
+is that answer; at the first use the handler returns a 101, and the rest of the endpoint is what
+that `UpgradeResponse` runs. The task has the context variables of the middleware, and is cancelled
+with whatever awaits it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Awaitable, Callable
+
+from .conversation import (
+    GOING_AWAY,
+    INTERNAL_ERROR,
+    INVALID_DATA,
+    LOST,
+    NORMAL,
+    POLICY_VIOLATION,
+    Conversation,
+)
+from .errors import BadRequest, ClientDisconnected, Forbidden, HTTPError, UnprocessableContent
+from .frames import Frames
+from .handshake import accept_of, check_handshake, check_origin
+from .request import Request, name_in_log, request_id_of
+from .response import ByteStream
+from .upgrades import UpgradeResponse
+from .websocket import WebSocket
+
+# How long an endpoint that does not notice may go on without its client.
+_PATIENCE_S = 10.0  # behind a close: it may be at work on what came before
+_PATIENCE_LOST_S = 1.0
+
+_MAX_REASON = 123  # bytes. RFC 6455 section 5.5
+
+_log = logging.getLogger("microweb.error")
+
+
+def answering(
+    call: Callable[[WebSocket], object], origins: frozenset[str]
+) -> Callable[[Request], Awaitable[object]]:
+    """Return what answers a request by the endpoint that `call` calls with its socket.
+
+    Raises, awaited: HTTPError where the request is no handshake, or no page of `origins` may.
+    """
+
+    async def answer(request: Request) -> object:
+        check_handshake(request)
+        check_origin(request, origins)
+        return await _Exchange(request, call).answer()
+
+    return answer
+
+
+class _Exchange:
+    """One endpoint's run, from its request to the end of its connection."""
+
+    def __init__(self, request: Request, call: Callable[[WebSocket], object]) -> None:
+        self._request = request
+        self._frames = Frames(request.transport.max_message)
+        offers = request.headers.get_all("sec-websocket-extensions")
+        self._extensions = self._frames.negotiate(offers)
+        loop = asyncio.get_running_loop()
+        self._asked: asyncio.Future[UpgradeResponse] = loop.create_future()
+        self._is_open = asyncio.Event()
+        self._conversation: Conversation | None = None
+        self._gone_at: float | None = None
+        self._task = loop.create_task(_call(call, WebSocket(request, self)), name="websocket")
+
+    # --- before the handshake
+
+    async def answer(self) -> object:
+        """Return what the endpoint returns, or the 101 that its first use asks for."""
+        either: tuple[asyncio.Future[object], ...] = (self._task, self._asked)  # type: ignore[assignment]
+        while not (self._task.done() or self._asked.done()):
+            try:
+                await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            except asyncio.CancelledError:
+                self._task.cancel()  # what becomes of that the endpoint decides
+        if self._asked.done():
+            self._request.after_response(self._abandon)
+            return self._asked.result()
+        value = self._task.result()
+        if value is None:
+            raise Forbidden("this WebSocket was not accepted")
+        return value
+
+    async def open(self, fields: list[tuple[str, str]]) -> Conversation:
+        """Have the handshake made: the endpoint's side of it."""
+        if not self._asked.done():
+            self._asked.set_result(self._new_response(fields))
+        await self._is_open.wait()
+        if self._conversation is None:
+            raise ClientDisconnected("the client left, or middleware answered something else")
+        return self._conversation
+
+    def _new_response(self, fields: list[tuple[str, str]]) -> UpgradeResponse:
+        ours = [("Upgrade", "websocket"), ("Sec-WebSocket-Accept", accept_of(self._request))]
+        if self._extensions is not None:
+            ours.append(("Sec-WebSocket-Extensions", self._extensions))
+        return UpgradeResponse([*ours, *fields], self._run)
+
+    async def _abandon(self) -> None:
+        """End an endpoint whose 101 was never sent."""
+        if not self._is_open.is_set():
+            self._is_open.set()
+            await asyncio.wait((self._task,))
+            self._report()
+
+    # --- behind it
+
+    async def _run(self, stream: ByteStream) -> None:
+        peer = self._request.transport
+        self._conversation = conversation = Conversation(
+            stream, self._frames, peer.ping_interval_s, peer.ping_timeout_s
+        )
+        stream.inform(self)
+        self._is_open.set()
+        try:
+            await self._until_over(conversation, stream)
+        finally:
+            if not self._task.done():
+                self._task.cancel()
+                await asyncio.wait((self._task,))
+            stream.inform(None)
+            self._report()
+
+    async def _until_over(self, conversation: Conversation, stream: ByteStream) -> None:
+        """Wait until the endpoint and the connection are done, whichever is first."""
+        either: tuple[asyncio.Future[object], ...] = (self._task, conversation.gone)  # type: ignore[assignment]
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if self._task.done():
+            conversation.close(*self._farewell())
+        await conversation.finish()
+        if not self._task.done():
+            stream.abort()  # all is sent: the client need not wait for what the endpoint still does
+            await asyncio.wait((self._task,))
+
+    def _farewell(self) -> tuple[int, str]:
+        """Return the code and reason to close with, by what the endpoint ended with."""
+        error = None if self._task.cancelled() else self._task.exception()
+        if self._task.cancelled() or _is_fault(error):
+            return INTERNAL_ERROR, ""
+        if isinstance(error, HTTPError):
+            is_bad_data = isinstance(error, (BadRequest, UnprocessableContent))
+            reason = error.detail.encode()[:_MAX_REASON].decode(errors="ignore")
+            return INVALID_DATA if is_bad_data else POLICY_VIOLATION, reason
+        return NORMAL, ""
+
+    def _report(self) -> None:
+        """Log, once, what the endpoint failed with behind the handshake."""
+        error = None if self._task.cancelled() else self._task.exception()
+        if isinstance(error, Exception) and not isinstance(error, ClientDisconnected):
+            self._request.error = error
+        if _is_fault(error):
+            fields = {"request_id": request_id_of(self._request)}
+            _log.error("%s failed", name_in_log(self._request), exc_info=error, extra=fields)
+
+    # --- once a second
+
+    def look(self, now: float) -> None:
+        """See to the connection, and to an endpoint that works for nobody."""
+        conversation = self._conversation
+        assert conversation is not None
+        conversation.look(now)
+        if not conversation.gone.done() or conversation.has_noticed or self._task.done():
+            return
+        code, _ = conversation.closed_with or (LOST, "")
+        patience_s = _PATIENCE_LOST_S if code == LOST else _PATIENCE_S
+        if self._gone_at is None:
+            self._gone_at = now
+        elif now - self._gone_at >= patience_s:
+            conversation.has_noticed = True
+            self._task.cancel()
+
+    def stop(self) -> None:
+        """Close, since the server stops."""
+        assert self._conversation is not None
+        self._conversation.close(GOING_AWAY)
+
+
+def _is_fault(error: BaseException | None) -> bool:
+    """Whether what an endpoint raised is its own fault, and not the peer's."""
+    if isinstance(error, HTTPError):
+        return error.status >= 500
+    return error is not None and not isinstance(error, ClientDisconnected)
+
+
+async def _call(call: Callable[[WebSocket], object], socket: WebSocket) -> object:
+    value = call(socket)
+    return await value if inspect.isawaitable(value) else value

@@ -1,0 +1,806 @@
+"""Channels in one process: what subscribers get, under every policy, and what is left of them."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import tracemalloc
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any, TypeVar
+
+import pytest
+from conftest import pytest_asyncio_loop_factories
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from serving import DEADLINE_S, settle
+
+from microweb import App, ClientDisconnected, ConfigurationError, from_thread
+from microweb.brokers import MemoryBroker
+from microweb.channels import Channel, Channels
+from microweb.messages import Gap, Message
+from microweb.subscriptions import POLICIES, Policy, Subscription
+
+T = TypeVar("T")
+
+
+async def soon(coroutine: Coroutine[Any, Any, T]) -> T:
+    async with asyncio.timeout(DEADLINE_S):
+        return await coroutine
+
+
+async def take(messages: Subscription, count: int) -> list[object]:
+    """Return the data of the next messages."""
+    return [(await soon(anext(messages))).data for _ in range(count)]
+
+
+async def rest_of(messages: Subscription) -> list[Message]:
+    async with asyncio.timeout(DEADLINE_S):
+        return [message async for message in messages]
+
+
+async def all_data(messages: Subscription) -> list[object]:
+    return [message.data for message in await rest_of(messages)]
+
+
+async def publish(channel: Channel, *messages: object) -> list[str]:
+    """Publish, and return the ids."""
+    return [(await channel.publish(message)).id for message in messages]
+
+
+def gap_of(missed: int | None) -> dict[str, object]:
+    return {"gap": True, "missed": missed}
+
+
+@pytest.fixture
+def channels() -> Channels:
+    return Channels(history=3)
+
+
+@pytest.fixture
+def channel(channels: Channels) -> Channel:
+    return channels["room:1"]
+
+
+# --- publishing and subscribing
+
+
+async def test_all_subscribers_get_the_same_message(channel: Channel) -> None:
+    async with channel.subscribe() as one, channel.subscribe() as other:
+        published = await channel.publish("hello")
+        got = [await soon(anext(one)), await soon(anext(other))]
+    assert got[0] is got[1]
+    assert (got[0].id, got[0].data) == (published.id, published.data) == (published.id, "hello")
+
+
+@pytest.mark.parametrize(
+    ("message", "data"),
+    [
+        ("é\n", "é\n"),
+        ("", ""),
+        (b"\x00\xff", b"\x00\xff"),
+        (bytearray(b"a"), b"a"),
+        ({"a": [1, None]}, {"a": [1, None]}),
+        (None, None),
+        (7, 7),
+        (date(2030, 1, 2), "2030-01-02"),
+    ],
+)
+async def test_what_is_published_arrives(channel: Channel, message: object, data: object) -> None:
+    async with channel.subscribe() as messages:
+        await channel.publish(message)
+        assert await take(messages, 1) == [data]
+
+
+@pytest.mark.parametrize("message", [object(), float("nan"), "\ud800"])
+async def test_what_can_not_be_sent_is_refused(channel: Channel, message: object) -> None:
+    async with channel.subscribe() as messages:
+        with pytest.raises((TypeError, ValueError)):
+            await channel.publish(message)
+        await channel.publish("next")
+        assert await take(messages, 1) == ["next"]
+
+
+async def test_json_default_is_asked() -> None:
+    channel = Channels(json_default=lambda value: sorted(value))["a"]  # type: ignore[call-overload]
+    async with channel.subscribe() as messages:
+        await channel.publish({"of": {2, 1}})
+        assert await take(messages, 1) == [{"of": [1, 2]}]
+
+
+async def test_a_changed_object_changes_no_message(channel: Channel) -> None:
+    message = {"text": "before"}
+    async with channel.subscribe() as messages:
+        await channel.publish(message)
+        message["text"] = "after"
+        assert await take(messages, 1) == [{"text": "before"}]
+
+
+async def test_channels_are_apart(channels: Channels) -> None:
+    async with channels["a"].subscribe() as a, channels["b"].subscribe() as b:
+        await channels["a"].publish(1)
+        await channels["b"].publish(2)
+        assert (await take(a, 1), await take(b, 1)) == ([1], [2])
+
+
+async def test_a_publisher_in_a_loop_lets_subscribers_keep_up(channel: Channel) -> None:
+    async with channel.subscribe(queue=1) as messages:
+        reading = asyncio.create_task(take(messages, 1000))
+        await publish(channel, *range(1000))
+        assert await reading == list(range(1000))
+
+
+async def test_close_ends_iterations_after_what_waits(channel: Channel) -> None:
+    async with channel.subscribe() as messages, channel.subscribe() as waiting:
+        reading = asyncio.create_task(all_data(waiting))
+        await publish(channel, 1, 2)
+        await channel.close()
+        assert await all_data(messages) == await reading == [1, 2]
+        assert (messages.is_full, len(channel)) == (False, 0)
+    await channel.close()  # nobody is there
+
+
+async def test_a_closed_channel_goes_on_with_its_history(channel: Channel) -> None:
+    first, _ = await publish(channel, 1, 2)
+    await channel.close()
+    async with channel.subscribe(last_event_id=first) as messages:
+        await channel.publish(3)
+        assert await take(messages, 2) == [2, 3]
+
+
+async def test_plain_def_publishes_from_its_thread(channel: Channel) -> None:
+    app = App()
+
+    @app.post("/")
+    def send() -> str:
+        return from_thread(channel.publish("hello")).id
+
+    async with app.test_client() as client, channel.subscribe() as messages:
+        id = (await client.post("/")).text
+        message = await soon(anext(messages))
+    assert (message.id, message.data) == (id, "hello")
+
+
+async def test_subscription_is_made_in_a_thread(channel: Channel) -> None:
+    subscription = await asyncio.to_thread(channel.subscribe)
+    async with subscription as messages:
+        await channel.publish(1)
+        assert await take(messages, 1) == [1]
+
+
+def test_each_loop_begins_anew(channels: Channels) -> None:
+    channel = channels["a"]
+
+    async def run() -> tuple[str, list[object]]:
+        async with channel.subscribe(last_event_id="elsewhere-1") as messages:
+            (id,) = await publish(channel, 1)
+            return id, await take(messages, 2)
+
+    runs = [asyncio.run(run()) for _ in range(2)]
+    assert [data for _, data in runs] == [[gap_of(None), 1]] * 2
+    assert runs[0][0] != runs[1][0]
+
+
+@pytest.mark.parametrize("options", [{"policy": "drop"}, {"queue": 0}])
+def test_wrong_option_is_refused(channel: Channel, options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match=r"subscribe: expected"):
+        channel.subscribe(**options)
+
+
+def test_wrong_options_of_channels_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"Channels: expected"):
+        Channels(history=-1)
+    with pytest.raises(ConfigurationError, match=r"MemoryBroker: expected"):
+        MemoryBroker(max_channels=-1)
+
+
+async def test_subscription_is_for_one_block_and_one_task(channel: Channel) -> None:
+    subscription = channel.subscribe()
+    with pytest.raises(RuntimeError, match="async with"):
+        await anext(subscription)
+    async with subscription as messages:
+        waiting = asyncio.create_task(soon(anext(messages)))
+        await settle()
+        with pytest.raises(RuntimeError, match="another task"):
+            await anext(messages)
+        await channel.publish(1)
+        assert (await waiting).data == 1
+        with pytest.raises(RuntimeError, match="subscribe again"):
+            await subscription.__aenter__()
+    with pytest.raises(StopAsyncIteration):
+        await anext(subscription)
+
+
+# --- replay
+
+
+async def test_missed_messages_are_replayed_by_id(channel: Channel) -> None:
+    ids = await publish(channel, 1, 2, 3, 4, 5)
+    for known, data in ((1, [3, 4, 5]), (3, [5]), (4, [])):
+        async with channel.subscribe(last_event_id=ids[known]) as messages:
+            await channel.close()
+            assert await all_data(messages) == data
+
+
+@pytest.mark.parametrize("id", ["", "x", "1-1", "nan-0", "\x00", "9" * 5000])
+async def test_unknown_id_is_a_gap_before_what_is_kept(channel: Channel, id: str) -> None:
+    await publish(channel, 1, 2, 3, 4)
+    async with channel.subscribe(last_event_id=id) as messages:
+        await channel.close()
+        assert await all_data(messages) == [gap_of(None), 2, 3, 4]
+
+
+async def test_id_older_than_the_history_is_a_gap(channel: Channel) -> None:
+    ids = await publish(channel, 1, 2, 3, 4, 5)
+    async with channel.subscribe(last_event_id=ids[0]) as messages:
+        await channel.close()
+        assert await all_data(messages) == [gap_of(None), 3, 4, 5]
+
+
+async def test_id_of_another_channel_is_a_gap(channels: Channels) -> None:
+    (id,) = await publish(channels["a"], 1)
+    await publish(channels["b"], 2)
+    async with channels["b"].subscribe(last_event_id=id) as messages:
+        assert await take(messages, 2) == [gap_of(None), 2]
+
+
+async def test_without_history_a_client_that_missed_nothing_hears_of_no_gap() -> None:
+    channel = Channels()["a"]
+    async with channel.subscribe() as other:
+        ids = await publish(channel, 1, 2)
+        async with channel.subscribe(last_event_id=ids[1]) as messages:
+            await channel.publish(3)
+            assert await take(messages, 1) == [3]
+        async with channel.subscribe(last_event_id=ids[1]) as messages:
+            await channel.publish(4)
+            assert await take(messages, 2) == [gap_of(None), 4]
+        assert await take(other, 4) == [1, 2, 3, 4]
+
+
+async def test_replay_is_longer_than_the_queue() -> None:
+    channel = Channels(history=1000)["a"]
+    ids = await publish(channel, *range(1000))
+    async with channel.subscribe(last_event_id=ids[0], queue=1) as messages:
+        await channel.publish(1000)
+        assert await take(messages, 1000) == list(range(1, 1001))
+
+
+async def test_position_of_one_who_saw_nothing_is_a_place_to_continue_from(
+    channel: Channel,
+) -> None:
+    async with channel.subscribe() as messages:
+        position = messages.position
+        assert position is not None
+    await publish(channel, 1, 2)
+    async with channel.subscribe(last_event_id=position) as messages:
+        assert await take(messages, 2) == [1, 2]
+
+
+async def test_those_who_missed_the_same_share_it() -> None:
+    channel = Channels(history=100)["a"]
+    ids = await publish(channel, *range(100))
+    async with (
+        channel.subscribe(last_event_id=ids[10]) as one,
+        channel.subscribe(last_event_id=ids[20]) as other,
+    ):
+        assert one._replay is other._replay
+
+
+# --- policies
+
+
+async def test_drop_oldest_keeps_the_newest(channel: Channel) -> None:
+    async with channel.subscribe(queue=2, policy="drop_oldest") as messages:
+        await publish(channel, 1, 2, 3, 4, 5)
+        assert await take(messages, 3) == [gap_of(3), 4, 5]
+        await publish(channel, 6)
+        assert await take(messages, 1) == [6]
+        assert messages.missed == 3
+
+
+async def test_drop_newest_keeps_the_oldest(channel: Channel) -> None:
+    async with channel.subscribe(queue=2, policy="drop_newest") as messages:
+        await publish(channel, 1, 2, 3, 4, 5)
+        assert await take(messages, 3) == [1, 2, gap_of(3)]
+        await publish(channel, 6)
+        assert await take(messages, 1) == [6]
+        assert messages.missed == 3
+
+
+async def test_disconnect_ends_after_what_waits(channel: Channel) -> None:
+    async with channel.subscribe(queue=2) as messages:
+        await publish(channel, 1, 2)
+        assert len(channel) == 1
+        await publish(channel, 3)
+        assert len(channel) == 0
+        await publish(channel, 4)
+        got = await rest_of(messages)
+        assert ([each.data for each in got], messages.is_full) == ([1, 2], True)
+    async with channel.subscribe(last_event_id=got[-1].id) as messages:
+        assert await take(messages, 2) == [3, 4]
+
+
+async def test_publisher_waits_for_room(channel: Channel) -> None:
+    async with channel.subscribe(queue=2, policy="wait") as messages:
+        await publish(channel, 1, 2)
+        publishing = asyncio.create_task(publish(channel, 3, 4))
+        await settle()
+        assert not publishing.done()
+        assert await take(messages, 2) == [1, 2]
+        await soon(publishing)
+        assert await take(messages, 2) == [3, 4]
+
+
+async def test_publishers_that_wait_are_served_in_order(channel: Channel) -> None:
+    async with channel.subscribe(queue=1, policy="wait") as messages:
+        publishing = []
+        for number in range(5):
+            publishing.append(asyncio.create_task(channel.publish(number)))
+            await settle()
+        assert await take(messages, 5) == [0, 1, 2, 3, 4]
+        await soon(asyncio.gather(*publishing))  # type: ignore[arg-type]
+
+
+async def test_cancelled_publisher_has_published_nothing(channel: Channel) -> None:
+    async with channel.subscribe(queue=1, policy="wait") as messages:
+        await channel.publish(1)
+        publishing = asyncio.create_task(channel.publish(2))
+        await settle()
+        publishing.cancel()
+        await asyncio.wait([publishing])
+        next_one = asyncio.create_task(channel.publish(3))
+        assert await take(messages, 2) == [1, 3]
+        await soon(next_one)
+
+
+async def test_publisher_waits_no_longer_than_its_deadline() -> None:
+    channel = Channels(wait_s=0.01)["a"]
+    async with (
+        channel.subscribe(queue=1, policy="wait") as stuck,
+        channel.subscribe(queue=9, policy="wait") as messages,
+    ):
+        await soon(publish(channel, 1, 2, 3))  # type: ignore[arg-type]
+        assert await all_data(stuck) == [1]
+        assert (stuck.is_full, messages.is_full, len(channel)) == (True, False, 1)
+        assert await take(messages, 3) == [1, 2, 3]
+
+
+async def test_publisher_does_not_wait_for_one_who_has_left(channel: Channel) -> None:
+    async with channel.subscribe(queue=1, policy="wait"):
+        await channel.publish(1)
+        publishing = asyncio.create_task(channel.publish(2))
+        await settle()
+        assert not publishing.done()
+    await soon(publishing)
+
+
+async def test_one_who_never_reads_costs_the_others_nothing(channel: Channel) -> None:
+    async with (
+        channel.subscribe(queue=1),
+        channel.subscribe(queue=1, policy="drop_oldest"),
+        channel.subscribe(queue=1, policy="drop_newest"),
+        channel.subscribe(queue=1) as messages,
+    ):
+        reading = asyncio.create_task(take(messages, 50))
+        await publish(channel, *range(50))
+        assert await reading == list(range(50))
+
+
+# --- leaving
+
+
+@pytest.mark.parametrize("history", [0, 3])
+async def test_channel_is_forgotten_with_its_last_subscriber(history: int) -> None:
+    channels = Channels(history)
+    channel = channels["a"]
+    assert (len(channels), len(channel), list(channels)) == (0, 0, [])
+    async with channel.subscribe(), channel.subscribe():
+        await channel.publish(1)
+        assert (len(channels), len(channel), list(channels)) == (1, 2, ["a"])
+    assert (len(channels), len(channel), list(channels)) == (0, 0, [])
+
+
+async def test_cancelled_subscriber_is_gone(channels: Channels) -> None:
+    async def read() -> None:
+        async with channels["a"].subscribe() as messages:
+            await all_data(messages)
+
+    reading = asyncio.create_task(read())
+    await settle()
+    assert len(channels["a"]) == 1
+    reading.cancel()
+    await asyncio.wait([reading])
+    assert reading.cancelled()
+    assert (len(channels["a"]), len(channels)) == (0, 0)
+
+
+async def test_subscriber_that_fails_is_gone(channels: Channels) -> None:
+    with pytest.raises(ZeroDivisionError):
+        async with channels["a"].subscribe():
+            raise ZeroDivisionError
+    assert (len(channels["a"]), len(channels)) == (0, 0)
+
+
+async def test_cancelled_wait_loses_no_message(channel: Channel) -> None:
+    async with channel.subscribe() as messages:
+        for number in range(3):
+            waiting = asyncio.ensure_future(anext(messages))
+            await settle()
+            await channel.publish(number)
+            waiting.cancel()  # it has the message, and has not run yet
+            await asyncio.wait([waiting])
+            assert waiting.cancelled()
+            assert await take(messages, 1) == [number]
+
+
+async def test_nothing_is_left_of_a_subscription(channels: Channels) -> None:
+    async def come_and_go() -> None:
+        async with channels["a"].subscribe() as messages:
+            await channels["a"].publish(1)
+            await take(messages, 1)
+
+    await come_and_go()
+    gc.collect()
+    before = sum(isinstance(each, Subscription) for each in gc.get_objects())
+    await asyncio.gather(*(come_and_go() for _ in range(50)))
+    gc.collect()
+    assert sum(isinstance(each, Subscription) for each in gc.get_objects()) == before
+
+
+async def test_end_of_life_ends_subscribers(channels: Channels) -> None:
+    async with channels.life():
+        messages = await channels["a"].subscribe().__aenter__()
+        async with channels.life():  # two apps with the same channels
+            await channels["a"].publish(1)
+        await channels["a"].publish(2)
+        assert await take(messages, 2) == [1, 2]
+    assert await all_data(messages) == []
+    await messages.__aexit__()
+    assert len(channels) == 0
+
+
+async def test_life_is_a_lifespan(channels: Channels) -> None:
+    app = App()
+    app.lifespan(channels.life)
+
+    @app.get("/")
+    async def index() -> str:
+        return (await channels["a"].publish(1)).id
+
+    for _ in range(2):
+        async with app.test_client() as client:
+            assert (await client.get("/")).status_code == 200
+
+
+# --- ten thousand
+
+
+async def test_ten_thousand_subscribers_each_get_a_message_once(channel: Channel) -> None:
+    count = 10_000
+    got: list[object] = []
+
+    async def read() -> None:
+        async with channel.subscribe() as messages:
+            got.append((await anext(messages)).data)
+
+    tasks = [asyncio.create_task(read()) for _ in range(count)]
+    await settle()
+    assert len(channel) == count
+    before = len(asyncio.all_tasks())
+    await channel.publish("hello")
+    assert len(asyncio.all_tasks()) <= before
+    await soon(asyncio.wait(tasks))  # type: ignore[arg-type]
+    assert (got, len(channel)) == (["hello"] * count, 0)
+
+
+async def test_a_subscriber_that_keeps_up_is_small(channel: Channel) -> None:
+    count = 1000
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        subscriptions = [await channel.subscribe().__aenter__() for _ in range(count)]
+        each = (tracemalloc.get_traced_memory()[0] - before) / count
+    finally:
+        tracemalloc.stop()
+    for subscription in subscriptions:
+        await subscription.__aexit__()
+    assert each < 500  # bytes; with a queue of its own it would be 1200
+
+
+# --- forwarding
+
+
+@dataclass
+class FakeSocket:
+    """A `FrameSocket` whose client reads when it is told to."""
+
+    frames: list[bytes] = field(default_factory=list)
+    closed_with: int | None = None
+    reads: asyncio.Event = field(default_factory=asyncio.Event)
+    fault: Exception | None = None
+
+    async def send_frame(self, frame: bytes) -> None:
+        await self.reads.wait()
+        if self.fault is not None:
+            raise self.fault
+        self.frames.append(frame)
+
+    async def close(self, code: int = 1000, reason: str = "") -> None:
+        self.closed_with = code
+
+
+@pytest.fixture
+def socket() -> FakeSocket:
+    socket = FakeSocket()
+    socket.reads.set()
+    return socket
+
+
+@asynccontextmanager
+async def no_task_is_left() -> AsyncIterator[None]:
+    tasks = asyncio.all_tasks()
+    yield
+    assert asyncio.all_tasks() == tasks
+
+
+async def test_forward_sends_while_the_body_runs(channel: Channel, socket: FakeSocket) -> None:
+    async with no_task_is_left():
+        async with channel.forward(socket):
+            await publish(channel, "hé", b"\x00", {"a": 1})
+            await settle()
+        await publish(channel, "after")
+        await settle()
+    assert socket.frames == [b"\x81\x03h\xc3\xa9", b"\x82\x01\x00", b'\x81\x07{"a":1}']
+    assert (socket.closed_with, len(channel)) == (None, 0)
+
+
+async def test_forward_replays(channel: Channel, socket: FakeSocket) -> None:
+    ids = await publish(channel, "1", "2")
+    async with channel.forward(socket, last_event_id=ids[0]):
+        await settle()
+    assert socket.frames == [b"\x81\x012"]
+
+
+async def test_forward_closes_a_socket_that_is_too_slow(
+    channel: Channel, socket: FakeSocket
+) -> None:
+    socket.reads.clear()
+    async with channel.forward(socket, queue=1):
+        await settle()
+        await publish(channel, "1", "2", "3", "4")
+        socket.reads.set()
+        await settle()
+    assert (socket.frames, socket.closed_with) == ([b"\x81\x011", b"\x81\x012"], 1013)
+
+
+async def test_forward_tells_a_gap(channel: Channel, socket: FakeSocket) -> None:
+    socket.reads.clear()
+    async with channel.forward(socket, queue=1, policy="drop_oldest"):
+        await settle()
+        await publish(channel, "1", "2", "3", "4")
+        socket.reads.set()
+        await settle()
+    gap = b'{"gap":true,"missed":2}'
+    assert socket.frames == [b"\x81\x011", bytes((0x81, len(gap))) + gap, b"\x81\x014"]
+
+
+async def test_forward_takes_a_client_that_leaves_for_no_error(
+    channel: Channel, socket: FakeSocket
+) -> None:
+    socket.fault = ClientDisconnected("gone")
+    async with channel.forward(socket):
+        await publish(channel, "1")
+        await settle()
+        assert len(channel) == 1  # until the body ends
+    assert (socket.closed_with, len(channel)) == (None, 0)
+
+
+async def test_what_else_forward_fails_with_comes_out(channel: Channel, socket: FakeSocket) -> None:
+    socket.fault = ZeroDivisionError()
+    with pytest.raises(ZeroDivisionError):
+        async with channel.forward(socket):
+            await publish(channel, "1")
+            await settle()
+            assert socket.closed_with == 1011
+    assert len(channel) == 0
+
+
+async def test_error_of_the_body_passes_forward(channel: Channel, socket: FakeSocket) -> None:
+    async with no_task_is_left():
+        with pytest.raises(ZeroDivisionError):
+            async with channel.forward(socket):
+                raise ZeroDivisionError
+    assert len(channel) == 0
+
+
+# --- events
+
+
+async def test_message_is_an_event_with_its_id(channel: Channel) -> None:
+    message = await channel.publish("a\nb")
+    assert message.encode_event() == f"id: {message.id}\ndata: a\ndata: b\n\n".encode()
+    assert message.encode_event() is message.encode_event()
+    assert message.encode_frame() is message.encode_frame()
+    assert (await channel.publish({"a": 1})).encode_event().endswith(b'\ndata: {"a":1}\n\n')
+
+
+async def test_gap_is_an_event_of_its_own(channel: Channel) -> None:
+    assert Gap(3).encode_event() == b'event: gap\ndata: {"gap":true,"missed":3}\n\n'
+    assert Gap(None).encode_event() == b'event: gap\ndata: {"gap":true,"missed":null}\n\n'
+    async with channel.subscribe(last_event_id="x") as messages:
+        gap = await soon(anext(messages))
+        assert f"\nid: {messages.position}\n".encode() in gap.encode_event()
+
+
+async def test_bytes_are_no_event(channel: Channel) -> None:
+    with pytest.raises(TypeError, match="bytes can't be an event"):
+        (await channel.publish(b"a")).encode_event()
+
+
+# --- any order of events
+
+HISTORY = 5
+
+
+class Reader:
+    """A subscriber, and what it must see: numbers in a row, but for gaps that say how many."""
+
+    def __init__(self, subscription: Subscription, expected: int | None) -> None:
+        self.subscription = subscription
+        self.expected = expected  # None: behind a gap of unknown size
+        self.waiting: asyncio.Future[Message] | None = None
+        self.has_ended = False
+
+    def see(self, message: Message) -> None:
+        if isinstance(message, Gap):
+            if message.missed is None:
+                assert self.expected is None
+            else:
+                assert message.missed > 0
+                if self.expected is not None:
+                    self.expected += message.missed
+            return
+        assert isinstance(message.data, int)
+        assert self.expected in (None, message.data)
+        self.expected = message.data + 1
+
+
+class AnyOrder(RuleBasedStateMachine):
+    """Subscribers that come, read, leave, while messages are published."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        ((_, factory),) = pytest_asyncio_loop_factories().items()
+        self.runner = asyncio.Runner(loop_factory=factory)
+        self.channels = Channels(HISTORY, wait_s=0)
+        self.channel = self.channels["a"]
+        self.ids: list[str] = []
+        self.readers: list[Reader] = []
+
+    def teardown(self) -> None:
+        try:
+            self.runner.run(self._end())
+        finally:
+            self.runner.close()
+
+    async def _end(self) -> None:
+        for reader in self.readers:
+            await self._drain(reader)
+            if not reader.subscription.is_full and not reader.has_ended:
+                assert reader.expected in (None, len(self.ids))  # nothing is lost
+            await self._leave(reader)
+        assert len(self.channels) == 0
+
+    async def _drain(self, reader: Reader) -> None:
+        while not reader.has_ended and await self._step(reader):
+            pass
+
+    async def _step(self, reader: Reader) -> bool:
+        """Take the next message if one is there."""
+        if reader.waiting is None:
+            reader.waiting = asyncio.ensure_future(anext(reader.subscription))
+        await settle()
+        return self._look(reader)
+
+    def _look(self, reader: Reader) -> bool:
+        waiting = reader.waiting
+        if waiting is None or not waiting.done():
+            return False
+        reader.waiting = None
+        if isinstance(waiting.exception(), StopAsyncIteration):
+            reader.has_ended = True
+        else:
+            reader.see(waiting.result())
+        return True
+
+    async def _leave(self, reader: Reader) -> None:
+        if reader.waiting is not None:
+            reader.waiting.cancel()
+            await asyncio.wait([reader.waiting])
+        await reader.subscription.__aexit__()
+
+    @rule(count=st.integers(1, 8))
+    def publish(self, count: int) -> None:
+        async def run() -> None:
+            for _ in range(count):
+                self.ids.append((await self.channel.publish(len(self.ids))).id)
+
+        self.runner.run(run())
+
+    @rule(
+        back=st.none() | st.integers(0, 9),
+        queue=st.integers(1, 6),
+        policy=st.sampled_from(POLICIES),
+    )
+    def come(self, back: int | None, queue: int, policy: Policy) -> None:
+        last_event_id, expected = None, len(self.ids) if back is None else None
+        if back is not None:
+            last_event_id = self.ids[-1 - back] if back < len(self.ids) else "unknown"
+            if back <= HISTORY and back < len(self.ids):
+                expected = len(self.ids) - back
+        subscription = self.channel.subscribe(
+            last_event_id=last_event_id, queue=queue, policy=policy
+        )
+        self.runner.run(subscription.__aenter__())
+        self.readers.append(Reader(subscription, expected))
+
+    @precondition(lambda self: self.readers)
+    @rule(data=st.data(), count=st.integers(1, 10))
+    def read(self, data: st.DataObject, count: int) -> None:
+        reader = data.draw(st.sampled_from(self.readers))
+
+        async def run() -> None:
+            for _ in range(count):
+                if reader.has_ended or not await self._step(reader):
+                    return
+
+        self.runner.run(run())
+
+    @precondition(lambda self: self.readers)
+    @rule(data=st.data())
+    def give_up_waiting(self, data: st.DataObject) -> None:
+        reader = data.draw(st.sampled_from(self.readers))
+
+        async def run() -> None:
+            await settle()
+            if self._look(reader) or reader.waiting is None:
+                return
+            # It is handed this message, and cancelled before it runs.
+            self.ids.append((await self.channel.publish(len(self.ids))).id)
+            waiting, reader.waiting = reader.waiting, None
+            waiting.cancel()
+            await asyncio.wait([waiting])
+            assert waiting.cancelled()
+
+        self.runner.run(run())
+
+    @precondition(lambda self: self.readers)
+    @rule(data=st.data())
+    def leave(self, data: st.DataObject) -> None:
+        reader = data.draw(st.sampled_from(self.readers))
+        self.readers.remove(reader)
+        self.runner.run(self._leave(reader))
+
+    @precondition(lambda self: self.readers)
+    @rule()
+    def close(self) -> None:
+        async def run() -> None:
+            await self.channel.close()
+            for reader in self.readers:
+                await self._drain(reader)
+                assert reader.has_ended
+
+        self.runner.run(run())
+
+    @invariant()
+    def is_bounded(self) -> None:
+        for reader in self.readers:
+            queue = reader.subscription._queue
+            assert queue is None or len(queue) <= reader.subscription._limit + 1
+
+
+AnyOrder.TestCase.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
+TestAnyOrder = AnyOrder.TestCase
