@@ -152,6 +152,10 @@ class Parser:
         self._buffer, self._position, self.is_empty = b"", 0, True
         return rest
 
+    def leave_peer(self) -> None:
+        """Let go of the peer, which holds the parser: nothing more is asked for."""
+        del self._transport
+
     def forget_head(self) -> None:
         """Drop the memo of the last head: the connection idles."""
         self._last_head, self._last_fields = _HEAD, _FIELDS

@@ -58,13 +58,13 @@ class BodySource(Protocol):
 
     trailers: Headers | None
 
-    def take_whole(self) -> bytes | None:
+    def take_whole(self, limit: int | None) -> bytes | None:
         """Return the whole body where all of it is here, else None, and nothing is taken.
 
-        Raises: as `read()`.
+        `limit` is in bytes, for None the server's. Raises: as `read()`.
         """
 
-    async def read(self) -> bytes:
+    async def read(self, limit: int | None) -> bytes:
         """Return the next piece, `b""` at the end; raises again what it raised before."""
 
 

@@ -20,13 +20,6 @@ EXPECT = "Expect: 100-continue"
 
 
 @dataclass
-class FakeMatch:
-    """What an application decided about a request."""
-
-    max_body: int | None
-
-
-@dataclass
 class FakeConnection:
     """Hands out `reads`, each `seconds` after it was asked for."""
 
@@ -56,7 +49,6 @@ class FakeConnection:
 def body_of(
     *reads: bytes,
     fields: tuple[str, ...] = (LENGTH_10,),
-    max_body: int | None = None,
     seconds: float = 0.0,
     config: ServerConfig | None = None,
 ) -> tuple[Body, FakeConnection, Request]:
@@ -66,14 +58,12 @@ def body_of(
     connection.parser.feed(head.encode() + reads[0])
     request = connection.parser.next_request()
     assert request is not None
-    if max_body is not None:
-        request.match = FakeMatch(max_body)  # type: ignore[assignment]
-    return Body(connection, request), connection, request
+    return Body(connection, request.section), connection, request
 
 
-async def read_whole(body: Body) -> bytes:
+async def read_whole(body: Body, limit: int | None = None) -> bytes:
     pieces = []
-    while piece := await body.read():
+    while piece := await body.read(limit):
         pieces.append(piece)
     return b"".join(pieces)
 
@@ -81,13 +71,13 @@ async def read_whole(body: Body) -> bytes:
 async def test_body_that_came_with_its_head() -> None:
     body, connection, _ = body_of(b"0123456789")
     assert await read_whole(body) == b"0123456789"
-    assert await body.read() == b""
+    assert await body.read(None) == b""
     assert not connection.patience
 
 
 async def test_pieces_come_as_they_are_read() -> None:
     body, *_ = body_of(b"01", b"234", b"56789")
-    assert [await body.read() for _ in range(4)] == [b"01", b"234", b"56789", b""]
+    assert [await body.read(None) for _ in range(4)] == [b"01", b"234", b"56789", b""]
 
 
 async def test_chunks_and_trailers() -> None:
@@ -104,7 +94,7 @@ async def test_declared_length_over_the_limit_is_refused_before_reading() -> Non
     config = ServerConfig(max_body=9)
     body, connection, _ = body_of(b"", b"0123456789", config=config, fields=(LENGTH_10, EXPECT))
     with pytest.raises(ContentTooLarge, match="9 bytes"):
-        await body.read()
+        await body.read(None)
     assert not connection.patience and not connection.interim
 
 
@@ -112,29 +102,29 @@ async def test_chunk_over_the_limit_is_refused_when_it_is_announced() -> None:
     body, connection, _ = body_of(
         b"5\r\nhello\r\n", b"6\r\n", fields=(CHUNKED,), config=ServerConfig(max_body=10)
     )
-    assert await body.read() == b"hello"
+    assert await body.read(None) == b"hello"
     with pytest.raises(ContentTooLarge):
-        await body.read()
+        await body.read(None)
     assert len(connection.patience) == 1
 
 
 @pytest.mark.parametrize(("of_match", "of_server", "is_refused"), [(20, 5, False), (5, 20, True)])
 async def test_limit_of_the_route_wins(of_match: int, of_server: int, is_refused: bool) -> None:
     config = ServerConfig(max_body=of_server)
-    body, *_ = body_of(b"0123456789", max_body=of_match, config=config)
+    body, *_ = body_of(b"0123456789", config=config)
     if is_refused:
         with pytest.raises(ContentTooLarge):
-            await body.read()
+            await body.read(of_match)
     else:
-        assert await read_whole(body) == b"0123456789"
+        assert await read_whole(body, of_match) == b"0123456789"
 
 
 async def test_what_was_raised_is_raised_again() -> None:
     body, *_ = body_of(b"zz\r\n", fields=(CHUNKED,))
     with pytest.raises(MalformedRequest) as first:
-        await body.read()
+        await body.read(None)
     with pytest.raises(MalformedRequest) as second:
-        await body.read()
+        await body.read(None)
     assert first.value is second.value
     assert not body.can_skim(1000)
 
@@ -177,7 +167,7 @@ async def test_time_that_the_endpoint_takes_is_not_the_peers() -> None:
     config = ServerConfig(body_timeout_s=20, min_body_rate=1)
     body, connection, _ = body_of(b"", *[b"01"] * 5, config=config)
     for _ in range(5):
-        await body.read()
+        await body.read(None)
         connection.now += 1000
     assert connection.patience == [20] * 5
 
@@ -194,9 +184,9 @@ async def test_rate_of_0_is_none() -> None:
 
 async def test_end_of_input_inside_the_body_is_malformed() -> None:
     body, *_ = body_of(b"01234")
-    assert await body.read() == b"01234"
+    assert await body.read(None) == b"01234"
     with pytest.raises(MalformedRequest, match="ended inside the body"):
-        await body.read()
+        await body.read(None)
 
 
 async def test_two_tasks_share_a_body() -> None:
@@ -226,5 +216,5 @@ def test_what_is_worth_skimming(fields: tuple[str, ...], came: bytes, is_worth_i
 
 async def test_body_that_was_asked_for_is_worth_skimming() -> None:
     body, *_ = body_of(b"", b"01234", fields=(LENGTH_10, EXPECT))
-    await body.read()
+    await body.read(None)
     assert body.can_skim(1000)

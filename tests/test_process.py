@@ -440,6 +440,19 @@ async def show() -> None:
     assert program.err.rest() == ""
 
 
+def test_garbage_collector_rests_unless_the_app_has_said_otherwise(start: Start) -> None:
+    source = """
+import gc
+@app.on_startup
+async def tell() -> None:
+    print("threshold", gc.get_threshold()[0])
+"""
+    for said, expected in (("", 50_000), ("gc.set_threshold(1000, 10, 10)", 1000)):
+        program = start(source + said)
+        assert program.out.wait_for("threshold") == f"threshold {expected}"
+        program.stop()
+
+
 def test_low_limit_of_open_files_is_told(start: Start) -> None:
     program = start(
         "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200))",

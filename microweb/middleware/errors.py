@@ -101,6 +101,9 @@ class ErrorBoundary:
             allowed = request.match.allowed_beside(request.method, request.raw_path)
             response.headers.setdefault("Allow", ", ".join(allowed))
         request.close_form()  # the traceback would keep its files
+        if not is_fault:
+            # With it the request would keep itself, by the frames that it was raised through.
+            error.__traceback__ = None
         return response
 
     async def refuse(self, error: ProtocolError) -> Response:

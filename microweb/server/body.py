@@ -13,7 +13,7 @@ from ..errors import ContentTooLarge, MalformedRequest, MicrowebError
 from ..framing import ChunkedDecoder, LengthDecoder
 from ..headers import CheckedHeaders, Headers
 from ..parser import Parser
-from ..request import Request
+from ..requestheads import HeaderSection
 
 if TYPE_CHECKING:
     from .config import ServerConfig
@@ -42,7 +42,6 @@ class Body:
         "_feeds",
         "_lock",
         "_received",
-        "_request",
         "_section",
         "_waited_s",
         "error",
@@ -50,10 +49,9 @@ class Body:
         "trailers",
     )
 
-    def __init__(self, connection: BodyInput, request: Request) -> None:
+    def __init__(self, connection: BodyInput, section: HeaderSection) -> None:
         self._connection = connection
-        self._request: Request | None = request
-        self._section = request.section
+        self._section = section
         self._lock: asyncio.Lock | None = None
         self._feeds = 0  # how often it has received
         self._received = 0
@@ -62,7 +60,7 @@ class Body:
         self.error: MicrowebError | None = None
         self.trailers: Headers | None = None
 
-    def take_whole(self) -> bytes | None:
+    def take_whole(self, limit: int | None) -> bytes | None:
         """Return the body where all of it is here and nothing of it was read, else None.
 
         Raises: ContentTooLarge, at each call.
@@ -70,13 +68,13 @@ class Body:
         if self.is_begun or self.error is not None:
             return None
         try:
-            self._begin()
+            self._begin(limit)
         except MicrowebError as error:
             self.error = error
             raise
         return self._connection.parser.take_body()
 
-    async def read(self) -> bytes:
+    async def read(self, limit: int | None) -> bytes:
         """Return the next piece, `b""` at the end.
 
         Raises: ContentTooLarge, MalformedRequest, BodyTimeout, ClientDisconnected; after one of
@@ -86,16 +84,14 @@ class Body:
             raise self.error
         try:
             if not self.is_begun:
-                self._begin()
+                self._begin(limit)
             return await self._read()
         except MicrowebError as error:
             self.error = error
             raise
 
-    def _begin(self) -> None:
+    def _begin(self, limit: int | None) -> None:
         connection, decoder = self._connection, self._connection.parser.decoder
-        match = self._request.match if self._request is not None else None
-        limit = match.max_body if match is not None else None
         if limit is None:
             limit = connection.config.max_body
         if isinstance(decoder, ChunkedDecoder):
@@ -103,8 +99,6 @@ class Body:
         elif isinstance(decoder, LengthDecoder) and decoder.length > limit:
             raise ContentTooLarge(f"the body is larger than {limit} bytes")
         self.is_begun = True
-        # Each would keep the other, and an upload on the disk, until the garbage collector runs.
-        self._request = None
         if self._section.expects_continue and connection.parser.is_empty:
             connection.write_interim(_CONTINUE)
 

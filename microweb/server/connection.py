@@ -176,6 +176,7 @@ class Connection(Wire):
             self._start_afterwards()
             self._server.forget(self)
             self.transport.close()
+            self.parser.leave_peer()  # so that all of it is freed now, and not collected one day
 
     async def turn_away(self, retry_after_s: int) -> None:
         """Answer 503 at once: there are more connections than `max_connections`."""
@@ -206,7 +207,7 @@ class Connection(Wire):
             while True:
                 self._request = request
                 if parser.decoder is not None:
-                    request.source = Body(self, request)
+                    request.source = Body(self, request.section)
                 begun = server.clock() if server.access_log is not None else 0.0
                 try:
                     if server.isolates:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -29,7 +30,12 @@ if TYPE_CHECKING:
     from typing import Any
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# Of young objects, before the garbage collector looks for cycles: few are left to find, and with
+# Python's own 700 one in three messages to 10,000 subscribers waited 250 ms for a full collection.
+_COLLECT_AT = (50_000, 10, 10)
+_PYTHONS_COLLECT_AT = (700, 2000)  # up to 3.12, and from 3.13 on
 _SPARE_FILES = 100  # beside connections: listeners, the loop's own, what endpoints open
+
 
 _log = logging.getLogger("microweb.server")
 
@@ -69,6 +75,7 @@ def run(app: Application, options: ServerOptions) -> None:
         server = make_server(app, options)
         new_loop = loop_factory(server.config.loop)
         _raise_file_limit(server.config.max_connections)
+        _collect_less_often()
         if server.access_log is not None:
             show_access_log()
         with asyncio.Runner(loop_factory=new_loop) as runner:
@@ -136,6 +143,12 @@ def loop_factory(name: LoopName) -> Callable[[], asyncio.AbstractEventLoop]:
             raise MissingExtra("loop='uvloop'", "uvloop") from error
         return asyncio.new_event_loop
     return uvloop.new_event_loop
+
+
+def _collect_less_often() -> None:
+    """Let the garbage collector rest, unless the application has said otherwise."""
+    if gc.isenabled() and gc.get_threshold()[0] in _PYTHONS_COLLECT_AT:
+        gc.set_threshold(*_COLLECT_AT)
 
 
 def _raise_file_limit(max_connections: int) -> None:

@@ -1,0 +1,76 @@
+"""What is over is freed at once: nothing of it waits for the garbage collector."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+from serving import get, on_loopback, peer_of, post, until_none
+
+from microweb import App, Request
+from microweb.server.connection import Connection
+
+
+@pytest.fixture
+def uncollected() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def left(kind: type) -> list[object]:
+    return [each for each in gc.get_objects() if type(each) is kind]
+
+
+@pytest.fixture
+def app() -> App:
+    app = App()
+
+    @app.get("/")
+    async def index() -> str:
+        return "index"
+
+    @app.post("/echo")
+    async def echo(request: Request) -> bytes:
+        return await request.body()
+
+    @app.get("/stream")
+    async def stream() -> AsyncIterator[str]:
+        yield "one piece"
+
+    return app
+
+
+@pytest.mark.usefixtures("uncollected")
+@pytest.mark.parametrize(
+    "request_",
+    [
+        get("/"),
+        get("/", "Connection: close"),
+        get("/", version="1.0"),
+        get("/stream"),
+        get("/nowhere"),
+        post("/echo", b"body"),
+        post("/nowhere", b"body"),
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"",
+    ],
+    ids=["get", "close", "old", "stream", "404", "post", "unread", "malformed", "silent"],
+)
+async def test_connection_is_freed_with_its_end(
+    app: App, request_: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)  # a record would keep its error
+    async with on_loopback(app) as server:
+        async with peer_of(server) as peer:
+            await peer.send(request_)
+            await peer.half_close()
+            await peer.read_all()
+        await until_none(server.connections)
+        await asyncio.sleep(0.05)  # the loop lets go of its transports
+        assert not left(Connection)
+        assert not left(Request)
