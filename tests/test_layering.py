@@ -109,6 +109,7 @@ HOUSE = [
     # what users start and test with
     "memory",
     "memory_pool",
+    "websocket_client",
     "testing",
     "cli",
     "__main__",
@@ -171,6 +172,7 @@ EXTRAS = {
     "middleware.compression": {"brotli", "zstandard"},
     "server.process": {"uvloop"},
     "memory_pool": {"httpx", "httpcore"},
+    "websocket_client": {"httpx", "websockets"},
     "testing": {"httpx"},
     "session_stores": {"redis"},
     "sessions": {"itsdangerous"},
