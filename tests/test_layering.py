@@ -117,6 +117,7 @@ HOUSE = [
     # what users start and test with
     "memory",
     "memory_pool",
+    "websocket_client",
     "testing",
     "cli",
     "__main__",
@@ -182,6 +183,7 @@ EXTRAS = {
     "middleware.compression": {"brotli", "zstandard"},
     "server.process": {"uvloop"},
     "memory_pool": {"httpx", "httpcore"},
+    "websocket_client": {"httpx", "websockets"},
     "testing": {"httpx"},
     "session_stores": {"redis"},
     "redis_broker": {"redis"},
