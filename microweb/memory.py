@@ -81,6 +81,13 @@ class MemoryServer:
             sslcontext=sslcontext,
         )
 
+    async def see_off(self, address: Address) -> None:
+        """Have the server look at a client, which has left, and wait until it is done with it."""
+        for connection in tuple(self._server.connections):
+            if connection.address == address and connection.task is not None:
+                connection.check(self._server.clock())
+                await asyncio.wait([connection.task])
+
     async def stop(self) -> None:
         """Stop the server and leave the lifespan. Raises what that raises."""
         self._stopping.set()

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Unpack
 
 from .cookies import SetCookie
 from .errors import ConfigurationError, HTTPError, MissingExtra, ProtocolError
+from .event_client import EventStream
 from .memory import ClientEnd, MemoryServer
 from .memory_pool import Content, httpx_errors, new_pool, to_httpcore
 from .request import Request
@@ -134,6 +135,36 @@ class TestClient(httpx.AsyncClient):
             on_response=self.cookies.extract_cookies,
         )
 
+    def events(
+        self, path: str, *, method: str = "GET", last_event_id: str | None = None, **options: Any
+    ) -> EventStream:
+        """Return the server-sent events that are answered at `path`: `async with`.
+
+        `last_event_id` is what a client comes again with; `options` are those of a request
+        (`params`, `headers`, `json`). Leaving the block leaves the server, and waits until that has
+        closed what made the events. With `raise_errors`, what that raises comes out of the block.
+
+            async with client.events("/clock") as events:
+                assert (await anext(events)).data == "12:00"
+        """
+        headers = httpx.Headers(options.pop("headers", None))
+        headers.setdefault("Accept", "text/event-stream")
+        fields = headers.raw
+        if last_event_id:
+            fields.append((b"Last-Event-ID", last_event_id.encode()))
+        request = self.build_request(method, path, headers=fields, **options)
+        return EventStream(self, request, self._see_off, last_event_id or "")
+
+    async def _see_off(self, response: httpx.Response, raises: bool) -> None:
+        address = response.extensions["network_stream"].get_extra_info("client_addr")
+        try:
+            async with asyncio.timeout(self.timeout.read):
+                error = await self._memory.see_off(address)
+        except TimeoutError as error:
+            raise httpx.ReadTimeout("what made the events did not end") from error
+        if raises and error is not None:
+            raise error
+
     async def raw(self, data: bytes) -> bytes:
         """Send bytes on a connection of their own, end our side, return all that comes back.
 
@@ -203,11 +234,11 @@ class MemoryTransport(httpx.AsyncBaseTransport):
         with httpx_errors():
             answer = await self._pool.handle_async_request(to_httpcore(request))
         address = answer.extensions["network_stream"].get_extra_info("client_addr")
-        error = self._error_at(address)
-        if error is not None and answer.status == 500:
+        error = self._take_error(address) if answer.status == 500 else None
+        if error is not None:
             await answer.aclose()
             raise error
-        content = Content(answer, lambda: self._error_at(address))
+        content = Content(answer, lambda: self._take_error(address))
         return httpx.Response(
             answer.status, headers=answer.headers, stream=content, extensions=answer.extensions
         )
@@ -219,7 +250,16 @@ class MemoryTransport(httpx.AsyncBaseTransport):
     def error_of(self, end: ClientEnd) -> Exception | None:
         """Return what was raised on a connection and is to come out of the client's await."""
         host, port = end.transport.get_extra_info("peername")
-        return self._error_at(Address(host, port))
+        return self._take_error(Address(host, port))
+
+    async def see_off(self, address: Address) -> Exception | None:
+        """Wait until the server is done with a client that has left; return what it raised.
+
+        The server looks at its clients once a second: here it does so now.
+        """
+        if self._server is not None:
+            await self._server.see_off(address)
+        return self._take_error(address)
 
     async def aclose(self) -> None:
         """Close all connections and leave the lifespan. Raises what the lifespan raises then."""
@@ -255,10 +295,12 @@ class MemoryTransport(httpx.AsyncBaseTransport):
             self._requests[request.peer] = request
         return self._app(request)
 
-    def _error_at(self, address: Address) -> Exception | None:
-        """Return what the last request of a connection raised and no status stands for."""
+    def _take_error(self, address: Address) -> Exception | None:
+        """Return, once, what the last request of a connection raised and no status stands for."""
         request = self._requests.get(address)
         error = request.error if request is not None else None
+        if error is not None:
+            del self._requests[address]
         return None if isinstance(error, (HTTPError, ProtocolError)) else error
 
 
