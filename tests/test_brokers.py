@@ -493,29 +493,42 @@ app.run(host="127.0.0.1", port=0)
 """
 
 
-async def ask(url: str, method: str, path: str, body: bytes = b"", *fields: str) -> bytes:
-    """Return the answer to a request on a connection of its own."""
-    host, port = url.removeprefix("http://").split(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
-    try:
+class Asked:
+    """A request on a connection of its own, and its answer."""
+
+    def __init__(self, url: str, method: str, path: str, body: bytes = b"", *fields: str) -> None:
+        self._address = url.removeprefix("http://").split(":")
         lines = [f"{method} {path} HTTP/1.0", "Host: a", f"Content-Length: {len(body)}", *fields]
-        writer.write("".join(f"{line}\r\n" for line in [*lines, ""]).encode() + body)
+        self._sent = "".join(f"{line}\r\n" for line in [*lines, ""]).encode() + body
+        self.answer = b""
+
+    async def until(self, text: bytes) -> None:
+        """Send it, and read at least up to `text`."""
+        host, port = self._address
+        self._reader, self._writer = await asyncio.open_connection(host, int(port))
+        self._writer.write(self._sent)
         async with asyncio.timeout(DEADLINE_S):
-            return await reader.read()
-    finally:
-        writer.close()
+            while text not in self.answer:
+                piece = await self._reader.read(65536)
+                assert piece, self.answer
+                self.answer += piece
+
+    async def to_end(self) -> bytes:
+        """Read the rest; return the body."""
+        async with asyncio.timeout(DEADLINE_S):
+            self.answer += await self._reader.read()
+        self._writer.close()
+        return self.answer.partition(b"\r\n\r\n")[2]
 
 
-async def is_subscribed(client: Any, count: int) -> None:
-    async with asyncio.timeout(DEADLINE_S):
-        while (await client.pubsub_numsub("channel:a"))[0][1] != count:
-            await asyncio.sleep(0.01)
+async def ask(url: str, method: str, path: str, body: bytes = b"") -> bytes:
+    asked = Asked(url, method, path, body)
+    await asked.until(b"\r\n\r\n")
+    return await asked.to_end()
 
 
-def events_in(answer: bytes) -> list[tuple[str, Any]]:
+def events_in(body: bytes) -> list[tuple[str, Any]]:
     """Return (id, data) of all events."""
-    head, _, body = answer.partition(b"\r\n\r\n")
-    assert b" 200 " in head, answer
     found = []
     for event in body.decode().split("\n\n"):
         fields = dict(line.partition(": ")[::2] for line in event.splitlines())
@@ -529,42 +542,35 @@ async def test_processes_share_channels_in_one_order(url: str, tmp_path: Path) -
     program.write_text(WORKER, "utf-8")
     with Program(program, url) as a, Program(program, url) as b, Program(program, url) as c:
         urls = [worker.urls()[0] for worker in (a, b, c)]
+        streams = [Asked(each, "GET", "/a") for each in urls for _ in "12"]
+        for stream in streams:
+            await stream.until(b"\nid: ")  # where it begins
+        ids: list[str] = []
+
+        async def write(to: str, writer: int) -> None:
+            for number in range(50):
+                body = json.dumps([writer, number]).encode()
+                ids.append((await ask(to, "POST", "/a", body)).decode())
+
+        await asyncio.gather(*(write(to, writer) for writer, to in enumerate(urls)))
         async with redis.asyncio.from_url(url) as client:
-            reading = [asyncio.create_task(ask(each, "GET", "/a")) for each in urls for _ in "12"]
-            await is_subscribed(client, 3)
-            while True:  # a subscription in Redis is one for all streams of a process
-                if all([len(await client.pubsub_channels()) == 1]):
-                    break
-            ids = []
-
-            async def write(to: str, writer: int) -> None:
-                for number in range(50):
-                    body = json.dumps([writer, number]).encode()
-                    ids.append((await ask(to, "POST", "/a", body)).rpartition(b"\r\n\r\n")[2])
-
-            await asyncio.gather(*(write(to, n) for n, to in enumerate(urls)))
-            # Cut all that hears, then go on.
-            assert await client.client_kill_filter(_type="pubsub") == 3
-            await asyncio.gather(*(write(to, n + 3) for n, to in enumerate(urls)))
-            await is_subscribed(client, 3)
-            await ask(urls[0], "DELETE", "/a")
-            seen = [events_in(answer) for answer in await asyncio.gather(*reading)]
-        ids_in_order = sorted((id.decode() for id in ids), key=redis_broker.number_of)
+            assert await client.client_kill_filter(_type="pubsub") == 3  # one for each process
+            await asyncio.gather(*(write(to, writer + 3) for writer, to in enumerate(urls)))
+            async with asyncio.timeout(DEADLINE_S):
+                while await client.pubsub_numsub("channel:a") != [(b"channel:a", 3)]:
+                    await asyncio.sleep(0.01)
+        await ask(urls[0], "DELETE", "/a")
+        seen = [events_in(await stream.to_end()) for stream in streams]
+        ids.sort(key=redis_broker.number_of)
         for events in seen:
-            # Two streams of a process may have begun while the first were written.
-            assert [id for id, _ in events] == ids_in_order[len(ids) - len(events) :]
-        assert max(map(len, seen)) == 300
-        for each in range(6):
-            numbers = [data[1] for _, data in max(seen, key=len) if data[0] == each]
-            assert numbers == list(range(50))
-        # What another process has sent is resumed at this one.
-        resumed = asyncio.create_task(
-            ask(urls[2], "GET", "/a", b"", f"Last-Event-ID: {ids_in_order[-3]}")
-        )
-        async with redis.asyncio.from_url(url) as client:
-            await is_subscribed(client, 1)
-            await ask(urls[0], "DELETE", "/a")
-        assert [id for id, _ in events_in(await resumed)] == ids_in_order[-2:]
+            assert [id for id, _ in events] == ids
+            for writer in range(6):
+                assert [data[1] for _, data in events if data[0] == writer] == list(range(50))
+        # What was sent by one process is resumed at another.
+        resumed = Asked(urls[2], "GET", "/a", b"", f"Last-Event-ID: {ids[-3]}")
+        await resumed.until(ids[-1].encode())
+        await ask(urls[0], "DELETE", "/a")
+        assert [id for id, _ in events_in(await resumed.to_end())] == ids[-2:]
         for worker in (a, b, c):
             worker.stop()
 
