@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from .errors import LocalProtocolError
@@ -113,6 +113,8 @@ class _Feed:
         self._is_waiting = True
         try:
             async with _opened(events) as iterator:
+                if start := _start_of(iterator):
+                    yield start
                 try:
                     async for event in iterator:
                         self._is_waiting = False
@@ -169,6 +171,12 @@ async def _opened(events: Events) -> AsyncIterator[AsyncIterable[object]]:
             yield events
         finally:
             await _close(events)
+
+
+def _start_of(events: AsyncIterable[object]) -> bytes:
+    """Return what goes before the first event: a place to continue from, where one is offered."""
+    encode_start: Callable[[], bytes] | None = getattr(events, "encode_start", None)
+    return b"" if encode_start is None else encode_start()
 
 
 async def _close(events: Events) -> None:

@@ -109,7 +109,8 @@ class Gap(Message):
     __slots__ = ("missed",)
 
     def __init__(self, missed: int | None, id: str = "") -> None:
-        super().__init__(id, encode_payload({"gap": True, "missed": missed}))
+        number = b"null" if missed is None else b"%d" % missed
+        super().__init__(id, _JSON + b'{"gap":true,"missed":%b}' % number)
         self.missed = missed
 
     def _make_event(self, event: str | None = None) -> bytes:

@@ -17,6 +17,7 @@ import asyncio
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from time import monotonic
 from typing import Any
 
 from .brokers import Link, Receiver
@@ -264,9 +265,7 @@ class RedisLink:
             await connection.disconnect(nowait=True)
 
     async def _hear_all(self, connection: Any) -> None:
-        keep_s = self._broker.expire_s / 3
-        loop = asyncio.get_running_loop()
-        keep_at, is_asked = loop.time() + keep_s, False
+        kept_at, is_asked = monotonic(), False
         while True:
             answer = await connection.read_response(
                 timeout=_SILENCE_S, disconnect_on_error=False, push_request=True
@@ -279,8 +278,8 @@ class RedisLink:
             else:
                 await connection.send_command("PING", check_health=False)
             is_asked = answer is None
-            if loop.time() > keep_at:
-                keep_at = loop.time() + keep_s
+            if monotonic() - kept_at > self._broker.expire_s / 3:
+                kept_at = monotonic()
                 await self._keep()
 
     async def _hear(self, answer: Any) -> None:

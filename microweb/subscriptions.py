@@ -126,6 +126,16 @@ class Subscription:
         """The id to continue from for one who has seen all that was published until now."""
         return None if self._source is None else self._source.position
 
+    def encode_start(self) -> bytes:
+        """Return how an event stream begins: for one who comes first, with its place.
+
+        A browser takes the id and dispatches nothing, so that one which is cut off before the first
+        message misses none. WHATWG HTML section 9.2.6
+        """
+        if self._last_event_id is not None or self.position is None:
+            return b""
+        return f"id: {self.position}\n\n".encode()
+
     # --- for the channel
 
     @property

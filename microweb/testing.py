@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
-from typing import Any, Protocol, Unpack
+from typing import TYPE_CHECKING, Any, Protocol, Unpack
 
 from .cookies import SetCookie
 from .errors import ConfigurationError, HTTPError, MissingExtra, ProtocolError
@@ -36,6 +36,9 @@ try:
     import httpx
 except ImportError as error:
     raise MissingExtra("microweb.testing", "testing") from error
+
+if TYPE_CHECKING:
+    from .websocket_client import ClientSocket
 
 _GRACE_S = 0.1  # the client is gone when its server stops: nothing is worth waiting for
 _LIVE_GRACE_S = 1.0
@@ -98,6 +101,38 @@ class TestClient(httpx.AsyncClient):
         asked = httpx.Request("GET", self.base_url)
         self.cookies.extract_cookies(
             httpx.Response(200, headers={"set-cookie": field}, request=asked)
+        )
+
+    def websocket(
+        self,
+        path: httpx.URL | str,
+        *,
+        subprotocols: Sequence[str] = (),
+        headers: Mapping[str, str] | None = None,
+        params: Mapping[str, Any] | None = None,
+        compress: bool = False,
+    ) -> ClientSocket:
+        """Return a WebSocket to `path`, which `async with` connects, with this client's cookies.
+
+        `compress` offers permessage-deflate. Raises: HandshakeRefused, awaited, where the answer is
+        no 101; MissingExtra without websockets.
+
+            async with client.websocket("/chat/a") as socket:
+                await socket.send("hello")
+                assert await socket.receive() == "hello"
+        """
+        from .websocket_client import ClientSocket
+
+        request = self.build_request("GET", path, headers=headers, params=params)
+        if self.auth is not None:
+            request = next(self.auth.sync_auth_flow(request))
+        return ClientSocket(
+            self._memory,
+            request,
+            subprotocols=subprotocols,
+            compress=compress,
+            timeout_s=self.timeout.read,
+            on_response=self.cookies.extract_cookies,
         )
 
     def events(
@@ -211,6 +246,11 @@ class MemoryTransport(httpx.AsyncBaseTransport):
     async def connect(self, sslcontext: ssl.SSLContext | None = None) -> ClientEnd:
         """Return the client's end of a new connection; the caller closes it."""
         return (await self._open()).connect(sslcontext)
+
+    def error_of(self, end: ClientEnd) -> Exception | None:
+        """Return what was raised on a connection and is to come out of the client's await."""
+        host, port = end.transport.get_extra_info("peername")
+        return self._take_error(Address(host, port))
 
     async def see_off(self, address: Address) -> Exception | None:
         """Wait until the server is done with a client that has left; return what it raised.

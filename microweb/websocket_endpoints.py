@@ -35,6 +35,8 @@ from .websocket import WebSocket
 _PATIENCE_S = 10.0  # behind a close: it may be at work on what came before
 _PATIENCE_LOST_S = 1.0
 
+_HANG_UP_S = 1.0  # from the peer's close to ours
+
 _MAX_REASON = 123  # bytes. RFC 6455 section 5.5
 
 _log = logging.getLogger("microweb.error")
@@ -135,6 +137,9 @@ class _Exchange:
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         if self._task.done():
             conversation.close(*self._farewell())
+        else:
+            # Nearly all end at once, and it is simpler for tests that the client sees it then.
+            await asyncio.wait((self._task,), timeout=_HANG_UP_S)
         await conversation.finish()
         if not self._task.done():
             stream.abort()  # all is sent: the client need not wait for what the endpoint still does

@@ -23,25 +23,37 @@ class RedisServer(NamedTuple):
     url: str
     process: subprocess.Popen[bytes]
 
+    @contextmanager
+    def restarted(self) -> Iterator[None]:
+        """Run it anew, where it has ended, with nothing in it, until the block ends."""
+        with running(Path(self.url.removeprefix("unix://"))):
+            yield
+
 
 @contextmanager
 def redis_server() -> Iterator[RedisServer]:
     """Yield a server that ends with the block."""
-    assert COMMAND is not None
     # Not pytest's folder: its path may be too long for a socket (107 bytes).
     with tempfile.TemporaryDirectory(prefix="mw-redis-") as folder:
         path = Path(folder, "socket")
-        options = {"port": "0", "unixsocket": str(path), "save": "", "dir": folder}
-        arguments = [word for name, value in options.items() for word in (f"--{name}", value)]
-        process = subprocess.Popen(
-            [COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
-        try:
-            wait_for_pong(path, process)
+        with running(path) as process:
             yield RedisServer(f"unix://{path}", process)
-        finally:
-            process.kill()
-            process.communicate(timeout=DEADLINE_S)
+
+
+@contextmanager
+def running(path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    assert COMMAND is not None
+    options = {"port": "0", "unixsocket": str(path), "save": "", "dir": str(path.parent)}
+    arguments = [word for name, value in options.items() for word in (f"--{name}", value)]
+    process = subprocess.Popen(
+        [COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    try:
+        wait_for_pong(path, process)
+        yield process
+    finally:
+        process.kill()
+        process.communicate(timeout=DEADLINE_S)
 
 
 def wait_for_pong(path: Path, process: subprocess.Popen[bytes]) -> None:

@@ -18,11 +18,21 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from serving import DEADLINE_S, settle
 
-from microweb import App, ClientDisconnected, ConfigurationError, from_thread
+from microweb import (
+    App,
+    ClientDisconnected,
+    ConfigurationError,
+    Request,
+    Response,
+    WebSocket,
+    from_thread,
+)
 from microweb.brokers import MemoryBroker
 from microweb.channels import Channel, Channels
+from microweb.eventsource import EventParser
 from microweb.messages import Gap, Message
 from microweb.subscriptions import POLICIES, Policy, Subscription
+from microweb.testing import TestClient
 
 T = TypeVar("T")
 
@@ -638,6 +648,86 @@ async def test_gap_is_an_event_of_its_own(channel: Channel) -> None:
 async def test_bytes_are_no_event(channel: Channel) -> None:
     with pytest.raises(TypeError, match="bytes can't be an event"):
         (await channel.publish(b"a")).encode_event()
+
+
+@asynccontextmanager
+async def serving(channel: Channel) -> AsyncIterator[TestClient]:
+    app = App()
+
+    @app.get("/events")
+    async def events(request: Request, queue: int = 100) -> Response:
+        subscription = channel.subscribe(last_event_id=request.last_event_id, queue=queue)
+        return Response.events(subscription)
+
+    @app.websocket("/socket")
+    async def chat(socket: WebSocket) -> None:
+        await socket.accept()
+        async with channel.forward(socket):
+            async for message in socket:
+                await channel.publish(message)
+
+    async with app.test_client() as client:
+        yield client
+
+
+async def are_subscribed(channel: Channel, count: int) -> None:
+    async with asyncio.timeout(DEADLINE_S):
+        while len(channel) != count:
+            await asyncio.sleep(0)
+
+
+async def test_event_stream_resumes_where_it_was_cut(channel: Channel) -> None:
+    async with serving(channel) as client:
+        async with client.events("/events") as events:
+            await are_subscribed(channel, 1)
+            await publish(channel, "one", "two")
+            assert [(await soon(anext(events))).data for _ in "12"] == ["one", "two"]
+            last = events.last_event_id
+        await are_subscribed(channel, 0)
+        await publish(channel, {"n": 3})
+        async with client.events("/events", last_event_id=last) as events:
+            assert (await soon(anext(events))).json() == {"n": 3}
+
+
+async def test_event_stream_that_saw_nothing_resumes_too(channel: Channel) -> None:
+    async with serving(channel) as client:
+        async with client.stream("GET", "/events") as response:
+            start = await soon(anext(response.aiter_bytes()))
+        parser = EventParser()
+        assert parser.feed(start) == []
+        await publish(channel, "one")
+        async with client.events("/events", last_event_id=parser.last_event_id) as events:
+            assert (await soon(anext(events))).data == "one"
+
+
+async def test_event_stream_of_an_unknown_id_begins_with_a_gap(channel: Channel) -> None:
+    async with serving(channel) as client, client.events("/events", last_event_id="x-1") as events:
+        event = await soon(anext(events))
+        assert (event.event, event.json()) == ("gap", gap_of(None))
+        assert event.id != "x-1"  # what nobody knows is not asked for again
+
+
+async def test_event_stream_ends_with_its_channel(channel: Channel) -> None:
+    async with serving(channel) as client, client.events("/events") as events:
+        await are_subscribed(channel, 1)
+        await publish(channel, "one")
+        await channel.close()
+        async with asyncio.timeout(DEADLINE_S):
+            assert [event.data async for event in events] == ["one"]
+
+
+async def test_sockets_talk_through_a_channel(channel: Channel) -> None:
+    async with (
+        serving(channel) as client,
+        client.websocket("/socket") as one,
+        client.websocket("/socket") as other,
+        client.events("/events") as events,
+    ):
+        await are_subscribed(channel, 3)
+        await one.send("hello")
+        assert await soon(one.receive()) == await soon(other.receive()) == "hello"
+        assert (await soon(anext(events))).data == "hello"
+    await are_subscribed(channel, 0)
 
 
 # --- any order of events

@@ -117,6 +117,7 @@ HOUSE = [
     # what users start and test with
     "memory",
     "memory_pool",
+    "websocket_client",
     "event_client",
     "testing",
     "cli",
@@ -183,6 +184,7 @@ EXTRAS = {
     "middleware.compression": {"brotli", "zstandard"},
     "server.process": {"uvloop"},
     "memory_pool": {"httpx", "httpcore"},
+    "websocket_client": {"httpx", "websockets"},
     "event_client": {"httpx"},
     "testing": {"httpx"},
     "session_stores": {"redis"},

@@ -1,0 +1,57 @@
+"""A dashboard: numbers as they are measured, drawn by a page of its own, dashboard.html.
+
+A client that was away gets what it missed: stop the page's network for a while, or try
+
+$ python examples/dashboard.py
+$ curl -N http://localhost:5000/numbers
+$ curl -N http://localhost:5000/numbers -H 'Last-Event-ID: <the id of an event>'
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from microweb import App, Request, Response
+from microweb.channels import Channels
+
+PAUSE_S = 1.0
+PAGE = Path(__file__).with_name("dashboard.html")
+
+app = App()
+channels = Channels(history=120)
+numbers = channels["numbers"]
+
+
+async def measure() -> None:
+    """Publish how busy this process is, and how late its event loop."""
+    while True:
+        began_at, cpu_s = time.perf_counter(), time.process_time()
+        await asyncio.sleep(PAUSE_S)
+        took_s = time.perf_counter() - began_at
+        cpu = 100 * (time.process_time() - cpu_s) / took_s
+        late_ms = max(0.0, 1000 * (took_s - PAUSE_S))
+        await numbers.publish({"cpu": cpu, "late": late_ms, "readers": len(numbers)})
+
+
+@app.lifespan
+async def measuring(app: App) -> AsyncIterator[None]:
+    task = asyncio.create_task(measure())
+    yield
+    task.cancel()
+    await asyncio.wait([task])
+
+
+@app.get("/")
+async def page() -> Response:
+    return Response.file(PAGE)
+
+
+@app.get("/numbers")
+async def events(request: Request) -> Response:
+    """Without an id everything that is kept, behind a `gap`: then the page begins anew."""
+    return Response.events(numbers.subscribe(last_event_id=request.last_event_id or ""))
+
+
+if __name__ == "__main__":
+    app.run()
