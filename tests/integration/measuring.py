@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import cached_property
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -17,18 +18,23 @@ on_both_loops = pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 
 
 class MeasuredServer(Program):
-    """The measured application on `loop`, with so many files if `files` says so."""
+    """An application beside this file, on `loop`, with what else it is told."""
 
-    def __init__(self, loop: str, *, files: int | None = None) -> None:
+    def __init__(self, loop: str, *arguments: str, app: str = "measured_app.py") -> None:
         if loop == "uvloop":
             pytest.importorskip("uvloop")
-        limit = [] if files is None else [str(files)]
-        super().__init__(HERE / "measured_app.py", loop, *limit)
+        super().__init__(HERE / app, loop, *arguments)
         self._proc = Path(f"/proc/{self.process.pid}")
 
+    @cached_property
+    def url(self) -> str:
+        """Where it listens, once it does."""
+        return self.urls()[0]
+
+    @property
     def address(self) -> tuple[str, int]:
-        """Return where it listens, once it does."""
-        parts = urlsplit(self.urls()[0])
+        """The same as a socket has it."""
+        parts = urlsplit(self.url)
         assert parts.hostname is not None and parts.port is not None
         return parts.hostname, parts.port
 

@@ -27,8 +27,8 @@ def is_answered(client: socket.socket) -> bool:
 
 @on_both_loops
 def test_connections_beyond_the_limit_wait_for_room(loop: str) -> None:
-    with MeasuredServer(loop, files=FILES) as server:
-        address = server.address()
+    with MeasuredServer(loop, str(FILES)) as server:
+        address = server.address
         clients = [connect(address)]
         assert is_answered(clients[0])
         before = server.cpu_s()
@@ -59,8 +59,8 @@ def test_connections_beyond_the_limit_wait_for_room(loop: str) -> None:
 
 @on_both_loops
 def test_burst_is_not_dropped(loop: str) -> None:
-    with MeasuredServer(loop, files=FILES) as server:
-        address = server.address()
+    with MeasuredServer(loop, str(FILES)) as server:
+        address = server.address
         clients = []
         for _ in range(2 * FILES):  # all at once: none waits until it is connected
             client = socket.socket()

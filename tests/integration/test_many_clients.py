@@ -53,7 +53,7 @@ class Dripping:
 @on_both_loops
 def test_good_client_is_answered(loop: str) -> None:
     with MeasuredServer(loop) as server:
-        address = server.address()
+        address = server.address
         idle = [socket.create_connection(address, timeout=DEADLINE_S) for _ in range(IDLE)]
         for client in idle:
             client.sendall(GET)

@@ -39,7 +39,7 @@ def idle_bytes(server: MeasuredServer, address: tuple[str, int]) -> int:
 @pytest.mark.parametrize("chunk", [None, 1000, MIB], ids=["length", "small-chunks", "chunks"])
 def test_upload_that_is_streamed(loop: str, chunk: int | None) -> None:
     with MeasuredServer(loop) as server:
-        address = server.address()
+        address = server.address
         idle = idle_bytes(server, address)
         with socket.create_connection(address, timeout=DEADLINE_S) as client:
             head = "POST /upload HTTP/1.1\r\nHost: a\r\nConnection: close\r\n"
@@ -64,7 +64,7 @@ def test_upload_that_is_streamed(loop: str, chunk: int | None) -> None:
 @on_both_loops
 def test_download_that_is_streamed(loop: str) -> None:
     with MeasuredServer(loop) as server:
-        address = server.address()
+        address = server.address
         idle = idle_bytes(server, address)
         with socket.create_connection(address, timeout=DEADLINE_S) as client:
             client.sendall(get("/download?mib=64", "Connection: close"))
@@ -78,7 +78,7 @@ def test_download_that_is_streamed(loop: str) -> None:
 @on_both_loops
 def test_downloads_that_nobody_reads(loop: str) -> None:
     with MeasuredServer(loop) as server:
-        address = server.address()
+        address = server.address
         idle = idle_bytes(server, address)
         clients = [socket.create_connection(address, timeout=DEADLINE_S) for _ in range(20)]
         for client in clients:
@@ -100,7 +100,7 @@ def test_files_that_nobody_reads(loop: str, tmp_path: Path) -> None:
     with open(path, "wb") as made:
         made.truncate(SIZE)
     with MeasuredServer(loop) as server:
-        address = server.address()
+        address = server.address
         idle = idle_bytes(server, address)
         clients = [socket.create_connection(address, timeout=DEADLINE_S) for _ in range(200)]
         for client in clients:
