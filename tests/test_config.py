@@ -123,6 +123,10 @@ def test_access_log_is_one_of_three() -> None:
     assert message(access_log="no") == "access_log: expected one of True, False, 'auto', got 'no'"
 
 
+def test_debug_anywhere_is_a_bool() -> None:
+    assert message(debug_anywhere="no") == "debug_anywhere: expected one of True, False, got 'no'"
+
+
 @pytest.mark.parametrize(
     ("given", "taken"),
     [

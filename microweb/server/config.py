@@ -30,6 +30,7 @@ class RunOptions(TypedDict, total=False):
     backlog: int
     loop: LoopName
     access_log: AccessLog
+    debug_anywhere: bool
     threads: int
     trusted_proxies: tuple[str, ...]
     max_request_line: int
@@ -73,6 +74,9 @@ class ServerConfig:
         AccessLog,
         "a record per request; auto: where stderr is a terminal, or logging takes microweb.access",
     ] = "auto"
+    debug_anywhere: Annotated[bool, "let an app with debug=True serve others than this machine"] = (
+        False
+    )
     threads: Annotated[int, "how many plain def endpoints may run at once"] = DEFAULT_THREADS
     trusted_proxies: Annotated[
         tuple[str, ...], "networks whose X-Forwarded-For and -Proto are believed"
@@ -100,6 +104,7 @@ class ServerConfig:
         _check_range("port", self.port, 0, 65535)
         _check_choice("loop", self.loop, ("auto", "asyncio", "uvloop"))
         _check_choice("access_log", self.access_log, (True, False, "auto"))
+        _check_choice("debug_anywhere", self.debug_anywhere, (True, False))
         for field in fields(self):
             value = getattr(self, field.name)
             if field.name in ("backlog", "threads"):
