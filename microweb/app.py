@@ -278,7 +278,8 @@ class App(Router):
         cancels it: what never ends by itself belongs into a lifespan, which can end it.
 
         In a plain `def`, `from_thread(task)` waits for it. Raises: RuntimeError where no server
-        (or test client) of this app is running; TypeError for what is no coroutine.
+        (or test client) of this app is running; ServiceUnavailable, a 503, where as many tasks run
+        as `max_background_tasks` says; TypeError for what is no coroutine.
         """
         if not isinstance(coroutine, Coroutine):
             raise TypeError(f"expected a coroutine as in spawn(work()), got {coroutine!r:.80}")

@@ -57,6 +57,7 @@ def test_defaults_are_those_of_the_design() -> None:
         1000,
         1024 * 1024,
         10_000,
+        10_000,
     ]
     assert [getattr(config, name) for name in DURATIONS] == [10, 20, 75, 30, 10]
     assert (config.backlog, config.threads, config.min_body_rate) == (2048, 40, 256)

@@ -42,6 +42,7 @@ class RunOptions(TypedDict, total=False):
     max_form_fields: int
     max_form_text: int
     max_connections: int
+    max_background_tasks: int
     head_timeout_s: float
     body_timeout_s: float
     min_body_rate: float
@@ -91,6 +92,9 @@ class ServerConfig:
     max_form_fields: Annotated[int, "fields of a form, files too, and of a query"] = 1000
     max_form_text: Annotated[int, "bytes of a form, its files apart"] = _MIB
     max_connections: Annotated[int, "open at once; further ones get a 503"] = 10_000
+    max_background_tasks: Annotated[
+        int, "of spawn and after_response, at once; what would start more is a 503"
+    ] = 10_000
 
     head_timeout_s: Annotated[float, "for a whole head, from its first byte"] = 10
     body_timeout_s: Annotated[float, "without a byte of a body"] = 20
