@@ -442,7 +442,7 @@ class Connection(Wire):
         """
         reader, request = self._reader, self._request
         is_lost = self.transport.is_closing() or reader.exception() is not None
-        is_lost = is_lost or (self._is_streaming and reader.at_eof())
+        is_lost = is_lost or (self._is_streaming and self._has_ended())
         if not is_lost or self._is_lost or request is None or self.task is None:
             return
         choice = request.match.on_disconnect if request.match is not None else None
