@@ -107,6 +107,8 @@ class ThreadPool:
 
     def close(self) -> None:
         """Take nothing more; idle threads end, busy ones when they are done."""
+        if self.is_closed:
+            return
         self.is_closed = True
         with suppress(Empty):
             while (job := self._jobs.get_nowait()) is not None:

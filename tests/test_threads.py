@@ -121,10 +121,13 @@ async def test_closed_pool_takes_nothing_from_its_queue() -> None:
     second = asyncio.create_task(run_in_thread("x", pytest.fail))
     await blocker.begun()
     pool.close()
+    pool.close()  # more than once does nothing
     with pytest.raises(asyncio.CancelledError):
         await second
     blocker.let_go()
     assert await first == "done"
+    await asyncio.to_thread(pool._threads[0].join, 10)
+    assert not pool._threads[0].is_alive()
 
 
 @pytest.mark.parametrize("is_closed", [True, False])
