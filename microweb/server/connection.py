@@ -120,7 +120,7 @@ class Connection(Wire):
     async def disconnected(self) -> None:
         if self._left is None:
             self._left = asyncio.Event()
-            if self._reader.at_eof() or self._is_gone():
+            if self._is_gone() or self._has_ended():
                 self._left.set()
         await self._left.wait()
 
@@ -466,8 +466,10 @@ class Connection(Wire):
         no loss, a half-closed client waits for its answer; but for an answer of undeclared length
         it counts as one, since nothing else would ever end it.
         """
-        request, is_gone, is_over = self._request, self._is_gone(), self._reader.at_eof()
-        if self._left is not None and (is_gone or is_over):
+        request, is_gone = self._request, self._is_gone()
+        asks = self._left is not None or self._is_streaming
+        is_over = is_gone or (asks and self._has_ended())
+        if self._left is not None and is_over:
             self._left.set()
         is_lost = is_gone or (self._is_streaming and is_over)
         if not is_lost or self._is_lost or self._shields or request is None or self.task is None:
