@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from serving import GET, get, in_memory, post, read_all, read_until, settle, statuses
 
-from microweb.errors import ClientDisconnected, NotFound, ProtocolError
+from microweb.errors import ClientDisconnected, MalformedRequest, NotFound, ProtocolError
 from microweb.request import Request
 from microweb.response import ByteStream, Response
 from microweb.server.wire import Phase
@@ -382,6 +382,31 @@ async def test_cancellation_of_something_awaited_is_a_500(
         await end.write(GET)
         assert statuses(await read_all(end)) == [500]
     assert [record.getMessage() for record in caplog.records] == ["GET / failed"]
+
+
+async def test_head_that_is_not_whole_in_time_gets_no_content() -> None:
+    async with in_memory(hello, head_timeout_s=3) as house:
+        end = house.connect()
+        await end.write(b"HEAD / HTTP/1.1\r\nHost")
+        await house.pass_time(4)
+        answer = await read_all(end)
+    assert statuses(answer) == [408] and answer.endswith(b"\r\n\r\n")
+
+
+@pytest.mark.parametrize(("method", "content"), [("GET", b"Bad Request\n"), ("HEAD", b"")])
+@pytest.mark.parametrize("behind", [b"", GET, b"HEAD / HTTP/1.1\r\n\r\n"])
+async def test_refusal_by_a_handler_is_an_answer_to_its_request(
+    method: str, content: bytes, behind: bytes
+) -> None:
+    async def handler(request: Request) -> Response:
+        raise MalformedRequest("not like this")
+
+    async with in_memory(handler) as house:
+        end = house.connect()
+        await end.write(GET.replace(b"GET", method.encode()) + behind)
+        end.write_eof()
+        answer = await read_all(end)
+    assert statuses(answer) == [400] and answer.partition(b"\r\n\r\n")[2] == content
 
 
 async def test_refusal_that_fails_closes_and_is_logged(caplog: pytest.LogCaptureFixture) -> None:
