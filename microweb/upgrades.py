@@ -15,8 +15,9 @@ class UpgradeResponse(Response):
     """101: the connection stops being HTTP. RFC 9110 section 7.8
 
     The server writes the head, with `headers` (which name the protocol in `Upgrade`), then awaits
-    `run(stream)`, whose `read()` begins with the bytes that came behind the request. HTTP/1.0 knows
-    no upgrade: a request of that version is answered 400.
+    `run(stream)`, whose `read()` begins with the bytes that came behind the request: what is left
+    of its content is read and forgotten before. HTTP/1.0 knows no upgrade: a request of that
+    version is answered 400.
     """
 
     __slots__ = ("run",)
@@ -39,6 +40,9 @@ class UpgradeResponse(Response):
     async def prepare(self, request: Request) -> Response:
         if request.section.minor_version == 0:
             raise BadRequest(f"an upgrade needs HTTP/1.1, got HTTP/{request.http_version}")
+        # No protocol is changed inside a message, and a 100 that is expected comes before the 101.
+        while request.source is not None and await request.source.read():
+            pass
         return self
 
     def encode(self, request: Request, heads: HeadCache, connection: bytes) -> bytes | None:

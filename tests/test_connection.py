@@ -979,6 +979,58 @@ async def test_upgrade_keeps_the_bytes_that_came_behind() -> None:
         assert await read_all(end) == b""
 
 
+async def say_back(stream: ByteStream) -> None:
+    while data := await stream.read():
+        stream.write(b"<%b>" % data)
+
+
+@pytest.mark.parametrize(
+    ("body", "framing"), [(b"hello", "Content-Length: 5"), (b"5\r\nhello\r\n0\r\n\r\n", CHUNKED)]
+)
+async def test_upgrade_begins_behind_the_content(body: bytes, framing: str) -> None:
+    raw = post("/", body, framing, "Connection: upgrade", "Upgrade: echo") + b"other"
+    for cut in range(len(raw) - len(body) - 5, len(raw)):
+        async with in_memory(upgrading(say_back)) as house:
+            end = house.connect()
+            await end.write(raw[:cut])
+            await settle()
+            await end.write(raw[cut:])
+            end.write_eof()
+            answer = await read_all(end)
+        assert statuses(answer) == [101]
+        assert b"".join(answer.partition(b"\r\n\r\n")[2].split(b"><")) == b"<other>"
+
+
+async def test_upgrade_that_expects_100_gets_it_before_101() -> None:
+    async with in_memory(upgrading(say_back)) as house:
+        end = house.connect()
+        await end.write(
+            post(
+                "/",
+                b"",
+                "Content-Length: 5",
+                "Expect: 100-continue",
+                "Connection: upgrade",
+                "Upgrade: echo",
+            )
+        )
+        assert statuses(await read_until(end, b"\r\n\r\n")) == [100]
+        await end.write(b"helloother")
+        end.write_eof()
+        answer = await read_all(end)
+    assert statuses(answer) == [101] and answer.endswith(b"\r\n\r\n<other>")
+
+
+async def test_upgrade_with_content_over_the_limit_is_refused() -> None:
+    async with in_memory(upgrading(say_back), max_body=4) as house:
+        end = house.connect()
+        await end.write(
+            post("/", b"hello", "Content-Length: 5", "Connection: upgrade", "Upgrade: echo")
+        )
+        end.write_eof()
+        assert statuses(await read_all(end)) == [413]
+
+
 async def test_upgrade_writes_behind_its_head() -> None:
     async def run(stream: ByteStream) -> None:
         stream.write(b"welcome")
