@@ -153,11 +153,6 @@ class Parser:
         self._buffer, self._position, self.is_empty = b"", 0, True
         return rest
 
-    @property
-    def is_at_head(self) -> bool:
-        """Whether what is buffered, though it may be no request, begins as a HEAD."""
-        return self._buffer.startswith(b"HEAD ", self._position)
-
     def forget_head(self) -> None:
         """Drop the memo of the last head: the connection idles."""
         self._last_head, self._last_fields = _HEAD, _FIELDS
@@ -239,6 +234,11 @@ class Parser:
                 self._line, self._section = line, section
             self._has_parsed = True
         return self._begin(line, section)
+
+    @property
+    def is_at_head(self) -> bool:
+        """Whether what is buffered, though it may be no request, begins as a HEAD."""
+        return self._buffer.startswith(b"HEAD ", self._position)
 
     def _skip_to(self, position: int) -> None:
         """Go behind a head."""
