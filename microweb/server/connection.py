@@ -53,6 +53,11 @@ _protocol_log = logging.getLogger("microweb.protocol")
 
 _BEFORE_A_REQUEST = frozenset((Phase.START, Phase.HEAD, Phase.IDLE))
 
+# What an answer to something that was no request is framed by: to HEAD it has no content.
+_NO_LINE = RequestLine("GET", "", "", "", None)
+_HEAD_LINE = RequestLine("HEAD", "", "", "", None)
+_NO_SECTION = HeaderSection(Headers())
+
 # An Enum's attribute costs 0.1 us, a global next to nothing.
 _HEAD, _IDLE = Phase.HEAD, Phase.IDLE
 
@@ -220,7 +225,10 @@ class Connection(Wire):
                     self._start_afterwards()
                 if copy_context():
                     server.isolates = True
-                if parser.is_empty or (request := parser.next_request()) is None:
+                if parser.is_empty:
+                    break
+                self._request = None  # answered: what follows may be no request
+                if (request := parser.next_request()) is None:
                     break
             self._request = None
             del request, response, rest  # nothing is kept while the connection idles
@@ -417,11 +425,13 @@ class Connection(Wire):
         _protocol_log.info(
             "%d for %s: %s", error.status, client, error, extra={"reason": error.reason}
         )
-        await self._conclude(await self._server.refuse(error))
+        request, parser = self._request, self.parser
+        is_head = parser.is_at_head if request is None else request.line.method == "HEAD"
+        await self._conclude(await self._server.refuse(error), _HEAD_LINE if is_head else _NO_LINE)
 
-    async def _conclude(self, response: Response) -> None:
+    async def _conclude(self, response: Response, line: RequestLine = _NO_LINE) -> None:
         """Send a last answer that no request asked for, and close behind it."""
-        request, heads = make_request(_NO_LINE, _NO_SECTION, self), self._server.heads
+        request, heads = make_request(line, _NO_SECTION, self), self._server.heads
         self.flush()
         try:
             answer = response.encode(request, heads, CLOSE)
@@ -484,8 +494,3 @@ class Connection(Wire):
     def _is_gone(self) -> bool:
         """Whether the peer can no longer be spoken to."""
         return self.transport.is_closing() or self._reader.exception() is not None
-
-
-# What an answer to something that was no request is framed by.
-_NO_LINE = RequestLine("GET", "", "", "", None)
-_NO_SECTION = HeaderSection(Headers())
