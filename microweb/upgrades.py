@@ -46,7 +46,7 @@ class UpgradeResponse(Response):
             headers = {"Upgrade": wanted, "Connection": "Upgrade"}
             raise HTTPError(426, f"expected an upgrade to {wanted}", headers=headers)
         # No protocol is changed inside a message, and a 100 that is expected comes before the 101.
-        while request.source is not None and await request.source.read():
+        while request.source is not None and await request.source.read(request.max_body):
             pass
         return self
 
