@@ -8,9 +8,9 @@ $ curl -i http://localhost:5000/bookings -H 'Authorization: Bearer sesame' \
 import os
 from dataclasses import dataclass
 from datetime import datetime
-from http import HTTPStatus
 
-from microweb import App, HTTPError, Request
+from microweb import App, HTTPError, Request, Response
+from microweb.errorpages import problem_response
 from microweb.middleware.authentication import BearerAuth
 from microweb.middleware.cors import CORS
 
@@ -46,10 +46,9 @@ async def book(request: Request) -> tuple[Booking, int]:
 
 
 @app.errorhandler(HTTPError)
-async def problem(error: HTTPError) -> tuple[dict[str, object], dict[str, str]]:
+async def problem(error: HTTPError) -> Response:
     """Problem details (RFC 9457) for every client, not just one whose Accept prefers JSON."""
-    details = {"title": HTTPStatus(error.status).phrase, "detail": error.detail, **error.extra}
-    return {"status": error.status, **details}, {"Content-Type": "application/problem+json"}
+    return problem_response(error.status, error.detail, error.extra)
 
 
 if __name__ == "__main__":

@@ -278,7 +278,8 @@ class App(Router):
         cancels it: what never ends by itself belongs into a lifespan, which can end it.
 
         In a plain `def`, `from_thread(task)` waits for it. Raises: RuntimeError where no server
-        (or test client) of this app is running; TypeError for what is no coroutine.
+        (or test client) of this app is running; ServiceUnavailable, a 503, where as many tasks run
+        as `max_background_tasks` says; TypeError for what is no coroutine.
         """
         if not isinstance(coroutine, Coroutine):
             raise TypeError(f"expected a coroutine as in spawn(work()), got {coroutine!r:.80}")
@@ -297,7 +298,8 @@ class App(Router):
     def run(self, host: str = "localhost", port: int = 5000, **options: Unpack[RunOptions]) -> None:
         """Serve until Ctrl-C or SIGTERM. The options are the fields of `ServerConfig`.
 
-        What is in the way (a busy port, a bad option) is one line on stderr and exit status 1.
+        What is in the way (a busy port, a bad option) is one line on stderr and exit status 1; so
+        is `debug` on an address that others reach, unless `debug_anywhere=True` insists.
         """
         from .server.process import run
 
@@ -306,7 +308,8 @@ class App(Router):
     def serve(self, **options: Unpack[ServerOptions]) -> Server:
         """Return a server to start by `async with app.serve(port=0) as server` or by `await`.
 
-        No signal handlers; errors are raised. The options are the fields of `ServerConfig`.
+        No signal handlers; errors are raised. The options are the fields of `ServerConfig`. Raises:
+        ConfigurationError, also for `debug` on an address that others reach, as in `run`.
         """
         from .server.process import make_server
 
@@ -388,6 +391,11 @@ class App(Router):
             if all(pattern.path != other.path for other in patterns):
                 patterns.append(pattern)
         return names
+
+    @property
+    def is_debugging(self) -> bool:
+        """Whether this app, or one that is mounted in it, shows its inside."""
+        return any(app.debug for app in self.all_apps())
 
     def all_apps(self) -> list[App]:
         """Return this app and those that are mounted in it, the outer ones first."""

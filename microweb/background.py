@@ -2,7 +2,8 @@
 
 `app.spawn` starts one at once, `request.after_response` one behind the answer. Whoever starts it
 need not keep it or look at it: the server holds it, logs what it raises, waits for it when it
-stops, and cancels what does not end.
+stops, and cancels what does not end. Peers make requests, requests make tasks: past a bound no
+more are taken.
 """
 
 from __future__ import annotations
@@ -10,24 +11,32 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import time
 from collections.abc import Callable, Coroutine
 from contextvars import copy_context
 from functools import partial
 from typing import Any, TypeVar
 
-from .errors import ClientDisconnected
+from .errors import ClientDisconnected, ServiceUnavailable
 from .functions import describe, is_async
 from .threads import is_running_here, run_in_thread
 
 T = TypeVar("T")
 
+_SAY_AGAIN_S = 60.0
+
 _log = logging.getLogger("microweb.error")
 
 
 class Background:
-    """The tasks of one server, from `open()` to `close()`, on the loop that runs at `open()`."""
+    """The tasks of one server, from `open()` to `close()`, on the loop that runs at `open()`.
 
-    def __init__(self) -> None:
+    Where `max_tasks` are running, what would start another raises ServiceUnavailable.
+    """
+
+    def __init__(self, max_tasks: int) -> None:
+        self._max_tasks = max_tasks
+        self._says_at = 0.0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
         self.is_open = False
@@ -63,7 +72,15 @@ class Background:
             await asyncio.wait(tasks, timeout=cancel_s)
 
     def spawn(self, coroutine: Coroutine[Any, Any, T], name: str | None = None) -> asyncio.Task[T]:
-        """Start a task in a copy of this context, from any thread. Raises: RuntimeError."""
+        """Start a task in a copy of this context, from any thread.
+
+        Raises: RuntimeError where no server runs, ServiceUnavailable.
+        """
+        try:
+            self._check_room()
+        except ServiceUnavailable:
+            coroutine.close()
+            raise
         if not self.is_open or self._loop is None or is_running_here(self._loop):
             return self._start(coroutine, name)
 
@@ -75,8 +92,10 @@ class Background:
     def after(self, function: Callable[[], object]) -> Callable[[], None]:
         """Return what starts a task of `function()`, in a copy of the context as it is now.
 
-        To be called on the loop. Where it comes too late for that, it says so in the log.
+        To be called on the loop. Where it comes too late for that, it says so in the log. Raises:
+        ServiceUnavailable, now: later the answer is out.
         """
+        self._check_room()
         return partial(copy_context().run, self._start_call, function)
 
     def call(self, function: Callable[..., None], *args: object) -> None:
@@ -85,6 +104,18 @@ class Background:
             function(*args)
         else:
             self._loop.call_soon_threadsafe(function, *args)
+
+    def _check_room(self) -> None:
+        if len(self._tasks) < self._max_tasks:
+            return
+        now = time.monotonic()
+        if now >= self._says_at:
+            self._says_at = now + _SAY_AGAIN_S
+            _log.error(
+                "max_background_tasks=%d are running: what would start more is a 503",
+                self._max_tasks,
+            )
+        raise ServiceUnavailable("too much work in the background")
 
     def _others(self) -> set[asyncio.Task[Any]]:
         """Return the tasks but the one that asks, which may be stopping the server."""

@@ -23,7 +23,7 @@ from uuid import UUID
 from .errors import ConfigurationError, InvalidValue, MissingValue
 from .functions import called_by, describe, layers_of
 from .multidict import parse_bool
-from .patterns import BUILT_IN
+from .patterns import BUILT_IN, parse_int64
 from .request import Request
 from .signature import (
     MISSING,
@@ -275,7 +275,7 @@ def _scalar_parser(kind: object) -> Callable[[str], object] | None:
 def _parse_int(text: str) -> int:
     if not _INT.fullmatch(text):
         raise ValueError(f"expected an integer, got {text[:80]!r}")
-    return int(text)
+    return parse_int64(text)
 
 
 def _parse_float(text: str) -> float:

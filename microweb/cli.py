@@ -56,15 +56,10 @@ def _parser() -> argparse.ArgumentParser:
         added.set_defaults(command=command)
         return added
 
-    running = add("run", _run, "Serve an app until Ctrl-C or SIGTERM.")
-    running.add_argument(
-        "--debug-anywhere",
-        action="store_true",
-        help="let an app with debug=True serve others than this machine",
-    )
-    _add_server_options(running)
+    _add_server_options(add("run", _run, "Serve an app until Ctrl-C or SIGTERM."), _OPTIONS)
     _add_server_options(
-        add("dev", _dev, "Serve an app to this machine alone, with debug on; print its routes.")
+        add("dev", _dev, "Serve an app to this machine alone, with debug on; print its routes."),
+        [name for name in _OPTIONS if name != "debug_anywhere"],
     )
     add("routes", _routes, "Print methods, path, name, endpoint and place of each route.")
     return parser
@@ -74,15 +69,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(given: argparse.Namespace) -> None:
-    app, options = load_app(given.target), _server_options(given)
-    host = options.get("host", _DEFAULTS.host)
-    is_debugging = any(each.debug for each in app.all_apps())
-    if is_debugging and not given.debug_anywhere and not _is_loopback(host):
-        _fail(
-            f"debug is on and {host} is not this machine alone, others would see the app's inside: "
-            "turn it off, or insist by --debug-anywhere"
-        )
-    run(app, options)
+    run(load_app(given.target), _server_options(given))
 
 
 def _dev(given: argparse.Namespace) -> None:
@@ -117,10 +104,10 @@ def _fail(text: str) -> NoReturn:
 _Parser = argparse.ArgumentParser
 
 
-def _add_server_options(parser: _Parser) -> None:
+def _add_server_options(parser: _Parser, names: list[str]) -> None:
     group = parser.add_argument_group("options of the server")
     hints = get_type_hints(ServerConfig, include_extras=True)
-    for name in _OPTIONS:
+    for name in names:
         kind, text = get_args(hints[name])
         flag = "--" + name.replace("_", "-")
         default = getattr(_DEFAULTS, name)
@@ -129,6 +116,8 @@ def _add_server_options(parser: _Parser) -> None:
         add = partial(group.add_argument, flag, default=argparse.SUPPRESS, help=text)
         if kind == AccessLog:
             add(action=argparse.BooleanOptionalAction)
+        elif kind is bool:
+            add(action="store_true")
         elif kind == LoopName:
             add(choices=get_args(kind))
         elif kind == tuple[str, ...]:

@@ -3,13 +3,12 @@
 A file is opened, looked at and held against the request's preconditions and ranges in a thread, in
 one go; a small one is read there too and sent behind its head in one write. A larger one is sent by
 the kernel where the connection can (`ByteStream.send_file`), else read in a thread piece by piece:
-the event loop never waits for a disk. RFC 9110 sections 8, 13, 14; RFC 6266 and 8187 for names.
+the event loop never waits for a disk. RFC 9110 sections 8, 13, 14.
 """
 
 from __future__ import annotations
 
 import asyncio
-import mimetypes
 import os
 import secrets
 import stat
@@ -17,7 +16,6 @@ import time
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from errno import ELOOP, ENAMETOOLONG
 from functools import partial
-from urllib.parse import quote
 
 from .conditional import (
     Outcome,
@@ -29,6 +27,7 @@ from .conditional import (
 )
 from .dates import format_http_date
 from .errors import LocalProtocolError, NotFound, PreconditionFailed
+from .filefields import cache_control, content_disposition, media_type_of
 from .headers import Headers
 from .heads import HeadCache
 from .ranges import Span, content_range, parse_ranges
@@ -42,35 +41,6 @@ _SLICE_BYTES = 1024 * 1024  # of a larger one, between turns for others
 _PIECE_BYTES = 256 * 1024  # of what the kernel can't send: 1.7 times as fast as pieces of 64 KiB
 
 _LABEL = "a file"
-_YEAR_S = 31_536_000
-IMMUTABLE = f"max-age={_YEAR_S}, immutable"  # RFC 8246
-
-# What the web stands on, whatever a machine's own tables say. RFC 9239, WHATWG MIME Sniffing
-_MEDIA_TYPES = {
-    ".bz2": "application/x-bzip2",
-    ".css": "text/css",
-    ".gz": "application/gzip",
-    ".html": "text/html",
-    ".ico": "image/x-icon",
-    ".js": "text/javascript",
-    ".json": "application/json",
-    ".map": "application/json",
-    ".md": "text/markdown",
-    ".mjs": "text/javascript",
-    ".svg": "image/svg+xml",
-    ".tgz": "application/gzip",
-    ".txt": "text/plain",
-    ".wasm": "application/wasm",
-    ".webmanifest": "application/manifest+json",
-    ".webp": "image/webp",
-    ".woff2": "font/woff2",
-    ".xml": "application/xml",
-    ".xz": "application/x-xz",
-    ".zst": "application/zstd",
-}
-# The attr-char of RFC 8187 section 3.2.1 that are no letters or digits.
-_ATTR_CHARS = "!#$&+-.^_`|~"
-
 _OPEN_FLAGS = (
     os.O_RDONLY
     | getattr(os, "O_BINARY", 0)
@@ -176,7 +146,7 @@ class FileResponse(StreamResponse):
         self._path = path
         self._file: OpenFile | None = None
         self._parts: list[Part] | None = None  # what to send, once it is decided
-        self.headers["Cache-Control"] = _cache_control(cache)
+        self.headers["Cache-Control"] = cache_control(cache)
         if download_name is not None:
             self.headers["Content-Disposition"] = content_disposition(download_name)
 
@@ -366,45 +336,6 @@ class FileResponse(StreamResponse):
 
 
 _OWN_PIECES: tuple[Piece, ...] = ()
-
-
-def media_type_of(path: str | os.PathLike[str]) -> str:
-    """Return the media type that a file's name stands for, text with its charset: UTF-8.
-
-    What `mimetypes.add_type` was told counts. May block at the first call.
-    """
-    ending = os.path.splitext(os.fspath(path))[1].lower()
-    media_type = _MEDIA_TYPES.get(ending)
-    if media_type is None:
-        if not mimetypes.inited:
-            mimetypes.init()
-        media_type = mimetypes.types_map.get(ending, "application/octet-stream")
-    return f"{media_type}; charset=utf-8" if media_type.startswith("text/") else media_type
-
-
-def content_disposition(name: str) -> str:
-    """Return the value of Content-Disposition that has a browser save what is sent as `name`.
-
-    What can't stand in a name on any system, a directory too, becomes an underscore. RFC 6266, with
-    `filename*` (RFC 8187) where the name is not plain ASCII.
-    """
-    safe = "".join([each if each.isprintable() and each not in '/\\"' else "_" for each in name])
-    # Some browsers would decode a percent sign. RFC 6266 appendix D
-    plain = "".join([each if each.isascii() and each != "%" else "_" for each in safe])
-    value = f'attachment; filename="{plain}"'
-    if plain != safe:
-        value += f"; filename*=UTF-8''{quote(safe, safe=_ATTR_CHARS)}"
-    return value
-
-
-def _cache_control(cache: int | str | None) -> str:
-    if cache is None:
-        return "no-cache"  # kept, but asked for anew each time, which mostly is a 304
-    if isinstance(cache, str):
-        return cache
-    if cache < 0:
-        raise ValueError(f"cache: expected seconds or a Cache-Control value, got {cache!r}")
-    return f"max-age={cache}"
 
 
 def _size(part: Part) -> int:

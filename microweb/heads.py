@@ -10,6 +10,7 @@ from .dates import format_http_date
 _CACHED_HEADS = 1024
 _PHRASES = {status.value: status.phrase for status in HTTPStatus} | {
     413: "Content Too Large",
+    414: "URI Too Long",
     416: "Range Not Satisfiable",
     422: "Unprocessable Content",
 }

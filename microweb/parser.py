@@ -22,6 +22,7 @@ from typing import NoReturn
 from .errors import (
     HeadTooLarge,
     MalformedRequest,
+    ProtocolError,
     TargetTooLong,
     UnknownCoding,
     UnknownMethod,
@@ -199,7 +200,12 @@ class Parser:
         raw_line, fields, closes_before, host, closes_behind = match.groups()
         if not _is_host_value(host):
             return None
-        line = self._lines.get(raw_line) or self._lines.parse(raw_line)
+        line = self._lines.get(raw_line)
+        if line is None:
+            try:
+                line = self._lines.parse(raw_line)
+            except ProtocolError:
+                return None  # `_parse_head` refuses it, with the head in the buffer
         section = LastSection() if closes_before or closes_behind else PlainSection()
         section.received = fields
         if self._has_parsed:
@@ -232,6 +238,11 @@ class Parser:
                 self._line, self._section = line, section
             self._has_parsed = True
         return self._begin(line, section)
+
+    @property
+    def is_at_head(self) -> bool:
+        """Whether what is buffered, though it may be no request, begins as a HEAD."""
+        return self._buffer.startswith(b"HEAD ", self._position)
 
     def _skip_to(self, position: int) -> None:
         """Go behind a head."""
@@ -386,7 +397,8 @@ def decide_framing(headers: Headers, minor_version: int) -> HeaderSection:
     length, coding = fields.get("content-length"), fields.get("transfer-encoding")
     if coding is not None:
         _check_coding(coding, minor_version, has_length=length is not None)
-    expects_continue = minor_version == 1 and fields.get("expect", "").lower() == "100-continue"
+    expectations = list_members(fields.get("expect", "").lower())
+    expects_continue = minor_version == 1 and "100-continue" in expectations
     section = HeaderSection(headers)
     section.minor_version = minor_version
     section.content_length = 0 if length is None else _parse_length(length)

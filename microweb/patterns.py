@@ -62,19 +62,37 @@ class Converter:
         object.__setattr__(self, "matches", matches)
 
 
+def parse_int64(text: str) -> int:
+    """Return what digits say, where it fits 64 bits as in SQL. Raises: ValueError."""
+    value = int(text)
+    if not -(1 << 63) <= value < 1 << 63:
+        raise ValueError(f"expected an integer of 64 bits, got {text[:80]!r}")
+    return value
+
+
 def _format_float(value: float) -> str:
     return f"{Decimal(repr(float(value))):f}"  # repr() alone would write 1e-07
+
+
+def _format_uuid(value: object) -> str:
+    """Return the canonical form, also of a text in another one: `uuid.hex`."""
+    try:
+        return str(UUID(str(value)))
+    except ValueError:
+        return str(value)  # which the pattern refuses
 
 
 STR = Converter("str", r"(?s:.+)", str)
 PATH = Converter("path", r"(?s:.+)", str)
 
 # In order of priority, but that converters of the application stand before `str`. The digits are
-# bounded so that an int fits 64 bits, as in SQL, and a float is never infinite (1.8e308).
+# bounded so that no int is costly to read, and a float is never infinite (1.8e308).
 BUILT_IN: Mapping[str, Converter] = MappingProxyType(
     {
-        "uuid": Converter("uuid", r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}", UUID),
-        "int": Converter("int", r"-?[0-9]{1,18}", int),
+        "uuid": Converter(
+            "uuid", r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}", UUID, _format_uuid
+        ),
+        "int": Converter("int", r"-?[0-9]{1,19}", parse_int64),
         "float": Converter("float", r"-?[0-9]{1,308}(?:\.[0-9]+)?", float, _format_float),
         "str": STR,
         "path": PATH,

@@ -322,13 +322,13 @@ class Request:
             if self._is_streamed:
                 raise BodyConsumed("the body was streamed: read it with body() to have it twice")
             if self._pieces is None:
-                self._body = self.source.take_whole(self._max_body)
+                self._body = self.source.take_whole(self.max_body)
                 if self._body is not None:
                     return self._body
                 # Kept on the request: a caller that is cancelled half-way loses nothing.
                 self._pieces = []
             pieces = self._pieces
-            while piece := await self.source.read(self._max_body):
+            while piece := await self.source.read(self.max_body):
                 pieces.append(piece)
             self._body, self._pieces = b"".join(pieces), None
         return self._body
@@ -346,7 +346,7 @@ class Request:
             raise BodyConsumed("the body was streamed: read it with body() to have it twice")
         self._is_streamed = True
         if self.source is not None:
-            while piece := await self.source.read(self._max_body):
+            while piece := await self.source.read(self.max_body):
                 yield piece
 
     async def text(self) -> str:
@@ -455,7 +455,8 @@ class Request:
             yield part
 
     @property
-    def _max_body(self) -> int | None:
+    def max_body(self) -> int | None:
+        """The most bytes that the body may have, by the route or the app; None: the server says."""
         return self.match.max_body if self.match is not None else None
 
     @property

@@ -70,9 +70,27 @@ class Session(dict[str, Any]):
     def _check_open(self) -> None:
         if self.is_over:
             raise LocalProtocolError(
-                "the session was changed once its answer was decided: "
-                "do that before the endpoint returns, not in what it streams or leaves running"
+                "the session was changed once its answer was decided: do that before the endpoint "
+                "returns, inside Sessions, not in what it streams or leaves running"
             )
+
+
+class NoSession(Session):
+    """The session of a request that `Sessions` has not seen: it is empty, and refuses changes."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_over = True
+
+    def open(self) -> Session:
+        """Return itself: it is where a request's session comes from, too."""
+        return self
+
+    def flashes(self) -> list[Flash]:
+        """Return no messages."""
+        return []
 
 
 def _guarded(change: Callable[..., Any]) -> Callable[..., Any]:

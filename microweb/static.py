@@ -14,7 +14,8 @@ from errno import EACCES, EINVAL, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR
 from typing import NamedTuple
 
 from .errors import ConfigurationError, NotFound
-from .files import IMMUTABLE, FileResponse, OpenFile, media_type_of
+from .filefields import IMMUTABLE, media_type_of
+from .files import FileResponse, OpenFile
 from .headers import list_members
 from .negotiation import IDENTITY, choose_coding
 from .request import Request

@@ -23,6 +23,7 @@ from .functions import folder_of
 from .heads import HeadCache
 from .request import Request
 from .response import HTML, Response
+from .session import Session
 from .streams import StreamResponse
 from .threads import run_in_thread
 
@@ -48,7 +49,8 @@ class Templates:
     the same name go before. Imported macros see these three, with and without `with context`.
 
     Where the app debugs, templates are read again when they change, and a name that nothing was
-    given for is an error; else templates are kept, and such a name is empty. Asking for it by
+    given for is an error; else templates are kept, and such a name is empty, as a key that the
+    session lacks is in both: `{% if request.session.user %}`. Asking for a name by
     `{% if x is defined %}` or `{{ x | default("") }}` means the same in both.
 
     `environment` is Jinja's own, for filters, tests and globals: set them before the first request.
@@ -96,7 +98,7 @@ class Templates:
             return self.environment.get_template(name)
         if self._debugging is None:
             self._debugging = self.environment.overlay(
-                undefined=jinja2.StrictUndefined, auto_reload=True, cache_size=400
+                undefined=_Strict, auto_reload=True, cache_size=400
             )
         return self._debugging.get_template(name)
 
@@ -208,6 +210,15 @@ class _Context(Context):
     ) -> None:
         super().__init__(environment, parent, name, blocks, globals)
         self.globals_keys |= _OURS & parent.keys()
+
+
+class _Strict(jinja2.StrictUndefined):
+    """An error wherever it is used, but for a key of a session: what that has is the client's."""
+
+    def __new__(cls, hint: str | None = None, obj: object = None, **more: Any) -> Any:
+        if isinstance(obj, Session):
+            return jinja2.Undefined(hint, obj, **more)
+        return super().__new__(cls)
 
 
 # --- finding them ---------------------------------------------------------------------

@@ -69,10 +69,15 @@ class FakeStream:
 
 
 def make_request(
-    method: str = "GET", *, version: str = "1.1", scheme: str = "http", host: str = "testserver"
+    method: str = "GET",
+    *fields: str,
+    version: str = "1.1",
+    scheme: str = "http",
+    host: str = "testserver",
 ) -> Request:
     parser = Parser(FakePeer(scheme), RequestLines(), Limits())
-    parser.feed(f"{method} /page HTTP/{version}\r\nHost: {host}\r\n\r\n".encode())
+    lines = [f"{method} /page HTTP/{version}", f"Host: {host}", *fields, "", ""]
+    parser.feed("\r\n".join(lines).encode())
     request = parser.next_request()
     assert request is not None
     return request

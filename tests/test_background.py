@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from contextvars import ContextVar
 from typing import Any
 
+import httpx
 import pytest
 from serving import (
     DEADLINE_S,
@@ -182,6 +183,39 @@ async def test_only_a_coroutine_is_spawned(app: App, thing: Any) -> None:
         app.spawn(thing)
 
 
+@pytest.mark.parametrize("is_plain", [False, True])
+@pytest.mark.parametrize("how", ["spawn", "after_response"])
+async def test_task_too_many_is_a_503_that_is_logged_once(
+    app: App, caplog: pytest.LogCaptureFixture, how: str, is_plain: bool
+) -> None:
+    work = Work()
+
+    def start(request: Request) -> str:
+        if how == "spawn":
+            app.spawn(work())
+        else:
+            request.after_response(work)
+        return "accepted"
+
+    async def start_on_the_loop(request: Request) -> str:
+        return start(request)
+
+    app.get("/")(start if is_plain else start_on_the_loop)
+    async with (
+        on_loopback(app, max_background_tasks=2) as server,
+        httpx.AsyncClient(base_url=server.url) as client,
+    ):
+        answers = [await client.get("/") for _ in range(4)]
+        assert [answer.status_code for answer in answers] == [200, 200, 503, 503]
+        assert answers[-1].text == "Service Unavailable\ntoo much work in the background\n"
+        work.may_end.set()
+        await asyncio.wait(server.background._tasks)
+        assert (await client.get("/")).status_code == 200
+    assert errors_of(caplog) == [
+        "max_background_tasks=2 are running: what would start more is a 503"
+    ]
+
+
 async def test_mounted_app_spawns_in_the_servers_life(app: App) -> None:
     admin, work = App(), Work()
     app.mount("/admin", admin)
@@ -332,7 +366,7 @@ async def test_background_task_can_stop_the_server(app: App) -> None:
 
 
 async def test_stop_that_is_cancelled_cancels_the_tasks() -> None:
-    background, work = Background(), Work()
+    background, work = Background(max_tasks=100), Work()
     background.open()
     task = background.spawn(work())
     await work.begun.wait()
@@ -650,7 +684,7 @@ async def test_call_that_fails_is_logged_once_with_its_place(
 async def test_what_comes_after_the_server_has_stopped_is_told(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    background = Background()
+    background = Background(max_tasks=100)
     background.open()
     start = background.after(Work())
     await background.close(1, 1)

@@ -58,6 +58,7 @@ def test_defaults_are_those_of_the_design() -> None:
         1024 * 1024,
         1024 * 1024,
         10_000,
+        10_000,
     ]
     assert [getattr(config, name) for name in DURATIONS] == [10, 20, 75, 30, 20, 20, 10]
     assert (config.backlog, config.threads, config.min_body_rate) == (2048, 40, 256)
@@ -122,6 +123,10 @@ def test_loop_is_one_of_three() -> None:
 
 def test_access_log_is_one_of_three() -> None:
     assert message(access_log="no") == "access_log: expected one of True, False, 'auto', got 'no'"
+
+
+def test_debug_anywhere_is_a_bool() -> None:
+    assert message(debug_anywhere="no") == "debug_anywhere: expected one of True, False, got 'no'"
 
 
 @pytest.mark.parametrize(

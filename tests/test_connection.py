@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from serving import GET, get, in_memory, post, read_all, read_until, settle, statuses
 
-from microweb.errors import ClientDisconnected, NotFound, ProtocolError
+from microweb.errors import ClientDisconnected, MalformedRequest, NotFound, ProtocolError
 from microweb.request import Request
 from microweb.response import ByteStream, Response
 from microweb.server.wire import Phase
@@ -382,6 +382,31 @@ async def test_cancellation_of_something_awaited_is_a_500(
         await end.write(GET)
         assert statuses(await read_all(end)) == [500]
     assert [record.getMessage() for record in caplog.records] == ["GET / failed"]
+
+
+async def test_head_that_is_not_whole_in_time_gets_no_content() -> None:
+    async with in_memory(hello, head_timeout_s=3) as house:
+        end = house.connect()
+        await end.write(b"HEAD / HTTP/1.1\r\nHost")
+        await house.pass_time(4)
+        answer = await read_all(end)
+    assert statuses(answer) == [408] and answer.endswith(b"\r\n\r\n")
+
+
+@pytest.mark.parametrize(("method", "content"), [("GET", b"Bad Request\n"), ("HEAD", b"")])
+@pytest.mark.parametrize("behind", [b"", GET, b"HEAD / HTTP/1.1\r\n\r\n"])
+async def test_refusal_by_a_handler_is_an_answer_to_its_request(
+    method: str, content: bytes, behind: bytes
+) -> None:
+    async def handler(request: Request) -> Response:
+        raise MalformedRequest("not like this")
+
+    async with in_memory(handler) as house:
+        end = house.connect()
+        await end.write(GET.replace(b"GET", method.encode()) + behind)
+        end.write_eof()
+        answer = await read_all(end)
+    assert statuses(answer) == [400] and answer.partition(b"\r\n\r\n")[2] == content
 
 
 async def test_refusal_that_fails_closes_and_is_logged(caplog: pytest.LogCaptureFixture) -> None:
@@ -952,6 +977,58 @@ async def test_upgrade_keeps_the_bytes_that_came_behind() -> None:
         assert await read_until(end, b"LATE") == b"LATE"
         end.write_eof()
         assert await read_all(end) == b""
+
+
+async def say_back(stream: ByteStream) -> None:
+    while data := await stream.read():
+        stream.write(b"<%b>" % data)
+
+
+@pytest.mark.parametrize(
+    ("body", "framing"), [(b"hello", "Content-Length: 5"), (b"5\r\nhello\r\n0\r\n\r\n", CHUNKED)]
+)
+async def test_upgrade_begins_behind_the_content(body: bytes, framing: str) -> None:
+    raw = post("/", body, framing, "Connection: upgrade", "Upgrade: echo") + b"other"
+    for cut in range(len(raw) - len(body) - 5, len(raw)):
+        async with in_memory(upgrading(say_back)) as house:
+            end = house.connect()
+            await end.write(raw[:cut])
+            await settle()
+            await end.write(raw[cut:])
+            end.write_eof()
+            answer = await read_all(end)
+        assert statuses(answer) == [101]
+        assert b"".join(answer.partition(b"\r\n\r\n")[2].split(b"><")) == b"<other>"
+
+
+async def test_upgrade_that_expects_100_gets_it_before_101() -> None:
+    async with in_memory(upgrading(say_back)) as house:
+        end = house.connect()
+        await end.write(
+            post(
+                "/",
+                b"",
+                "Content-Length: 5",
+                "Expect: 100-continue",
+                "Connection: upgrade",
+                "Upgrade: echo",
+            )
+        )
+        assert statuses(await read_until(end, b"\r\n\r\n")) == [100]
+        await end.write(b"helloother")
+        end.write_eof()
+        answer = await read_all(end)
+    assert statuses(answer) == [101] and answer.endswith(b"\r\n\r\n<other>")
+
+
+async def test_upgrade_with_content_over_the_limit_is_refused() -> None:
+    async with in_memory(upgrading(say_back), max_body=4) as house:
+        end = house.connect()
+        await end.write(
+            post("/", b"hello", "Content-Length: 5", "Connection: upgrade", "Upgrade: echo")
+        )
+        end.write_eof()
+        assert statuses(await read_all(end)) == [413]
 
 
 async def test_upgrade_writes_behind_its_head() -> None:

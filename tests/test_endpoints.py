@@ -221,6 +221,7 @@ async def test_query_parameter(kind: object, query: str, shown: str) -> None:
         (int, "x=1.0", "query parameter 'x': expected an integer, got '1.0'"),
         (int, "x=1_0", "query parameter 'x': expected an integer, got '1_0'"),
         (int, "x=" + "9" * 5000, "query parameter 'x': expected an integer, got '9999"),
+        (int, f"x={2**63}", f"query parameter 'x': expected an integer of 64 bits, got '{2**63}'"),
         (float, "x=nan", "query parameter 'x': expected a number, got 'nan'"),
         (float, "x=a", "query parameter 'x': expected a number, got 'a'"),
         (bool, "x=maybe", "query parameter 'x': expected true or false, got 'maybe'"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -115,6 +116,7 @@ async def test_wrong_name_or_password_is_refused(ada: TestClient, name: str, pas
     response = await ada.post("/login", data={"name": name, "password": password})
     assert response.status_code == 422
     assert "Wrong name or password." in response.text
+    assert re.search(r'name="password"[^>]* autofocus', response.text)  # the name is there
     assert (await ada.get("/")).url.path == "/login"
 
 
@@ -223,7 +225,8 @@ async def test_name_of_a_file_leads_nowhere(ada: TestClient, tmp_path: Path) -> 
 async def test_file_that_is_too_large_is_refused(ada: TestClient, tmp_path: Path) -> None:
     response = await write(ada, "milk", file=("a.png", bytes(8 * 1024 * 1024), "image/png"))
     assert response.status_code == 413
-    assert "Too Large" in response.text
+    assert "<h1>Content Too Large</h1>" in response.text
+    assert "up to 8 MiB" in response.text
     assert list((tmp_path / "kept" / "uploads").iterdir()) == []
 
 

@@ -16,7 +16,7 @@ from serving import get, on_loopback, peer_of, statuses, until_none
 from microweb import App, Request, Response
 from microweb.dates import format_http_date
 from microweb.errors import LocalProtocolError, NotFound
-from microweb.files import OpenFile, content_disposition, media_type_of
+from microweb.files import OpenFile
 from microweb.server.server import Server
 from microweb.streams import StreamResponse
 from microweb.testing import Misbehaving
@@ -360,62 +360,6 @@ async def test_if_range_alone_changes_nothing(file: Path) -> None:
 
 
 # --- names
-
-
-@pytest.mark.parametrize(
-    ("name", "media_type"),
-    [
-        ("a.txt", "text/plain; charset=utf-8"),
-        ("a.HTML", "text/html; charset=utf-8"),
-        ("a.css", "text/css; charset=utf-8"),
-        ("a.min.js", "text/javascript; charset=utf-8"),
-        ("a.mjs", "text/javascript; charset=utf-8"),
-        ("a.csv", "text/csv; charset=utf-8"),
-        ("a.json", "application/json"),
-        ("a.svg", "image/svg+xml"),
-        ("a.png", "image/png"),
-        ("a.wasm", "application/wasm"),
-        ("a.woff2", "font/woff2"),
-        ("a.pdf", "application/pdf"),
-        ("a.tar.gz", "application/gzip"),
-        ("a.js.br", "application/octet-stream"),
-        ("a.unheard-of", "application/octet-stream"),
-        ("data:text/html,a", "application/octet-stream"),
-        ("README", "application/octet-stream"),
-        ("html", "application/octet-stream"),
-    ],
-)
-def test_media_type(name: str, media_type: str) -> None:
-    assert media_type_of(name) == media_type
-    assert media_type_of(Path("folder.css") / name) == media_type
-
-
-def test_media_type_of_the_applications_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    import mimetypes
-
-    mimetypes.init()
-    monkeypatch.setitem(mimetypes.types_map, ".note", "text/x-note")
-    assert media_type_of("a.note") == "text/x-note; charset=utf-8"
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("plan.pdf", 'attachment; filename="plan.pdf"'),
-        ("a b;c.txt", 'attachment; filename="a b;c.txt"'),
-        ("naïve.txt", "attachment; filename=\"na_ve.txt\"; filename*=UTF-8''na%C3%AFve.txt"),
-        ("€ 5%.txt", "attachment; filename=\"_ 5_.txt\"; filename*=UTF-8''%E2%82%AC%205%25.txt"),
-        ("50%41.txt", "attachment; filename=\"50_41.txt\"; filename*=UTF-8''50%2541.txt"),
-        ("../../etc/passwd", 'attachment; filename=".._.._etc_passwd"'),
-        ('a"\\b.txt', 'attachment; filename="a__b.txt"'),
-        ("a\r\nSet-Cookie: b\0.txt", 'attachment; filename="a__Set-Cookie: b_.txt"'),
-        ("a'*().txt", 'attachment; filename="a\'*().txt"'),
-        ("\u202egpj.exe", 'attachment; filename="_gpj.exe"'),
-        ("\ud800.txt", 'attachment; filename="_.txt"'),
-    ],
-)
-def test_download_name(name: str, value: str) -> None:
-    assert content_disposition(name) == value
 
 
 async def test_download(file: Path) -> None:

@@ -101,6 +101,9 @@ def test_proxy_that_says_nothing_is_the_client(forwarded_for: str) -> None:
         "192.0.2.1/24",
         '"192.0.2.1"',
         "for=192.0.2.1",
+        "fe80::1%eth0",  # a zone means nothing elsewhere, and may be any text
+        "2001:db8::7%\x9b2J GET",
+        "[fe80::1%25eth0]:80",
     ],
 )
 def test_garbage_is_not_believed_and_ends_the_search(garbage: str) -> None:

@@ -25,6 +25,7 @@ def heads() -> HeadCache:
         (302, b"HTTP/1.1 302 Found\r\n"),
         (404, b"HTTP/1.1 404 Not Found\r\n"),
         (413, b"HTTP/1.1 413 Content Too Large\r\n"),
+        (414, b"HTTP/1.1 414 URI Too Long\r\n"),
         (422, b"HTTP/1.1 422 Unprocessable Content\r\n"),
         (503, b"HTTP/1.1 503 Service Unavailable\r\n"),
         (299, b"HTTP/1.1 299 \r\n"),  # RFC 9112 section 4: the space stays

@@ -33,6 +33,7 @@ HOUSE = [
     "heads",
     "markup",
     "negotiation",
+    "filefields",
     "jsoncodec",
     "jsonreaders",
     "jsontypes",

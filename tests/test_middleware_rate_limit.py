@@ -80,9 +80,13 @@ async def test_refusal_says_when_to_come_back_and_keeps_its_word() -> None:
         assert response.headers["content-type"] == "application/problem+json"
         wait_s = int(response.headers["retry-after"])
         assert response.headers["ratelimit"] == f'"default";r=0;t={wait_s}'
-        assert response.json()["detail"] == (
-            f"more than 7 requests in 60 s: try again in {wait_s} s"
-        )
+        assert response.json() == {
+            "status": 429,
+            "title": "Too Many Requests",
+            "detail": f"more than 7 requests in 60 s: try again in {wait_s} s",
+            "type": "https://iana.org/assignments/http-problem-types#quota-exceeded",
+            "violated-policies": ["default"],
+        }
         clock.now += wait_s
         assert await statuses(app, 1) == [200]
 

@@ -198,6 +198,7 @@ def test_close_in_a_second_connection_field_closes() -> None:
     [
         (b"1.1", b"100-continue", True),
         (b"1.1", b"100-CONTINUE", True),
+        (b"1.1", b"something-else, 100-Continue", True),
         (b"1.1", b"something-else", False),
         (b"1.0", b"100-continue", False),
     ],

@@ -13,6 +13,7 @@ from microweb.patterns import BUILT_IN, Converter, Parameter, parse_pattern
 
 DATE = Converter("date", r"[0-9]{4}-[0-9]{2}-[0-9]{2}", date.fromisoformat, date.isoformat)
 ID = "6f1c3d1e-5b1a-4f61-9c55-1d2f3a4b5c6d"
+MAX, MIN = str(2**63 - 1), str(-(2**63))
 
 
 def accepts(converter: str, text: str) -> bool:
@@ -22,14 +23,26 @@ def accepts(converter: str, text: str) -> bool:
 # --- converters -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("text", ["0", "-1", "007", "9" * 18])
+@pytest.mark.parametrize("text", ["0", "-1", "007", MAX, f"-{MAX}"])
 def test_int_takes_ascii_digits(text: str) -> None:
     assert accepts("int", text)
 
 
-@pytest.mark.parametrize("text", ["", "+1", "1.0", "1_0", " 1", "1\n", "٣", "--1", "9" * 19])
-def test_int_refuses_what_is_no_plain_number_of_64_bits(text: str) -> None:
+@pytest.mark.parametrize("text", ["", "+1", "1.0", "1_0", " 1", "1\n", "٣", "--1", "9" * 20])
+def test_int_refuses_what_is_no_plain_number(text: str) -> None:
     assert not accepts("int", text)
+
+
+@pytest.mark.parametrize(("text", "value"), [("007", 7), (MAX, 2**63 - 1), (MIN, -(2**63))])
+def test_int_has_64_bits(text: str, value: int) -> None:
+    assert accepts("int", text)
+    assert BUILT_IN["int"].parse(text) == value
+
+
+@pytest.mark.parametrize("text", [str(2**63), str(-(2**63) - 1), "9" * 19])
+def test_int_of_more_bits_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=f"expected an integer of 64 bits, got '{text}'"):
+        BUILT_IN["int"].parse(text)
 
 
 @pytest.mark.parametrize("text", ["0", "-1.5", "10.25", "9" * 308, "0." + "1" * 400])
@@ -187,7 +200,10 @@ def test_path_by_default_has_to_be_last_too() -> None:
         ("/café", {}, "/caf%C3%A9"),
         ("/%7Bx%7D", {}, "/%7Bx%7D"),
         ("/u/{id:int}", {"id": -7}, "/u/-7"),
+        ("/u/{id:int}", {"id": 2**63 - 1}, "/u/" + MAX),
         ("/u/{id:uuid}", {"id": UUID(ID)}, "/u/" + ID),
+        ("/u/{id:uuid}", {"id": ID.upper()}, "/u/" + ID),
+        ("/u/{id:uuid}", {"id": UUID(ID).hex}, "/u/" + ID),
         ("/u/{name}", {"name": "a/b ?#%é"}, "/u/a%2Fb%20%3F%23%25%C3%A9"),
         ("/u/{name}", {"name": 5}, "/u/5"),
         ("/u/{x:float}", {"x": 1.5}, "/u/1.5"),
@@ -223,7 +239,7 @@ def test_none_is_no_value() -> None:
         ("/u/{x:int}", "seven"),
         ("/u/{x:int}", 1.5),
         ("/u/{x:int}", True),
-        ("/u/{x:int}", 10**18),
+        ("/u/{x:int}", 10**19),
         ("/u/{x:float}", float("nan")),
         ("/u/{x:float}", float("inf")),
         ("/u/{x:uuid}", "1"),
@@ -234,6 +250,11 @@ def test_none_is_no_value() -> None:
 def test_value_that_would_not_be_read_is_refused(path: str, value: object) -> None:
     with pytest.raises(ValueError, match=r"expected \w+ for the path parameter 'x', got"):
         parse_pattern(path).format({"x": value})
+
+
+def test_int_that_would_not_be_read_is_refused() -> None:
+    with pytest.raises(ValueError, match="expected an integer of 64 bits, got"):
+        parse_pattern("/u/{x:int}").format({"x": 2**63})
 
 
 def test_value_that_parse_refuses_is_refused() -> None:

@@ -346,6 +346,32 @@ app.run("127.0.0.1", 81, loop="asyncio")
     )
 
 
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1"])
+def test_debug_for_others_is_one_line(tmp_path: Path, host: str) -> None:
+    line = fail(tmp_path, f"app.debug = True\napp.run({host!r}, 0)")
+    assert line == (
+        f"microweb: debug is on and {host} is not this machine alone, others would see the app's "
+        "inside: turn it off, or insist by debug_anywhere=True (--debug-anywhere)"
+    )
+
+
+def test_debug_of_a_mounted_app_is_not_for_others_either() -> None:
+    app = App()
+    app.mount("/admin", App(debug=True))
+    with pytest.raises(ConfigurationError, match="debug is on and "):
+        app.serve(host="0.0.0.0", port=0)
+
+
+def test_debug_is_for_others_where_one_insists() -> None:
+    server = App(debug=True).serve(host="0.0.0.0", port=0, debug_anywhere=True)
+    assert server.config.host == "0.0.0.0"
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "::1"])
+def test_debug_is_for_this_machine(host: str) -> None:
+    assert App(debug=True).serve(host=host, port=0).config.host == host
+
+
 def test_running_loop_is_one_line(tmp_path: Path) -> None:
     line = fail(tmp_path, "async def main(): app.run()\nasyncio.run(main())")
     assert line == (

@@ -18,7 +18,7 @@ from redis_server import COMMAND, redis_server
 
 from microweb import App, ConfigurationError, Request, Response, from_thread
 from microweb.endpoints import Handler
-from microweb.errors import LocalProtocolError
+from microweb.errors import LocalProtocolError, TooManyRequests
 from microweb.session import Session
 from microweb.session_stores import MemoryStore, RedisStore
 from microweb.sessions import Sessions, SessionStore
@@ -726,6 +726,44 @@ async def test_an_error_handler_has_the_session(store: SessionStore | None) -> N
         assert (response.status_code, response.text) == (500, "ada divided")
         assert (await client.get("/nowhere")).text == "missing"
         assert await values(client) == {"before": "ada", "_flashes": [["no such page", "info"]]}
+
+
+def raised_around_sessions() -> App:
+    app = App()
+
+    @app.middleware
+    async def limit(request: Request, call_next: Handler) -> Response:
+        raise TooManyRequests
+
+    return site(Sessions(KEY), app=app)
+
+
+async def test_an_error_around_sessions_has_an_empty_session() -> None:
+    app = raised_around_sessions()
+
+    @app.errorhandler(429)
+    async def limited(request: Request) -> str:
+        return f"{request.session.get('user')} {request.session.flashes()}"
+
+    async with app.test_client() as client:
+        await client.login_session({"user": "ada"})
+        response = await client.get("/")
+    assert (response.status_code, response.text) == (429, "None []")
+
+
+async def test_a_change_for_an_error_around_sessions_is_refused(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    app = raised_around_sessions()
+
+    @app.errorhandler(429)
+    async def limited(request: Request) -> str:
+        request.session.flash("slow down")
+        return "limited"
+
+    async with app.test_client(raise_errors=False) as client:
+        assert (await client.get("/")).status_code == 500
+    assert "inside Sessions" in caplog.text
 
 
 async def test_a_failed_endpoint_keeps_what_it_ended(app: App) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import select
 import socket
 import sys
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from processes import DEADLINE_S
 
 from microweb import App
 from microweb.errors import ConfigurationError
-from microweb.server.sockets import is_loopback, listen, unsent_bytes, url_of
+from microweb.server.sockets import has_ended, is_loopback, listen, unsent_bytes, url_of
 
 PLAIN_SOCKET = socket.socket
 
@@ -233,6 +234,17 @@ def test_url_of_ipv6_has_brackets() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems count otherwise, or not at all")
+@pytest.mark.skipif(not hasattr(select, "POLLRDHUP"), reason="the system does not tell")
+def test_end_is_seen_behind_what_is_unread() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.send(b"unread")
+        assert not has_ended(ours)
+        theirs.shutdown(socket.SHUT_WR)
+        assert has_ended(ours)
+        assert ours.recv(9) == b"unread"
+
+
 def test_unsent_bytes_fall_as_the_peer_reads() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         peer = socket.create_connection(server.getsockname())

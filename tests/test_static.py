@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from microweb import App, ConfigurationError, Request, Response, Router
-from microweb.files import IMMUTABLE
+from microweb.filefields import IMMUTABLE
 from microweb.static import HASHED_NAME, StaticFiles
 
 SECRET = "SECRET"

@@ -324,6 +324,23 @@ async def test_name_that_was_not_given_is_an_error_in_debug_alone(write: Write) 
 
 
 @pytest.mark.parametrize("debug", [False, True])
+async def test_key_that_a_session_lacks_is_no_error(write: Write, debug: bool) -> None:
+    templates = write(
+        page="[{% if request.session.user %}in{% endif %}{{ request.session['user'] }}]"
+    )
+    app = serving(lambda: templates.render("page.html"), debug=debug)
+    app.use(Sessions("an-example-key-for-tests-0123456789"))
+    assert (await get(app)).text == "[]"
+
+
+async def test_key_that_another_dict_lacks_is_an_error_in_debug(write: Write) -> None:
+    templates = write(page="[{{ note.titel }}]")
+    app = serving(lambda: templates.render("page.html", note={"title": "x"}), debug=True)
+    with pytest.raises(jinja2.UndefinedError, match="has no attribute 'titel'"):
+        await get(app)
+
+
+@pytest.mark.parametrize("debug", [False, True])
 async def test_asking_whether_a_name_was_given_is_no_error(write: Write, debug: bool) -> None:
     templates = write(page="[{{ x | default('-') }}{% if x is defined %}{{ x }}{% endif %}]")
     assert (await get(serving(lambda: templates.render("page.html"), debug=debug))).text == "[-]"

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
+import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextvars import ContextVar
 
@@ -83,6 +85,77 @@ async def test_pool_is_bounded(pool: ThreadPool) -> None:
     for each in blockers:
         each.let_go()
     assert await asyncio.gather(*tasks) == ["done"] * 3
+
+
+async def test_thread_that_nobody_waits_for_is_one_less(pool: ThreadPool) -> None:
+    blockers = [Blocker() for _ in range(3)]
+    left = asyncio.create_task(run_in_thread("x", blockers[0]))
+    await blockers[0].begun()
+    left.cancel()
+    await asyncio.wait((left,))
+    other = asyncio.create_task(run_in_thread("x", blockers[1]))
+    await blockers[1].begun()
+    third = asyncio.create_task(run_in_thread("x", blockers[2]))
+    blockers[0].let_go()
+    await blockers[2].begun()
+    blockers[1].let_go()
+    blockers[2].let_go()
+    assert await asyncio.gather(other, third) == ["done"] * 2
+
+
+async def test_what_was_cancelled_before_its_turn_never_runs() -> None:
+    pool, blocker, log = open_pool(1), Blocker(), []
+    first = asyncio.create_task(run_in_thread("x", blocker))
+    second = asyncio.create_task(run_in_thread("x", lambda: log.append("ran")))
+    await blocker.begun()
+    second.cancel()
+    await asyncio.wait((second,))
+    blocker.let_go()
+    assert (await first, await run_in_thread("x", lambda: log), log) == ("done", [], [])
+    pool.close()
+
+
+async def test_closed_pool_takes_nothing_from_its_queue() -> None:
+    pool, blocker = open_pool(1), Blocker()
+    first = asyncio.create_task(run_in_thread("x", blocker))
+    second = asyncio.create_task(run_in_thread("x", pytest.fail))
+    await blocker.begun()
+    pool.close()
+    pool.close()  # more than once does nothing
+    with pytest.raises(asyncio.CancelledError):
+        await second
+    blocker.let_go()
+    assert await first == "done"
+    await asyncio.to_thread(pool._threads[0].join, 10)
+    assert not pool._threads[0].is_alive()
+
+
+@pytest.mark.parametrize("is_closed", [True, False])
+async def test_pool_leaves_no_thread(is_closed: bool) -> None:
+    pool = ThreadPool(2)
+    assert await pool.run("x", lambda: 5) == 5
+    (thread,) = pool._threads
+    if is_closed:
+        pool.close()
+        assert not thread.is_alive()
+    else:
+        del pool
+        await asyncio.sleep(0)  # the loop has let go of it too
+        gc.collect()
+        await asyncio.to_thread(thread.join, 10)
+        assert not thread.is_alive()
+
+
+async def test_value_is_not_kept_by_an_idle_thread(pool: ThreadPool) -> None:
+    class Value:
+        pass
+
+    values = [Value()]
+    kept = weakref.ref(values[0])
+    assert await run_in_thread("x", values.pop) is kept()
+    await run_in_thread("x", lambda: None)  # then the first is behind it
+    gc.collect()
+    assert kept() is None
 
 
 async def test_cancelled_caller_stops_waiting(pool: ThreadPool) -> None:

@@ -73,7 +73,8 @@ def test_empty_segment_is_no_str(path: str) -> None:
 
 
 def test_number_that_int_can_not_hold_is_not_found() -> None:
-    assert tree_of("GET /{n:int}").find("GET", "/" + "9" * 5000) == NOT_FOUND
+    for digits in ("9" * 19, "9" * 5000):
+        assert tree_of("GET /{n:int}").find("GET", "/" + digits) == NOT_FOUND
 
 
 def test_own_converter_that_raises_value_error_does_not_match() -> None:

@@ -10,9 +10,9 @@ sessions; make one that lasts by `python -c "import secrets; print(secrets.token
 import logging
 import os
 import secrets
-from http import HTTPStatus
 
 from microweb import App, HTTPError
+from microweb.heads import phrase_of
 from microweb.middleware.csrf import CSRFProtection
 from microweb.middleware.security import ContentSecurityPolicy, SecurityHeaders
 from microweb.sessions import Sessions
@@ -50,7 +50,7 @@ app.on_startup(database.prepare)
 @app.errorhandler(HTTPError)
 async def explain(error: HTTPError) -> TemplateResponse:
     """Say in the site's own words what is wrong. Bugs keep microweb's page, and their traceback."""
-    title = HTTPStatus(error.status).phrase
+    title = phrase_of(error.status)
     return templates.render("error.html", error=error, title=title)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 
 from ..endpoints import as_async
 from ..errorpages import default_answer, plain_answer, status_of
@@ -18,6 +19,7 @@ from ..functions import describe
 from ..request import Request, name_in_log, request_id_of
 from ..response import Response
 from ..returns import ReturnConverter, split_tuple
+from ..session import NoSession
 from ..signature import hints_of
 from ..surroundings import RequestApp
 
@@ -150,7 +152,11 @@ class ErrorBoundary:
 
 
 class ErrorHandler:
-    """A user's error handler: `async def missing(request, error)`, either parameter optional."""
+    """A user's error handler: `async def missing(request, error)`, either parameter optional.
+
+    A page of errors is the site's, and asks for the session; what is raised around `Sessions` has
+    none, and gets one that is empty.
+    """
 
     def __init__(self, key: ErrorKey, function: Callable[..., object]) -> None:
         self.key = key
@@ -183,6 +189,9 @@ class ErrorHandler:
 
     async def answer(self, request: Request | None, error: Exception, app: RequestApp) -> Response:
         """Call it and convert what it returns; a plain value keeps the error's status."""
+        if request is not None:
+            with suppress(ConfigurationError):  # it has one, and that stays
+                request.use_session(NoSession())
         given = {"request": request, "error": error}
         value = await self._call(
             *[given[what] for what in self._positional],

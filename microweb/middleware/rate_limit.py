@@ -1,8 +1,9 @@
 """Rate limit: a token bucket per client, or per key of yours; 429 with `Retry-After` past it.
 
 RFC 6585 section 4 (429), RFC 9110 section 10.2.3 (`Retry-After`), and the fields `RateLimit` and
-`RateLimit-Policy` of draft-ietf-httpapi-ratelimit-headers-10: `r` requests are left, and `t`
-seconds pass until there is one more; of a policy `q` requests in `w` seconds.
+`RateLimit-Policy` of draft-ietf-httpapi-ratelimit-headers-11: `r` requests are left, and no more
+than these in the next `t` seconds, after which there is one more; of a policy `q` requests in `w`
+seconds. To clients that prefer JSON a refusal is the draft's problem type `quota-exceeded`.
 
 A bucket is one number, the time at which it will be full again (the "virtual scheduling" form of
 GCRA, ITU-T I.371): each request moves it `window_s / quota` on, and one that would move it more
@@ -30,6 +31,7 @@ from ..response import Response
 
 MAX_KEYS = 65536  # some 14 MB
 
+_PROBLEM_TYPE = "https://iana.org/assignments/http-problem-types#quota-exceeded"
 _IPV4_MAPPED = bytes(10) + b"\xff\xff"
 _FORGOTTEN_AT_ONCE = 2  # for one that is new, so that they become fewer
 _ROUNDING = 1e-6  # of a token
@@ -101,6 +103,7 @@ class RateLimit:
                 "RateLimit-Policy": self._policy,
                 "RateLimit": f'"{self._name}";r=0;t={wait_s}',
             },
+            **{"type": _PROBLEM_TYPE, "violated-policies": [self._name]},
         )
 
 

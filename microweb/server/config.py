@@ -30,6 +30,7 @@ class RunOptions(TypedDict, total=False):
     backlog: int
     loop: LoopName
     access_log: AccessLog
+    debug_anywhere: bool
     threads: int
     trusted_proxies: tuple[str, ...]
     max_request_line: int
@@ -42,6 +43,7 @@ class RunOptions(TypedDict, total=False):
     max_form_text: int
     max_message: int
     max_connections: int
+    max_background_tasks: int
     head_timeout_s: float
     body_timeout_s: float
     min_body_rate: float
@@ -76,6 +78,9 @@ class ServerConfig:
         AccessLog,
         "a record per request; auto: where stderr is a terminal, or logging takes microweb.access",
     ] = "auto"
+    debug_anywhere: Annotated[bool, "let an app with debug=True serve others than this machine"] = (
+        False
+    )
     threads: Annotated[int, "how many plain def endpoints may run at once"] = DEFAULT_THREADS
     trusted_proxies: Annotated[
         tuple[str, ...], "networks whose X-Forwarded-For and -Proto are believed"
@@ -91,6 +96,9 @@ class ServerConfig:
     max_form_text: Annotated[int, "bytes of a form, its files apart"] = _MIB
     max_message: Annotated[int, "bytes of a WebSocket message, decompressed"] = _MIB
     max_connections: Annotated[int, "open at once; further ones get a 503"] = 10_000
+    max_background_tasks: Annotated[
+        int, "of spawn and after_response, at once; what would start more is a 503"
+    ] = 10_000
 
     head_timeout_s: Annotated[float, "for a whole head, from its first byte"] = 10
     body_timeout_s: Annotated[float, "without a byte of a body"] = 20
@@ -108,6 +116,7 @@ class ServerConfig:
         _check_range("port", self.port, 0, 65535)
         _check_choice("loop", self.loop, ("auto", "asyncio", "uvloop"))
         _check_choice("access_log", self.access_log, (True, False, "auto"))
+        _check_choice("debug_anywhere", self.debug_anywhere, (True, False))
         for field in fields(self):
             value = getattr(self, field.name)
             if field.name in ("backlog", "threads"):

@@ -53,6 +53,11 @@ _protocol_log = logging.getLogger("microweb.protocol")
 
 _BEFORE_A_REQUEST = frozenset((Phase.START, Phase.HEAD, Phase.IDLE))
 
+# What an answer to something that was no request is framed by: to HEAD it has no content.
+_NO_LINE = RequestLine("GET", "", "", "", None)
+_HEAD_LINE = RequestLine("HEAD", "", "", "", None)
+_NO_SECTION = HeaderSection(Headers())
+
 # An Enum's attribute costs 0.1 us, a global next to nothing.
 _HEAD, _IDLE = Phase.HEAD, Phase.IDLE
 
@@ -132,7 +137,7 @@ class Connection(Wire):
     async def disconnected(self) -> None:
         if self._left is None:
             self._left = asyncio.Event()
-            if self._reader.at_eof() or self._is_gone():
+            if self._is_gone() or self._has_ended():
                 self._left.set()
         await self._left.wait()
 
@@ -232,7 +237,10 @@ class Connection(Wire):
                     self._start_afterwards()
                 if copy_context():
                     server.isolates = True
-                if parser.is_empty or (request := parser.next_request()) is None:
+                if parser.is_empty:
+                    break
+                self._request = None  # answered: what follows may be no request
+                if (request := parser.next_request()) is None:
                     break
             self._request = None
             del request, response, rest  # nothing is kept while the connection idles
@@ -429,11 +437,13 @@ class Connection(Wire):
         _protocol_log.info(
             "%d for %s: %s", error.status, client, error, extra={"reason": error.reason}
         )
-        await self._conclude(await self._server.refuse(error))
+        request, parser = self._request, self.parser
+        is_head = parser.is_at_head if request is None else request.line.method == "HEAD"
+        await self._conclude(await self._server.refuse(error), _HEAD_LINE if is_head else _NO_LINE)
 
-    async def _conclude(self, response: Response) -> None:
+    async def _conclude(self, response: Response, line: RequestLine = _NO_LINE) -> None:
         """Send a last answer that no request asked for, and close behind it."""
-        request, heads = make_request(_NO_LINE, _NO_SECTION, self), self._server.heads
+        request, heads = make_request(line, _NO_SECTION, self), self._server.heads
         self.flush()
         try:
             answer = response.encode(request, heads, CLOSE)
@@ -482,8 +492,10 @@ class Connection(Wire):
         no loss, a half-closed client waits for its answer; but for an answer of undeclared length
         it counts as one, since nothing else would ever end it.
         """
-        request, is_gone, is_over = self._request, self._is_gone(), self._reader.at_eof()
-        if self._left is not None and (is_gone or is_over):
+        request, is_gone = self._request, self._is_gone()
+        asks = self._left is not None or self._is_streaming
+        is_over = is_gone or (asks and self._has_ended())
+        if self._left is not None and is_over:
             self._left.set()
         is_lost = is_gone or (self._is_streaming and is_over)
         if not is_lost or self._is_lost or self._shields or request is None or self.task is None:
@@ -500,8 +512,3 @@ class Connection(Wire):
     def _is_gone(self) -> bool:
         """Whether the peer can no longer be spoken to."""
         return self.transport.is_closing() or self._reader.exception() is not None
-
-
-# What an answer to something that was no request is framed by.
-_NO_LINE = RequestLine("GET", "", "", "", None)
-_NO_SECTION = HeaderSection(Headers())

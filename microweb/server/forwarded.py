@@ -69,7 +69,7 @@ def _parse_hop(hop: str) -> Address | None:
     """Parse `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1` or `[2001:db8::1]:80`."""
     match = _HOST_AND_PORT.fullmatch(hop)
     host, port = (match[1].strip("[]"), int(match[2] or 0)) if match else (hop, 0)
-    address = _parse(host)
+    address = None if "%" in host else _parse(host)  # its zone could be any text
     if address is None or port > _MAX_PORT:
         return None
     return Address(str(address), port)

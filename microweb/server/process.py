@@ -22,7 +22,7 @@ from ..response import Response
 from .access import access_logger, is_access_logged, show_access_log
 from .config import LoopName, ServerConfig, ServerOptions
 from .server import Server
-from .sockets import url_of
+from .sockets import is_loopback, url_of
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -43,6 +43,10 @@ _log = logging.getLogger("microweb.server")
 class Application(Protocol):
     """What a process serves: a handler with a life of its own."""
 
+    @property
+    def is_debugging(self) -> bool:
+        """Whether its answers show its inside."""
+
     def __call__(self, request: Request) -> Coroutine[Any, Any, Response]: ...
     def freeze(self) -> None: ...
     async def refuse(self, error: ProtocolError) -> Response: ...
@@ -53,6 +57,11 @@ class Application(Protocol):
 def make_server(app: Application, options: ServerOptions) -> Server:
     """Return a server of `app`, not started. Raises: ConfigurationError."""
     config = ServerConfig.from_options(options)
+    if app.is_debugging and not config.debug_anywhere and not is_loopback(config.host):
+        raise ConfigurationError(
+            f"debug is on and {config.host} is not this machine alone, others would see the app's "
+            "inside: turn it off, or insist by debug_anywhere=True (--debug-anywhere)"
+        )
     app.freeze()
     wants_log = config.access_log
     if wants_log == "auto":

@@ -72,7 +72,7 @@ class Server:
         self.idle_deadline = 0.0
         self.clock: Callable[[], float] = lambda: 0.0  # the loop's, once it runs
         self.pool: ThreadPool | None = None
-        self.background = Background()
+        self.background = Background(self.config.max_background_tasks)
         self.sockets: list[socket.socket] = []
         self._listeners: Listeners | None = None
         self._refused: set[Connection] = set()

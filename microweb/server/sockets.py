@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import socket
 import sys
 from ipaddress import ip_address
@@ -133,3 +134,13 @@ def unsent_bytes(connected: HasFileno) -> int:
         return 0
     unsent = fcntl.ioctl(connected.fileno(), termios.TIOCOUTQ, bytes(4))
     return int.from_bytes(unsent, sys.byteorder)
+
+
+def has_ended(connected: HasFileno) -> bool:
+    """Whether the peer will send no more, whatever is still unread; false where none can say so."""
+    event = getattr(select, "POLLRDHUP", 0)
+    if not event:
+        return False
+    poll = select.poll()
+    poll.register(connected.fileno(), event)
+    return bool(poll.poll(0))

@@ -17,7 +17,7 @@ from typing import Protocol
 from ..errors import BodyTimeout, ClientDisconnected, HeadTimeout
 from ..response import Descriptor
 from .config import ServerConfig
-from .sockets import unsent_bytes
+from .sockets import has_ended, unsent_bytes
 
 NEVER = float("inf")
 
@@ -225,6 +225,13 @@ class Wire:
             self._writable, self._write_deadline = None, NEVER
         if self.transport.is_closing():
             raise ClientDisconnected("the peer left before the file was out")
+
+    def _has_ended(self) -> bool:
+        """Whether the peer sends no more: the reader says so only once all before that is read."""
+        if self._reader.at_eof():
+            return True
+        connected = self.transport.get_extra_info("socket")
+        return connected is not None and has_ended(connected)
 
     def flush(self) -> None:
         """Write the answers of this turn of the loop. A peer that left shows at the next read."""

@@ -313,6 +313,18 @@ case("100-bad-chunk", [post(b"", ECHUNKED), FIRST_ANSWER, b"zz\r\n"], 100, 400, 
 case("100-end", [post(b"", E100), FIRST_ANSWER, END], 100, 400, closes=True)
 case("100-no-body", get(fields=b"Expect: 100-continue\r\n"), 200)
 case("100-empty-body", post(b"", b"Content-Length: 0\r\nExpect: 100-continue\r\n"), 200)
+case(
+    "100-among",
+    [post(b"", b"Content-Length: 5\r\nExpect: a, 100-continue\r\n"), FIRST_ANSWER, b"hello"],
+    100,
+    200,
+)
+case(
+    "100-said-twice",
+    [post(b"", b"Expect: 100-continue\r\n" + E100), FIRST_ANSWER, b"hello"],
+    100,
+    200,
+)
 case("100-other", get(fields=b"Expect: 200-ok\r\n"), 200)
 case("100-1.0", b"POST /echo HTTP/1.0\r\n" + E100 + b"\r\nhello", 200, closes=True)
 
@@ -397,6 +409,37 @@ async def test_case(case: Case, app: App) -> None:
     assert b"secret" not in data
     if case.closes and statuses(data):
         assert (b"\r\nConnection: close\r\n" in data) or case.sends[-1] is END
+
+
+BAD_HEADS = {  # RFC 9110 section 9.3.2: whatever the status, an answer to HEAD has no content
+    "no-host": (b"HEAD / HTTP/1.1\r\n\r\n", 400),
+    "bad-field": (b"HEAD / HTTP/1.1\r\n" + HOST + b"A B: c\r\n\r\n", 400),
+    "bad-target": (b"HEAD index HTTP/1.1\r\n" + HOST + b"\r\n", 400),
+    "bad-line": (b"HEAD /\x07 HTTP/1.1\r\n", 400),
+    "bad-coding": (b"HEAD / HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: gzip\r\n\r\n", 501),
+    "version": (b"\r\nHEAD / HTTP/2.0\r\n" + HOST + b"\r\n", 505),
+    "too-long": (b"HEAD /" + b"a" * 20_000, 414),
+    "too-large": (b"HEAD / HTTP/1.1\r\n" + HOST + b"A: b\r\n" * 200 + b"\r\n", 431),
+}
+
+
+@pytest.mark.parametrize(("raw", "status"), BAD_HEADS.values(), ids=BAD_HEADS)
+async def test_a_refused_head_gets_no_content(raw: bytes, status: int, app: App) -> None:
+    async with on_loopback(app) as server, peer_of(server) as peer:
+        await peer.send(LAST + raw)
+        data = await peer.read_all()
+    assert statuses(data) == [200, status]
+    assert data.endswith(b"\r\n\r\n")
+    assert b"Content-Length: 0" not in data  # it says what a GET would have got
+
+
+@pytest.mark.parametrize("raw", [b"GET / HTTP/1.1\r\n\r\n", b"HEADER / HTTP/1.1\r\n\r\n"])
+async def test_what_is_refused_behind_a_head_gets_content(raw: bytes, app: App) -> None:
+    async with on_loopback(app) as server, peer_of(server) as peer:
+        await peer.send(b"HEAD / HTTP/1.1\r\n" + HOST + b"\r\n" + raw)
+        data = await peer.read_all()
+    assert len(statuses(data)) == 2
+    assert data.endswith(b"\n") and not data.endswith(b"\r\n\r\n")
 
 
 @pytest.mark.parametrize("case", CASES[::7], ids=[case.id for case in CASES[::7]])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 from serving import get, on_loopback, peer_of, post, until_none
@@ -15,15 +15,15 @@ from microweb.server.connection import Connection
 
 
 @pytest.fixture
-def uncollected() -> Iterator[None]:
+def left() -> Iterator[Callable[[type], list[object]]]:
+    """What there is of a class and was not before, while the collector rests."""
     gc.collect()
     gc.disable()
-    yield
+    before = {id(each) for each in gc.get_objects()}
+    yield lambda kind: [
+        each for each in gc.get_objects() if type(each) is kind and id(each) not in before
+    ]
     gc.enable()
-
-
-def left(kind: type) -> list[object]:
-    return [each for each in gc.get_objects() if type(each) is kind]
 
 
 @pytest.fixture
@@ -45,7 +45,6 @@ def app() -> App:
     return app
 
 
-@pytest.mark.usefixtures("uncollected")
 @pytest.mark.parametrize(
     "request_",
     [
@@ -62,7 +61,10 @@ def app() -> App:
     ids=["get", "close", "old", "stream", "404", "post", "unread", "malformed", "silent"],
 )
 async def test_connection_is_freed_with_its_end(
-    app: App, request_: bytes, caplog: pytest.LogCaptureFixture
+    app: App,
+    request_: bytes,
+    left: Callable[[type], list[object]],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.WARNING)  # a record would keep its error
     async with on_loopback(app) as server:

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import logging
 import os
+import select
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -19,6 +20,9 @@ from microweb.testing import Misbehaving
 
 MIB = 1024 * 1024
 
+needs_to_see_the_end = pytest.mark.skipif(
+    not hasattr(select, "POLLRDHUP"), reason="the system does not tell of an end behind other bytes"
+)
 pytestmark = pytest.mark.usefixtures("nothing_is_logged")
 
 
@@ -148,6 +152,31 @@ async def test_stream_of_undeclared_length_ends_with_its_client(how: str) -> Non
             await getattr(peer, how)()
         assert await waiting.until_ended() == "cancelled"
         await until_none(server.connections)
+
+
+@needs_to_see_the_end
+@pytest.mark.parametrize("pipelined", [GET, GET * 4096], ids=["little", "more than is read ahead"])
+async def test_stream_ends_with_a_client_that_pipelined_and_half_closed(pipelined: bytes) -> None:
+    waiting = Waiting()
+    async with on_loopback(waiting.app) as server, peer_of(server) as peer:
+        await peer.send(get("/stream"))
+        await peer.read_until(b"first")
+        await peer.send(pipelined)
+        await peer.half_close()
+        assert await waiting.until_ended() == "cancelled"
+        await until_none(server.connections)
+
+
+async def test_stream_goes_on_for_a_client_that_pipelined() -> None:
+    waiting = Waiting()
+    async with on_loopback(waiting.app) as server, peer_of(server) as peer:
+        await peer.send(get("/stream"))
+        await peer.read_until(b"first")
+        await peer.send(GET)
+        await asyncio.sleep(0.05)  # five sweeps, of which none may have an effect
+        waiting.is_open.set()
+        await peer.read_until(b"index")
+    assert waiting.ending == "finished"
 
 
 async def test_reset_inside_a_body_is_told_to_the_handler_alone() -> None:
