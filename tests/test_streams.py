@@ -33,7 +33,7 @@ async def test_a_stream_is_chunked() -> None:
     assert split(stream.written) == (
         b"HTTP/1.1 200 OK",
         {b"content-type": TEXT.encode(), b"transfer-encoding": b"chunked"},
-        b"2\r\n\xc3\xa9\r\n2\r\n\xff\xfe\r\n0\r\n\r\n",
+        b"4\r\n\xc3\xa9\xff\xfe\r\n0\r\n\r\n",
     )
     assert pieces.is_closed
 
@@ -246,7 +246,7 @@ async def test_a_stream_waits_for_the_peer() -> None:
     assert stream.drained_at == [1, 3]
 
 
-async def test_pieces_of_one_turn_of_the_loop_are_one_write() -> None:
+async def test_pieces_of_one_turn_of_the_loop_are_one_chunk_in_one_write() -> None:
     stream, seen = FakeStream(), []
 
     async def pieces() -> AsyncIterator[str]:
@@ -257,7 +257,7 @@ async def test_pieces_of_one_turn_of_the_loop_are_one_write() -> None:
         yield "c"
 
     await Response.stream(pieces()).send_to(stream, GET, HEADS, b"")
-    assert [split(data)[2] for data in seen] == [b"1\r\na\r\n1\r\nb\r\n"]
+    assert [split(data)[2] for data in seen] == [b"2\r\nab\r\n"]
     assert stream.writes[1:] == [b"1\r\nc\r\n0\r\n\r\n"]
 
 
@@ -287,7 +287,7 @@ async def test_buffer_may_be_filled_again_once_it_was_taken() -> None:
             yield buffer
 
     _, _, body = split((await send(Response.stream(pieces()))).written)
-    assert body == b"1\r\na\r\n1\r\nb\r\n1\r\nc\r\n0\r\n\r\n"
+    assert body == b"3\r\nabc\r\n0\r\n\r\n"
 
 
 async def test_peer_that_left_between_two_pieces_is_met_at_the_next() -> None:
