@@ -338,7 +338,9 @@ class Connection(Wire):
         Raises: ClientDisconnected.
         """
         try:
-            return self.parser.take_rest() or await self._reader.read(READ_BYTES)
+            if not self.parser.is_empty:
+                return self.parser.take_rest()
+            return await self._reader.read(READ_BYTES)
         except OSError as error:
             raise ClientDisconnected("the peer left") from error
 
