@@ -324,22 +324,25 @@ async def test_what_somebody_else_tells_is_logged_and_passed_over(
 
 
 async def test_what_is_gone_from_redis_is_a_gap(url: str) -> None:
-    async with living(url) as here, living(url, backlog=1, history=1) as there:
-        async with here["a"].subscribe(queue=1000) as messages:
-            before = messages.position
-            (first,) = await publish(there["a"], 1)
-            assert await take(messages, 1) == [1]
-            connection = link(here)._connection
-            connection._writer.transport.abort()
-            async with redis.asyncio.from_url(url) as client:
-                await client.delete("channel:a")
-            (id,) = await publish(there["a"], 2)
-            assert await take(messages, 2) == [GAP, 2]
-            await publish(there["a"], 3)
-            assert await take(messages, 1) == [3]
-            for known, data in ((id, [3]), (first, [GAP, 2, 3]), (before, [GAP, 2, 3])):
-                async with here["a"].subscribe(last_event_id=known) as others:
-                    assert await take(others, len(data)) == data
+    async with (
+        living(url) as here,
+        living(url, backlog=1, history=1) as there,
+        here["a"].subscribe(queue=1000) as messages,
+    ):
+        before = messages.position
+        (first,) = await publish(there["a"], 1)
+        assert await take(messages, 1) == [1]
+        connection = link(here)._connection
+        connection._writer.transport.abort()
+        async with redis.asyncio.from_url(url) as client:
+            await client.delete("channel:a")
+        (id,) = await publish(there["a"], 2)
+        assert await take(messages, 2) == [GAP, 2]
+        await publish(there["a"], 3)
+        assert await take(messages, 1) == [3]
+        for known, data in ((id, [3]), (first, [GAP, 2, 3]), (before, [GAP, 2, 3])):
+            async with here["a"].subscribe(last_event_id=known) as others:
+                assert await take(others, len(data)) == data
 
 
 async def test_stream_is_bounded_and_expires(url: str) -> None:
