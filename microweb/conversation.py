@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -82,8 +83,8 @@ class Conversation:
 
     # --- receiving
 
-    async def next_message(self) -> Message | None:
-        """Return the next message, or None where either side has closed, or the peer is lost.
+    async def receive(self, at_end: Callable[[], Exception]) -> Message:
+        """Return the next message; raise `at_end()` where either side has closed or is lost.
 
         Cancelled, it has taken nothing. Raises: LocalProtocolError where another task waits here.
         """
@@ -103,7 +104,7 @@ class Conversation:
             self._is_receiving = False
         if message is None or self.is_closing:
             self.has_noticed = True
-            return None
+            raise at_end()
         return message
 
     async def _read_message(self) -> Message | None:
@@ -171,14 +172,20 @@ class Conversation:
             return None
         return self._frames.compress(message)
 
-    async def send(self, frame: bytes) -> None:
-        """Send a frame; with much unsent, wait for the peer. Raises: ClientDisconnected."""
+    def write(self, frame: bytes) -> bool:
+        """Send a frame; return whether to `drain()` before more. Raises: ClientDisconnected."""
         if self.closed_with is not None:
             raise self.disconnected()
         try:
-            if self._stream.write(frame):
-                self._unbroken = 0
-                await self._stream.drain()
+            return self._stream.write(frame)
+        except ClientDisconnected:
+            self._end()
+            raise self.disconnected() from None
+
+    async def drain(self) -> None:
+        """Wait until the peer has taken most of what was sent. Raises: ClientDisconnected."""
+        try:
+            await self._stream.drain()
         except ClientDisconnected:
             self._end()
             raise self.disconnected() from None

@@ -130,6 +130,8 @@ class Frames:
         buffer = self._buffer
         while not self._protocol.eof_sent:
             position = self._position
+            if position == len(buffer):
+                return None
             start, end = self._bounds()
             if end > len(buffer):
                 self._expect(end)
@@ -178,10 +180,8 @@ class Frames:
 
     def _expect(self, end: int) -> None:
         """Gather the pieces of a frame that ends at `end`: joined each time it would be slow."""
-        rest = self._buffer[self._position :]
-        if rest:
-            self._pieces = [rest]
-            self._missing = end - len(self._buffer)
+        self._pieces = [self._buffer[self._position :]]
+        self._missing = end - len(self._buffer)
         self._buffer, self._position = b"", 0
 
     def _take(self, data: bytes) -> Message | None:

@@ -114,8 +114,8 @@ def check_origin(request: Request, allowed: frozenset[str]) -> None:
     if not origins or EVERY_ORIGIN in allowed:
         return
     if len(origins) == 1:
-        origin = _plain(origins[0].lower())
-        if origin in allowed or origin == _plain(f"{request.scheme}://{request.host}".lower()):
+        origin, host = _plain(origins[0].lower()), request.host.lower()
+        if origin in allowed or (host and origin == _plain(f"{request.scheme}://{host}")):
             return
     raise Forbidden("a page of another origin can't have this WebSocket")
 

@@ -74,9 +74,10 @@ _KEEP = "for _, key in ipairs(KEYS) do redis.call('EXPIRE', key, ARGV[1]) end"
 class RedisBroker:
     """Messages between all processes that use the same Redis: `Channels(100, RedisBroker(url))`.
 
-    `url` is such as `redis://localhost:6379/0`. Keys begin with `prefix`. At least `backlog`
-    messages of a channel are kept in Redis, whatever the history, for processes that lost their
-    connection for a while. A channel that nobody has used for `expire_s` is removed from Redis.
+    `url` is such as `redis://localhost:6379/0`, of one server, not a cluster. Keys begin with
+    `prefix`. At least `backlog` messages of a channel are kept in Redis, whatever the history, for
+    processes that lost their connection for a while. A channel that nobody has used for `expire_s`
+    is removed from Redis.
 
     While Redis does not answer, publishing and subscribing raise `BrokerUnavailable` within 5 s;
     those who are subscribed stay, and go on where they were. Raises: ConfigurationError.
@@ -238,6 +239,9 @@ class RedisLink:
             except (RedisError, OSError, BrokerUnavailable) as error:
                 pause = _PAUSE_S[0] if not self._is_lost else min(2 * pause, longest)
                 self._lose(error)
+            except Exception:  # such as what somebody else has written there
+                pause = longest
+                _log.exception("channels: can't read what Redis tells, trying again")
             await asyncio.sleep(pause)
 
     def _lose(self, error: Exception) -> None:
@@ -255,10 +259,10 @@ class RedisLink:
         try:
             async with asyncio.timeout(_TIMEOUT_S):
                 await connection.connect()
-            self._connection = connection
-            for keys in batches(tuple(self._opened)):
-                await connection.send_command("SUBSCRIBE", *keys, check_health=False)
-            await connection.send_command("PING", check_health=False)
+                self._connection = connection
+                for keys in batches(tuple(self._opened)):
+                    await connection.send_command("SUBSCRIBE", *keys, check_health=False)
+                await connection.send_command("PING", check_health=False)
             await self._hear_all(connection)
         finally:
             self._connection = None
@@ -302,8 +306,9 @@ class RedisLink:
             self._pass_on(key, Entry(id.decode(), payload))
 
     def _pass_on(self, key: str, entry: Entry) -> None:
+        number = number_of(entry.id)
         if key in self._overlapping:
-            if number_of(entry.id) <= number_of(self._last[key]):
+            if number <= number_of(self._last[key]):
                 return
             self._overlapping.discard(key)
         self._last[key] = entry.id
@@ -341,9 +346,10 @@ class RedisLink:
     async def _keep(self) -> None:
         """Have Redis keep what somebody is subscribed to, though nobody publishes."""
         for keys in batches(tuple(self._opened)):
-            await self._started().execute_command(
-                "EVAL", _KEEP, len(keys), *keys, self._broker.expire_s
-            )
+            async with asyncio.timeout(_TIMEOUT_S):
+                await self._started().execute_command(
+                    "EVAL", _KEEP, len(keys), *keys, self._broker.expire_s
+                )
 
 
 def batches(keys: Sequence[str]) -> Iterator[Sequence[str]]:
@@ -354,7 +360,7 @@ def batches(keys: Sequence[str]) -> Iterator[Sequence[str]]:
 
 def entry_of(found: Any) -> Entry:
     """Return an entry of a stream: its id, and its only field with a value."""
-    id, (field, value) = found
+    id, (field, value, *_) = found
     return Entry(text_of(id), value if field == b"m" else None)
 
 
@@ -364,6 +370,6 @@ def text_of(value: Any) -> str:
 
 
 def number_of(id: str) -> tuple[int, int]:
-    """Return what an id of a stream is ordered by."""
+    """Return what an id of a stream is ordered by. Raises: ValueError for another id."""
     milliseconds, _, number = id.partition("-")
     return int(milliseconds), int(number)

@@ -68,7 +68,10 @@ class ByteStream(Protocol):
         """Wait until the peer has taken what was written. Raises: ClientDisconnected."""
 
     async def read(self) -> bytes:
-        """Return what the peer sent next, `b""` at its end: for upgrades."""
+        """Return what the peer sent next, `b""` at its end: for upgrades.
+
+        Raises: ClientDisconnected.
+        """
 
     async def close(self, *, has_more: bool) -> None:
         """End our side once all is written. `has_more`: the peer may have sent what nobody read.

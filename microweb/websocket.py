@@ -5,7 +5,7 @@ The handshake is made at the socket's first use; until then its request is one l
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from typing import Any, Protocol, TypeVar, overload
 
 from .conversation import NORMAL, Conversation
@@ -121,10 +121,7 @@ class WebSocket:
         LocalProtocolError where another task receives already.
         """
         conversation = self._conversation or await self._open([])
-        message = await conversation.next_message()
-        if message is None:
-            raise conversation.disconnected()
-        return message
+        return await conversation.receive(conversation.disconnected)
 
     @overload
     async def receive_json(self) -> Any: ...
@@ -141,12 +138,13 @@ class WebSocket:
     def __aiter__(self) -> AsyncIterator[str | bytes]:
         return self
 
-    async def __anext__(self) -> str | bytes:
-        conversation = self._conversation or await self._open([])
-        message = await conversation.next_message()
-        if message is None:
-            raise StopAsyncIteration
-        return message
+    def __anext__(self) -> Coroutine[Any, Any, str | bytes]:
+        if self._conversation is None:
+            return self._open_and_iterate()
+        return self._conversation.receive(StopAsyncIteration)
+
+    async def _open_and_iterate(self) -> str | bytes:
+        return await (await self._open([])).receive(StopAsyncIteration)
 
     @overload
     def iter_json(self) -> AsyncIterator[Any]: ...
@@ -164,7 +162,8 @@ class WebSocket:
         for `write_timeout_s` is dropped. Raises: ClientDisconnected; TypeError for no message.
         """
         conversation = self._conversation or await self._open([])
-        await conversation.send(conversation.compress(message) or encode_frame(message))
+        if conversation.write(conversation.compress(message) or encode_frame(message)):
+            await conversation.drain()
 
     async def send_json(self, value: object) -> None:
         """Send a value as JSON text. Raises: as `send`; TypeError for what is not JSON's."""
@@ -172,14 +171,16 @@ class WebSocket:
 
     async def send_frame(self, frame: bytes) -> None:
         """Send a frame that `encode_frame` made, perhaps for many sockets. Raises: as `send`."""
-        await (self._conversation or await self._open([])).send(frame)
+        conversation = self._conversation or await self._open([])
+        if conversation.write(frame):
+            await conversation.drain()
 
     async def ping(self) -> None:
         """Send a ping, which the client's end answers by itself. Raises: ClientDisconnected.
 
         The server sends its own each `ping_interval_s` in which the client was silent.
         """
-        await (self._conversation or await self._open([])).send(_PING)
+        await self.send_frame(_PING)
 
     # --- the end
 

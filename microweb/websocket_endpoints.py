@@ -71,7 +71,10 @@ class _Exchange:
         self._is_open = asyncio.Event()
         self._conversation: Conversation | None = None
         self._gone_at: float | None = None
-        self._task = loop.create_task(_call(call, WebSocket(request, self)), name="websocket")
+        value = call(WebSocket(request, self))
+        # A coroutine that stood around it would be passed by each message.
+        running = value if inspect.iscoroutine(value) else _wait_for(value)
+        self._task: asyncio.Task[object] = loop.create_task(running, name="websocket")
 
     # --- before the handshake
 
@@ -195,6 +198,5 @@ def _is_fault(error: BaseException | None) -> bool:
     return error is not None and not isinstance(error, ClientDisconnected)
 
 
-async def _call(call: Callable[[WebSocket], object], socket: WebSocket) -> object:
-    value = call(socket)
+async def _wait_for(value: object) -> object:
     return await value if inspect.isawaitable(value) else value

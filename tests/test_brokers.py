@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 import redis.asyncio
 from processes import DEADLINE_S, Program
 from redis_server import COMMAND, RedisServer, redis_server
@@ -279,21 +280,69 @@ async def test_connection_that_is_cut_at_any_moment_loses_nothing(url: str) -> N
     assert got == [json.loads(fields[b"m"][1:]) for _, fields in stream if b"m" in fields]
 
 
+async def test_burst_is_no_reason_to_be_too_slow(url: str) -> None:
+    async with living(url) as channels, channels["a"].subscribe(queue=2) as messages:
+        reading = asyncio.create_task(take(messages, 300))
+        await settle()
+        with redis.Redis.from_url(url) as client:  # nothing here runs until all is told
+            for number in range(300):
+                client.eval(redis_broker._PUBLISH, 1, "channel:a", 60, 100, b"j%d" % number)
+        assert await reading == list(range(300))
+
+
+async def test_cancelled_publisher_publishes_once_or_not_at_all(url: str) -> None:
+    async with living(url, history=1000) as channels, channels["a"].subscribe() as messages:
+        for turns in range(40):
+            publishing = asyncio.create_task(channels["a"].publish(turns))
+            for _ in range(turns % 20):
+                await asyncio.sleep(0)
+            publishing.cancel()
+            await asyncio.wait([publishing])
+        await channels["a"].publish("end")
+        got = [None]
+        while got[-1] != "end":
+            got += await take(messages, 1)
+        async with redis.asyncio.from_url(url) as client:
+            stream = await client.xrange("channel:a")
+    told = [json.loads(fields[b"m"][1:]) for _, fields in stream[1:-1]]
+    assert got[1:-1] == told == sorted(set(told))
+
+
+async def test_what_somebody_else_tells_is_logged_and_passed_over(
+    url: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_broker, "_PAUSE_S", (0.01, 0.01))
+    async with living(url) as channels, channels["a"].subscribe() as messages:
+        await channels["a"].publish(1)
+        assert await take(messages, 1) == [1]
+        async with redis.asyncio.from_url(url) as client:
+            await client.publish("channel:a", "junk")
+            await client.xadd("channel:a", {"x": 1, "y": 2})
+        await channels["a"].publish(2)
+        assert await take(messages, 1) == [2]
+    assert caplog.messages == ["channels: can't read what Redis tells, trying again"]
+
+
 async def test_what_is_gone_from_redis_is_a_gap(url: str) -> None:
-    async with living(url) as here, living(url, backlog=1, history=1) as there:
-        async with here["a"].subscribe(queue=1000) as messages:
-            await publish(there["a"], 1)
-            assert await take(messages, 1) == [1]
-            connection = link(here)._connection
-            connection._writer.transport.abort()
-            async with redis.asyncio.from_url(url) as client:
-                await client.delete("channel:a")
-            (id,) = await publish(there["a"], 2)
-            assert await take(messages, 2) == [GAP, 2]
-            await publish(there["a"], 3)
-            assert await take(messages, 1) == [3]
-        async with here["a"].subscribe(last_event_id=id) as messages:
-            assert await take(messages, 1) == [3]
+    async with (
+        living(url) as here,
+        living(url, backlog=1, history=1) as there,
+        here["a"].subscribe(queue=1000) as messages,
+    ):
+        before = messages.position
+        (first,) = await publish(there["a"], 1)
+        assert await take(messages, 1) == [1]
+        connection = link(here)._connection
+        connection._writer.transport.abort()
+        async with redis.asyncio.from_url(url) as client:
+            await client.delete("channel:a")
+        (id,) = await publish(there["a"], 2)
+        assert await take(messages, 2) == [GAP, 2]
+        await publish(there["a"], 3)
+        assert await take(messages, 1) == [3]
+        for known, data in ((id, [3]), (first, [GAP, 2, 3]), (before, [GAP, 2, 3])):
+            async with here["a"].subscribe(last_event_id=known) as others:
+                assert await take(others, len(data)) == data
 
 
 async def test_stream_is_bounded_and_expires(url: str) -> None:

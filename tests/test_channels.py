@@ -67,7 +67,7 @@ def gap_of(missed: int | None) -> dict[str, object]:
 
 @pytest.fixture
 def channels() -> Channels:
-    return Channels(history=3)
+    return Channels(history=3, wait_s=3600)
 
 
 @pytest.fixture

@@ -347,7 +347,9 @@ class Connection(Wire):
         Raises: ClientDisconnected.
         """
         try:
-            return self.parser.take_rest() or await self._reader.read(READ_BYTES)
+            if not self.parser.is_empty:
+                return self.parser.take_rest()
+            return await self._reader.read(READ_BYTES)
         except OSError as error:
             raise ClientDisconnected("the peer left") from error
 
@@ -500,6 +502,8 @@ class Connection(Wire):
         is_lost = is_gone or (self._is_streaming and is_over)
         if not is_lost or self._is_lost or self._shields or request is None or self.task is None:
             return
+        if self.task.cancelling():
+            return  # it ends already: a second cancellation would cut its `finally` short
         choice = request.match.on_disconnect if request.match is not None else None
         if self._lasting is not None:
             choice = "cancel"  # it lasts for its client alone
