@@ -86,33 +86,13 @@ class StreamResponse(Response):
             await self._discard()
             stream.write(encode_head())
             return
+        pieces = self.pieces if length is None else _of_length(self.pieces, int(length))
         outlet = _Outlet(stream, _StreamHead(stream, self.headers, encode_head), is_chunked)
         try:
-            await self._send_pieces(outlet, length)
+            await _send_pieces(pieces, outlet)
             outlet.end()
         finally:
             outlet.close()
-
-    async def _send_pieces(self, outlet: _Outlet, length: str | None) -> None:
-        """Hand the pieces to the outlet; what is done for each of them costs the most here."""
-        limit, sent, room, joined = None if length is None else int(length), 0, 0, outlet.joined
-        pieces = self.pieces
-        if not isinstance(pieces, AsyncGenerator):
-            pieces = _closable(pieces)
-        async with aclosing(pieces):
-            async for piece in pieces:
-                data = piece if type(piece) is bytes else _to_bytes(piece)
-                if limit is not None and (sent := sent + len(data)) > limit:
-                    raise LocalProtocolError(f"a stream longer than its Content-Length {length}")
-                if not joined:
-                    room = _JOINED_BYTES
-                    await outlet.begin(piece)
-                joined.append(data)
-                room -= len(data)
-                if room <= 0:
-                    await outlet.write()
-        if limit is not None and sent != limit:
-            raise LocalProtocolError(f"a stream of {sent} bytes with Content-Length {length}")
 
     def _framing(self, request: Request, length: str | None) -> bytes:
         """Return the field line that says where the content ends, where no other line does."""
@@ -151,8 +131,9 @@ class _Outlet:
         self._stream = stream
         self._head = head
         self._is_chunked = is_chunked
-        self._is_due = False  # to be written at the end of this turn
         self._is_full = False  # the connection holds more than the peer takes
+        self._is_due = True  # to be written at the end of this turn
+        asyncio.get_running_loop().call_soon(self._write_due)
 
     async def begin(self, piece: Piece) -> None:
         """Take note of a turn's first piece. Raises: ClientDisconnected."""
@@ -181,16 +162,19 @@ class _Outlet:
 
     def close(self) -> None:
         """Write what was made before a fault. Raises nothing."""
-        self._head.cancel()
-        self._write_due()
+        if self.joined:
+            self._write_due()
+        self._head.close()
 
     def _write_due(self) -> None:
         self._is_due = False
-        if self.joined:
-            try:
-                self._write(b"")
-            except ClientDisconnected:
-                self._is_full = True  # the next piece will meet it
+        if not self.joined:
+            self._head.wait()
+            return
+        try:
+            self._write(b"")
+        except ClientDisconnected:
+            self._is_full = True  # the next piece will meet it
 
     def _write(self, end: bytes) -> None:
         joined, start = self.joined, self._head.take()
@@ -225,7 +209,10 @@ class _StreamHead:
         self._head = encode()
         if content_type.startswith("text/event-stream"):
             self._write()
-        else:
+
+    def wait(self) -> None:
+        """Take note that the first piece is not there yet: a timer for each head costs 2 us."""
+        if self._head is not None and not self.is_out and self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(_HEAD_WAIT_S, self._write_late)
 
     def decide(self, piece: Piece) -> None:
@@ -238,12 +225,12 @@ class _StreamHead:
         """Return the head, to be sent with what comes first; later nothing."""
         if self.is_out:
             return b""
-        self.is_out = True
-        self.cancel()
+        self.close()
         return self._encode() if self._head is None else self._head
 
-    def cancel(self) -> None:
+    def close(self) -> None:
         """Wait no more."""
+        self.is_out = True
         if self._timer is not None:
             self._timer.cancel()
 
@@ -255,6 +242,36 @@ class _StreamHead:
             self._write()
 
 
+async def _send_pieces(pieces: AsyncIterable[Piece], outlet: _Outlet) -> None:
+    """Hand the pieces to the outlet. What is done here for each one is most of what it costs."""
+    joined, room = outlet.joined, 0
+    if not isinstance(pieces, AsyncGenerator):
+        pieces = _closable(pieces)
+    async with aclosing(pieces):
+        async for piece in pieces:
+            if not joined:
+                await outlet.begin(piece)
+                room = _JOINED_BYTES
+            data = piece if type(piece) is bytes else _to_bytes(piece)
+            joined.append(data)
+            room -= len(data)
+            if room <= 0:
+                await outlet.write()
+
+
+async def _of_length(pieces: AsyncIterable[Piece], length: int) -> AsyncGenerator[Piece, None]:
+    """Yield the pieces. Raises: LocalProtocolError where they are not of that length in all."""
+    sent = 0
+    async with aclosing(_closable(pieces)) as pieces:
+        async for piece in pieces:
+            sent += len(_to_bytes(piece))
+            if sent > length:
+                raise LocalProtocolError(f"a stream longer than its Content-Length {length}")
+            yield piece
+    if sent != length:
+        raise LocalProtocolError(f"a stream of {sent} bytes with Content-Length {length}")
+
+
 def _to_bytes(piece: Piece) -> bytes:
     if isinstance(piece, str):
         return piece.encode()
@@ -263,5 +280,10 @@ def _to_bytes(piece: Piece) -> bytes:
 
 
 async def _closable(pieces: AsyncIterable[Piece]) -> AsyncGenerator[Piece, None]:
-    async for piece in pieces:
-        yield piece
+    if isinstance(pieces, AsyncGenerator):
+        async with aclosing(pieces):
+            async for piece in pieces:
+                yield piece
+    else:
+        async for piece in pieces:
+            yield piece
