@@ -96,6 +96,11 @@ class Frames:
         return answer
 
     @property
+    def unread(self) -> int:
+        """How many bytes `next_message` has not looked at."""
+        return len(self._buffer) - self._position
+
+    @property
     def is_over(self) -> bool:
         """Whether the peer has closed, or broke the rules: nothing more is read."""
         return self._protocol.eof_sent
@@ -115,13 +120,16 @@ class Frames:
     # --- receiving
 
     def feed(self, data: bytes) -> None:
-        """Take what was read, once `next_message` has returned None."""
+        """Take what was received."""
         if self._missing > len(data):
             self._pieces.append(data)
             self._missing -= len(data)
         elif self._pieces:
             self._buffer = b"".join((*self._pieces, data))
             self._pieces, self._missing = [], 0
+        elif self._position < len(self._buffer):
+            self._buffer = self._buffer[self._position :] + data
+            self._position = 0
         else:
             self._buffer, self._position = data, 0
 
