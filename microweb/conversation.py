@@ -105,7 +105,7 @@ class Conversation:
                 await asyncio.sleep(0)
             if self._frames.unread:
                 self._take(1)
-            if not (arrived or self.is_closing or self.gone.done()):
+            while not (arrived or self.is_closing or self.gone.done()):
                 await self._wait()
         if not arrived or self.is_closing:
             self.has_noticed = True

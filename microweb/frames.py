@@ -3,8 +3,7 @@
 Strategy: the frames of a read are told apart here, and one at a time goes to the sans-I/O protocol
 of `websockets`, which knows control frames, fragments, compression and what breaks the rules. So a
 read that inflates to many messages makes them one by one, as they are asked for. What most messages
-are, one whole frame that is not compressed, is decoded here in a tenth of the time
-(0.7 us of 7.6).
+are, one whole frame that is not compressed, is decoded here: 0.6 us in place of 5.
 """
 
 from __future__ import annotations
