@@ -1,9 +1,11 @@
 """A WebSocket behind its handshake: messages both ways, pings, and its end. RFC 6455 sections 5-7
 
-Strategy: whoever waits for a message reads from the connection itself, so that a message costs no
-other task. While nobody waits, a reader in the background answers pings and sees a close: it begins
-at the connection's next second, and ends when somebody waits again or enough has arrived. No timer
-runs: `look` is called once a second.
+Strategy: what comes is handed over as it comes, not read, so that a message costs one wake-up of
+who waits for it and no reader's task. It is looked at in order, and one message at a time, when
+somebody waits for it: so what an endpoint answers to a message goes out before the answer to the
+close behind it. Where nobody has waited when the connection's second is over, all is looked at that
+comes, so that pings are answered and a close is seen; until somebody waits again. With more than is
+asked for the connection is paused, and the peer has to wait. No timer runs: see `look`.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ LOST = 1006  # never sent: the connection ended without a close frame
 
 _CLOSE_TIMEOUT_S = 5.0  # for the peer to answer a close
 
-# Received and not asked for; with more, nobody reads on and the peer has to wait.
+# Received and not asked for; with more, the connection is paused and the peer has to wait.
 _MAX_ARRIVED = 64
 _MAX_ARRIVED_SIZE = 64 * 1024
 _MAX_UNBROKEN = 64  # messages without a suspension: others have their turn then
@@ -44,17 +46,20 @@ class Conversation:
     __slots__ = (
         "_arrived",
         "_arrived_size",
+        "_drainer",
         "_ends_at",
         "_frames",
         "_heard_at",
+        "_is_ahead",
         "_is_heard",
-        "_is_receiving",
+        "_is_paused",
+        "_loop",
         "_ping_interval_s",
         "_ping_timeout_s",
         "_pinged_at",
-        "_reader",
         "_stream",
         "_unbroken",
+        "_waiter",
         "closed_with",
         "gone",
         "has_noticed",
@@ -68,15 +73,18 @@ class Conversation:
         self._frames = frames
         self._ping_interval_s = ping_interval_s
         self._ping_timeout_s = ping_timeout_s
+        self._loop = asyncio.get_running_loop()
         self.closed_with: tuple[int, str] | None = None  # once either side has closed
         self.is_closing = False  # we have closed, and wait for the peer's answer
-        self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.gone: asyncio.Future[None] = self._loop.create_future()
         self.has_noticed = False  # the endpoint, that it is over
         self._arrived: deque[Message] = deque()
         self._arrived_size = 0
-        self._reader: asyncio.Task[None] | None = None  # in the background
-        self._is_receiving = False
-        self._unbroken = 0
+        self._waiter: asyncio.Future[None] | None = None  # of who waits for a message
+        self._is_ahead = False  # looks at what comes though nobody waits
+        self._is_paused = False  # more has come than is asked for
+        self._unbroken = 0  # messages without a suspension
+        self._drainer: asyncio.Task[None] | None = None  # while a peer does not take its pongs
         self._is_heard = True  # since the last look
         self._heard_at = self._pinged_at = 0.0
         self._ends_at = _NEVER  # then the peer has had its time to answer a close
@@ -88,81 +96,101 @@ class Conversation:
 
         Cancelled, it has taken nothing. Raises: LocalProtocolError where another task waits here.
         """
-        if self._is_receiving:
-            raise LocalProtocolError("another task waits for a message of this socket already")
-        self._is_receiving = True
-        try:
-            if self._reader is not None:
-                await self._stop_reader()
-            message: Message | None
-            if self._arrived:
-                message = self._arrived.popleft()
-                self._arrived_size -= len(message)
-            else:
-                message = None if self.is_closing else await self._read_message()
-        finally:
-            self._is_receiving = False
-        if message is None or self.is_closing:
+        arrived = self._arrived
+        if not arrived:
+            self._is_ahead = False
+            self._unbroken += 1
+            if self._unbroken > _MAX_UNBROKEN:
+                self._unbroken = 0
+                await asyncio.sleep(0)
+            if self._frames.unread:
+                self._take(1)
+            while not (arrived or self.is_closing or self.gone.done()):
+                await self._wait()
+        if not arrived or self.is_closing:
             self.has_noticed = True
             raise at_end()
+        message = arrived.popleft()
+        self._arrived_size -= len(message)
         return message
 
-    async def _read_message(self) -> Message | None:
-        """Return the next message of the stream; None at its end."""
-        frames, stream = self._frames, self._stream
-        self._unbroken += 1
-        if self._unbroken > _MAX_UNBROKEN:
-            self._unbroken = 0
-            await asyncio.sleep(0)
+    async def _wait(self) -> None:
+        if self._waiter is not None:
+            raise LocalProtocolError("another task waits for a message of this socket already")
+        self._resume()
+        self._waiter = self._loop.create_future()
         try:
-            while not self.gone.done():
-                message = frames.next_message()
-                # Nothing is awaited while there is a message: a cancellation would lose it.
-                is_full = self._write_output() if frames.output else False
-                if message is not None:
-                    return message
-                if frames.is_over:
-                    self._end()
-                    return None
-                if is_full:
-                    await stream.drain()
-                data = await stream.read()
-                if not data:
-                    self._end()
-                    return None
-                self._is_heard = True
-                frames.feed(data)
+            await self._waiter
+        finally:
+            self._waiter = None
+            self._unbroken = 0
+
+    def data_received(self, data: bytes) -> None:
+        """Take what the peer sent."""
+        self._is_heard = True
+        frames = self._frames
+        frames.feed(data)
+        if self._waiter is not None:
+            self._take(1)
+        elif self._is_ahead or self.is_closing:
+            self._take(_MAX_ARRIVED)
+        if frames.unread > _MAX_ARRIVED_SIZE:
+            self._pause()
+
+    def end_received(self) -> None:
+        """Take note that the peer has ended, or that the connection is lost."""
+        self._end()
+
+    def _take(self, count: int) -> None:
+        """Take messages out of what has come, until there are `count`."""
+        frames, arrived = self._frames, self._arrived
+        while len(arrived) < count and self._arrived_size < _MAX_ARRIVED_SIZE:
+            message = frames.next_message()
+            if message is None:
+                self._resume()
+                break
+            if not self.is_closing:
+                arrived.append(message)
+                self._arrived_size += len(message)
+        if frames.output:
+            self._answer()
+        if frames.is_over:
+            self._end()
+        elif arrived:
+            self._wake()
+
+    def _pause(self) -> None:
+        if not self._is_paused:
+            self._is_paused = True
+            self._stream.pause_reading()
+
+    def _resume(self) -> None:
+        if self._is_paused and self._drainer is None:
+            self._is_paused = False
+            self._stream.resume_reading()
+
+    def _wake(self) -> None:
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    def _answer(self) -> None:
+        """Send what the frames have to say; a peer that does not take it is not read from."""
+        output, self._frames.output = self._frames.output, b""
+        try:
+            is_full = self._stream.write(output)
         except ClientDisconnected:
             self._end()
-        return None
+            return
+        if is_full and self._drainer is None and not self.gone.done():
+            self._pause()
+            self._drainer = self._loop.create_task(self._drain_answers(), name="websocket pongs")
 
-    async def _read_on(self) -> None:
-        """Read while nobody waits for a message."""
-        while not self._is_full and (message := await self._read_message()) is not None:
-            if not self.is_closing:
-                self._arrived.append(message)
-                self._arrived_size += len(message)
-
-    @property
-    def _is_full(self) -> bool:
-        return len(self._arrived) >= _MAX_ARRIVED or self._arrived_size >= _MAX_ARRIVED_SIZE
-
-    @property
-    def _is_reading(self) -> bool:
-        return self._is_receiving or (self._reader is not None and not self._reader.done())
-
-    def _start_reader(self) -> None:
-        if not (self._is_reading or self._is_full or self.gone.done()):
-            loop = asyncio.get_running_loop()
-            self._reader = loop.create_task(self._read_on(), name="websocket reader")
-
-    async def _stop_reader(self) -> None:
-        reader, self._reader = self._reader, None
-        assert reader is not None
-        reader.cancel()
-        await asyncio.wait((reader,))
-        if not reader.cancelled():
-            reader.result()  # it raises nothing but what is a bug
+    async def _drain_answers(self) -> None:
+        with suppress(ClientDisconnected):  # which `end_received` tells
+            await self._stream.drain()
+        self._drainer = None
+        self._resume()
 
     # --- sending
 
@@ -196,11 +224,6 @@ class Conversation:
         code, reason = self.closed_with or (LOST, "")
         return ClientDisconnected(f"the WebSocket was closed: {code} {reason}".rstrip())
 
-    def _write_output(self) -> bool:
-        """Send what the frames have to say; return whether to `drain()`."""
-        output, self._frames.output = self._frames.output, b""
-        return bool(output) and self._stream.write(output)
-
     # --- the end
 
     def close(self, code: int, reason: str = "") -> None:
@@ -212,10 +235,9 @@ class Conversation:
         self.is_closing = True
         self._arrived.clear()
         self._arrived_size = 0
-        try:
-            self._write_output()
-        except ClientDisconnected:
-            self._end()
+        self._answer()
+        self._wake()
+        self._take(_MAX_ARRIVED)  # up to the peer's close
 
     def _end(self) -> None:
         """Take note that nothing more will come."""
@@ -223,6 +245,7 @@ class Conversation:
             self.closed_with = self._frames.closed_with or (LOST, "")
         if not self.gone.done():
             self.gone.set_result(None)
+        self._wake()
 
     async def finish(self) -> None:
         """Wait for the end, which a close that the peer does not answer has as well; then hang up.
@@ -230,11 +253,12 @@ class Conversation:
         What was sent is out then, or the peer has left.
         """
         try:
-            self._start_reader()
             await self.gone
         finally:
-            if self._reader is not None:
-                await self._stop_reader()
+            if self._drainer is not None:
+                self._drainer.cancel()
+                await asyncio.wait((self._drainer,))
+            self._stream.hand_over(None)
         with suppress(ClientDisconnected):
             await self._stream.close(has_more=self._frames.has_failed)
 
@@ -244,13 +268,15 @@ class Conversation:
         """See to pings and to a peer that is silent, or does not answer a close."""
         if self.gone.done():
             return
-        self._start_reader()
+        if self._waiter is None:
+            self._is_ahead = True
+            self._take(_MAX_ARRIVED)
         if self.is_closing:
             if self._ends_at is _NEVER:
                 self._ends_at = now + _CLOSE_TIMEOUT_S
             elif now >= self._ends_at:
                 self._drop()
-        elif self._is_heard or not self._is_reading:  # what it said may be in what nobody reads
+        elif self._is_heard or self._is_paused:  # what it said may be in what nobody reads
             self._is_heard = False
             self._heard_at, self._pinged_at = now, 0.0
         elif self._pinged_at:
@@ -258,14 +284,8 @@ class Conversation:
                 self._drop()
         elif self._ping_interval_s and now - self._heard_at >= self._ping_interval_s:
             self._pinged_at = now
-            self._ping()
-
-    def _ping(self) -> None:
-        self._frames.ping()
-        try:
-            self._write_output()
-        except ClientDisconnected:
-            self._end()
+            self._frames.ping()
+            self._answer()
 
     def _drop(self) -> None:
         """Cut the connection, which ends what waits on it."""

@@ -128,8 +128,13 @@ class ClientEnd:
 
     def __init__(self, protocol: asyncio.Protocol, extra: dict[str, object]) -> None:
         self.transport = ServerEnd(protocol, extra)
-        self._protocol = protocol
         self._has_ended = False
+
+    @property
+    def _protocol(self) -> asyncio.Protocol:
+        protocol = self.transport.get_protocol()
+        assert isinstance(protocol, asyncio.Protocol)
+        return protocol
 
     @property
     def is_readable(self) -> bool:
@@ -277,6 +282,9 @@ class ServerEnd(asyncio.Transport):
 
     def is_reading(self) -> bool:
         return self._is_reading
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        self._protocol = protocol
 
     def get_protocol(self) -> asyncio.BaseProtocol:
         return self._protocol

@@ -58,6 +58,16 @@ class Lasting(Protocol):
         """Take note that the server stops: say so to the client, and end within the grace."""
 
 
+class Receiver(Protocol):
+    """What is handed a connection's bytes as they come. Neither may raise."""
+
+    def data_received(self, data: bytes) -> None:
+        """Take what the peer sent."""
+
+    def end_received(self) -> None:
+        """Take note that nothing more will come; perhaps twice."""
+
+
 class ByteStream(Protocol):
     """The connection, as far as a response writes to it."""
 
@@ -72,6 +82,18 @@ class ByteStream(Protocol):
 
         Raises: ClientDisconnected.
         """
+
+    def hand_over(self, receiver: Receiver | None) -> None:
+        """Hand to `receiver` what comes, in place of `read`, until None takes its place.
+
+        What was buffered it gets at once.
+        """
+
+    def pause_reading(self) -> None:
+        """Leave what comes to the kernel: the peer has to wait."""
+
+    def resume_reading(self) -> None:
+        """Go on after `pause_reading`."""
 
     async def close(self, *, has_more: bool) -> None:
         """End our side once all is written. `has_more`: the peer may have sent what nobody read.

@@ -124,6 +124,7 @@ class _Exchange:
             stream, self._frames, peer.ping_interval_s, peer.ping_timeout_s
         )
         stream.inform(self)
+        stream.hand_over(conversation)
         self._is_open.set()
         try:
             await self._until_over(conversation, stream)

@@ -1043,6 +1043,112 @@ async def test_upgrade_writes_behind_its_head() -> None:
         assert answer.startswith(b"HTTP/1.1 101 ") and answer.endswith(b"\r\n\r\nwelcome")
 
 
+class Taken:
+    """What is handed over, and an answer to each piece."""
+
+    def __init__(self, stream: ByteStream) -> None:
+        self.stream = stream
+        self.pieces: list[bytes] = []
+        self.ended = asyncio.Event()
+
+    def data_received(self, data: bytes) -> None:
+        self.pieces.append(data)
+        self.stream.write(data.upper())
+
+    def end_received(self) -> None:
+        self.ended.set()
+
+
+async def test_an_upgrade_is_handed_what_comes() -> None:
+    async def run(stream: ByteStream) -> None:
+        taken = Taken(stream)
+        stream.hand_over(taken)
+        await taken.ended.wait()
+        assert b"".join(taken.pieces) == b"early late"
+
+    async with in_memory(upgrading(run)) as house:
+        end = house.connect()
+        await end.write(UPGRADE + b"early ")
+        assert (await read_until(end, b"EARLY ")).endswith(b"\r\n\r\nEARLY ")
+        await end.write(b"late")
+        assert await read_until(end, b"LATE") == b"LATE"
+        end.write_eof()
+        assert await read_all(end) == b""
+
+
+async def test_an_upgrade_may_read_again() -> None:
+    async def run(stream: ByteStream) -> None:
+        taken = Taken(stream)
+        stream.hand_over(taken)
+        while not taken.pieces:
+            await asyncio.sleep(0)
+        stream.pause_reading()
+        stream.hand_over(None)
+        stream.write(b" to be read")
+        stream.write(await stream.read())
+
+    async with in_memory(upgrading(run)) as house:
+        end = house.connect()
+        await end.write(UPGRADE)
+        await read_until(end, b"\r\n\r\n")
+        await end.write(b"a")
+        assert await read_until(end, b"read") == b"A to be read"
+        await end.write(b"b")
+        assert await read_all(end) == b"b"
+
+
+async def test_an_upgrade_that_pauses_has_its_peer_wait() -> None:
+    async def run(stream: ByteStream) -> None:
+        taken = Taken(stream)
+        stream.hand_over(taken)
+        stream.pause_reading()
+        await going_on.wait()
+        assert not taken.pieces
+        stream.resume_reading()
+        await taken.ended.wait()
+        stream.pause_reading()  # too late, and no error
+        stream.resume_reading()
+
+    going_on = asyncio.Event()
+    async with in_memory(upgrading(run)) as house:
+        end = house.connect()
+        await end.write(UPGRADE)
+        await read_until(end, b"\r\n\r\n")
+        writing = asyncio.create_task(end.write(b"x"))
+        await settle()
+        assert not writing.done()
+        going_on.set()
+        await writing
+        assert await read_until(end, b"X") == b"X"
+        house.connection.transport.abort()
+        assert await read_all(end) == b""
+
+
+@pytest.mark.parametrize("leave", ["end", "abort"])
+async def test_an_upgrade_of_a_peer_that_left_before_is_told(leave: str) -> None:
+    async def run(stream: ByteStream) -> None:
+        await going_on.wait()
+        taken = Taken(stream)
+        stream.hand_over(taken)
+        await taken.ended.wait()
+        told.append(True)
+
+    told: list[bool] = []
+    going_on = asyncio.Event()
+    async with in_memory(upgrading(run)) as house:
+        end = house.connect()
+        await end.write(UPGRADE)
+        await read_until(end, b"\r\n\r\n")
+        if leave == "end":
+            end.write_eof()
+        else:
+            house.connection.transport.abort()
+        await settle()
+        going_on.set()
+        await settle()
+    assert told
+
+
 async def test_upgrade_is_not_for_http_1_0(caplog: pytest.LogCaptureFixture) -> None:
     ran = []
 

@@ -111,6 +111,7 @@ HOUSE = [
     "server.driven",
     "server.wire",
     "server.body",
+    "server.delivery",
     "server.connection",
     "server.server",
     "server.access",

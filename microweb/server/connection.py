@@ -18,7 +18,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from contextvars import Context, copy_context
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ..errors import BodyTimeout, ClientDisconnected, HTTPError, ProtocolError
 from ..framing import CLOSE
@@ -27,10 +27,11 @@ from ..heads import phrase_of
 from ..parser import Parser
 from ..request import Request, make_request, name_in_log, request_id_of
 from ..requestheads import HeaderSection, RequestLine
-from ..response import Lasting, Response
+from ..response import Lasting, Receiver, Response
 from ..streams import StreamResponse
 from ..surroundings import Address
 from .body import Body
+from .delivery import Delivery, take_buffered
 from .driven import Driven
 from .wire import NEVER, READ_BYTES, Phase, Wire
 
@@ -352,6 +353,35 @@ class Connection(Wire):
             return await self._reader.read(READ_BYTES)
         except OSError as error:
             raise ClientDisconnected("the peer left") from error
+
+    def hand_over(self, receiver: Receiver | None) -> None:
+        """Hand to `receiver` what comes, in place of `read`, until None takes its place."""
+        protocol, transport = self.transport.get_protocol(), self.transport
+        assert isinstance(protocol, asyncio.Protocol)
+        if isinstance(protocol, Delivery):
+            protocol = protocol.streams
+        if receiver is None:
+            transport.set_protocol(protocol)
+            self.resume_reading()
+            return
+        transport.set_protocol(Delivery(protocol, receiver))
+        reader, data = self._reader, self.parser.take_rest()
+        if reader.exception() is None:
+            data += take_buffered(reader, READ_BYTES)
+        if data:
+            receiver.data_received(data)
+        if transport.is_closing() or reader.exception() is not None or reader.at_eof():
+            receiver.end_received()
+
+    def pause_reading(self) -> None:
+        """Leave what comes to the kernel: the peer has to wait."""
+        if not self.transport.is_closing():
+            cast(asyncio.Transport, self.transport).pause_reading()
+
+    def resume_reading(self) -> None:
+        """Go on after `pause_reading`."""
+        if not self.transport.is_closing():
+            cast(asyncio.Transport, self.transport).resume_reading()
 
     async def _take_turns(self) -> None:
         """Let others run: one client that pipelines stalled the loop for 390 ms."""
