@@ -535,8 +535,8 @@ class Connection(Wire):
         if self.task.cancelling():
             return  # it ends already: a second cancellation would cut its `finally` short
         choice = request.match.on_disconnect if request.match is not None else None
-        if self._lasting is not None:
-            choice = "cancel"  # it lasts for its client alone
+        if self._lasting is not None and self._is_streaming:
+            choice = "cancel"  # events are for their client alone
         elif choice is None:
             choice = "cancel" if request.method in _CANCELLED_WHEN_LOST else "finish"
         if choice == "cancel":
