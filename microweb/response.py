@@ -337,7 +337,9 @@ class Response:
         For what `encode` leaves to `send_to`.
         """
         headers = self._headers
-        if headers is not None and "close" in list_members(headers.get("connection", "").lower()):
+        if headers is None or "connection" not in headers.lines:
+            return connection
+        if "close" in list_members(headers["connection"].lower()):
             return CLOSE
         return connection
 
