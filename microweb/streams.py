@@ -92,8 +92,7 @@ class StreamResponse(Response):
         pieces = self.pieces if length is None else _of_length(self.pieces, int(length))
         outlet = _Outlet(stream, _StreamHead(stream, self.headers, encode_head), is_chunked)
         try:
-            await _send_pieces(pieces, outlet)
-            outlet.end()
+            outlet.end(await _send_pieces(pieces, outlet))
         finally:
             outlet.close()
 
@@ -159,9 +158,8 @@ class _Outlet:
         self._is_full = False
         await self._stream.drain()
 
-    def end(self) -> None:
+    def end(self, size: int) -> None:
         """Write what is left, and the end of the stream. Raises: ClientDisconnected."""
-        size = sum(map(len, self.joined))
         self._write(size, LAST_CHUNK if self._is_chunked else b"")
 
     def close(self) -> None:
@@ -247,8 +245,11 @@ class _StreamHead:
             self._write()
 
 
-async def _send_pieces(pieces: AsyncIterable[Piece], outlet: _Outlet) -> None:
-    """Hand the pieces to the outlet. What is done here for each one is most of what it costs."""
+async def _send_pieces(pieces: AsyncIterable[Piece], outlet: _Outlet) -> int:
+    """Hand the pieces to the outlet; return how many bytes it still has.
+
+    What is done here for each piece is most of what it costs.
+    """
     joined, room = outlet.joined, 0
     if not isinstance(pieces, AsyncGenerator):
         pieces = _closable(pieces)
@@ -262,6 +263,7 @@ async def _send_pieces(pieces: AsyncIterable[Piece], outlet: _Outlet) -> None:
             room -= len(data)
             if room <= 0:
                 await outlet.write(_JOINED_BYTES - room)
+    return _JOINED_BYTES - room if joined else 0
 
 
 async def _of_length(pieces: AsyncIterable[Piece], length: int) -> AsyncGenerator[Piece, None]:
