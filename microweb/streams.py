@@ -68,7 +68,9 @@ class StreamResponse(Response):
         self._pieces = pieces
 
     def persistence(self, request: Request, connection: bytes) -> bytes:
-        ends_by_close = request.section.minor_version == 0 and "content-length" not in self.headers
+        ends_by_close = (
+            request.section.minor_version == 0 and "content-length" not in self.headers.lines
+        )
         return super().persistence(request, CLOSE if ends_by_close else connection)
 
     def encode(self, request: Request, heads: HeadCache, connection: bytes) -> bytes | None:
@@ -78,7 +80,8 @@ class StreamResponse(Response):
         self, stream: ByteStream, request: Request, heads: HeadCache, connection: bytes
     ) -> None:
         """Write the pieces. Raises: LocalProtocolError where a declared length is wrong."""
-        length = self.headers.get("content-length")
+        fields = self.headers.lines  # looked into as they are: `get` costs a microsecond each
+        length = self.headers["content-length"] if "content-length" in fields else None
         framing = self._framing(request, length)
         is_chunked = framing is _CHUNKED
         encode_head = partial(self._encode_head, request, heads, connection, framing)
@@ -89,8 +92,7 @@ class StreamResponse(Response):
         pieces = self.pieces if length is None else _of_length(self.pieces, int(length))
         outlet = _Outlet(stream, _StreamHead(stream, self.headers, encode_head), is_chunked)
         try:
-            await _send_pieces(pieces, outlet)
-            outlet.end()
+            outlet.end(await _send_pieces(pieces, outlet))
         finally:
             outlet.close()
 
@@ -121,7 +123,7 @@ class _Outlet:
     """Where a stream's pieces leave: those of one turn of the loop by one write, as one chunk.
 
     So what is made without a wait in between is joined, and is on its way by the time that
-    something is waited for. 100 pieces of 1 KiB cost a sixth of what as many writes do.
+    something is waited for. 100 pieces of 1 KiB cost a fifth of what they did by a write each.
     """
 
     __slots__ = ("_head", "_is_chunked", "_is_due", "_is_full", "_stream", "joined")
@@ -144,9 +146,9 @@ class _Outlet:
             self._is_due = True
             asyncio.get_running_loop().call_soon(self._write_due)
 
-    async def write(self) -> None:
+    async def write(self, size: int) -> None:
         """Write what is joined, and let others have their turn. Raises: ClientDisconnected."""
-        self._write(b"")
+        self._write(size, b"")
         if self._is_full:
             await self._drain()
         else:
@@ -156,9 +158,9 @@ class _Outlet:
         self._is_full = False
         await self._stream.drain()
 
-    def end(self) -> None:
+    def end(self, size: int) -> None:
         """Write what is left, and the end of the stream. Raises: ClientDisconnected."""
-        self._write(LAST_CHUNK if self._is_chunked else b"")
+        self._write(size, LAST_CHUNK if self._is_chunked else b"")
 
     def close(self) -> None:
         """Write what was made before a fault. Raises nothing."""
@@ -172,16 +174,17 @@ class _Outlet:
             self._head.wait()
             return
         try:
-            self._write(b"")
+            self._write(sum(map(len, self.joined)), b"")
         except ClientDisconnected:
             self._is_full = True  # the next piece will meet it
 
-    def _write(self, end: bytes) -> None:
+    def _write(self, size: int, end: bytes) -> None:
+        """Write what is joined, `size` bytes, and the end."""
         joined, start = self.joined, self._head.take()
-        if self._is_chunked and (size := sum(map(len, joined))):
+        if self._is_chunked and size:
             start += b"%x\r\n" % size
             end = b"\r\n" + end
-        data = b"".join((start, *joined, end))  # each copy of 64 KiB costs 5 us
+        data = b"".join((start, *joined, end))
         joined.clear()
         if data:
             self._is_full = self._stream.write(data)
@@ -203,11 +206,11 @@ class _StreamHead:
         self._head: bytes | None = None
         self._timer: asyncio.TimerHandle | None = None
         self.is_out = False
-        content_type = headers.get("content-type")
+        content_type = headers.lines.get("content-type")
         if content_type is None:
             return
         self._head = encode()
-        if content_type.startswith("text/event-stream"):
+        if "text/event-stream" in content_type:
             self._write()
 
     def wait(self) -> None:
@@ -242,8 +245,11 @@ class _StreamHead:
             self._write()
 
 
-async def _send_pieces(pieces: AsyncIterable[Piece], outlet: _Outlet) -> None:
-    """Hand the pieces to the outlet. What is done here for each one is most of what it costs."""
+async def _send_pieces(pieces: AsyncIterable[Piece], outlet: _Outlet) -> int:
+    """Hand the pieces to the outlet; return how many bytes it still has.
+
+    What is done here for each piece is most of what it costs.
+    """
     joined, room = outlet.joined, 0
     if not isinstance(pieces, AsyncGenerator):
         pieces = _closable(pieces)
@@ -256,7 +262,8 @@ async def _send_pieces(pieces: AsyncIterable[Piece], outlet: _Outlet) -> None:
             joined.append(data)
             room -= len(data)
             if room <= 0:
-                await outlet.write()
+                await outlet.write(_JOINED_BYTES - room)
+    return _JOINED_BYTES - room if joined else 0
 
 
 async def _of_length(pieces: AsyncIterable[Piece], length: int) -> AsyncGenerator[Piece, None]:
