@@ -966,6 +966,29 @@ async def test_upgrade_writes_behind_its_head() -> None:
         assert answer.startswith(b"HTTP/1.1 101 ") and answer.endswith(b"\r\n\r\nwelcome")
 
 
+async def test_what_is_written_soon_goes_out_at_the_end_of_the_turn() -> None:
+    async def run(stream: ByteStream) -> None:
+        stream.write_soon(b"a")
+        stream.write_soon(b"b")
+        assert not ends[0].is_readable or b"ab" not in ends[0].transport.arrived
+        await stream.read()
+        assert stream.write_soon(b"c" * 300_000)  # more than is kept for that
+        ends[0].close()
+        await stream.read()
+        with pytest.raises(ClientDisconnected):
+            stream.write_soon(b"d")
+        ended.append(True)
+
+    ends, ended = [], []
+    async with in_memory(upgrading(run)) as house:
+        ends.append(house.connect())
+        await ends[0].write(UPGRADE)
+        assert (await read_until(ends[0], b"ab")).endswith(b"\r\n\r\nab")
+        await ends[0].write(b"go on")
+        await settle()
+    assert ended
+
+
 class Taken:
     """What is handed over, and an answer to each piece."""
 
