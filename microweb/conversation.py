@@ -178,7 +178,7 @@ class Conversation:
         """Send what the frames have to say; a peer that does not take it is not read from."""
         output, self._frames.output = self._frames.output, b""
         try:
-            is_full = self._stream.write(output)
+            is_full = self._stream.write_soon(output)
         except ClientDisconnected:
             self._end()
             return
@@ -205,7 +205,7 @@ class Conversation:
         if self.closed_with is not None:
             raise self.disconnected()
         try:
-            return self._stream.write(frame)
+            return self._stream.write_soon(frame)
         except ClientDisconnected:
             self._end()
             raise self.disconnected() from None

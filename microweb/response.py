@@ -75,6 +75,9 @@ class ByteStream(Protocol):
     def write(self, data: bytes | memoryview) -> bool:
         """Send `data`; return whether to `drain()` before more. Raises: ClientDisconnected."""
 
+    def write_soon(self, data: bytes) -> bool:
+        """Send `data` at the end of this turn of the loop, else as `write`, not to be mixed."""
+
     async def drain(self) -> None:
         """Wait until the peer has taken what was written. Raises: ClientDisconnected."""
 

@@ -14,6 +14,7 @@ import pytest
 from serving import GET, get, in_memory, post, read_all, read_until, settle, statuses
 
 from microweb.errors import ClientDisconnected, MalformedRequest, NotFound, ProtocolError
+from microweb.memory import ClientEnd
 from microweb.request import Request
 from microweb.response import ByteStream, Response
 from microweb.server.wire import Phase
@@ -1041,6 +1042,29 @@ async def test_upgrade_writes_behind_its_head() -> None:
         end.write_eof()
         answer = await read_all(end)
         assert answer.startswith(b"HTTP/1.1 101 ") and answer.endswith(b"\r\n\r\nwelcome")
+
+
+async def test_what_is_written_soon_goes_out_at_the_end_of_the_turn() -> None:
+    async def run(stream: ByteStream) -> None:
+        stream.write_soon(b"a")
+        stream.write_soon(b"b")
+        assert not ends[0].is_readable or b"ab" not in ends[0].transport.arrived
+        await stream.read()
+        assert stream.write_soon(b"c" * 300_000)  # more than is kept for that
+        house.connection.transport.abort()
+        with pytest.raises(ClientDisconnected):
+            stream.write_soon(b"d")
+        ended.append(True)
+
+    ends: list[ClientEnd] = []
+    ended: list[bool] = []
+    async with in_memory(upgrading(run)) as house:
+        ends.append(house.connect())
+        await ends[0].write(UPGRADE)
+        assert (await read_until(ends[0], b"ab")).endswith(b"\r\n\r\nab")
+        await ends[0].write(b"go on")
+        await settle()
+    assert ended
 
 
 class Taken:

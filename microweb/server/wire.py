@@ -250,6 +250,7 @@ class Wire:
         before the peer has read it: so end our side, and read on for a moment. RFC 9112 section 9.6
         """
         transport = self.transport
+        self.flush()
         if transport.is_closing():
             return
         await self._drain_all()
