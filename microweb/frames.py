@@ -35,7 +35,9 @@ _log = logging.getLogger("microweb.websocket")
 # FIN and the opcode of text or binary: a whole message.
 _WHOLE_TEXT, _WHOLE_BINARY = 0x81, 0x82
 _WHOLE = frozenset((_WHOLE_TEXT, _WHOLE_BINARY))
-_OPCODES = frozenset((0x0, 0x1, 0x2, 0x8, 0x9, 0xA))
+_NOT_FIN, _TEXT = 0x7F, 0x01
+_CLOSE = 0x8
+_OPCODES = frozenset((0x0, 0x1, 0x2, _CLOSE, 0x9, 0xA))
 
 # A window of 4 KiB each way, and none kept for what we send: 32 KiB less for each connection. A
 # message that fits one packet gains nothing by being smaller.
@@ -55,6 +57,7 @@ class Frames:
     """
 
     __slots__ = (
+        "_ahead",
         "_buffer",
         "_decoder",
         "_max_message",
@@ -77,6 +80,7 @@ class Frames:
         self._position = 0
         self._pieces: list[bytes] = []  # of a frame that is not whole
         self._missing = 0  # bytes of it
+        self._ahead: _TextAhead | None = None  # its text, where it is one
         self._parts: bytearray | None = None  # of a message that is not whole
         self._decoder: codecs.IncrementalDecoder | None = None  # where that is text
         self.output = b""  # to be sent: pongs, a close frame
@@ -126,6 +130,7 @@ class Frames:
         if self._missing > len(data):
             self._pieces.append(data)
             self._missing -= len(data)
+            self._look_ahead(data)
         elif self._pieces:
             self._buffer = b"".join((*self._pieces, data))
             self._pieces, self._missing = [], 0
@@ -149,7 +154,7 @@ class Frames:
             else:
                 start, end = self._bounds()
             if end > size:
-                self._expect(end)
+                self._expect(start, end)
                 return None
             self._position = end
             first = buffer[position]
@@ -193,14 +198,30 @@ class Frames:
             return 0, len(buffer)
         return start, start + length
 
-    def _expect(self, end: int) -> None:
+    def _expect(self, start: int, end: int) -> None:
         """Gather the pieces of a frame that ends at `end`: joined each time it would be slow."""
-        self._pieces = [self._buffer[self._position :]]
-        self._missing = end - len(self._buffer)
+        buffer, position = self._buffer, self._position
+        self._pieces = [buffer[position:]]
+        self._missing = end - len(buffer)
         self._buffer, self._position = b"", 0
+        is_text = start and buffer[position] & _NOT_FIN == _TEXT
+        self._ahead = _TextAhead(buffer[start - 4 : start]) if is_text else None
+        self._look_ahead(buffer[start:])
+
+    def _look_ahead(self, data: bytes) -> None:
+        """Refuse a text at its first wrong byte, and not only at its end. RFC 6455 section 8.1"""
+        if self._ahead is not None:
+            try:
+                self._ahead.check(data)
+            except UnicodeDecodeError as error:
+                self._refuse_text(error)
 
     def _take(self, data: bytes) -> Message | None:
         """Hand one frame to the protocol; return the message that it completes."""
+        if data[0] & 0x0F == _CLOSE:
+            # A close may stand between the fragments of a message, which the protocol takes for a
+            # fault. RFC 6455 section 5.4
+            self._protocol.current_size = None
         self._protocol.receive_data(data)
         message = None
         for event in self._protocol.events_received():
@@ -265,3 +286,19 @@ class Frames:
 
 
 _UTF8 = codecs.getincrementaldecoder("utf-8")
+
+
+class _TextAhead:
+    """The text in a frame that is not whole, as far as it has come; it is decoded anew then."""
+
+    __slots__ = ("_decoder", "_mask")
+
+    def __init__(self, mask: bytes) -> None:
+        self._mask = mask
+        self._decoder = _UTF8()
+
+    def check(self, data: bytes) -> None:
+        """Take more of the payload. Raises: UnicodeDecodeError."""
+        self._decoder.decode(apply_mask(data, self._mask))
+        turn = len(data) % 4
+        self._mask = self._mask[turn:] + self._mask[:turn]

@@ -168,6 +168,30 @@ def test_our_close_comes_first() -> None:
     assert frames.is_over and frames.closed_with == (4000, "done")
 
 
+def test_a_close_may_stand_inside_a_message() -> None:
+    received = Received(masked("half", bits=0), close_frame(1000), masked("rest", 0))
+    assert received.messages == []
+    assert received.output == b"\x88\x02\x03\xe8"
+    assert received.frames.closed_with == (1000, "")
+
+
+@pytest.mark.parametrize("cut", range(1, 20))
+def test_a_wrong_byte_in_a_text_is_refused_when_it_comes(cut: int) -> None:
+    frame = masked("κόσμε".encode() + b"\xf4\x90\x80\x80" + b"edited", TEXT)
+    wrong_at = 6 + len("κόσμε".encode()) + 1  # f4 may begin a character, 90 can't go on with it
+    for end in (wrong_at, wrong_at + 1):
+        pieces = [frame[:cut], *(frame[at : at + 1] for at in range(cut, end))]
+        assert Received(*pieces).frames.is_over == (max(cut, end) > wrong_at), end
+    assert Received(frame[:cut], frame[cut : wrong_at + 1]).output[2:4] == b"\x03\xef"  # 1007
+
+
+def test_a_text_may_be_cut_inside_a_character() -> None:
+    text = "κόσμε" * 30
+    frame = masked(text)
+    for cut in range(1, len(frame)):
+        assert Received(frame[:cut], frame[cut:]).messages == [text]
+
+
 def test_empty_fragments_take_no_room() -> None:
     frames = Frames(LIMIT)
     frames.feed(masked(b"", bits=0))
