@@ -281,6 +281,10 @@ class Frames:
         self._protocol.fail(code, reason)
         self._collect_output()
 
+    def close_parser(self) -> None:
+        """End the protocol's parser, which holds the protocol that holds it; nothing comes now."""
+        self._protocol.parser.close()
+
     def _collect_output(self) -> None:
         self.output += b"".join(self._protocol.data_to_send())
 

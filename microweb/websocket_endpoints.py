@@ -67,7 +67,8 @@ class _Exchange:
         offers = request.headers.get_all("sec-websocket-extensions")
         self._extensions = self._frames.negotiate(offers)
         loop = asyncio.get_running_loop()
-        self._asked: asyncio.Future[UpgradeResponse] = loop.create_future()
+        self._asked: asyncio.Future[None] = loop.create_future()
+        self._response: UpgradeResponse | None = None  # until it is given: it holds this
         self._is_open = asyncio.Event()
         self._conversation: Conversation | None = None
         self._gone_at: float | None = None
@@ -80,24 +81,35 @@ class _Exchange:
 
     async def answer(self) -> object:
         """Return what the endpoint returns, or the 101 that its first use asks for."""
+        try:
+            await self._until_asked()
+        except BaseException:
+            self._frames.close_parser()
+            raise
+        if self._asked.done():
+            self._request.after_response(self._abandon)
+            response, self._response = self._response, None
+            return response
+        self._frames.close_parser()
+        value = self._task.result()
+        if value is None:
+            raise Forbidden("this WebSocket was not accepted")
+        return value
+
+    async def _until_asked(self) -> None:
+        """Wait until the endpoint has used its socket, or ended."""
         either: tuple[asyncio.Future[object], ...] = (self._task, self._asked)  # type: ignore[assignment]
         while not (self._task.done() or self._asked.done()):
             try:
                 await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             except asyncio.CancelledError:
                 self._task.cancel()  # what becomes of that the endpoint decides
-        if self._asked.done():
-            self._request.after_response(self._abandon)
-            return self._asked.result()
-        value = self._task.result()
-        if value is None:
-            raise Forbidden("this WebSocket was not accepted")
-        return value
 
     async def open(self, fields: list[tuple[str, str]]) -> Conversation:
         """Have the handshake made: the endpoint's side of it."""
         if not self._asked.done():
-            self._asked.set_result(self._new_response(fields))
+            self._response = self._new_response(fields)
+            self._asked.set_result(None)
         await self._is_open.wait()
         if self._conversation is None:
             raise ClientDisconnected("the client left, or middleware answered something else")
@@ -115,6 +127,7 @@ class _Exchange:
             self._is_open.set()
             await asyncio.wait((self._task,))
             self._report()
+            self._frames.close_parser()
 
     # --- behind it
 
@@ -134,6 +147,7 @@ class _Exchange:
                 await asyncio.wait((self._task,))
             stream.inform(None)
             self._report()
+            self._frames.close_parser()
 
     async def _until_over(self, conversation: Conversation, stream: ByteStream) -> None:
         """Wait until the endpoint and the connection are done, whichever is first."""

@@ -10,8 +10,17 @@ from collections.abc import AsyncIterator, Callable, Iterator
 import pytest
 from serving import get, on_loopback, peer_of, post, until_none
 
-from microweb import App, Request
+from microweb import App, Request, Response, WebSocket
 from microweb.server.connection import Connection
+
+HANDSHAKE = (
+    "Upgrade: websocket",
+    "Connection: Upgrade",
+    "Sec-WebSocket-Version: 13",
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+)
+ECHOED = b"\x81\x82\x00\x00\x00\x00hi"
+CLOSE = b"\x88\x82\x00\x00\x00\x00\x03\xe8"
 
 
 @pytest.fixture
@@ -38,6 +47,22 @@ def app() -> App:
     async def echo(request: Request) -> bytes:
         return await request.body()
 
+    @app.get("/events")
+    async def events() -> Response:
+        async def one() -> AsyncIterator[str]:
+            yield "one event"
+
+        return Response.events(one())
+
+    @app.websocket("/socket")
+    async def socket(socket: WebSocket) -> None:
+        async for message in socket:
+            await socket.send(message)
+
+    @app.websocket("/refused")
+    async def refused(socket: WebSocket) -> str:
+        return "not today"
+
     @app.get("/stream")
     async def stream() -> AsyncIterator[str]:
         yield "one piece"
@@ -55,10 +80,18 @@ def app() -> App:
         get("/nowhere"),
         post("/echo", b"body"),
         post("/nowhere", b"body"),
+        get("/events"),
+        get("/socket", *HANDSHAKE) + ECHOED,
+        get("/socket", *HANDSHAKE) + ECHOED + CLOSE,
+        get("/refused", *HANDSHAKE),
+        get("/socket"),
         b"GET / HTTP/1.1\r\n\r\n",
         b"",
     ],
-    ids=["get", "close", "old", "stream", "404", "post", "unread", "malformed", "silent"],
+    ids=(
+        "get close old stream 404 post unread events socket socket-closed refused no-handshake "
+        "malformed silent"
+    ).split(),
 )
 async def test_connection_is_freed_with_its_end(
     app: App,
