@@ -139,6 +139,8 @@ class Conversation:
 
     def end_received(self) -> None:
         """Take note that the peer has ended, or that the connection is lost."""
+        if not self.gone.done():
+            self._take(_MAX_ARRIVED)  # a close may be among what came before
         self._end()
 
     def _take(self, count: int) -> None:

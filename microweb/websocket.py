@@ -72,7 +72,7 @@ class WebSocket:
     def __init__(self, request: Request, gate: Gate) -> None:
         self.request = request
         self.subprotocol: str | None = None
-        self._gate = gate
+        self._gate: Gate | None = gate  # up to the handshake
         self._has_accepted = False
         self._is_refused = False
         self._conversation: Conversation | None = None
@@ -109,7 +109,10 @@ class WebSocket:
         if self._is_refused:
             raise ClientDisconnected("the WebSocket was closed before it was accepted")
         self._has_accepted = True
-        self._conversation = await self._gate.open(fields)
+        if self._gate is not None:
+            self._conversation = await self._gate.open(fields)
+            self._gate = None  # it holds the endpoint's task, whose error would hold this
+        assert self._conversation is not None
         return self._conversation
 
     # --- messages

@@ -786,6 +786,23 @@ async def test_an_endpoint_whose_client_is_lost_is_cancelled_a_second_later(leav
         assert not house.server.connections
 
 
+async def test_a_close_that_came_before_the_end_counts() -> None:
+    seen: list[object] = []
+
+    async def endpoint(socket: WebSocket) -> None:
+        async for message in socket:
+            seen.append(message)
+        seen.append(socket.close_code)
+
+    async with serving(endpoint) as (_, peer):
+        await peer.shake_hands(handshake())
+        await peer.send(masked("last words"), close_frame(1000, "bye"))
+        peer.end.write_eof()
+        assert await peer.frame() == closed(1000, "bye")
+        assert await peer.frame() is None
+        assert seen == ["last words", 1000]
+
+
 async def test_an_endpoint_has_10_seconds_behind_a_close() -> None:
     ENDED.clear()
     async with serving(wait_for_ever) as (house, peer):
