@@ -15,10 +15,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Coroutine
 from contextvars import Context, copy_context
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from ..errors import BodyTimeout, ClientDisconnected, HTTPError, ProtocolError
 from ..framing import CLOSE
@@ -27,13 +26,13 @@ from ..heads import phrase_of
 from ..parser import Parser
 from ..request import Request, make_request, name_in_log, request_id_of
 from ..requestheads import HeaderSection, RequestLine
-from ..response import Lasting, Receiver, Response
+from ..response import Response
 from ..streams import StreamResponse
 from ..surroundings import Address
 from .body import Body
-from .delivery import Delivery, take_buffered
 from .driven import Driven
-from .wire import NEVER, READ_BYTES, Phase, Wire
+from .presence import Presence
+from .wire import NEVER, READ_BYTES, Phase
 
 if TYPE_CHECKING:
     from .server import Server
@@ -46,8 +45,6 @@ _SKIM_BYTES = 64 * 1024  # of a body that nobody read, to keep the connection
 # Pipelined requests are answered without a suspension: one client stalled the loop for 390 ms.
 _JOINED_ANSWERS = 32
 _JOINED_BYTES = 64 * 1024
-
-_CANCELLED_WHEN_LOST = frozenset(("GET", "HEAD", "OPTIONS"))
 
 _error_log = logging.getLogger("microweb.error")
 _protocol_log = logging.getLogger("microweb.protocol")
@@ -63,24 +60,10 @@ _NO_SECTION = HeaderSection(Headers())
 _HEAD, _IDLE = Phase.HEAD, Phase.IDLE
 
 
-class Connection(Wire):
+class Connection(Presence):
     """The exchanges of one connection, in order, on one task."""
 
-    __slots__ = (
-        "_afterwards",
-        "_is_lost",
-        "_is_streaming",
-        "_joined",
-        "_lasting",
-        "_left",
-        "_request",
-        "_shields",
-        "_unbroken",
-        "address",
-        "parser",
-        "scheme",
-        "task",
-    )
+    __slots__ = ("_afterwards", "_joined", "_unbroken", "address", "scheme")
 
     _server: Server
 
@@ -92,15 +75,8 @@ class Connection(Wire):
         self.address = Address(peer[0], peer[1]) if isinstance(peer, tuple) else None
         self.scheme = "http" if writer.get_extra_info("sslcontext") is None else "https"
         self.parser = Parser(self, server.lines, server.limits)
-        self.task: asyncio.Task[None] | None = None
-        self._request: Request | None = None  # the one under way
         self._joined = 0  # how many answers are in `unflushed`
         self._unbroken = 0  # what was sent by itself since others last had their turn
-        self._is_streaming = False
-        self._is_lost = False
-        self._lasting: Lasting | None = None  # the answer under way, where it is one
-        self._left: asyncio.Event | None = None  # set once the client has left
-        self._shields = 0  # blocks under way that its leaving must not cancel
         self._afterwards: tuple[Callable[[], None], ...] = ()  # to start behind the answer
 
     # --- what requests and bodies ask of it
@@ -134,24 +110,6 @@ class Connection(Wire):
     def after_response(self, request: object, function: Callable[[], object]) -> None:
         background = self._server.background
         background.call(self._keep_for_later, request, background.after(function))
-
-    async def disconnected(self) -> None:
-        if self._left is None:
-            self._left = asyncio.Event()
-            if self._is_gone() or self._has_ended():
-                self._left.set()
-        await self._left.wait()
-
-    @asynccontextmanager
-    async def shield(self) -> AsyncIterator[None]:
-        self._shields += 1
-        try:
-            yield
-        finally:
-            self._shields -= 1
-            self._check_peer()
-        if self._is_lost:
-            await asyncio.sleep(0)  # where the cancellation is raised
 
     def write_interim(self, data: bytes) -> None:
         self.flush()  # answers to earlier requests go first
@@ -342,66 +300,6 @@ class Connection(Wire):
 
     # --- writing
 
-    async def read(self) -> bytes:
-        """Return what the peer sent next, `b""` at its end: for upgrades.
-
-        Raises: ClientDisconnected.
-        """
-        try:
-            if not self.parser.is_empty:
-                return self.parser.take_rest()
-            return await self._reader.read(READ_BYTES)
-        except OSError as error:
-            raise ClientDisconnected("the peer left") from error
-
-    def write_soon(self, data: bytes) -> bool:
-        """Send `data` at the end of this turn of the loop, else as `write`.
-
-        An echo to each of 100 clients costs 6 % less by it: see `Server.flush_soon`.
-        """
-        if self.transport.is_closing():
-            raise ClientDisconnected("the peer left before the answer was out")
-        self.written += len(data)
-        if self.unflushed:
-            self.unflushed += data
-        else:
-            self.unflushed = data
-            if not self._server.unflushed:
-                self._server.flush_soon()
-            self._server.unflushed.append(self)
-        if len(self.unflushed) > _JOINED_BYTES:
-            self.flush()
-        return self._is_full
-
-    def hand_over(self, receiver: Receiver | None) -> None:
-        """Hand to `receiver` what comes, in place of `read`, until None takes its place."""
-        protocol, transport = self.transport.get_protocol(), self.transport
-        assert isinstance(protocol, asyncio.Protocol)
-        if isinstance(protocol, Delivery):
-            protocol = protocol.streams
-        if receiver is None:
-            transport.set_protocol(protocol)
-            self.resume_reading()
-            return
-        transport.set_protocol(Delivery(protocol, receiver))
-        reader, data = self._reader, self.parser.take_rest()
-        if reader.exception() is None:
-            data += take_buffered(reader, READ_BYTES)
-        if data:
-            receiver.data_received(data)
-        if transport.is_closing() or reader.exception() is not None or reader.at_eof():
-            receiver.end_received()
-
-    def pause_reading(self) -> None:
-        """Leave what comes to the kernel: the peer has to wait."""
-        if not self.transport.is_closing():
-            cast(asyncio.Transport, self.transport).pause_reading()
-
-    def resume_reading(self) -> None:
-        """Go on after `pause_reading`."""
-        if not self.transport.is_closing():
-            cast(asyncio.Transport, self.transport).resume_reading()
-
     async def _take_turns(self) -> None:
         """Let others run: one client that pipelines stalled the loop for 390 ms."""
         self.flush()
@@ -464,15 +362,6 @@ class Connection(Wire):
             _error_log.error("%s failed", name_in_log(request), exc_info=error, extra=fields)
         return Response(f"{phrase_of(status)}\n", status, {"Connection": "close"})
 
-    def _is_cancelled(self) -> bool:
-        """Whether a CancelledError means this connection, not something that was awaited."""
-        return self.task is not None and self.task.cancelling() > 0
-
-    def _forget_cancellation(self) -> None:
-        """Have the next exchange begin uncancelled, where this one outlived a cancellation."""
-        while self.task is not None and self.task.cancelling():
-            self.task.uncancel()
-
     # --- endings
 
     async def _finish(self) -> bool:
@@ -506,15 +395,6 @@ class Connection(Wire):
         except (ClientDisconnected, OSError):
             self.transport.abort()
 
-    def inform(self, lasting: Lasting | None) -> None:
-        self._lasting = lasting
-        if lasting is not None and self._server.is_stopping:
-            lasting.stop()
-
-    def interrupt(self) -> None:
-        if self.task is not None and not self._shields and not self.task.cancelling():
-            self.task.cancel()
-
     def stop(self) -> None:
         """Close where no exchange is under way, else say that the server stops."""
         if self._lasting is not None:
@@ -535,33 +415,3 @@ class Connection(Wire):
         elif self.phase is Phase.IDLE and self.deadline < self._server.idle_deadline:
             self.parser.forget_head()
         self.check_deadlines(now)
-
-    def _check_peer(self) -> None:
-        """Cancel a handler that works for nobody.
-
-        While it runs nobody reads, so a lost connection shows only here. The end of input alone is
-        no loss, a half-closed client waits for its answer; but for an answer of undeclared length
-        it counts as one, since nothing else would ever end it.
-        """
-        request, is_gone = self._request, self._is_gone()
-        asks = self._left is not None or self._is_streaming
-        is_over = is_gone or (asks and self._has_ended())
-        if self._left is not None and is_over:
-            self._left.set()
-        is_lost = is_gone or (self._is_streaming and is_over)
-        if not is_lost or self._is_lost or self._shields or request is None or self.task is None:
-            return
-        if self.task.cancelling():
-            return  # it ends already: a second cancellation would cut its `finally` short
-        choice = request.match.on_disconnect if request.match is not None else None
-        if self._lasting is not None and self._is_streaming:
-            choice = "cancel"  # events are for their client alone
-        elif choice is None:
-            choice = "cancel" if request.method in _CANCELLED_WHEN_LOST else "finish"
-        if choice == "cancel":
-            self._is_lost = True
-            self.task.cancel()
-
-    def _is_gone(self) -> bool:
-        """Whether the peer can no longer be spoken to."""
-        return self.transport.is_closing() or self._reader.exception() is not None

@@ -12,7 +12,7 @@ import errno
 import os
 from collections.abc import Callable
 from enum import Enum, auto
-from typing import Protocol
+from typing import Any, Protocol
 
 from ..errors import BodyTimeout, ClientDisconnected, HeadTimeout
 from ..response import Descriptor
@@ -48,6 +48,14 @@ class WireServer(Protocol):
 
     config: ServerConfig
     clock: Callable[[], float]
+    is_stopping: bool
+
+    @property
+    def unflushed(self) -> list[Any]:
+        """The connections whose answers the end of this turn of the loop writes."""
+
+    def flush_soon(self) -> None:
+        """Have it do so."""
 
 
 class Wire:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 
-from microweb.server.delivery import Delivery, take_buffered
+from microweb.server.handover import Delivery, take_buffered
 
 
 async def test_what_a_reader_holds_is_taken_without_waiting() -> None:

@@ -1,0 +1,108 @@
+"""Whether the client is still there, and what becomes of its exchange where it is not.
+
+While a handler runs nobody reads, so the server's sweep looks once a second: for a connection that
+is lost, and, where something asks for it, for the end of the client's input. README has the table.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from ..request import Request
+from ..response import Lasting
+from .handover import Handover
+from .wire import WireServer
+
+_CANCELLED_WHEN_LOST = frozenset(("GET", "HEAD", "OPTIONS"))
+
+
+class Presence(Handover):
+    """A connection that knows which exchange its client waits for."""
+
+    __slots__ = ("_is_lost", "_is_streaming", "_lasting", "_left", "_request", "_shields", "task")
+
+    def __init__(
+        self, server: WireServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        super().__init__(server, reader, writer)
+        self.task: asyncio.Task[None] | None = None
+        self._request: Request | None = None  # the one under way
+        self._is_streaming = False  # its answer, which has no declared length
+        self._lasting: Lasting | None = None  # its answer, where it is one
+        self._is_lost = False  # its handler was cancelled, for nobody waits for it
+        self._left: asyncio.Event | None = None  # set once the client has left
+        self._shields = 0  # blocks under way that its leaving must not cancel
+
+    # --- what requests and answers ask of it
+
+    async def disconnected(self) -> None:
+        if self._left is None:
+            self._left = asyncio.Event()
+            if self._is_gone() or self._has_ended():
+                self._left.set()
+        await self._left.wait()
+
+    @asynccontextmanager
+    async def shield(self) -> AsyncIterator[None]:
+        self._shields += 1
+        try:
+            yield
+        finally:
+            self._shields -= 1
+            self._check_peer()
+        if self._is_lost:
+            await asyncio.sleep(0)  # where the cancellation is raised
+
+    def inform(self, lasting: Lasting | None) -> None:
+        self._lasting = lasting
+        if lasting is not None and self._server.is_stopping:
+            lasting.stop()
+
+    def interrupt(self) -> None:
+        if self.task is not None and not self._shields and not self.task.cancelling():
+            self.task.cancel()
+
+    # --- what the exchange's task was told
+
+    def _is_cancelled(self) -> bool:
+        """Whether a CancelledError means this connection, not something that was awaited."""
+        return self.task is not None and self.task.cancelling() > 0
+
+    def _forget_cancellation(self) -> None:
+        """Have the next exchange begin uncancelled, where this one outlived a cancellation."""
+        while self.task is not None and self.task.cancelling():
+            self.task.uncancel()
+
+    # --- the sweep, once a second
+
+    def _check_peer(self) -> None:
+        """Cancel a handler that works for nobody.
+
+        While it runs nobody reads, so a lost connection shows only here. The end of input alone is
+        no loss, a half-closed client waits for its answer; but for an answer of undeclared length
+        it counts as one, since nothing else would ever end it.
+        """
+        request, is_gone = self._request, self._is_gone()
+        asks = self._left is not None or self._is_streaming
+        is_over = is_gone or (asks and self._has_ended())
+        if self._left is not None and is_over:
+            self._left.set()
+        is_lost = is_gone or (self._is_streaming and is_over)
+        if not is_lost or self._is_lost or self._shields or request is None or self.task is None:
+            return
+        if self.task.cancelling():
+            return  # it ends already: a second cancellation would cut its `finally` short
+        choice = request.match.on_disconnect if request.match is not None else None
+        if self._lasting is not None and self._is_streaming:
+            choice = "cancel"  # events are for their client alone
+        elif choice is None:
+            choice = "cancel" if request.method in _CANCELLED_WHEN_LOST else "finish"
+        if choice == "cancel":
+            self._is_lost = True
+            self.task.cancel()
+
+    def _is_gone(self) -> bool:
+        """Whether the peer can no longer be spoken to."""
+        return self.transport.is_closing() or self._reader.exception() is not None
