@@ -196,25 +196,98 @@ async def test_tasks_of_an_endpoint_share_its_socket() -> None:
         assert frames == [text("0"), text("1"), text("2"), closed(1000)]
 
 
-async def test_one_client_that_floods_leaves_others_their_turn() -> None:
-    turns = 0
+@asynccontextmanager
+async def counted_turns() -> AsyncIterator[list[int]]:
+    """Count the loop's turns that another task gets meanwhile."""
 
-    async def endpoint(socket: WebSocket) -> None:
-        async def count() -> None:
-            nonlocal turns
-            while True:
-                turns += 1
-                await asyncio.sleep(0)
+    async def count() -> None:
+        while True:
+            turns[0] += 1
+            await asyncio.sleep(0)
 
-        counting = asyncio.create_task(count())
-        for _ in range(1000):
-            await socket.receive()
+    turns = [0]
+    counting = asyncio.create_task(count())
+    try:
+        yield turns
+    finally:
         counting.cancel()
+
+
+async def test_one_client_that_floods_leaves_others_their_turn() -> None:
+    async def endpoint(socket: WebSocket) -> None:
+        async with counted_turns() as turns:
+            for _ in range(1000):
+                await socket.receive()
+            assert turns[0] >= 15
 
     async with serving(endpoint) as (_, peer):
         await peer.shake_hands(handshake() + masked("") * 1000)
         assert await peer.frame() == closed(1000)
-    assert turns >= 15
+
+
+@pytest.mark.parametrize(
+    "flood",
+    [
+        masked(b"", PING) * 2000 + masked("end"),
+        masked(b"", PONG) * 2000 + masked("end"),
+        masked("end", bits=0) + masked("", 0, bits=0) * 2000 + masked("", 0),
+    ],
+    ids=["pings", "pongs", "fragments"],
+)
+@pytest.mark.parametrize("has_ended", [False, True])
+async def test_frames_that_are_no_messages_leave_others_their_turn(
+    flood: bytes, has_ended: bool
+) -> None:
+    async def endpoint(socket: WebSocket) -> None:
+        await socket.accept()
+        await going_on.wait()
+        async with counted_turns() as turns:
+            assert await socket.receive() == "end"
+            assert turns[0] >= 20
+        assert [message async for message in socket] == ["more"]
+        seen.append(socket.close_code)
+
+    seen: list[object] = []
+    going_on = asyncio.Event()
+    async with serving(endpoint) as (_, peer):
+        await peer.shake_hands(handshake() + flood + masked("more"))
+        if has_ended:
+            peer.end.write_eof()
+        else:
+            await peer.send(close_frame(1000))
+        going_on.set()
+        frames = await peer.frames()
+    assert seen == [1006 if has_ended else 1000]
+    assert all(frame == Frame(FIN | PONG, b"") for frame in frames[:-1])
+
+
+async def accept(socket: WebSocket) -> None:
+    await socket.accept()
+
+
+async def test_what_comes_behind_our_close_leaves_others_their_turn() -> None:
+    async with serving(accept) as (_, peer):
+        await peer.shake_hands(handshake())
+        assert await peer.frame() == closed(1000)
+        async with counted_turns() as turns:
+            await peer.send(masked("x" * 1000) * 200, close_frame(1000))
+            assert await peer.frame() is None
+            assert turns[0] >= 3
+
+
+@pytest.mark.parametrize("size", [1, 10_000])
+async def test_an_endpoint_that_sends_leaves_others_their_turn(size: int) -> None:
+    async def endpoint(socket: WebSocket) -> None:
+        await socket.accept()
+        async with counted_turns() as turns:
+            for _ in range(1000):
+                await socket.send("x" * size)
+            assert turns[0] >= 15
+
+    async with serving(endpoint) as (_, peer):
+        await peer.shake_hands(handshake())
+        frames = await peer.frames_until_close()
+        assert (len(frames), frames[-1]) == (1001, closed(1000))
 
 
 # --- the handshake
