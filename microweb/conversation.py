@@ -40,6 +40,7 @@ _MAX_ARRIVED = 64
 _MAX_ARRIVED_SIZE = 64 * 1024
 _MAX_UNBROKEN = 64  # messages, or KiB of them, without a suspension: others have their turn then
 
+_PING = b"\x89\x00"
 _NEVER = float("inf")
 
 
@@ -56,6 +57,7 @@ class Conversation:
         "_is_ahead",
         "_is_heard",
         "_is_paused",
+        "_left",
         "_loop",
         "_ping_interval_s",
         "_ping_timeout_s",
@@ -90,6 +92,7 @@ class Conversation:
         self._unbroken = 0  # messages without a suspension, and KiB of them
         self._turn: asyncio.Handle | None = None  # in which the rest of what came is looked at
         self._drainer: asyncio.Task[None] | None = None  # while a peer does not take its pongs
+        self._left = (0, 0)  # messages and bytes that were not asked for at the last look
         self._is_heard = True  # since the last look
         self._heard_at = self._pinged_at = 0.0
         self._ends_at = _NEVER  # then the peer has had its time to answer a close
@@ -306,7 +309,9 @@ class Conversation:
                 self._ends_at = now + _CLOSE_TIMEOUT_S
             elif now >= self._ends_at:
                 self._drop()
-        elif self._is_heard or self._is_paused:  # what it said may be in what nobody reads
+        elif self._is_paused:
+            self._look_at_paused(now)
+        elif self._is_heard:
             self._is_heard = False
             self._heard_at, self._pinged_at = now, 0.0
         elif self._pinged_at:
@@ -316,6 +321,21 @@ class Conversation:
             self._pinged_at = now
             self._frames.ping()
             self._answer()
+
+    def _look_at_paused(self, now: float) -> None:
+        """See to a peer that is not read from, while the endpoint asks for nothing.
+
+        What it said may be in what nobody reads, its end as well: so the kernel is asked, about the
+        end, and whether a ping is taken.
+        """
+        left, self._left = self._left, (len(self._arrived), self._frames.unread)
+        if self._left != left or self._drainer is not None:
+            self._heard_at = now
+        elif self._stream.has_ended():
+            self._end()
+        elif self._ping_interval_s and now - self._heard_at >= self._ping_interval_s:
+            self._heard_at = now
+            self._stream.probe(_PING)
 
     def _drop(self) -> None:
         """Cut the connection, which ends what waits on it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import select
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
@@ -11,7 +12,16 @@ from dataclasses import dataclass
 from typing import Unpack
 
 import pytest
-from serving import MemoryHouse, in_memory, settle, statuses
+from serving import (
+    DEADLINE_S,
+    MemoryHouse,
+    in_memory,
+    on_loopback,
+    peer_of,
+    settle,
+    statuses,
+    until_none,
+)
 from websocketing import (
     CLOSE,
     FIN,
@@ -947,9 +957,52 @@ async def test_a_peer_that_is_not_read_from_is_not_held_to_be_silent() -> None:
         sending = asyncio.create_task(peer.send(*([masked("x" * 4096)] * 200)))
         for _ in range(50):
             await house.pass_time(1)
+            if peer.end.is_readable:
+                assert await peer.frame() == PINGED  # and its answer is not read either
         assert house.server.connections
         assert not sending.done()
         sending.cancel()
+
+
+@pytest.mark.skipif(not hasattr(select, "POLLRDHUP"), reason="the system does not tell")
+@pytest.mark.parametrize("resets", [True, False])
+async def test_a_client_that_left_more_than_is_read_is_noticed(resets: bool) -> None:
+    async def endpoint(socket: WebSocket) -> None:
+        await wait_for_ever(socket)
+
+    ENDED.clear()
+    app = App()
+    app.websocket("/ws")(endpoint)
+    async with on_loopback(app) as server:
+        async with peer_of(server) as peer:
+            await peer.send(handshake())
+            await peer.read_until(b"\r\n\r\n")
+            await peer.send(masked("x" * 4096) * 50)
+            if resets:
+                await peer.reset()
+        async with asyncio.timeout(DEADLINE_S):
+            while not ENDED:
+                await asyncio.sleep(0.01)
+        await until_none(server.connections)
+    assert ENDED == [1006]
+
+
+async def test_a_peer_that_is_not_read_from_and_takes_nothing_is_dropped() -> None:
+    async with serving(wait_for_ever, ping_interval_s=5, grace_s=0.01) as (house, peer):
+        await peer.shake_hands(handshake())
+        sending = asyncio.create_task(peer.send(*([masked("x" * 4096)] * 200)))
+        for _ in range(8):
+            await house.pass_time(1)
+        assert await peer.frame() == PINGED
+        for _ in range(6):
+            await house.pass_time(1)
+        assert house.server.connections
+        for _ in range(5):
+            await house.pass_time(1)
+        with pytest.raises(ConnectionError):
+            await sending
+        await house.pass_time(2)
+        assert not house.server.connections
 
 
 async def test_an_endpoint_pings_by_itself() -> None:
