@@ -6,6 +6,9 @@ somebody waits for it: so what an endpoint answers to a message goes out before 
 close behind it. Where nobody has waited when the connection's second is over, all is looked at that
 comes, so that pings are answered and a close is seen; until somebody waits again. With more than is
 asked for the connection is paused, and the peer has to wait. No timer runs: see `look`.
+
+Nothing here suspends while there is something to take, or room for what is sent. So each
+conversation counts what it has done, and others have their turn in between.
 """
 
 from __future__ import annotations
@@ -35,8 +38,9 @@ _CLOSE_TIMEOUT_S = 5.0  # for the peer to answer a close
 # Received and not asked for; with more, the connection is paused and the peer has to wait.
 _MAX_ARRIVED = 64
 _MAX_ARRIVED_SIZE = 64 * 1024
-_MAX_UNBROKEN = 64  # messages without a suspension: others have their turn then
+_MAX_UNBROKEN = 64  # messages, or KiB of them, without a suspension: others have their turn then
 
+_PING = b"\x89\x00"
 _NEVER = float("inf")
 
 
@@ -53,11 +57,13 @@ class Conversation:
         "_is_ahead",
         "_is_heard",
         "_is_paused",
+        "_left",
         "_loop",
         "_ping_interval_s",
         "_ping_timeout_s",
         "_pinged_at",
         "_stream",
+        "_turn",
         "_unbroken",
         "_waiter",
         "closed_with",
@@ -83,8 +89,10 @@ class Conversation:
         self._waiter: asyncio.Future[None] | None = None  # of who waits for a message
         self._is_ahead = False  # looks at what comes though nobody waits
         self._is_paused = False  # more has come than is asked for
-        self._unbroken = 0  # messages without a suspension
+        self._unbroken = 0  # messages without a suspension, and KiB of them
+        self._turn: asyncio.Handle | None = None  # in which the rest of what came is looked at
         self._drainer: asyncio.Task[None] | None = None  # while a peer does not take its pongs
+        self._left = (0, 0)  # messages and bytes that were not asked for at the last look
         self._is_heard = True  # since the last look
         self._heard_at = self._pinged_at = 0.0
         self._ends_at = _NEVER  # then the peer has had its time to answer a close
@@ -99,19 +107,19 @@ class Conversation:
         arrived = self._arrived
         if not arrived:
             self._is_ahead = False
-            self._unbroken += 1
             if self._unbroken > _MAX_UNBROKEN:
                 self._unbroken = 0
                 await asyncio.sleep(0)
             if self._frames.unread:
                 self._take(1)
-            while not (arrived or self.is_closing or self.gone.done()):
+            while not (arrived or self.is_closing or (self.gone.done() and self._turn is None)):
                 await self._wait()
         if not arrived or self.is_closing:
             self.has_noticed = True
             raise at_end()
         message = arrived.popleft()
         self._arrived_size -= len(message)
+        self._unbroken += _cost_of(message)
         return message
 
     async def _wait(self) -> None:
@@ -144,21 +152,39 @@ class Conversation:
         self._end()
 
     def _take(self, count: int) -> None:
-        """Take messages out of what has come, until there are `count`."""
-        frames, arrived = self._frames, self._arrived
+        """Take messages out of what has come, until there are `count`; perhaps not in this turn."""
+        if self._turn is not None:
+            return
+        frames, arrived, dropped = self._frames, self._arrived, 0
         while len(arrived) < count and self._arrived_size < _MAX_ARRIVED_SIZE:
             message = frames.next_message()
+            if message is not None and not self.is_closing:
+                arrived.append(message)
+                self._arrived_size += len(message)
+                continue
+            if message is not None:
+                dropped += _cost_of(message)
+            if frames.has_more or dropped > _MAX_UNBROKEN:
+                self._turn = self._loop.call_soon(self._take_turn)
+                break
             if message is None:
                 self._resume()
                 break
-            if not self.is_closing:
-                arrived.append(message)
-                self._arrived_size += len(message)
         if frames.output:
             self._answer()
         if frames.is_over:
             self._end()
         elif arrived:
+            self._wake()
+
+    def _take_turn(self) -> None:
+        """Go on where `_take` has left others their turn."""
+        self._turn = None
+        if self._waiter is not None:
+            self._take(1)
+        elif self._is_ahead or self.is_closing:
+            self._take(_MAX_ARRIVED)
+        if self.gone.done():
             self._wake()
 
     def _pause(self) -> None:
@@ -167,7 +193,7 @@ class Conversation:
             self._stream.pause_reading()
 
     def _resume(self) -> None:
-        if self._is_paused and self._drainer is None:
+        if self._is_paused and self._drainer is None and self._turn is None:
             self._is_paused = False
             self._stream.resume_reading()
 
@@ -206,14 +232,21 @@ class Conversation:
         """Send a frame; return whether to `drain()` before more. Raises: ClientDisconnected."""
         if self.closed_with is not None:
             raise self.disconnected()
+        self._unbroken += _cost_of(frame)
         try:
-            return self._stream.write_soon(frame)
+            return self._stream.write_soon(frame) or self._unbroken > _MAX_UNBROKEN
         except ClientDisconnected:
             self._end()
             raise self.disconnected() from None
 
     async def drain(self) -> None:
-        """Wait until the peer has taken most of what was sent. Raises: ClientDisconnected."""
+        """Wait until the peer has taken most of what was sent. Raises: ClientDisconnected.
+
+        A client that takes all at once has nobody wait here: others would never have their turn.
+        """
+        if self._unbroken > _MAX_UNBROKEN:
+            self._unbroken = 0
+            await asyncio.sleep(0)
         try:
             await self._stream.drain()
         except ClientDisconnected:
@@ -278,7 +311,9 @@ class Conversation:
                 self._ends_at = now + _CLOSE_TIMEOUT_S
             elif now >= self._ends_at:
                 self._drop()
-        elif self._is_heard or self._is_paused:  # what it said may be in what nobody reads
+        elif self._is_paused:
+            self._look_at_paused(now)
+        elif self._is_heard:
             self._is_heard = False
             self._heard_at, self._pinged_at = now, 0.0
         elif self._pinged_at:
@@ -289,7 +324,26 @@ class Conversation:
             self._frames.ping()
             self._answer()
 
+    def _look_at_paused(self, now: float) -> None:
+        """See to a peer that is not read from, while the endpoint asks for nothing.
+
+        What it said may be in what nobody reads, its end as well: so the kernel is asked, about the
+        end, and whether a ping is taken.
+        """
+        left, self._left = self._left, (len(self._arrived), self._frames.unread)
+        if self._left != left or self._drainer is not None:
+            self._heard_at = now
+        elif self._stream.has_ended():
+            self._end()
+        elif self._ping_interval_s and now - self._heard_at >= self._ping_interval_s:
+            self._heard_at = now
+            self._stream.probe(_PING)
+
     def _drop(self) -> None:
         """Cut the connection, which ends what waits on it."""
         self._stream.abort()
         self._end()
+
+
+def _cost_of(message: Message) -> int:
+    return 1 + (len(message) >> 10)

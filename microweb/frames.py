@@ -49,6 +49,8 @@ _DEFLATE = ServerPerMessageDeflateFactory(
 )
 _MIN_COMPRESSED = 1024
 
+_MAX_UNBROKEN = 64  # frames that make no message: 10 us each, and 262 KiB of pings are 43,000
+
 
 class Frames:
     """Both directions of one connection. `max_message` is in bytes, once decompressed.
@@ -67,6 +69,7 @@ class Frames:
         "_pieces",
         "_position",
         "_protocol",
+        "has_more",
         "output",
     )
 
@@ -84,6 +87,7 @@ class Frames:
         self._parts: bytearray | None = None  # of a message that is not whole
         self._decoder: codecs.IncrementalDecoder | None = None  # where that is text
         self.output = b""  # to be sent: pongs, a close frame
+        self.has_more = False  # the last `next_message` has not looked at all that is here
 
     def negotiate(self, offers: list[str]) -> str | None:
         """Choose among the extensions that the client offers; return the field's value.
@@ -141,8 +145,12 @@ class Frames:
             self._buffer, self._position = data, 0
 
     def next_message(self) -> Message | None:
-        """Return the next message, or None where more bytes are needed, or none will come."""
-        buffer = self._buffer
+        """Return the next message, or None where more bytes are needed, or none will come.
+
+        Also where it was looked for among many frames: then `has_more`, and others have their turn.
+        """
+        buffer, turns = self._buffer, _MAX_UNBROKEN
+        self.has_more = False
         while not self._protocol.eof_sent:
             position = self._position
             size = len(buffer)
@@ -170,6 +178,10 @@ class Frames:
             message = self._take(buffer[position:end])
             if message is not None:
                 return message
+            turns -= 1
+            if not turns:
+                self.has_more = True
+                return None
         return None
 
     def _bounds(self) -> tuple[int, int]:

@@ -128,6 +128,9 @@ class ByteStream(Protocol):
         Never raises.
         """
 
+    def has_ended(self) -> bool:
+        """Whether the peer sends no more, whatever of it is still unread; false where unknown."""
+
     def interrupt(self) -> None:
         """Cancel what the answer waits for, unless that is shielded. To be called in `stop()`."""
 

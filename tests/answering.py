@@ -60,6 +60,9 @@ class FakeStream:
     def probe(self, data: bytes) -> None:
         self.writes.append(data)
 
+    def has_ended(self) -> bool:
+        return False
+
     def interrupt(self) -> None:
         raise AssertionError("nothing stops here")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import select
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
@@ -11,7 +12,16 @@ from dataclasses import dataclass
 from typing import Unpack
 
 import pytest
-from serving import MemoryHouse, in_memory, settle, statuses
+from serving import (
+    DEADLINE_S,
+    MemoryHouse,
+    in_memory,
+    on_loopback,
+    peer_of,
+    settle,
+    statuses,
+    until_none,
+)
 from websocketing import (
     CLOSE,
     FIN,
@@ -196,25 +206,98 @@ async def test_tasks_of_an_endpoint_share_its_socket() -> None:
         assert frames == [text("0"), text("1"), text("2"), closed(1000)]
 
 
-async def test_one_client_that_floods_leaves_others_their_turn() -> None:
-    turns = 0
+@asynccontextmanager
+async def counted_turns() -> AsyncIterator[list[int]]:
+    """Count the loop's turns that another task gets meanwhile."""
 
-    async def endpoint(socket: WebSocket) -> None:
-        async def count() -> None:
-            nonlocal turns
-            while True:
-                turns += 1
-                await asyncio.sleep(0)
+    async def count() -> None:
+        while True:
+            turns[0] += 1
+            await asyncio.sleep(0)
 
-        counting = asyncio.create_task(count())
-        for _ in range(1000):
-            await socket.receive()
+    turns = [0]
+    counting = asyncio.create_task(count())
+    try:
+        yield turns
+    finally:
         counting.cancel()
+
+
+async def test_one_client_that_floods_leaves_others_their_turn() -> None:
+    async def endpoint(socket: WebSocket) -> None:
+        async with counted_turns() as turns:
+            for _ in range(1000):
+                await socket.receive()
+            assert turns[0] >= 15
 
     async with serving(endpoint) as (_, peer):
         await peer.shake_hands(handshake() + masked("") * 1000)
         assert await peer.frame() == closed(1000)
-    assert turns >= 15
+
+
+@pytest.mark.parametrize(
+    "flood",
+    [
+        masked(b"", PING) * 2000 + masked("end"),
+        masked(b"", PONG) * 2000 + masked("end"),
+        masked("end", bits=0) + masked("", 0, bits=0) * 2000 + masked("", 0),
+    ],
+    ids=["pings", "pongs", "fragments"],
+)
+@pytest.mark.parametrize("has_ended", [False, True])
+async def test_frames_that_are_no_messages_leave_others_their_turn(
+    flood: bytes, has_ended: bool
+) -> None:
+    async def endpoint(socket: WebSocket) -> None:
+        await socket.accept()
+        await going_on.wait()
+        async with counted_turns() as turns:
+            assert await socket.receive() == "end"
+            assert turns[0] >= 20
+        assert [message async for message in socket] == ["more"]
+        seen.append(socket.close_code)
+
+    seen: list[object] = []
+    going_on = asyncio.Event()
+    async with serving(endpoint) as (_, peer):
+        await peer.shake_hands(handshake() + flood + masked("more"))
+        if has_ended:
+            peer.end.write_eof()
+        else:
+            await peer.send(close_frame(1000))
+        going_on.set()
+        frames = await peer.frames()
+    assert seen == [1006 if has_ended else 1000]
+    assert all(frame == Frame(FIN | PONG, b"") for frame in frames[:-1])
+
+
+async def accept(socket: WebSocket) -> None:
+    await socket.accept()
+
+
+async def test_what_comes_behind_our_close_leaves_others_their_turn() -> None:
+    async with serving(accept) as (_, peer):
+        await peer.shake_hands(handshake())
+        assert await peer.frame() == closed(1000)
+        async with counted_turns() as turns:
+            await peer.send(masked("x" * 1000) * 200, close_frame(1000))
+            assert await peer.frame() is None
+            assert turns[0] >= 3
+
+
+@pytest.mark.parametrize("size", [1, 10_000])
+async def test_an_endpoint_that_sends_leaves_others_their_turn(size: int) -> None:
+    async def endpoint(socket: WebSocket) -> None:
+        await socket.accept()
+        async with counted_turns() as turns:
+            for _ in range(1000):
+                await socket.send("x" * size)
+            assert turns[0] >= 15
+
+    async with serving(endpoint) as (_, peer):
+        await peer.shake_hands(handshake())
+        frames = await peer.frames_until_close()
+        assert (len(frames), frames[-1]) == (1001, closed(1000))
 
 
 # --- the handshake
@@ -891,9 +974,52 @@ async def test_a_peer_that_is_not_read_from_is_not_held_to_be_silent() -> None:
         sending = asyncio.create_task(peer.send(*([masked("x" * 4096)] * 200)))
         for _ in range(50):
             await house.pass_time(1)
+            if peer.end.is_readable:
+                assert await peer.frame() == PINGED  # and its answer is not read either
         assert house.server.connections
         assert not sending.done()
         sending.cancel()
+
+
+@pytest.mark.skipif(not hasattr(select, "POLLRDHUP"), reason="the system does not tell")
+@pytest.mark.parametrize("resets", [True, False])
+async def test_a_client_that_left_more_than_is_read_is_noticed(resets: bool) -> None:
+    async def endpoint(socket: WebSocket) -> None:
+        await wait_for_ever(socket)
+
+    ENDED.clear()
+    app = App()
+    app.websocket("/ws")(endpoint)
+    async with on_loopback(app) as server:
+        async with peer_of(server) as peer:
+            await peer.send(handshake())
+            await peer.read_until(b"\r\n\r\n")
+            await peer.send(masked("x" * 4096) * 50)
+            if resets:
+                await peer.reset()
+        async with asyncio.timeout(DEADLINE_S):
+            while not ENDED:
+                await asyncio.sleep(0.01)
+        await until_none(server.connections)
+    assert ENDED == [1006]
+
+
+async def test_a_peer_that_is_not_read_from_and_takes_nothing_is_dropped() -> None:
+    async with serving(wait_for_ever, ping_interval_s=5, grace_s=0.01) as (house, peer):
+        await peer.shake_hands(handshake())
+        sending = asyncio.create_task(peer.send(*([masked("x" * 4096)] * 200)))
+        for _ in range(8):
+            await house.pass_time(1)
+        assert await peer.frame() == PINGED
+        for _ in range(6):
+            await house.pass_time(1)
+        assert house.server.connections
+        for _ in range(5):
+            await house.pass_time(1)
+        with pytest.raises(ConnectionError):
+            await sending
+        await house.pass_time(2)
+        assert not house.server.connections
 
 
 async def test_an_endpoint_pings_by_itself() -> None:

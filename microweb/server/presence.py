@@ -40,7 +40,7 @@ class Presence(Handover):
     async def disconnected(self) -> None:
         if self._left is None:
             self._left = asyncio.Event()
-            if self._is_gone() or self._has_ended():
+            if self._is_gone() or self.has_ended():
                 self._left.set()
         await self._left.wait()
 
@@ -86,7 +86,7 @@ class Presence(Handover):
         """
         request, is_gone = self._request, self._is_gone()
         asks = self._left is not None or self._is_streaming
-        is_over = is_gone or (asks and self._has_ended())
+        is_over = is_gone or (asks and self.has_ended())
         if self._left is not None and is_over:
             self._left.set()
         is_lost = is_gone or (self._is_streaming and is_over)

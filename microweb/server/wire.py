@@ -234,7 +234,7 @@ class Wire:
         if self.transport.is_closing():
             raise ClientDisconnected("the peer left before the file was out")
 
-    def _has_ended(self) -> bool:
+    def has_ended(self) -> bool:
         """Whether the peer sends no more: the reader says so only once all before that is read."""
         if self._reader.at_eof():
             return True
