@@ -19,8 +19,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from .bytestream import ByteStream
 from .errors import ClientDisconnected, LocalProtocolError
-from .response import ByteStream
 
 if TYPE_CHECKING:
     from .frames import Frames, Message

@@ -14,12 +14,13 @@ import math
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
+from .bytestream import ByteStream
 from .errors import LocalProtocolError
 from .events import HEARTBEAT, Default, encode
 from .framing import encode_chunk
 from .heads import HeadCache
 from .request import Request
-from .response import ByteStream, Fields
+from .response import Fields
 from .streams import StreamResponse
 
 Events = AsyncIterable[object] | AbstractAsyncContextManager[AsyncIterable[object]]

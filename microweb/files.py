@@ -17,6 +17,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from errno import ELOOP, ENAMETOOLONG
 from functools import partial
 
+from .bytestream import ByteStream
 from .conditional import (
     Outcome,
     allows_range,
@@ -32,7 +33,7 @@ from .headers import Headers
 from .heads import HeadCache
 from .ranges import Span, content_range, parse_ranges
 from .request import Request
-from .response import ByteStream, Piece, Response
+from .response import Piece, Response
 from .streams import StreamResponse
 from .threads import run_in_thread
 

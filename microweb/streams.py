@@ -13,13 +13,14 @@ from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
 from contextlib import aclosing, suppress
 from functools import partial
 
+from .bytestream import ByteStream
 from .errors import ClientDisconnected, LocalProtocolError
 from .framing import CLOSE, LAST_CHUNK
 from .grammar import CONTENT_LENGTH
 from .headers import MutableHeaders
 from .heads import HeadCache
 from .request import Request
-from .response import OCTETS, TEXT, WITHOUT_CONTENT, ByteStream, Fields, Piece, Response
+from .response import OCTETS, TEXT, WITHOUT_CONTENT, Fields, Piece, Response
 from .threads import iterate_in_thread, run_in_thread
 
 _CHUNKED = b"Transfer-Encoding: chunked\r\n"

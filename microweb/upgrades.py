@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 
+from .bytestream import ByteStream
 from .errors import BadRequest, HTTPError, LocalProtocolError
 from .framing import CLOSE
 from .headers import list_members
 from .heads import HeadCache
 from .request import Request
-from .response import ByteStream, Fields, Response
+from .response import Fields, Response
 
 
 class UpgradeResponse(Response):

@@ -14,6 +14,7 @@ import inspect
 import logging
 from collections.abc import Awaitable, Callable
 
+from .bytestream import ByteStream
 from .conversation import (
     GOING_AWAY,
     INTERNAL_ERROR,
@@ -27,7 +28,6 @@ from .errors import BadRequest, ClientDisconnected, Forbidden, HTTPError, Unproc
 from .frames import Frames
 from .handshake import accept_of, check_handshake, check_origin
 from .request import Request, name_in_log, request_id_of
-from .response import ByteStream
 from .upgrades import UpgradeResponse
 from .websocket import WebSocket
 

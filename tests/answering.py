@@ -6,12 +6,13 @@ import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
+from microweb.bytestream import Lasting
 from microweb.errors import ClientDisconnected
 from microweb.headers import Headers
 from microweb.heads import HeadCache
 from microweb.parser import Limits, Parser, RequestLines
 from microweb.request import Request
-from microweb.response import Lasting, Response
+from microweb.response import Response
 from microweb.surroundings import Address
 
 

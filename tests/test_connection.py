@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 from serving import GET, get, in_memory, post, read_all, read_until, settle, statuses
 
+from microweb.bytestream import ByteStream
 from microweb.errors import ClientDisconnected, MalformedRequest, NotFound, ProtocolError
 from microweb.memory import ClientEnd
 from microweb.request import Request
-from microweb.response import ByteStream, Response
+from microweb.response import Response
 from microweb.server.wire import Phase
 from microweb.upgrades import UpgradeResponse
 

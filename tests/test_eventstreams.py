@@ -12,13 +12,13 @@ from answering import GET, HEADS, OLD, FakeStream, Pieces, make_request, send, s
 from serving import MemoryHouse, get, in_memory, post, read_all, read_until, settle
 
 from microweb import App, Request, Response
+from microweb.bytestream import ByteStream
 from microweb.errors import LocalProtocolError
 from microweb.eventsource import EventParser
 from microweb.memory import ClientEnd
 from microweb.middleware.compression import Compression
 from microweb.middleware.conditional import ConditionalGet
 from microweb.middleware.timing import ServerTiming
-from microweb.response import ByteStream
 from microweb.session_stores import MemoryStore
 from microweb.sessions import Sessions
 from microweb.streams import StreamResponse

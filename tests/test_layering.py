@@ -48,6 +48,7 @@ HOUSE = [
     "surroundings",
     "requestheads",
     "request",
+    "bytestream",
     "response",
     "redirects",
     "streams",

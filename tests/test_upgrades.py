@@ -11,10 +11,10 @@ from answering import (
     split,
 )
 
+from microweb.bytestream import ByteStream
 from microweb.errors import BadRequest, HTTPError, LocalProtocolError
 from microweb.framing import CLOSE
 from microweb.request import Request
-from microweb.response import ByteStream
 from microweb.upgrades import UpgradeResponse
 
 ASKING = make_request("GET", "Connection: keep-alive, Upgrade", "Upgrade: other, ECHO/2")

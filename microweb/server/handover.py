@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 from typing import cast
 
+from ..bytestream import Receiver
 from ..errors import ClientDisconnected
 from ..parser import Parser
-from ..response import Receiver
 from .wire import READ_BYTES, Wire
 
 _JOINED_BYTES = 64 * 1024

@@ -10,8 +10,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from ..bytestream import Lasting
 from ..request import Request
-from ..response import Lasting
 from .handover import Handover
 from .wire import WireServer
 

@@ -14,8 +14,8 @@ from collections.abc import Callable
 from enum import Enum, auto
 from typing import Any, Protocol
 
+from ..bytestream import Descriptor
 from ..errors import BodyTimeout, ClientDisconnected, HeadTimeout
-from ..response import Descriptor
 from .config import ServerConfig
 from .sockets import has_ended, unsent_bytes
 
