@@ -62,8 +62,8 @@ class Frames:
         "_max_message",
         "_max_short",
         "_missing",
+        "_partial",
         "_parts",
-        "_pieces",
         "_position",
         "_protocol",
         "has_more",
@@ -78,7 +78,7 @@ class Frames:
         self._max_short = min(max_message, 125)  # what has its length in the second byte
         self._buffer = b""  # received, from `_position` on not looked at yet
         self._position = 0
-        self._pieces: list[bytes] = []  # of a frame that is not whole
+        self._partial = bytearray()  # a frame that is not whole
         self._missing = 0  # bytes of it
         self._parts: bytearray | None = None  # of a message that is not whole
         self._decoder: codecs.IncrementalDecoder | None = None  # where that is text
@@ -128,11 +128,11 @@ class Frames:
     def feed(self, data: bytes) -> None:
         """Take what was received."""
         if self._missing > len(data):
-            self._pieces.append(data)
+            self._partial += data
             self._missing -= len(data)
-        elif self._pieces:
-            self._buffer = b"".join((*self._pieces, data))
-            self._pieces, self._missing = [], 0
+        elif self._missing:
+            self._buffer = b"".join((self._partial, data))
+            self._partial, self._missing = bytearray(), 0
         elif self._position < len(self._buffer):
             self._buffer = self._buffer[self._position :] + data
             self._position = 0
@@ -206,8 +206,11 @@ class Frames:
         return start, start + length
 
     def _expect(self, end: int) -> None:
-        """Gather the pieces of a frame that ends at `end`: joined each time it would be slow."""
-        self._pieces = [self._buffer[self._position :]]
+        """Gather the pieces of a frame that ends at `end`.
+
+        Looked at each time it would be slow, and in a list each byte may take 50.
+        """
+        self._partial = bytearray(self._buffer[self._position :])
         self._missing = end - len(self._buffer)
         self._buffer, self._position = b"", 0
 

@@ -955,10 +955,13 @@ async def test_a_peer_that_is_not_read_from_is_not_held_to_be_silent() -> None:
     ):
         await peer.shake_hands(handshake())
         sending = asyncio.create_task(peer.send(*([masked("x" * 4096)] * 200)))
+        pings = 0
         for _ in range(50):
             await house.pass_time(1)
             if peer.end.is_readable:
-                assert await peer.frame() == PINGED  # and its answer is not read either
+                assert await peer.frame() == PINGED  # which tells whether it is there: see `probe`
+                pings += 1
+        assert 8 <= pings <= 10
         assert house.server.connections
         assert not sending.done()
         sending.cancel()
@@ -985,24 +988,6 @@ async def test_a_client_that_left_more_than_is_read_is_noticed(resets: bool) -> 
                 await asyncio.sleep(0.01)
         await until_none(server.connections)
     assert ENDED == [1006]
-
-
-async def test_a_peer_that_is_not_read_from_and_takes_nothing_is_dropped() -> None:
-    async with serving(wait_for_ever, ping_interval_s=5, grace_s=0.01) as (house, peer):
-        await peer.shake_hands(handshake())
-        sending = asyncio.create_task(peer.send(*([masked("x" * 4096)] * 200)))
-        for _ in range(8):
-            await house.pass_time(1)
-        assert await peer.frame() == PINGED
-        for _ in range(6):
-            await house.pass_time(1)
-        assert house.server.connections
-        for _ in range(5):
-            await house.pass_time(1)
-        with pytest.raises(ConnectionError):
-            await sending
-        await house.pass_time(2)
-        assert not house.server.connections
 
 
 async def test_an_endpoint_pings_by_itself() -> None:
