@@ -23,7 +23,14 @@ from .conversation import (
     POLICY_VIOLATION,
     Conversation,
 )
-from .errors import BadRequest, ClientDisconnected, Forbidden, HTTPError, UnprocessableContent
+from .errors import (
+    BadRequest,
+    ClientDisconnected,
+    Forbidden,
+    HTTPError,
+    ServiceUnavailable,
+    UnprocessableContent,
+)
 from .frames import Frames
 from .handshake import accept_of, check_handshake, check_origin
 from .request import Request, name_in_log, request_id_of
@@ -87,7 +94,11 @@ class _Exchange:
             except asyncio.CancelledError:
                 self._task.cancel()  # what becomes of that the endpoint decides
         if self._asked.done():
-            self._request.after_response(self._abandon)
+            try:
+                self._request.after_response(self._abandon)
+            except ServiceUnavailable:
+                await self._abandon()
+                raise
             return self._asked.result()
         value = self._task.result()
         if value is None:
@@ -182,7 +193,7 @@ class _Exchange:
         patience_s = _PATIENCE_LOST_S if code == LOST else _PATIENCE_S
         if self._gone_at is None:
             self._gone_at = now
-        elif now - self._gone_at >= patience_s:
+        elif now - self._gone_at >= patience_s and not conversation.is_shielded:
             conversation.has_noticed = True
             self._task.cancel()
 

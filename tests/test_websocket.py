@@ -492,6 +492,22 @@ async def test_what_fails_when_middleware_answered_is_logged(
     assert record.getMessage() == "GET /ws failed"
 
 
+async def test_where_no_more_background_work_is_taken_the_endpoint_ends() -> None:
+    seen: list[object] = []
+
+    async def endpoint(socket: WebSocket) -> None:
+        with pytest.raises(ClientDisconnected):
+            await socket.accept()
+        seen.append("told")
+
+    async with serving(endpoint, max_background_tasks=1) as (house, peer):
+        running = house.server.background.spawn(asyncio.Event().wait())
+        await peer.shake_hands(handshake())
+        assert statuses(peer.head) == [503]
+        assert seen == ["told"]
+        running.cancel()
+
+
 async def test_a_client_that_left_before_the_handshake() -> None:
     ended = []
 
@@ -880,6 +896,34 @@ async def test_an_endpoint_has_10_seconds_behind_a_close() -> None:
         assert not ENDED
         await house.pass_time(1)
         assert ENDED == [1000]
+
+
+async def test_a_shield_holds_while_the_client_is_lost() -> None:
+    seen: list[object] = []
+
+    async def endpoint(socket: WebSocket) -> None:
+        await socket.accept()
+        async with socket.request.shield():
+            await going_on.wait()
+            seen.append("saved")
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            seen.append("cancelled")
+            raise
+
+    going_on = asyncio.Event()
+    async with serving(endpoint) as (house, peer):
+        await peer.shake_hands(handshake())
+        peer.end.close()
+        for _ in range(30):
+            await house.pass_time(1)
+        assert not seen
+        going_on.set()
+        await settle()
+        await house.pass_time(1)
+        assert seen == ["saved", "cancelled"]
+        assert not house.server.connections
 
 
 async def test_an_endpoint_that_was_told_is_left_alone() -> None:

@@ -153,6 +153,10 @@ class Connection(Wire):
         if self._is_lost:
             await asyncio.sleep(0)  # where the cancellation is raised
 
+    @property
+    def is_shielded(self) -> bool:
+        return self._shields > 0
+
     def write_interim(self, data: bytes) -> None:
         self.flush()  # answers to earlier requests go first
         self.write(data)
