@@ -1011,6 +1011,22 @@ async def test_a_peer_that_is_not_read_from_is_not_held_to_be_silent() -> None:
         sending.cancel()
 
 
+@pytest.mark.parametrize("resets", [True, False])
+async def test_a_client_that_leaves_is_nothing_to_log(
+    resets: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = App()
+    app.websocket("/ws")(echo)
+    async with on_loopback(app) as server:
+        async with peer_of(server) as peer:
+            await peer.send(handshake())
+            await peer.read_until(b"\r\n\r\n")
+            if resets:
+                await peer.reset()
+        await until_none(server.connections)
+    assert not caplog.records
+
+
 @pytest.mark.skipif(not hasattr(select, "POLLRDHUP"), reason="the system does not tell")
 @pytest.mark.parametrize("resets", [True, False])
 async def test_a_client_that_left_more_than_is_read_is_noticed(resets: bool) -> None:
