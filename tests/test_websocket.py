@@ -736,6 +736,29 @@ async def test_an_endpoint_that_is_told_is_no_fault(caplog: pytest.LogCaptureFix
     assert not caplog.records
 
 
+async def test_what_tells_the_tasks_of_a_group_is_no_fault(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def endpoint(socket: WebSocket) -> None:
+        async def read() -> None:
+            async with asyncio.TaskGroup() as inner:
+                inner.create_task(receive_for_ever(socket))
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(read())
+
+    async with serving(endpoint) as (_, peer):
+        await peer.shake_hands(handshake())
+        await peer.send(close_frame(1000))
+        assert await peer.frames() == [closed(1000)]
+    assert not caplog.records
+
+
+async def receive_for_ever(socket: WebSocket) -> None:
+    while True:
+        await socket.receive()
+
+
 async def test_a_task_of_the_endpoints_that_is_cancelled_closes_with_1011() -> None:
     async def endpoint(socket: WebSocket) -> None:
         await socket.accept()
