@@ -96,5 +96,9 @@ class ByteStream(Protocol):
     def has_ended(self) -> bool:
         """Whether the peer sends no more, whatever of it is still unread; false where unknown."""
 
+    @property
+    def is_shielded(self) -> bool:
+        """Whether what answers is inside `request.shield()`."""
+
     def interrupt(self) -> None:
         """Cancel what the answer waits for, unless that is shielded. To be called in `stop()`."""

@@ -49,7 +49,8 @@ class Channels:
     `wait_s` for subscribers whose policy is "wait". `json_default` is asked for what JSON doesn't
     know.
 
-    `len()` and iteration are over the channels that have a subscriber in this process.
+    `len()` and iteration are over the channels that have a subscriber in this process. A name that
+    UTF-8 can't hold, as JSON from a client may, is a ValueError.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Channels:
         self._hubs: WeakKeyDictionary[asyncio.AbstractEventLoop, _Hub] = WeakKeyDictionary()
 
     def __getitem__(self, name: str) -> Channel:
+        name.encode()  # here it is this caller's fault; later it would be the reader's, and all's
         return Channel(self, name)
 
     def __len__(self) -> int:
@@ -189,6 +191,10 @@ class Channel:
             task = asyncio.create_task(_send_all(messages, socket), name=f"forward {self.name}")
             try:
                 yield messages
+            except ClientDisconnected:
+                if task.done() and not task.cancelled():
+                    task.result()  # what has closed the socket
+                raise
             finally:
                 task.cancel()
                 await asyncio.wait([task])

@@ -253,6 +253,11 @@ class Conversation:
             self._end()
             raise self.disconnected() from None
 
+    @property
+    def is_shielded(self) -> bool:
+        """Whether the endpoint is inside `request.shield()`."""
+        return self._stream.is_shielded
+
     def disconnected(self) -> ClientDisconnected:
         """Return what tells the endpoint that it is over."""
         self.has_noticed = True

@@ -85,6 +85,8 @@ class EventStream:
         Raises: StopAsyncIteration where the server has ended the stream; what the endpoint raised;
         httpx.ReadTimeout where nothing comes for as long as the client waits. It has left then.
         """
+        if not hasattr(self, "_pieces"):
+            raise RuntimeError("it asks by `async with client.events(path) as events:`")
         while not self._events:
             piece = await anext(self._pieces, None)
             if piece is None:

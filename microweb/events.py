@@ -43,7 +43,7 @@ class ServerEvent:
     a `retry` that is no number of milliseconds.
     """
 
-    __slots__ = ("data", "event", "id", "retry")
+    __slots__ = ("_event", "_id", "_retry", "data")
 
     def __init__(
         self,
@@ -53,11 +53,38 @@ class ServerEvent:
         retry: int | None = None,
     ) -> None:
         self.data = data
-        self.event = event if event is None else _check(event, _ONE_LINE, "an event type", "line")
-        self.id = id if id is None else _check(id, _ID, "an event id", "header field's value")
+        self.event = event
+        self.id = id
+        self.retry = retry
+
+    @property
+    def event(self) -> str | None:
+        """The type, which is one line."""
+        return self._event
+
+    @event.setter
+    def event(self, event: str | None) -> None:
+        self._event = event if event is None else _check(event, _ONE_LINE, "an event type", "line")
+
+    @property
+    def id(self) -> str | None:
+        """The id, which a header field can bring back."""
+        return self._id
+
+    @id.setter
+    def id(self, id: str | None) -> None:
+        self._id = id if id is None else _check(id, _ID, "an event id", "header field's value")
+
+    @property
+    def retry(self) -> int | None:
+        """Milliseconds."""
+        return self._retry
+
+    @retry.setter
+    def retry(self, retry: int | None) -> None:
         if retry is not None and (type(retry) is not int or retry < 0):
             raise ValueError(f"expected retry in milliseconds, got {retry!r:.80}")
-        self.retry = retry
+        self._retry = retry
 
     def encode_event(self, default: Default = None) -> bytes:
         """Return the event as it is sent; `default` is asked for what JSON doesn't know.
@@ -65,12 +92,12 @@ class ServerEvent:
         Raises: TypeError, ValueError for data that can't be sent.
         """
         fields = b""
-        if self.event:
-            fields += b"event: %b\n" % self.event.encode()
-        if self.id is not None:
-            fields += b"id: %b\n" % self.id.encode()
-        if self.retry is not None:
-            fields += b"retry: %d\n" % self.retry
+        if self._event:
+            fields += b"event: %b\n" % self._event.encode()
+        if self._id is not None:
+            fields += b"id: %b\n" % self._id.encode()
+        if self._retry is not None:
+            fields += b"retry: %d\n" % self._retry
         data = self.data
         return fields + (
             encode_text(data) if isinstance(data, str) else _encode_json(data, default)

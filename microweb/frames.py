@@ -65,8 +65,8 @@ class Frames:
         "_max_message",
         "_max_short",
         "_missing",
+        "_partial",
         "_parts",
-        "_pieces",
         "_position",
         "_protocol",
         "has_more",
@@ -81,7 +81,7 @@ class Frames:
         self._max_short = min(max_message, 125)  # what has its length in the second byte
         self._buffer = b""  # received, from `_position` on not looked at yet
         self._position = 0
-        self._pieces: list[bytes] = []  # of a frame that is not whole
+        self._partial = bytearray()  # a frame that is not whole
         self._missing = 0  # bytes of it
         self._ahead: _TextAhead | None = None  # its text, where it is one
         self._parts: bytearray | None = None  # of a message that is not whole
@@ -132,12 +132,12 @@ class Frames:
     def feed(self, data: bytes) -> None:
         """Take what was received."""
         if self._missing > len(data):
-            self._pieces.append(data)
+            self._partial += data
             self._missing -= len(data)
             self._look_ahead(data)
-        elif self._pieces:
-            self._buffer = b"".join((*self._pieces, data))
-            self._pieces, self._missing = [], 0
+        elif self._missing:
+            self._buffer = b"".join((self._partial, data))
+            self._partial, self._missing = bytearray(), 0
         elif self._position < len(self._buffer):
             self._buffer = self._buffer[self._position :] + data
             self._position = 0
@@ -211,9 +211,12 @@ class Frames:
         return start, start + length
 
     def _expect(self, start: int, end: int) -> None:
-        """Gather the pieces of a frame that ends at `end`: joined each time it would be slow."""
+        """Gather the pieces of a frame that ends at `end`.
+
+        Looked at each time it would be slow, and in a list each byte may take 50.
+        """
         buffer, position = self._buffer, self._position
-        self._pieces = [buffer[position:]]
+        self._partial = bytearray(buffer[position:])
         self._missing = end - len(buffer)
         self._buffer, self._position = b"", 0
         is_text = start and buffer[position] & _NOT_FIN == _TEXT

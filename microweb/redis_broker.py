@@ -28,7 +28,7 @@ try:
     import redis.asyncio
     from redis.asyncio.retry import Retry
     from redis.backoff import NoBackoff
-    from redis.exceptions import RedisError
+    from redis.exceptions import RedisError, ResponseError
 except ImportError as error:
     raise MissingExtra("microweb.redis_broker", "redis") from error
 
@@ -124,6 +124,12 @@ class RedisBroker:
         return redis.asyncio.Redis.from_pool(pool)
 
 
+class _Opening(asyncio.Event):
+    """Set once a channel is received, or Redis has refused that."""
+
+    refusal: BrokerUnavailable | None = None
+
+
 class RedisLink:
     """The connections of one loop to Redis, and the task that reads what is told."""
 
@@ -135,7 +141,7 @@ class RedisLink:
         self._reader: asyncio.Task[None] | None = None
         self._connection: Any = None  # the one that hears, while it is there
         self._is_lost = False
-        self._opened: dict[str, asyncio.Event] = {}  # by the stream's key: all that is wanted
+        self._opened: dict[str, _Opening] = {}  # by the stream's key: all that is wanted
         self._last: dict[str, str] = {}  # the id of the last entry that was received
         self._overlapping: set[str] = set()  # what is told next may have been received already
 
@@ -170,7 +176,7 @@ class RedisLink:
         key = self._key(name)
         opened = self._opened.get(key)
         if opened is None:
-            opened = self._opened[key] = asyncio.Event()
+            opened = self._opened[key] = _Opening()
             await self._tell("SUBSCRIBE", key)
         if self._reader is None:
             self._reader = asyncio.create_task(self._read(), name="channels: Redis")
@@ -179,6 +185,8 @@ class RedisLink:
                 await opened.wait()
         except TimeoutError as error:
             raise BrokerUnavailable("channels: Redis did not answer a subscription") from error
+        if opened.refusal is not None:
+            raise opened.refusal
 
     async def close(self, name: str) -> None:
         """Receive it no longer."""
@@ -315,7 +323,28 @@ class RedisLink:
         self._receiver.receive(self._name(key), entry)
 
     async def _catch_up(self, key: str) -> None:
-        """Take from the stream what came since the last entry; from now on the rest is told."""
+        """Take from the stream what came since the last entry; from now on the rest is told.
+
+        What Redis refuses for one key (its type, its size) is no fault of the connection.
+        """
+        try:
+            await self._take_missed(key)
+        except BrokerUnavailable as error:
+            if not isinstance(error.__cause__, ResponseError):
+                raise
+            await self._refuse(key, error)
+
+    async def _refuse(self, key: str, refusal: BrokerUnavailable) -> None:
+        if key in self._last:  # who is subscribed stays: what is told from now on is received
+            _log.warning("channels: %r: messages may be lost: %s", self._name(key)[:80], refusal)
+            self._overlapping.add(key)
+            self._receiver.miss(self._name(key))
+        elif (opened := self._opened.pop(key, None)) is not None:
+            opened.refusal = refusal
+            opened.set()
+            await self._tell("UNSUBSCRIBE", key)
+
+    async def _take_missed(self, key: str) -> None:
         last = self._last.get(key)
         if last is None:
             found = await self._run(_LATEST, key, self._history + 1)

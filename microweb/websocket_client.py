@@ -225,9 +225,10 @@ class ClientSocket:
 
     async def _read(self) -> None:
         """Take what comes next."""
+        end = self._connected()
         try:
             async with asyncio.timeout(self._timeout_s):
-                data = await self._end.read()
+                data = await end.read()
         except TimeoutError as error:
             raise httpx.ReadTimeout("nothing came from the server") from error
         except ConnectionError:
@@ -262,7 +263,13 @@ class ClientSocket:
             except ConnectionError:
                 return
 
+    def _connected(self) -> ClientEnd:
+        if not hasattr(self, "_end"):
+            raise RuntimeError("it connects by `async with client.websocket(path) as socket:`")
+        return self._end
+
     def _check_open(self) -> None:
+        self._connected()
         if self._protocol.state is not OPEN:
             self._raise_error()
             raise self._closed()

@@ -24,7 +24,14 @@ from .conversation import (
     POLICY_VIOLATION,
     Conversation,
 )
-from .errors import BadRequest, ClientDisconnected, Forbidden, HTTPError, UnprocessableContent
+from .errors import (
+    BadRequest,
+    ClientDisconnected,
+    Forbidden,
+    HTTPError,
+    ServiceUnavailable,
+    UnprocessableContent,
+)
 from .frames import Frames
 from .handshake import accept_of, check_handshake, check_origin
 from .request import Request, name_in_log, request_id_of
@@ -87,7 +94,11 @@ class _Exchange:
             self._frames.close_parser()
             raise
         if self._asked.done():
-            self._request.after_response(self._abandon)
+            try:
+                self._request.after_response(self._abandon)
+            except ServiceUnavailable:
+                await self._abandon()
+                raise
             response, self._response = self._response, None
             return response
         self._frames.close_parser()
@@ -177,7 +188,7 @@ class _Exchange:
     def _report(self) -> None:
         """Log, once, what the endpoint failed with behind the handshake."""
         error = None if self._task.cancelled() else self._task.exception()
-        if isinstance(error, Exception) and not isinstance(error, ClientDisconnected):
+        if isinstance(error, Exception) and not _is_told(error):
             self._request.error = error
         if _is_fault(error):
             fields = {"request_id": request_id_of(self._request)}
@@ -196,7 +207,7 @@ class _Exchange:
         patience_s = _PATIENCE_LOST_S if code == LOST else _PATIENCE_S
         if self._gone_at is None:
             self._gone_at = now
-        elif now - self._gone_at >= patience_s:
+        elif now - self._gone_at >= patience_s and not conversation.is_shielded:
             conversation.has_noticed = True
             self._task.cancel()
 
@@ -210,7 +221,14 @@ def _is_fault(error: BaseException | None) -> bool:
     """Whether what an endpoint raised is its own fault, and not the peer's."""
     if isinstance(error, HTTPError):
         return error.status >= 500
-    return error is not None and not isinstance(error, ClientDisconnected)
+    return error is not None and not _is_told(error)
+
+
+def _is_told(error: BaseException) -> bool:
+    """Whether an error, or all in a TaskGroup's, say but that the client has left."""
+    if isinstance(error, BaseExceptionGroup):
+        return error.split(ClientDisconnected)[1] is None
+    return isinstance(error, ClientDisconnected)
 
 
 async def _wait_for(value: object) -> object:

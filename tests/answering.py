@@ -61,6 +61,8 @@ class FakeStream:
     def probe(self, data: bytes) -> None:
         self.writes.append(data)
 
+    is_shielded = False
+
     def has_ended(self) -> bool:
         return False
 

@@ -446,6 +446,48 @@ def test_wrong_option_is_refused(options: dict[str, int]) -> None:
         RedisBroker("redis://localhost", **options)
 
 
+async def test_a_key_that_redis_refuses_costs_the_other_channels_nothing(
+    url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with redis.asyncio.Redis.from_url(url) as client, living(url) as channels:
+        key = channels.broker.prefix + "b"  # type: ignore[attr-defined]
+        async with channels["a"].subscribe() as messages:
+            connection = link(channels)._connection
+            await client.set(key, "no stream")
+            for _ in range(2):
+                with pytest.raises(BrokerUnavailable, match="WRONGTYPE"):
+                    async with channels["b"].subscribe():
+                        pass
+            await publish(channels["a"], 1)
+            assert await take(messages, 1) == [1]
+            assert link(channels)._connection is connection
+            assert list(link(channels)._opened) == [channels.broker.prefix + "a"]  # type: ignore[attr-defined]
+            await client.delete(key)
+            async with channels["b"].subscribe() as others:
+                await publish(channels["b"], 2)
+                assert await take(others, 1) == [2]
+        assert not caplog.messages
+
+
+async def test_a_key_that_redis_refuses_later_is_told_as_a_gap(
+    url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with redis.asyncio.Redis.from_url(url) as client, living(url) as channels:
+        key = channels.broker.prefix + "c"  # type: ignore[attr-defined]
+        async with channels["c"].subscribe() as messages:
+            await publish(channels["c"], 1)
+            assert await take(messages, 1) == [1]
+            await client.set(key, "no stream")
+            await client.client_kill_filter(_type="pubsub")
+            assert await take(messages, 1) == [GAP]
+            await client.delete(key)
+            await publish(channels["c"], 2)
+            assert await take(messages, 1) == [2]
+    assert [message[:21] for message in caplog.messages if "'c'" in message] == [
+        "channels: 'c': messag"
+    ]
+
+
 # --- Redis that is away
 
 

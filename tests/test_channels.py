@@ -894,3 +894,30 @@ class AnyOrder(RuleBasedStateMachine):
 
 AnyOrder.TestCase.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
 TestAnyOrder = AnyOrder.TestCase
+
+
+@pytest.mark.parametrize("reads", [True, False])
+async def test_what_sending_fails_with_comes_out_however_the_body_ends(reads: bool) -> None:
+    class Failing:
+        def __init__(self) -> None:
+            self.closed = asyncio.Event()
+
+        async def send_frame(self, frame: bytes) -> None:
+            raise RuntimeError("can't send")
+
+        async def close(self, code: int = 1000, reason: str = "") -> None:
+            self.closed.set()
+
+    channels, socket = Channels(), Failing()
+    with pytest.raises(RuntimeError, match="can't send"):
+        async with channels["a"].forward(socket):
+            await channels["a"].publish("x")
+            await socket.closed.wait()
+            await asyncio.sleep(0)
+            if reads:
+                raise ClientDisconnected("closed: 1011")
+
+
+def test_a_name_that_utf_8_can_not_hold_is_refused() -> None:
+    with pytest.raises(ValueError, match="surrogates"):
+        Channels()["\ud800"]

@@ -168,3 +168,9 @@ async def test_end_that_takes_too_long_is_told() -> None:
         with pytest.raises(httpx.ReadTimeout, match="did not end"):
             async with client.events("/stubborn") as events:
                 await anext(events)
+
+
+async def test_what_was_not_entered_says_so() -> None:
+    async with App().test_client() as client:
+        with pytest.raises(RuntimeError, match=r"async with client\.events"):
+            await anext(client.events("/"))

@@ -172,3 +172,14 @@ def test_last_event_id_is_utf_8_and_may_be_missing() -> None:
     request = parser.next_request()
     assert request is not None
     assert request.last_event_id == "\ufffd7"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("id", "1\n\ndata: forged"), ("event", "a\rdata: forged"), ("retry", -1), ("retry", True)],
+)
+def test_what_is_set_later_is_checked_as_well(name: str, value: object) -> None:
+    event = ServerEvent("a", "b", "c", 1)
+    with pytest.raises(ValueError, match="expected"):
+        setattr(event, name, value)
+    assert (event.event, event.id, event.retry) == ("b", "c", 1)

@@ -138,6 +138,7 @@ def test_proxy_is_known_by_its_ipv6_forms(host: str) -> None:
     [
         (["https"], "https"),
         (["HTTPS"], "https"),
+        (["wss"], "https"),  # so says Traefik of a WebSocket
         (["http"], "http"),
         (["https, http"], "http"),
         (["http, https"], "https"),
@@ -154,7 +155,8 @@ def test_scheme_is_what_the_last_proxy_says(forwarded: list[str], expected: str)
 
 def test_proxy_may_say_that_tls_is_its_own() -> None:
     assert scheme("http", own="https") == "http"
-    assert scheme("wss", own="https") == "https"
+    assert scheme("ws", own="https") == "http"
+    assert scheme("gopher", own="https") == "https"
 
 
 @pytest.mark.parametrize(

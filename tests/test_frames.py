@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tracemalloc
 import zlib
 
 import pytest
@@ -54,6 +55,21 @@ MIXED = [
 ]
 MESSAGES = ["Hello", b"\0\xff", "", b"", "x" * 125, "y" * 126, b"z" * 300, "Hellö", b"abc"]
 ANSWERS = b"\x8a\x04ping" + b"\x8a\x00" + b"\x88\x05\x03\xe8bye"
+
+
+def test_a_frame_that_drips_takes_no_more_memory_than_it_has() -> None:
+    frame, frames = masked(b"x" * 100_000), Frames(100_000)
+    tracemalloc.start()
+    try:
+        for start in range(0, len(frame) - 2, 2):
+            frames.feed(bytes(memoryview(frame)[start : start + 2]))  # as a transport reads it
+            assert frames.next_message() is None
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 3 * len(frame)
+    frames.feed(frame[-2:])
+    assert frames.next_message() == b"x" * 100_000
 
 
 def test_messages_of_all_kinds() -> None:

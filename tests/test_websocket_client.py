@@ -212,3 +212,11 @@ async def test_a_close_of_ones_own(app: App) -> None:
         await socket.close(4001, "enough")
         assert [message async for message in socket] == ["before"]
         assert (socket.close_code, socket.close_reason) == (4001, "enough")
+
+
+async def test_what_was_not_entered_says_so() -> None:
+    async with App().test_client() as client:
+        socket = client.websocket("/")
+        for call in (socket.receive, socket.ping, lambda: socket.send("a")):
+            with pytest.raises(RuntimeError, match=r"async with client\.websocket"):
+                await call()

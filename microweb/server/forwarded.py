@@ -17,6 +17,8 @@ from ..surroundings import Address
 _HOST_AND_PORT = re.compile(r"(\[[0-9A-Fa-f:.]++\]|[0-9.]++)(?::([0-9]{1,5}))?")
 _MAX_PORT = 65535
 
+_SCHEME_OF_SOCKETS = {"ws": "http", "wss": "https"}  # as Traefik has it for a WebSocket
+
 
 class TrustedProxies:
     """The networks whose forwarding fields are believed. Falsy where there is none."""
@@ -49,6 +51,7 @@ class TrustedProxies:
     def _scheme(self, scheme: str, headers: Headers) -> str:
         said = list_members(headers.get("x-forwarded-proto", ""))
         last = said[-1].lower() if said else ""
+        last = _SCHEME_OF_SOCKETS.get(last, last)
         return last if last in ("http", "https") else scheme
 
     def _trusts(self, address: IPv4Address | IPv6Address | None) -> bool:

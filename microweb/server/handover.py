@@ -58,14 +58,13 @@ class Handover(Wire):
     def hand_over(self, receiver: Receiver | None) -> None:
         """Hand to `receiver` what comes, in place of `read`, until None takes its place."""
         protocol, transport = self.transport.get_protocol(), self.transport
-        assert isinstance(protocol, asyncio.Protocol)
         if isinstance(protocol, Delivery):
             protocol = protocol.streams
+        if isinstance(protocol, asyncio.Protocol):  # there is none once the connection is lost
+            transport.set_protocol(protocol if receiver is None else Delivery(protocol, receiver))
         if receiver is None:
-            transport.set_protocol(protocol)
             self.resume_reading()
             return
-        transport.set_protocol(Delivery(protocol, receiver))
         reader, data = self._reader, self.parser.take_rest()
         if reader.exception() is None:
             data += take_buffered(reader, READ_BYTES)

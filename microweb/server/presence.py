@@ -55,6 +55,10 @@ class Presence(Handover):
         if self._is_lost:
             await asyncio.sleep(0)  # where the cancellation is raised
 
+    @property
+    def is_shielded(self) -> bool:
+        return self._shields > 0
+
     def inform(self, lasting: Lasting | None) -> None:
         self._lasting = lasting
         if lasting is not None and self._server.is_stopping:
