@@ -17,7 +17,7 @@ from contextvars import copy_context
 from functools import partial
 from typing import Any, TypeVar
 
-from .errors import ClientDisconnected, ServiceUnavailable
+from .errors import ServiceUnavailable, is_disconnect
 from .functions import describe, is_async
 from .threads import is_running_here, run_in_thread
 
@@ -139,7 +139,7 @@ class Background:
     def _forget(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         error = None if task.cancelled() else task.exception()
-        if error is not None and not isinstance(error, ClientDisconnected):
+        if error is not None and not is_disconnect(error):
             _log.error("background task %r failed", task.get_name(), exc_info=error)
 
 

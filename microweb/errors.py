@@ -287,6 +287,13 @@ class ClientDisconnected(MicrowebError):
     """The peer left before the exchange was over."""
 
 
+def is_disconnect(error: BaseException) -> bool:
+    """Whether an error, or all in a TaskGroup's, say but that the client has left."""
+    if isinstance(error, BaseExceptionGroup):
+        return error.split(ClientDisconnected)[1] is None
+    return isinstance(error, ClientDisconnected)
+
+
 class LocalProtocolError(MicrowebError):
     """The application would have broken HTTP; nothing of it was sent."""
 

@@ -31,6 +31,7 @@ from .errors import (
     HTTPError,
     ServiceUnavailable,
     UnprocessableContent,
+    is_disconnect,
 )
 from .frames import Frames
 from .handshake import accept_of, check_handshake, check_origin
@@ -188,7 +189,7 @@ class _Exchange:
     def _report(self) -> None:
         """Log, once, what the endpoint failed with behind the handshake."""
         error = None if self._task.cancelled() else self._task.exception()
-        if isinstance(error, Exception) and not _is_told(error):
+        if isinstance(error, Exception) and not is_disconnect(error):
             self._request.error = error
         if _is_fault(error):
             fields = {"request_id": request_id_of(self._request)}
@@ -221,14 +222,7 @@ def _is_fault(error: BaseException | None) -> bool:
     """Whether what an endpoint raised is its own fault, and not the peer's."""
     if isinstance(error, HTTPError):
         return error.status >= 500
-    return error is not None and not _is_told(error)
-
-
-def _is_told(error: BaseException) -> bool:
-    """Whether an error, or all in a TaskGroup's, say but that the client has left."""
-    if isinstance(error, BaseExceptionGroup):
-        return error.split(ClientDisconnected)[1] is None
-    return isinstance(error, ClientDisconnected)
+    return error is not None and not is_disconnect(error)
 
 
 async def _wait_for(value: object) -> object:

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import asyncio
 import functools
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import httpx
 import pytest
 
 from microweb import (
@@ -537,3 +539,33 @@ async def test_405_says_allow() -> None:
 )
 def test_who_prefers_json(accept: str, wanted: bool) -> None:
     assert (preferred_form(accept) == "json") is wanted
+
+
+async def test_a_group_that_says_but_that_the_client_has_left_is_not_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    app = App()
+
+    @app.get("/left")
+    async def left() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(leave())
+
+    @app.get("/failed")
+    async def failed() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(leave())
+            group.create_task(fail())
+
+    async def leave() -> None:
+        raise ClientDisconnected("the peer left")
+
+    async def fail() -> None:
+        raise ValueError("a bug")
+
+    async with app.test_client(raise_errors=False) as client:
+        with pytest.raises(httpx.RemoteProtocolError):
+            await client.get("/left")
+        assert not caplog.records
+        assert (await client.get("/failed")).status_code == 500
+    assert [record.getMessage() for record in caplog.records] == ["GET /failed failed"]

@@ -14,7 +14,14 @@ from contextlib import suppress
 
 from ..endpoints import as_async
 from ..errorpages import default_answer, plain_answer, status_of
-from ..errors import ClientDisconnected, ConfigurationError, HTTPError, MicrowebError, ProtocolError
+from ..errors import (
+    ClientDisconnected,
+    ConfigurationError,
+    HTTPError,
+    MicrowebError,
+    ProtocolError,
+    is_disconnect,
+)
 from ..functions import describe
 from ..request import Request, name_in_log, request_id_of
 from ..response import Response
@@ -87,8 +94,8 @@ class ErrorBoundary:
 
     async def answer(self, request: Request, error: Exception) -> Response:
         """Return the answer to what was raised. Raises: ClientDisconnected, which has none."""
-        if isinstance(error, ClientDisconnected):
-            raise error
+        if is_disconnect(error):
+            raise ClientDisconnected("the client has left") from error
         request.error = error
         handler = self._find(error, has_request=True)
         is_fault = not isinstance(error, (HTTPError, ProtocolError))
