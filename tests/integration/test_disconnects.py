@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 
 import pytest
 from serving import DEADLINE_S, get, on_loopback, peer_of, post, until_none
@@ -11,13 +10,6 @@ from serving import DEADLINE_S, get, on_loopback, peer_of, post, until_none
 from microweb import App, Request
 
 pytestmark = pytest.mark.usefixtures("nothing_is_logged")
-
-
-@pytest.fixture
-def nothing_is_logged(caplog: pytest.LogCaptureFixture) -> object:
-    caplog.set_level(logging.WARNING)
-    yield
-    assert [record.getMessage() for record in caplog.get_records("call")] == []
 
 
 class Watching:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator
 
 import pytest
@@ -14,13 +13,6 @@ from microweb.eventsource import EventParser
 from microweb.testing import Misbehaving
 
 pytestmark = pytest.mark.usefixtures("nothing_is_logged")
-
-
-@pytest.fixture
-def nothing_is_logged(caplog: pytest.LogCaptureFixture) -> object:
-    caplog.set_level(logging.WARNING)
-    yield
-    assert [record.getMessage() for record in caplog.get_records("call")] == []
 
 
 class Idle:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import logging
 import os
 import select
 from collections.abc import AsyncIterator
@@ -24,13 +23,6 @@ needs_to_see_the_end = pytest.mark.skipif(
     not hasattr(select, "POLLRDHUP"), reason="the system does not tell of an end behind other bytes"
 )
 pytestmark = pytest.mark.usefixtures("nothing_is_logged")
-
-
-@pytest.fixture
-def nothing_is_logged(caplog: pytest.LogCaptureFixture) -> object:
-    caplog.set_level(logging.WARNING)
-    yield
-    assert [record.getMessage() for record in caplog.get_records("call")] == []
 
 
 class Waiting:
