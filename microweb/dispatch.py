@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from .binding import bind, bind_socket
 from .endpoints import Finish, Handler, OnError, in_thread, make_handler
-from .errors import BadRequest, ConfigurationError, MethodNotAllowed, NotFound
+from .errors import BadRequest, ConfigurationError, HTTPError, MethodNotAllowed, NotFound
 from .functions import describe, is_async
 from .hints import with_hints
 from .middleware.errors import ErrorBoundary, ErrorHandlers
@@ -111,6 +111,12 @@ class Dispatcher:
 
     def match(self, line: RequestLine) -> Match:
         """Return what answers `line`. Runs no user code but converters."""
+        match = self._match(line)
+        if line.authority is not None and line.target[:6].lower() == "https:":
+            match.handler = _over_https(match.handler, match.place.errors.answer)
+        return match
+
+    def _match(self, line: RequestLine) -> Match:
         fault = None
         try:
             found = self._tree.find(line.method, line.raw_path)
@@ -303,6 +309,21 @@ async def _missed(request: Request) -> Response:
     path = "/" + other.lstrip("/\\")
     query = f"?{line.query_string}" if line.query_string else ""
     return Response.redirect(path + query, 308)
+
+
+def _over_https(handler: Handler, on_error: OnError) -> Handler:
+    """Return the handler for a target that names https: who asks must have come by it.
+
+    RFC 9110 section 7.4
+    """
+
+    async def handle(request: Request) -> Response:
+        if request.scheme != "https":  # nor says a trusted proxy that it is
+            error = HTTPError(421, "a target of https on a connection that is not secure")
+            return await on_error(request, error)
+        return await handler(request)
+
+    return handle
 
 
 async def _options(request: Request) -> Response:

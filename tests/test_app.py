@@ -8,6 +8,7 @@ from enum import Enum
 from typing import Any
 
 import pytest
+from serving import on_loopback, peer_of
 
 from microweb import App, ConfigurationError, Request, Response, Router, abort
 from microweb.errors import RouteConflict
@@ -930,3 +931,48 @@ def names_said(owner: type) -> Iterable[str]:
 @pytest.mark.parametrize("owner", [App, Request, Response])
 def test_names_elsewhere_are_not_ours(owner: type) -> None:
     assert [name for name in names_said(owner) if hasattr(owner, name)] == []
+
+
+# --- targets that name a scheme
+
+
+HTTPS = b"GET %b HTTP/1.1\r\nHost: a\r\n%bConnection: close\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("target", "status"),
+    [
+        (b"http://a/", 200),
+        (b"https://a/", 421),
+        (b"HTTPS://a/", 421),
+        (b"https://a/nowhere", 421),
+        (b"/https://a/", 404),
+    ],
+)
+async def test_target_of_https_needs_a_secure_connection(target: bytes, status: int) -> None:
+    app = App()
+
+    @app.get("/")
+    async def index(request: Request) -> str:
+        return request.url
+
+    async with app.test_client() as client:
+        for _ in range(2):  # the second time it is known
+            answer = await client.raw(HTTPS % (target, b""))
+            assert answer.startswith(b"HTTP/1.1 %d " % status)
+
+
+async def test_target_of_https_through_a_trusted_proxy() -> None:
+    app = App()
+
+    @app.get("/")
+    async def index(request: Request) -> str:
+        return request.url
+
+    async with on_loopback(app, trusted_proxies=["127.0.0.1"]) as server:
+        async with peer_of(server) as peer:
+            await peer.send(HTTPS % (b"https://a/", b"X-Forwarded-Proto: https\r\n"))
+            assert (await peer.read_all()).endswith(b"https://a/")
+        async with peer_of(server) as peer:
+            await peer.send(HTTPS % (b"https://a/", b"X-Forwarded-Proto: http\r\n"))
+            assert (await peer.read_all()).startswith(b"HTTP/1.1 421 Misdirected Request\r\n")
