@@ -1,10 +1,14 @@
-"""Which event loop the asynchronous tests run on: MICROWEB_TEST_LOOP=asyncio (or uvloop)."""
+"""Which event loop the asynchronous tests run on: MICROWEB_TEST_LOOP=asyncio (or uvloop).
+
+The only conftest.py: tests import from it, and Python knows one module of a name.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 from hypothesis import settings
@@ -30,3 +34,11 @@ def pytest_asyncio_loop_factories() -> Mapping[str, LoopFactory]:
 
 def pytest_report_header() -> str:
     return f"event loop: {LOOP}"
+
+
+@pytest.fixture
+def nothing_is_logged(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Fail the test where it has left a warning, or worse, in the log."""
+    caplog.set_level(logging.WARNING)
+    yield
+    assert [record.getMessage() for record in caplog.get_records("call")] == []
