@@ -82,8 +82,9 @@ class ByteStream(Protocol):
     def inform(self, lasting: Lasting | None) -> None:
         """Have `lasting` told of each second, and of the server's stop, until None replaces it.
 
-        Neither may raise. A server that stops already says so at once. Until then the answer is
-        cancelled where the client has left, whatever its route says.
+        Neither may raise. A server that stops already says so at once. Until then a stream is
+        cancelled where the client has left, whatever its route says; another protocol sees that by
+        what it reads.
         """
 
     def probe(self, data: bytes) -> None:
