@@ -9,7 +9,6 @@ What it needs of the layers above it, it has by the protocols of `surroundings`.
 
 from __future__ import annotations
 
-import codecs
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from functools import partial
@@ -24,6 +23,7 @@ from typing import (
 )
 from urllib.parse import unquote
 
+from .charsets import codec_of
 from .cookies import parse_cookies
 from .elsewhere import point_to_ours
 from .errors import (
@@ -60,11 +60,6 @@ T = TypeVar("T")
 
 _URLENCODED = "application/x-www-form-urlencoded"
 _MULTIPART = "multipart/form-data"
-
-# Codecs of Python's that are no charsets; that of punycode takes quadratic time.
-_NOT_CHARSETS = frozenset(
-    ("idna", "punycode", "raw-unicode-escape", "undefined", "unicode-escape", "utf-7")
-)
 
 
 class _State(SimpleNamespace):
@@ -350,18 +345,19 @@ class Request:
                 yield piece
 
     async def text(self) -> str:
-        """Return the body decoded by its charset, UTF-8 where none is said.
+        """Return the body decoded by its charset, UTF-8 if none is named.
+
+        The charsets are those of the WHATWG Encoding Standard that Python has, and UTF-32.
 
         Raises: UnsupportedMediaType (415) for an unknown charset; BadRequest for wrong bytes.
         """
         body = await self.body()
         charset = self._charset()
+        codec = codec_of(charset)
+        if codec is None:
+            raise UnsupportedMediaType(f"unknown charset {charset[:40]!r}")
         try:
-            if codecs.lookup(charset).name in _NOT_CHARSETS:
-                raise LookupError(charset)
-            return body.decode(charset)
-        except LookupError as error:
-            raise UnsupportedMediaType(f"unknown charset {charset[:40]!r}") from error
+            return body.decode(codec)
         except UnicodeError as error:
             raise BadRequest(f"the body is not {charset[:40]}") from error
 

@@ -23,6 +23,7 @@ HOUSE = [
     "threads",
     "background",
     # values
+    "charsets",
     "dates",
     "cookies",
     "multidict",
@@ -153,6 +154,7 @@ ONCE_ASKED_FOR = {("request", "forms"), ("request", "uploads")}
 PURE = [
     "errors",
     "grammar",
+    "charsets",
     "dates",
     "cookies",
     "multidict",

@@ -336,6 +336,9 @@ async def test_trailers_come_behind_the_body() -> None:
         ("text/plain; charset=latin-1", b"\xe4", "ä"),
         ('text/plain; x=1; Charset="ISO-8859-1"', b"\xe4", "ä"),
         ("text/plain; charset=shift_jis", "あ".encode("shift_jis"), "あ"),
+        ("text/plain; charset=x-cp1252", b"\x80", "€"),
+        ("text/plain; charset=unicode-1-1-utf-8", "ä".encode(), "ä"),
+        ("text/plain; charset=UTF-32LE", "ä".encode("utf-32-le"), "ä"),
     ],
 )
 async def test_text_by_its_charset(content_type: str, data: bytes, text: str) -> None:
@@ -343,7 +346,8 @@ async def test_text_by_its_charset(content_type: str, data: bytes, text: str) ->
 
 
 @pytest.mark.parametrize(
-    "charset", ["klingon", "", "base64", "rot13", "punycode", "idna", "unicode_escape", "utf-7"]
+    "charset",
+    ["klingon", "", "base64", "rot13", "punycode", "idna", "unicode_escape", "utf-7", "cp037"],
 )
 async def test_text_of_an_unknown_charset_is_415(charset: str) -> None:
     with pytest.raises(UnsupportedMediaType, match="unknown charset"):
