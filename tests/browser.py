@@ -1,4 +1,4 @@
-"""Debian's Chromium, driven by playwright: where both are there."""
+"""Debian's Chromium, driven by playwright, if both are there."""
 
 from __future__ import annotations
 
@@ -23,7 +23,11 @@ def why_not() -> str | None:
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """Yield a headless browser that ends with the block; nothing is downloaded for it."""
+    """Yield a headless browser that ends with the block; nothing is downloaded for it.
+
+    Playwright runs an event loop in this thread until the block ends, so no other test can run one:
+    a fixture of this must have the scope of one test.
+    """
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:

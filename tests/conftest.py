@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -34,6 +35,23 @@ def pytest_asyncio_loop_factories() -> Mapping[str, LoopFactory]:
 
 def pytest_report_header() -> str:
     return f"event loop: {LOOP}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable() -> Generator[None, Any, Any]:
+    """Called by pytest-xdist, whose processes send reports as UTF-8: escape lone surrogates."""
+    report = yield
+    return _without_surrogates(report)
+
+
+def _without_surrogates(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {_without_surrogates(key): _without_surrogates(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_surrogates(item) for item in value]
+    return value
 
 
 @pytest.fixture

@@ -111,7 +111,7 @@ async def test_a_raw_client_takes_part(chat: ModuleType) -> None:
 # --- in a browser
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def chromium() -> Iterator[Browser]:
     with browser.chromium() as started:
         yield started

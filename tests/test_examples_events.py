@@ -86,7 +86,7 @@ async def test_clients_on_sockets_are_served_and_their_leaving_is_seen(
 # In a browser
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def chromium() -> Iterator[Browser]:
     with browser.chromium() as started:
         yield started

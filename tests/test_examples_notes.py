@@ -290,7 +290,7 @@ def test_site_starts_without_a_key_and_says_what_that_means(
 # In a browser
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def chromium() -> Iterator[Browser]:
     with browser.chromium() as started:
         yield started
