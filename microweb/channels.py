@@ -33,6 +33,9 @@ _INTERNAL_ERROR = 1011
 class FrameSocket(Protocol):
     """A WebSocket, as far as `forward` speaks to it."""
 
+    async def open(self) -> None:
+        """Make the handshake if nothing has made it yet. Raises: ClientDisconnected."""
+
     async def send_frame(self, frame: bytes) -> None:
         """Send a whole frame. Raises: ClientDisconnected once the socket is closed."""
 
@@ -182,12 +185,14 @@ class Channel:
     ) -> AsyncIterator[Subscription]:
         """Send what is published to a WebSocket while the body runs: `async with`.
 
-        The options are those of `subscribe`. Where the policy ends the subscription, the socket is
+        The options are those of `subscribe`. Once subscribed it makes the handshake, unless that is
+        made. Where the policy ends the subscription, the socket is
         closed with 1013; where sending fails otherwise, with 1011, and the error comes out of the
         `async with`. A client that leaves is no error. A gap is sent as its JSON.
         """
         subscription = self.subscribe(last_event_id=last_event_id, queue=queue, policy=policy)
         async with subscription as messages:
+            await socket.open()
             task = asyncio.create_task(_send_all(messages, socket), name=f"forward {self.name}")
             try:
                 yield messages

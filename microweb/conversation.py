@@ -45,7 +45,10 @@ _NEVER = float("inf")
 
 
 class Conversation:
-    """One connection's messages. `ping_interval_s` of 0 sends no pings."""
+    """One connection's messages. `ping_interval_s` of 0 sends no pings.
+
+    `task` is the endpoint's: only an end that is raised there makes the endpoint go on.
+    """
 
     __slots__ = (
         "_arrived",
@@ -70,20 +73,27 @@ class Conversation:
         "gone",
         "has_noticed",
         "is_closing",
+        "task",
     )
 
     def __init__(
-        self, stream: ByteStream, frames: Frames, ping_interval_s: float, ping_timeout_s: float
+        self,
+        stream: ByteStream,
+        frames: Frames,
+        task: asyncio.Task[object],
+        ping_interval_s: float,
+        ping_timeout_s: float,
     ) -> None:
         self._stream = stream
         self._frames = frames
+        self.task: asyncio.Task[object] | None = task  # while it runs: its error would hold this
         self._ping_interval_s = ping_interval_s
         self._ping_timeout_s = ping_timeout_s
         self._loop = asyncio.get_running_loop()
         self.closed_with: tuple[int, str] | None = None  # once either side has closed
         self.is_closing = False  # we have closed, and wait for the peer's answer
         self.gone: asyncio.Future[None] = self._loop.create_future()
-        self.has_noticed = False  # the endpoint, that it is over
+        self.has_noticed = False  # the endpoint's task, that it is over
         self._arrived: deque[Message] = deque()
         self._arrived_size = 0
         self._waiter: asyncio.Future[None] | None = None  # of who waits for a message
@@ -115,7 +125,7 @@ class Conversation:
             while not (arrived or self.is_closing or (self.gone.done() and self._turn is None)):
                 await self._wait()
         if not arrived or self.is_closing:
-            self.has_noticed = True
+            self._notice()
             raise at_end()
         message = arrived.popleft()
         self._arrived_size -= len(message)
@@ -260,9 +270,18 @@ class Conversation:
 
     def disconnected(self) -> ClientDisconnected:
         """Return what tells the endpoint that it is over."""
-        self.has_noticed = True
+        self._notice()
         code, reason = self.closed_with or (LOST, "")
         return ClientDisconnected(f"the WebSocket was closed: {code} {reason}".rstrip())
+
+    def _notice(self) -> None:
+        """Note that the running task learns of the end.
+
+        Another task than the endpoint's, such as one that `forward` runs, may end without it: the
+        endpoint is still watched then, because it may wait for something that never comes.
+        """
+        if asyncio.current_task() is self.task:
+            self.has_noticed = True
 
     # --- the end
 

@@ -105,6 +105,14 @@ class WebSocket:
         await self._open(fields)
         self.subprotocol = subprotocol
 
+    async def open(self) -> None:
+        """Make the handshake, as any use does, if nothing has made it yet.
+
+        Raises: ClientDisconnected, as `accept`.
+        """
+        if self._conversation is None:
+            await self._open([])
+
     async def _open(self, fields: list[tuple[str, str]]) -> Conversation:
         if self._is_refused:
             raise ClientDisconnected("the WebSocket was closed before it was accepted")

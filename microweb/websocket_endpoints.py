@@ -146,7 +146,7 @@ class _Exchange:
     async def _run(self, stream: ByteStream) -> None:
         peer = self._request.transport
         self._conversation = conversation = Conversation(
-            stream, self._frames, peer.ping_interval_s, peer.ping_timeout_s
+            stream, self._frames, self._task, peer.ping_interval_s, peer.ping_timeout_s
         )
         stream.inform(self)
         stream.hand_over(conversation)
@@ -157,6 +157,7 @@ class _Exchange:
             if not self._task.done():
                 self._task.cancel()
                 await asyncio.wait((self._task,))
+            conversation.task = None
             stream.inform(None)
             self._report()
             self._frames.close_parser()

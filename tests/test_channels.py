@@ -16,7 +16,8 @@ from conftest import pytest_asyncio_loop_factories
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from serving import DEADLINE_S, settle
+from serving import DEADLINE_S, in_memory, on_loopback, settle, until_none
+from websocketing import Peer, close_frame, handshake
 
 from microweb import (
     App,
@@ -531,6 +532,10 @@ class FakeSocket:
     closed_with: int | None = None
     reads: asyncio.Event = field(default_factory=asyncio.Event)
     fault: Exception | None = None
+    is_open: bool = False
+
+    async def open(self) -> None:
+        self.is_open = True
 
     async def send_frame(self, frame: bytes) -> None:
         await self.reads.wait()
@@ -624,6 +629,80 @@ async def test_error_of_the_body_passes_forward(channel: Channel, socket: FakeSo
             async with channel.forward(socket):
                 raise ZeroDivisionError
     assert len(channel) == 0
+
+
+@pytest.mark.parametrize("leave", ["close", "end", "reset"])
+async def test_a_message_behind_a_client_that_left_ends_its_endpoint(
+    channel: Channel, leave: str
+) -> None:
+    app, ended = App(), list[bool]()
+
+    @app.websocket("/ws")
+    async def push(socket: WebSocket) -> None:
+        async with channel.forward(socket):
+            try:
+                await asyncio.Event().wait()
+            finally:
+                ended.append(True)
+
+    app.freeze()
+    async with in_memory(app) as house:
+        peer = Peer(house.connect())
+        await peer.shake_hands(handshake())
+        if leave == "close":
+            await peer.send(close_frame(1000))
+        elif leave == "end":
+            peer.end.write_eof()
+        else:
+            house.connection.transport.abort()
+        await settle()
+        await channel.publish("after it has left")
+        await settle()
+        for _ in range(12):
+            await house.pass_time(1)
+        assert ended == [True]
+        assert not house.server.connections
+    assert len(channel) == 0
+
+
+async def test_endpoints_of_sockets_that_came_and_went_end(channel: Channel) -> None:
+    app, open_now = App(), set[WebSocket]()
+
+    @app.websocket("/ws")
+    async def push(socket: WebSocket) -> None:
+        open_now.add(socket)
+        try:
+            async with channel.forward(socket):
+                await asyncio.Event().wait()
+        finally:
+            open_now.discard(socket)
+
+    async with on_loopback(app) as server:
+        host, port = server.sockets[0].getsockname()[:2]
+        for _ in range(20):
+            reader, writer = await asyncio.open_connection(host, port)
+            writer.write(handshake())
+            await soon(reader.readuntil(b"\r\n\r\n"))
+            writer.transport.abort()
+            await channel.publish("tick")
+        async with asyncio.timeout(DEADLINE_S):
+            while open_now:
+                await channel.publish("tick")
+                await asyncio.sleep(0.01)
+        await until_none(server.connections)
+
+
+async def test_forward_makes_the_handshake(channel: Channel) -> None:
+    app = App()
+
+    @app.websocket("/ws")
+    async def push(socket: WebSocket) -> None:
+        async with channel.forward(socket):
+            await asyncio.Event().wait()
+
+    async with app.test_client() as client, client.websocket("/ws") as socket:
+        await channel.publish("hello")
+        assert await soon(socket.receive()) == "hello"
 
 
 # --- events
@@ -901,6 +980,8 @@ async def test_what_sending_fails_with_comes_out_however_the_body_ends(reads: bo
     class Failing:
         def __init__(self) -> None:
             self.closed = asyncio.Event()
+
+        async def open(self) -> None: ...
 
         async def send_frame(self, frame: bytes) -> None:
             raise RuntimeError("can't send")

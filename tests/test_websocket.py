@@ -6,7 +6,7 @@ import asyncio
 import logging
 import select
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Unpack
@@ -883,6 +883,10 @@ async def test_messages_from_before_a_close_are_received() -> None:
 
 async def wait_for_ever(socket: WebSocket) -> None:
     await socket.accept()
+    await wait_for_ever_in(socket)
+
+
+async def wait_for_ever_in(socket: WebSocket) -> None:
     try:
         await asyncio.Event().wait()
     finally:
@@ -1173,6 +1177,65 @@ async def test_pongs_wait_for_a_slow_reader_too() -> None:
 
 
 # --- the server's stop
+
+
+@pytest.mark.parametrize("use", ["send", "receive"])
+@pytest.mark.parametrize("leave", ["close", "end"])
+async def test_a_task_beside_the_endpoint_that_sees_the_end_leaves_it_watched(
+    leave: str, use: str
+) -> None:
+    ENDED.clear()
+
+    async def go_on(socket: WebSocket) -> None:
+        with suppress(ClientDisconnected):
+            while True:
+                await (socket.send("tick") if use == "send" else socket.receive())
+                await ticking.wait()
+
+    async def endpoint(socket: WebSocket) -> None:
+        await socket.accept()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(go_on(socket))
+            await wait_for_ever_in(socket)
+
+    ticking = asyncio.Event()
+    async with serving(endpoint) as (house, peer):
+        await peer.shake_hands(handshake())
+        if leave == "close":
+            await peer.send(close_frame(1000))
+        else:
+            peer.end.write_eof()
+        await settle()
+        await house.pass_time(1)
+        ticking.set()
+        for _ in range(11):
+            await house.pass_time(1)
+        assert [1000 if leave == "close" else 1006] == ENDED
+        assert not house.server.connections
+
+
+async def test_an_endpoint_whose_send_fails_may_clean_up() -> None:
+    cleaned: list[bool] = []
+
+    async def endpoint(socket: WebSocket) -> None:
+        try:
+            while True:
+                await socket.send("tick")
+                await asyncio.sleep(0)
+        finally:
+            await going_on.wait()
+            cleaned.append(True)
+
+    going_on = asyncio.Event()
+    async with serving(endpoint) as (house, peer):
+        await peer.shake_hands(handshake())
+        peer.end.close()
+        for _ in range(30):
+            await house.pass_time(1)
+        assert not cleaned
+        going_on.set()
+        await settle()
+        assert cleaned
 
 
 async def test_a_server_that_stops_closes_with_1001() -> None:
