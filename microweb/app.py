@@ -46,7 +46,8 @@ T = TypeVar("T")
 class App(Router):
     """A web application.
 
-    `debug` says why a request was refused; `max_body` is in bytes, for None the server's;
+    `debug` says why a request was refused; `max_body` and `max_json` are in bytes, and
+    `max_json_values` is a count: for None they are the server's;
     `redirect_slashes` answers 308 where only the path with or without its last slash is there.
     """
 
@@ -55,11 +56,15 @@ class App(Router):
         *,
         debug: bool = False,
         max_body: int | None = None,
+        max_json: int | None = None,
+        max_json_values: int | None = None,
         redirect_slashes: bool = False,
     ) -> None:
         super().__init__()
         self.debug = debug
         self.max_body = max_body
+        self.max_json = max_json
+        self.max_json_values = max_json_values
         self.redirect_slashes = redirect_slashes
         self.state = SimpleNamespace()
         self.json_default: Callable[[object], object] | None = None
@@ -375,6 +380,8 @@ class App(Router):
             app=self,
             debug=self.debug,
             max_body=self.max_body,
+            max_json=self.max_json,
+            max_json_values=self.max_json_values,
             redirect_slashes=self.redirect_slashes,
             routes=tuple(self.routes),
             middleware=tuple(self._middleware),

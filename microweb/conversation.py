@@ -30,6 +30,7 @@ NORMAL = 1000
 GOING_AWAY = 1001
 INVALID_DATA = 1007
 POLICY_VIOLATION = 1008
+TOO_BIG = 1009
 INTERNAL_ERROR = 1011
 LOST = 1006  # never sent: the connection ended without a close frame
 

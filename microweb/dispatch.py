@@ -35,6 +35,8 @@ class Level:
     app: RequestApp
     debug: bool
     max_body: int | None
+    max_json: int | None
+    max_json_values: int | None
     redirect_slashes: bool
     routes: tuple[Route, ...]
     middleware: tuple[Middleware, ...]
@@ -85,6 +87,18 @@ class Match:
             self.is_repeatable = target.is_repeatable
         self.allowed: tuple[str, ...] = ()  # the path's methods, where none of its routes matched
         self.fault: BadRequest | None = None
+
+    @property
+    def max_json(self) -> int | None:
+        """The most bytes of JSON, by the route or the app; None: the server says."""
+        own = self.route.max_json if self.route is not None else None
+        return self.place.max_json if own is None else own
+
+    @property
+    def max_json_values(self) -> int | None:
+        """The most values in JSON, by the route or the app; None: the server says."""
+        own = self.route.max_json_values if self.route is not None else None
+        return self.place.max_json_values if own is None else own
 
     def allowed_beside(self, method: str, raw_path: str) -> tuple[str, ...]:
         """Return the other methods that are answered at that path."""
@@ -190,13 +204,20 @@ class Place:
         self.level = level
         self.prefix: str = prefix
         self.max_body = level.max_body
+        self.max_json = level.max_json
+        self.max_json_values = level.max_json_values
         self._outer = outer
         self._use = use
         self.debug = level.debug
         if outer is not None:
             # As URLs have it: `url_for` puts it before what the mounted app says.
             self.prefix = outer.prefix + parse_pattern(prefix).format({})
-            self.max_body = outer.max_body if level.max_body is None else level.max_body
+            if self.max_body is None:
+                self.max_body = outer.max_body
+            if self.max_json is None:
+                self.max_json = outer.max_json
+            if self.max_json_values is None:
+                self.max_json_values = outer.max_json_values
             self.debug = level.debug or outer.debug
         self.errors: ErrorBoundary = ErrorBoundary(
             level.errors,

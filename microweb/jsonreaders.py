@@ -56,6 +56,7 @@ class Refusal(Mismatch):
 
 
 def show(value: object) -> str:
+    """Return a JSON value as messages have it: short, and a container by its kind."""
     if isinstance(value, str):
         return _quote(value)
     if isinstance(value, dict):

@@ -87,7 +87,9 @@ class Message:
         content = self._payload[1:]
         if self._is(_BYTES):
             return content
-        return content.decode() if self._is(_TEXT) else parse_json(content)
+        if self._is(_TEXT):
+            return content.decode()
+        return parse_json(content, allow_surrogates=True)
 
     def _make_event(self, event: str | None = None) -> bytes:
         from .events import ServerEvent

@@ -35,7 +35,8 @@ from .errors import (
     UnsupportedMediaType,
 )
 from .headers import Headers
-from .jsoncodec import parse_json
+from .jsoncodec import JSONArray, has_more_values, parse_json
+from .jsonreaders import show
 from .jsontypes import convert
 from .multidict import MultiDict
 from .requestheads import HeaderSection, RequestLine
@@ -60,6 +61,8 @@ T = TypeVar("T")
 
 _URLENCODED = "application/x-www-form-urlencoded"
 _MULTIPART = "multipart/form-data"
+
+_MAX_VALUES_ON_LOOP = 5000  # 10 ms for dataclasses of a few fields
 
 
 class _State(SimpleNamespace):
@@ -366,15 +369,34 @@ class Request:
     @overload
     async def json(self, type: type[T]) -> T: ...
     async def json(self, type: type[T] | None = None) -> Any:
-        """Return the body's JSON value; with `type`, checked against it and converted to it.
+        """Return the body's JSON object or array; with `type`, checked and converted to it.
 
-        `type` is dict, list, a dataclass, a TypedDict, or made of these.
+        `type` is dict, list, a dataclass, a TypedDict, or made of these; `object` is any value. In
+        a body of more than 5,000 values the types are made in a thread, `__post_init__` too.
 
-        Raises: BadRequest with the position where it is not JSON; UnprocessableContent (422) with
-        the place where it is not of that shape; UnsupportedMediaType for an unknown charset.
+        Raises: BadRequest with the position if it is not JSON in UTF-8; UnprocessableContent (422)
+        with the place if it is not of that shape; ContentTooLarge past `max_json` or
+        `max_json_values`.
         """
-        value = parse_json(await self.body(), self._charset())
-        return value if type is None else convert(value, type)
+        body = await self._json_body()
+        value = parse_json(body, max_values=self.max_json_values)
+        if type is None:
+            return _container(value)
+        if has_more_values(body, _MAX_VALUES_ON_LOOP):
+            from .threads import run_short_work
+
+            return await run_short_work(name_in_log(self), partial(convert, value, type))
+        return convert(value, type)
+
+    async def _json_body(self) -> bytes:
+        label = self._charset()
+        if (codec_of(label) or "").startswith(("utf-16", "utf-32")):
+            raise BadRequest(f"expected JSON in UTF-8, got charset {label[:40]!r}")
+        limit = self.max_json
+        # Before it is read, if its length is declared.
+        if self.section.content_length > limit or len(await self.body()) > limit:
+            raise ContentTooLarge(f"expected at most {limit} bytes of JSON (max_json), got more")
+        return await self.body()
 
     async def form(self) -> Form:
         """Return the fields of a form, and its `files`; the same at each call.
@@ -456,6 +478,18 @@ class Request:
         return self.match.max_body if self.match is not None else None
 
     @property
+    def max_json(self) -> int:
+        """The most bytes that `json()` reads, by the route, the app or the server."""
+        limit = self.match.max_json if self.match is not None else None
+        return self.transport.max_json if limit is None else limit
+
+    @property
+    def max_json_values(self) -> int:
+        """The most elements and members that JSON may have, by the route, the app or the server."""
+        limit = self.match.max_json_values if self.match is not None else None
+        return self.transport.max_json_values if limit is None else limit
+
+    @property
     def trailers(self) -> Headers | None:
         """The fields behind a chunked body, once it is read whole; else None."""
         return self.source.trailers if self.source is not None else None
@@ -473,6 +507,15 @@ class Request:
             if name.strip().lower() == "charset":
                 return value.strip().strip('"').lower()
         return "utf-8"
+
+
+def _container(value: object) -> object:
+    """Return a JSON object, or an array. Raises: BadRequest for another value."""
+    if isinstance(value, dict):
+        return value
+    if isinstance(value, list):
+        return JSONArray(value)
+    raise BadRequest(f"expected a JSON object or array, got {show(value)}")
 
 
 def _refuse_media_type(*expected: str) -> NoReturn:

@@ -30,6 +30,8 @@ class Route:
     name: str
     use: tuple[Middleware, ...] = ()
     max_body: int | None = None
+    max_json: int | None = None
+    max_json_values: int | None = None
     on_disconnect: OnDisconnect | None = None
     is_websocket: bool = False
     origins: frozenset[str] = frozenset()  # that may open it beside its own
@@ -63,6 +65,8 @@ class RouteOptions(TypedDict, total=False):
     name: str | None
     use: Iterable[Middleware]
     max_body: int | None
+    max_json: int | None
+    max_json_values: int | None
     on_disconnect: OnDisconnect | None
 
 
@@ -101,12 +105,15 @@ class Router:
         name: str | None = None,
         use: Iterable[Middleware] = (),
         max_body: int | None = None,
+        max_json: int | None = None,
+        max_json_values: int | None = None,
         on_disconnect: OnDisconnect | None = None,
     ) -> Callable[[F], F]:
         """Register the decorated function for `methods` at `path`, and return it untouched.
 
         `name` is for `url_for`, by default the function's. `use` is middleware that runs inside
-        the router's and the application's. `max_body` is in bytes, for None the application's.
+        the router's and the application's. `max_body` and `max_json` are in bytes, and
+        `max_json_values` is a count; for None they are the application's.
         `on_disconnect` is what becomes of the endpoint when the client leaves, for None "cancel"
         where the method is GET, HEAD or OPTIONS, else "finish".
 
@@ -120,7 +127,17 @@ class Router:
         def register(endpoint: F) -> F:
             self._check_open(f"route path {path!r}")
             label = default_name(endpoint) if name is None else name
-            route = Route(path, given, endpoint, label, middleware, max_body, on_disconnect)
+            route = Route(
+                path,
+                given,
+                endpoint,
+                label,
+                middleware,
+                max_body,
+                max_json,
+                max_json_values,
+                on_disconnect,
+            )
             self._add(route)
             return endpoint
 

@@ -166,6 +166,11 @@ async def run_in_thread(label: str, function: Callable[[], T]) -> T:
     return await pool.run(label, function)
 
 
+async def run_short_work(label: str, function: Callable[[], T]) -> T:
+    """Call `function`, short work of microweb itself, in a thread that no endpoint can hold."""
+    return await asyncio.to_thread(function)
+
+
 def from_thread(awaitable: Awaitable[T]) -> T:
     """Await on the event loop from a plain `def` endpoint: `from_thread(request.json())`.
 

@@ -144,7 +144,7 @@ class WebSocket:
         Raises: as `receive`; BadRequest for what is no JSON, UnprocessableContent for what is not
         of that type. Where nobody catches these the socket closes with 1007.
         """
-        return _parse(await self.receive(), type)
+        return self._parse(await self.receive(), type)
 
     def __aiter__(self) -> AsyncIterator[str | bytes]:
         return self
@@ -164,7 +164,12 @@ class WebSocket:
     async def iter_json(self, type: type[T] | None = None) -> AsyncIterator[Any]:
         """Yield each message's JSON value. Raises: as `receive_json`, but for the end."""
         async for message in self:
-            yield _parse(message, type)
+            yield self._parse(message, type)
+
+    def _parse(self, message: str | bytes, type: type[Any] | None) -> Any:
+        data = message.encode() if isinstance(message, str) else message
+        value = parse_json(data, max_values=self.request.max_json_values)
+        return value if type is None else convert(value, type)
 
     async def send(self, message: str | bytes) -> None:
         """Send a str as text, bytes as binary; return once it is on its way.
@@ -242,11 +247,6 @@ def _checked_fields(headers: Fields) -> list[tuple[str, str]]:
         if name.lower() in _OURS or name.lower().startswith("sec-websocket-"):
             raise LocalProtocolError(f"{name[:80]} is the handshake's: leave it out")
     return fields
-
-
-def _parse(message: str | bytes, type: type[Any] | None) -> Any:
-    value = parse_json(message.encode() if isinstance(message, str) else message)
-    return value if type is None else convert(value, type)
 
 
 # What other frameworks call a thing -> what it is called here; not for type checkers.

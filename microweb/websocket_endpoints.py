@@ -22,11 +22,13 @@ from .conversation import (
     LOST,
     NORMAL,
     POLICY_VIOLATION,
+    TOO_BIG,
     Conversation,
 )
 from .errors import (
     BadRequest,
     ClientDisconnected,
+    ContentTooLarge,
     Forbidden,
     HTTPError,
     ServiceUnavailable,
@@ -184,6 +186,8 @@ class _Exchange:
         if isinstance(error, HTTPError):
             is_bad_data = isinstance(error, (BadRequest, UnprocessableContent))
             reason = error.detail.encode()[:_MAX_REASON].decode(errors="ignore")
+            if isinstance(error, ContentTooLarge):
+                return TOO_BIG, reason
             return INVALID_DATA if is_bad_data else POLICY_VIOLATION, reason
         return NORMAL, ""
 

@@ -24,6 +24,8 @@ class FakePeer:
     address: Address | None = None
     max_form_fields: int = 1000
     max_form_text: int = 1000
+    max_json: int = 1 << 20
+    max_json_values: int = 150_000
 
     def origin_of(self, headers: Headers) -> tuple[Address | None, str]:
         return self.address, self.scheme

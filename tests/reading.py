@@ -22,6 +22,8 @@ class FakePeer:
     scheme = "http"
     max_form_fields = 1000
     max_form_text = 1000
+    max_json = 1 << 20
+    max_json_values = 150_000
 
     def origin_of(self, headers: Headers) -> tuple[Address | None, str]:
         return None, "http"

@@ -859,6 +859,46 @@ async def test_body_limit_is_the_routes_else_the_apps_else_the_outer_apps() -> N
             assert (await client.post(path, content=bytes(limit + 1))).status_code == 413
 
 
+async def test_json_limits_are_the_routes_else_the_apps_else_the_outer_apps() -> None:
+    app, inner = App(max_json=10, max_json_values=3), App()
+    own = App(max_json=20, max_json_values=4)
+
+    async def number(request: Request) -> str:
+        return str(len(await request.json()))
+
+    app.post("/app")(number)
+    app.post("/route", max_json=30, max_json_values=6)(number)
+    inner.post("/")(number)
+    own.post("/")(number)
+    app.mount("/inner", inner)
+    app.mount("/own", own)
+    limits = {"/app": (10, 3), "/route": (30, 6), "/inner/": (10, 3), "/own/": (20, 4)}
+    async with client_of(app) as client:
+        for path, (size, values) in limits.items():
+            most = b"[" + b",".join([b"1"] * values) + b"]"
+            assert (await client.post(path, content=most.ljust(size))).text == str(values)
+            answer = await client.post(path, content=most.ljust(size + 1))
+            assert answer.status_code == 413
+            assert f"at most {size} bytes of JSON (max_json)" in answer.text
+            answer = await client.post(path, content=most[:-1] + b",1]")
+            assert answer.status_code == 413
+            assert f"at most {values} values in a JSON body (max_json_values)" in answer.text
+
+
+async def test_json_limits_are_the_servers_at_last() -> None:
+    app = App()
+
+    @app.post("/")
+    async def number(request: Request) -> str:
+        return str(len(await request.json()))
+
+    async with client_of(app) as client:
+        most = b"[" + b",".join([b"1"] * 150_000) + b"]"
+        assert (await client.post("/", content=most.ljust(1 << 20))).text == "150000"
+        assert (await client.post("/", content=most.ljust((1 << 20) + 1))).status_code == 413
+        assert (await client.post("/", content=most[:-1] + b",1]")).status_code == 413
+
+
 async def test_body_limit_holds_for_pieces() -> None:
     app = App(max_body=3)
 

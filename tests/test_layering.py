@@ -147,8 +147,8 @@ FOR_TYPES_ONLY = {
     ("server.connection", "server.server"),
 }
 
-# What is imported once it is asked for: a form with files waits for threads.
-ONCE_ASKED_FOR = {("request", "forms"), ("request", "uploads")}
+# What is imported once it is asked for: large JSON and a form with files wait for threads.
+ONCE_ASKED_FOR = {("request", "forms"), ("request", "threads"), ("request", "uploads")}
 
 # The modules that bytes alone can test: nothing below them waits for anything.
 PURE = [

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -31,6 +33,8 @@ class FakePeer:
     scheme = "http"
     max_form_fields = 3
     max_form_text = 1000
+    max_json = 1 << 20
+    max_json_values = 150_000
 
     def origin_of(self, headers: Headers) -> tuple[Address | None, str]:
         if "x-forwarded-for" in headers:
@@ -399,7 +403,8 @@ async def test_typed_json() -> None:
         (b"", "", BadRequest, "empty body"),
         (b"9" * 5000, "", BadRequest, "line 1, column 1"),
         (b"[" * 100_000, "", BadRequest, "nested too deeply"),
-        (b"{}", "application/json; charset=klingon", UnsupportedMediaType, "klingon"),
+        (b"{}", "application/json; charset=utf-16", BadRequest, "UTF-8, got charset 'utf-16'"),
+        (b"{}", "application/json; charset=UTF-32LE", BadRequest, "UTF-8, got charset 'utf-32le'"),
         (b'{"items": [{"name": "a"}]}', "", UnprocessableContent, "$.items[0]"),
         (b'{"items": [{"name": "a", "price": "x"}]}', "", UnprocessableContent, "items[0].price"),
         (b"[]", "", UnprocessableContent, "$"),
@@ -411,6 +416,45 @@ async def test_json_that_is_refused(
     with pytest.raises(error) as caught:
         await posted(data, content_type=content_type).json(Order)
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("charset", ["utf-8", "iso-8859-1", "us-ascii", "klingon", ""])
+async def test_json_is_utf_8_whatever_its_label_says(charset: str) -> None:
+    content_type = f"application/json; charset={charset}"
+    assert await posted('["é"]'.encode(), content_type=content_type).json() == ["é"]
+
+
+async def test_key_of_a_json_array_is_a_400_that_names_it() -> None:
+    value = await posted(b"[1]").json()
+    assert value == [1]
+    with pytest.raises(MissingValue, match="'title'"):
+        value["title"]
+
+
+@pytest.mark.parametrize("data", [b'"a"', b"1", b"1.5", b"true", b"null"])
+async def test_another_json_value_than_object_or_array_is_a_400(data: bytes) -> None:
+    request = posted(data)
+    with pytest.raises(BadRequest, match=f"object or array, got {data.decode()}$"):
+        await request.json()
+    assert await request.json(object) == json.loads(data)
+
+
+async def test_types_of_many_values_are_made_beside_the_loop() -> None:
+    threads = set()
+
+    @dataclass
+    class Point:
+        x: int
+
+        def __post_init__(self) -> None:
+            threads.add(threading.get_ident())
+
+    request = posted(b"[" + b",".join([b'{"x":1}'] * 6000) + b"]")
+    assert len(await request.json(list[Point])) == 6000
+    assert len(threads) == 1 and threading.get_ident() not in threads
+    request = posted(b"[" + b",".join([b'{"x":1}'] * 6000) + b',{"x":"a"}]')
+    with pytest.raises(UnprocessableContent, match=r"\$\[6000\]\.x: expected an integer"):
+        await request.json(list[Point])
 
 
 # --- forms ----------------------------------------------------------------------------

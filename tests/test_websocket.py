@@ -144,7 +144,7 @@ async def test_json_both_ways() -> None:
         ]
 
 
-@pytest.mark.parametrize("message", ["no json", ""])
+@pytest.mark.parametrize("message", ["no json", "", r'"\ud800"', r'{"\udfff": 1}'])
 async def test_what_is_no_json_closes_with_1007(
     message: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -157,6 +157,19 @@ async def test_what_is_no_json_closes_with_1007(
         frame = await peer.frame()
         assert frame is not None and frame.payload[:2] == (1007).to_bytes(2)
     assert not caplog.records
+
+
+async def test_json_of_too_many_values_closes_with_1009() -> None:
+    async def endpoint(socket: WebSocket) -> None:
+        await socket.send_json(len(await socket.receive_json()))
+        await socket.receive_json()
+
+    async with serving(endpoint, max_json_values=3) as (_, peer):
+        await peer.shake_hands(handshake())
+        await peer.send(masked("[1,1,1]"), masked("[1,1,1,1]"))
+        assert await peer.frame() == text("3")
+        frame = await peer.frame()
+        assert frame is not None and frame.payload[:2] == (1009).to_bytes(2)
 
 
 async def test_a_cancelled_receive_has_taken_nothing() -> None:

@@ -37,6 +37,8 @@ class RunOptions(TypedDict, total=False):
     max_header_section: int
     max_header_fields: int
     max_body: int
+    max_json: int
+    max_json_values: int
     max_chunk_extensions: int
     max_trailers: int
     max_form_fields: int
@@ -90,6 +92,10 @@ class ServerConfig:
     max_header_section: Annotated[int, "bytes"] = 32 * _KIB
     max_header_fields: Annotated[int, "lines of a header section"] = 100
     max_body: Annotated[int, "bytes, where neither the route nor the app says"] = 16 * _MIB
+    max_json: Annotated[int, "bytes, where neither the route nor the app says"] = _MIB
+    max_json_values: Annotated[
+        int, "elements and members of JSON, where neither the route nor the app says"
+    ] = 150_000
     max_chunk_extensions: Annotated[int, "bytes in a whole chunked body"] = 64 * _KIB
     max_trailers: Annotated[int, "bytes of the fields behind a chunked body"] = 8 * _KIB
     max_form_fields: Annotated[int, "fields of a form, files too, and of a query"] = 1000

@@ -82,6 +82,14 @@ class Connection(Presence):
     # --- what requests and bodies ask of it
 
     @property
+    def max_json(self) -> int:
+        return self._server.config.max_json
+
+    @property
+    def max_json_values(self) -> int:
+        return self._server.config.max_json_values
+
+    @property
     def max_form_fields(self) -> int:
         return self._server.config.max_form_fields
 
