@@ -8,13 +8,18 @@ thousand of them cost one encoding.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import NamedTuple
 
 from .jsoncodec import encode_json, parse_json
+from .throttle import Throttle
 
 _TEXT, _BYTES, _JSON = b"t", b"b", b"j"
 _UNREAD = object()
+
+_log = logging.getLogger("microweb.error")
+_unfit = Throttle()  # clients of a WebSocket decide whether a message is bytes
 
 
 class Entry(NamedTuple):
@@ -65,7 +70,8 @@ class Message:
     def encode_event(self) -> bytes:
         """Return it as a whole server-sent event, made at the first call.
 
-        Raises: TypeError where bytes were published, which an event can't hold.
+        Bytes, which an event can't hold, are a gap with their id in their place: an event stream
+        that ended here would get them again each time that its client comes back.
         """
         if self._event is None:
             self._event = self._make_event()
@@ -95,7 +101,13 @@ class Message:
         from .events import ServerEvent
 
         if self._is(_BYTES):
-            raise TypeError("bytes can't be an event: publish a str, or what JSON takes")
+            if _unfit.permits():
+                _log.warning(
+                    "channels: an event stream got a gap in place of bytes (id %s): publish a str, "
+                    "or what JSON takes, to channels that event streams subscribe to",
+                    self.id,
+                )
+            return Gap(1, self.id).encode_event()
         text = self._payload[1:].decode()
         return ServerEvent(text, event=event, id=self.id or None).encode_event()
 

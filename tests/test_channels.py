@@ -27,6 +27,7 @@ from microweb import (
     Response,
     WebSocket,
     from_thread,
+    messages,
 )
 from microweb.brokers import MemoryBroker
 from microweb.channels import Channel, Channels
@@ -34,6 +35,7 @@ from microweb.eventsource import EventParser
 from microweb.messages import Gap, Message
 from microweb.subscriptions import POLICIES, Policy, Subscription
 from microweb.testing import TestClient
+from microweb.throttle import Throttle
 
 T = TypeVar("T")
 
@@ -724,9 +726,33 @@ async def test_gap_is_an_event_of_its_own(channel: Channel) -> None:
         assert f"\nid: {messages.position}\n".encode() in gap.encode_event()
 
 
-async def test_bytes_are_no_event(channel: Channel) -> None:
-    with pytest.raises(TypeError, match="bytes can't be an event"):
-        (await channel.publish(b"a")).encode_event()
+async def test_bytes_are_a_gap_for_an_event_stream(
+    channel: Channel, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(messages, "_unfit", Throttle())
+    async with serving(channel) as client:
+        async with (
+            client.events("/events") as events,
+            client.events("/events") as others,
+            client.websocket("/socket") as socket,
+        ):
+            await are_subscribed(channel, 3)
+            await soon(socket.send(b"\x00"))
+            await soon(socket.send(b"\x01"))
+            await soon(socket.send("text"))
+            assert [await soon(socket.receive()) for _ in "123"] == [b"\x00", b"\x01", "text"]
+            for stream in (events, others):
+                got = [await soon(anext(stream)) for _ in "123"]
+                assert [each.event for each in got] == ["gap", "gap", "message"]
+                assert [each.data for each in got[1:]] == ['{"gap":true,"missed":1}', "text"]
+                assert len({each.id for each in got}) == 3
+            last = got[0].id
+        async with client.events("/events", last_event_id=last) as events:
+            resumed = [await soon(anext(events)) for _ in "12"]
+            assert [each.id for each in resumed] == [each.id for each in got[1:]]
+    assert [message[:40] for message in caplog.messages] == [
+        "channels: an event stream got a gap in p"
+    ]
 
 
 @asynccontextmanager

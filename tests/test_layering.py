@@ -19,6 +19,7 @@ HOUSE = [
     "errors",
     "elsewhere",
     "functions",
+    "throttle",
     "grammar",
     "threads",
     "background",
