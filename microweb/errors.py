@@ -17,7 +17,7 @@
     │  └─ TooManyRequests 429, ServiceUnavailable 503
     ├─ ClientDisconnected                  the peer left: never a 500, never an error in the log
     ├─ LocalProtocolError                  our caller broke HTTP: a bug of the application
-    │  └─ BodyConsumed                     the body was streamed once and is gone
+    │  └─ BodyConsumed                     the body was streamed, or its request is answered
     ├─ BrokerUnavailable                   what carries the messages of channels does not answer
     ├─ ThreadsStuck                        a plain `def` endpoint keeps the server from stopping
     └─ ConfigurationError                  raised before the first request
@@ -299,7 +299,10 @@ class LocalProtocolError(MicrowebError):
 
 
 class BodyConsumed(LocalProtocolError):
-    """The body was streamed once and was not kept: read it with `body()` to have it twice."""
+    """The body is gone: it was streamed and not kept, or its request is answered.
+
+    Read it with `body()`, before you answer, to have it for as long as the request.
+    """
 
 
 class BrokerUnavailable(MicrowebError):

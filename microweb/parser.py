@@ -14,6 +14,7 @@ says what is wrong.
 from __future__ import annotations
 
 import re
+from copy import copy
 from dataclasses import dataclass, field
 from functools import lru_cache
 from ipaddress import IPv6Address
@@ -22,6 +23,7 @@ from typing import NoReturn
 from .errors import (
     HeadTooLarge,
     MalformedRequest,
+    MicrowebError,
     ProtocolError,
     TargetTooLong,
     UnknownCoding,
@@ -337,6 +339,18 @@ class Parser:
         self.is_empty = end == len(buffer)
         decoder.remaining, decoder.is_complete = 0, True
         return buffer[start:end]
+
+    def has_whole_body(self) -> bool:
+        """Whether the rest of the body is here, and well-formed. Takes nothing."""
+        decoder = copy(self.decoder)
+        if isinstance(decoder, ChunkedDecoder):
+            decoder.trailers = []  # those so far are the other's
+        if decoder is not None:
+            try:
+                decoder.decode(self._buffer, self._position)
+            except MicrowebError:
+                return False
+        return decoder is None or decoder.is_complete
 
     def next_content(self) -> bytes | None:
         """Return the next piece of the body, `b""` at its end, None where more bytes are needed.

@@ -292,18 +292,19 @@ class Request:
         """Return once the client has left: reset the connection, or ended its side of it.
 
         It is looked at once a second. A client that has only ended its side may still read: what
-        it asked for is answered, unless you stop. Cancel it when you no longer wait; where the
-        client stays, it returns when the connection ends.
+        it asked for is answered, unless you stop. Cancel it when you no longer wait. If the client
+        stays, it returns when the answer is out.
         """
-        await self.transport.disconnected()
+        await self.transport.disconnected(self)
 
     def shield(self) -> AbstractAsyncContextManager[None]:
         """Return a block that runs to its end though the client leaves: `async with`.
 
         The handler is cancelled behind it then, where it is one that is: see `on_disconnect`. It
-        does not hold up a server that stops for longer than `grace_s`, nor a time limit.
+        does not hold up a server that stops for longer than `grace_s`, nor a time limit. It has no
+        effect once the answer is out.
         """
-        return self.transport.shield()
+        return self.transport.shield(self)
 
     # --- the body
 
@@ -311,7 +312,8 @@ class Request:
         """Return the whole body, the same at each call.
 
         Raises: ContentTooLarge past the limit; MalformedRequest, BodyTimeout or
-        ClientDisconnected where the peer fails; BodyConsumed after `stream()`.
+        ClientDisconnected where the peer fails; BodyConsumed after `stream()`, and once the request
+        is answered, unless it was read before.
         """
         if self._body is None:
             if self.source is None:

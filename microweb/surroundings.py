@@ -50,11 +50,11 @@ class Peer(Protocol):
     def after_response(self, request: object, function: Callable[[], object]) -> None:
         """Have `function()` run in the background once `request` is answered."""
 
-    async def disconnected(self) -> None:
-        """Return once the client has left."""
+    async def disconnected(self, request: object) -> None:
+        """Return once the client of `request` has left, or `request` is answered."""
 
-    def shield(self) -> AbstractAsyncContextManager[None]:
-        """Return a block that is not cancelled because the client leaves."""
+    def shield(self, request: object) -> AbstractAsyncContextManager[None]:
+        """Return a block that is not cancelled because the client of `request` leaves."""
 
 
 class BodySource(Protocol):
@@ -69,7 +69,10 @@ class BodySource(Protocol):
         """
 
     async def read(self, limit: int | None) -> bytes:
-        """Return the next piece, `b""` at the end; raises again what it raised before."""
+        """Return the next piece, `b""` at the end; raises again what it raised before.
+
+        Raises: BodyConsumed once the request is answered.
+        """
 
 
 class RouteInfo(Protocol):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 from reading import FakePeer
 
-from microweb.errors import ContentTooLarge, MalformedRequest
+from microweb.errors import BodyConsumed, ContentTooLarge, MalformedRequest
 from microweb.parser import Parser, RequestLines
 from microweb.request import Request
 from microweb.server.body import Body
@@ -29,6 +29,7 @@ class FakeConnection:
     now: float = 0.0
     patience: list[float] = field(default_factory=list)
     interim: list[bytes] = field(default_factory=list)
+    ended_with: Exception | None = None
 
     def __post_init__(self) -> None:
         self.parser = Parser(FakePeer(), RequestLines(), self.config.limits)
@@ -44,6 +45,9 @@ class FakeConnection:
         self.now += self.seconds
         await asyncio.sleep(0)
         return self.reads.pop(0) if self.reads else b""
+
+    def end_reading(self, error: Exception) -> None:
+        self.ended_with = error
 
 
 def body_of(
@@ -218,3 +222,46 @@ async def test_body_that_was_asked_for_is_worth_skimming() -> None:
     body, *_ = body_of(b"", b"01234", fields=(LENGTH_10, EXPECT))
     await body.read(None)
     assert body.can_skim(1000)
+
+
+@pytest.mark.parametrize("came", [b"3\r\nabc\r\n0\r\nX-Sum: 1\r\n\r\n", b"3\r\nabc\r\n0\r\nX-S"])
+async def test_looking_at_what_is_left_takes_nothing(came: bytes) -> None:
+    body, connection, _ = body_of(came, fields=(CHUNKED,))
+    body.can_skim(1000)
+    connection.reads = [b"um: 1\r\n\r\n"]
+    assert await read_whole(body) == b"abc"
+    assert body.trailers is not None and body.trailers.pairs() == [("x-sum", "1")]
+
+
+# --- the end of its exchange
+
+
+@pytest.mark.parametrize("read_before", [0, 1])
+async def test_body_whose_request_is_answered_is_consumed(read_before: int) -> None:
+    body, connection, _ = body_of(b"01", b"23456789")
+    for _ in range(read_before):
+        await body.read(None)
+    body.end()
+    body.end()
+    with pytest.raises(BodyConsumed, match="answered"):
+        await body.read(None)
+    assert isinstance(connection.ended_with, BodyConsumed)
+    assert not connection.patience
+
+
+async def test_whole_body_whose_request_is_answered_is_not_taken() -> None:
+    body, connection, _ = body_of(b"0123456789", fields=(LENGTH_10, EXPECT))
+    body.end()
+    with pytest.raises(BodyConsumed):
+        body.take_whole(None)
+    assert connection.parser.take_body() == b"0123456789"
+    assert not connection.interim
+
+
+async def test_fault_of_the_peer_is_raised_behind_the_answer_too() -> None:
+    body, *_ = body_of(b"zz\r\n", fields=(CHUNKED,))
+    with pytest.raises(MalformedRequest):
+        await body.read(None)
+    body.end()
+    with pytest.raises(MalformedRequest):
+        await body.read(None)

@@ -112,6 +112,7 @@ HOUSE = [
     "server.listeners",
     "server.forwarded",
     "server.driven",
+    "server.interruptible",
     "server.wire",
     "server.body",
     "server.handover",

@@ -1,7 +1,9 @@
 """A request's body as the endpoint reads it: limit, 100-continue, deadlines, the end.
 
 Nothing is read before the endpoint asks, and nothing is asked of the peer (100 Continue) before
-the declared length has passed the limit. RFC 9110 section 10.1.1; RFC 9112 section 6.
+the declared length has passed the limit. A body belongs to one exchange. Once that is answered, the
+bytes of the connection are those of another request, and a read raises `BodyConsumed`.
+RFC 9110 section 10.1.1; RFC 9112 section 6.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Protocol
 
-from ..errors import ContentTooLarge, MalformedRequest, MicrowebError
+from ..errors import BodyConsumed, ContentTooLarge, MalformedRequest, MicrowebError
 from ..framing import ChunkedDecoder, LengthDecoder
 from ..headers import CheckedHeaders, Headers
 from ..parser import Parser
@@ -33,13 +35,16 @@ class BodyInput(Protocol):
     async def read_within(self, seconds: float) -> bytes:
         """Return more bytes, `b""` at the end of input. Raises: BodyTimeout."""
 
+    def end_reading(self, error: Exception) -> None:
+        """Raise `error` in a task that waits in `read_within`."""
+
 
 class Body:
     """The `BodySource` of one request."""
 
     __slots__ = (
-        "_connection",
         "_feeds",
+        "_input",
         "_lock",
         "_received",
         "_section",
@@ -50,7 +55,7 @@ class Body:
     )
 
     def __init__(self, connection: BodyInput, section: HeaderSection) -> None:
-        self._connection = connection
+        self._input: BodyInput | None = connection  # None once the exchange is over
         self._section = section
         self._lock: asyncio.Lock | None = None
         self._feeds = 0  # how often it has received
@@ -60,38 +65,54 @@ class Body:
         self.error: MicrowebError | None = None
         self.trailers: Headers | None = None
 
+    @property
+    def _connection(self) -> BodyInput:
+        if self._input is None:
+            raise _over()
+        return self._input
+
+    def end(self) -> None:
+        """Let go of the connection: the request is answered. A read that waits ends now."""
+        connection, self._input = self._input, None
+        if connection is not None:
+            connection.end_reading(_over())
+
     def take_whole(self, limit: int | None) -> bytes | None:
         """Return the body where all of it is here and nothing of it was read, else None.
 
-        Raises: ContentTooLarge, at each call.
+        Raises: ContentTooLarge, at each call; BodyConsumed.
         """
         if self.is_begun or self.error is not None:
             return None
+        connection = self._connection
         try:
-            self._begin(limit)
+            self._begin(connection, limit)
         except MicrowebError as error:
             self.error = error
             raise
-        return self._connection.parser.take_body()
+        return connection.parser.take_body()
 
     async def read(self, limit: int | None) -> bytes:
         """Return the next piece, `b""` at the end.
 
         Raises: ContentTooLarge, MalformedRequest, BodyTimeout, ClientDisconnected; after one of
-        them the same again, and the connection closes behind the answer.
+        them the same again, and the connection closes behind the answer. BodyConsumed once the
+        request is answered.
         """
         if self.error is not None:
             raise self.error
         try:
             if not self.is_begun:
-                self._begin(limit)
+                self._begin(self._connection, limit)
             return await self._read()
+        except BodyConsumed:
+            raise
         except MicrowebError as error:
             self.error = error
             raise
 
-    def _begin(self, limit: int | None) -> None:
-        connection, decoder = self._connection, self._connection.parser.decoder
+    def _begin(self, connection: BodyInput, limit: int | None) -> None:
+        decoder = connection.parser.decoder
         if limit is None:
             limit = connection.config.max_body
         if isinstance(decoder, ChunkedDecoder):
@@ -103,8 +124,8 @@ class Body:
             connection.write_interim(_CONTINUE)
 
     async def _read(self) -> bytes:
-        parser = self._connection.parser
         while True:
+            parser = self._connection.parser
             piece = parser.next_content()
             if piece:
                 self._received += len(piece)
@@ -125,29 +146,30 @@ class Body:
     async def _receive(self) -> None:
         connection = self._connection
         begun = connection.clock()
-        data = await connection.read_within(self._patience_s())
+        data = await connection.read_within(self._patience_s(connection.config))
         self._waited_s += connection.clock() - begun
         if not data:
             raise MalformedRequest("the connection ended inside the body")
         connection.parser.feed(data)
         self._feeds += 1
 
-    def _patience_s(self) -> float:
+    def _patience_s(self, config: ServerConfig) -> float:
         """Return how long to wait for the next byte: less where the average is too slow."""
-        config = self._connection.config
         earned = self._received / config.min_body_rate if config.min_body_rate else float("inf")
         return min(config.body_timeout_s, config.body_timeout_s + earned - self._waited_s)
 
     def can_skim(self, limit: int) -> bool:
-        """Whether what the endpoint left unread is worth reading to keep the connection."""
+        """Whether the unread rest is worth reading to keep the connection. Takes nothing."""
         parser, section = self._connection.parser, self._section
         if self.error is not None or (section.expects_continue and not self.is_begun):
             return False
         if isinstance(parser.decoder, LengthDecoder):
             return parser.decoder.remaining <= limit
-        try:
-            while parser.next_content():
-                pass
-        except MicrowebError:
-            return False
-        return parser.decoder is None or parser.decoder.is_complete
+        return parser.has_whole_body()
+
+
+def _over() -> BodyConsumed:
+    return BodyConsumed(
+        "the request is answered, and its body gone: read it before you answer, "
+        "then it can be read again"
+    )

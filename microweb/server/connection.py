@@ -5,6 +5,9 @@ parser, awaits the handler, and `_put`s the answer where the end of the loop's t
 rest keeps that honest: a deadline that the server's sweep looks at once a second, a bound on what
 is written ahead of the peer, and endings that lose no answer. RFC 9112 section 9.
 
+A request ends with its answer. From then on its body, its shields and its wait for the client to
+leave have no hold on the connection, whose next bytes are another request's.
+
 Nothing that one exchange sets in a context variable is seen by the next, which behind a proxy is
 another person's. Few applications set any and leave it set, so the first exchanges run in the
 connection's own context; as soon as one has left something there, each one on this server runs in
@@ -120,8 +123,12 @@ class Connection(Presence):
         background.call(self._keep_for_later, request, background.after(function))
 
     def write_interim(self, data: bytes) -> None:
+        """Send an interim answer, unless the answer itself has begun."""
+        if self.written:
+            return
         self.flush()  # answers to earlier requests go first
         self.write(data)
+        self.written = 0
 
     # --- the loop
 
@@ -142,9 +149,7 @@ class Connection(Presence):
             _error_log.exception("a connection failed")
             self.transport.abort()
         finally:
-            self._request = None
-            if self._left is not None:
-                self._left.set()
+            self._end_exchange()
             self._start_afterwards()
             self._server.forget(self)
             self.transport.close()
@@ -206,10 +211,8 @@ class Connection(Presence):
                     server.isolates = True
                 if parser.is_empty:
                     break
-                self._request = None  # answered: what follows may be no request
                 if (request := parser.next_request()) is None:
                     break
-            self._request = None
             del request, response, rest  # nothing is kept while the connection idles
             context = None
             if server.is_stopping and parser.is_empty:
@@ -246,7 +249,7 @@ class Connection(Presence):
     ) -> Rest | None:
         """Put an answer where the end of this turn writes it; return what is left to await."""
         server, parser, persistence = self._server, self.parser, request.section.persistence
-        if server.is_stopping or (parser.decoder is not None and not self._settle_body(request)):
+        if server.is_stopping or (parser.decoder is not None and not self._can_go_on(request)):
             persistence = CLOSE
         try:
             answer = response.encode(request, server.heads, persistence)
@@ -268,14 +271,31 @@ class Connection(Presence):
             if not unflushed:
                 server.flush_soon()
             unflushed.append(self)
+        self._request = None
+        if parser.decoder is not None:
+            self._end_body(request)
+        if self._watch is not None:
+            self._end_watch()
         if persistence is CLOSE:
             return self._finish()
         if is_turn_over or parser.decoder is not None:
             return self._go_on(is_turn_over)
         return None
 
+    def _end_exchange(self) -> None:
+        """Cut the request under way off from the connection: its answer is out, or there is none.
+
+        Answers that `_put` encodes do the same inline.
+        """
+        request, self._request = self._request, None
+        if request is not None:
+            self._end_body(request)
+        self._end_watch()
+        self.written = 0
+
     async def _go_on(self, is_turn_over: bool) -> bool:
         """Do what stands between an answer and the next request."""
+        self.deadline = NEVER  # that of the request's head or body is over
         self._start_afterwards()
         if is_turn_over:
             await self._take_turns()
@@ -283,14 +303,21 @@ class Connection(Presence):
             await self._skim_body()
         return True
 
-    def _settle_body(self, request: Request) -> bool:
-        """Look at what the endpoint left of the body; return whether the connection can go on."""
+    def _can_go_on(self, request: Request) -> bool:
+        """Whether the rest of the body, which nobody has read, lets the connection go on."""
         decoder = self.parser.decoder
-        if decoder is not None and not decoder.is_complete:
-            assert isinstance(request.source, Body)
-            return request.source.can_skim(_SKIM_BYTES)
-        self.parser.decoder = None
-        return True
+        if decoder is None or decoder.is_complete:
+            return True
+        assert isinstance(request.source, Body)
+        return request.source.can_skim(_SKIM_BYTES)
+
+    def _end_body(self, request: Request) -> None:
+        """End the body of an answered request: what is left of it is the connection's to read."""
+        decoder = self.parser.decoder
+        if decoder is not None and decoder.is_complete:
+            self.parser.decoder = None
+        if isinstance(request.source, Body):
+            request.source.end()
 
     async def _skim_body(self) -> None:
         """Read and forget the rest of a body. Raises: ClientDisconnected."""
@@ -351,9 +378,12 @@ class Connection(Presence):
         self._forget_cancellation()
         if server.access_log is not None:
             server.access_log(request, response.status, self.written, server.clock() - begun)
+        self._unbroken += max(self.written, _JOINED_BYTES // _JOINED_ANSWERS)
+        if not self._can_go_on(request):  # reading has failed meanwhile
+            persistence = CLOSE
+        self._end_exchange()
         if persistence is CLOSE:
             return await self._finish()
-        self._unbroken += max(self.written, _JOINED_BYTES // _JOINED_ANSWERS)
         is_turn_over = self._unbroken >= _JOINED_BYTES
         if is_turn_over:
             self._unbroken = 0
@@ -387,6 +417,7 @@ class Connection(Presence):
         )
         request, parser = self._request, self.parser
         is_head = parser.is_at_head if request is None else request.line.method == "HEAD"
+        self._end_exchange()
         await self._conclude(await self._server.refuse(error), _HEAD_LINE if is_head else _NO_LINE)
 
     async def _conclude(self, response: Response, line: RequestLine = _NO_LINE) -> None:

@@ -18,46 +18,74 @@ from .wire import WireServer
 _CANCELLED_WHEN_LOST = frozenset(("GET", "HEAD", "OPTIONS"))
 
 
+class Watch:
+    """What one exchange asks about its client."""
+
+    __slots__ = ("left", "shields")
+
+    def __init__(self) -> None:
+        self.left: asyncio.Event | None = None  # set once the client has left
+        self.shields = 0  # blocks under way that its leaving must not cancel
+
+
 class Presence(Handover):
     """A connection that knows which exchange its client waits for."""
 
-    __slots__ = ("_is_lost", "_is_streaming", "_lasting", "_left", "_request", "_shields", "task")
+    __slots__ = ("_is_lost", "_is_streaming", "_lasting", "_request", "_watch", "task")
 
     def __init__(
         self, server: WireServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         super().__init__(server, reader, writer)
         self.task: asyncio.Task[None] | None = None
-        self._request: Request | None = None  # the one under way
+        self._request: Request | None = None  # the one under way: not answered yet
+        self._watch: Watch | None = None  # of its exchange, if that asked for anything
         self._is_streaming = False  # its answer, which has no declared length
         self._lasting: Lasting | None = None  # its answer, where it is one
         self._is_lost = False  # its handler was cancelled, for nobody waits for it
-        self._left: asyncio.Event | None = None  # set once the client has left
-        self._shields = 0  # blocks under way that its leaving must not cancel
 
     # --- what requests and answers ask of it
 
-    async def disconnected(self) -> None:
-        if self._left is None:
-            self._left = asyncio.Event()
+    async def disconnected(self, request: object) -> None:
+        if request is not self._request:
+            return  # it is answered
+        watch = self._watch_of_exchange()
+        if watch.left is None:
+            watch.left = asyncio.Event()
             if self._is_gone() or self.has_ended():
-                self._left.set()
-        await self._left.wait()
+                watch.left.set()
+        await watch.left.wait()
 
     @asynccontextmanager
-    async def shield(self) -> AsyncIterator[None]:
-        self._shields += 1
+    async def shield(self, request: object) -> AsyncIterator[None]:
+        if request is not self._request:  # it is answered
+            yield
+            return
+        watch = self._watch_of_exchange()
+        watch.shields += 1
         try:
             yield
         finally:
-            self._shields -= 1
-            self._check_peer()
-        if self._is_lost:
+            watch.shields -= 1
+            if watch is self._watch:
+                self._check_peer()
+        if watch is self._watch and self._is_lost:
             await asyncio.sleep(0)  # where the cancellation is raised
 
     @property
     def is_shielded(self) -> bool:
-        return self._shields > 0
+        return self._watch is not None and self._watch.shields > 0
+
+    def _watch_of_exchange(self) -> Watch:
+        if self._watch is None:
+            self._watch = Watch()
+        return self._watch
+
+    def _end_watch(self) -> None:
+        """Forget what an exchange asks about its client: it is answered."""
+        watch, self._watch = self._watch, None
+        if watch is not None and watch.left is not None:
+            watch.left.set()
 
     def inform(self, lasting: Lasting | None) -> None:
         self._lasting = lasting
@@ -65,7 +93,7 @@ class Presence(Handover):
             lasting.stop()
 
     def interrupt(self) -> None:
-        if self.task is not None and not self._shields and not self.task.cancelling():
+        if self.task is not None and not self.is_shielded and not self.task.cancelling():
             self.task.cancel()
 
     # --- what the exchange's task was told
@@ -89,12 +117,15 @@ class Presence(Handover):
         it counts as one, since nothing else would ever end it.
         """
         request, is_gone = self._request, self._is_gone()
-        asks = self._left is not None or self._is_streaming
+        left = None if self._watch is None else self._watch.left
+        asks = left is not None or self._is_streaming
         is_over = is_gone or (asks and self.has_ended())
-        if self._left is not None and is_over:
-            self._left.set()
+        if left is not None and is_over:
+            left.set()
         is_lost = is_gone or (self._is_streaming and is_over)
-        if not is_lost or self._is_lost or self._shields or request is None or self.task is None:
+        if not is_lost or self._is_lost or self.is_shielded:
+            return
+        if request is None or self.task is None:
             return
         if self.task.cancelling():
             return  # it ends already: a second cancellation would cut its `finally` short

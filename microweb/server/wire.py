@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from ..bytestream import Descriptor
 from ..errors import BodyTimeout, ClientDisconnected, HeadTimeout
 from .config import ServerConfig
+from .interruptible import Interruptible
 from .sockets import has_ended, unsent_bytes
 
 NEVER = float("inf")
@@ -64,7 +65,9 @@ class Wire:
     __slots__ = (
         "_draining",
         "_is_full",
+        "_phase_before",
         "_reader",
+        "_reading",
         "_server",
         "_taken",
         "_unsent",
@@ -87,7 +90,8 @@ class Wire:
         self._writer = writer
         self.config = server.config
         self.transport = writer.transport
-        self.phase = Phase.START
+        self.phase = self._phase_before = Phase.START
+        self._reading: Interruptible[bytes] | None = None  # of a body, under way
         self.deadline = server.clock() + server.config.head_timeout_s
         self.unflushed = b""  # answers of this turn of the loop, to be written at its end
         self.written = 0  # bytes that `write` has sent
@@ -105,17 +109,26 @@ class Wire:
     async def read_within(self, seconds: float) -> bytes:
         """Return more of a body, `b""` at the end of input.
 
-        Raises: BodyTimeout, ClientDisconnected.
+        Raises: BodyTimeout, ClientDisconnected; the error of `end_reading`.
         """
         self.flush()
-        phase, self.phase = self.phase, Phase.BODY
+        self._phase_before, self.phase = self.phase, Phase.BODY
         self.deadline = self._server.clock() + seconds
+        reading = self._reading = Interruptible(self._reader.read(READ_BYTES))
         try:
-            return await self._reader.read(READ_BYTES)
+            return await reading
         except OSError as error:
             raise ClientDisconnected("the peer left inside the body") from error
         finally:
-            self.phase = phase
+            if self._reading is reading:  # else `end_reading` was here first
+                self._reading, self.phase = None, self._phase_before
+
+    def end_reading(self, error: Exception) -> None:
+        """Raise `error` in a task that waits in `read_within`, which takes no byte any more."""
+        reading, self._reading = self._reading, None
+        if reading is not None:
+            self.phase = self._phase_before
+            reading.interrupt(error)
 
     def write(self, data: bytes | memoryview) -> bool:
         """Send `data`; return whether to `drain()` before more. Raises: ClientDisconnected."""

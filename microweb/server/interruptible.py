@@ -1,0 +1,50 @@
+"""A coroutine that may be ended from outside while a task awaits it.
+
+Cancelling the task would end the task itself, and only at its next step. A read that is interrupted
+lets go of its stream at once: the connection may read there in the same turn of the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Generator
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Interruptible(Generic[T]):
+    """An awaitable that runs `coroutine`, which waits for futures, until `interrupt()`."""
+
+    __slots__ = ("_awaited", "_coroutine", "_error")
+
+    def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
+        self._coroutine = coroutine
+        self._awaited: asyncio.Future[object] | None = None
+        self._error: Exception | None = None
+
+    def interrupt(self, error: Exception) -> None:
+        """Close the coroutine now, and raise `error` in the task that awaits this."""
+        self._error = error
+        self._coroutine.close()
+        if self._awaited is not None and not self._awaited.done():
+            self._awaited.set_result(None)  # wakes the task
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        coroutine = self._coroutine
+        try:
+            self._awaited = coroutine.send(None)
+            while True:
+                try:
+                    yield self._awaited
+                except BaseException as error:
+                    if self._error is not None:
+                        raise
+                    self._awaited = coroutine.throw(error)
+                else:
+                    if self._error is not None:
+                        raise self._error
+                    self._awaited = coroutine.send(None)
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
