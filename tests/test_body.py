@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 from reading import FakePeer
 
-from microweb.errors import BodyConsumed, ContentTooLarge, MalformedRequest
+from microweb.errors import BodyConsumed, ClientDisconnected, ContentTooLarge, MalformedRequest
 from microweb.parser import Parser, RequestLines
 from microweb.request import Request
 from microweb.server.body import Body
@@ -186,10 +186,10 @@ async def test_rate_of_0_is_none() -> None:
 # --- the end
 
 
-async def test_end_of_input_inside_the_body_is_malformed() -> None:
+async def test_end_of_input_inside_the_body_is_a_client_that_left() -> None:
     body, *_ = body_of(b"01234")
     assert await body.read(None) == b"01234"
-    with pytest.raises(MalformedRequest, match="ended inside the body"):
+    with pytest.raises(ClientDisconnected, match="inside the body"):
         await body.read(None)
 
 

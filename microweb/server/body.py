@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Protocol
 
-from ..errors import BodyConsumed, ContentTooLarge, MalformedRequest, MicrowebError
+from ..errors import BodyConsumed, ClientDisconnected, ContentTooLarge, MicrowebError
 from ..framing import ChunkedDecoder, LengthDecoder
 from ..headers import CheckedHeaders, Headers
 from ..parser import Parser
@@ -149,7 +149,7 @@ class Body:
         data = await connection.read_within(self._patience_s(connection.config))
         self._waited_s += connection.clock() - begun
         if not data:
-            raise MalformedRequest("the connection ended inside the body")
+            raise ClientDisconnected("the peer left inside the body")
         connection.parser.feed(data)
         self._feeds += 1
 

@@ -192,8 +192,10 @@ class Connection(Presence):
                         response = await Driven(context, handler(request))
                     else:
                         response = await handler(request)
-                except (ProtocolError, ClientDisconnected):
+                except ProtocolError:
                     raise
+                except ClientDisconnected:  # there is no answer; earlier ones may be under way
+                    return await self.close(has_more=False)
                 except (Exception, asyncio.CancelledError) as error:
                     # An awaited task that was cancelled raises the same; it is not this one.
                     if isinstance(error, asyncio.CancelledError) and self._is_cancelled():

@@ -6,18 +6,22 @@ import asyncio
 import gc
 import os
 import select
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
 from serving import DEADLINE_S, GET, get, on_loopback, peer_of, post, statuses, until_none
 
 from microweb import App, Request, Response
+from microweb.errors import ClientDisconnected
 from microweb.server.server import Server
 from microweb.server.wire import Phase
 from microweb.testing import Misbehaving
 
 MIB = 1024 * 1024
+
+URLENCODED = "Content-Type: application/x-www-form-urlencoded"
+MULTIPART = "Content-Type: multipart/form-data; boundary=b"
 
 needs_to_see_the_end = pytest.mark.skipif(
     not hasattr(select, "POLLRDHUP"), reason="the system does not tell of an end behind other bytes"
@@ -171,14 +175,52 @@ async def test_stream_goes_on_for_a_client_that_pipelined() -> None:
     assert waiting.ending == "finished"
 
 
-async def test_reset_inside_a_body_is_told_to_the_handler_alone() -> None:
-    waiting = Waiting()
-    async with on_loopback(waiting.app) as server, peer_of(server) as peer:
-        await peer.send(post("/body", b"some", "Content-Length: 1000"))
-        await waiting.entered.wait()
-        await peer.reset()
-        assert await waiting.until_ended() == "ClientDisconnected"
+READING: dict[str, Callable[[Request], Awaitable[object]]] = {
+    "body": Request.body,
+    "json": Request.json,
+    "form": Request.form,
+    "stream": lambda request: all_of(request.stream()),
+    "parts": lambda request: all_of(request.parts()),
+}
+
+
+async def all_of(pieces: AsyncIterator[object]) -> list[object]:
+    return [piece async for piece in pieces]
+
+
+@pytest.mark.parametrize("framing", ["Content-Length: 1000", "Transfer-Encoding: chunked"])
+@pytest.mark.parametrize("how", ["reset", "half_close", "close"])
+@pytest.mark.parametrize("way", READING)
+async def test_leaving_inside_a_body_is_told_to_the_handler_alone(
+    way: str, how: str, framing: str
+) -> None:
+    app, entered = App(), asyncio.Event()
+    told: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
+
+    @app.post("/")
+    async def read(request: Request) -> None:
+        entered.set()
+        try:
+            await READING[way](request)
+        except Exception as error:
+            told.set_result(error)
+            raise
+
+    content_type = MULTIPART if way == "parts" else URLENCODED
+    async with on_loopback(app) as server, peer_of(server) as peer:
+        # As content of multipart it is a part that has begun, as chunks a chunk that has.
+        begun = b"ff\r\n" * framing.startswith("Transfer") + b"--b\r\nContent-Disposition: form-"
+        await peer.send(post("/", begun, framing, content_type))
+        await entered.wait()
+        if how == "close":
+            await peer.__aexit__(None, None, None)
+        else:
+            await getattr(peer, how)()
+        async with asyncio.timeout(DEADLINE_S):
+            assert type(await told) is ClientDisconnected
         await until_none(server.connections)
+        if how == "half_close":
+            assert await peer.read_all() == b""
 
 
 @pytest.mark.parametrize("how", ["reset", "close"])
