@@ -28,7 +28,7 @@ from .middleware.hooks import after, before
 from .patterns import BUILT_IN, Converter, Pattern, parse_pattern
 from .request import Request
 from .response import Response
-from .router import Middleware, Route, Router
+from .router import Middleware, Route, Router, placed_at
 from .signature import inspect_endpoint
 from .static import StaticFiles, redirect_to_folder
 from .urlencoded import encode_urlencoded
@@ -425,15 +425,16 @@ class App(Router):
                 bind(signature, pattern.parameters)
         super()._add(route)
 
-    def all_middleware(self) -> list[Middleware]:
+    def all_middleware(self, prefix: str = "") -> list[Middleware]:
         """Return what runs around requests here and in mounted apps, each once, outer ones first.
 
-        What is in `use=` is there as well.
+        What is in `use=` is there as well. `prefix` is that of this app.
         """
-        found = list(self._middleware)
-        found += [each for route in self.routes for each in route.use]
+        found = [*self._middleware, *(each for route in self.routes for each in route.use)]
+        found = placed_at({id(each): each for each in found}.values(), prefix)
         for mount in self._mounts:
-            found += [*mount.use, *mount.app.all_middleware()]
+            below = prefix + parse_pattern(mount.prefix).format({})
+            found += [*placed_at(mount.use, below), *mount.app.all_middleware(below)]
         return list({id(each): each for each in found}.values())
 
     def _has_mounted(self, app: App) -> bool:

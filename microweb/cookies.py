@@ -7,6 +7,7 @@ cookie inside another; a Set-Cookie that browsers would drop in silence is refus
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -36,13 +37,23 @@ def parse_cookies(header: str) -> dict[str, str]:
     otherwise as it was sent.
     """
     cookies: dict[str, str] = {}
+    for name, value in _pairs(header):
+        cookies.setdefault(name, value)
+    return cookies
+
+
+def cookie_values(header: str, name: str) -> list[str]:
+    """Return the values of all cookies of this name in a Cookie field value, in order."""
+    return [value for each, value in _pairs(header) if each == name]
+
+
+def _pairs(header: str) -> Iterator[tuple[str, str]]:
     for pair in header.split(";"):
         name, equals, value = pair.partition("=")
         # Only OWS: were U+00A0 stripped as well, it would disguise a "__Host-" that is none.
         name = name.strip(_OWS)
-        if equals and name and name not in cookies:
-            cookies[name] = _unquote(value.strip(_OWS))
-    return cookies
+        if equals and name:
+            yield name, _unquote(value.strip(_OWS))
 
 
 def _unquote(value: str) -> str:

@@ -22,7 +22,7 @@ from .request import Request
 from .requestheads import RequestLine
 from .response import Response
 from .returns import ReturnConverter
-from .router import Middleware, Route
+from .router import Middleware, Route, placed_at
 from .signature import Signature, inspect_endpoint
 from .surroundings import RequestApp
 from .tree import Found, Missed, RouteTree, Scopes
@@ -207,7 +207,6 @@ class Place:
         self.max_json = level.max_json
         self.max_json_values = level.max_json_values
         self._outer = outer
-        self._use = use
         self.debug = level.debug
         if outer is not None:
             # As URLs have it: `url_for` puts it before what the mounted app says.
@@ -219,6 +218,7 @@ class Place:
             if self.max_json_values is None:
                 self.max_json_values = outer.max_json_values
             self.debug = level.debug or outer.debug
+        self._use = placed_at(use, self.prefix)
         self.errors: ErrorBoundary = ErrorBoundary(
             level.errors,
             level.app,
@@ -258,7 +258,7 @@ class Place:
         return self._inside(own, _options) if own else None
 
     def _inside(self, middleware: Iterable[Middleware], handler: Handler) -> Handler:
-        for each in reversed(tuple(middleware)):
+        for each in reversed(placed_at(middleware, self.prefix)):
             finish = ReturnConverter(each, self.level.app).convert
             handler = _around(each, handler, finish, self.errors.answer)
         return handler

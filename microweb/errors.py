@@ -12,7 +12,8 @@
     │  │                   ├─ InvalidValue (also a ValueError)
     │  │                   └─ TooManyFields
     │  ├─ Unauthorized 401, Forbidden 403, NotFound 404, MethodNotAllowed 405, NotAcceptable 406
-    │  ├─ Conflict 409, Gone 410, PreconditionFailed 412, ContentTooLarge 413
+    │  ├─ Conflict 409, Gone 410, PreconditionFailed 412
+    │  ├─ ContentTooLarge 413 ─── SessionTooLarge
     │  ├─ UnsupportedMediaType 415, RangeNotSatisfiable 416, UnprocessableContent 422
     │  └─ TooManyRequests 429, ServiceUnavailable 503
     ├─ ClientDisconnected                  the peer left: never a 500, never an error in the log
@@ -229,6 +230,10 @@ class ContentTooLarge(_StatusLeaf):
     """413: the body is larger than its limit."""
 
     _status = 413
+
+
+class SessionTooLarge(ContentTooLarge):
+    """413: the session would be longer, or nested more deeply, than its cookie or store allows."""
 
 
 class UnsupportedMediaType(_StatusLeaf):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import Literal, TypedDict, TypeVar, Unpack
+from typing import Literal, Protocol, TypedDict, TypeVar, Unpack, runtime_checkable
 
 from microweb.errors import ConfigurationError
 from microweb.functions import default_name, describe
@@ -15,6 +15,19 @@ F = TypeVar("F", bound=Callable[..., object])
 
 Middleware = Callable[..., object]
 OnDisconnect = Literal["cancel", "finish"]
+
+
+@runtime_checkable
+class PlacedMiddleware(Protocol):
+    """Middleware that differs with the prefix that its app is mounted at."""
+
+    def at(self, prefix: str) -> Middleware:
+        """Return the middleware for an app at `prefix`, empty for the outermost."""
+
+
+def placed_at(middleware: Iterable[Middleware], prefix: str) -> list[Middleware]:
+    """Return the middleware as it is for an app at `prefix`."""
+    return [each.at(prefix) if isinstance(each, PlacedMiddleware) else each for each in middleware]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -11,13 +11,14 @@ from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any, NamedTuple
 
-from .errors import LocalProtocolError
+from .errors import LocalProtocolError, SessionTooLarge
 
 EMPTY = b"{}"  # the encoded form of a session that holds nothing
 
 _FLASHES = "_flashes"
 _MAX_FLASHES = 16  # the latest: those that no page ever shows must not fill a cookie for good
 _SHOWN_CHARACTERS = 80
+_MAX_DEPTH = 100  # of lists and dicts inside each other: reading it must not exhaust the stack
 
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
@@ -39,12 +40,13 @@ class Session(dict[str, Any]):
     value is lost then.
     """
 
-    __slots__ = ("is_over", "is_renewed")
+    __slots__ = ("is_ended", "is_over", "is_renewed")
 
     def __init__(self, values: Mapping[str, Any] | None = None) -> None:
         super().__init__(values or {})
         self.is_over = False  # the answer was decided
         self.is_renewed = False
+        self.is_ended = False  # as it was found; the values that are set later are a new session
 
     def flash(self, text: str, category: str = "info") -> None:
         """Leave a message for the next page that calls `flashes()`; the latest 16 are kept."""
@@ -55,16 +57,19 @@ class Session(dict[str, Any]):
         return [Flash(*each) for each in self.pop(_FLASHES, ())]
 
     def rotate(self) -> None:
-        """Go on under a new id, and end the old one: call it where a client logs in.
+        """Continue under a new id, and end the old one: call it when a client logs in.
 
-        An id that someone planted in the client before is worth nothing then.
+        An id that someone planted in the client before is worth nothing then. If the session is
+        ended or rotated by another request meanwhile, nothing happens, and the changes of this
+        request are dropped.
         """
         self._check_open()
         self.is_renewed = True
 
     def clear(self) -> None:
         """End the session: its entry and its cookie go. What is set afterwards begins a new one."""
-        self.rotate()
+        self._check_open()
+        self.is_renewed = self.is_ended = True
         super().clear()
 
     def _check_open(self) -> None:
@@ -107,14 +112,22 @@ for _name in ("__delitem__", "__ior__", "__setitem__", "pop", "popitem", "setdef
 
 
 def encode_session(values: Mapping[str, Any]) -> bytes:
-    """Return the form in which a session is kept. Raises: TypeError that names the key."""
+    """Return the form in which a session is kept.
+
+    Raises: TypeError that names the key; SessionTooLarge if it is nested too deeply.
+    """
     if not values:
         return EMPTY
     try:
         # Lone surrogates, which JSON from a peer may hold, pass both ways.
-        return _encode(values).encode("utf-8", "surrogatepass")
-    except (TypeError, ValueError, RecursionError) as error:
+        data = _encode(values).encode("utf-8", "surrogatepass")
+    except (TypeError, ValueError) as error:
         raise _fault(values) from error
+    except RecursionError as error:
+        raise _too_deep() from error
+    if data.count(b"[") + data.count(b"{") > _MAX_DEPTH and _is_too_deep(values):
+        raise _too_deep()
+    return data
 
 
 def check_session(values: Mapping[str, Any], data: bytes) -> None:
@@ -155,6 +168,22 @@ def merge_session(
     }
     kept = {key: value for key, value in now.items() if key in after or key not in before}
     return kept | changed
+
+
+def _is_too_deep(values: Mapping[str, Any]) -> bool:
+    level: list[Any] = [values]
+    for _ in range(_MAX_DEPTH):
+        inside = [each.values() if isinstance(each, dict) else each for each in level]
+        level = [
+            each for found in inside for each in found if isinstance(each, (dict, list, tuple))
+        ]
+        if not level:
+            return False
+    return True
+
+
+def _too_deep() -> SessionTooLarge:
+    return SessionTooLarge(f"the session would be nested more than {_MAX_DEPTH} levels deep")
 
 
 def _fault(values: Mapping[str, Any]) -> TypeError:

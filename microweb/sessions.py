@@ -5,6 +5,9 @@ the first look (an entry of a store as soon as its cookie came, since looking do
 written once, before the head is sent, where the encoded form has changed. Nothing in it is
 encrypted: without a store the client can read what is remembered of it, but not change it.
 
+The signature covers the cookie's name and path. Cookies of the name that do not verify are passed
+over, because a neighbouring subdomain, or another app below the same host, can set them.
+
 RFC 6265; caches RFC 9111 sections 5.2.2 and 7.3; HMAC-SHA-256 by itsdangerous.
 """
 
@@ -13,16 +16,25 @@ from __future__ import annotations
 import hashlib
 import hmac
 import logging
+import random
 import secrets
 import time
+from asyncio import sleep
 from collections.abc import Mapping, Sequence
+from copy import copy
 from typing import Any, Protocol
 
-from .cookies import MAX_NAME_AND_VALUE, SetCookie
+from .cookies import MAX_NAME_AND_VALUE, SetCookie, cookie_values
 from .endpoints import Handler
-from .errors import ConfigurationError, LocalProtocolError, MissingExtra, ServiceUnavailable
+from .errors import (
+    ConfigurationError,
+    LocalProtocolError,
+    MissingExtra,
+    ServiceUnavailable,
+    SessionTooLarge,
+)
 from .headers import MutableHeaders, list_members
-from .request import Request
+from .request import Request, name_in_log
 from .response import Response
 from .session import (
     EMPTY,
@@ -41,7 +53,14 @@ except ImportError as error:
 _MIN_KEY_BYTES = 32
 _MIN_KEY_DIFFERENT = 8  # of its bytes: 32 random hexadecimal digits have fewer once in 10**7
 _TWO_WEEKS_S = 14 * 24 * 3600
-_ATTEMPTS = 16  # at an entry that others change meanwhile; of those at once one is always through
+_MAX_BYTES = 64 * 1024  # of a session on the server: a login with a long name must not fill it
+_SIGNATURE_CHARACTERS = 43  # of 32 bytes in base64
+_ID_TAG_CHARACTERS = 8
+
+# At an entry that others change meanwhile. Of those at once one is always through; the pause, which
+# is random and doubled each time, spreads the others, until each has its turn.
+_MERGE_S = 5.0
+_PAUSE_S = 0.001, 1.0
 
 _REMEDY = (
     'make one with `python -c "import secrets; print(secrets.token_urlsafe(32))"`, '
@@ -66,14 +85,23 @@ class SessionStore(Protocol):
     async def delete(self, id: str) -> None:
         """Forget it, if it is there."""
 
+    async def move(
+        self, id: str, new_id: str, data: bytes, max_age: int, *, replacing: bytes
+    ) -> bool:
+        """Keep `data` under `new_id`, and nothing under `id`, if `replacing` is kept there.
+
+        Return whether it was. Comparing and moving are one step for others.
+        """
+
 
 class Sessions:
     """Gives each request its `session`: `app.use(Sessions(os.environ["SECRET_KEY"]))`.
 
     `secret_key` signs the cookie: 32 characters or more; of a list the first signs and the others
     still read, so that a key can be replaced. With a `store` the cookie has an id, and the session
-    is kept there. It ends `max_age` seconds after its last change. A `cookie` named `__Host-...` is
-    for https alone, and no neighbouring subdomain can set it.
+    is kept there, up to 64 KiB. It ends `max_age` seconds after its last change. A `cookie` named
+    `__Host-...` is for https alone, and no neighbouring subdomain can set it. The cookie's `path`
+    is by default that of the app: the prefix of a mounted one, so that two do not share a cookie.
 
     Raises: ConfigurationError for a key that is missing or weak, without showing it.
     """
@@ -84,13 +112,10 @@ class Sessions:
         *,
         store: SessionStore | None = None,
         cookie: str = "session",
+        path: str | None = None,
         max_age: int = _TWO_WEEKS_S,
     ) -> None:
-        keys = _checked_keys(secret_key)
-        try:
-            SetCookie(cookie)
-        except ValueError as error:
-            raise ConfigurationError(f"Sessions: cookie: {error}") from error
+        self._keys = _checked_keys(secret_key)
         if type(max_age) is not int or max_age <= 0:
             raise ConfigurationError(
                 f"Sessions: expected max_age as a positive int of seconds, got {max_age!r}"
@@ -98,10 +123,39 @@ class Sessions:
         self.cookie = cookie
         self._max_age = max_age
         self._store = store
+        # A browser takes a `__Host-` cookie with this path only.
+        self._path = "/" if path is None and cookie.lower().startswith("__host-") else path
+        self._sign_for(self.path)
+
+    @property
+    def path(self) -> str:
+        """The path of the cookie."""
+        return "/" if self._path is None else self._path
+
+    def at(self, prefix: str) -> Sessions:
+        """Return the same for an app that is mounted at `prefix`, with the path of its cookie.
+
+        Raises: ConfigurationError if a cookie can't have that path.
+        """
+        if self._path is not None:
+            return self
+        placed = copy(self)
+        placed._path = prefix or "/"
+        placed._sign_for(placed.path)
+        return placed
+
+    def _sign_for(self, path: str) -> None:
+        try:
+            SetCookie(self.cookie, path=path)
+        except ValueError as error:
+            raise ConfigurationError(f"Sessions: cookie: {error}") from error
         # What one signed is nothing to a cookie of another name, or that holds the other thing.
-        purpose = f"microweb.sessions {'data' if store is None else 'id'} {cookie}".encode()
+        held = "data" if self._store is None else "id"
+        purpose = f"microweb.sessions {held} {self.cookie}"
+        if path != "/":
+            purpose += f" {path}"  # no name has a space in it
         # Derived here, once: itsdangerous would do it for each cookie, at 4 us of its 19.
-        derived = [hmac.digest(key, purpose, "sha256") for key in keys]
+        derived = [hmac.digest(key, purpose.encode(), "sha256") for key in self._keys]
         self._signer = TimestampSigner(
             derived[::-1],  # it signs with the last
             key_derivation="none",
@@ -121,19 +175,36 @@ class Sessions:
             if visit.session is not None:
                 visit.session.is_over = True
         if visit.session is not None:
-            await self._finish(visit, visit.session, response)
+            try:
+                await self._finish(visit, visit.session, response)
+            except SessionTooLarge as error:
+                _log.warning("%s: %s: %s", name_in_log(request), error.detail, self._remedy)
+                raise
         return response
 
     async def start(self, values: Mapping[str, Any]) -> str:
         """Begin a session outside of any request, and return its cookie's value: for tests."""
         data = encode_session(values)
+        self._check_size(data)
         check_session(values, data)
         return await self._begin(data)
 
     def read(self, request: Request) -> bytes:
-        """Return what the cookie was signed for; nothing where it is missing, forged or old."""
-        signed = request.cookies.get(self.cookie)
-        if signed is None:
+        """Return what the cookie was signed for; nothing where it is missing, forged or old.
+
+        Nothing, too, if two cookies of the name verify: one of them is somebody else's session.
+        """
+        found = b""
+        for signed in cookie_values(request.headers.get("cookie", ""), self.cookie):
+            value = self._verified(signed)
+            if value and found and value != found:
+                return b""
+            found = value or found
+        return found
+
+    def _verified(self, signed: str) -> bytes:
+        # Spares a digest, of 5 us, for each of a thousand short cookies.
+        if len(signed.rpartition(".")[2]) != _SIGNATURE_CHARACTERS:
             return b""
         try:
             value, signed_at = self._signer.unsign(signed, return_timestamp=True)
@@ -157,21 +228,39 @@ class Sessions:
             if "cache-control" not in headers:
                 headers["Cache-Control"] = "private"
             return
+        self._check_size(data)
         check_session(session, data)
         value = await self._keep(visit, session, data)
         if value:
-            response.set_cookie(self.cookie, value, max_age=self._max_age)
+            response.set_cookie(self.cookie, value, max_age=self._max_age, path=self.path)
         elif value is not None and self.cookie in visit.request.cookies:
-            response.delete_cookie(self.cookie)
+            response.delete_cookie(self.cookie, path=self.path)
         _keep_out_of_shared_caches(headers)
+
+    @property
+    def _remedy(self) -> str:
+        if self._store is not None:
+            return "keep less in it"
+        return (
+            "keep less in it, or keep it on the server: "
+            "Sessions(..., store=MemoryStore()) from microweb.session_stores"
+        )
+
+    def _check_size(self, data: bytes) -> None:
+        """Raises: SessionTooLarge, before any work of the data's size is done."""
+        largest = _MAX_BYTES if self._store is not None else MAX_NAME_AND_VALUE
+        if len(data) > largest:
+            raise SessionTooLarge(
+                f"the session would be larger than {largest} bytes: it is {len(data)}"
+            )
 
     async def _keep(self, visit: _Visit, session: Session, data: bytes) -> str | None:
         """Return the cookie's new value, empty for none, None to leave it as it is."""
         id, store = visit.id, self._store
         if store is not None and id is not None:
-            if not session.is_renewed:
-                is_kept = await self._update(store, id, visit.before, session, data)
-                return self._sign(id.encode()) if is_kept else None
+            if not session.is_ended:
+                kept_as = await self._update(store, id, visit.before, session, data)
+                return self._sign(kept_as.encode()) if kept_as is not None else None
             await store.delete(id)
         return "" if data == EMPTY else await self._begin(data)
 
@@ -180,34 +269,43 @@ class Sessions:
             value = self._sign(base64_encode(data))
             size = len(self.cookie) + len(value)
             if size > MAX_NAME_AND_VALUE:
-                raise LocalProtocolError(
-                    f"a session of {len(data)} bytes makes a cookie of {size}, browsers drop what "
-                    f"is over {MAX_NAME_AND_VALUE}: keep less in it, or keep it on the server: "
-                    "Sessions(..., store=MemoryStore()) from microweb.session_stores"
+                raise SessionTooLarge(
+                    f"the session would make a cookie larger than {MAX_NAME_AND_VALUE} bytes: "
+                    f"it is {size}"
                 )
             return value
-        id = secrets.token_urlsafe(32)
+        id = _new_id()
         await self._store.set(id, data, self._max_age, replacing=None)
         return self._sign(id.encode())
 
     async def _update(
         self, store: SessionStore, id: str, before: bytes, session: Session, data: bytes
-    ) -> bool:
-        """Write an entry's changes over what is there; return False where it was ended meanwhile.
+    ) -> str | None:
+        """Write an entry's changes over the entry of now, and return its id.
 
-        Were it written all the same, a slow request would bring a session back that logged out.
+        Return None if it was ended meanwhile: written all the same, a slow request would bring
+        back a session that logged out.
         """
-        seen = before
-        for _ in range(_ATTEMPTS):
-            if await store.set(id, data, self._max_age, replacing=seen):
-                return True
+        new_id = _new_id(id) if session.is_renewed else None
+        seen, pause_s, ends_at = before, _PAUSE_S[0], time.monotonic() + _MERGE_S
+        while True:
+            if new_id is None:
+                is_kept = await store.set(id, data, self._max_age, replacing=seen)
+            else:
+                is_kept = await store.move(id, new_id, data, self._max_age, replacing=seen)
+            if is_kept:
+                return new_id or id
+            if time.monotonic() > ends_at:
+                raise ServiceUnavailable("too many requests change one session at once")
+            await sleep(random.uniform(0, pause_s))
+            pause_s = min(2 * pause_s, _PAUSE_S[1])
             now = await store.get(id)
             if now is None:
                 _log.info("a session was ended while a request changed it: the change is dropped")
-                return False
+                return None
             merged = merge_session(parse_session(before), session, parse_session(now))
             seen, data = now, encode_session(merged)
-        raise ServiceUnavailable("too many requests change one session at once")
+            self._check_size(data)
 
     def _sign(self, value: bytes) -> str:
         return self._signer.sign(value).decode("ascii")
@@ -260,6 +358,16 @@ def _checked_keys(secret_key: str | bytes | Sequence[str | bytes]) -> list[bytes
             )
         keys.append(data)
     return keys
+
+
+def _new_id(old: str | None = None) -> str:
+    """Return an id that nobody can guess; one in place of `old` has its tag.
+
+    Of a key with braces a Redis Cluster hashes the part between them alone, so that the entries of
+    both ids lie on one node, and one script can move one to the other.
+    """
+    tag = secrets.token_urlsafe(6) if old is None else old[1 : 1 + _ID_TAG_CHARACTERS]
+    return f"{{{tag}}}{secrets.token_urlsafe(32)}"
 
 
 def _vary_on_cookie(headers: MutableHeaders) -> None:

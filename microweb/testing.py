@@ -95,7 +95,7 @@ class TestClient(httpx.AsyncClient):
                 "app.use(Sessions(secret_key))"
             )
         (sessions,) = all_of_them
-        cookie = SetCookie(sessions.cookie, await sessions.start(values))
+        cookie = SetCookie(sessions.cookie, await sessions.start(values), path=sessions.path)
         field = cookie.encode(secure_by_default=self.base_url.scheme == "https")
         # As if the app had answered: what it sets later replaces this one.
         asked = httpx.Request("GET", self.base_url)

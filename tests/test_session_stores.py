@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import signal
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -14,6 +16,7 @@ from processes import DEADLINE_S
 from redis_server import COMMAND, redis_server
 
 from microweb import ConfigurationError
+from microweb.errors import ServiceUnavailable, SessionTooLarge
 from microweb.session_stores import MemoryStore, RedisStore
 from microweb.sessions import SessionStore
 
@@ -69,6 +72,30 @@ async def test_what_is_gone_is_not_brought_back(store: SessionStore) -> None:
     assert await store.get("a") is None
 
 
+async def test_an_entry_is_moved_if_it_is_what_was_seen(store: SessionStore) -> None:
+    await store.set("a", b"1", 60, replacing=None)
+    assert not await store.move("a", "b", b"2", 60, replacing=b"0")
+    assert [await store.get(id) for id in "ab"] == [b"1", None]
+    assert await store.move("a", "b", b"2", 60, replacing=b"1")
+    assert [await store.get(id) for id in "ab"] == [None, b"2"]
+
+
+async def test_what_is_gone_is_not_moved(store: SessionStore) -> None:
+    await store.set("a", b"1", 60, replacing=None)
+    await store.delete("a")
+    assert not await store.move("a", "b", b"2", 60, replacing=b"1")
+    assert [await store.get(id) for id in "ab"] == [None, None]
+
+
+async def test_of_many_at_once_one_moves(store: SessionStore) -> None:
+    await store.set("a", b"0", 60, replacing=None)
+    moves = [store.move("a", f"b{number}", b"1", 60, replacing=b"0") for number in range(20)]
+    assert sorted(await asyncio.gather(*moves)) == [False] * 19 + [True]
+    found = [await store.get(f"b{number}") for number in range(20)]
+    assert found.count(b"1") == 1
+    assert found.count(None) == 19
+
+
 async def test_of_many_at_once_one_replaces(store: SessionStore) -> None:
     await store.set("a", b"0", 60, replacing=None)
     writes = [store.set("a", b"%d" % number, 60, replacing=b"0") for number in range(1, 21)]
@@ -122,7 +149,7 @@ async def test_expired_entries_hold_no_memory(clock: Clock) -> None:
 
 
 async def test_what_was_written_longest_ago_makes_room() -> None:
-    store = MemoryStore(max_bytes=3 * (320 + 100))
+    store = MemoryStore(max_bytes=3 * (370 + 100))
     for id in "abc":
         await store.set(id, b"x" * 100, 60, replacing=None)
     await store.set("a", b"y" * 100, 60, replacing=b"x" * 100)
@@ -130,12 +157,82 @@ async def test_what_was_written_longest_ago_makes_room() -> None:
     assert [await store.get(id) is not None for id in "abcd"] == [True, False, True, True]
 
 
-async def test_an_entry_larger_than_all_room_is_not_kept() -> None:
+async def test_an_entry_larger_than_all_room_is_an_error() -> None:
     store = MemoryStore(max_bytes=1000)
-    await store.set("a", b"x" * 1000, 60, replacing=None)
-    assert len(store) == 0
     await store.set("a", b"x" * 10, 60, replacing=None)
+    with pytest.raises(SessionTooLarge, match="larger than all room of the store: it is 1000"):
+        await store.set("b", b"x" * 1000, 60, replacing=None)
+    assert await store.get("a") == b"x" * 10
     assert len(store) == 1
+
+
+async def test_large_new_entries_do_not_evict_those_in_use() -> None:
+    store = MemoryStore(max_bytes=1024 * 1024)
+    users = [f"user{number}" for number in range(200)]
+    for id in users:
+        await store.set(id, b"x" * 100, 60, replacing=None)
+        await store.get(id)
+    for number in range(200):
+        await store.set(f"large{number}", b"x" * 60_000, 60, replacing=None)
+    assert all([await store.get(id) for id in users])
+
+
+async def test_many_new_entries_do_not_evict_those_in_use() -> None:
+    store = MemoryStore(max_bytes=1024 * 1024)
+    users = [f"user{number}" for number in range(1000)]
+    for id in users:
+        await store.set(id, b"x" * 100, 60, replacing=None)
+        await store.get(id)
+    for number in range(10_000):
+        await store.set(f"new{number}", b"x", 60, replacing=None)
+    assert all([await store.get(id) for id in users])
+    assert await store.get("new9999") == b"x"
+
+
+async def test_a_large_entry_in_use_makes_room_before_the_small_ones() -> None:
+    store = MemoryStore(max_bytes=1024 * 1024)
+    await store.set("small", b"x" * 100, 60, replacing=None)
+    await store.get("small")
+    for number in range(200):
+        await store.set(f"large{number}", b"x" * 60_000, 60, replacing=None)
+        await store.get(f"large{number}")  # who sends two requests is in use as well
+    assert await store.get("small")
+    assert await store.get("large199")
+
+
+async def test_a_client_can_log_in_while_all_room_is_in_use() -> None:
+    store = MemoryStore(max_bytes=10 * (370 + 100))
+    for number in range(10):
+        await store.set(f"user{number}", b"x" * 100, 60, replacing=None)
+        await store.get(f"user{number}")
+    await store.set("new", b"x" * 100, 60, replacing=None)
+    assert [await store.get(id) is not None for id in ("user0", "user1", "new")] == [
+        False,
+        True,
+        True,
+    ]
+
+
+async def test_what_was_used_last_stays() -> None:
+    store = MemoryStore(max_bytes=3 * (370 + 100))
+    for id in "abc":
+        await store.set(id, b"x" * 100, 60, replacing=None)
+        await store.get(id)
+    await store.get("a")
+    await store.set("d", b"x" * 100, 60, replacing=None)
+    assert [await store.get(id) is not None for id in "abcd"] == [True, False, True, True]
+
+
+async def test_the_store_takes_as_much_memory_as_it_says() -> None:
+    tracemalloc.start()
+    store = MemoryStore()
+    before = tracemalloc.get_traced_memory()[0]
+    for number in range(5000):
+        await store.set(f"{number:054}", secrets.token_bytes(100), 60, replacing=None)
+        await store.get(f"{number:054}")
+    taken = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    assert 0.8 < taken / store._bytes < 1.1
 
 
 async def test_room_comes_back_with_what_is_removed() -> None:
@@ -186,6 +283,29 @@ async def test_a_client_of_ones_own_is_used_and_left_open(redis_url: str, decode
 
 
 @needs_redis
+async def test_more_at_once_than_redis_gets_connections(redis_url: str) -> None:
+    async with redis.asyncio.from_url(redis_url) as client:
+        await client.flushall()
+        store = RedisStore(redis_url)
+        sets = [store.set(str(number), b"1", 60, replacing=None) for number in range(500)]
+        assert await asyncio.gather(*sets) == [True] * 500
+        assert len(await client.client_list()) <= 32 + 1
+    await store.aclose()
+
+
+@needs_redis
+async def test_a_move_that_redis_is_asked_for_twice_counts(redis_url: str) -> None:
+    """As after a connection that broke before the answer came."""
+    store = RedisStore(redis_url)
+    await store.set("old", b"1", 60, replacing=None)
+    assert await store.move("old", "moved", b"2", 60, replacing=b"1")
+    assert await store.move("old", "moved", b"2", 60, replacing=b"1")
+    assert await store.get("moved") == b"2"
+    await store.delete("moved")
+    await store.aclose()
+
+
+@needs_redis
 def test_one_store_serves_one_loop_after_the_other(redis_url: str) -> None:
     store = RedisStore(redis_url)
 
@@ -208,11 +328,22 @@ async def test_a_store_that_was_closed_connects_again(redis_url: str) -> None:
     await store.aclose()
 
 
-async def test_a_server_that_is_not_there_is_an_error() -> None:
+async def test_a_server_that_is_not_there_is_a_503_and_one_line_a_minute(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = Clock(monkeypatch)
     store = RedisStore("unix:///nowhere/socket")
-    with pytest.raises(redis.asyncio.ConnectionError):
-        await store.get("a")
+    for later in (0.0, 1.0, 58.0, 1.0, 1.0):
+        clock.now += later
+        with pytest.raises(ServiceUnavailable):
+            await store.get("a")
     await store.aclose()
+    texts = [record.getMessage() for record in caplog.records]
+    assert [text.partition(": ")[0] for text in texts] == [
+        "Redis does not serve sessions, requests that need one get a 503"
+    ] * 2
+    assert "/nowhere/socket" in texts[0]
+    assert all(record.exc_info is None for record in caplog.records)
 
 
 @needs_redis
@@ -222,7 +353,7 @@ async def test_a_server_that_hangs_is_an_error(monkeypatch: pytest.MonkeyPatch) 
         store = RedisStore(server.url)
         await store.set("a", b"1", 60, replacing=None)
         server.process.send_signal(signal.SIGSTOP)
-        with pytest.raises(redis.asyncio.TimeoutError):
+        with pytest.raises(ServiceUnavailable):
             async with asyncio.timeout(DEADLINE_S):
                 await store.get("a")
         server.process.send_signal(signal.SIGCONT)
