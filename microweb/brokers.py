@@ -36,6 +36,12 @@ class Receiver(Protocol):
     def end(self, name: str) -> None:
         """Hear that the channel is closed."""
 
+    def is_full(self, name: str) -> bool:
+        """Whether a subscriber with a full queue still has turns of the loop to take from it.
+
+        A link that receives many entries at once lets these turns pass before the next entry.
+        """
+
 
 class Link(Protocol):
     """A broker on one event loop."""

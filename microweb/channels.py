@@ -29,6 +29,9 @@ from .subscriptions import Policy, Subscription
 _TRY_AGAIN_LATER = 1013  # of the registry that RFC 6455 section 11.7 began
 _INTERNAL_ERROR = 1011
 
+# From a full queue to its policy. A task that takes a message by way of another task needs three.
+_TURNS = 5
+
 
 class FrameSocket(Protocol):
     """A WebSocket, as far as `forward` speaks to it."""
@@ -132,22 +135,22 @@ class Channel:
     async def publish(self, message: object) -> Message:
         """Send a str, bytes, or what JSON takes to all subscribers; return it with its id.
 
-        Where it is cancelled, nothing was published; by a broker elsewhere, perhaps. It waits for
-        subscribers with the policy "wait" alone, at most the channels' `wait_s`: who has not made
-        room by then is ended. From a plain `def`: `from_thread(channel.publish(message))`.
+        Where it is cancelled, nothing was published; by a broker elsewhere, perhaps. If a
+        subscriber has a full queue it waits a few turns of the loop, in which that one can take
+        from it. It waits longer only for subscribers with the policy "wait", at most the channels'
+        `wait_s` in all: one that has not made room by then is ended. From a plain `def`:
+        `from_thread(channel.publish(message))`.
 
         Raises: TypeError or ValueError for what can't be sent; BrokerUnavailable.
         """
         payload = encode_payload(message, self._channels.json_default)
         hub = self._channels.hub
+        if self.name in hub.topics:
+            await asyncio.sleep(0)  # a publisher in a loop lets subscribers have their turn
         topic = hub.topics.get(self.name)
-        if topic is None or not topic.patient:
-            if topic is not None:
-                await asyncio.sleep(0)  # a publisher in a loop lets subscribers have their turn
+        if topic is None or topic.is_open:
             return Message(await hub.link.publish(self.name, payload), payload)
-        async with topic.turn:  # first come, first served
-            await asyncio.sleep(0)
-            await topic.wait_for_room(self._channels.wait_s)
+        async with topic.admission(self._channels.wait_s):
             return Message(await hub.link.publish(self.name, payload), payload)
 
     def subscribe(
@@ -283,6 +286,9 @@ class _Hub:
         if name in self.topics:
             self.topics[name].end()
 
+    def is_full(self, name: str) -> bool:
+        return name in self.topics and bool(self.topics[name].full)
+
 
 class _Topic:
     """A channel that somebody on this loop is subscribed to."""
@@ -292,7 +298,10 @@ class _Topic:
         self.users = 0  # who has entered, those that were ended and have not left too
         self.subscriptions: set[Subscription] = set()
         self.patient: set[Subscription] = set()  # those for whom publishers wait
-        self.turn = asyncio.Lock()  # of the publishers that wait
+        self.full: dict[Subscription, int] = {}  # full queues, and the turns they had since
+        self._turn: asyncio.Handle | None = None  # the next one, if it is waited for
+        self._line: deque[asyncio.Future[None]] = deque()  # publishers, until there is room
+        self._first = asyncio.Lock()  # of the publishers that wait for `patient`, in their order
         self._room: asyncio.Future[None] | None = None
         self._hub = hub
         self._history = history
@@ -324,6 +333,7 @@ class _Topic:
             subscription.end()
         self.subscriptions.clear()
         self.patient.clear()
+        self.full.clear()
 
     def _keep(self, entry: Entry) -> Message | None:
         self._snapshots.clear()
@@ -344,6 +354,7 @@ class _Topic:
     def _drop(self, subscription: Subscription) -> None:
         self.subscriptions.discard(subscription)
         self.patient.discard(subscription)
+        self.full.pop(subscription, None)
 
     # --- what subscriptions ask
 
@@ -381,24 +392,80 @@ class _Topic:
 
     # --- publishers that wait
 
+    @property
+    def is_open(self) -> bool:
+        """Whether nobody need be waited for, and no publisher waits."""
+        return not (self.full or self.patient or self._line)
+
+    @asynccontextmanager
+    async def admission(self, wait_s: float) -> AsyncIterator[None]:
+        """Wait until a message can be published, which is done in the block."""
+        if self.full or self._line:
+            publisher = asyncio.get_running_loop().create_future()
+            self._line.append(publisher)
+            self._await_turn()
+            await publisher
+        if not self.patient:
+            yield
+            return
+        is_first = False
+        try:
+            try:
+                async with asyncio.timeout(wait_s):
+                    is_first = await self._first.acquire()
+                    await self._have_room()
+            except TimeoutError:
+                self._end_patient()
+            yield
+        finally:
+            if is_first:
+                self._first.release()
+
+    def fill(self, subscription: Subscription) -> None:
+        """Give a subscription whose queue has become full some turns to take from it."""
+        self.full[subscription] = 0
+        self._await_turn()
+
+    def drain(self, subscription: Subscription) -> None:
+        """Hear that a subscription whose queue was full has taken from it."""
+        self.full.pop(subscription, None)
+
+    def _await_turn(self) -> None:
+        if self._turn is None:
+            self._turn = asyncio.get_running_loop().call_soon(self._begin_turn)
+
+    def _begin_turn(self) -> None:
+        """Count a turn of the loop for full queues; let publishers go on if all had their turns."""
+        self._turn = None
+        had = [(each, turns + 1) for each, turns in self.full.items()]
+        self.full = {each: turns for each, turns in had if turns < _TURNS}
+        if not self.full:
+            self._admit()
+        if self.full or self._line:
+            self._await_turn()
+
+    def _admit(self) -> None:
+        """Let as many publishers go on as there is room for, but by those who are too slow."""
+        room = min((each.room for each in self.subscriptions if each.room), default=None)
+        while self._line and room != 0:
+            publisher = self._line.popleft()
+            if not publisher.done():
+                publisher.set_result(None)
+                room = room and room - 1
+
     def relieve(self) -> None:
         """Wake the publisher whose turn it is."""
         if self._room is not None and not self._room.done():
             self._room.set_result(None)
 
-    async def wait_for_room(self, wait_s: float) -> None:
-        """Wait until all for whom one waits have room; end those that have none in time."""
-        if all(each.has_room for each in self.patient):
-            return
-        try:
-            async with asyncio.timeout(wait_s):
-                await self._room_everywhere()
-        except TimeoutError:
-            for subscription in [each for each in self.patient if not each.has_room]:
-                self._drop(subscription)
-                subscription.end(is_full=True)
-
-    async def _room_everywhere(self) -> None:
-        while not all(each.has_room for each in self.patient):
+    async def _have_room(self) -> None:
+        """Wait until all for whom one waits have room."""
+        while not all(each.room for each in self.patient):
             self._room = asyncio.get_running_loop().create_future()
             await self._room
+
+    def _end_patient(self) -> None:
+        """End those for whom one waits that have no room."""
+        for subscription in [each for each in self.patient if not each.room]:
+            self._drop(subscription)
+            subscription.end(is_full=True)

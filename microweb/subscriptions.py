@@ -1,8 +1,9 @@
 """One subscriber of a channel: a bounded queue of messages that it shares with all others.
 
 A subscriber that keeps up has no queue: a message goes to it by the future that it waits for. One
-that doesn't gets a queue, of at most `queue` messages, and then its policy decides. Nothing here
-waits for a subscriber but the publisher whom the policy "wait" tells to.
+that doesn't gets a queue, of at most `queue` messages. When that is full, publishers wait some
+turns of the loop, in which it can take from the queue. If it took nothing, its policy decides.
+Publishers wait longer only for subscribers with the policy "wait".
 """
 
 from __future__ import annotations
@@ -34,6 +35,12 @@ class Source(Protocol):
 
     def enter(self, subscription: Subscription) -> None:
         """Begin to offer messages."""
+
+    def fill(self, subscription: Subscription) -> None:
+        """Give a subscription whose queue has become full some turns to take from it."""
+
+    def drain(self, subscription: Subscription) -> None:
+        """Hear that a subscription whose queue was full has taken from it."""
 
     def relieve(self) -> None:
         """Hear that a subscriber for whom publishers wait has room, or is gone."""
@@ -144,9 +151,9 @@ class Subscription:
         return self._policy == "wait"
 
     @property
-    def has_room(self) -> bool:
-        """Whether it can take a message without its policy."""
-        return self._queue is None or len(self._queue) < self._limit
+    def room(self) -> int:
+        """How many messages it can take without its policy."""
+        return self._limit if self._queue is None else max(0, self._limit - len(self._queue))
 
     def offer(self, message: Message) -> bool:
         """Hand over a message; return False where that has ended it."""
@@ -154,13 +161,19 @@ class Subscription:
             self._waiter.set_result(message)  # it waits, so nothing stands before this
         elif self._queue is None:
             self._queue = deque((message,))
+            self._check_full(self._queue)
         elif isinstance(message, Gap):
             append_gap(self._queue, message)
         elif len(self._queue) < self._limit:
             self._queue.append(message)
+            self._check_full(self._queue)
         else:
             return self._overflow(self._queue, message)
         return True
+
+    def _check_full(self, queue: deque[Message]) -> None:
+        if len(queue) >= self._limit and not self.wants_waiting and self._source is not None:
+            self._source.fill(self)
 
     def end(self, *, is_full: bool = False) -> None:
         """End it after what it has."""
@@ -196,11 +209,15 @@ class Subscription:
             return gap
         if not self._queue:
             return None
+        was_full = len(self._queue) >= self._limit
         message = self._queue.popleft()
         if not self._queue:
             self._queue = None  # an empty one takes 760 bytes
-        if self.wants_waiting and self._source is not None:
-            self._source.relieve()
+        if self._source is not None:
+            if self.wants_waiting:
+                self._source.relieve()
+            elif was_full:
+                self._source.drain(self)
         return message
 
     async def _wait(self) -> Message | None:

@@ -17,7 +17,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from serving import DEADLINE_S, in_memory, on_loopback, settle, until_none
-from websocketing import Peer, close_frame, handshake
+from websocketing import Peer, close_frame, handshake, masked
 
 from microweb import (
     App,
@@ -381,6 +381,21 @@ async def test_publisher_waits_no_longer_than_its_deadline() -> None:
         assert await take(messages, 3) == [1, 2, 3]
 
 
+async def test_the_deadline_of_a_publisher_is_that_of_its_whole_wait() -> None:
+    wait_s, count = 0.05, 40
+    channel = Channels(wait_s=wait_s)["a"]
+
+    async def take_slowly(messages: Subscription) -> None:
+        async for _ in messages:
+            await asyncio.sleep(0.8 * wait_s)
+
+    async with channel.subscribe(queue=1, policy="wait") as messages:
+        taking = asyncio.create_task(take_slowly(messages))
+        await soon(publish_together(channel, count))
+        assert messages.is_full  # though each publisher in the line waited less for its turn
+        taking.cancel()
+
+
 async def test_publisher_does_not_wait_for_one_who_has_left(channel: Channel) -> None:
     async with channel.subscribe(queue=1, policy="wait"):
         await channel.publish(1)
@@ -400,6 +415,101 @@ async def test_one_who_never_reads_costs_the_others_nothing(channel: Channel) ->
         reading = asyncio.create_task(take(messages, 50))
         await publish(channel, *range(50))
         assert await reading == list(range(50))
+
+
+@pytest.mark.parametrize("policy", ["disconnect", "drop_oldest", "drop_newest"])
+@pytest.mark.parametrize("queue", [1, 7])
+async def test_publishers_that_come_together_lose_nothing_of_one_who_reads(
+    channel: Channel, policy: Policy, queue: int
+) -> None:
+    async with channel.subscribe(queue=queue, policy=policy) as messages:
+        reading = asyncio.create_task(take(messages, 300))
+        await settle()
+        await asyncio.gather(*(channel.publish(number) for number in range(300)))
+        assert await reading == list(range(300))
+
+
+async def test_one_who_reads_by_another_task_is_not_too_slow(channel: Channel) -> None:
+    got: list[object] = []
+
+    async def read() -> None:
+        while len(got) < 100:  # each in a task of its own, as asyncio.wait_for does before 3.12
+            got.append((await asyncio.create_task(soon(messages.__anext__()))).data)
+
+    async with channel.subscribe(queue=1) as messages:
+        reading = asyncio.create_task(read())
+        await settle()
+        await asyncio.gather(*(channel.publish(number) for number in range(100)))
+        await soon(asyncio.wait_for(reading, DEADLINE_S))
+    assert got == list(range(100))
+
+
+async def test_one_who_had_its_turns_and_took_nothing_is_too_slow(channel: Channel) -> None:
+    async with channel.subscribe(queue=2) as stuck, channel.subscribe(queue=2) as messages:
+        reading = asyncio.create_task(take(messages, 50))
+        await settle()
+        await soon(asyncio.wait_for(publish_together(channel, 50), DEADLINE_S))
+        assert await reading == list(range(50))
+        assert (await all_data(stuck), stuck.is_full) == ([0, 1], True)
+        assert (messages.is_full, len(channel)) == (False, 1)
+
+
+async def publish_together(channel: Channel, count: int) -> None:
+    await asyncio.gather(*(channel.publish(number) for number in range(count)))
+
+
+async def test_one_who_never_reads_costs_publishers_no_turns(channel: Channel) -> None:
+    async with channel.subscribe(queue=1, policy="drop_oldest"):
+        await publish(channel, 1, 2, 3)  # one has waited for it
+        for _ in range(10):
+            turns = 0
+            publishing = asyncio.create_task(channel.publish("next"))
+            while not publishing.done():
+                await asyncio.sleep(0)
+                turns += 1
+            assert turns <= 2
+
+
+async def test_a_cancelled_publisher_lets_the_next_one_in(channel: Channel) -> None:
+    async with channel.subscribe(queue=1) as messages:
+        reading = asyncio.create_task(take(messages, 150))
+        await settle()
+        publishing = [asyncio.create_task(channel.publish(number)) for number in range(300)]
+        for _ in range(3):
+            await asyncio.sleep(0)
+        for each in publishing[::2]:
+            each.cancel()
+        await asyncio.wait(publishing)
+        published = [n for n, each in enumerate(publishing) if not each.cancelled()]
+        assert set(published) >= set(range(1, 300, 2))
+        assert await reading == published[:150]
+
+
+async def test_many_sockets_that_send_at_once_hear_all(channel: Channel) -> None:
+    count, app = 150, App()
+
+    @app.websocket("/ws")
+    async def chat(socket: WebSocket) -> None:
+        async with channel.forward(socket):
+            async for message in socket:
+                await channel.publish(message)
+
+    async with on_loopback(app) as server:
+        host, port = server.sockets[0].getsockname()[:2]
+        ends = [await asyncio.open_connection(host, port) for _ in range(count)]
+        for reader, writer in ends:
+            writer.write(handshake())
+            await soon(reader.readuntil(b"\r\n\r\n"))
+        await are_subscribed(channel, count)
+        for number, (_, writer) in enumerate(ends):
+            writer.write(masked(f"{number:03}"))
+        expected = {b"\x81\x03%03d" % number for number in range(count)}
+        for reader, _ in ends:
+            data = await soon(reader.readexactly(5 * count))
+            assert {data[at : at + 5] for at in range(0, len(data), 5)} == expected
+        for _, writer in ends:
+            writer.transport.abort()
+        await until_none(server.connections)
 
 
 # --- leaving
