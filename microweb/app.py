@@ -51,6 +51,8 @@ class App(Router):
     `redirect_slashes` answers 308 where only the path with or without its last slash is there.
     """
 
+    _is_app = True
+
     def __init__(
         self,
         *,
@@ -123,18 +125,17 @@ class App(Router):
             raise ConfigurationError(f"converter {name!r}: the name is taken, choose another")
         self._converters[name] = Converter(name, pattern, parse, format)
 
-    def include(self, router: Router) -> None:
-        """Add a Router's routes, below this app's own. Raises: ConfigurationError for an App."""
-        if isinstance(router, App):
-            raise ConfigurationError("include() takes a Router: use app.mount(prefix, other_app)")
-        super().include(router)
-
     def mount(self, prefix: str, app: App | Router, *, use: Iterable[Middleware] = ()) -> None:
         """Serve another app, or a Router, below `prefix`; `use` runs inside this app's middleware.
 
         The mounted app keeps its own error handlers, converters and state, and sees paths without
         the prefix. Raises: ConfigurationError.
         """
+        if not isinstance(app, Router):
+            raise ConfigurationError(
+                f"mount {prefix!r}: expected an App or a Router, got {app!r:.80}; a function is "
+                f"routed by @app.route({prefix + '/{path:path}'!r})"
+            )
         below = Router(prefix, use=use)
         if not prefix:
             raise ConfigurationError("mount: expected a prefix such as '/admin', got ''")

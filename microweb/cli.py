@@ -2,14 +2,15 @@
 
 Each takes a target, `module:app` or `path/to/file.py`, and finds the app in it. The options of
 `run` and `dev` are the fields of `ServerConfig`, read off the class, so that they can't fall behind
-it. What is in the way is one line on stderr and exit status 1, but for what the user's own code
-raises: that keeps its traceback.
+it. A wrong usage is one line on stderr and exit status 2. If the app can't be found or served, that
+is one line and exit status 1. An exception of the user's own code keeps its traceback.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import inspect
 import os
 import sys
 import traceback
@@ -29,7 +30,10 @@ from .server.config import AccessLog, LoopName, ServerConfig, ServerOptions
 from .server.process import run
 from .server.sockets import is_loopback
 
-_TARGET_HELP = "module:app, or path/to/file.py (with :app where it has several)"
+_TARGET_HELP = (
+    "module:app, or path/to/file.py (with :app where it has several); in place of app a function "
+    "that makes it, module:create_app"
+)
 _OPTIONS = [field.name for field in fields(ServerConfig)]
 _DEFAULTS = ServerConfig()
 
@@ -43,8 +47,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     given.command(given)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Leave with one line, without the usage, which is longer than a screen."""
+        _misused(f"{message}: see {self.prog} --help")
+
+
+def _parser() -> _Parser:
+    parser = _Parser(
         prog="microweb", description="Serve an app, or look at it.", allow_abbrev=False
     )
     parser.add_argument("--version", action="version", version=f"microweb {__version__}")
@@ -76,7 +86,7 @@ def _dev(given: argparse.Namespace) -> None:
     options = _server_options(given)
     host = options.get("host", _DEFAULTS.host)
     if not _is_loopback(host):
-        _fail(f"dev serves this machine alone, and {host} is not it: use microweb run")
+        _misused(f"dev serves this machine alone, and {host} is not it: use microweb run")
     app = load_app(given.target)
     for each in app.all_apps():
         each.debug = True
@@ -85,7 +95,12 @@ def _dev(given: argparse.Namespace) -> None:
 
 
 def _routes(given: argparse.Namespace) -> None:
-    _print_routes(load_app(given.target))
+    app = load_app(given.target)
+    _print_routes(app)
+    try:
+        app.freeze()
+    except ConfigurationError as error:
+        _fail(str(error))
 
 
 def _is_loopback(host: str) -> bool:
@@ -99,9 +114,12 @@ def _fail(text: str) -> NoReturn:
     sys.exit(f"microweb: {text}")
 
 
-# --- the options of the server --------------------------------------------------------
+def _misused(text: str) -> NoReturn:
+    print(f"microweb: {text}", file=sys.stderr)
+    sys.exit(2)
 
-_Parser = argparse.ArgumentParser
+
+# --- the options of the server --------------------------------------------------------
 
 
 def _add_server_options(parser: _Parser, names: list[str]) -> None:
@@ -134,7 +152,12 @@ def _split(text: str) -> list[str]:
 
 
 def _server_options(given: argparse.Namespace) -> ServerOptions:
-    return cast(ServerOptions, {key: getattr(given, key) for key in _OPTIONS if key in given})
+    options = cast(ServerOptions, {key: getattr(given, key) for key in _OPTIONS if key in given})
+    try:
+        ServerConfig.from_options(options)
+    except ConfigurationError as error:
+        _misused(str(error))
+    return options
 
 
 # --- the app --------------------------------------------------------------------------
@@ -143,7 +166,9 @@ def _server_options(given: argparse.Namespace) -> ServerOptions:
 def load_app(target: str) -> App:
     """Return the app that a target stands for: `module:app`, `file.py`, `file.py:app`.
 
-    The module is imported as Python would: from the current directory, or from the file's own.
+    In place of an app there may be a function that makes it: `module:create_app`. The module is
+    imported as Python would: from the current directory, or from the file's own.
+
     Raises: SystemExit with one line that says what is missing; whatever the module raises.
     """
     place, name = _split_target(target)
@@ -154,7 +179,10 @@ def load_app(target: str) -> App:
     mounted = {id(inner) for app in apps.values() for inner in app.all_apps()[1:]}
     outermost = {id(app): app for app in apps.values() if id(app) not in mounted}
     if not outermost:
-        _fail(f"{place} has no App: expected one such as app = App()")
+        _fail(
+            f"{place} has no App: expected one such as app = App(), or the name of a function that "
+            f"makes one, as in {place}:create_app"
+        )
     if len(outermost) > 1:
         names = [key for key, value in apps.items() if id(value) in outermost]
         _fail(f"{place} has several apps, {_listed(names)}: choose one, as in {place}:{names[0]}")
@@ -175,7 +203,7 @@ def _is_file(place: str) -> bool:
 def _import_module(name: str) -> ModuleType:
     sys.path.insert(0, os.getcwd())
     if not all(part.isidentifier() for part in name.split(".")):
-        _fail(f"expected module:app or path/to/file.py, got {name!r:.80}")
+        _misused(f"expected module:app or path/to/file.py, got {name!r:.80}")
     return _import(name, name)
 
 
@@ -212,9 +240,28 @@ def _named_app(module: ModuleType, name: str, place: str, apps: dict[str, App]) 
         found = attrgetter(name)(module)
     except AttributeError:
         _fail(f"{place} has no {name!r}: {has}")
+    if inspect.isroutine(found):
+        return _made_app(found, f"{place}:{name}")
     if not isinstance(found, App):
         _fail(f"{place}:{name} is no App, got {type(found).__name__}: {has}")
     return found
+
+
+def _made_app(function: Callable[..., object], target: str) -> App:
+    """Return the app that a function makes."""
+    if inspect.iscoroutinefunction(function):
+        _fail(f"{target} is async: make the app in a plain def, what it awaits in a lifespan")
+    parameters = inspect.signature(function).parameters.values()
+    variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    for each in parameters:
+        if each.default is each.empty and each.kind not in variable:
+            _fail(
+                f"{target} needs {each.name!r}: give it a default, it is called without arguments"
+            )
+    made = function()
+    if not isinstance(made, App):
+        _fail(f"{target}() returned {type(made).__name__}: expected an App")
+    return made
 
 
 def _listed(names: list[str]) -> str:

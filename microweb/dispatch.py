@@ -13,7 +13,14 @@ from dataclasses import dataclass, replace
 
 from .binding import bind, bind_socket
 from .endpoints import Finish, Handler, OnError, in_thread, make_handler
-from .errors import BadRequest, ConfigurationError, HTTPError, MethodNotAllowed, NotFound
+from .errors import (
+    BadRequest,
+    ConfigurationError,
+    HTTPError,
+    MethodNotAllowed,
+    NotFound,
+    RouteConflict,
+)
 from .functions import describe, is_async
 from .hints import with_hints
 from .middleware.errors import ErrorBoundary, ErrorHandlers
@@ -119,8 +126,11 @@ class Dispatcher:
         self._tree: RouteTree[Target] = RouteTree()
         self._places: Scopes[Place] = Scopes()
         self._methods = {"OPTIONS"}
+        self._conflicts: list[RouteConflict] = []
         self.root = Place(level)
         self._plant(self.root)
+        if self._conflicts:  # all of them at once
+            raise RouteConflict("\n".join(map(str, self._conflicts)))
         self._all_methods = tuple(sorted(self._methods))
 
     def match(self, line: RequestLine) -> Match:
@@ -185,7 +195,10 @@ class Dispatcher:
                 place.preflight_of(route),
                 _is_pure(pattern),
             )
-            self._tree.add(pattern, route.methods, target)
+            try:
+                self._tree.add(pattern, route.methods, target)
+            except RouteConflict as conflict:
+                self._conflicts.append(conflict)
             self._methods.update(route.methods, ("HEAD",) if "GET" in route.methods else ())
         for prefix, use, level in place.level.mounted:
             self._plant(Place(level, prefix, place, use))

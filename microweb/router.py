@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol, TypedDict, TypeVar, Unpack, runtime_checkable
+from typing import ClassVar, Literal, Protocol, TypedDict, TypeVar, Unpack, runtime_checkable
 
 from microweb.errors import ConfigurationError
 from microweb.functions import default_name, describe
@@ -85,6 +85,8 @@ class RouteOptions(TypedDict, total=False):
 
 class Router:
     """Routes without an application: those below `prefix`, named `name.endpoint`, inside `use`."""
+
+    _is_app: ClassVar[bool] = False
 
     def __init__(
         self, prefix: str = "", *, use: Iterable[Middleware] = (), name: str | None = None
@@ -225,7 +227,14 @@ class Router:
         return middleware
 
     def include(self, router: Router) -> None:
-        """Add the routes of `router`, those that it gets later too, below this one's prefix."""
+        """Add the routes of `router`, those that it gets later too, below this one's prefix.
+
+        Raises: ConfigurationError for an App, which has more than routes.
+        """
+        if not isinstance(router, Router):
+            raise ConfigurationError(f"include: expected a Router, got {router!r:.80}")
+        if router._is_app:
+            raise ConfigurationError("include() takes a Router: use app.mount(prefix, other_app)")
         self._check_open(f"router {router.prefix!r}")
         if router._contains(self):
             raise ConfigurationError(f"router {router.prefix!r}: don't include it in itself")

@@ -634,6 +634,25 @@ def test_app_is_not_mounted_in_itself() -> None:
             app.mount("/x", each)
 
 
+@pytest.mark.parametrize("outer", [App(), Router("/a")])
+def test_an_app_is_not_included_in_anything(outer: Router) -> None:
+    inner = App()
+    with pytest.raises(ConfigurationError, match=r"^include\(\) takes a Router: use app\.mount"):
+        outer.include(inner)
+    with pytest.raises(ConfigurationError, match=r"^include: expected a Router, got <function "):
+        outer.include(test_app_is_mounted_not_included)  # type: ignore[arg-type]
+    assert outer.routes == []
+
+
+@pytest.mark.parametrize("value", [lambda scope, receive, send: None, Request, "app", None])
+def test_only_an_app_or_a_router_is_mounted(value: Any) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        App().mount("/x", value)
+    text = str(caught.value)
+    assert text.startswith("mount '/x': expected an App or a Router, got ")
+    assert text.endswith("; a function is routed by @app.route('/x/{path:path}')")
+
+
 def test_app_is_mounted_not_included() -> None:
     with pytest.raises(ConfigurationError, match=r"use app.mount\(prefix, other_app\)"):
         App().include(App())

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from textwrap import indent
 
 import pytest
 from processes import Program, get, run_to_end
@@ -60,6 +61,17 @@ def served(monkeypatch: pytest.MonkeyPatch) -> Served:
 def start(tmp_path: Path) -> Iterator[Callable[..., Program]]:
     with ExitStack() as stack:
         yield lambda *arguments: stack.enter_context(Program(*arguments, cwd=tmp_path))
+
+
+def misuse(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
+    """Return the one line on stderr of a command that is used wrongly, its exit status being 2."""
+    with pytest.raises(SystemExit) as caught:
+        cli.main(argv)
+    assert caught.value.code == 2
+    text = capsys.readouterr().err
+    assert text.startswith("microweb: ")
+    assert text.count("\n") == 1
+    return text.removeprefix("microweb: ")
 
 
 def complaint(*argv: str) -> str:
@@ -146,8 +158,9 @@ def test_file_that_is_no_module(write: Write, name: str) -> None:
 
 
 @pytest.mark.parametrize("target", ["", ":", ":app", "a b", "hello:", "hello:1", "a..b:app"])
-def test_target_that_is_none(write: Write, target: str) -> None:
-    assert complaint("run", target).startswith("expected module:app or path/to/file.py, got ")
+def test_target_that_is_none(write: Write, capsys: pytest.CaptureFixture[str], target: str) -> None:
+    text = misuse(capsys, "run", target)
+    assert text.startswith("expected module:app or path/to/file.py, got ")
 
 
 def test_file_with_the_name_of_a_loaded_module(write: Write) -> None:
@@ -159,8 +172,10 @@ def test_file_with_the_name_of_a_loaded_module(write: Write) -> None:
 @pytest.mark.parametrize("target", ["hello.py", "hello"])
 def test_module_without_an_app(write: Write, target: str) -> None:
     write("hello.py", "from microweb import App\n")
-    expected = f"{target} has no App: expected one such as app = App()"
-    assert complaint("run", target) == expected
+    assert complaint("run", target) == (
+        f"{target} has no App: expected one such as app = App(), or the name of a function that "
+        f"makes one, as in {target}:create_app"
+    )
 
 
 def test_module_with_several_apps(write: Write) -> None:
@@ -175,8 +190,50 @@ def test_attribute_that_is_missing(write: Write) -> None:
 
 
 def test_attribute_that_is_no_app(write: Write) -> None:
-    write("hello.py", "def app(): ...\n")
-    assert complaint("run", "hello.py:app") == "hello.py:app is no App, got function: it has no App"
+    write("hello.py", "app = 'App'\nfrom microweb import App\n")
+    assert complaint("run", "hello.py:app") == "hello.py:app is no App, got str: it has no App"
+    assert complaint("run", "hello.py:App") == "hello.py:App is no App, got type: it has no App"
+
+
+@pytest.mark.parametrize("command", ["run", "dev"])
+@pytest.mark.parametrize("target", ["hello.py:create_app", "hello:create_app", "hello:site.make"])
+def test_app_that_a_function_makes(
+    write: Write, served: Served, capsys: pytest.CaptureFixture[str], command: str, target: str
+) -> None:
+    source = (
+        f"def create_app(*args, debug=False, **options):\n{indent(APP, '    ')}\n    return app"
+    )
+    write("hello.py", f"{source}\n\nclass site:\n    make = staticmethod(create_app)\n")
+    cli.main([command, target])
+    ((app, _),) = served
+    assert [route.path for route in app.routes] == ["/"]
+    cli.main(["routes", target])
+    assert "hello.create_app.<locals>.index" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        ("def make(): ...", "hello:make() returned NoneType: expected an App"),
+        (
+            "def make(config): ...",
+            "hello:make needs 'config': give it a default, it is called without arguments",
+        ),
+        (
+            "async def make(): ...",
+            "hello:make is async: make the app in a plain def, what it awaits in a lifespan",
+        ),
+    ],
+)
+def test_function_that_makes_no_app(write: Write, source: str, text: str) -> None:
+    write("hello.py", source)
+    assert complaint("run", "hello:make") == text
+
+
+def test_what_a_function_that_makes_the_app_raises_is_its_own_fault(write: Write) -> None:
+    write("hello.py", "def make():\n    return 1 / 0\n")
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["run", "hello:make"])
 
 
 def test_syntax_error_is_shown_with_its_place(write: Write) -> None:
@@ -268,21 +325,18 @@ def test_help_has_each_option_with_its_default(
     ],
 )
 def test_wrong_usage(capsys: pytest.CaptureFixture[str], argv: list[str], said: str) -> None:
-    with pytest.raises(SystemExit) as caught:
-        cli.main(argv)
-    assert caught.value.code == 2
-    assert said in capsys.readouterr().err
+    text = misuse(capsys, *argv)
+    assert said in text
+    assert text.endswith(" --help\n")
 
 
 @pytest.mark.parametrize("option", ["--port=65536", "--max-body=0", "--trusted-proxies=here"])
+@pytest.mark.parametrize("command", ["run", "dev"])
 def test_value_that_the_server_refuses(
-    write: Write, capsys: pytest.CaptureFixture[str], option: str
+    write: Write, capsys: pytest.CaptureFixture[str], command: str, option: str
 ) -> None:
     write("hello.py", APP)
-    with pytest.raises(SystemExit) as caught:
-        cli.main(["run", "hello.py", option])
-    assert caught.value.code == 1
-    assert capsys.readouterr().err.startswith("microweb: ")
+    misuse(capsys, command, "hello.py", option)
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
@@ -316,10 +370,12 @@ def test_host_that_is_none(write: Write) -> None:
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1"])
-def test_dev_serves_this_machine_alone(write: Write, served: Served, host: str) -> None:
+def test_dev_serves_this_machine_alone(
+    write: Write, served: Served, capsys: pytest.CaptureFixture[str], host: str
+) -> None:
     write("hello.py", APP)
-    expected = f"dev serves this machine alone, and {host} is not it: use microweb run"
-    assert complaint("dev", "hello.py", "--host", host) == expected
+    expected = f"dev serves this machine alone, and {host} is not it: use microweb run\n"
+    assert misuse(capsys, "dev", "hello.py", "--host", host) == expected
     assert served == []
 
 
@@ -403,6 +459,35 @@ GET,POST  /users/{id:int}  users.show  pages.show         web/pages.py:14
 GET       /admin/log       log         pages.show_log     web/pages.py:35
 """
     )
+
+
+def test_routes_reports_all_conflicts(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    write(
+        "hello.py",
+        APP
+        + """
+@app.get("/")
+async def again() -> str: ...
+
+@app.get("/{a}")
+async def a(a: str) -> str: ...
+
+@app.get("/{b}")
+async def b(b: str) -> str: ...
+""",
+    )
+    first, second = complaint("routes", "hello.py").splitlines()
+    assert first == (
+        "GET / (index at hello.py:6) and GET / (again at hello.py:10) both answer GET at the same "
+        "shape of path: change the path or the methods of one"
+    )
+    assert second.startswith("GET /{a} (a at hello.py:13) and GET /{b} (b at hello.py:16) both ")
+    assert capsys.readouterr().out.count("hello.py:") == 4  # the table is there
+
+
+def test_routes_reports_what_can_not_be_served(write: Write) -> None:
+    write("hello.py", APP + "\n@app.get('/{x:nothing}')\nasync def f(x: str) -> str: ...\n")
+    assert "nothing" in complaint("routes", "hello.py")
 
 
 def test_place_outside_the_current_directory_is_whole(
