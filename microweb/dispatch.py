@@ -8,8 +8,9 @@ raises, so that the next one out gets a Response.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from inspect import isroutine
 
 from .binding import bind, bind_socket
 from .endpoints import Finish, Handler, OnError, in_thread, make_handler
@@ -238,10 +239,7 @@ class Place:
             outer.errors if outer is not None else None,
             debug=self.debug,
         )
-        finish = ReturnConverter(_missed, level.app).convert
-        self.missed: Handler = self._wrap(
-            make_handler(_missed, finish, self.errors.answer), level.middleware
-        )
+        self.missed: Handler = self._wrap(_missed, _missed, level.middleware)
 
     def __str__(self) -> str:
         return f"the app mounted at {self.prefix!r}"
@@ -253,8 +251,7 @@ class Place:
             call = over_socket(signature, pattern, route.origins)
         else:
             call = self._call_of(route, signature, pattern)
-        finish = ReturnConverter(route.endpoint, self.level.app).convert
-        return self._wrap(make_handler(call, finish, self.errors.answer), route.use)
+        return self._wrap(route.endpoint, call, route.use)
 
     def _call_of(
         self, route: Route, signature: Signature, pattern: Pattern
@@ -268,20 +265,45 @@ class Place:
     def preflight_of(self, route: Route) -> Handler | None:
         """Return the answer to a CORS preflight inside a route's own middleware, if it has any."""
         own = route.use[len(self.level.middleware) :]  # the app's own comes first
-        return self._inside(own, _options) if own else None
+        if not own:
+            return None
+        return _chain(
+            [(self, each) for each in placed_at(own, self.prefix)], _options, hands_on=True
+        )
 
-    def _inside(self, middleware: Iterable[Middleware], handler: Handler) -> Handler:
-        for each in reversed(placed_at(middleware, self.prefix)):
-            finish = ReturnConverter(each, self.level.app).convert
-            handler = _around(each, handler, finish, self.errors.answer)
-        return handler
+    def _wrap(
+        self,
+        endpoint: Callable[..., object],
+        call: Callable[[Request], object],
+        use: tuple[Middleware, ...],
+    ) -> Handler:
+        """Return the handler that calls an endpoint, inside all its middleware."""
+        around = self._around(use)
+        finish = ReturnConverter(endpoint, self.level.app).convert
+        handler = make_handler(call, finish, self.errors.answer, hands_on=bool(around))
+        return _chain(around, handler, hands_on=False)
 
-    def _wrap(self, handler: Handler, middleware: Iterable[Middleware]) -> Handler:
-        """Put middleware around a handler, then what the apps around this one have."""
-        handler = self._inside(middleware, handler)
+    def _around(self, middleware: tuple[Middleware, ...]) -> list[tuple[Place, Middleware]]:
+        """Return middleware inside that of the apps around this one, the outermost first."""
+        own = [(self, each) for each in placed_at(middleware, self.prefix)]
         if self._outer is None:
-            return handler
-        return self._outer._wrap(handler, (*self._outer.level.middleware, *self._use))
+            return own
+        return self._outer._around((*self._outer.level.middleware, *self._use)) + own
+
+
+def _chain(
+    around: Sequence[tuple[Place, Middleware]], handler: Handler, *, hands_on: bool
+) -> Handler:
+    """Return `handler` inside middleware, the outermost first; `hands_on` as for `_around`."""
+    for depth, (place, middleware) in reversed(tuple(enumerate(around))):
+        handler = _around(
+            middleware,
+            handler,
+            ReturnConverter(middleware, place.level.app).convert,
+            place.errors.answer,
+            hands_on=(hands_on or depth > 0) and not _is_ours(middleware),
+        )
+    return handler
 
 
 @dataclass(frozen=True, slots=True)
@@ -366,10 +388,20 @@ async def _options(request: Request) -> Response:
     return Response(b"", 204, {"Allow": ", ".join(allowed)})
 
 
+def _is_ours(middleware: Middleware) -> bool:
+    """Whether it comes with microweb: then it keeps no Response, so each one is of one exchange."""
+    kind = middleware if isroutine(middleware) else type(middleware)
+    return kind.__module__.partition(".")[0] == __package__
+
+
 def _around(
-    middleware: Middleware, call_next: Handler, finish: Finish, on_error: OnError
+    middleware: Middleware, call_next: Handler, finish: Finish, on_error: OnError, *, hands_on: bool
 ) -> Handler:
-    """Return the handler that is `middleware` around `call_next`."""
+    """Return the handler that is `middleware` around `call_next`.
+
+    `hands_on`: other middleware stands around it, and gets a copy of the Response that
+    `middleware` returns, because it may have kept that to answer other requests.
+    """
     if isinstance(middleware, type) or not is_async(middleware):
         raise ConfigurationError(
             f"{describe(middleware)}: write middleware as async def (request, call_next)"
@@ -380,8 +412,8 @@ def _around(
             value = await middleware(request, call_next)  # type: ignore[misc]
             response = value if isinstance(value, Response) else finish(value)
             if response.needs_prepare:
-                return await response.prepare(request)
-            return response
+                response = await response.prepare(request)
+            return response.hand_on() if hands_on and response is value else response
         except Exception as error:
             return await on_error(request, error)
 

@@ -21,8 +21,13 @@ OnError = Callable[[Request, Exception], Awaitable[Response]]
 Finish = Callable[[object], Response]
 
 
-def make_handler(call: Callable[[Request], object], finish: Finish, on_error: OnError) -> Handler:
-    """Return the handler that answers with what `call` returns, or raises."""
+def make_handler(
+    call: Callable[[Request], object], finish: Finish, on_error: OnError, *, hands_on: bool
+) -> Handler:
+    """Return the handler that answers with what `call` returns, or raises.
+
+    `hands_on`: middleware stands around it, which gets a copy of a Response that `call` returns.
+    """
 
     async def handle(request: Request) -> Response:
         try:
@@ -33,8 +38,8 @@ def make_handler(call: Callable[[Request], object], finish: Finish, on_error: On
                 return plain_response(value.encode(), TEXT)
             response = finish(value)
             if response.needs_prepare:
-                return await response.prepare(request)
-            return response
+                response = await response.prepare(request)
+            return response.hand_on() if hands_on and response is value else response
         except Exception as error:
             return await on_error(request, error)
 

@@ -133,8 +133,6 @@ class FileResponse(StreamResponse):
 
     __slots__ = ("_file", "_parts", "_path")
 
-    needs_prepare = True
-
     def __init__(
         self,
         path: str | os.PathLike[str],
@@ -155,6 +153,7 @@ class FileResponse(StreamResponse):
 
     async def prepare(self, request: Request) -> Response:
         """Decide, in a thread, what is sent. Raises: as `open`."""
+        self._claim(request)
         if self._parts is None:
             await run_in_thread(_LABEL, partial(self.open, request))
         return self

@@ -5,6 +5,7 @@ from __future__ import annotations
 from urllib.parse import quote, urlsplit
 
 from .errors import LocalProtocolError
+from .heads import HeadCache
 from .request import Request
 from .response import Response
 
@@ -15,7 +16,7 @@ _URL_SAFE = "!#$%&'()*+,/:;=?@[]~"
 class RedirectResponse(Response):
     """An answer that sends the client elsewhere. RFC 9110 section 10.2.2"""
 
-    __slots__ = ("_is_local", "_url")
+    __slots__ = ("_is_local",)
 
     needs_prepare = True
 
@@ -23,14 +24,20 @@ class RedirectResponse(Response):
         if status not in (201, 301, 302, 303, 307, 308):
             raise LocalProtocolError(f"expected a redirecting status, got {status!r}")
         super().__init__(b"", status)
-        self._url = quote(url, safe=_URL_SAFE)
         self._is_local = local
-        self.headers["Location"] = self._url
+        self.headers["Location"] = quote(url, safe=_URL_SAFE)
 
     async def prepare(self, request: Request) -> Response:
-        if self._is_local and not _is_same_origin(self._url, request):
-            self.headers["Location"] = "/"
-        return self
+        return self._for(request)
+
+    def encode(self, request: Request, heads: HeadCache, connection: bytes) -> bytes | None:
+        return self._for(request).encode(request, heads, connection)
+
+    def _for(self, request: Request) -> Response:
+        response = self._as_plain(self._body)
+        if self._is_local and not _is_same_origin(self.headers["location"], request):
+            response.headers["Location"] = "/"
+        return response
 
 
 def _is_same_origin(url: str, request: Request) -> bool:

@@ -2,8 +2,11 @@
 
 Framing belongs here and not to the endpoint: `Content-Length`, chunks, `Date`, no body for HEAD,
 204, 205 and 304. A small answer that nobody touched goes out by a head that is made once a second;
-the first touch of `headers` gives it a mapping of its own. A response is for one exchange, but an
-untouched one may be shared. RFC 9110 sections 6, 8, 15; RFC 9112 sections 4, 6, 7.
+the first touch of `headers` gives it a mapping of its own.
+
+A response with a whole body is a value: it may answer any number of requests. Its first use freezes
+it, and middleware gets a copy (`hand_on`), so that no exchange sees the changes of another.
+RFC 9110 sections 6, 8, 15; RFC 9112 sections 4, 6, 7.
 
 What it needs of the connection it has by the protocol `ByteStream`.
 """
@@ -12,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
+from copy import copy
 from datetime import datetime
 from functools import cache
 from os import PathLike
@@ -23,7 +27,7 @@ from .elsewhere import point_to_ours
 from .errors import LocalProtocolError
 from .framing import CLOSE
 from .grammar import CONTENT_LENGTH
-from .headers import MutableHeaders, check_value, list_members
+from .headers import CopiedHeaders, MutableHeaders, check_value, list_members, refuse_touch
 from .heads import HeadCache, status_line
 from .jsoncodec import encode_json
 from .request import Request
@@ -53,7 +57,7 @@ class Response:
     Raises: LocalProtocolError for a status, name or value that HTTP can't carry.
     """
 
-    __slots__ = ("_body", "_content_type", "_cookies", "_headers", "_is_sent", "_status")
+    __slots__ = ("_body", "_content_type", "_cookies", "_headers", "_is_used", "_status")
 
     def __init__(
         self,
@@ -75,7 +79,7 @@ class Response:
         self._content_type = content_type
         self._headers: MutableHeaders | None = None
         self._cookies: list[SetCookie] | None = None
-        self._is_sent = False
+        self._is_used = False
         if headers is not None:
             for name, value in headers.items() if isinstance(headers, Mapping) else headers:
                 if name.lower() == "content-type":
@@ -201,7 +205,7 @@ class Response:
             headers = self._headers = MutableHeaders()
             if self._content_type is not None:  # it is checked
                 headers.lines["content-type"] = f"Content-Type: {self._content_type}\r\n"
-            headers.is_sent = self._is_sent
+            headers.is_frozen = self._is_used
         return headers
 
     def set_cookie(
@@ -266,18 +270,56 @@ class Response:
         )
 
     def _touch(self) -> None:
-        if self._is_sent:
-            raise LocalProtocolError("this response was sent: make a new one for each exchange")
-        _ = self.headers  # from now on it is for one exchange
+        if self._is_used:
+            refuse_touch()
+        _ = self.headers  # from now on they decide
 
-    # --- how it is sent: the connection's part
+    # --- how it is handed on: the application's part
 
     needs_prepare = False
     is_value = False  # stands for a plain value: in an error handler it gets the error's status
 
     async def prepare(self, request: Request) -> Response:
-        """Return the response fit for `request`; awaited where `needs_prepare` says so."""
+        """Return the response fit for `request`: itself, or a copy if more requests may get it.
+
+        Awaited if `needs_prepare` is true, when an endpoint or a middleware returns the response.
+        """
         return self
+
+    def hand_on(self) -> Response:
+        """Return a copy for one exchange, with header fields and cookies of its own.
+
+        From now on this response refuses changes: another exchange may use it at the same time.
+        """
+        kind = type(self)
+        if kind is _PlainResponse or kind is Response:
+            return self._as_plain(self._body)
+        other = copy(self)
+        if self._headers is not None:
+            other._headers = self._headers.freeze()
+        self._is_used = True
+        other._is_used = False
+        return other
+
+    def _as_plain(self, body: bytes) -> Response:
+        """Return a copy for one exchange with that body: 0.3 us, or 0.5 with header fields."""
+        other: Response = _PlainResponse()
+        other._body = body
+        other._status = self._status
+        other._content_type = self._content_type
+        other._cookies = self._cookies
+        headers, copied = self._headers, None
+        if headers is not None:  # `freeze` in place: a call costs a tenth of this
+            headers.is_frozen = True
+            copied = CopiedHeaders()
+            copied.lines = headers.lines.copy()
+            copied.is_frozen = False
+        other._headers = copied
+        self._is_used = True
+        other._is_used = False
+        return other
+
+    # --- how it is sent: the connection's part
 
     def persistence(self, request: Request, connection: bytes) -> bytes:
         """Return the Connection field line to send: `connection`, or `CLOSE` where it can't go on.
@@ -296,7 +338,7 @@ class Response:
 
         `connection` is the field line that says whether the connection persists, or empty.
 
-        Raises: LocalProtocolError for a touched response that was sent before.
+        Raises: LocalProtocolError for a Content-Length that is wrong, and for Transfer-Encoding.
         """
         body, headers, status = self._body, self._headers, self._status
         size = len(body)
@@ -305,13 +347,13 @@ class Response:
         if status in WITHOUT_CONTENT:
             body = b""
         elif headers is None:
-            self._is_sent = True
+            self._is_used = True
             head = heads[status, self._content_type, size]
             if connection:
                 head = head[:-2] + connection + b"\r\n"
             return head if request.line.method == "HEAD" else head + body
-        elif self._cookies is None and _DECIDING.isdisjoint(headers.lines) and not headers.is_sent:
-            headers.is_sent = self._is_sent = True
+        elif self._cookies is None and _DECIDING.isdisjoint(headers.lines):
+            headers.is_frozen = self._is_used = True
             text = "".join(headers.lines.values()).encode("latin-1")
             start = heads.start(status)
             head = b"%b%bContent-Length: %d\r\n%b\r\n" % (start, text, size, connection)
@@ -355,23 +397,19 @@ class Response:
     def _encode_head(
         self, request: Request, heads: HeadCache, connection: bytes, framing: bytes
     ) -> bytes:
-        headers = self._headers
-        is_touched = headers is not None
-        if headers is None:
-            headers = self.headers
-        elif headers.is_sent:
-            raise LocalProtocolError("this response was sent: make a new one for each exchange")
+        is_touched = self._headers is not None
+        headers = self.headers
         lines = headers.lines
         if "transfer-encoding" in lines:
             raise LocalProtocolError("Transfer-Encoding is the server's: leave it out")
-        if connection and "connection" in lines:
-            del lines["connection"]  # the server has decided
+        if connection and "connection" in lines:  # the server has decided
+            lines = {name: line for name, line in lines.items() if name != "connection"}
         text = "".join(lines.values())
         if self._cookies:
             is_https = request.scheme == "https"
             for cookie in self._cookies:
                 text += f"Set-Cookie: {cookie.encode(secure_by_default=is_https)}\r\n"
-        headers.is_sent = self._is_sent = True
+        headers.is_frozen = self._is_used = True
         if not is_touched:
             self._headers = None  # it may be shared
         start = status_line(self._status) if "date" in lines else heads.start(self._status)
@@ -403,7 +441,7 @@ def plain_response(body: bytes, content_type: str) -> Response:
     response._content_type = content_type
     response._headers = None
     response._cookies = None
-    response._is_sent = False
+    response._is_used = False
     return response
 
 
@@ -432,9 +470,9 @@ class JSONResponse(Response):
         self._value = _REPLACED
 
     async def prepare(self, request: Request) -> Response:
-        if not self._body and self._value is not _REPLACED:
-            self._body = encode_json(self._value, request.app.json_default)
-        return self
+        if self._value is _REPLACED:
+            return self._as_plain(self._body)
+        return self._as_plain(encode_json(self._value, request.app.json_default))
 
     def encode(self, request: Request, heads: HeadCache, connection: bytes) -> bytes | None:
         _ = self.body

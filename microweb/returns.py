@@ -79,6 +79,8 @@ class ReturnConverter:
         if status is None and headers is None:
             return self._from_other(value)
         response = self.convert(content) if content is not None else Response(b"", status or 204)
+        if response is content:
+            response = response.hand_on()  # it may answer other requests as well
         if status is not None and response.status != status:
             response.status = status
         if isinstance(headers, Mapping):

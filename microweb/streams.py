@@ -29,9 +29,11 @@ _HEAD_WAIT_S = 0.5  # for a stream's first piece, or its fault: a query that fai
 
 
 class StreamResponse(Response):
-    """An answer that is sent as its pieces come."""
+    """An answer that is sent as its pieces come. It answers one request: the pieces come once."""
 
-    __slots__ = ("_pieces",)
+    __slots__ = ("_exchange", "_pieces")
+
+    needs_prepare = True
 
     def __init__(
         self,
@@ -45,6 +47,24 @@ class StreamResponse(Response):
             raise TypeError("expected an iterable of pieces, got one piece: return it by itself")
         super().__init__(b"", status, headers, content_type=content_type)
         self._pieces = pieces
+        self._exchange: Request | None = None  # the request that it answers
+
+    async def prepare(self, request: Request) -> Response:
+        self._claim(request)
+        return self
+
+    def hand_on(self) -> Response:
+        """Return itself: the pieces can't be had twice."""
+        return self
+
+    def _claim(self, request: Request) -> None:
+        """Answer this request. Raises: LocalProtocolError if it has answered another."""
+        if self._is_used or self._exchange not in (None, request):
+            raise LocalProtocolError(
+                f"this {type(self).__name__} was sent, or is in use for another request, and can "
+                "be sent once: make a new one for each request, inside the endpoint"
+            )
+        self._exchange = request
 
     @property
     def body(self) -> bytes:
@@ -81,6 +101,7 @@ class StreamResponse(Response):
         self, stream: ByteStream, request: Request, heads: HeadCache, connection: bytes
     ) -> None:
         """Write the pieces. Raises: LocalProtocolError where a declared length is wrong."""
+        self._claim(request)
         fields = self.headers.lines  # looked into as they are: `get` costs a microsecond each
         length = self.headers["content-length"] if "content-length" in fields else None
         framing = self._framing(request, length)

@@ -111,7 +111,6 @@ class TemplateResponse(Response):
 
     __slots__ = ("_is_rendered", "_templates", "template", "values")
 
-    needs_prepare = True
     is_value = True
 
     def __init__(self, templates: Templates, template: str, values: dict[str, object]) -> None:
@@ -124,8 +123,8 @@ class TemplateResponse(Response):
     @property
     def body(self) -> bytes:
         """The page in UTF-8; without `request` and what needs one, if no request prepared it."""
-        if not self._is_rendered:
-            self._render(None)
+        if not self._is_rendered and not self._body:
+            self._body = self._render(None)
         return self._body
 
     @body.setter
@@ -134,19 +133,26 @@ class TemplateResponse(Response):
         self._body = body
         self._is_rendered = True
 
+    @property
+    def needs_prepare(self) -> bool:  # type: ignore[override]
+        """Whether it is still to be rendered, once for each exchange."""
+        return not self._is_rendered
+
     async def prepare(self, request: Request) -> Response:
+        response = self.hand_on()
+        assert isinstance(response, TemplateResponse)
         if not self._is_rendered:
-            self._render(request)
-        return self
+            response._body = self._render(request)
+            response._is_rendered = True
+        return response
 
     def encode(self, request: Request, heads: HeadCache, connection: bytes) -> bytes | None:
         _ = self.body
         return super().encode(request, heads, connection)
 
-    def _render(self, request: Request | None) -> None:
+    def _render(self, request: Request | None) -> bytes:
         template = self._templates.template(self.template, request)
-        self._body = template.render(_in_scope(request, self.values)).encode()
-        self._is_rendered = True
+        return template.render(_in_scope(request, self.values)).encode()
 
     def __repr__(self) -> str:
         return f"<TemplateResponse {self.template!r} {self.status}>"
@@ -157,7 +163,6 @@ class TemplateStream(StreamResponse):
 
     __slots__ = ("_has_begun", "_templates", "template", "values")
 
-    needs_prepare = True
     is_value = True
 
     def __init__(self, templates: Templates, template: str, values: dict[str, object]) -> None:
@@ -168,6 +173,7 @@ class TemplateStream(StreamResponse):
         self._has_begun = False
 
     async def prepare(self, request: Request) -> Response:
+        self._claim(request)
         if not self._has_begun:
             self._has_begun = True
             begin = partial(self._begin, request)

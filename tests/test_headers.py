@@ -247,14 +247,14 @@ def test_missing_fields_are_taken_from_others_and_those_that_are_there_stay() ->
     ]
     headers["X-B"] = "changed"
     assert defaults.pairs() == [("X-A", "default"), ("X-B", "default")]
-    headers.is_sent = True
+    headers.is_frozen = True
     with pytest.raises(LocalProtocolError):
         headers.set_missing(defaults)
 
 
 def test_headers_that_were_sent_are_not_touched() -> None:
     headers = MutableHeaders({"X": "1"})
-    headers.is_sent = True
+    headers.is_frozen = True
     touches = [
         lambda: headers.__setitem__("X", "2"),
         lambda: headers.add("X", "2"),

@@ -205,14 +205,16 @@ class ErrorHandler:
             **{name: given[what] for name, what in self._named.items()},
         )
         response = ReturnConverter(self._function, app).convert(value)
+        if response is value:
+            response = response.hand_on()  # it may answer other requests as well
         is_whole = isinstance(value, Response) and not (value.is_value and value.status == 200)
         if not is_whole and split_tuple(value)[1] is None:
             response.status = status_of(error)
         if isinstance(error, HTTPError):
             for name, text in error.headers.items():
                 response.headers.setdefault(name, text)
-        if request is not None:
-            return await response.prepare(request)
         if response.needs_prepare:
+            if request is not None:
+                return await response.prepare(request)
             _ = response.body  # what can't be made without a request fails here
         return response
