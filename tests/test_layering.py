@@ -74,6 +74,7 @@ HOUSE = [
     "hints",
     "errorpages",
     "debug",
+    "debug.secrets",
     "debug.masking",
     "debug.tracebacks",
     "debug.page",
