@@ -259,7 +259,7 @@ class Place:
         """Return what calls a route's endpoint for a request."""
         call = bind(signature, pattern.parameters)
         if not signature.is_async:
-            call = in_thread(str(route), call)
+            call = in_thread(str(route), call, may_read=signature.may_take_request)
         return with_hints(route.endpoint, call) if self.debug else call
 
     def preflight_of(self, route: Route) -> Handler | None:

@@ -14,7 +14,7 @@ from typing import Any
 from .functions import describe, is_async
 from .request import Request
 from .response import TEXT, Response, plain_response
-from .threads import run_in_thread
+from .threads import run_in_thread, running_pools
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 OnError = Callable[[Request, Exception], Awaitable[Response]]
@@ -46,9 +46,40 @@ def make_handler(
     return handle
 
 
-def in_thread(label: str, call: Callable[..., object]) -> Callable[..., Awaitable[object]]:
-    """Return `call` as a function that runs it in the pool of threads."""
-    return lambda *args, **kwargs: run_in_thread(label, partial(call, *args, **kwargs))
+def in_thread(
+    label: str, call: Callable[..., object], *, may_read: bool = True
+) -> Callable[..., Awaitable[object]]:
+    """Return `call` as a function that runs it in the pool of threads.
+
+    If it `may_read` the body of a request that it is called with, it may wait for the client.
+    """
+    if not may_read:
+        return lambda *args, **kwargs: run_in_thread(label, partial(call, *args, **kwargs))
+
+    def run(*args: object, **kwargs: object) -> Awaitable[object]:
+        work = partial(call, *args, **kwargs)
+        for each in args:
+            if isinstance(each, Request) and each.waits_for_body:
+                return _run_with_wait(label, work, each)
+        return run_in_thread(label, work)
+
+    return run
+
+
+async def _run_with_wait(label: str, work: Callable[[], object], request: Request) -> object:
+    """Run `work` in a thread once that may wait for the rest of the body, or need not.
+
+    Each such thread is one more in the process, so their number is bounded. Past it the body is
+    read here, and a body that is larger than that waits for its turn.
+    """
+    pool = running_pools().functions
+    if not pool.try_reserve():
+        assert request.source is not None
+        await request.source.read_ahead(request.max_body)
+        if not request.waits_for_body:
+            return await pool.run(label, work)
+        await pool.reserve()
+    return await pool.run(label, work, has_reserved=True)
 
 
 def as_async(function: Callable[..., Any]) -> Callable[..., Awaitable[object]]:

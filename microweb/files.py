@@ -35,7 +35,7 @@ from .ranges import Span, content_range, parse_ranges
 from .request import Request
 from .response import Piece, Response
 from .streams import StreamResponse
-from .threads import run_in_thread
+from .threads import run_short_work
 
 _JOINED_BYTES = 64 * 1024  # up to this a file is read where it is opened, and sent with its head
 _SLICE_BYTES = 1024 * 1024  # of a larger one, between turns for others
@@ -155,7 +155,7 @@ class FileResponse(StreamResponse):
         """Decide, in a thread, what is sent. Raises: as `open`."""
         self._claim(request)
         if self._parts is None:
-            await run_in_thread(_LABEL, partial(self.open, request))
+            await run_short_work(_LABEL, partial(self.open, request))
         return self
 
     def open(self, request: Request, file: OpenFile | None = None) -> None:
@@ -300,7 +300,7 @@ class FileResponse(StreamResponse):
             if offset > span.offset:
                 await asyncio.sleep(0)
                 if not file.is_warm(offset, count):
-                    await run_in_thread(_LABEL, partial(file.warm, offset, count))
+                    await run_short_work(_LABEL, partial(file.warm, offset, count))
             sent = await stream.send_file(file, offset, count)
             if sent < count:
                 async for piece in self._read_span(Span(offset + sent, count - sent)):
@@ -323,7 +323,7 @@ class FileResponse(StreamResponse):
         assert file is not None
         while offset < span.end:
             count = min(_PIECE_BYTES, span.end - offset)
-            piece = await run_in_thread(_LABEL, partial(file.read, offset, count))
+            piece = await run_short_work(_LABEL, partial(file.read, offset, count))
             if not piece:
                 raise LocalProtocolError("a file became shorter while it was sent")
             offset += len(piece)

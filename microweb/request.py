@@ -475,6 +475,11 @@ class Request:
             yield part
 
     @property
+    def waits_for_body(self) -> bool:
+        """Whether reading the body may wait for the client."""
+        return self.source is not None and self._body is None and self.source.waits_for_peer
+
+    @property
     def max_body(self) -> int | None:
         """The most bytes that the body may have, by the route or the app; None: the server says."""
         return self.match.max_body if self.match is not None else None

@@ -84,6 +84,14 @@ class Signature:
         return {name: hint for layer in reversed(self.layers) for name, hint in layer.hints.items()}
 
     @property
+    def may_take_request(self) -> bool:
+        """Whether the request may be among the arguments."""
+        return any(
+            layer.name_of(REQUEST) is not None or layer.has(Parameter.VAR_POSITIONAL)
+            for layer in self.layers
+        )
+
+    @property
     def is_resolved(self) -> bool:
         """Whether all annotations are known; a name may be defined further down its module."""
         return not any(isinstance(hint, str) for hint in self.hints.values())

@@ -2,7 +2,7 @@
 
 A path is taken apart into segments, each of which must be a plain name; where it leads is then
 resolved, symbolic links and all, and must still be inside the folder. All of that, and the opening,
-runs in a thread: the endpoint is a plain `def`. RFC 9110 sections 8.4.1, 12.5.3 and 17.3.
+runs in a thread. RFC 9110 sections 8.4.1, 12.5.3 and 17.3.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 import re
 import stat
 from errno import EACCES, EINVAL, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR
+from functools import partial
 from typing import NamedTuple
 
 from .errors import ConfigurationError, NotFound
@@ -20,6 +21,7 @@ from .headers import list_members
 from .negotiation import IDENTITY, choose_coding
 from .request import Request
 from .response import Response
+from .threads import run_short_work
 
 INDEX = "index.html"
 
@@ -86,13 +88,16 @@ class StaticFiles:
         """Whether anything answers for the folder itself."""
         return self._fallback is not None or self._find_file(INDEX) is not None
 
-    # --- endpoints: they block, so they are plain `def`
+    # --- the endpoint
 
-    def serve(self, request: Request, path: str = "") -> Response:
+    async def serve(self, request: Request, path: str = "") -> Response:
         """Answer with the file at `path`, which is decoded and relative to the folder.
 
         Raises: NotFound; PreconditionFailed, RangeNotSatisfiable; OSError for a failing disk.
         """
+        return await run_short_work("a static file", partial(self._serve, request, path))
+
+    def _serve(self, request: Request, path: str) -> Response:
         if "%2f" in request.raw_path.lower():  # no name holds a slash
             raise NotFound
         name = path + INDEX if not path or path.endswith("/") else path

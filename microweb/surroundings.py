@@ -74,6 +74,16 @@ class BodySource(Protocol):
         Raises: BodyConsumed once the request is answered.
         """
 
+    @property
+    def waits_for_peer(self) -> bool:
+        """Whether `read` may have to wait before the end of the body."""
+
+    async def read_ahead(self, limit: int | None) -> None:
+        """Read and keep as much as a body may have by default, for `read` to return.
+
+        Raises nothing of what `read` raises, which the next `read` does.
+        """
+
 
 class RouteInfo(Protocol):
     """A route, as far as a request speaks of it."""

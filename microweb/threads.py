@@ -1,8 +1,15 @@
-"""Plain `def` code beside the event loop: one bounded pool of threads per loop.
+"""Plain `def` code beside the event loop: two bounded pools of threads per loop.
+
+One pool runs the application's functions. The other runs the short work of microweb itself (files,
+compression), so that neither waits for the other.
 
 `run_in_thread` carries the caller's context variables over, and there `from_thread` awaits on the
-loop. The pool remembers what each busy thread runs, so that a server that can't stop for it can
-say for what.
+loop. A function that waits in `from_thread` gives its place in the pool back meanwhile, so a client
+that sends its body slowly holds no place. The threads that wait without a place are bounded too. A
+caller whose function may wait for a client reserves such a wait before the function starts.
+
+The pools remember the label of each busy thread's function, so that a server that can't stop for it
+can name it.
 """
 
 from __future__ import annotations
@@ -14,6 +21,7 @@ import threading
 import time
 import traceback
 import weakref
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import suppress
 from contextvars import ContextVar, copy_context
@@ -25,23 +33,57 @@ from weakref import WeakKeyDictionary
 T = TypeVar("T")
 
 DEFAULT_THREADS = 40
+_OWN_THREADS = 16  # with 40 that have a place and 40 that wait, fewer than 100
 
 _POLL_S = 0.02  # only while a server stops: no call pays for telling that it ended
 
-_LOOP: ContextVar[asyncio.AbstractEventLoop] = ContextVar("microweb_loop")
+
+class Place:
+    """The place of one call in its pool, which the context of the call holds for `from_thread`."""
+
+    __slots__ = ("has_reserved", "is_left", "loop", "pool", "thread")
+
+    def __init__(
+        self, pool: ThreadPool, loop: asyncio.AbstractEventLoop, has_reserved: bool
+    ) -> None:
+        self.pool = pool
+        self.loop = loop
+        self.has_reserved = has_reserved  # a wait, until the call ends
+        self.is_left = False  # given back, until the wait is over
+        self.thread: int | None = None  # that runs the call now
+
+
+_PLACE: ContextVar[Place] = ContextVar("microweb_place")
 
 
 class Job(NamedTuple):
-    """What a thread is to do, for whom, and who waits for it."""
+    """A call for a thread to make, and the future of its outcome."""
 
-    pool: ThreadPool
+    place: Place
     future: asyncio.Future[Any]
     label: str
     call: Callable[[], object]
 
 
+class Return(NamedTuple):
+    """A call that waited without a place, and asks for one again.
+
+    The thread that takes this from the queue gives its own place, and rests until it gets another.
+    """
+
+    pool: ThreadPool
+    future: asyncio.Future[None]
+
+
+Queue = SimpleQueue[Job | Return | None]
+Rest = SimpleQueue[bool]  # whether to go on
+
+
 class ThreadPool:
-    """At most `size` threads, begun as they are needed; what waits for one waits in order.
+    """At most `size` threads with a place, started when they are needed; jobs wait in order.
+
+    At most `size` threads more wait in `from_thread` without a place. All counts are kept on the
+    loop.
 
     A ThreadPoolExecutor has futures with locks, wrapped in those of the loop: a call alone costs it
     39 us of CPU on asyncio, of 16 at once 19; here 21 and 8 (on uvloop 27 and 16; 14 and 5).
@@ -49,33 +91,41 @@ class ThreadPool:
 
     def __init__(self, size: int = DEFAULT_THREADS) -> None:
         self._size = size
-        self._jobs: SimpleQueue[Job | None] = SimpleQueue()
-        self._unfinished = 0  # jobs: those too that nobody waits for any more
+        self._queue: Queue = SimpleQueue()
+        self._rest: Rest = SimpleQueue()
+        self._unfinished = 0  # in the queue or with a place; those too that nobody waits for
+        self._places = 0  # that threads have
+        self._resting = 0  # threads without a job and a place
+        self._waits = 0  # without a place: reserved, or under way without a reservation
+        self._reserving: deque[asyncio.Future[None]] = deque()
         self._threads: list[threading.Thread] = []
-        self._busy: dict[int, str] = {}  # thread -> what it runs
+        self._busy: dict[int, str] = {}  # thread -> label of its job
         self.is_closed = False
-        self._end = weakref.finalize(self, _end, self._jobs, self._threads)
+        self._end = weakref.finalize(self, _end, self._queue, self._rest, self._threads)
 
-    async def run(self, label: str, function: Callable[[], T]) -> T:
+    async def run(self, label: str, function: Callable[[], T], *, has_reserved: bool = False) -> T:
         """Call `function` in a thread of the pool, in a copy of this context.
 
-        A cancelled caller stops waiting; the thread runs on, since nothing can stop it.
+        A cancelled caller stops waiting; the thread runs on, because nothing can stop it.
+        `has_reserved`: the caller has a wait reserved, which ends with the call.
         """
         loop = asyncio.get_running_loop()
+        place = Place(self, loop, has_reserved)
         context = copy_context()
-        context.run(_LOOP.set, loop)
+        context.run(_PLACE.set, place)
         future: asyncio.Future[T] = loop.create_future()
-        if len(self._threads) <= self._unfinished and len(self._threads) < self._size:
-            self._add_thread()
         self._unfinished += 1
-        self._jobs.put(Job(self, future, label, partial(context.run, function)))
+        if self._places < self._unfinished:
+            self._add_thread()
+        self._queue.put(Job(place, future, label, partial(context.run, function)))
         return await future
 
-    def settle(
-        self, future: asyncio.Future[Any], result: object, error: BaseException | None
-    ) -> None:
-        """Take note of a job's outcome: on the loop, for the thread that did it."""
+    def settle(self, job: Job, result: object, error: BaseException | None) -> None:
+        """Record a job's outcome: on the loop, for the thread that did it."""
         self._unfinished -= 1
+        if job.place.has_reserved:
+            self.end_wait()
+        future = job.future
         if future.cancelled():
             return
         if error is None:
@@ -84,11 +134,100 @@ class ThreadPool:
             future.set_exception(error)
 
     def _add_thread(self) -> None:
+        """Have one thread more take jobs, if a place is free."""
+        if self._places >= self._size or self.is_closed:
+            return
+        self._places += 1
+        if self._resting:
+            self._resting -= 1
+            self._rest.put(True)
+            return
+        arguments = (self._queue, self._rest, self._busy)  # not the pool: dropped, it ends them
         name = f"microweb_{len(self._threads)}"
-        arguments = (self._jobs, self._busy)  # not the pool: it ends them when it is dropped
         thread = threading.Thread(target=_work, args=arguments, name=name, daemon=True)
         thread.start()
         self._threads.append(thread)
+
+    # --- waiting without a place: on the loop
+
+    def try_reserve(self) -> bool:
+        """Reserve a wait for a call to come; return whether one was free."""
+        if self._waits >= self._size:
+            return False
+        self._waits += 1
+        return True
+
+    async def reserve(self) -> None:
+        """Reserve a wait for a call to come as soon as one is free."""
+        if not self._reserving and self.try_reserve():
+            return
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._reserving.append(future)
+        try:
+            await future
+        except asyncio.CancelledError:
+            if not future.cancelled():  # it got one in this turn of the loop
+                self.end_wait()
+            raise
+
+    def end_wait(self) -> None:
+        """Give up a wait; the next caller in `reserve` has it."""
+        while self._reserving:
+            future = self._reserving.popleft()
+            if not future.done():
+                future.set_result(None)
+                return
+        self._waits -= 1
+
+    async def wait_outside(self, place: Place, awaitable: Awaitable[T]) -> T:
+        """Await `awaitable` for the thread of `place`, which has no place meanwhile.
+
+        It keeps its place if it has no wait reserved, and none is free.
+        """
+        if not place.has_reserved and not self.try_reserve():
+            return await awaitable
+        # Not in this turn: most awaitables have their value at once.
+        leaving = place.loop.call_soon(self._leave, place)
+        try:
+            return await awaitable
+        finally:
+            leaving.cancel()
+            if place.is_left:
+                await self._come_back(place)
+            if not place.has_reserved:
+                self.end_wait()
+
+    def _leave(self, place: Place) -> None:
+        place.is_left = True
+        self._unfinished -= 1
+        self._places -= 1
+        if self._places < self._unfinished:
+            self._add_thread()
+
+    async def _come_back(self, place: Place) -> None:
+        place.is_left = False
+        self._unfinished += 1
+        if self._places < self._size or self.is_closed:
+            self._places += 1
+            return
+        future: asyncio.Future[None] = place.loop.create_future()
+        self._queue.put(Return(self, future))
+        try:
+            await future
+        except asyncio.CancelledError:  # the loop ends: the thread goes on without waiting
+            if future.cancelled():
+                self._places += 1
+            raise
+
+    def hand_on(self, future: asyncio.Future[None]) -> None:
+        """Give the place of a thread that rests now to the call that asks for one by `future`."""
+        self._resting += 1
+        if future.done():  # it did not wait for it
+            self._places -= 1
+        else:
+            future.set_result(None)
+
+    # --- the end
 
     async def wait_idle(self, seconds: float) -> None:
         """Wait until no thread is busy, at most `seconds`."""
@@ -97,7 +236,7 @@ class ThreadPool:
             await asyncio.sleep(_POLL_S)
 
     def stuck(self) -> list[str]:
-        """Return, for each thread that is still busy, what it runs and its stack."""
+        """Return, for each thread that is still busy, the label of its job and its stack."""
         frames = sys._current_frames()
         return [
             f"{label}\n{''.join(traceback.format_stack(frames[thread]))}"
@@ -111,32 +250,44 @@ class ThreadPool:
             return
         self.is_closed = True
         with suppress(Empty):
-            while (job := self._jobs.get_nowait()) is not None:
-                job.future.cancel()
+            while (work := self._queue.get_nowait()) is not None:
+                if isinstance(work, Job):
+                    work.future.cancel()
+                elif not work.future.done():
+                    work.future.set_result(None)
         self._end()
         if not self._busy:  # then it takes no time, and behind a server no thread is left
             for thread in self._threads:
                 thread.join()
 
 
-def _end(jobs: SimpleQueue[Job | None], threads: list[threading.Thread]) -> None:
+def _end(queue: Queue, rest: Rest, threads: list[threading.Thread]) -> None:
     for _ in threads:
-        jobs.put(None)
+        queue.put(None)
+        rest.put(False)
 
 
-def _work(jobs: SimpleQueue[Job | None], busy: dict[int, str]) -> None:
+def _work(queue: Queue, rest: Rest, busy: dict[int, str]) -> None:
     """Do one job after another: a thread's whole life."""
     thread = threading.get_ident()
-    while (job := jobs.get()) is not None:
-        busy[thread] = job.label
-        outcome = _outcome_of(job)
+    while (work := queue.get()) is not None:
+        if isinstance(work, Return):
+            with suppress(RuntimeError):  # the loop is closed: nobody waits
+                work.future.get_loop().call_soon_threadsafe(work.pool.hand_on, work.future)
+            del work
+            if not rest.get():
+                return
+            continue
+        busy[thread] = work.label
+        outcome = _outcome_of(work, thread)
         del busy[thread]
-        with suppress(RuntimeError):  # the loop is closed: nobody waits
-            job.future.get_loop().call_soon_threadsafe(job.pool.settle, job.future, *outcome)
-        del job, outcome  # nothing is kept while the thread idles
+        with suppress(RuntimeError):
+            work.place.loop.call_soon_threadsafe(work.place.pool.settle, work, *outcome)
+        del work, outcome  # nothing is kept while the thread idles
 
 
-def _outcome_of(job: Job) -> tuple[object, BaseException | None]:
+def _outcome_of(job: Job, thread: int) -> tuple[object, BaseException | None]:
+    job.place.thread = thread
     try:
         return (None if job.future.cancelled() else job.call()), None
     except StopIteration as error:
@@ -146,46 +297,82 @@ def _outcome_of(job: Job) -> tuple[object, BaseException | None]:
         return None, failure
     except BaseException as error:
         return None, error
+    finally:
+        job.place.thread = None
 
 
-_POOLS: WeakKeyDictionary[asyncio.AbstractEventLoop, ThreadPool] = WeakKeyDictionary()
+class Pools:
+    """The two pools of a loop: `functions` are the application's, `own` runs our short work."""
+
+    def __init__(self, size: int) -> None:
+        self.functions = ThreadPool(size)
+        self.own = ThreadPool(_OWN_THREADS)
+
+    @property
+    def is_closed(self) -> bool:
+        return self.functions.is_closed
+
+    async def wait_idle(self, seconds: float) -> None:
+        """Wait until no thread is busy, at most `seconds`."""
+        ends_at = time.monotonic() + seconds
+        await self.functions.wait_idle(seconds)
+        await self.own.wait_idle(ends_at - time.monotonic())
+
+    def stuck(self) -> list[str]:
+        """Return, for each thread that is still busy, the label of its job and its stack."""
+        return self.functions.stuck() + self.own.stuck()
+
+    def close(self) -> None:
+        """Take nothing more; idle threads end, busy ones when they are done."""
+        self.functions.close()
+        self.own.close()
 
 
-def open_pool(size: int) -> ThreadPool:
-    """Give the running loop a pool of its own size; the server's part."""
-    pool = _POOLS[asyncio.get_running_loop()] = ThreadPool(size)
-    return pool
+_POOLS: WeakKeyDictionary[asyncio.AbstractEventLoop, Pools] = WeakKeyDictionary()
+
+
+def open_pools(size: int) -> Pools:
+    """Give the running loop pools of its own, `size` for that of functions; the server's part."""
+    pools = _POOLS[asyncio.get_running_loop()] = Pools(size)
+    return pools
+
+
+def running_pools() -> Pools:
+    """Return the pools of the running loop."""
+    pools = _POOLS.get(asyncio.get_running_loop())
+    if pools is None or pools.is_closed:  # no server here, or one of two has stopped
+        pools = open_pools(DEFAULT_THREADS)
+    return pools
 
 
 async def run_in_thread(label: str, function: Callable[[], T]) -> T:
-    """Call `function` in the running loop's pool; `label` names it where it is stuck."""
-    loop = asyncio.get_running_loop()
-    pool = _POOLS.get(loop)
-    if pool is None or pool.is_closed:  # no server here, or one of two has stopped
-        pool = open_pool(DEFAULT_THREADS)
-    return await pool.run(label, function)
+    """Call the application's `function` in a thread; `label` names it if it is stuck."""
+    return await running_pools().functions.run(label, function)
 
 
 async def run_short_work(label: str, function: Callable[[], T]) -> T:
-    """Call `function`, short work of microweb itself, in a thread that no endpoint can hold."""
-    return await asyncio.to_thread(function)
+    """Call `function`, short work of microweb itself, in a thread of the pool for it."""
+    return await running_pools().own.run(label, function)
 
 
 def from_thread(awaitable: Awaitable[T]) -> T:
     """Await on the event loop from a plain `def` endpoint: `from_thread(request.json())`.
 
-    Raises: RuntimeError where there is no loop to wait on, or on the loop itself.
+    Meanwhile the endpoint does not count as one of the `threads` that run.
+
+    Raises: RuntimeError if there is no loop to wait on, or on the loop itself.
     """
-    loop = _LOOP.get(None)
-    if loop is None or is_running_here(loop):
+    place = _PLACE.get(None)
+    if place is None or is_running_here(place.loop):
         if inspect.iscoroutine(awaitable):
             awaitable.close()
         raise RuntimeError("from_thread() works in plain `def` endpoints; elsewhere use await")
+    is_own = place.thread == threading.get_ident()  # not of a thread that the function started
 
     async def wait() -> T:
-        return await awaitable
+        return await (place.pool.wait_outside(place, awaitable) if is_own else awaitable)
 
-    return asyncio.run_coroutine_threadsafe(wait(), loop).result()
+    return asyncio.run_coroutine_threadsafe(wait(), place.loop).result()
 
 
 def is_running_here(loop: asyncio.AbstractEventLoop) -> bool:

@@ -8,12 +8,12 @@ one file descriptor and one MiB, whatever it brings. No file is touched on the e
 
 from __future__ import annotations
 
-import asyncio
 import os
 import secrets
 import tempfile
 import threading
 from collections.abc import AsyncIterator, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, TypeVar, overload
 
@@ -21,9 +21,11 @@ from .errors import MissingValue
 from .filenames import safe_filename
 from .headers import Headers
 from .multidict import MultiDict
+from .threads import run_short_work
 
 T = TypeVar("T")
 
+_LABEL = "an uploaded file"
 _IN_MEMORY = 1 << 20
 _PIECE = 256 * 1024  # 64 KiB takes twice the time for a large file: a thread is asked for each
 
@@ -53,7 +55,7 @@ class Spool:
 
     async def _flush(self) -> None:
         data, self._memory = self._memory, bytearray()
-        await asyncio.to_thread(self._append, data)
+        await run_short_work(_LABEL, partial(self._append, data))
 
     def _append(self, data: bytearray) -> None:
         with self._lock:
@@ -66,7 +68,7 @@ class Spool:
         """Return `size` bytes from `start` on."""
         if self._file is None:
             return bytes(memoryview(self._memory)[start : start + size])
-        return await asyncio.to_thread(self._read, start, size)
+        return await run_short_work(_LABEL, partial(self._read, start, size))
 
     def _read(self, start: int, size: int) -> bytes:
         if self._file is None:
@@ -133,7 +135,7 @@ class UploadFile:
         Raises: FileExistsError where something is there and `overwrite` is not set; other OSErrors.
         """
         target = Path(path)
-        await asyncio.to_thread(self._save, target, overwrite)
+        await run_short_work(_LABEL, partial(self._save, target, overwrite))
         return target
 
     def _save(self, target: Path, overwrite: bool) -> None:

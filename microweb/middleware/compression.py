@@ -24,7 +24,7 @@ from ..negotiation import IDENTITY, negotiate_coding
 from ..request import Request
 from ..response import OCTETS, TEXT, Piece, Response
 from ..streams import StreamResponse
-from ..threads import run_in_thread
+from ..threads import run_short_work
 
 # What shrinks; the rest is compressed already (images, films, archives) or unknown. Font formats
 # but for WOFF, which is compressed, and bitmaps shrink as well.
@@ -202,7 +202,7 @@ def _match_validator(request: Request, headers: MutableHeaders) -> None:
 async def _off_the_loop(compress: Callable[[bytes], bytes], data: bytes) -> bytes:
     if len(data) <= _INLINE_BYTES:
         return compress(data)
-    return await run_in_thread("compression", partial(compress, data))
+    return await run_short_work("compression", partial(compress, data))
 
 
 # --- the codings ----------------------------------------------------------------------

@@ -23,7 +23,7 @@ from ..headers import MutableHeaders
 from ..request import Request
 from ..response import Response
 from ..streams import StreamResponse
-from ..threads import run_in_thread
+from ..threads import run_short_work
 
 _KNOWN_WAYS = (Response.send_to, StreamResponse.send_to)
 _INLINE_BYTES = 256 * 1024  # 0.2 ms with the processor's own SHA-256, 1 ms without
@@ -68,7 +68,7 @@ def _is_never_stored(headers: MutableHeaders) -> bool:
 async def _tag_of(body: bytes) -> str:
     if len(body) <= _INLINE_BYTES:
         return make_tag(body)
-    return await run_in_thread("ConditionalGet", lambda: make_tag(body))
+    return await run_short_work("ConditionalGet", lambda: make_tag(body))
 
 
 def _leave_out_content(response: Response) -> None:

@@ -9,6 +9,7 @@ RFC 9110 section 10.1.1; RFC 9112 section 6.
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
 from ..errors import BodyConsumed, ClientDisconnected, ContentTooLarge, MicrowebError
@@ -43,6 +44,7 @@ class Body:
     """The `BodySource` of one request."""
 
     __slots__ = (
+        "_ahead",
         "_feeds",
         "_input",
         "_lock",
@@ -58,6 +60,7 @@ class Body:
         self._input: BodyInput | None = connection  # None once the exchange is over
         self._section = section
         self._lock: asyncio.Lock | None = None
+        self._ahead = bytearray()  # read, but not asked for yet
         self._feeds = 0  # how often it has received
         self._received = 0
         self._waited_s = 0.0  # for the peer, not for the endpoint
@@ -74,6 +77,7 @@ class Body:
     def end(self) -> None:
         """Let go of the connection: the request is answered. A read that waits ends now."""
         connection, self._input = self._input, None
+        self._ahead = bytearray()
         if connection is not None:
             connection.end_reading(_over())
 
@@ -92,6 +96,25 @@ class Body:
             raise
         return connection.parser.take_body()
 
+    @property
+    def waits_for_peer(self) -> bool:
+        """Whether `read` may have to wait before the end of the body."""
+        if self.error is not None or self._input is None:
+            return False
+        return not self._input.parser.has_whole_body()
+
+    async def read_ahead(self, limit: int | None) -> None:
+        """Read and keep up to `max_body` bytes of the configuration, for `read` to return.
+
+        Raises nothing of what `read` raises, which the next `read` does.
+        """
+        with suppress(MicrowebError):
+            while len(self._ahead) < self._connection.config.max_body:
+                piece = await self._next_piece(limit)
+                if not piece:
+                    return
+                self._ahead += piece
+
     async def read(self, limit: int | None) -> bytes:
         """Return the next piece, `b""` at the end.
 
@@ -99,6 +122,12 @@ class Body:
         them the same again, and the connection closes behind the answer. BodyConsumed once the
         request is answered.
         """
+        if self._ahead:
+            ahead, self._ahead = bytes(self._ahead), bytearray()
+            return ahead
+        return await self._next_piece(limit)
+
+    async def _next_piece(self, limit: int | None) -> bytes:
         if self.error is not None:
             raise self.error
         try:

@@ -83,7 +83,9 @@ class ServerConfig:
     debug_anywhere: Annotated[bool, "let an app with debug=True serve others than this machine"] = (
         False
     )
-    threads: Annotated[int, "how many plain def endpoints may run at once"] = DEFAULT_THREADS
+    threads: Annotated[
+        int, "how many plain def endpoints may run at once; as many more may wait"
+    ] = DEFAULT_THREADS
     trusted_proxies: Annotated[
         tuple[str, ...], "networks whose X-Forwarded-For and -Proto are believed"
     ] = ()

@@ -19,7 +19,7 @@ from ..heads import HeadCache, phrase_of
 from ..parser import RequestLines
 from ..request import Request
 from ..response import Response
-from ..threads import ThreadPool, open_pool
+from ..threads import Pools, open_pools
 from .config import ServerConfig
 from .connection import Connection, Handler
 from .forwarded import TrustedProxies
@@ -71,7 +71,7 @@ class Server:
         self.is_stopping = False
         self.idle_deadline = 0.0
         self.clock: Callable[[], float] = lambda: 0.0  # the loop's, once it runs
-        self.pool: ThreadPool | None = None
+        self.pools: Pools | None = None
         self.background = Background(self.config.max_background_tasks)
         self.sockets: list[socket.socket] = []
         self._listeners: Listeners | None = None
@@ -114,8 +114,8 @@ class Server:
         """Get ready for connections that come by other ways than a listening socket."""
         loop = asyncio.get_running_loop()
         self.clock, self._call_soon = loop.time, loop.call_soon
-        self.pool = open_pool(self.config.threads)
-        self._cleanup.callback(self.pool.close)
+        self.pools = open_pools(self.config.threads)
+        self._cleanup.callback(self.pools.close)
         self._tick()
         self.background.open()
         if self._lifespan is not None:
@@ -141,7 +141,7 @@ class Server:
             if self._timer is not None:
                 self._timer.cancel()
             await self._cleanup.aclose()
-        if self.pool is not None and (places := self.pool.stuck()):
+        if self.pools is not None and (places := self.pools.stuck()):
             raise ThreadsStuck(places)
 
     async def _finish_work(self) -> None:
@@ -156,8 +156,8 @@ class Server:
         if tasks:
             await asyncio.wait(tasks, timeout=_CANCEL_S)
         await self.background.close(max(ends_at - self.clock(), _CANCEL_S), _CANCEL_S)
-        if self.pool is not None:
-            await self.pool.wait_idle(max(ends_at - self.clock(), _CANCEL_S))
+        if self.pools is not None:
+            await self.pools.wait_idle(max(ends_at - self.clock(), _CANCEL_S))
 
     def _tasks(self) -> set[asyncio.Task[None]]:
         everyone = self.connections | self._refused

@@ -41,6 +41,9 @@ class MeasuredServer(Program):
     def open_files(self) -> int:
         return len(os.listdir(self._proc / "fd"))
 
+    def threads(self) -> int:
+        return len(os.listdir(self._proc / "task"))
+
     def cpu_s(self) -> float:
         """Return the processor time that it has used."""
         fields = (self._proc / "stat").read_text().rpartition(")")[2].split()
