@@ -201,6 +201,21 @@ async def test_page_of_much_takes_a_moment_and_little_room(app: App) -> None:
     assert len(text) < 2_000_000
 
 
+# --- who sees it
+
+
+@pytest.mark.parametrize(
+    "name", ["Forwarded", "X-Forwarded-For", "x-forwarded-PROTO", "X-Forwarded-Host", "Via"]
+)
+async def test_request_by_a_proxy_gets_no_debug_page(app: App, name: str) -> None:
+    for accept in (BROWSER, JSON, {}):
+        for path in ("/fault/x", "/nowhere"):
+            text = (await get(app, path, {**accept, name: "127.0.0.1"})).text
+            for inside in ("ValueError", "Traceback", "/fault/{name}", "test_debug_page.py"):
+                assert inside not in text, (accept, path)
+    assert "ValueError" in (await get(app, "/fault/x", {"X-Forward": "1"})).text
+
+
 # --- the request as it came
 
 

@@ -119,6 +119,7 @@ HOUSE = [
     "server.handover",
     "server.presence",
     "server.connection",
+    "server.loopback",
     "server.server",
     "server.access",
     "server.process",

@@ -21,6 +21,7 @@ from ..errorpages import (
 )
 from ..errors import HTTPError, ProtocolError
 from ..functions import describe
+from ..headers import Headers
 from ..heads import phrase_of
 from ..markup import HTMLText, html
 from ..request import Request, bytes_of
@@ -33,6 +34,17 @@ _SHOWN_ROUTES = 200
 _OPENED = 8  # of the user's frames: a recursion has many
 _MAX_TEXT = 256 * 1024
 _WITHOUT_ROUTE = (404, 405)
+
+
+# Fields that a proxy or a tunnel adds: behind one the client may be anybody. RFC 7239, RFC 9110
+# section 7.6.3, and the names that were usual before.
+_FORWARDING = ("forwarded", "via", "x-real-ip")
+
+
+def is_forwarded(headers: Headers) -> bool:
+    """Whether a request came by a proxy, so that loopback as its peer says nothing."""
+    names = [name.lower() for name, _ in headers.pairs()]
+    return any(name in _FORWARDING or name.startswith("x-forwarded") for name in names)
 
 
 def debug_answer(request: Request, error: Exception, status: int) -> Response:

@@ -147,10 +147,11 @@ class ErrorBoundary:
         """Return the answer to what no handler answers, or to a handler that failed."""
         accept = request.headers.get("accept", "")
         if self._debug:
-            from ..debug.page import debug_answer  # 14 ms that others never pay
+            from ..debug.page import debug_answer, is_forwarded  # 14 ms that others never pay
 
             try:
-                return debug_answer(request, error, status)
+                if not is_forwarded(request.headers):
+                    return debug_answer(request, error, status)
             except Exception:
                 _log.exception("the page that shows %r failed", error)
         if status != status_of(error):

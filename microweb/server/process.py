@@ -21,6 +21,8 @@ from ..request import Request
 from ..response import Response
 from .access import access_logger, is_access_logged, show_access_log
 from .config import LoopName, ServerConfig, ServerOptions
+from .connection import Handler
+from .loopback import LoopbackOnly
 from .server import Server
 from .sockets import is_loopback, url_of
 
@@ -66,8 +68,11 @@ def make_server(app: Application, options: ServerOptions) -> Server:
     wants_log = config.access_log
     if wants_log == "auto":
         wants_log = sys.stderr.isatty() or is_access_logged()
+    handler: Handler = app.__call__  # an instance is called by way of its type, at 0.1 us
+    if app.is_debugging and not config.debug_anywhere:
+        handler = LoopbackOnly(handler, config.host)
     server = Server(
-        app.__call__,  # an instance is called by way of its type, which costs 0.1 us
+        handler,
         config,
         refuse=app.refuse,
         lifespan=app.life(),
