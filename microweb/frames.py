@@ -11,12 +11,11 @@ from __future__ import annotations
 import codecs
 import logging
 
-from .errors import BadRequest, MissingExtra
+from .deflate import NAME, Deflate, agree
+from .errors import MissingExtra
+from .handshake import parse_extensions
 
 try:
-    from websockets.datastructures import Headers as OfferedHeaders
-    from websockets.exceptions import InvalidHandshake
-    from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
     from websockets.frames import CONT, PING, PONG, TEXT, CloseCode, Frame
     from websockets.protocol import OPEN
     from websockets.server import ServerProtocol
@@ -35,18 +34,10 @@ _log = logging.getLogger("microweb.websocket")
 # FIN and the opcode of text or binary: a whole message.
 _WHOLE_TEXT, _WHOLE_BINARY = 0x81, 0x82
 _WHOLE = frozenset((_WHOLE_TEXT, _WHOLE_BINARY))
-_NOT_FIN, _TEXT = 0x7F, 0x01
+_NOT_FIN, _TEXT, _RSV1 = 0x7F, 0x01, 0x40
 _CLOSE = 0x8
 _OPCODES = frozenset((0x0, 0x1, 0x2, _CLOSE, 0x9, 0xA))
 
-# A window of 4 KiB each way, and none kept for what we send: 32 KiB less for each connection. A
-# message that fits one packet gains nothing by being smaller.
-_DEFLATE = ServerPerMessageDeflateFactory(
-    server_no_context_takeover=True,
-    server_max_window_bits=12,
-    client_max_window_bits=12,
-    compress_settings={"memLevel": 5},
-)
 _MIN_COMPRESSED = 1024
 
 _MAX_UNBROKEN = 64  # frames that make no message: 10 us each, and 262 KiB of pings are 43,000
@@ -62,6 +53,7 @@ class Frames:
         "_ahead",
         "_buffer",
         "_decoder",
+        "_deflate",
         "_max_message",
         "_max_short",
         "_missing",
@@ -74,9 +66,8 @@ class Frames:
     )
 
     def __init__(self, max_message: int) -> None:
-        self._protocol = ServerProtocol(
-            state=OPEN, max_size=max_message, logger=_log, extensions=[_DEFLATE]
-        )
+        self._protocol = ServerProtocol(state=OPEN, max_size=None, logger=_log)
+        self._deflate: Deflate | None = None
         self._max_message = max_message
         self._max_short = min(max_message, 125)  # what has its length in the second byte
         self._buffer = b""  # received, from `_position` on not looked at yet
@@ -92,18 +83,15 @@ class Frames:
     def negotiate(self, offers: list[str]) -> str | None:
         """Choose among the extensions that the client offers; return the field's value.
 
-        Raises: BadRequest for offers that are malformed. RFC 6455 section 9.1; RFC 7692 section 5
+        Raises: BadRequest for offers that are malformed. RFC 7692 section 5
         """
-        if not offers:
-            return None
-        headers = OfferedHeaders()
-        for offer in offers:
-            headers["Sec-WebSocket-Extensions"] = offer
-        try:
-            answer, self._protocol.extensions = self._protocol.process_extensions(headers)
-        except InvalidHandshake as error:
-            raise BadRequest("a malformed Sec-WebSocket-Extensions") from error
-        return answer
+        for name, parameters in parse_extensions(offers, NAME):
+            agreed = agree(parameters, self._max_message) if name == NAME else None
+            if agreed is not None:
+                answer, self._deflate = agreed
+                self._protocol.extensions = [self._deflate]
+                return answer
+        return None
 
     @property
     def unread(self) -> int:
@@ -206,9 +194,28 @@ class Frames:
             return 0, len(buffer)
         if start > len(buffer):
             return 0, start
-        if length > self._max_message:
+        if not self._has_room(buffer[position], length):
             return 0, len(buffer)
         return start, start + length
+
+    def _has_room(self, first: int, length: int) -> bool:
+        """Whether a message may go on with a frame of this length; else this closes with 1009.
+
+        That of a compressed message may be somewhat longer than the message: of one that can't be
+        made smaller by the headers of its blocks. RFC 1951 section 3.2.4
+        """
+        deflate, opcode = self._deflate, first & 0x0F
+        if deflate is not None and (deflate.is_inside if opcode == 0 else first & _RSV1):
+            limit = self._max_message + self._max_message // 16 + 1024
+            return length <= limit or self._refuse_size(length)
+        if opcode == 0 and self._parts is not None:
+            length += len(self._parts)
+        return length <= self._max_message or self._refuse_size(length)
+
+    def _refuse_size(self, size: int) -> bool:
+        reason = f"{size} bytes, more than the limit of {self._max_message}"
+        self.fail(CloseCode.MESSAGE_TOO_BIG, reason)
+        return False
 
     def _expect(self, start: int, end: int) -> None:
         """Gather the pieces of a frame that ends at `end`.
@@ -253,6 +260,9 @@ class Frames:
             self._parts = bytearray()
             self._decoder = _UTF8() if frame.opcode is TEXT else None
         assert self._parts is not None
+        if len(self._parts) + len(frame.data) > self._max_message:
+            self._refuse_size(len(self._parts) + len(frame.data))
+            return None
         self._parts += frame.data
         if self._decoder is not None:
             try:

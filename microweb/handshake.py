@@ -13,15 +13,13 @@ import re
 from collections.abc import Iterable
 
 from .errors import BadRequest, ConfigurationError, Forbidden, HTTPError
+from .grammar import TOKEN_TEXT
 from .headers import list_members
+from .origins import EXPECTED, is_origin, without_usual_port
 from .request import Request
 
 _VERSION = "13"
 _GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-
-# origin = scheme "://" host [ ":" port ]                                     RFC 6454 section 6.2
-_ORIGIN = re.compile(r"[a-z][a-z0-9+.\-]*+://(?:[a-z0-9._\-]++|\[[0-9a-f:.]++\])(?::[0-9]++)?")
-_USUAL_PORTS = {"http": ":80", "https": ":443"}
 
 EVERY_ORIGIN = "*"
 
@@ -86,6 +84,64 @@ def offered_subprotocols(request: Request) -> tuple[str, ...]:
     return tuple(list_members(",".join(request.headers.get_all("sec-websocket-protocol"))))
 
 
+# --- extensions -----------------------------------------------------------------------
+
+Offer = tuple[str, list[tuple[str, str | None]]]  # an extension and its parameters
+
+# extension = token *( ";" token [ "=" ( token / quoted-string ) ] )         RFC 6455 section 9.1
+_NAME = re.compile(rf"[ \t]*+({TOKEN_TEXT.pattern})[ \t]*+")
+_PARAMETER = re.compile(
+    rf";[ \t]*+({TOKEN_TEXT.pattern})[ \t]*+"
+    rf'(?:=[ \t]*+(?:({TOKEN_TEXT.pattern})|"((?:[^"\\]|\\.)*)")[ \t]*+)?'
+)
+_EMPTY = re.compile(r"[ \t,]*+")  # members may be empty. RFC 9110 section 5.6.1.2
+_NEXT = re.compile(r",[ \t,]*+|\Z")
+_ESCAPED = re.compile(r"\\(.)")
+
+
+def parse_extensions(fields: Iterable[str], known: str) -> list[Offer]:
+    """Return the extensions that `Sec-WebSocket-Extensions` offers. RFC 6455 section 9.1
+
+    The value of a quoted string must be a token once it is unquoted. Agents of TR-369 send others,
+    for an extension that no server here speaks: they are malformed only in the `known` one.
+
+    Raises: BadRequest.
+    """
+    text = ",".join(fields)
+    offers: list[Offer] = []
+    position = _EMPTY.match(text).end()  # type: ignore[union-attr]  # it always matches
+    while position < len(text):
+        if (name := _NAME.match(text, position)) is None:
+            raise _malformed(text, position)
+        position = name.end()
+        parameters: list[tuple[str, str | None]] = []
+        while (found := _PARAMETER.match(text, position)) is not None:
+            parameters.append((found[1], _value_of(found, must_be_token=name[1] == known)))
+            position = found.end()
+        if (after := _NEXT.match(text, position)) is None:
+            raise _malformed(text, position)
+        position = after.end()
+        offers.append((name[1], parameters))
+    return offers
+
+
+def _value_of(found: re.Match[str], *, must_be_token: bool) -> str | None:
+    token, quoted = found[2], found[3]
+    if quoted is None:
+        return token
+    value = _ESCAPED.sub(r"\1", quoted)
+    if must_be_token and TOKEN_TEXT.fullmatch(value) is None:
+        raise _malformed(found.string, found.start(3))
+    return value
+
+
+def _malformed(text: str, position: int) -> BadRequest:
+    return BadRequest(
+        "expected extensions as RFC 6455 section 9.1 has them in Sec-WebSocket-Extensions, "
+        f"got {text[position : position + 40]!r}"
+    )
+
+
 # --- origins --------------------------------------------------------------------------
 
 
@@ -95,12 +151,10 @@ def parse_origins(origins: Iterable[str] | None) -> frozenset[str]:
     Raises: ConfigurationError for what no browser would send as an origin.
     """
     listed = frozenset((origins,) if isinstance(origins, str) else origins or ())
-    for origin in listed - {EVERY_ORIGIN, "null"}:
-        is_origin = isinstance(origin, str) and _ORIGIN.fullmatch(origin)
-        if not is_origin or _plain(origin) != origin:
+    for origin in listed - {EVERY_ORIGIN}:
+        if not is_origin(origin):
             raise ConfigurationError(
-                f"origins: expected '*' or origins as browsers write them, in lower case, without "
-                f"path and usual port, as in 'https://example.org', got {origin!r:.80}"
+                f"origins: expected '*', or each origin {EXPECTED}, got {origin!r:.80}"
             )
     return listed
 
@@ -114,13 +168,9 @@ def check_origin(request: Request, allowed: frozenset[str]) -> None:
     if not origins or EVERY_ORIGIN in allowed:
         return
     if len(origins) == 1:
-        origin, host = _plain(origins[0].lower()), request.host.lower()
-        if origin in allowed or (host and origin == _plain(f"{request.scheme}://{host}")):
+        origin, host = without_usual_port(origins[0].lower()), request.host.lower()
+        if origin in allowed:
+            return
+        if host and origin == without_usual_port(f"{request.scheme}://{host}"):
             return
     raise Forbidden("a page of another origin can't have this WebSocket")
-
-
-def _plain(origin: str) -> str:
-    """Return an origin without the port that its scheme has anyway."""
-    usual = _USUAL_PORTS.get(origin.partition("://")[0])
-    return origin.removesuffix(usual) if usual is not None else origin

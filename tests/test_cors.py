@@ -309,7 +309,9 @@ def test_star_never_goes_with_credentials(options: Any) -> None:
         "https://shop.example:443",
         "http://shop.example:80",
         "https://shop.example\r\nX: y",
-        "null",
+        "Null",
+        "file:///",
+        "file://host/",
         "",
         "https://",
         "https://a b",
@@ -320,9 +322,39 @@ def test_what_no_browser_sends_is_no_origin(origin: str) -> None:
         CORS([origin, OTHER])
 
 
-@pytest.mark.parametrize("origin", ["http://localhost:5173", "http://[::1]:8080", "app://x"])
-def test_what_browsers_and_apps_send_is_an_origin(origin: str) -> None:
-    CORS(origin)
+@pytest.mark.parametrize(
+    "origin",
+    ["http://localhost:5173", "http://[::1]:8080", "app://x", "capacitor://app", "file://", "null"],
+)
+async def test_what_browsers_and_apps_send_is_an_origin(origin: str) -> None:
+    app = app_with(CORS([origin, OTHER]))
+    assert cors_fields(await ask(app, "GET", "/", origin))["allow-origin"] == origin
+    assert "allow-origin" not in cors_fields(await ask(app, "GET", "/", "https://evil.example"))
+
+
+async def test_null_never_goes_with_credentials() -> None:
+    for origins in ("null", ["null"], [SHOP, "null"]):
+        CORS(origins)
+        with pytest.raises(ConfigurationError, match="'null'"):
+            CORS(origins, credentials=True)
+    app = app_with(CORS(lambda origin: True, credentials=True))
+    assert cors_fields(await ask(app, "GET", "/", SHOP))["allow-origin"] == SHOP
+    assert "allow-origin" not in cors_fields(await ask(app, "GET", "/", "null"))
+
+
+@pytest.mark.parametrize("sent", ["", "*", "shop.example", f"{SHOP}/", f"{SHOP} {OTHER}", "a b"])
+async def test_a_function_is_asked_about_origins_only(sent: str) -> None:
+    asked: list[str] = []
+
+    def allows(origin: str) -> bool:
+        asked.append(origin)
+        return True
+
+    app = app_with(CORS(allows))
+    assert "allow-origin" not in cors_fields(await ask(app, "GET", "/", sent))
+    assert not asked
+    assert cors_fields(await ask(app, "GET", "/", "null"))["allow-origin"] == "null"
+    assert asked == ["null"]
 
 
 def test_star_among_others_is_refused() -> None:

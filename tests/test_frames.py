@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import random
 import tracemalloc
 import zlib
 
@@ -301,6 +302,94 @@ def test_text_that_inflates_to_no_utf_8_fails() -> None:
 def test_what_can_not_be_inflated_fails() -> None:
     received = Received(masked(b"\xff" * 20, bits=FIN | RSV1), offers=(OFFER,))
     assert received.frames.closed_with is not None and received.frames.closed_with[0] == 1002
+
+
+def finished(data: bytes, window: bytes = b"", bits: int = 12) -> bytes:
+    """Return a message whose last block has BFINAL. RFC 7692 section 7.2.3.4"""
+    packer = zlib.compressobj(wbits=-bits, zdict=window)
+    return packer.compress(data) + packer.flush(zlib.Z_FINISH) + b"\0"
+
+
+HELLO = bytes.fromhex("f348cdc9c9070000")  # of RFC 7692 section 7.2.3.4
+
+
+def test_the_final_block_of_the_rfc() -> None:
+    assert finished(b"Hello") == HELLO
+    packed = masked(HELLO, TEXT, bits=FIN | RSV1)
+    for offer in ("permessage-deflate", OFFER, f"{OFFER}; client_no_context_takeover"):
+        received = Received(packed + packed + masked("plain") + packed, offers=(offer,))
+        assert received.messages == ["Hello", "Hello", "plain", "Hello"]
+
+
+@pytest.mark.parametrize(("offer", "bits"), [(OFFER, 12), ("permessage-deflate", 15)])
+def test_a_final_block_leaves_the_window(offer: str, bits: int) -> None:
+    texts = [bytes(str(list(range(start, start + 900))), "ascii") for start in (0, 0, 450, 0)]
+    sent, window = b"", b""
+    for text in texts:
+        packed = finished(text, window[-(1 << bits) :], bits)
+        sent += masked(packed, TEXT, bits=FIN | RSV1)
+        window += text
+    packer = zlib.compressobj(wbits=-bits, zdict=window[-(1 << bits) :])  # which never finishes
+    packed = packer.compress(texts[0]) + packer.flush(zlib.Z_SYNC_FLUSH)
+    assert len(packed) < 3000 if bits == 15 else True  # it refers to the messages before
+    sent += masked(packed[:-4], TEXT, bits=FIN | RSV1)
+    received = Received(sent, limit=10_000, offers=(offer,))
+    assert received.messages == [text.decode() for text in (*texts, texts[0])]
+
+
+@pytest.mark.parametrize("cut", range(1, 40))
+def test_a_final_block_may_stand_inside_a_message(cut: int) -> None:
+    data = finished(b"Hello")[:-1] + finished(b"Hello, world", b"Hello")
+    first, rest = data[:cut], data[cut:]
+    frames = masked(first, TEXT, bits=RSV1) + masked(rest, 0)
+    again = masked(HELLO, TEXT, bits=FIN | RSV1)
+    received = Received(frames + again, offers=(OFFER,))
+    assert received.messages == ["HelloHello, world", "Hello"]
+
+
+def test_final_blocks_in_a_message_are_bounded() -> None:
+    received = Received(masked(b"\x03\0" * 400, TEXT, bits=FIN | RSV1), offers=(OFFER,))
+    assert received.frames.closed_with == (1002, "too many final blocks in a message")
+
+
+@pytest.mark.parametrize("level", [0, 1, 9])
+@pytest.mark.parametrize("size", [1, 100, 126, LIMIT, 65_536, 1_000_000])
+def test_a_message_as_large_as_the_limit_is_taken(size: int, level: int) -> None:
+    data = random.Random(size).randbytes(size)  # which packing makes larger
+    packer = zlib.compressobj(level, wbits=-12, memLevel=1)
+    packed = (packer.compress(data) + packer.flush(zlib.Z_SYNC_FLUSH))[:-4]
+    whole = masked(packed, bits=FIN | RSV1)
+    half = len(packed) // 2
+    parts = masked(packed[:half], bits=RSV1) + masked(packed[half:], 0)
+    plain = masked(data)
+    plain_parts = masked(data[: size // 2], bits=0) + masked(data[size // 2 :], 0)
+    for sent in (whole, parts, plain, plain_parts):
+        assert Received(sent, limit=size, offers=(OFFER,)).messages == [data]
+        refused = Received(sent, limit=size - 1, offers=(OFFER,)) if size > 1 else None
+        if refused is not None:
+            assert refused.messages == []
+            assert refused.frames.closed_with is not None
+            assert refused.frames.closed_with[0] == 1009
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        masked(b"", bits=0) + masked("x" * 126, 0)[:8],  # the header alone
+        masked(b"y" * 60, bits=0) + masked("x" * 60, 0),
+        masked(b"", 2, bits=RSV1) + b"\x00\xff" + (2000).to_bytes(8) + b"abcd",
+    ],
+)
+def test_a_message_that_will_be_too_large_is_refused_at_once(frame: bytes) -> None:
+    received = Received(frame, limit=100, offers=(OFFER,))
+    assert received.frames.closed_with is not None and received.frames.closed_with[0] == 1009
+
+
+def test_an_extension_that_is_not_ours_is_declined() -> None:
+    for offer in ('bbf-usp-protocol; eid="proto::agent"', "", ", ,"):
+        assert Frames(LIMIT).negotiate([offer]) is None
+        answer = Frames(LIMIT).negotiate([offer, OFFER])
+        assert answer is not None and answer.startswith("permessage-deflate")
 
 
 def test_only_what_is_worth_it_is_compressed() -> None:

@@ -4,12 +4,13 @@ import pytest
 from answering import FakePeer
 from websocketing import ACCEPT, KEY, handshake
 
-from microweb.errors import ConfigurationError, Forbidden, HTTPError
+from microweb.errors import BadRequest, ConfigurationError, Forbidden, HTTPError
 from microweb.handshake import (
     accept_of,
     check_handshake,
     check_origin,
     offered_subprotocols,
+    parse_extensions,
     parse_origins,
 )
 from microweb.parser import Limits, Parser, RequestLines
@@ -110,6 +111,41 @@ def test_subprotocols_come_in_the_clients_order() -> None:
     assert offered_subprotocols(request_of(handshake())) == ()
 
 
+# --- extensions
+
+
+@pytest.mark.parametrize(
+    ("field", "offers"),
+    [
+        ("", []),
+        (" , ,\t", []),
+        ("a", [("a", [])]),
+        (", a,, b ,", [("a", []), ("b", [])]),
+        ('a; x; y=1; z="2" , b', [("a", [("x", None), ("y", "1"), ("z", "2")]), ("b", [])]),
+        ('a;x = "1\\2"', [("a", [("x", "12")])]),
+        (
+            'bbf-usp-protocol; eid="proto::agent, \\"1;2\\"", known;x="1"',
+            [("bbf-usp-protocol", [("eid", 'proto::agent, "1;2"')]), ("known", [("x", "1")])],
+        ),
+    ],
+)
+def test_extensions_are_parsed(field: str, offers: list[object]) -> None:
+    assert parse_extensions([field], "known") == offers
+    assert parse_extensions(["", field, ""], "known") == offers
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        *(";", "a;", "a;;x", "a;=", "a; x=", "a b", "a=1", "a/b", '"a"', 'a; x="1', 'a; x="1"2'),
+        *('known; x="proto::agent"', 'known; x=""', "unknown; x=proto::agent", "a; x=\xe9", "\xe9"),
+    ],
+)
+def test_extensions_that_are_malformed_are_400(field: str) -> None:
+    with pytest.raises(BadRequest):
+        parse_extensions(["a, known", field], "known")
+
+
 # --- origins
 
 
@@ -165,13 +201,21 @@ def test_others_are_let_in_by_name() -> None:
         check_origin(request_of(handshake(Origin="https://example.com")), allowed)
 
 
+@pytest.mark.parametrize("origin", ["file://", "capacitor://app", "null", "app://obsidian.md"])
+def test_apps_that_are_pages_are_let_in_by_name(origin: str) -> None:
+    check_origin(request_of(handshake(Origin=origin)), parse_origins([origin]))
+    with pytest.raises(Forbidden):
+        check_origin(request_of(handshake(Origin=origin)), NONE)
+
+
 def test_all_are_let_in_by_a_star() -> None:
     check_origin(request_of(handshake(Origin="https://example.org")), EVERY)
     assert parse_origins(["*"]) == EVERY
 
 
 @pytest.mark.parametrize(
-    "origin", ["example.org", "https://example.org/", "https://Example.org", "https://a:443", 5, ""]
+    "origin",
+    ["a.org", "https://a.org/", "https://A.org", "https://a:443", 5, "", "https://", "file:///"],
 )
 def test_what_no_browser_sends_is_no_origin(origin: str) -> None:
     with pytest.raises(ConfigurationError, match="origins: expected"):

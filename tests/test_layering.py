@@ -35,6 +35,7 @@ HOUSE = [
     "heads",
     "markup",
     "negotiation",
+    "origins",
     "filefields",
     "jsoncodec",
     "jsonreaders",
@@ -58,6 +59,7 @@ HOUSE = [
     "files",
     "upgrades",
     "handshake",
+    "deflate",
     "frames",
     "conversation",
     "websocket",
@@ -189,6 +191,7 @@ WAITING = {"asyncio", "socket", "ssl", "select", "selectors", "threading", "conc
 
 # The module that an extra is for -> what it brings.
 EXTRAS = {
+    "deflate": {"websockets"},
     "frames": {"websockets"},
     "forms": {"multipart"},
     "middleware.compression": {"brotli", "zstandard"},

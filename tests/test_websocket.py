@@ -29,6 +29,7 @@ from websocketing import (
     PINGED,
     PONG,
     RSV1,
+    TEXT,
     Frame,
     Peer,
     close_frame,
@@ -1326,6 +1327,25 @@ async def test_a_compressed_message_is_answered_by_one() -> None:
         frame = await peer.frame()
         assert frame is not None and frame.first == 0x81 | RSV1
         assert len(frame.payload) < 100
+
+
+async def test_a_final_block_leaves_the_connection_working() -> None:
+    hello = masked(bytes.fromhex("f348cdc9c9070000"), bits=FIN | RSV1, opcode=TEXT)
+    async with serving(echo) as (_, peer):
+        await peer.shake_hands(handshake("/ws", "Sec-WebSocket-Extensions: permessage-deflate"))
+        await peer.send(hello, hello, masked("plain"), hello, close_frame(1000))
+        texts = [text(each) for each in ("Hello", "Hello", "plain", "Hello")]
+        assert await peer.frames() == [*texts, closed(1000)]
+
+
+@pytest.mark.parametrize("offer", ['bbf-usp-protocol; eid="proto::agent"', "", ", ,"])
+async def test_an_extension_that_is_not_ours_is_declined(offer: str) -> None:
+    async with serving(echo) as (_, peer):
+        await peer.shake_hands(handshake("/ws", f"Sec-WebSocket-Extensions: {offer}"))
+        assert statuses(peer.head) == [101]
+        assert b"extensions" not in peer.head.lower()
+        await peer.send(masked("hello"))
+        assert await peer.frame() == text("hello")
 
 
 async def test_nothing_of_a_frame_is_logged(caplog: pytest.LogCaptureFixture) -> None:

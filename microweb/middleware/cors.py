@@ -8,26 +8,23 @@ which carries no credentials, is answered before anything asks for them.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable
 
 from ..endpoints import Handler
 from ..errors import ConfigurationError
 from ..grammar import METHODS
 from ..headers import add_vary, check_name
+from ..origins import EXPECTED, NULL, is_origin
 from ..request import Request
 from ..response import Response
-
-# What browsers send: in lower case, no path, no port that is the scheme's own. Schemes of native
-# apps and extensions are origins too.
-_ORIGIN = re.compile(r"[a-z][a-z0-9+.\-]*+://(?:\[[0-9a-f:.]++\]|[a-z0-9._\-]++)(?::[0-9]{1,5}+)?")
-_OWN_PORTS = (("http://", ":80"), ("https://", ":443"))
 
 
 class CORS:
     """Middleware that lets scripts of other origins read the answers, errors too.
 
-    `origins` is "*", one origin, several, or a function that is given the one that asks.
+    `origins` is "*", one origin, several, or a function that is given the one that asks. Origins
+    are such as "https://shop.example", "capacitor://app", "file://" or "null". Every page can make
+    the last one, so it never has credentials.
     `methods` are those that a preflight allows, for None those that the path has; `headers` the
     request's fields that it allows. `expose` are the answer's fields that a script may read,
     `credentials` whether with cookies, `max_age` the seconds that a browser keeps a preflight.
@@ -35,7 +32,7 @@ class CORS:
     An answer that already says `Access-Control-Allow-Origin` is left as it is. This restrains no
     client: it tells browsers what they may hand to a script.
 
-    Raises: ConfigurationError for `*` together with credentials, and for what is no origin.
+    Raises: ConfigurationError for `*` or "null" together with credentials; for what is no origin.
 
         app.use(CORS("https://shop.example", credentials=True))
     """
@@ -55,12 +52,17 @@ class CORS:
         self._allows: Callable[[str], bool]
         self._only: str | None = None  # sent to all: then the answer depends on nobody
         if callable(origins):
-            self._allows = origins
+            self._allows = _asked_about_origins(origins, may_be_null=not credentials)
         else:
             listed = frozenset([origins] if isinstance(origins, str) else origins)
             if listed != {"*"}:
                 for origin in listed:
                     _check_origin(origin)
+            if credentials and NULL in listed:
+                raise ConfigurationError(
+                    "CORS: every page can make the origin 'null', so it can't have credentials: "
+                    "leave it out, or credentials=True"
+                )
             if len(listed) == 1:
                 (self._only,) = listed
             self._allows = listed.__contains__
@@ -119,18 +121,23 @@ class CORS:
         return tuple(method for method in there if method in self._methods)
 
 
+def _asked_about_origins(
+    function: Callable[[str], bool], *, may_be_null: bool
+) -> Callable[[str], bool]:
+    """Return `function`, which is asked only about what can be an origin."""
+
+    def allows(origin: str) -> bool:
+        return is_origin(origin) and (origin != NULL or may_be_null) and function(origin)
+
+    return allows
+
+
 def _check_origin(origin: str) -> None:
     shown = f"CORS: origin {origin!r:.80}"
     if origin == "*":
         raise ConfigurationError(f"{shown}: it is every origin: leave the others out")
-    if not isinstance(origin, str) or not _ORIGIN.fullmatch(origin):
-        raise ConfigurationError(
-            f"{shown}: expected it as browsers send it, such as 'https://shop.example': in lower "
-            "case, with a scheme, without a path; for a pattern give a function"
-        )
-    for scheme, port in _OWN_PORTS:
-        if origin.startswith(scheme) and origin.endswith(port):
-            raise ConfigurationError(f"{shown}: browsers leave {port} out there, so leave it out")
+    if not is_origin(origin):
+        raise ConfigurationError(f"{shown}: expected it {EXPECTED}; for a pattern give a function")
 
 
 def _methods(methods: Iterable[str]) -> frozenset[str]:

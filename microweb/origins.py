@@ -1,0 +1,35 @@
+"""Origins as clients send them in `Origin`: those of web pages, and of apps that are pages.
+
+CORS and the handshake of a WebSocket have one rule. RFC 6454 section 6.2
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TypeGuard
+
+NULL = "null"  # of sandboxed frames, among others: every page can make one
+
+# origin = scheme "://" host [ ":" port ]. That of a local file has no host.
+_ORIGIN = re.compile(
+    r"[a-z][a-z0-9+.\-]*+://(?:[a-z0-9._\-]++|\[[0-9a-f:.]++\])(?::[0-9]{1,5}+)?|file://|null"
+)
+_USUAL_PORTS = {"http": ":80", "https": ":443"}
+
+EXPECTED = (
+    "as browsers send it, such as 'https://shop.example', 'capacitor://app', 'file://' or 'null': "
+    "in lower case, with a scheme, without a path and without the scheme's usual port"
+)
+
+
+def is_origin(text: object) -> TypeGuard[str]:
+    """Whether `text` is an origin as clients send it."""
+    if not isinstance(text, str) or _ORIGIN.fullmatch(text) is None:
+        return False
+    return without_usual_port(text) == text
+
+
+def without_usual_port(origin: str) -> str:
+    """Return an origin without the port that its scheme has anyway."""
+    usual = _USUAL_PORTS.get(origin.partition("://")[0])
+    return origin.removesuffix(usual) if usual is not None else origin
