@@ -307,8 +307,9 @@ class Frames:
         self._collect_output()
 
     def close_parser(self) -> None:
-        """End the protocol's parser, which holds the protocol that holds it; nothing comes now."""
+        """End the protocol's parser, which holds the protocol that holds it: read no more."""
         self._protocol.parser.close()
+        self._protocol.eof_sent = True  # a later turn may still look for what was buffered
 
     def _collect_output(self) -> None:
         self.output += b"".join(self._protocol.data_to_send())

@@ -46,6 +46,17 @@ class Received:
         return self.frames.output
 
 
+def test_nothing_is_read_once_the_parser_is_closed() -> None:
+    frames = Frames(LIMIT)
+    frames.feed(masked(b"", PING) * 100 + masked("a"))
+    assert frames.next_message() is None and frames.has_more
+    frames.close_parser()
+    assert frames.next_message() is None and not frames.has_more
+    frames.feed(masked(b"", PING) + masked("b"))
+    assert frames.next_message() is None
+    assert frames.is_over
+
+
 CONTINUED = [masked("He", bits=0), masked("llö", 0)]
 MIXED = [
     *(masked("Hello"), masked(b"\0\xff"), masked(""), masked(b""), masked("x" * 125)),

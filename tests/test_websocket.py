@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Unpack
+from typing import Any, Unpack
 
 import pytest
 from serving import (
@@ -171,6 +171,22 @@ async def test_json_of_too_many_values_closes_with_1009() -> None:
         assert await peer.frame() == text("3")
         frame = await peer.frame()
         assert frame is not None and frame.payload[:2] == (1009).to_bytes(2)
+
+
+async def test_a_client_that_floods_and_leaves_while_it_is_closed() -> None:
+    faults: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, fault: faults.append(fault))
+
+    async def endpoint(socket: WebSocket) -> None:
+        await socket.accept()
+
+    async with serving(endpoint) as (house, peer):
+        await peer.shake_hands(handshake())
+        await peer.send(masked(b"", PING) * 1000)
+        peer.end.close()
+        await until_none(house.server.connections)
+        await settle()
+    assert not faults
 
 
 async def test_a_cancelled_receive_has_taken_nothing() -> None:
