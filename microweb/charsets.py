@@ -11,6 +11,10 @@ one of the greatest length, and some of its codecs are no charsets (`base64`), t
 
 from __future__ import annotations
 
+import codecs
+
+_PIECE = 256 * 1024
+
 _LABELS_BY_CODEC = {
     "utf-8": "utf-8 utf8 unicode-1-1-utf-8 unicode11utf8 unicode20utf8 x-unicode20utf8",
     "utf-16": "utf-16 csunicode iso-10646-ucs-2 ucs-2 unicode unicodefeff",
@@ -78,3 +82,14 @@ _CODECS = {label: codec for codec, labels in _LABELS_BY_CODEC.items() for label 
 def codec_of(label: str) -> str | None:
     """Return the codec of a charset's label, in any case; None for a label that is not known."""
     return _CODECS.get(label.strip().lower())
+
+
+def decode_in_pieces(data: bytes, codec: str) -> str:
+    """Return `data.decode(codec)`: for a thread, because one call keeps others from running.
+
+    Raises: UnicodeError.
+    """
+    decoder = codecs.getincrementaldecoder(codec)()
+    view = memoryview(data)
+    pieces = [decoder.decode(view[at : at + _PIECE]) for at in range(0, len(data), _PIECE)]
+    return "".join([*pieces, decoder.decode(b"", final=True)])

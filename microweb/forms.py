@@ -262,7 +262,8 @@ def _unescaped(value: str) -> str:
     if value.startswith('"'):
         value = value[1:-1]
         if '\\"' in value:
-            return re.sub(r'\\(["\\])', r"\1", value)
+            # NUL is in no header. `re.sub` takes 1 us for each quote, and 4 KiB may be quotes.
+            return value.replace("\\\\", "\0").replace('\\"', '"').replace("\0", "\\")
     return value.replace("%0D", "\r").replace("%0A", "\n").replace("%22", '"')
 
 

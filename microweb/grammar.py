@@ -50,9 +50,12 @@ def plain_head(max_fields: int, max_host: int) -> re.Pattern[bytes]:
     return re.compile(rb"(%b)(%b%b%b\r\n)" % (line, fields, host, fields))
 
 
-# The line as far as it has come: what can no longer become a request line is refused at once.
-PARTIAL_REQUEST_LINE = re.compile(
-    rb"(?:%b++(?: (?:[\x21\x22\x24-\x7e]++(?: [HTP/0-9.]*+)?)?)?)?" % TCHAR
+# Its three parts as far as they have come: bytes that can no longer become a request line are
+# refused at once.
+REQUEST_LINE_PARTS = (
+    re.compile(rb"%b*+" % TCHAR),
+    re.compile(rb"[\x21\x22\x24-\x7e]*+"),
+    re.compile(rb"[HTP/0-9.]*+"),
 )
 BARE_CR_OR_LF = re.compile(rb"(?<!\r)\n|\r(?=[^\n])")
 

@@ -87,8 +87,9 @@ class Reader:
     """What reads one type: `convert` returns the value, or raises `Mismatch`.
 
     For a union to choose by: `takes` is the container (`list` or `dict`) that it reads, if it
-    reads one, and `fits` tells whether such a container has its outline; None: any has. `tags`
-    are the readers of an object's `Literal` and Enum members.
+    reads one, and `fits` tells whether such a container has its outline; None: any has. `scalars`
+    are the classes of the other values that it may read. `tags` are the readers of an object's
+    `Literal` and Enum members.
     """
 
     expected: str
@@ -96,6 +97,7 @@ class Reader:
     takes: type | None = None
     fits: Callable[[Any], bool] | None = None
     tags: dict[str, Reader] = field(default_factory=dict)
+    scalars: frozenset[type] = frozenset()
 
 
 def _exactly(kind: type, expected: str) -> Reader:
@@ -104,7 +106,7 @@ def _exactly(kind: type, expected: str) -> Reader:
             raise Mismatch(expected, value)
         return value
 
-    return Reader(expected, convert_exactly)
+    return Reader(expected, convert_exactly, scalars=frozenset((kind,)))
 
 
 def container(kind: type, expected: str, convert_container: Convert) -> Reader:
@@ -125,7 +127,7 @@ def _parsed(parse: Callable[[str], object], expected: str) -> Reader:
         except ValueError as error:
             raise Mismatch(expected, value) from error
 
-    return Reader(expected, convert_parsed)
+    return Reader(expected, convert_parsed, scalars=frozenset((str,)))
 
 
 def _same(value: object) -> object:
@@ -180,14 +182,15 @@ def one_of(choices: dict[object, object]) -> Reader:
             raise Mismatch(expected, value)
         return table[type(value), value]
 
-    return Reader(expected, convert_choice, fits=fits)
+    classes = frozenset([kind for kind, _ in table])
+    return Reader(expected, convert_choice, fits=fits, scalars=classes)
 
 
 PLAIN: dict[type, Reader] = {
     object: Reader("anything", _same),
     str: _exactly(str, "a string"),
     int: _exactly(int, "an integer"),
-    float: Reader("a number", _float),
+    float: Reader("a number", _float, scalars=frozenset((int, float))),
     bool: _exactly(bool, "a boolean"),
     NoneType: _exactly(NoneType, "null"),
     dict: container(dict, "an object", _same),
@@ -197,7 +200,7 @@ PLAIN: dict[type, Reader] = {
     date: _parsed(date.fromisoformat, "a date in ISO 8601"),
     time: _parsed(time.fromisoformat, "a time in ISO 8601"),
     UUID: _parsed(_uuid, "a UUID"),
-    Decimal: Reader("a decimal number", _decimal),
+    Decimal: Reader("a decimal number", _decimal, scalars=frozenset((int, float, str))),
 }
 
 

@@ -206,7 +206,11 @@ class _Compiler:
         accepts_null = PLAIN[NoneType] in readers
         arrays = [reader for reader in readers if reader.takes is list]
         objects = [reader for reader in readers if reader.takes is dict]
-        scalars = [reader.convert for reader in readers if reader.takes is None]
+        # Only those that may take a value are tried: a refusal takes ten times as long.
+        scalars: dict[type, list[Convert]] = {
+            kind: [reader.convert for reader in readers if kind in reader.scalars]
+            for kind in (str, int, float, bool)
+        }
         for readers_of_one in (arrays, objects):
             if any(reader.fits is None for reader in readers_of_one[:-1]):
                 raise ConfigurationError(
@@ -222,7 +226,7 @@ class _Compiler:
                 return choose(objects, value, expected).convert(value)
             if isinstance(value, list) and arrays:
                 return choose(arrays, value, expected).convert(value)
-            for convert_scalar in scalars:
+            for convert_scalar in scalars.get(type(value), ()):
                 try:
                     return convert_scalar(value)
                 except Mismatch:

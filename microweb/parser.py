@@ -38,8 +38,8 @@ from .grammar import (
     CONTENT_LENGTH,
     HOST,
     METHODS,
-    PARTIAL_REQUEST_LINE,
     REQUEST_LINE,
+    REQUEST_LINE_PARTS,
     TOKEN_TEXT,
     plain_head,
 )
@@ -48,6 +48,7 @@ from .request import Request, make_request
 from .requestheads import HeaderSection, LastSection, PlainSection, RequestLine
 from .surroundings import Peer
 
+_SPACE = ord(" ")
 _MAX_EMPTY_LINES = 8  # before a request line: RFC 9112 section 2.2 asks for at least one
 _MAX_LENGTH_DIGITS = 18  # an exbibyte: no body is longer, and no integer conversion costs
 _MAX_HOST_LENGTH = 261  # RFC 3986 section 3.2.2 has 255, and a port; bounds `is_host`'s memo
@@ -115,6 +116,7 @@ class Parser:
         "_position",
         "_scanned",
         "_section",
+        "_spaces",
         "_transport",
         "decoder",
         "is_empty",
@@ -127,8 +129,9 @@ class Parser:
         self._buffer = b""
         self._position = 0  # where the next thing to parse begins
         self._scanned = 0  # up to here an unfinished head was searched
-        self._is_unfinished = False  # whether one of the next two is set
+        self._is_unfinished = False  # whether one of the next three is set
         self._empty_lines = 0  # before this head
+        self._spaces = 0  # in what came of this head's line
         self._has_checked_line = False  # of this head
         # The last head, the fields in it, and what they parsed to. Kept from the second request
         # on: a connection that sends just one gains nothing from it.
@@ -252,7 +255,7 @@ class Parser:
         self.is_empty = position == len(self._buffer)
         if self._is_unfinished:
             self._is_unfinished = self._has_checked_line = False
-            self._empty_lines = 0
+            self._empty_lines = self._spaces = 0
 
     def _begin(self, line: RequestLine, section: HeaderSection) -> Request:
         if section.has_body:
@@ -306,11 +309,7 @@ class Parser:
             return
         line_end = buffer.find(b"\r\n", start)
         if line_end < 0:
-            line = buffer[start:].removesuffix(b"\r")  # which may be the first half of a CRLF
-            if len(line) > limits.max_request_line:
-                raise TargetTooLong("a request line over the limit")
-            if not PARTIAL_REQUEST_LINE.fullmatch(line):
-                _refuse_line(line)
+            self._check_unfinished_line(start)
         else:
             if line_end - start > limits.max_request_line:
                 raise TargetTooLong("a request line over the limit")
@@ -322,7 +321,26 @@ class Parser:
             bare = BARE_CR_OR_LF.search(buffer, max(line_end, self._scanned - 1))
             if bare is not None:
                 raise MalformedRequest("a bare CR or LF in the header section")
-        self._scanned = len(buffer)
+            self._scanned = len(buffer)
+
+    def _check_unfinished_line(self, start: int) -> None:
+        """Check the bytes of a request line that are new: a line may come byte by byte."""
+        buffer = self._buffer
+        end = len(buffer) - buffer.endswith(b"\r")  # which may be the first half of a CRLF
+        if end - start > self._limits.max_request_line:
+            raise TargetTooLong("a request line over the limit")
+        position, spaces = max(start, self._scanned), self._spaces
+        while position < end:
+            part = REQUEST_LINE_PARTS[spaces].match(buffer, position, end)
+            assert part is not None  # it matches nothing, if nothing else
+            position = part.end()
+            if position < end:
+                before = buffer[position - 1 : position] if position > start else b" "
+                if buffer[position] != _SPACE or before == b" " or spaces == 2:
+                    _refuse_line(buffer[start:end])
+                spaces += 1
+                position += 1
+        self._is_unfinished, self._spaces, self._scanned = True, spaces, end
 
     # --- bodies
 

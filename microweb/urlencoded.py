@@ -51,7 +51,7 @@ def percent_decode(segment: str) -> str:
         got = segment[broken.start() : broken.start() + 3]
         raise ValueError(f"expected two hexadecimal digits after %, got {got!r}")
     try:
-        return _unescape(segment).decode()
+        return _unescape(segment.encode()).decode()
     except UnicodeError as error:
         raise ValueError(f"expected UTF-8, got {segment[:_SHOWN_CHARACTERS]!r}") from error
 
@@ -73,11 +73,32 @@ def _decode(text: str) -> str:
     text = text.replace("+", " ")
     if "%" not in text:
         return text
-    return _unescape(BAD_ESCAPE.sub("%25", text)).decode(errors="replace")
+    data = text.encode()
+    if BAD_ESCAPE.search(text):
+        data = _mark_broken(data)
+    return _unescape(data).decode(errors="replace")
 
 
-def _unescape(text: str) -> bytes:
+# A byte -> what it is in an escape: the percent sign, a hexadecimal digit, anything else.
+_KINDS = bytes(
+    0x25 if byte == 0x25 else 0x68 * (byte in b"0123456789ABCDEFabcdef") for byte in range(256)
+)
+# The percent sign -> all bits, anything else -> none.
+_PERCENTS = bytes(0xFF * (byte == 0x25) for byte in range(256))
+
+
+def _mark_broken(data: bytes) -> bytes:
+    """Return UTF-8 with 0xFF, which UTF-8 never has, for each percent sign that begins no escape.
+
+    All of it in C: a regex takes 0.2 s for a MiB of percent signs, and this a tenth.
+    """
+    kinds = data.translate(_KINDS).replace(b"%hh", b"\0\0\0")
+    broken = int.from_bytes(kinds.translate(_PERCENTS), "little")
+    return (int.from_bytes(data, "little") | broken).to_bytes(len(data), "little")
+
+
+def _unescape(data: bytes) -> bytes:
     # Python's own escapes have the same two digits, and their decoder is C: 6 MB of "%41" take
-    # 0.2 s, where urllib.parse.unquote takes 1.5 s, and 6 MB of "%" 0.9 s where it takes 7 s.
-    escaped = text.encode().replace(b"\\", rb"\x5c").replace(b"%", rb"\x")
+    # 0.2 s, where urllib.parse.unquote takes 1.5 s.
+    escaped = data.replace(b"\\", rb"\x5c").replace(b"%", rb"\x").replace(b"\xff", rb"\x25")
     return escaped.decode("unicode_escape").encode("latin-1")

@@ -8,7 +8,7 @@ import encodings
 import pytest
 
 from microweb import App, Request
-from microweb.charsets import codec_of
+from microweb.charsets import codec_of, decode_in_pieces
 
 
 @pytest.mark.parametrize(
@@ -45,6 +45,16 @@ def test_each_codec_of_the_table_decodes() -> None:
 
     for codec in _LABELS_BY_CODEC:
         assert "a".encode(codec).decode(codec) == "a"
+
+
+@pytest.mark.parametrize("codec", ["utf-8", "cp1252", "shift_jis", "iso2022_jp", "utf-16"])
+def test_a_large_text_is_decoded_in_pieces(codec: str) -> None:
+    text = ("é" if codec in ("utf-8", "cp1252", "utf-16") else "あ") * 400_001
+    data = text.encode(codec)
+    assert decode_in_pieces(data, codec) == text
+    if codec != "cp1252":
+        with pytest.raises(UnicodeError):
+            decode_in_pieces(data[:-1], codec)
 
 
 async def test_unknown_charsets_leave_nothing_in_pythons_cache() -> None:

@@ -3,8 +3,6 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from microweb import grammar
 
@@ -72,34 +70,6 @@ def test_a_request_line_has_method_target_and_version() -> None:
 def test_a_target_is_visible_ascii_without_a_fragment() -> None:
     visible = bytes(range(0x21, 0x7F)).replace(b"#", b"")
     assert taken(grammar.REQUEST_LINE, before=b"GET /", behind=b" HTTP/1.1") == visible
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        b"GET / HTTP/1.1",
-        b"!#$%&'*+-.^_`|~ / HTTP/0.9",
-        b"OPTIONS * HTTP/9.9",
-        b"G http://a/?b=c&d HTTP/1.0",
-    ],
-)
-def test_every_beginning_of_a_request_line_may_become_one(line: bytes) -> None:
-    assert grammar.REQUEST_LINE.fullmatch(line)
-    for end in range(len(line) + 1):
-        assert grammar.PARTIAL_REQUEST_LINE.fullmatch(line[:end])
-
-
-@given(st.binary(max_size=30))
-def test_what_may_not_become_a_request_line_is_none(line: bytes) -> None:
-    if grammar.REQUEST_LINE.fullmatch(line):
-        assert grammar.PARTIAL_REQUEST_LINE.fullmatch(line)
-
-
-@pytest.mark.parametrize(
-    "line", [b" ", b"GET  ", b"GET /\t", b"GET /#", b"GET / x", b"GET / HTTP/1.1 ", b"G\x00", b"\r"]
-)
-def test_what_can_no_longer_become_a_request_line(line: bytes) -> None:
-    assert not grammar.PARTIAL_REQUEST_LINE.fullmatch(line)
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import gc
 import json
 import json.encoder
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
@@ -251,6 +253,18 @@ def test_marks_in_strings_are_not_counted(data: bytes, number: int) -> None:
     assert parse_json(data, max_values=number) == json.loads(data)
     with pytest.raises(ContentTooLarge, match="max_json_values"):
         parse_json(data, max_values=number - 1)
+
+
+@pytest.mark.parametrize("was_enabled", [True, False])
+@pytest.mark.parametrize("end", [b"]", b",NaN]", b"x"])
+def test_the_garbage_collector_is_as_before(was_enabled: bool, end: bytes) -> None:
+    (gc.enable if was_enabled else gc.disable)()
+    try:
+        with suppress(BadRequest):
+            parse_json(b"[" + b"{}," * 10_000 + b"{}" + end)
+        assert gc.isenabled() is was_enabled
+    finally:
+        gc.enable()
 
 
 # --- arrays ---------------------------------------------------------------------------

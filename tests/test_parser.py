@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterable
 
 import h11
@@ -672,6 +673,50 @@ def test_bytes_that_can_become_no_request_are_refused_at_once(raw: bytes) -> Non
     assert read(raw[:-1]).refusal is None or len(raw) > 20_000
     assert read(raw[:-1], raw[-1:]) == read(raw)
     assert read(GET, GET, raw).refusal is read(raw).refusal
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"GET / HTTP/1.1",
+        b"!#$%&'*+-.^_`|~ / HTTP/0.9",
+        b"OPTIONS * HTTP/9.9",
+        b"G http://a/?b=c&d HTTP/1.0",
+    ],
+)
+def test_every_beginning_of_a_request_line_waits_for_more(line: bytes) -> None:
+    for end in range(len(line) + 1):
+        assert read(line[:end]) == read(*each_byte(line[:end])) == Outcome([])
+
+
+PIECES = st.sampled_from(
+    [b"G", b"GET", b" ", b"/", b"\t", b"#", b"HTTP/1.1", b"\r", b"\n", b"\x80"]
+)
+
+
+@given(st.lists(PIECES, max_size=8).map(b"".join))
+@example(b"GET / HTTP/1.1")
+@example(b"\r\nG /")
+def test_a_line_is_refused_at_the_same_byte_however_it_comes(line: bytes) -> None:
+    assert read(*each_byte(line)).refusal is read(line).refusal
+
+
+def test_a_line_that_comes_byte_by_byte_is_matched_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    matched = []
+
+    class Counting:
+        def __init__(self, part: re.Pattern[bytes]) -> None:
+            self.part = part
+
+        def match(self, line: bytes, start: int, end: int) -> re.Match[bytes] | None:
+            matched.append(end - start)
+            return self.part.match(line, start, end)
+
+    parts = tuple(map(Counting, parser_module.REQUEST_LINE_PARTS))
+    monkeypatch.setattr(parser_module, "REQUEST_LINE_PARTS", parts)
+    line = b"GET /" + b"a" * 1000
+    assert read(*each_byte(line)) == Outcome([])
+    assert 0 < sum(matched) <= len(line)
 
 
 def test_a_refused_parser_refuses_again() -> None:

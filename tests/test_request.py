@@ -358,6 +358,13 @@ async def test_text_of_an_unknown_charset_is_415(charset: str) -> None:
         await posted(b"\\d", content_type=f"text/plain; charset={charset}").text()
 
 
+async def test_text_of_more_than_a_mebibyte() -> None:
+    text = "é" * 600_000
+    assert await posted(text.encode()).text() == text
+    with pytest.raises(BadRequest, match="the body is not utf-8"):
+        await posted(text.encode() + b"\xff").text()
+
+
 async def test_text_of_wrong_bytes_is_400() -> None:
     with pytest.raises(BadRequest, match="the body is not utf-8"):
         await posted(b"\xff").text()

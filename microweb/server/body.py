@@ -181,6 +181,9 @@ class Body:
             raise ClientDisconnected("the peer left inside the body")
         connection.parser.feed(data)
         self._feeds += 1
+        if isinstance(connection.parser.decoder, ChunkedDecoder):
+            # Chunks of a byte take 20 ms for each read, and four reads may be buffered.
+            await asyncio.sleep(0)
 
     def _patience_s(self, config: ServerConfig) -> float:
         """Return how long to wait for the next byte: less where the average is too slow."""
