@@ -8,7 +8,9 @@ from dataclasses import is_dataclass
 
 from .functions import describe
 from .jsoncodec import encode_json
+from .jsonwriters import writer_for
 from .response import HTML, JSON, OCTETS, TEXT, Fields, Response, plain_response
+from .signature import return_hint_of
 from .surroundings import RequestApp
 
 
@@ -17,15 +19,16 @@ class ReturnConverter:
 
     str -> text, what has `__html__` -> a page, bytes -> octets, dict, list and dataclasses -> JSON,
     None -> 204, generators -> a stream, (value, status), (value, headers), (value, status,
-    headers); a Response as it is.
+    headers); a Response as it is. JSON has what the endpoint's annotation declares, and no more.
 
     Raises: TypeError that names the endpoint for anything else.
     """
 
-    __slots__ = ("_app", "_endpoint")
+    __slots__ = ("_app", "_endpoint", "_write")
 
     def __init__(self, endpoint: Callable[..., object], app: RequestApp) -> None:
         self._endpoint = endpoint
+        self._write = writer_for(return_hint_of(endpoint))
         self._app = app  # for its `json_default`, which may be set until it is needed
 
     def convert(self, value: object) -> Response:
@@ -42,6 +45,8 @@ class ReturnConverter:
 
     def _from_json(self, value: object) -> Response:
         try:
+            if self._write is not None:
+                value = self._write(value)
             return plain_response(encode_json(value, self._app.json_default), JSON)
         except TypeError as error:
             raise self._named(error) from error

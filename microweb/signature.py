@@ -131,6 +131,24 @@ def hints_of(function: Callable[..., object]) -> dict[str, object]:
     return hints
 
 
+def return_hint_of(function: Callable[..., object]) -> object:
+    """Return the annotation of what a function returns: `object` without one.
+
+    One that can't be resolved stays a str. A class that is local to another function is found if
+    the function uses it.
+    """
+    hint = hints_of(function).get("return", object)
+    if isinstance(hint, str):
+        inner = called_by(inspect.unwrap(function))
+        with suppress(*_UNRESOLVABLE):
+            known = inspect.getclosurevars(inner)
+            alone = SimpleNamespace(__annotations__={"return": hint})
+            return get_type_hints(
+                alone, getattr(inner, "__globals__", {}), dict(known.nonlocals), include_extras=True
+            )["return"]
+    return hint
+
+
 def _read_layer(function: Callable[..., object]) -> Layer:
     parameters = inspect.signature(function, follow_wrapped=False).parameters
     given = function.keywords if isinstance(function, partial) else {}

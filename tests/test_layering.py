@@ -40,6 +40,7 @@ HOUSE = [
     "jsoncodec",
     "jsonreaders",
     "jsontypes",
+    "jsonwriters",
     "events",
     "eventsource",
     "session",
