@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from functools import partial
+from io import BytesIO
 from types import SimpleNamespace
 from typing import (
     TYPE_CHECKING,
@@ -84,9 +85,9 @@ class Request:
 
     __slots__ = (
         "_body",
+        "_buffer",
         "_cookies",
         "_is_streamed",
-        "_pieces",
         "_query",
         "_state",
         "error",
@@ -107,7 +108,7 @@ class Request:
     _cookies: dict[str, str] | None
     _state: _State | None
     _body: bytes | None
-    _pieces: list[bytes] | None
+    _buffer: BytesIO | None  # the body as far as it was read, until it is whole
     _is_streamed: bool
 
     def __repr__(self) -> str:
@@ -322,16 +323,16 @@ class Request:
                 return b""
             if self._is_streamed:
                 raise BodyConsumed("the body was streamed: read it with body() to have it twice")
-            if self._pieces is None:
+            if self._buffer is None:
                 self._body = self.source.take_whole(self.max_body)
                 if self._body is not None:
                     return self._body
                 # Kept on the request: a caller that is cancelled half-way loses nothing.
-                self._pieces = []
-            pieces = self._pieces
+                self._buffer = BytesIO()
+            buffer = self._buffer
             while piece := await self.source.read(self.max_body):
-                pieces.append(piece)
-            self._body, self._pieces = b"".join(pieces), None
+                buffer.write(piece)
+            self._body, self._buffer = buffer.getvalue(), None  # which copies nothing
         return self._body
 
     async def stream(self) -> AsyncIterator[bytes]:
@@ -339,7 +340,7 @@ class Request:
 
         Raises: as `body()`; BodyConsumed the second time.
         """
-        if self._body is not None or self._pieces is not None:
+        if self._body is not None or self._buffer is not None:
             if body := await self.body():
                 yield body
             return
@@ -550,7 +551,7 @@ def make_request(
     request._cookies = None
     request._state = None
     request._body = None
-    request._pieces = None
+    request._buffer = None
     request._is_streamed = False
     return request
 
@@ -571,7 +572,7 @@ def bytes_of(request: Request) -> tuple[bytes, bytes | None]:
     """Return a request's head as it came, and its body as far as it was read and kept."""
     line, section = request.line, request.section
     start = f"{line.method} {line.target} HTTP/{request.http_version}\r\n"
-    body = b"".join(request._pieces) if request._pieces is not None else request._body
+    body = request._body if request._buffer is None else request._buffer.getvalue()
     if body is None and not section.has_body:
         body = b""
     return start.encode("latin-1", "replace") + section.raw, body

@@ -176,6 +176,19 @@ async def test_time_that_the_endpoint_takes_is_not_the_peers() -> None:
     assert connection.patience == [20] * 5
 
 
+async def test_quick_start_pays_for_a_minute_of_a_slow_end() -> None:
+    config = ServerConfig(body_timeout_s=20, min_body_rate=256)
+    size = 1 << 20  # of an hour, by that rate
+    head = f"Content-Length: {size + 10}"
+    body, connection, _ = body_of(bytes(size), *[b"x"] * 10, fields=(head,), config=config)
+    connection.seconds = 15
+    await read_whole(body)
+    assert connection.patience[:4] == [20] * 4
+    assert connection.patience[4] == pytest.approx(20, abs=0.1)
+    assert connection.patience[5] == pytest.approx(5, abs=0.1)
+    assert connection.patience[6] < 0
+
+
 async def test_rate_of_0_is_none() -> None:
     config = ServerConfig(body_timeout_s=20, min_body_rate=0)
     body, connection, _ = body_of(b"", *[b"x"] * 10, config=config, seconds=19)

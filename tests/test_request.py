@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import tracemalloc
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -209,6 +210,17 @@ async def test_app_route_and_path_params() -> None:
 
 async def stream_of(request: Request) -> list[bytes]:
     return [piece async for piece in request.stream()]
+
+
+async def test_body_in_small_pieces_is_kept_in_one_buffer() -> None:
+    request = posted(*[b"xy"] * 30_000)
+    tracemalloc.start()
+    try:
+        assert len(await request.body()) == 60_000
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 4 * 60_000
 
 
 async def test_body_read_twice_is_the_same() -> None:

@@ -21,6 +21,8 @@ from ..requestheads import HeaderSection
 if TYPE_CHECKING:
     from .config import ServerConfig
 
+MAX_CREDIT_S = 60.0  # of a peer that was faster than the minimum rate
+
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -45,12 +47,11 @@ class Body:
 
     __slots__ = (
         "_ahead",
+        "_credit_s",
         "_feeds",
         "_input",
         "_lock",
-        "_received",
         "_section",
-        "_waited_s",
         "error",
         "is_begun",
         "trailers",
@@ -62,8 +63,7 @@ class Body:
         self._lock: asyncio.Lock | None = None
         self._ahead = bytearray()  # read, but not asked for yet
         self._feeds = 0  # how often it has received
-        self._received = 0
-        self._waited_s = 0.0  # for the peer, not for the endpoint
+        self._credit_s = 0.0  # earned by bytes, less the time of waiting for the peer
         self.is_begun = False
         self.error: MicrowebError | None = None
         self.trailers: Headers | None = None
@@ -157,7 +157,7 @@ class Body:
             parser = self._connection.parser
             piece = parser.next_content()
             if piece:
-                self._received += len(piece)
+                self._earn(len(piece))
                 return piece
             if piece is not None:
                 if isinstance(parser.decoder, ChunkedDecoder) and self.trailers is None:
@@ -176,7 +176,7 @@ class Body:
         connection = self._connection
         begun = connection.clock()
         data = await connection.read_within(self._patience_s(connection.config))
-        self._waited_s += connection.clock() - begun
+        self._credit_s -= connection.clock() - begun
         if not data:
             raise ClientDisconnected("the peer left inside the body")
         connection.parser.feed(data)
@@ -186,9 +186,14 @@ class Body:
             await asyncio.sleep(0)
 
     def _patience_s(self, config: ServerConfig) -> float:
-        """Return how long to wait for the next byte: less where the average is too slow."""
-        earned = self._received / config.min_body_rate if config.min_body_rate else float("inf")
-        return min(config.body_timeout_s, config.body_timeout_s + earned - self._waited_s)
+        """Return how long to wait for the next byte: less if the body comes too slowly."""
+        return config.body_timeout_s + min(self._credit_s, 0.0)
+
+    def _earn(self, size: int) -> None:
+        """Count what came: at most so much credit that a quick start pays for no slow end."""
+        rate = self._connection.config.min_body_rate
+        earned = size / rate if rate else MAX_CREDIT_S
+        self._credit_s = min(self._credit_s + earned, MAX_CREDIT_S)
 
     def can_skim(self, limit: int) -> bool:
         """Whether the unread rest is worth reading to keep the connection. Takes nothing."""
