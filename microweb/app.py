@@ -158,7 +158,7 @@ class App(Router):
         fallback: str | None = None,
         cache: int | str | None = None,
         immutable: bool | str = False,
-        precompressed: bool = True,
+        precompressed: bool = False,
         name: str = "static",
         use: Iterable[Middleware] = (),
     ) -> None:
@@ -166,10 +166,11 @@ class App(Router):
 
         A relative folder stands beside the file that calls this, wherever the program was started.
         A path that leads out of the folder, by whatever trick or symbolic link, and dotfiles are
-        404; directories are not listed, but answer with their `index.html`. A neighbour `site.css`
-        plus `.br`, `.zst` or `.gz` that is not older is sent to clients that take it, unless
-        `precompressed` is false. `fallback` is the page of the folder that answers for all paths
-        without a file, for applications that route in the browser. `cache` is as for
+        404; directories are not listed, but answer with their `index.html`. With `precompressed` a
+        neighbour `site.css.br`, `.zst` or `.gz` that is not older is sent to clients that take it:
+        not for a folder of uploads, where it may be another's. `fallback` is the page of the folder
+        that answers for all paths without a file, for applications that route in the browser.
+        `cache` is as for
         `Response.file`; `immutable=True` lets clients keep files with a hash in their name
         (`app.3f2a9c1b.js`) for a year without asking, a str is the regex of paths for which that
         holds.

@@ -13,7 +13,7 @@ import os
 import secrets
 import stat
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
 from errno import ELOOP, ENAMETOOLONG
 from functools import partial
 
@@ -58,16 +58,23 @@ Part = bytes | Span  # what is sent: in memory, or still in the file
 class OpenFile:
     """A regular file that is open; closed with its last reference at the latest.
 
-    `follow=False` refuses a symbolic link. Raises: NotFound where no regular file is there; OSError
-    for what is no fault of the path's (permissions, too many open files).
+    `follow=False` refuses a symbolic link; `opener(path, flags)` opens it in place of `os.open`.
+    Raises: NotFound if no regular file is there; OSError for another reason (permissions, too many
+    open files).
     """
 
     __slots__ = ("_descriptor", "modified_ns", "size")
 
-    def __init__(self, path: str | os.PathLike[str], *, follow: bool = True) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        follow: bool = True,
+        opener: Callable[[str | os.PathLike[str], int], int] = os.open,
+    ) -> None:
         self._descriptor = -1
         try:
-            self._descriptor = os.open(path, _OPEN_FLAGS | (0 if follow else _NO_FOLLOW))
+            self._descriptor = opener(path, _OPEN_FLAGS | (0 if follow else _NO_FOLLOW))
             status = os.fstat(self._descriptor)
         except _NOT_THERE as error:
             raise NotFound from error

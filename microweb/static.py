@@ -42,10 +42,31 @@ _DEVICE = re.compile(r"(?i)(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?|.*[. ]
 # No answer to be had, whatever is there; what else fails is the server's fault.
 _UNREACHABLE = frozenset((EACCES, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, EINVAL))
 
+# Of a walk: O_PATH opens a directory that this process may pass through, but not list.
+_CAN_WALK = os.open in os.supports_dir_fd and hasattr(os, "O_NOFOLLOW")
+_STEP_FLAGS = (
+    getattr(os, "O_PATH", os.O_RDONLY)
+    | getattr(os, "O_DIRECTORY", 0)
+    | getattr(os, "O_NOFOLLOW", 0)
+    | getattr(os, "O_CLOEXEC", 0)
+)
+
+
+class _Root(NamedTuple):
+    """The folder at some moment: another one of its name has another identity."""
+
+    path: str  # without symbolic links
+    identity: tuple[int, int]
+
 
 class _Entry(NamedTuple):
-    path: str  # without symbolic links
+    root: str
+    names: list[str]  # below the root, without symbolic links
     status: os.stat_result
+
+    @property
+    def path(self) -> str:
+        return os.path.join(self.root, *self.names)
 
     @property
     def is_file(self) -> bool:
@@ -69,12 +90,12 @@ class StaticFiles:
         fallback: str | None = None,
         cache: int | str | None = None,
         immutable: bool | str = False,
-        precompressed: bool = True,
+        precompressed: bool = False,
     ) -> None:
-        self._folder = os.path.realpath(folder)
+        self._folder = os.path.join(os.getcwd(), folder)
         if not os.path.isdir(self._folder):
             raise ConfigurationError(f"static: there is no folder {self._folder!r}: make it first")
-        self._inside = os.path.join(self._folder, "")
+        self._root = _Root("", (0, 0))  # not looked at yet
         self._cache = cache
         self._precompressed = precompressed
         self._fallback = fallback
@@ -126,9 +147,11 @@ class StaticFiles:
         if coding != IDENTITY:
             response.headers["Content-Encoding"] = coding
         try:
-            response.open(request, OpenFile(chosen.path, follow=False))
-        except PermissionError as error:
-            raise NotFound from error
+            response.open(request, _open(chosen))
+        except OSError as error:
+            if error.errno in _UNREACHABLE:
+                raise NotFound from error
+            raise
         return response
 
     def _find_encoded(self, name: str, found: _Entry) -> dict[str, _Entry]:
@@ -153,19 +176,51 @@ class StaticFiles:
         segments = name.split("/")
         if not all(map(_is_plain, segments)):
             return None
-        path = os.path.join(self._folder, *segments)
         try:
+            root = self._current_root()
+            path = os.path.join(root, *segments)
             status = os.stat(path)
+        except UnicodeEncodeError:  # no name of this file system has these characters
+            return None
         except OSError as error:
             if error.errno in _UNREACHABLE:
                 return None
             raise
-        real = os.path.realpath(path)
-        if not real.startswith(self._inside):
+        real, inside = os.path.realpath(path), os.path.join(root, "")
+        if not real.startswith(inside):
             return None
-        if real != path and not all(map(_is_plain, real[len(self._inside) :].split(os.sep))):
-            return None  # a link to what is hidden
-        return _Entry(real, status)
+        names = real[len(inside) :].split(os.sep)
+        if real != path and not all(map(_is_plain, names)):
+            return None  # a link to a hidden file
+        return _Entry(root, names, status)
+
+    def _current_root(self) -> str:
+        """Return the folder's path without links, looked up again once it is another folder.
+
+        A build may have removed and made it anew, or a deployment turned the link to it.
+        """
+        status = os.stat(self._folder)
+        root = self._root
+        if root.identity != (status.st_dev, status.st_ino):
+            root = _Root(os.path.realpath(self._folder), (status.st_dev, status.st_ino))
+            self._root = root
+        return root.path
+
+
+def _open(entry: _Entry) -> OpenFile:
+    """Open a file by a walk that follows no link. Raises: NotFound; OSError."""
+    if not _CAN_WALK:
+        return OpenFile(entry.path, follow=False)
+    directory = os.open(entry.root, _STEP_FLAGS)
+    try:
+        for name in entry.names[:-1]:
+            inner = os.open(name, _STEP_FLAGS, dir_fd=directory)
+            os.close(directory)
+            directory = inner
+        opener = partial(os.open, dir_fd=directory)
+        return OpenFile(entry.names[-1], follow=False, opener=opener)
+    finally:
+        os.close(directory)
 
 
 def redirect_to_folder(request: Request) -> Response:

@@ -3,14 +3,19 @@ from __future__ import annotations
 import gzip
 import os
 import re
+import shutil
+import subprocess
 import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from processes import DEADLINE_S, ENVIRONMENT
 
-from microweb import App, ConfigurationError, Request, Response, Router
+from microweb import App, ConfigurationError, Request, Response, Router, static
 from microweb.filefields import IMMUTABLE
-from microweb.static import HASHED_NAME, StaticFiles
+from microweb.static import HASHED_NAME, StaticFiles, redirect_to_folder
 
 SECRET = "SECRET"
 
@@ -127,11 +132,23 @@ async def test_folder_without_its_slash_is_redirected(site: Path, path: str, loc
 
 
 async def test_redirect_stays_on_this_host(site: Path) -> None:
+    app = App()
+
+    @app.get("/{path:path}")
+    async def folder(request: Request, path: str) -> Response:
+        return redirect_to_folder(request)
+
     (site / "evil.example").mkdir()
     (site / "evil.example" / "index.html").touch()
+    raw = b"GET //evil.example HTTP/1.1\r\nHost: a\r\n\r\n"
+    async with app.test_client() as client:
+        answer = await client.raw(raw)
+    assert answer.startswith(b"HTTP/1.1 308 ")
+    assert b"\r\nLocation: /evil.example/\r\n" in answer
     async with serving(site, "/").test_client() as client:
-        answers = await client.raw(b"GET //evil.example HTTP/1.1\r\nHost: a\r\n\r\n")
-    assert b"Location: //" not in answers
+        assert (await client.raw(raw)).startswith(b"HTTP/1.1 404 ")
+        moved = await client.get("/evil.example")
+    assert (moved.status_code, moved.headers["location"]) == (308, "/evil.example/")
 
 
 async def test_folders_are_not_listed(site: Path) -> None:
@@ -280,7 +297,7 @@ async def test_named_pipe_is_404(site: Path) -> None:
 
 async def test_compressed_neighbour_outside_is_not_served(site: Path) -> None:
     (site / "hello.txt.gz").symlink_to("../secret.txt")
-    async with serving(site).test_client() as client:
+    async with serving(site, precompressed=True).test_client() as client:
         response = await client.get("/static/hello.txt", headers={"Accept-Encoding": "gzip"})
     assert response.text == "hello"
     assert "content-encoding" not in response.headers
@@ -288,13 +305,162 @@ async def test_compressed_neighbour_outside_is_not_served(site: Path) -> None:
 
 @pytest.mark.parametrize("name", ["con", "NUL.txt", "com1", "hello.txt.", "hello.txt ", "a:b"])
 def test_names_that_windows_takes_for_others(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from microweb import static
-
     assert static._is_plain("console.txt")
     monkeypatch.setattr(static, "_IS_WINDOWS", True)
     monkeypatch.setattr(static, "_NOT_IN_NAMES", re.compile(static.NOT_IN_WINDOWS_NAMES))
     assert not static._is_plain(name)
     assert static._is_plain("console.txt")
+
+
+# --- a folder that changes
+
+
+def after_the_check(monkeypatch: pytest.MonkeyPatch, change: Callable[[], None]) -> None:
+    """Call `change` once, between the check of a path and the opening of the file."""
+    resolve, changes = os.path.realpath, [change]
+
+    def resolve_and_change(path: str) -> str:
+        real = str(resolve(path))
+        if real.endswith(".txt") and changes:
+            changes.pop()()
+        return real
+
+    monkeypatch.setattr(os.path, "realpath", resolve_and_change)
+
+
+def to_a_link(path: Path, target: str) -> None:
+    path.rename(path.with_name("moved away"))
+    path.symlink_to(target)
+
+
+async def test_folder_that_becomes_a_link_behind_the_check(
+    site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (site / "docs" / "secret.txt").write_text("public")
+    app = serving(site)
+    assert await ask(app, "/static/docs/secret.txt") == (200, "public")
+    after_the_check(monkeypatch, lambda: to_a_link(site / "docs", "../../site-other"))
+    (site.parent.parent / "site-other").mkdir()
+    (site.parent.parent / "site-other" / "secret.txt").write_text(SECRET)
+    assert await status_of_raw(app, "/static/docs/secret.txt") == 404
+    assert (site / "docs").is_symlink()
+
+
+async def test_file_that_becomes_a_link_behind_the_check(
+    site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = serving(site)
+    after_the_check(monkeypatch, lambda: to_a_link(site / "hello.txt", "../secret.txt"))
+    assert await status_of_raw(app, "/static/hello.txt") == 404
+    assert (site / "hello.txt").is_symlink()
+
+
+async def test_file_that_becomes_a_link_where_no_walk_can_be(
+    site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(static, "_CAN_WALK", False)
+    await test_file_that_becomes_a_link_behind_the_check(site, monkeypatch)
+
+
+async def test_race_of_a_folder_against_a_link_leads_nowhere(site: Path) -> None:
+    """A folder is swapped for a link, and back, while its file is asked for."""
+    (site / "docs" / "secret.txt").write_text("public")
+    (site / "link").symlink_to("../site-other")
+    is_over = threading.Event()
+
+    def swap() -> None:
+        docs, away, link = site / "docs", site / "away", site / "link"
+        while not is_over.is_set():
+            docs.rename(away)
+            link.rename(docs)
+            docs.rename(link)
+            away.rename(docs)
+
+    thread = threading.Thread(target=swap)
+    thread.start()
+    try:
+        async with serving(site).test_client() as client:
+            texts = [(await client.get("/static/docs/secret.txt")).text for _ in range(200)]
+    finally:
+        is_over.set()
+        thread.join()
+    assert SECRET not in texts
+    assert "public" in texts
+
+
+async def test_folder_that_is_built_anew_is_served(site: Path) -> None:
+    app = serving(site)
+    assert await ask(app, "/static/hello.txt") == (200, "hello")
+    shutil.rmtree(site)
+    assert (await ask(app, "/static/hello.txt"))[0] == 404
+    site.mkdir()
+    (site / "hello.txt").write_text("anew")
+    assert await ask(app, "/static/hello.txt") == (200, "anew")
+
+
+async def test_link_to_the_folder_may_be_turned(site: Path) -> None:
+    (site.parent / "current").symlink_to("site")
+    app = serving(site.parent / "current")
+    assert await ask(app, "/static/hello.txt") == (200, "hello")
+    (site.parent / "release").mkdir()
+    (site.parent / "release" / "hello.txt").write_text("two")
+    (site.parent / "next").symlink_to("release")
+    (site.parent / "next").rename(site.parent / "current")
+    assert await ask(app, "/static/hello.txt") == (200, "two")
+
+
+async def test_absolute_link_that_stays_inside_is_followed(site: Path) -> None:
+    (site / "docs" / "absolute.txt").symlink_to(site / "hello.txt")
+    (site / "more").symlink_to(site / "docs")
+    app = serving(site)
+    assert await ask(app, "/static/docs/absolute.txt") == (200, "hello")
+    assert await ask(app, "/static/more/a%20b.txt") == (200, "spaced")
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root may list any folder")
+async def test_folder_that_one_may_pass_but_not_list(site: Path) -> None:
+    (site / "docs").chmod(0o111)
+    try:
+        assert await ask(serving(site), "/static/docs/a%20b.txt") == (200, "spaced")
+    finally:
+        (site / "docs").chmod(0o755)
+
+
+async def test_walk_leaves_nothing_open(site: Path) -> None:
+    app = serving(site)
+    async with app.test_client() as client:
+        for path in ("docs/a%20b.txt", "docs/nothing", "docs/"):
+            await client.get(f"/static/{path}")
+        before = len(os.listdir("/dev/fd"))
+        for path in ("docs/a%20b.txt", "docs/nothing", "docs/"):
+            await client.get(f"/static/{path}")
+        assert len(os.listdir("/dev/fd")) == before
+
+
+def test_name_that_the_file_system_cannot_write_is_404(site: Path) -> None:
+    program = f"""
+import asyncio, sys
+from microweb import App
+assert sys.getfilesystemencoding() == "ascii"
+app = App()
+app.static("/static", {str(site)!r})
+
+async def main():
+    async with app.test_client() as client:
+        for path in ("gr%C3%B6%C3%9Fe.txt", "docs/%F0%9F%98%80/a.txt", "hello.txt"):
+            print((await client.get(f"/static/{{path}}")).status_code)
+
+asyncio.run(main())
+"""
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    told = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**ENVIRONMENT, **ascii_only},
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+    )
+    assert told.stdout.split() == ["404", "404", "200"], told.stderr
 
 
 # --- neighbours that are compressed already
@@ -324,7 +490,7 @@ def packed(site: Path) -> Path:
     ],
 )
 async def test_coding_is_chosen(packed: Path, accept: str, coding: str | None) -> None:
-    async with serving(packed).test_client() as client:
+    async with serving(packed, precompressed=True).test_client() as client:
         headers = {"Accept-Encoding": accept}
         response = await client.head("/static/app.js", headers=headers)
         again = await client.get(
@@ -339,14 +505,16 @@ async def test_coding_is_chosen(packed: Path, accept: str, coding: str | None) -
 
 
 async def test_content_is_what_the_coding_says(packed: Path) -> None:
-    assert await ask(serving(packed), "/static/app.js", accept_encoding="gzip") == (
+    assert await ask(
+        serving(packed, precompressed=True), "/static/app.js", accept_encoding="gzip"
+    ) == (
         200,
         "let a = 1",
     )
 
 
 async def test_each_coding_has_a_tag_of_its_own(packed: Path) -> None:
-    async with serving(packed).test_client() as client:
+    async with serving(packed, precompressed=True).test_client() as client:
         tags = {
             (await client.head("/static/app.js", headers={"Accept-Encoding": accept})).headers[
                 "etag"
@@ -359,7 +527,7 @@ async def test_each_coding_has_a_tag_of_its_own(packed: Path) -> None:
 async def test_range_is_of_what_is_sent(packed: Path) -> None:
     whole = (packed / "app.js.gz").read_bytes()
     async with (
-        serving(packed).test_client() as client,
+        serving(packed, precompressed=True).test_client() as client,
         client.stream(
             "GET",
             "/static/app.js",
@@ -373,20 +541,20 @@ async def test_range_is_of_what_is_sent(packed: Path) -> None:
 
 async def test_neighbour_that_is_older_is_not_sent(packed: Path) -> None:
     os.utime(packed / "app.js", (2_000, 2_000))
-    async with serving(packed).test_client() as client:
+    async with serving(packed, precompressed=True).test_client() as client:
         response = await client.head("/static/app.js", headers={"Accept-Encoding": "br"})
     assert "content-encoding" not in response.headers
     assert "vary" not in response.headers
 
 
 async def test_file_without_neighbours_does_not_vary(packed: Path) -> None:
-    async with serving(packed).test_client() as client:
+    async with serving(packed, precompressed=True).test_client() as client:
         response = await client.head("/static/hello.txt", headers={"Accept-Encoding": "br"})
     assert "vary" not in response.headers
 
 
 async def test_compressed_file_by_its_own_name_is_what_it_is(packed: Path) -> None:
-    async with serving(packed).test_client() as client:
+    async with serving(packed, precompressed=True).test_client() as client:
         response = await client.head("/static/app.js.gz", headers={"Accept-Encoding": "gzip"})
     assert response.headers["content-type"] == "application/gzip"
     assert "content-encoding" not in response.headers
@@ -394,11 +562,13 @@ async def test_compressed_file_by_its_own_name_is_what_it_is(packed: Path) -> No
 
 async def test_neighbour_alone_is_no_file(packed: Path) -> None:
     (packed / "app.js").unlink()
-    assert (await ask(serving(packed), "/static/app.js", accept_encoding="br"))[0] == 404
+    assert (await ask(serving(packed, precompressed=True), "/static/app.js", accept_encoding="br"))[
+        0
+    ] == 404
 
 
-async def test_neighbours_may_be_left_out(packed: Path) -> None:
-    async with serving(packed, precompressed=False).test_client() as client:
+async def test_neighbours_are_left_out_unless_asked_for(packed: Path) -> None:
+    async with serving(packed).test_client() as client:
         response = await client.head("/static/app.js", headers={"Accept-Encoding": "br"})
     assert "content-encoding" not in response.headers
 
