@@ -25,6 +25,11 @@ T = TypeVar("T")
 
 _SAY_AGAIN_S = 60.0
 
+
+class TaskExit(RuntimeError):
+    """A task raised SystemExit or KeyboardInterrupt, its cause: raised there, it ends the loop."""
+
+
 _log = logging.getLogger("microweb.error")
 
 
@@ -39,6 +44,7 @@ class Background:
         self._says_at = 0.0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._exit: BaseException | None = None
         self.is_open = False
         self.has_ended = False
 
@@ -105,6 +111,11 @@ class Background:
         else:
             self._loop.call_soon_threadsafe(function, *args)
 
+    def take_exit(self) -> BaseException | None:
+        """Return, once, what a task raised that is no Exception: for tests, which it is to end."""
+        error, self._exit = self._exit, None
+        return error
+
     def _check_room(self) -> None:
         if len(self._tasks) < self._max_tasks:
             return
@@ -124,7 +135,7 @@ class Background:
     def _start(self, coroutine: Coroutine[Any, Any, T], name: str | None) -> asyncio.Task[T]:
         if self._loop is None or not self.is_open:
             raise nowhere_to_run(coroutine)
-        task = self._loop.create_task(coroutine, name=name or _name_of(coroutine))
+        task = create_task(coroutine, name or _name_of(coroutine))
         self._tasks.add(task)
         task.add_done_callback(self._forget)
         return task
@@ -140,7 +151,30 @@ class Background:
         self._tasks.discard(task)
         error = None if task.cancelled() else task.exception()
         if error is not None and not is_disconnect(error):
+            if exit_of(error) is not None:
+                self._exit = exit_of(error)
             _log.error("background task %r failed", task.get_name(), exc_info=error)
+
+
+def create_task(coroutine: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
+    """Return a task on the running loop that does not end the loop, whatever it raises."""
+    task = asyncio.get_running_loop().create_task(_contained(coroutine), name=name)
+    task.add_done_callback(lambda _: coroutine.close())  # it has not begun if that was cancelled
+    return task
+
+
+async def _contained(coroutine: Coroutine[Any, Any, T]) -> T:
+    try:
+        return await coroutine
+    except (SystemExit, KeyboardInterrupt) as error:
+        raise TaskExit(f"a task raised {error!r}") from error
+
+
+def exit_of(error: BaseException) -> BaseException | None:
+    """Return what a task raised if that is no Exception, else None."""
+    if isinstance(error, TaskExit):
+        return error.__cause__
+    return None if isinstance(error, Exception) else error
 
 
 def nowhere_to_run(coroutine: Coroutine[Any, Any, object]) -> RuntimeError:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from inspect import isroutine
 
 from .binding import bind, bind_socket
-from .endpoints import Finish, Handler, OnError, in_thread, make_handler
+from .endpoints import UNANSWERED, Finish, Handler, OnError, in_thread, make_handler
 from .errors import (
     BadRequest,
     ConfigurationError,
@@ -414,7 +414,9 @@ def _around(
             if response.needs_prepare:
                 response = await response.prepare(request)
             return response.hand_on() if hands_on and response is value else response
-        except Exception as error:
+        except UNANSWERED:
+            raise
+        except BaseException as error:
             return await on_error(request, error)
 
     return handle

@@ -6,6 +6,7 @@ around the call, on the loop or, for a plain `def`, in a thread.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from types import CoroutineType
@@ -16,8 +17,11 @@ from .request import Request
 from .response import TEXT, Response, plain_response
 from .threads import run_in_thread, running_pools
 
+# What no answer stands for: the task of a handler is cancelled, or Python closes its coroutine.
+UNANSWERED = (asyncio.CancelledError, GeneratorExit)
+
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
-OnError = Callable[[Request, Exception], Awaitable[Response]]
+OnError = Callable[[Request, BaseException], Awaitable[Response]]
 Finish = Callable[[object], Response]
 
 
@@ -40,7 +44,9 @@ def make_handler(
             if response.needs_prepare:
                 response = await response.prepare(request)
             return response.hand_on() if hands_on and response is value else response
-        except Exception as error:
+        except UNANSWERED:
+            raise
+        except BaseException as error:  # sys.exit() ends no server
             return await on_error(request, error)
 
     return handle

@@ -30,7 +30,7 @@ _KNOWN_CHARS = 200  # of an Accept field whose form is kept: browsers send up to
 _FORMS: dict[str, Form] = {"html": "html", "xhtml+xml": "html", "json": "json", "plain": "text"}
 
 
-def default_answer(error: Exception, accept: str | None, *, debug: bool = False) -> Response:
+def default_answer(error: BaseException, accept: str | None, *, debug: bool = False) -> Response:
     """Return the answer to `error`, which is a plain 500 for what is no error of HTTP's.
 
     `accept` is the Accept field, None where there is no request. With `debug` it says what was
@@ -72,7 +72,7 @@ def plain_answer(
     return response
 
 
-def status_of(error: Exception) -> int:
+def status_of(error: BaseException) -> int:
     """Return the status that stands for what was raised."""
     return error.status if isinstance(error, (HTTPError, ProtocolError)) else 500
 

@@ -88,6 +88,10 @@ class MemoryServer:
                 connection.check(self._server.clock())
                 await asyncio.wait([connection.task])
 
+    def take_exit(self) -> BaseException | None:
+        """Return, once, what a task in the background raised that is no Exception."""
+        return self._server.background.take_exit()
+
     async def stop(self) -> None:
         """Stop the server and leave the lifespan. Raises what that raises."""
         self._stopping.set()

@@ -30,7 +30,7 @@ _HTTPX_ERRORS: dict[type[Exception], type[httpx.TransportError]] = {
 }
 
 _Connect = Callable[[ssl.SSLContext | None], Awaitable[ClientEnd]]
-_FindError = Callable[[], Exception | None]
+_FindError = Callable[[], BaseException | None]
 
 
 class _Backend(httpcore.AsyncNetworkBackend):

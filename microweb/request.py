@@ -103,7 +103,7 @@ class Request:
     transport: Peer
     source: BodySource | None
     match: MatchInfo | None
-    error: Exception | None
+    error: BaseException | None
     _query: MultiDict | None
     _cookies: dict[str, str] | None
     _state: _State | None

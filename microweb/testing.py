@@ -20,6 +20,7 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Unpack
 
+from .background import exit_of
 from .cookies import SetCookie
 from .errors import ConfigurationError, HTTPError, MissingExtra, ProtocolError
 from .event_client import EventStream
@@ -234,7 +235,7 @@ class MemoryTransport(httpx.AsyncBaseTransport):
         with httpx_errors():
             answer = await self._pool.handle_async_request(to_httpcore(request))
         address = answer.extensions["network_stream"].get_extra_info("client_addr")
-        error = self._take_error(address) if answer.status == 500 else None
+        error = self._take_error(address, answer.status)
         if error is not None:
             await answer.aclose()
             raise error
@@ -247,12 +248,12 @@ class MemoryTransport(httpx.AsyncBaseTransport):
         """Return the client's end of a new connection; the caller closes it."""
         return (await self._open()).connect(sslcontext)
 
-    def error_of(self, end: ClientEnd) -> Exception | None:
+    def error_of(self, end: ClientEnd) -> BaseException | None:
         """Return what was raised on a connection and is to come out of the client's await."""
         host, port = end.transport.get_extra_info("peername")
         return self._take_error(Address(host, port))
 
-    async def see_off(self, address: Address) -> Exception | None:
+    async def see_off(self, address: Address) -> BaseException | None:
         """Wait until the server is done with a client that has left; return what it raised.
 
         The server looks at its clients once a second: here it does so now.
@@ -267,6 +268,8 @@ class MemoryTransport(httpx.AsyncBaseTransport):
         if server is not None and server.is_here:
             await self._pool.aclose()
             await server.stop()
+            if (error := server.take_exit()) is not None:
+                raise error
 
     async def _open(self) -> MemoryServer:
         server = self._server
@@ -291,16 +294,26 @@ class MemoryTransport(httpx.AsyncBaseTransport):
         return MemoryServer(server)
 
     def _handle(self, request: Request) -> Coroutine[Any, Any, Response]:
-        if self._raises_errors:
-            self._requests[request.peer] = request
+        self._requests[request.peer] = request
         return self._app(request)
 
-    def _take_error(self, address: Address) -> Exception | None:
-        """Return, once, what the last request of a connection raised and no status stands for."""
+    def _take_error(self, address: Address, status: int = 500) -> BaseException | None:
+        """Return, once, what the last request of a connection raised and `status` does not tell.
+
+        An error that is no Exception is to end the test, whatever was answered, as is one of a
+        task in the background: Ctrl-C, and `pytest.fail` in an endpoint.
+        """
+        if self._server is not None and (error := self._server.take_exit()) is not None:
+            return error
         request = self._requests.get(address)
         error = request.error if request is not None else None
-        if error is not None:
-            del self._requests[address]
+        if error is None:
+            return None
+        if (exit := exit_of(error)) is None and not (self._raises_errors and status == 500):
+            return None
+        del self._requests[address]
+        if exit is not None:
+            return exit
         return None if isinstance(error, (HTTPError, ProtocolError)) else error
 
 

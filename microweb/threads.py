@@ -27,7 +27,7 @@ from contextlib import suppress
 from contextvars import ContextVar, copy_context
 from functools import partial
 from queue import Empty, SimpleQueue
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, NoReturn, TypeVar
 from weakref import WeakKeyDictionary
 
 T = TypeVar("T")
@@ -290,9 +290,9 @@ def _outcome_of(job: Job, thread: int) -> tuple[object, BaseException | None]:
     job.place.thread = thread
     try:
         return (None if job.future.cancelled() else job.call()), None
-    except StopIteration as error:
-        # A future can't carry one: the awaiting coroutine would seem to return.
-        failure = RuntimeError(f"{job.label} raised StopIteration")
+    except (StopIteration, GeneratorExit) as error:
+        # A future can't carry them: the awaiting coroutine would seem to return, or to be closed.
+        failure = RuntimeError(f"{job.label} raised {type(error).__name__}")
         failure.__cause__ = error
         return None, failure
     except BaseException as error:
@@ -369,10 +369,18 @@ def from_thread(awaitable: Awaitable[T]) -> T:
         raise RuntimeError("from_thread() works in plain `def` endpoints; elsewhere use await")
     is_own = place.thread == threading.get_ident()  # not of a thread that the function started
 
-    async def wait() -> T:
-        return await (place.pool.wait_outside(place, awaitable) if is_own else awaitable)
+    async def wait() -> Callable[[], T]:
+        try:
+            result = await (place.pool.wait_outside(place, awaitable) if is_own else awaitable)
+        except (SystemExit, KeyboardInterrupt) as error:  # raised in a task it would end the loop
+            return partial(_raise, error)
+        return lambda: result
 
-    return asyncio.run_coroutine_threadsafe(wait(), place.loop).result()
+    return asyncio.run_coroutine_threadsafe(wait(), place.loop).result()()
+
+
+def _raise(error: BaseException) -> NoReturn:
+    raise error
 
 
 def is_running_here(loop: asyncio.AbstractEventLoop) -> bool:

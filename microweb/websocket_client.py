@@ -55,7 +55,7 @@ class SocketTransport(Protocol):
     """A client's transport, as far as its sockets speak of it."""
 
     async def connect(self, sslcontext: ssl.SSLContext | None = None) -> ClientEnd: ...
-    def error_of(self, end: ClientEnd) -> Exception | None:
+    def error_of(self, end: ClientEnd) -> BaseException | None:
         """Return what the application raised on a connection, where that is to be raised here."""
 
 

@@ -14,6 +14,7 @@ import inspect
 import logging
 from collections.abc import Awaitable, Callable
 
+from .background import create_task
 from .bytestream import ByteStream
 from .conversation import (
     GOING_AWAY,
@@ -83,9 +84,8 @@ class _Exchange:
         self._conversation: Conversation | None = None
         self._gone_at: float | None = None
         value = call(WebSocket(request, self))
-        # A coroutine that stood around it would be passed by each message.
         running = value if inspect.iscoroutine(value) else _wait_for(value)
-        self._task: asyncio.Task[object] = loop.create_task(running, name="websocket")
+        self._task: asyncio.Task[object] = create_task(running, "websocket")
 
     # --- before the handshake
 
@@ -194,7 +194,7 @@ class _Exchange:
     def _report(self) -> None:
         """Log, once, what the endpoint failed with behind the handshake."""
         error = None if self._task.cancelled() else self._task.exception()
-        if isinstance(error, Exception) and not is_disconnect(error):
+        if error is not None and not is_disconnect(error):
             self._request.error = error
         if _is_fault(error):
             fields = {"request_id": request_id_of(self._request)}

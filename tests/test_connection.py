@@ -11,7 +11,7 @@ from contextvars import ContextVar, copy_context
 from typing import Any
 
 import pytest
-from serving import GET, get, in_memory, post, read_all, read_until, settle, statuses
+from serving import GET, MemoryHouse, get, in_memory, post, read_all, read_until, settle, statuses
 
 from microweb.bytestream import ByteStream
 from microweb.errors import ClientDisconnected, MalformedRequest, NotFound, ProtocolError
@@ -384,6 +384,29 @@ async def test_cancellation_of_something_awaited_is_a_500(
         await end.write(GET)
         assert statuses(await read_all(end)) == [500]
     assert [record.getMessage() for record in caplog.records] == ["GET / failed"]
+
+
+def test_task_that_is_dropped_with_its_loop_fails_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def handler(request: Request) -> Response:
+        await asyncio.Event().wait()
+        return Response("never")
+
+    async def begin() -> Coroutine[Any, Any, None]:
+        house = MemoryHouse(handler)
+        await house.open()
+        await house.connect().write(GET)
+        await settle()
+        assert house.connection.task is not None
+        running: Any = house.connection.task.get_coro()
+        return running  # type: ignore[no-any-return]
+
+    loop = asyncio.new_event_loop()
+    running = loop.run_until_complete(begin())
+    running.close()  # as the garbage collector does
+    loop.close()
+    assert "failed" not in caplog.text
 
 
 async def test_head_that_is_not_whole_in_time_gets_no_content() -> None:

@@ -47,7 +47,7 @@ def is_forwarded(headers: Headers) -> bool:
     return any(name in _FORWARDING or name.startswith("x-forwarded") for name in names)
 
 
-def debug_answer(request: Request, error: Exception, status: int) -> Response:
+def debug_answer(request: Request, error: BaseException, status: int) -> Response:
     """Return the answer that shows `error`, with what led to it, in the form that is asked for."""
     accept = request.headers.get("accept", "")
     view = _View(request, error, status)
@@ -68,7 +68,7 @@ def debug_answer(request: Request, error: Exception, status: int) -> Response:
 class _View:
     """One error with its request, masked, in each of the three forms."""
 
-    def __init__(self, request: Request, error: Exception, status: int) -> None:
+    def __init__(self, request: Request, error: BaseException, status: int) -> None:
         self._request = request
         self._error = error
         self._status = status

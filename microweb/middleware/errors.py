@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 
-from ..endpoints import as_async
+from ..endpoints import UNANSWERED, as_async
 from ..errorpages import default_answer, plain_answer, status_of
 from ..errors import (
     ClientDisconnected,
@@ -59,7 +59,7 @@ class ErrorHandlers:
                 f"errorhandler(class of Exception), got {key!r:.80}"
             )
 
-    def find(self, error: Exception, *, has_request: bool = True) -> ErrorHandler | None:
+    def find(self, error: BaseException, *, has_request: bool = True) -> ErrorHandler | None:
         """Return the handler of the most specific class, then of the status.
 
         One of what is wider than HTTPError (Exception) comes after that of an HTTPError's status:
@@ -92,7 +92,7 @@ class ErrorBoundary:
         self._outer = outer
         self._debug = debug
 
-    async def answer(self, request: Request, error: Exception) -> Response:
+    async def answer(self, request: Request, error: BaseException) -> Response:
         """Return the answer to what was raised. Raises: ClientDisconnected, which has none."""
         if is_disconnect(error):
             raise ClientDisconnected("the client has left") from error
@@ -122,20 +122,20 @@ class ErrorBoundary:
             return default_answer(error, None, debug=self._debug)
         return await self._answer_by(handler, None, error)
 
-    def _find(self, error: Exception, *, has_request: bool) -> ErrorHandler | None:
+    def _find(self, error: BaseException, *, has_request: bool) -> ErrorHandler | None:
         handler = self._handlers.find(error, has_request=has_request)
         if handler is None and self._outer is not None:
             return self._outer._find(error, has_request=has_request)
         return handler
 
     async def _answer_by(
-        self, handler: ErrorHandler, request: Request | None, error: Exception
+        self, handler: ErrorHandler, request: Request | None, error: BaseException
     ) -> Response:
         try:
             return await handler.answer(request, error, self._app)
-        except ClientDisconnected:
+        except (ClientDisconnected, *UNANSWERED):
             raise
-        except Exception as failure:
+        except BaseException as failure:
             fields = {"request_id": None if request is None else request_id_of(request)}
             _log.exception("%s failed for %r", handler, error, extra=fields)
             if request is None:
@@ -143,7 +143,7 @@ class ErrorBoundary:
             request.error = failure
             return self._unhandled(request, failure, 500)
 
-    def _unhandled(self, request: Request, error: Exception, status: int) -> Response:
+    def _unhandled(self, request: Request, error: BaseException, status: int) -> Response:
         """Return the answer to what no handler answers, or to a handler that failed."""
         accept = request.headers.get("accept", "")
         if self._debug:
@@ -195,7 +195,9 @@ class ErrorHandler:
             f"got {name!r}"
         )
 
-    async def answer(self, request: Request | None, error: Exception, app: RequestApp) -> Response:
+    async def answer(
+        self, request: Request | None, error: BaseException, app: RequestApp
+    ) -> Response:
         """Call it and convert what it returns; a plain value keeps the error's status."""
         if request is not None:
             with suppress(ConfigurationError):  # it has one, and that stays

@@ -196,9 +196,8 @@ class Connection(Presence):
                     raise
                 except ClientDisconnected:  # there is no answer; earlier ones may be under way
                     return await self.close(has_more=False)
-                except (Exception, asyncio.CancelledError) as error:
-                    # An awaited task that was cancelled raises the same; it is not this one.
-                    if isinstance(error, asyncio.CancelledError) and self._is_cancelled():
+                except BaseException as error:
+                    if self._ends_task(error):
                         raise
                     response = self._failure(request, error)
                 if task.cancelling():
@@ -255,7 +254,7 @@ class Connection(Presence):
             persistence = CLOSE
         try:
             answer = response.encode(request, server.heads, persistence)
-        except Exception as error:  # it is none that HTTP can carry
+        except BaseException as error:  # it is none that HTTP can carry
             response, answer = self._failure(request, error), None
         if answer is None:
             return self._send(request, response, context, persistence, begun)
@@ -365,8 +364,8 @@ class Connection(Presence):
             await (sending if context is None else Driven(context, sending))
         except ClientDisconnected:
             raise
-        except (Exception, asyncio.CancelledError) as error:
-            if isinstance(error, asyncio.CancelledError) and self._is_cancelled():
+        except BaseException as error:
+            if self._ends_task(error):
                 raise
             if isinstance(error, ProtocolError) and not self.written:
                 raise
@@ -393,7 +392,7 @@ class Connection(Presence):
 
     def _failure(self, request: Request, error: BaseException) -> Response:
         """Return the last answer, to what the app itself could not answer any more; and log it."""
-        request.error = error if isinstance(error, Exception) else None
+        request.error = None if isinstance(error, asyncio.CancelledError) else error
         status = 500
         if isinstance(error, (HTTPError, ProtocolError)):  # the peer's fault, not the app's
             status = error.status

@@ -98,9 +98,18 @@ class Presence(Handover):
 
     # --- what the exchange's task was told
 
-    def _is_cancelled(self) -> bool:
-        """Whether a CancelledError means this connection, not something that was awaited."""
-        return self.task is not None and self.task.cancelling() > 0
+    def _ends_task(self, error: BaseException) -> bool:
+        """Whether an exception ends this connection's task, and is not the application's own."""
+        if isinstance(error, asyncio.CancelledError):  # else something awaited was cancelled
+            return self.task is not None and self.task.cancelling() > 0
+        # Python closes the coroutine of a task that was dropped with its loop.
+        return isinstance(error, GeneratorExit) and not self._is_running()
+
+    def _is_running(self) -> bool:
+        try:
+            return asyncio.current_task() is self.task
+        except RuntimeError:  # there is no loop
+            return False
 
     def _forget_cancellation(self) -> None:
         """Have the next exchange begin uncancelled, where this one outlived a cancellation."""
