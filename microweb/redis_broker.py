@@ -1,8 +1,9 @@
 """The broker between processes and machines: Redis 6.2 or newer.
 
 A channel is a stream in Redis, which gives ids and order and keeps the last messages, and a name to
-subscribe to, by which a new entry is told. One script does both, so that all processes hear
-the entries in the stream's order. Telling reaches only connections that are there. Therefore a
+subscribe to, by which a new entry is told. The name has the number of the database in it, because
+Redis tells it to subscribers in all databases. One script adds and tells, so that all processes
+hear the entries in the stream's order. Telling reaches only connections that are there. Therefore a
 process asks the stream for what came after its last entry each time that Redis confirms a
 subscription: the first, and those after a connection was lost. If that last entry is gone, so is
 what came after it, and a gap is told.
@@ -15,10 +16,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from time import monotonic
-from typing import Any
+from typing import Any, NamedTuple
 
 from .brokers import Link, Receiver
 from .errors import BrokerUnavailable, ConfigurationError, MissingExtra
@@ -39,18 +41,19 @@ _SILENCE_S = 10.0  # then the connection that hears is asked whether it lives
 _PAUSE_S = 0.05, 1.0  # before it is made anew: doubled each time up to the second
 _CONNECTIONS = 16  # that publish at once; others wait for one
 _NAMES_AT_ONCE = 500
+_TURN_S = 0.005  # of hearing, then others have their turn of the loop
 
-# To all: KEYS[1] the stream, which is the name to subscribe to as well.
+# To all: KEYS[1] the stream, ARGV[1] the seconds until it expires.
 # A stream begins with an entry that is no message, so that there always is a last one to ask for.
 _BEGIN = """
-if redis.call('EXISTS', KEYS[1]) == 0 then redis.call('XADD', KEYS[1], '*', 'b', '') end
+if redis.call('XLEN', KEYS[1]) == 0 then redis.call('XADD', KEYS[1], '*', 'b', '') end
 redis.call('EXPIRE', KEYS[1], ARGV[1])
 """
 _PUBLISH = (
     _BEGIN
     + """
-local id = redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[2], '*', 'm', ARGV[3])
-redis.call('PUBLISH', KEYS[1], id .. ' ' .. ARGV[3])
+local id = redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[3], '*', 'm', ARGV[4])
+redis.call('PUBLISH', ARGV[2], id .. ' ' .. ARGV[4])
 return id
 """
 )
@@ -63,11 +66,12 @@ return redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', ARGV[2])
 _SINCE = (
     _BEGIN
     + """
-local last = redis.call('XRANGE', KEYS[1], ARGV[2], ARGV[2])
-if #last == 1 then return {1, redis.call('XRANGE', KEYS[1], '(' .. ARGV[2], '+')} end
-return {0, redis.call('XRANGE', KEYS[1], '-', '+')}
+local known = redis.call('XRANGE', KEYS[1], ARGV[2], ARGV[2])
+local latest = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)
+return {#known, redis.call('XRANGE', KEYS[1], '(' .. ARGV[2], '+'), latest[1][1]}
 """
 )
+_END = "return redis.call('PUBLISH', ARGV[2], ' ')"
 _KEEP = "for _, key in ipairs(KEYS) do redis.call('EXPIRE', key, ARGV[1]) end"
 
 
@@ -75,9 +79,10 @@ class RedisBroker:
     """Messages between all processes that use the same Redis: `Channels(100, RedisBroker(url))`.
 
     `url` is such as `redis://localhost:6379/0`, of one server, not a cluster. Keys begin with
-    `prefix`. At least `backlog` messages of a channel are kept in Redis, whatever the history, for
-    processes that lost their connection for a while. A channel that nobody has used for `expire_s`
-    is removed from Redis.
+    `prefix`, and so do the names that are subscribed to, such as `channel:0:lobby`. At least
+    `backlog` messages of a channel are kept in Redis, whatever the history, for processes that lost
+    their connection for a while. A channel that nobody has used for `expire_s` is removed from
+    Redis.
 
     While Redis does not answer, publishing and subscribing raise `BrokerUnavailable` within 5 s;
     those who are subscribed stay, and go on where they were. Raises: ConfigurationError.
@@ -129,6 +134,18 @@ class _Opening(asyncio.Event):
 
     refusal: BrokerUnavailable | None = None
 
+    def refuse(self, refusal: BrokerUnavailable) -> None:
+        """End the wait of all who open the channel."""
+        self.refusal = refusal
+        self.set()
+
+
+class _Command(NamedTuple):
+    """A command on the connection that hears, until its answers are there."""
+
+    name: str
+    told: list[str]  # the names that are still to be answered, one each
+
 
 class RedisLink:
     """The connections of one loop to Redis, and the task that reads what is told."""
@@ -138,12 +155,15 @@ class RedisLink:
         self._receiver = receiver
         self._history = history
         self._client: Any = None
+        self._told_prefix = ""  # of the names that are subscribed to, once there is a client
         self._reader: asyncio.Task[None] | None = None
         self._connection: Any = None  # the one that hears, while it is there
+        self._asked: deque[_Command] = deque()  # of it, in the order of their answers
         self._is_lost = False
-        self._opened: dict[str, _Opening] = {}  # by the stream's key: all that is wanted
+        self._opened: dict[str, _Opening] = {}  # all channels that are wanted
         self._last: dict[str, str] = {}  # the id of the last entry that was received
         self._overlapping: set[str] = set()  # what is told next may have been received already
+        self._turn_ends_at = 0.0
 
     # --- the link
 
@@ -151,6 +171,8 @@ class RedisLink:
         """Begin; connections are made when they are needed."""
         if self._client is None:
             self._client = self._broker.new_client()
+            number = self._client.connection_pool.connection_kwargs.get("db") or 0
+            self._told_prefix = f"{self._broker.prefix}{number}:"
 
     async def aclose(self) -> None:
         """End the task and close all connections."""
@@ -167,17 +189,16 @@ class RedisLink:
     async def publish(self, name: str, payload: bytes) -> str:
         """Publish, and return the id. Raises: BrokerUnavailable."""
         kept = max(self._history, self._broker.backlog) + 1
-        id = await self._run(_PUBLISH, self._key(name), kept, payload)
+        id = await self._run(_PUBLISH, name, self._told_prefix + name, kept, payload)
         return text_of(id)
 
     async def open(self, name: str) -> None:
         """Receive a channel. Raises: BrokerUnavailable."""
         self._started()
-        key = self._key(name)
-        opened = self._opened.get(key)
+        opened = self._opened.get(name)
         if opened is None:
-            opened = self._opened[key] = _Opening()
-            await self._tell("SUBSCRIBE", key)
+            opened = self._opened[name] = _Opening()
+            await self._tell("SUBSCRIBE", name)
         if self._reader is None:
             self._reader = asyncio.create_task(self._read(), name="channels: Redis")
         try:
@@ -190,23 +211,19 @@ class RedisLink:
 
     async def close(self, name: str) -> None:
         """Receive it no longer."""
-        key = self._key(name)
-        if self._opened.pop(key, None) is not None:
-            self._last.pop(key, None)
-            self._overlapping.discard(key)
-            await self._tell("UNSUBSCRIBE", key)
+        if self._forget(name) is not None:
+            await self._tell("UNSUBSCRIBE", name)
 
     async def end(self, name: str) -> None:
         """Have all receivers hear `end(name)`. Raises: BrokerUnavailable."""
-        await self._run("return redis.call('PUBLISH', KEYS[1], ' ')", self._key(name))
+        await self._run(_END, name, self._told_prefix + name)
+
+    def _forget(self, name: str) -> _Opening | None:
+        self._last.pop(name, None)
+        self._overlapping.discard(name)
+        return self._opened.pop(name, None)
 
     # --- asking
-
-    def _key(self, name: str) -> str:
-        return self._broker.prefix + name
-
-    def _name(self, key: str) -> str:
-        return key.removeprefix(self._broker.prefix)
 
     def _started(self) -> Any:
         if self._client is None:
@@ -216,9 +233,10 @@ class RedisLink:
             )
         return self._client
 
-    async def _run(self, script: str, key: str, *arguments: object) -> Any:
-        """Run a script on one stream. Raises: BrokerUnavailable."""
+    async def _run(self, script: str, name: str, *arguments: object) -> Any:
+        """Run a script on the stream of a channel. Raises: BrokerUnavailable."""
         client = self._started()
+        key = self._broker.prefix + name
         try:
             async with asyncio.timeout(_TIMEOUT_S):
                 return await client.execute_command(
@@ -229,14 +247,19 @@ class RedisLink:
 
     # --- hearing
 
-    async def _tell(self, *command: str) -> None:
+    async def _tell(self, command: str, *names: str) -> None:
         """Send a command by the connection that hears, if it is there; at once, at the first step.
 
         It has been sent even where waiting is cancelled, which then costs that connection.
         """
         if self._connection is not None and self._connection.is_connected:
             with suppress(RedisError, OSError):  # whoever reads there hears of it, and begins anew
-                await self._connection.send_command(*command, check_health=False)
+                await self._send(self._connection, command, *names)
+
+    async def _send(self, connection: Any, command: str, *names: str) -> None:
+        told = [self._told_prefix + name for name in names]
+        self._asked.append(_Command(command, list(told)))
+        await connection.send_command(command, *told, check_health=False)
 
     async def _read(self) -> None:
         """Read what is told until the link is closed, by one connection after the other."""
@@ -264,13 +287,14 @@ class RedisLink:
 
     async def _listen(self) -> None:
         connection = self._started().connection_pool.make_connection()
+        self._asked.clear()
         try:
             async with asyncio.timeout(_TIMEOUT_S):
                 await connection.connect()
                 self._connection = connection
-                for keys in batches(tuple(self._opened)):
-                    await connection.send_command("SUBSCRIBE", *keys, check_health=False)
-                await connection.send_command("PING", check_health=False)
+                for names in batches(tuple(self._opened)):
+                    await self._send(connection, "SUBSCRIBE", *names)
+                await self._send(connection, "PING")
             await self._hear_all(connection)
         finally:
             self._connection = None
@@ -279,102 +303,162 @@ class RedisLink:
     async def _hear_all(self, connection: Any) -> None:
         kept_at, is_asked = monotonic(), False
         while True:
-            answer = await connection.read_response(
-                timeout=_SILENCE_S, disconnect_on_error=False, push_request=True
-            )
+            answer = await self._next_answer(connection)
             if answer is not None:
                 await self._hear(answer)
                 self._find()  # not before: one that still loads its data lets us connect
             elif is_asked:
                 raise ConnectionError("it is silent")
             else:
-                await connection.send_command("PING", check_health=False)
+                await self._send(connection, "PING")
             is_asked = answer is None
             if monotonic() - kept_at > self._broker.expire_s / 3:
                 kept_at = monotonic()
                 await self._keep()
 
+    async def _next_answer(self, connection: Any) -> Any:
+        """Return what is told next, a refusal too; None in silence."""
+        try:
+            return await connection.read_response(
+                timeout=_SILENCE_S, disconnect_on_error=False, push_request=True
+            )
+        except ResponseError as refusal:
+            return refusal
+
     async def _hear(self, answer: Any) -> None:
-        if not isinstance(answer, list) or len(answer) != 3:
-            return  # it lives
-        kind, key = text_of(answer[0]), text_of(answer[1])
-        if kind == "message" and key in self._opened:
-            self._take(key, answer[2])
-            await asyncio.sleep(0)  # of many that came at once, subscribers take one after another
-        elif kind == "subscribe" and key in self._opened:
-            await self._catch_up(key)
-        elif kind in ("message", "subscribe"):
-            await self._tell("UNSUBSCRIBE", key)
+        if isinstance(answer, ResponseError):
+            await self._hear_refusal(answer)
+            return
+        kind = text_of(answer[0]) if isinstance(answer, list) else "pong"
+        if kind == "message":
+            await self._hear_message(text_of(answer[1]), answer[2])
+            return
+        name = text_of(answer[1]).removeprefix(self._told_prefix) if kind != "pong" else ""
+        self._answered(self._told_prefix + name)
+        if kind == "subscribe" and name in self._opened:
+            await self._catch_up(name)
+        elif kind == "subscribe":
+            await self._tell("UNSUBSCRIBE", name)
 
-    def _take(self, key: str, told: bytes) -> None:
-        id, _, payload = told.partition(b" ")
+    def _answered(self, told: str) -> None:
+        """Note that the first command that waits has one answer more."""
+        if self._asked:
+            waiting = self._asked[0].told
+            if told in waiting:
+                waiting.remove(told)
+            if not waiting:
+                self._asked.popleft()
+
+    async def _hear_refusal(self, refusal: ResponseError) -> None:
+        """Refuse the channel that Redis lets nobody hear; of several, find it.
+
+        Raises: ResponseError, as it is, for another command.
+        """
+        command = self._asked.popleft() if self._asked else _Command("", [])
+        if command.name != "SUBSCRIBE":
+            raise refusal
+        for told in command.told:
+            name = told.removeprefix(self._told_prefix)
+            if len(command.told) > 1:
+                await self._tell("SUBSCRIBE", name)
+            else:
+                self._refuse_hearing(name, refusal)
+
+    def _refuse_hearing(self, name: str, cause: ResponseError) -> None:
+        was_heard = name in self._last
+        opened = self._forget(name)
+        if was_heard:  # who is subscribed would wait for ever
+            _log.warning("channels: %r: Redis refuses to tell it: %s", name[:80], cause)
+            self._receiver.miss(name)
+            self._receiver.end(name)
+        if opened is not None:
+            refusal = BrokerUnavailable(f"channels: Redis: {type(cause).__name__}: {cause}")
+            refusal.__cause__ = cause
+            opened.refuse(refusal)
+
+    async def _hear_message(self, told: str, content: bytes) -> None:
+        name = told.removeprefix(self._told_prefix)
+        if name not in self._opened:
+            await self._tell("UNSUBSCRIBE", name)
+            return
+        id, _, payload = content.partition(b" ")
         if not id:
-            self._receiver.end(self._name(key))
-        elif key in self._last:
-            self._pass_on(key, Entry(id.decode(), payload))
+            self._receiver.end(name)
+        elif name in self._last:
+            self._pass_on(name, Entry(id.decode(), payload))
+        await self._leave_turns(name)
 
-    def _pass_on(self, key: str, entry: Entry) -> None:
+    def _pass_on(self, name: str, entry: Entry) -> None:
         number = number_of(entry.id)
-        if key in self._overlapping:
-            if number <= number_of(self._last[key]):
+        if name in self._overlapping:
+            if number <= number_of(self._last[name]):
                 return
-            self._overlapping.discard(key)
-        self._last[key] = entry.id
-        self._receiver.receive(self._name(key), entry)
+            self._overlapping.discard(name)
+        self._last[name] = entry.id
+        self._receiver.receive(name, entry)
 
-    async def _catch_up(self, key: str) -> None:
+    async def _leave_turns(self, name: str) -> None:
+        """Leave others their turns of the loop: after 5 ms, and while a queue is full."""
+        while self._receiver.is_full(name) or monotonic() >= self._turn_ends_at:
+            await asyncio.sleep(0)
+            self._turn_ends_at = monotonic() + _TURN_S
+
+    async def _catch_up(self, name: str) -> None:
         """Take from the stream what came since the last entry; from now on the rest is told.
 
         What Redis refuses for one key (its type, its size) is no fault of the connection.
         """
         try:
-            await self._take_missed(key)
+            await self._take_missed(name)
         except BrokerUnavailable as error:
             if not isinstance(error.__cause__, ResponseError):
                 raise
-            await self._refuse(key, error)
+            await self._refuse(name, error)
 
-    async def _refuse(self, key: str, refusal: BrokerUnavailable) -> None:
-        if key in self._last:  # who is subscribed stays: what is told from now on is received
-            _log.warning("channels: %r: messages may be lost: %s", self._name(key)[:80], refusal)
-            self._overlapping.add(key)
-            self._receiver.miss(self._name(key))
-        elif (opened := self._opened.pop(key, None)) is not None:
-            opened.refusal = refusal
-            opened.set()
-            await self._tell("UNSUBSCRIBE", key)
+    async def _refuse(self, name: str, refusal: BrokerUnavailable) -> None:
+        if name in self._last:  # who is subscribed stays: what is told from now on is received
+            _log.warning("channels: %r: messages may be lost: %s", name[:80], refusal)
+            self._overlapping.add(name)
+            self._receiver.miss(name)
+        elif (opened := self._forget(name)) is not None:
+            opened.refuse(refusal)
+            await self._tell("UNSUBSCRIBE", name)
 
-    async def _take_missed(self, key: str) -> None:
-        last = self._last.get(key)
+    async def _take_missed(self, name: str) -> None:
+        last = self._last.get(name)
         if last is None:
-            found = await self._run(_LATEST, key, self._history + 1)
-            self._begin(key, [entry_of(each) for each in reversed(found)])
+            found = await self._run(_LATEST, name, self._history + 1)
+            self._begin(name, [entry_of(each) for each in reversed(found)])
             return
-        is_known, found = await self._run(_SINCE, key, last)
+        is_known, found, latest = await self._run(_SINCE, name, last)
         entries = [entry_of(each) for each in found]
-        if key not in self._opened:
+        if name not in self._opened:
             return
-        if not is_known:
-            self._receiver.miss(self._name(key))
+        if not is_known:  # such as in a replica that lacks it, which may have taken others since
+            self._receiver.miss(name)
+            self._receiver.begin(name, () if entries else (Entry(text_of(latest), None),))
         for entry in entries:
-            if self._last.get(key) is None:
+            if self._last.get(name) is None:
                 return
-            self._last[key] = entry.id
+            self._last[name] = entry.id
             if entry.payload is not None:
-                self._receiver.receive(self._name(key), entry)
-                await asyncio.sleep(0)
-        self._overlapping.add(key)
+                self._receiver.receive(name, entry)
+                await self._leave_turns(name)
+        if name in self._last:
+            self._last[name] = text_of(latest)
+            self._overlapping.add(name)
 
-    def _begin(self, key: str, entries: Sequence[Entry]) -> None:
-        if key in self._opened:  # nobody has left meanwhile
-            self._last[key] = entries[-1].id
-            self._overlapping.add(key)
-            self._receiver.begin(self._name(key), entries)
-            self._opened[key].set()
+    def _begin(self, name: str, entries: Sequence[Entry]) -> None:
+        if name in self._opened:  # nobody has left meanwhile
+            self._last[name] = entries[-1].id
+            self._overlapping.add(name)
+            self._receiver.begin(name, entries)
+            self._opened[name].set()
 
     async def _keep(self) -> None:
         """Have Redis keep what somebody is subscribed to, though nobody publishes."""
-        for keys in batches(tuple(self._opened)):
+        for names in batches(tuple(self._opened)):
+            keys = [self._broker.prefix + name for name in names]
             async with asyncio.timeout(_TIMEOUT_S):
                 await self._started().execute_command(
                     "EVAL", _KEEP, len(keys), *keys, self._broker.expire_s

@@ -6,6 +6,8 @@ import asyncio
 import json
 import logging
 import signal
+import tempfile
+import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -44,6 +46,7 @@ async def publish(channel: Channel, *messages: object) -> list[str]:
 
 
 GAP = {"gap": True, "missed": None}
+TOLD = "channel:0:a"  # the name that is subscribed to, for the channel "a"
 
 
 # --- in memory
@@ -66,6 +69,9 @@ class Heard:
 
     def end(self, name: str) -> None:
         self.calls.append(("end", name))
+
+    def is_full(self, name: str) -> bool:
+        return False
 
     def begun(self) -> list[Any]:
         """Return what the last `begin` gave."""
@@ -286,7 +292,7 @@ async def test_burst_is_no_reason_to_be_too_slow(url: str) -> None:
         await settle()
         with redis.Redis.from_url(url) as client:  # nothing here runs until all is told
             for number in range(300):
-                client.eval(redis_broker._PUBLISH, 1, "channel:a", 60, 100, b"j%d" % number)
+                client.eval(redis_broker._PUBLISH, 1, "channel:a", 60, TOLD, 100, b"j%d" % number)
         assert await reading == list(range(300))
 
 
@@ -316,7 +322,7 @@ async def test_what_somebody_else_tells_is_logged_and_passed_over(
         await channels["a"].publish(1)
         assert await take(messages, 1) == [1]
         async with redis.asyncio.from_url(url) as client:
-            await client.publish("channel:a", "junk")
+            await client.publish(TOLD, "junk")
             await client.xadd("channel:a", {"x": 1, "y": 2})
         await channels["a"].publish(2)
         assert await take(messages, 1) == [2]
@@ -461,7 +467,7 @@ async def test_a_key_that_redis_refuses_costs_the_other_channels_nothing(
             await publish(channels["a"], 1)
             assert await take(messages, 1) == [1]
             assert link(channels)._connection is connection
-            assert list(link(channels)._opened) == [channels.broker.prefix + "a"]  # type: ignore[attr-defined]
+            assert list(link(channels)._opened) == ["a"]
             await client.delete(key)
             async with channels["b"].subscribe() as others:
                 await publish(channels["b"], 2)
@@ -486,6 +492,167 @@ async def test_a_key_that_redis_refuses_later_is_told_as_a_gap(
     assert [message[:21] for message in caplog.messages if "'c'" in message] == [
         "channels: 'c': messag"
     ]
+
+
+async def test_databases_of_one_redis_do_not_hear_each_other(server: RedisServer, url: str) -> None:
+    async with (
+        living(url) as here,
+        living(f"{server.url}?db=1") as there,
+        here["a"].subscribe() as one,
+        there["a"].subscribe() as other,
+        here["1:a"].subscribe() as third,
+    ):
+        for number in range(3):
+            await publish(here["a"], ["here", number])
+            await publish(there["a"], ["there", number])
+        await there["a"].close()
+        await publish(here["a"], "end")
+        await publish(here["1:a"], "third")
+        assert await take(one, 4) == [["here", 0], ["here", 1], ["here", 2], "end"]
+        assert await take(other, 3) == [["there", 0], ["there", 1], ["there", 2]]
+        assert await take(third, 1) == ["third"]
+
+
+@asynccontextmanager
+async def user_of(server: RedisServer, *rules: str) -> AsyncIterator[str]:
+    """Yield the URL of a user of Redis that has these rules."""
+    async with redis.asyncio.from_url(server.url) as client:
+        await client.execute_command(*"ACL SETUSER mw reset on >pw ~* +@all".split(), *rules)
+        yield server.url.replace("unix://", "unix://mw@") + "?password=pw"
+        await client.execute_command("ACL", "DELUSER", "mw")
+
+
+async def test_a_channel_that_redis_lets_nobody_hear_costs_the_others_nothing(
+    server: RedisServer, url: str
+) -> None:
+    async with (
+        user_of(server, "&channel:0:ok*") as restricted,
+        living(restricted) as channels,
+        channels["ok1"].subscribe() as messages,
+    ):
+        connection = link(channels)._connection
+        for _ in range(2):
+            with pytest.raises(BrokerUnavailable):
+                async with asyncio.timeout(DEADLINE_S / 2), channels["secret"].subscribe():
+                    pass
+        async with channels["ok2"].subscribe() as others:
+            await publish(channels["ok1"], 1)
+            await publish(channels["ok2"], 2)
+            assert (await take(messages, 1), await take(others, 1)) == ([1], [2])
+        assert link(channels)._connection is connection
+        assert not link(channels)._asked or link(channels)._asked[0].name == "UNSUBSCRIBE"
+        assert list(channels) == ["ok1"]
+
+
+async def test_a_channel_that_redis_lets_nobody_hear_any_more_ends(
+    server: RedisServer, url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    names = [f"ok{number}" for number in range(3)]
+    async with (
+        user_of(server, "&channel:0:*") as restricted,
+        living(restricted) as channels,
+        channels["ok1"].subscribe() as messages,
+        channels["ok2"].subscribe() as others,
+        channels["secret"].subscribe() as ended,
+    ):
+        async with redis.asyncio.from_url(server.url) as client:
+            rules = "resetchannels &channel:0:ok*".split()
+            await client.execute_command("ACL", "SETUSER", "mw", *rules)  # it cuts who hears more
+        async with asyncio.timeout(DEADLINE_S):
+            assert [message.data async for message in ended] == [GAP]
+        for number in (1, 2):
+            await publish(channels[names[number]], number)
+        assert (await take(messages, 1), await take(others, 1)) == ([1], [2])
+        with pytest.raises(BrokerUnavailable):
+            async with channels["secret"].subscribe():
+                pass
+    assert "channels: 'secret': Redis refuses to tell it" in caplog.text
+
+
+@pytest.mark.parametrize("later", [0, 2])
+async def test_after_a_failover_that_lacks_a_message_none_is_told_again(
+    later: int,
+) -> None:
+    with (
+        tempfile.TemporaryDirectory(prefix="mw-redis-") as folder,
+        redis_server() as first,
+        redis_server() as second,
+    ):
+        link_to = Path(folder, "socket")
+        link_to.symlink_to(first.url.removeprefix("unix://"))
+        async with (
+            living(f"unix://{link_to}", history=10) as channels,
+            channels["a"].subscribe() as messages,
+            redis.asyncio.from_url(first.url) as old,
+            redis.asyncio.from_url(second.url) as new,
+        ):
+            ids = await publish(channels["a"], 0, 1, 2)
+            await new.restore("channel:a", 100_000, await old.dump("channel:a"))
+            ids += await publish(channels["a"], "which the replica lacks")
+            assert await take(messages, 4) == [0, 1, 2, "which the replica lacks"]
+            for number in range(later):  # while nobody of ours hears
+                entry = {"m": b"j%d" % (3 + number)}
+                await new.xadd("channel:a", entry, f"{int(ids[3].split('-')[0]) + 1 + number}-0")
+            link_to.unlink()
+            link_to.symlink_to(second.url.removeprefix("unix://"))
+            first.process.kill()
+            first.process.wait(DEADLINE_S)
+            async with asyncio.timeout(DEADLINE_S):
+                while not await new.pubsub_channels():
+                    await asyncio.sleep(0.01)
+            assert await take(messages, 1 + later) == [GAP, 3, 4][: 1 + later]
+            last = await publish(channels["a"], "live")
+            assert await take(messages, 1) == ["live"]
+            async with channels["a"].subscribe(last_event_id=ids[3]) as others:
+                assert await take(others, 2 + later) == [GAP, *[3, 4][:later], "live"]
+            async with channels["a"].subscribe(last_event_id=last[0]) as others:
+                await publish(channels["a"], "end")
+                assert await take(others, 1) == ["end"]
+
+
+async def test_ids_that_went_back_are_heard(url: str) -> None:
+    async with living(url) as channels, channels["a"].subscribe() as messages:
+        await publish(channels["a"], 1)
+        assert await take(messages, 1) == [1]
+        async with redis.asyncio.from_url(url) as client:
+            await client.delete("channel:a")  # of a server whose clock is a minute behind
+            seconds = (await client.time())[0] - 60
+            await client.xadd("channel:a", {"m": b"j2"}, f"{seconds * 1000}-0")
+            await client.client_kill_filter(_type="pubsub")
+            assert await take(messages, 1) == [GAP]
+            id = f"{seconds * 1000}-1"
+            await client.xadd("channel:a", {"m": b"j3"}, id)
+            await client.publish(TOLD, f"{id} j3")
+            assert await take(messages, 1) == [3]
+
+
+async def test_many_messages_are_heard_in_a_turn_of_a_busy_loop(url: str) -> None:
+    count, turns = 1000, 0
+
+    async def be_busy() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            time.sleep(0.005)
+            await asyncio.sleep(0)
+
+    async with (
+        living(url) as channels,
+        channels["a"].subscribe() as messages,
+        channels["b"].subscribe() as others,
+    ):
+        with redis.Redis.from_url(url) as client:
+            for number in range(count):
+                told = TOLD[:-1] + "ab"[number % 2]
+                key, entry = "channel:" + "ab"[number % 2], b"j%d" % number
+                client.eval(redis_broker._PUBLISH, 1, key, 60, told, count, entry)
+        busy = asyncio.create_task(be_busy())
+        try:
+            got = await asyncio.gather(take(messages, count // 2), take(others, count // 2))
+        finally:
+            busy.cancel()
+        assert got == [list(range(0, count, 2)), list(range(1, count, 2))]
+        assert turns < count / 4  # it was one turn and more for each message
 
 
 # --- Redis that is away
@@ -648,7 +815,7 @@ async def test_processes_share_channels_in_one_order(url: str, tmp_path: Path) -
             assert await client.client_kill_filter(_type="pubsub") == 3  # one for each process
             await asyncio.gather(*(write(to, writer + 3) for writer, to in enumerate(urls)))
             async with asyncio.timeout(DEADLINE_S):
-                while await client.pubsub_numsub("channel:a") != [(b"channel:a", 3)]:
+                while await client.pubsub_numsub(TOLD) != [(TOLD.encode(), 3)]:
                     await asyncio.sleep(0.01)
         await ask(urls[0], "DELETE", "/a")
         seen = [events_in(await stream.to_end()) for stream in streams]
