@@ -16,6 +16,7 @@ from ..surroundings import Address
 
 _HOST_AND_PORT = re.compile(r"(\[[0-9A-Fa-f:.]++\]|[0-9.]++)(?::([0-9]{1,5}))?")
 _MAX_PORT = 65535
+_MAX_HOPS = 32  # from the right: a chain of proxies has a few, a header section room for 3,400
 
 _SCHEME_OF_SOCKETS = {"ws": "http", "wss": "https"}  # as Traefik has it for a WebSocket
 
@@ -39,7 +40,8 @@ class TrustedProxies:
 
     def _client(self, peer: Address, headers: Headers) -> Address:
         client = peer
-        for hop in reversed(list_members(headers.get("x-forwarded-for", ""))):
+        hops = headers.get("x-forwarded-for", "").rsplit(",", _MAX_HOPS)[-_MAX_HOPS:]
+        for hop in reversed(list_members(",".join(hops))):
             address = _parse_hop(hop)
             if address is None:  # not what a proxy writes: whoever sent it is the client
                 return client
@@ -49,7 +51,8 @@ class TrustedProxies:
         return client
 
     def _scheme(self, scheme: str, headers: Headers) -> str:
-        said = list_members(headers.get("x-forwarded-proto", ""))
+        hops = headers.get("x-forwarded-proto", "").rsplit(",", _MAX_HOPS)[-_MAX_HOPS:]
+        said = list_members(",".join(hops))
         last = said[-1].lower() if said else ""
         last = _SCHEME_OF_SOCKETS.get(last, last)
         return last if last in ("http", "https") else scheme
