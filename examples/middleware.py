@@ -8,8 +8,7 @@ $ curl -i http://localhost:5000/admin -H 'Authorization: Bearer sesame'
 
 from time import perf_counter
 
-from microweb import App, Request, Response, abort
-from microweb.endpoints import Handler
+from microweb import App, Handler, Request, Response, abort
 
 app = App()
 

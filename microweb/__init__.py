@@ -1,7 +1,11 @@
 """microweb: an HTTP microframework that owns its whole path, from the socket to the handler."""
 
+import typing
+
 from .app import App
+from .elsewhere import public_name
 from .errors import ClientDisconnected, ConfigurationError, HTTPError, abort
+from .handlers import Handler, Middleware
 from .headers import Headers
 from .markup import html
 from .multidict import MultiDict
@@ -17,7 +21,9 @@ __all__ = [
     "ClientDisconnected",
     "ConfigurationError",
     "HTTPError",
+    "Handler",
     "Headers",
+    "Middleware",
     "MultiDict",
     "Request",
     "Response",
@@ -29,3 +35,10 @@ __all__ = [
     "html",
 ]
 __version__ = "0.1.0"
+
+if not typing.TYPE_CHECKING:
+    # `from microweb import request` would give the module, not the error that says what to write.
+    del request, session, websocket  # noqa: F821
+
+    def __getattr__(name: str) -> object:
+        return public_name(name)

@@ -14,21 +14,22 @@ from dataclasses import dataclass
 from enum import Enum
 from os import PathLike
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Never, TypeVar, Unpack
 
 from .background import Background, nowhere_to_run
 from .binding import bind
 from .dispatch import Dispatcher, Level, over_socket, pattern_of
-from .elsewhere import point_to_ours
+from .elsewhere import point_to_ours, unknown_keyword
 from .errors import ConfigurationError, ProtocolError
-from .functions import folder_of
+from .functions import describe, folder_of
+from .handlers import Middleware, check_parameters, placed_at
 from .lifespan import Lifespan, call_hook, manager_of, state_from
 from .middleware.errors import ErrorHandlers, ErrorKey
 from .middleware.hooks import after, before
 from .patterns import BUILT_IN, Converter, Pattern, parse_pattern
 from .request import Request
 from .response import Response
-from .router import Middleware, Route, Router, placed_at
+from .router import Route, Router
 from .signature import inspect_endpoint
 from .static import StaticFiles, redirect_to_folder
 from .urlencoded import encode_urlencoded
@@ -55,13 +56,18 @@ class App(Router):
 
     def __init__(
         self,
-        *,
+        *misplaced: Never,
         debug: bool = False,
         max_body: int | None = None,
         max_json: int | None = None,
         max_json_values: int | None = None,
         redirect_slashes: bool = False,
+        **unknown: Never,
     ) -> None:
+        if misplaced:
+            raise ConfigurationError(f"App takes keywords alone: leave {misplaced[0]!r:.80} out")
+        if unknown:
+            raise ConfigurationError(unknown_keyword("App()", unknown, _KEYWORDS_ELSEWHERE))
         super().__init__()
         self.debug = debug
         self.max_body = max_body
@@ -83,6 +89,8 @@ class App(Router):
 
     def before_request(self, function: F) -> F:
         """Call `function(request)` before the endpoint; what it returns, if not None, answers."""
+        self._check_open("before_request")
+        check_parameters(function, "before_request", "request")
         self.use(before(function))
         return function
 
@@ -91,6 +99,8 @@ class App(Router):
 
         It may change the response, or return another.
         """
+        self._check_open("after_request")
+        check_parameters(function, "after_request", "request", "response")
         self.use(after(function))
         return function
 
@@ -100,6 +110,12 @@ class App(Router):
         The function takes `request` and `error`, either may be left out. A plain value keeps the
         error's status. Raises: ConfigurationError.
         """
+
+        if callable(key) and not isinstance(key, type):
+            raise ConfigurationError(
+                f"errorhandler({describe(key)}): write @app.errorhandler(404) or "
+                "@app.errorhandler(ExceptionType)"
+            )
 
         def register(function: F) -> F:
             self._check_open("error handler")
@@ -148,7 +164,7 @@ class App(Router):
             raise ConfigurationError(f"mount: prefix {prefix!r}: leave the parameters out")
         if app is self or app._has_mounted(self):
             raise ConfigurationError(f"mount {prefix!r}: don't mount an app in itself")
-        self._mounts.append(_Mount(prefix, app, tuple(use)))
+        self._mounts.append(_Mount(prefix, app, tuple(below._middleware)))
 
     def static(
         self,
@@ -271,6 +287,8 @@ class App(Router):
                 f"url_for: {count} of name {name!r}; give one with name=, there is {sorted(names)}"
             )
         (pattern,) = patterns
+        for key in params.keys() & _URL_OPTIONS_ELSEWHERE.keys() - set(pattern.parameters):
+            raise TypeError(f"url_for: leave {key} out: {_URL_OPTIONS_ELSEWHERE[key]}")
         own = {key: value for key, value in params.items() if key in pattern.parameters}
         query = [
             pair for key, value in params.items() if key not in own for pair in _fields(key, value)
@@ -460,6 +478,37 @@ def _fields(name: str, value: object) -> list[tuple[str, str]]:
         return [(name, "true" if value else "false")]
     return [(name, str(value.value if isinstance(value, Enum) else value))]
 
+
+# What other frameworks call an option of `url_for` -> what to write here.
+_URL_OPTIONS_ELSEWHERE = {
+    "_external": "absolute URLs are by request.url_for(name, ..., absolute=True)",
+    "_scheme": "absolute URLs are by request.url_for(name, ..., absolute=True)",
+    "_anchor": "write url_for(name, ...) + '#anchor'",
+    "_method": "a name stands for one path, whatever the method",
+}
+
+# What other frameworks call a keyword of the application -> what to write here.
+_KEYWORDS_ELSEWHERE = {
+    "import_name": "App()",
+    "name": "App()",
+    "title": "App()",
+    "routes": "@app.get(path) for each",
+    "middleware": "app.use(middleware)",
+    "dependencies": "app.use(middleware)",
+    "exception_handlers": "@app.errorhandler(ExceptionType)",
+    "lifespan": "@app.lifespan",
+    "on_startup": "@app.on_startup",
+    "on_shutdown": "@app.on_shutdown",
+    "static_folder": "app.static(prefix, folder)",
+    "static_url_path": "app.static(prefix, folder)",
+    "template_folder": "app.templates = Templates(folder)",
+    "strict_slashes": "App(redirect_slashes=True)",
+    "client_max_size": "App(max_body=...)",
+    "root_path": "outer_app.mount(prefix, app)",
+    "secret_key": "app.use(Sessions(secret_key))",
+    "docs_url": "App()",
+    "openapi_url": "App()",
+}
 
 # What other frameworks call a thing -> what it is called here; not for type checkers.
 _NAMES_ELSEWHERE = {

@@ -13,16 +13,16 @@ from dataclasses import dataclass, replace
 from inspect import isroutine
 
 from .binding import bind, bind_socket
-from .endpoints import UNANSWERED, Finish, Handler, OnError, in_thread, make_handler
+from .endpoints import UNANSWERED, Finish, OnError, in_thread, make_handler
 from .errors import (
     BadRequest,
-    ConfigurationError,
     HTTPError,
     MethodNotAllowed,
     NotFound,
     RouteConflict,
 )
-from .functions import describe, is_async
+from .functions import describe
+from .handlers import Handler, Middleware, placed_at
 from .hints import with_hints
 from .middleware.errors import ErrorBoundary, ErrorHandlers
 from .patterns import BUILT_IN, Converter, Pattern, parse_pattern
@@ -30,7 +30,7 @@ from .request import Request
 from .requestheads import RequestLine
 from .response import Response
 from .returns import ReturnConverter
-from .router import Middleware, Route, placed_at
+from .router import Route
 from .signature import Signature, inspect_endpoint
 from .surroundings import RequestApp
 from .tree import Found, Missed, RouteTree, Scopes
@@ -402,14 +402,15 @@ def _around(
     `hands_on`: other middleware stands around it, and gets a copy of the Response that
     `middleware` returns, because it may have kept that to answer other requests.
     """
-    if isinstance(middleware, type) or not is_async(middleware):
-        raise ConfigurationError(
-            f"{describe(middleware)}: write middleware as async def (request, call_next)"
-        )
 
     async def handle(request: Request) -> Response:
         try:
-            value = await middleware(request, call_next)  # type: ignore[misc]
+            value: object = await middleware(request, call_next)
+            if value is None:
+                raise TypeError(
+                    f"{describe(middleware)} returned None: did you forget "
+                    "`return await call_next(request)`?"
+                )
             response = value if isinstance(value, Response) else finish(value)
             if response.needs_prepare:
                 response = await response.prepare(request)

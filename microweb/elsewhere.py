@@ -7,7 +7,8 @@ and made an exchange in memory a tenth dearer (35,000 instructions for 31,900).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterable, Mapping
 from typing import NoReturn
 
 
@@ -29,3 +30,82 @@ def point_to_ours(cls: type, names: Mapping[str, str]) -> None:
     """Have `cls` answer `names`, each what others call a thing, with what it is called here."""
     for name, ours in names.items():
         setattr(cls, name, _Elsewhere(cls.__name__, name, ours))
+
+
+def unknown_keyword(call: str, unknown: Iterable[str], names: Mapping[str, str]) -> str:
+    """Return the message for a keyword that `call` does not take: `names` has what to write."""
+    keyword = min(unknown)
+    text = f"{call} has no keyword {keyword!r}"
+    return f"{text}: in microweb it is `{names[keyword]}`" if keyword in names else text
+
+
+def public_name(name: str) -> object:
+    """Return `microweb.<name>`, for a name that the package does not export.
+
+    Raises: ImportError, which says what to write, for `from microweb import jsonify`;
+    AttributeError for other ways to look, so that `hasattr` works.
+    """
+    ours = _PUBLIC_NAMES.get(name)
+    # `from microweb import name` looks here by `importlib`, `import microweb.name` does not.
+    is_from_import = sys._getframe(2).f_code.co_name == "_handle_fromlist"
+    if ours is not None and is_from_import:
+        raise ImportError(f"microweb has no {name!r}: {ours}", name="microweb")
+    module = sys.modules.get(f"microweb.{name}")
+    if module is not None:
+        return module
+    raise AttributeError(
+        f"module 'microweb' has no attribute {name!r}" + (f": {ours}" if ours else "")
+    )
+
+
+_PARAMETER = "an endpoint has a parameter for it: async def show(request: Request)"
+
+# What is imported from other frameworks -> what to write here.
+_PUBLIC_NAMES = {
+    "request": _PARAMETER,
+    "session": "write request.session, with Sessions from microweb.sessions",
+    "websocket": "@app.websocket gives the endpoint a socket: async def chat(socket: WebSocket)",
+    "g": "write request.state",
+    "current_app": "write request.app",
+    "Flask": "write App()",
+    "Quart": "write App()",
+    "Sanic": "write App()",
+    "FastAPI": "write App()",
+    "Starlette": "write App()",
+    "Blueprint": "write Router(prefix), and app.include(router)",
+    "APIRouter": "write Router(prefix), and app.include(router)",
+    "jsonify": "return the dict or list itself",
+    "make_response": "return (value, status, headers), or a Response",
+    "JSONResponse": "return the dict or list itself, or write Response.json(value)",
+    "HTMLResponse": "return html(template, *args), or write Response.html(text)",
+    "PlainTextResponse": "return the str itself, or write Response.text(text)",
+    "RedirectResponse": "write Response.redirect(url)",
+    "StreamingResponse": "return the generator itself, or write Response.stream(pieces)",
+    "FileResponse": "write Response.file(path)",
+    "redirect": "write Response.redirect(url)",
+    "send_file": "write Response.file(path)",
+    "send_from_directory": "write app.static(prefix, folder)",
+    "StaticFiles": "write app.static(prefix, folder)",
+    "url_for": "write request.url_for(name) or app.url_for(name)",
+    "render_template": "write app.templates.render(name), with Templates from microweb.templating",
+    "Jinja2Templates": "write Templates(folder), from microweb.templating",
+    "escape": "write html(template, *args), which escapes its arguments",
+    "Markup": "write html(template, *args)",
+    "flash": "write request.session.flash(text)",
+    "get_flashed_messages": "write request.session.flashes()",
+    "HTTPException": "write HTTPError(status, detail), or abort(status, detail)",
+    "Depends": "write middleware, use=[...], or a function that takes the request",
+    "Query": "annotate a parameter of the endpoint",
+    "Path": "name it in the path: {id}",
+    "Body": "write await request.json(Type)",
+    "Form": "write await request.form()",
+    "Header": "write request.headers",
+    "Cookie": "write request.cookies",
+    "File": "write (await request.form()).files",
+    "BackgroundTasks": "write request.after_response(function)",
+    "after_this_request": "write @app.after_request, or middleware",
+    "stream_with_context": "return the generator itself",
+    "TestClient": "write app.test_client()",
+    "CORSMiddleware": "write CORS, from microweb.middleware.cors",
+    "GZipMiddleware": "write Compression, from microweb.middleware.compression",
+}

@@ -7,12 +7,13 @@ around the call, on the loop or, for a plain `def`, in a thread.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from functools import partial
 from types import CoroutineType
 from typing import Any
 
 from .functions import describe, is_async
+from .handlers import Handler as Handler
 from .request import Request
 from .response import TEXT, Response, plain_response
 from .threads import run_in_thread, running_pools
@@ -20,7 +21,6 @@ from .threads import run_in_thread, running_pools
 # What no answer stands for: the task of a handler is cancelled, or Python closes its coroutine.
 UNANSWERED = (asyncio.CancelledError, GeneratorExit)
 
-Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 OnError = Callable[[Request, BaseException], Awaitable[Response]]
 Finish = Callable[[object], Response]
 

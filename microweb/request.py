@@ -282,9 +282,19 @@ class Request:
             raise ConfigurationError("Sessions stands twice around this route: keep the outer one")
         self._state._session_source = source
 
-    def url_for(self, name: str, /, **params: object) -> str:
-        """Return the path of the route `name` of this app, with the prefix it is mounted at."""
-        return self.prefix + self.app.url_for(name, **params)
+    def url_for(self, name: str, /, *, absolute: bool = False, **params: object) -> str:
+        """Return the path of the route `name` of this app, with the prefix it is mounted at.
+
+        With `absolute` it is a URL of the host that the client asked, which the client chooses: see
+        the middleware `AllowedHosts`. Raises: as `app.url_for`; BadRequest if the client named no
+        host, which HTTP/1.0 allows.
+        """
+        path = self.prefix + self.app.url_for(name, **params)
+        if not absolute:
+            return path
+        if not self.host:
+            raise BadRequest("expected the field Host, got none")
+        return f"{self.scheme}://{self.host}{path}"
 
     def after_response(
         self, function: Callable[P, object], /, *args: P.args, **kwargs: P.kwargs

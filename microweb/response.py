@@ -19,11 +19,11 @@ from copy import copy
 from datetime import datetime
 from functools import cache
 from os import PathLike
-from typing import Literal
+from typing import Literal, Never
 
 from .bytestream import ByteStream
 from .cookies import SetCookie
-from .elsewhere import point_to_ours
+from .elsewhere import point_to_ours, unknown_keyword
 from .errors import LocalProtocolError
 from .framing import CLOSE
 from .grammar import CONTENT_LENGTH
@@ -66,7 +66,10 @@ class Response:
         headers: Fields | None = None,
         *,
         content_type: str | None = None,
+        **unknown: Never,
     ) -> None:
+        if unknown:
+            raise TypeError(unknown_keyword("Response()", unknown, _KEYWORDS_ELSEWHERE))
         if isinstance(body, str):
             body = body.encode()
             content_type = content_type or TEXT
@@ -499,6 +502,20 @@ def _check_content_type(content_type: str) -> None:
     except ValueError as error:
         raise LocalProtocolError(str(error)) from error
 
+
+# What other frameworks call a keyword of a response -> what to write here.
+_KEYWORDS_ELSEWHERE = {
+    "content": "Response(body)",
+    "data": "Response(body)",
+    "response": "Response(body)",
+    "text": "Response.text(text)",
+    "json": "Response.json(value)",
+    "status_code": "Response(body, status)",
+    "media_type": "Response(..., content_type=...)",
+    "mimetype": "Response(..., content_type=...)",
+    "background": "request.after_response(function)",
+    "direct_passthrough": "Response.stream(pieces)",
+}
 
 # What other frameworks call a thing -> what it is called here; not for type checkers.
 _NAMES_ELSEWHERE = {

@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal, Protocol, TypedDict, TypeVar, Unpack, runtime_checkable
+from typing import ClassVar, Literal, Never, TypedDict, TypeVar, Unpack
 
+from microweb.elsewhere import unknown_keyword
 from microweb.errors import ConfigurationError
 from microweb.functions import default_name, describe
 from microweb.grammar import METHODS
+from microweb.handlers import Middleware, check_middleware
 from microweb.handshake import parse_origins
 
 F = TypeVar("F", bound=Callable[..., object])
+M = TypeVar("M", bound=Middleware)
 
-Middleware = Callable[..., object]
 OnDisconnect = Literal["cancel", "finish"]
-
-
-@runtime_checkable
-class PlacedMiddleware(Protocol):
-    """Middleware that differs with the prefix that its app is mounted at."""
-
-    def at(self, prefix: str) -> Middleware:
-        """Return the middleware for an app at `prefix`, empty for the outermost."""
-
-
-def placed_at(middleware: Iterable[Middleware], prefix: str) -> list[Middleware]:
-    """Return the middleware as it is for an app at `prefix`."""
-    return [each.at(prefix) if isinstance(each, PlacedMiddleware) else each for each in middleware]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -97,7 +87,8 @@ class Router:
             )
         self.prefix = prefix
         self.name = name
-        self._middleware: list[Middleware] = list(use)
+        _check_place(f"prefix {prefix!r}", prefix)
+        self._middleware = list(_checked(use))
         self._registered: list[Route | Router] = []
         self._frozen = False
 
@@ -123,6 +114,7 @@ class Router:
         max_json: int | None = None,
         max_json_values: int | None = None,
         on_disconnect: OnDisconnect | None = None,
+        **unknown: Never,
     ) -> Callable[[F], F]:
         """Register the decorated function for `methods` at `path`, and return it untouched.
 
@@ -135,9 +127,11 @@ class Router:
         Raises: ConfigurationError, which names the remedy.
         """
         self._check_path(path)
+        if unknown:
+            raise ConfigurationError(unknown_keyword("route()", unknown, _OPTIONS_ELSEWHERE))
         if isinstance(methods, str):
             raise ConfigurationError(f"route path {path!r}: write methods=({methods!r},)")
-        given, middleware = tuple(methods), tuple(use)
+        given, middleware = tuple(methods), _checked(use)
 
         def register(endpoint: F) -> F:
             self._check_open(f"route path {path!r}")
@@ -176,7 +170,7 @@ class Router:
         Raises: ConfigurationError, which names the remedy; MissingExtra without `websockets`.
         """
         self._check_path(path)
-        middleware, allowed = tuple(use), parse_origins(origins)
+        middleware, allowed = _checked(use), parse_origins(origins)
 
         def register(endpoint: F) -> F:
             self._check_open(f"route path {path!r}")
@@ -198,30 +192,37 @@ class Router:
 
     def get(self, path: str, **options: Unpack[RouteOptions]) -> Callable[[F], F]:
         """`route` for GET, which answers HEAD too."""
-        return self.route(path, ("GET",), **options)
+        return self._route("get", path, options)
 
     def post(self, path: str, **options: Unpack[RouteOptions]) -> Callable[[F], F]:
         """`route` for POST."""
-        return self.route(path, ("POST",), **options)
+        return self._route("post", path, options)
 
     def put(self, path: str, **options: Unpack[RouteOptions]) -> Callable[[F], F]:
         """`route` for PUT."""
-        return self.route(path, ("PUT",), **options)
+        return self._route("put", path, options)
 
     def patch(self, path: str, **options: Unpack[RouteOptions]) -> Callable[[F], F]:
         """`route` for PATCH."""
-        return self.route(path, ("PATCH",), **options)
+        return self._route("patch", path, options)
 
     def delete(self, path: str, **options: Unpack[RouteOptions]) -> Callable[[F], F]:
         """`route` for DELETE."""
-        return self.route(path, ("DELETE",), **options)
+        return self._route("delete", path, options)
+
+    def _route(self, method: str, path: str, options: RouteOptions) -> Callable[[F], F]:
+        unknown = options.keys() - RouteOptions.__annotations__.keys()
+        if unknown:
+            names = {"methods": f"app.route({path!r}, methods)", **_OPTIONS_ELSEWHERE}
+            raise ConfigurationError(unknown_keyword(f"{method}()", unknown, names))
+        return self.route(path, (method.upper(),), **options)
 
     def use(self, middleware: Middleware) -> None:
         """Run `middleware` around all routes, those already registered too; the first outermost."""
         self._check_open("middleware")
-        self._middleware.append(middleware)
+        self._middleware += _checked((middleware,))
 
-    def middleware(self, middleware: F) -> F:
+    def middleware(self, middleware: M) -> M:
         """`use` as a decorator: returns the middleware untouched."""
         self.use(middleware)
         return middleware
@@ -270,7 +271,47 @@ class Router:
             raise ConfigurationError("route path '': write '/'; '' is for a Router with a prefix")
         if path and not path.startswith("/"):
             raise ConfigurationError(f"route path {path!r}: begin it with '/'")
+        _check_place(f"route path {path!r}", path)
 
     def _check_open(self, what: str) -> None:
         if self._frozen:
             raise ConfigurationError(f"{what}: register it before the application starts")
+
+
+def _checked(use: Iterable[Middleware]) -> tuple[Middleware, ...]:
+    middleware = tuple(use)
+    for each in middleware:
+        check_middleware(each)
+    return middleware
+
+
+# <id>, <int:id>, <any(a, b):id>
+_IN_ANGLES = re.compile(r"<(?:(\w++)(?:\([^)]*+\))?:)?(\w++)>")
+
+
+def _check_place(label: str, path: str) -> None:
+    found = _IN_ANGLES.search(path)
+    if found is not None:
+        converter, name = found.groups()
+        ours = f"{{{name}}}" if converter in (None, "string") else f"{{{name}:{converter}}}"
+        raise ConfigurationError(f"{label}: write {ours} in place of {found[0]}")
+
+
+# What other frameworks call an option of a route -> what to write here.
+_OPTIONS_ELSEWHERE = {
+    "endpoint": "name",
+    "strict_slashes": "App(redirect_slashes=True)",
+    "defaults": "a default of the parameter",
+    "dependencies": "use=[middleware]",
+    "middleware": "use=[middleware]",
+    "response_model": "the annotation of what the endpoint returns",
+    "response_class": "what the endpoint returns",
+    "status_code": "return value, status",
+    "include_in_schema": "leave it out, there is no schema",
+    "tags": "leave it out, there is no schema",
+    "summary": "leave it out, there is no schema",
+    "host": "AllowedHosts, or request.host",
+    "subdomain": "AllowedHosts, or request.host",
+    "version": "a Router with a prefix",
+    "stream": "leave it out: request.stream() is always there",
+}

@@ -25,7 +25,6 @@ from copy import copy
 from typing import Any, Protocol
 
 from .cookies import MAX_NAME_AND_VALUE, SetCookie, cookie_values
-from .endpoints import Handler
 from .errors import (
     ConfigurationError,
     LocalProtocolError,
@@ -33,6 +32,7 @@ from .errors import (
     ServiceUnavailable,
     SessionTooLarge,
 )
+from .handlers import Handler
 from .headers import MutableHeaders, list_members
 from .request import Request, name_in_log
 from .response import Response

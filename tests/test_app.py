@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextvars import ContextVar
 from datetime import date
@@ -10,11 +11,10 @@ from typing import Any
 import pytest
 from serving import on_loopback, peer_of
 
-from microweb import App, ConfigurationError, Request, Response, Router, abort
+import microweb
+from microweb import App, ConfigurationError, Handler, Request, Response, Router, abort
 from microweb.errors import RouteConflict
 from microweb.testing import TestClient
-
-CallNext = Callable[[Request], Awaitable[Response]]
 
 
 def client_of(app: App, **options: Any) -> TestClient:
@@ -25,8 +25,8 @@ async def hello(request: Request, **params: object) -> str:
     return f"{request.prefix}|{request.path}"
 
 
-def tracer(trace: list[str], name: str) -> Callable[[Request, CallNext], Awaitable[Response]]:
-    async def middleware(request: Request, call_next: CallNext) -> Response:
+def tracer(trace: list[str], name: str) -> Callable[[Request, Handler], Awaitable[Response]]:
+    async def middleware(request: Request, call_next: Handler) -> Response:
         trace.append(name)
         response = await call_next(request)
         trace.append(f"/{name}")
@@ -204,7 +204,7 @@ async def test_use_of_a_mounted_router() -> None:
 
 async def test_object_as_middleware() -> None:
     class Stamp:
-        async def __call__(self, request: Request, call_next: CallNext) -> Response:
+        async def __call__(self, request: Request, call_next: Handler) -> Response:
             response = await call_next(request)
             response.headers["X-Stamp"] = "yes"
             return response
@@ -218,15 +218,15 @@ async def test_object_as_middleware() -> None:
 
 @pytest.mark.parametrize(
     ("value", "status", "text"),
-    [("no", 200, "no"), (("no", 403), 403, "no"), ({"a": 1}, 200, '{"a":1}'), (None, 204, "")],
+    [("no", 200, "no"), (("no", 403), 403, "no"), ({"a": 1}, 200, '{"a":1}'), (b"", 200, "")],
 )
 async def test_middleware_may_return_what_an_endpoint_may(
-    value: object, status: int, text: str
+    value: Any, status: int, text: str
 ) -> None:
     app = App()
 
     @app.middleware
-    async def stop(request: Request, call_next: CallNext) -> object:
+    async def stop(request: Request, call_next: Handler) -> Any:
         return value
 
     app.get("/")(hello)
@@ -239,13 +239,13 @@ async def test_middleware_always_gets_a_response() -> None:
     app, seen = App(), []
 
     @app.middleware
-    async def look(request: Request, call_next: CallNext) -> Response:
+    async def look(request: Request, call_next: Handler) -> Response:
         response = await call_next(request)
         seen.append((isinstance(response, Response), response.status, type(request.error).__name__))
         return response
 
     @app.middleware
-    async def guard(request: Request, call_next: CallNext) -> Response:
+    async def guard(request: Request, call_next: Handler) -> Response:
         if request.path == "/secret":
             abort(401)
         return await call_next(request)
@@ -274,7 +274,7 @@ async def test_fault_of_middleware_is_a_500_that_says_nothing(
     app = App()
 
     @app.middleware
-    async def fail(request: Request, call_next: CallNext) -> Response:
+    async def fail(request: Request, call_next: Handler) -> Response:
         await call_next(request)
         raise ValueError("secret")
 
@@ -289,7 +289,7 @@ async def test_middleware_that_returns_rubbish_is_named() -> None:
     app = App()
 
     @app.middleware
-    async def rubbish(request: Request, call_next: CallNext) -> object:
+    async def rubbish(request: Request, call_next: Handler) -> Any:
         return 5
 
     app.get("/")(hello)
@@ -298,13 +298,195 @@ async def test_middleware_that_returns_rubbish_is_named() -> None:
             await client.get("/")
 
 
-@pytest.mark.parametrize("middleware", [ValueError, lambda r, n: n(r), 5])
-def test_middleware_that_is_not_async_is_refused(middleware: Any) -> None:
+async def test_middleware_that_returns_nothing_forgot_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     app = App()
-    app.use(middleware)
+
+    @app.middleware
+    async def forgetful(request: Request, call_next: Handler) -> Any:
+        await call_next(request)
+
     app.get("/")(hello)
-    with pytest.raises(ConfigurationError, match="write middleware as async def"):
-        app.freeze()
+    async with app.test_client(raise_errors=False) as client:
+        assert (await client.get("/")).status_code == 500
+    assert "forgetful at test_app.py:" in caplog.text
+    assert "returned None: did you forget `return await call_next(request)`?" in caplog.text
+
+
+class Unasked:
+    async def __call__(self, request: Request) -> str:
+        return ""
+
+
+async def of_one(request: Request) -> Any: ...
+
+
+async def of_three(request: Request, call_next: Handler, options: object) -> Any: ...
+
+
+async def of_keywords(request: Request, call_next: Handler, *, options: object) -> Any: ...
+
+
+WRONG_MIDDLEWARE: list[tuple[Any, str]] = [
+    ("http", r"^middleware\('http'\): write @app.middleware, without parentheses"),
+    (ValueError, r"^middleware: ValueError is a class: make one of it, as ValueError\(\.\.\.\)"),
+    (lambda r, n: n(r), r"^<lambda> at test_app.py:\d+: write middleware as async def"),
+    (5, r"^int: write middleware as async def \(request, call_next\)"),
+    (None, r"^NoneType: write middleware as async def"),
+    (of_one, r"of_one at .*: middleware takes \(request, call_next\), this takes \(request: "),
+    (of_three, r"of_three at .*: middleware takes \(request, call_next\), this takes "),
+    (of_keywords, r"of_keywords at .*: middleware takes \(request, call_next\), this takes "),
+    (Unasked(), r"^Unasked: middleware takes \(request, call_next\), this takes \(request: "),
+]
+
+
+@pytest.mark.parametrize(("middleware", "text"), WRONG_MIDDLEWARE)
+@pytest.mark.parametrize(
+    "register",
+    [
+        lambda each: App().use(each),
+        lambda each: App().middleware(each),
+        lambda each: App().get("/", use=[each]),
+        lambda each: App().route("/", use=[each]),
+        lambda each: App().websocket("/", use=[each]),
+        lambda each: App().mount("/x", App(), use=[each]),
+        lambda each: Router("/x", use=[each]),
+    ],
+)
+def test_wrong_middleware_is_refused_when_it_is_registered(
+    middleware: Any, text: str, register: Callable[[Any], object]
+) -> None:
+    with pytest.raises(ConfigurationError, match=text):
+        register(middleware)
+
+
+def test_middleware_behind_a_decorator_is_taken() -> None:
+    def logged(function: Any) -> Any:
+        @functools.wraps(function)
+        async def wrapper(*args: Any) -> Any:
+            return await function(*args)
+
+        return wrapper
+
+    app = App()
+    app.use(logged(of_one))  # who knows
+    app.use(functools.partial(of_three, options=None))
+    app.before_request(logged(hello))
+    app.freeze()
+
+
+def test_hooks_of_a_wrong_number_of_parameters_are_refused() -> None:
+    app = App()
+    with pytest.raises(
+        ConfigurationError, match=r"before_request takes \(request\), this takes \(\)"
+    ):
+        app.before_request(lambda: None)
+    with pytest.raises(
+        ConfigurationError, match=r"after_request takes \(request, response\), this "
+    ):
+        app.after_request(lambda response: response)
+    with pytest.raises(ConfigurationError, match=r"^before_request: expected a function, got 'x'"):
+        app.before_request("x")  # type: ignore[type-var]
+
+
+def test_errorhandler_without_parentheses_is_refused() -> None:
+    app = App()
+    with pytest.raises(ConfigurationError) as caught:
+        app.errorhandler(of_one)  # type: ignore[arg-type]
+    assert str(caught.value).startswith("errorhandler(of_one at test_app.py:")
+    assert str(caught.value).endswith(
+        "): write @app.errorhandler(404) or @app.errorhandler(ExceptionType)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "ours"),
+    [
+        ("/users/<id>", "{id} in place of <id>"),
+        ("/users/<string:id>/x", "{id} in place of <string:id>"),
+        ("/users/<int:id>", "{id:int} in place of <int:id>"),
+        ("/<path:rest>", "{rest:path} in place of <path:rest>"),
+        ("/<any(a, b):id>", "{id:any} in place of <any(a, b):id>"),
+    ],
+)
+def test_parameters_in_angles_are_answered_with_ours(path: str, ours: str) -> None:
+    app = App()
+    registers: list[Callable[[str], object]] = [app.get, app.route, app.websocket, Router]
+    for register in registers:
+        with pytest.raises(ConfigurationError) as caught:
+            register(path)
+        assert str(caught.value).endswith(f" {path!r}: write {ours}")
+    with pytest.raises(ConfigurationError, match=" in place of "):
+        app.mount(path, App())
+
+
+def test_what_other_frameworks_pass_to_an_app_is_answered_with_ours() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        App(__name__)  # type: ignore[arg-type]
+    assert str(caught.value) == f"App takes keywords alone: leave {__name__!r} out"
+    with pytest.raises(ConfigurationError) as caught:
+        App(title="a", debug=True)  # type: ignore[arg-type]
+    assert str(caught.value) == "App() has no keyword 'title': in microweb it is `App()`"
+    with pytest.raises(ConfigurationError, match=r"^App\(\) has no keyword 'nonsense'$"):
+        App(nonsense=1)  # type: ignore[arg-type]
+
+
+def test_what_other_frameworks_pass_to_a_route_is_answered_with_ours() -> None:
+    app = App()
+    with pytest.raises(ConfigurationError) as caught:
+        app.get("/a", methods=["GET"])  # type: ignore[call-arg]
+    assert str(caught.value) == (
+        "get() has no keyword 'methods': in microweb it is `app.route('/a', methods)`"
+    )
+    for register in (app.get, app.post, app.put, app.patch, app.delete, app.route):
+        with pytest.raises(ConfigurationError, match=r"'dependencies': .* `use=\[middleware\]`$"):
+            register("/a", dependencies=[])
+        with pytest.raises(ConfigurationError, match=r"^\w+\(\) has no keyword 'nonsense'$"):
+            register("/a", nonsense=1)
+
+
+def test_what_other_frameworks_pass_to_url_for_is_answered_with_ours() -> None:
+    app = App()
+    app.get("/a/{_external}", name="own")(hello)
+    app.get("/a", name="a")(hello)
+    assert app.url_for("own", _external="1") == "/a/1"
+    for key in ("_external", "_scheme", "_anchor", "_method"):
+        with pytest.raises(TypeError, match=rf"^url_for: leave {key} out: "):
+            app.url_for("a", **{key: "x"})
+
+
+@pytest.mark.parametrize("name", ["jsonify", "request", "session", "websocket", "Blueprint"])
+def test_what_is_imported_from_other_frameworks_is_answered_with_ours(name: str) -> None:
+    with pytest.raises(ImportError, match=rf"^microweb has no '{name}': "):
+        exec(f"from microweb import {name}")
+
+
+def test_modules_can_be_imported_under_names_of_other_frameworks() -> None:
+    for name in ("request", "session", "websocket"):
+        code = f"import microweb.{name} as found; import microweb; assert microweb.{name} is found"
+        exec(code)
+    assert not hasattr(microweb, "jsonify")
+    with pytest.raises(ImportError, match="cannot import name 'nonsense' from 'microweb'"):
+        exec("from microweb import nonsense")
+    with pytest.raises(AttributeError, match="return the dict or list itself"):
+        _ = microweb.jsonify  # type: ignore[attr-defined]
+
+
+async def test_url_for_is_absolute_if_it_is_asked_to_be() -> None:
+    app, inner = App(), App()
+
+    @inner.get("/users/{id}", name="user")
+    async def user(request: Request, id: int) -> str:
+        return request.url_for("user", id=id, tab="a b", absolute=True)
+
+    app.mount("/inner", inner)
+    async with app.test_client(base_url="https://example.org:8443") as client:
+        expected = "https://example.org:8443/inner/users/7?tab=a+b"
+        assert (await client.get("/inner/users/7")).text == expected
+        answer = await client.raw(b"GET /inner/users/7 HTTP/1.0\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"expected the field Host, got none" in answer
 
 
 async def test_before_request_may_answer() -> None:
@@ -374,7 +556,7 @@ async def test_context_variables_do_not_reach_the_next_request() -> None:
     app, user = App(), ContextVar("user", default="nobody")
 
     @app.middleware
-    async def know(request: Request, call_next: CallNext) -> Response:
+    async def know(request: Request, call_next: Handler) -> Response:
         if name := request.query.get("user"):
             user.set(name)
         return await call_next(request)
@@ -939,7 +1121,7 @@ async def test_state_of_app_and_request() -> None:
     app.state.greeting = "hi"
 
     @app.middleware
-    async def know(request: Request, call_next: CallNext) -> Response:
+    async def know(request: Request, call_next: Handler) -> Response:
         assert not hasattr(request.state, "user")
         request.state.user = request.query["user"]
         return await call_next(request)

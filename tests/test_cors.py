@@ -7,8 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from microweb import App, ConfigurationError, Request, Response, Router, abort
-from microweb.endpoints import Handler
+from microweb import App, ConfigurationError, Handler, Request, Response, Router, abort
 from microweb.middleware.authentication import BearerAuth
 from microweb.middleware.cors import CORS
 

@@ -14,7 +14,7 @@ from uuid import UUID
 import httpx
 import pytest
 
-from microweb import App, ConfigurationError, Request, Response, from_thread, html
+from microweb import App, ConfigurationError, Handler, Request, Response, from_thread, html
 
 if TYPE_CHECKING:
     from collections.abc import Hashable as OnlyForCheckers
@@ -550,9 +550,12 @@ def test_decorators_of_the_app_return_the_function_untouched() -> None:
     async def show(request: Request) -> str:
         return ""
 
+    async def around(request: Request, call_next: Handler) -> Response:
+        return await call_next(request)
+
     app = App()
     assert app.get("/a", name="a")(app.post("/a")(show)) is show
-    assert app.middleware(login_required) is login_required
+    assert app.middleware(around) is around
     assert app.before_request(show) is show
     assert app.errorhandler(404)(show) is show
     assert app.on_startup(show) is show

@@ -510,6 +510,26 @@ def test_a_name_of_another_framework_is_answered_with_ours(name: str, ours: str)
     assert not hasattr(Response(), name)
 
 
+@pytest.mark.parametrize(
+    ("keyword", "ours"),
+    [
+        ("status_code", "Response(body, status)"),
+        ("mimetype", "Response(..., content_type=...)"),
+        ("background", "request.after_response(function)"),
+    ],
+)
+def test_a_keyword_of_another_framework_is_answered_with_ours(keyword: str, ours: str) -> None:
+    with pytest.raises(TypeError) as caught:
+        Response("x", **{keyword: 1})  # type: ignore[arg-type]
+    text = f"Response() has no keyword {keyword!r}: in microweb it is `{ours}`"
+    assert str(caught.value) == text
+
+
+def test_an_unknown_keyword_is_plainly_unknown() -> None:
+    with pytest.raises(TypeError, match=r"^Response\(\) has no keyword 'nonsense'$"):
+        Response("x", nonsense=1)  # type: ignore[arg-type]
+
+
 def test_an_unknown_name_is_plainly_unknown() -> None:
     with pytest.raises(AttributeError, match=r"no attribute 'nonsense'$"):
         _ = Response().nonsense  # type: ignore[attr-defined]

@@ -19,8 +19,7 @@ import redis.asyncio
 from itsdangerous import TimestampSigner, base64_encode
 from redis_server import COMMAND, redis_server
 
-from microweb import App, ConfigurationError, Request, Response, from_thread
-from microweb.endpoints import Handler
+from microweb import App, ConfigurationError, Handler, Request, Response, from_thread
 from microweb.errors import LocalProtocolError, SessionTooLarge, TooManyRequests
 from microweb.session import Session
 from microweb.session_stores import MemoryStore, RedisStore
@@ -147,7 +146,7 @@ async def test_a_session_is_the_same_object_all_through_a_request(
     app.use(Sessions(KEY, store=store))
 
     @app.middleware
-    async def count(request: Request, call_next: Handler) -> object:
+    async def count(request: Request, call_next: Handler) -> Response:
         request.session["seen"] = request.session.get("seen", 0) + 1
         response = await call_next(request)
         response.headers["X-Seen"] = str(request.session["seen"])
@@ -1059,7 +1058,7 @@ async def test_what_a_stream_changes_is_an_error(
         request.session["user"] = "ada"
 
     @app.middleware
-    async def look(request: Request, call_next: Handler) -> object:
+    async def look(request: Request, call_next: Handler) -> Response:
         assert not looks_before or request.session == {}
         return await call_next(request)
 
@@ -1073,7 +1072,7 @@ async def test_what_middleware_outside_changes_is_an_error() -> None:
     app = App()
 
     @app.middleware
-    async def outside(request: Request, call_next: Handler) -> object:
+    async def outside(request: Request, call_next: Handler) -> Response:
         response = await call_next(request)
         request.session["late"] = True
         return response

@@ -14,8 +14,7 @@ import jinja2
 import pytest
 from markupsafe import Markup
 
-from microweb import App, ConfigurationError, Request, Response, Router, abort, html
-from microweb.endpoints import Handler
+from microweb import App, ConfigurationError, Handler, Request, Response, Router, abort, html
 from microweb.errors import LocalProtocolError, ProtocolError
 from microweb.sessions import Sessions
 from microweb.templating import TemplateResponse, Templates, TemplateStream

@@ -6,8 +6,7 @@ is then done in a thread.
 
 from asyncio import to_thread
 
-from microweb import Request, Response, Router
-from microweb.endpoints import Handler
+from microweb import Handler, Request, Response, Router
 from microweb.middleware.rate_limit import RateLimit
 
 from pages import templates

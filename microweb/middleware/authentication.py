@@ -18,8 +18,9 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from hmac import compare_digest
 from typing import Any
 
-from ..endpoints import Handler, as_async
+from ..endpoints import as_async
 from ..errors import BadRequest, ConfigurationError, Unauthorized
+from ..handlers import Handler
 from ..headers import check_value
 from ..request import Request
 from ..response import Response

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Protocol
 
-from ..endpoints import Handler
 from ..errors import ConfigurationError, MissingExtra
+from ..handlers import Handler
 from ..headers import MutableHeaders, add_vary
 from ..negotiation import IDENTITY, negotiate_coding
 from ..request import Request

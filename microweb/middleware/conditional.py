@@ -17,8 +17,8 @@ from ..conditional import (
     strip_content_fields,
     validators_of,
 )
-from ..endpoints import Handler
 from ..errors import PreconditionFailed
+from ..handlers import Handler
 from ..headers import MutableHeaders
 from ..request import Request
 from ..response import Response

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from ..endpoints import Handler
 from ..errors import ConfigurationError
 from ..grammar import METHODS
+from ..handlers import Handler
 from ..headers import add_vary, check_name
 from ..origins import EXPECTED, NULL, is_origin
 from ..request import Request

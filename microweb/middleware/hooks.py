@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
+from typing import Any
 
-from ..endpoints import Handler, as_async
+from ..endpoints import as_async
+from ..handlers import Answer, Handler, Middleware
 from ..request import Request
-from ..router import Middleware
 
 
 def before(function: Callable[..., object]) -> Middleware:
@@ -15,8 +16,8 @@ def before(function: Callable[..., object]) -> Middleware:
     call = as_async(function)
 
     @wraps(function)
-    async def middleware(request: Request, call_next: Handler) -> object:
-        answer = await call(request)
+    async def middleware(request: Request, call_next: Handler) -> Answer:
+        answer: Any = await call(request)
         return await call_next(request) if answer is None else answer
 
     return middleware
@@ -27,9 +28,9 @@ def after(function: Callable[..., object]) -> Middleware:
     call = as_async(function)
 
     @wraps(function)
-    async def middleware(request: Request, call_next: Handler) -> object:
+    async def middleware(request: Request, call_next: Handler) -> Answer:
         response = await call_next(request)
-        answer = await call(request, response)
+        answer: Any = await call(request, response)
         return response if answer is None else answer
 
     return middleware

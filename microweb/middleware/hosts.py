@@ -12,8 +12,8 @@ import re
 from collections.abc import Iterable
 from ipaddress import IPv6Address
 
-from ..endpoints import Handler
 from ..errors import ConfigurationError, HTTPError
+from ..handlers import Handler
 from ..request import Request
 from ..response import Response
 

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import logging
 
-from ..endpoints import Handler
 from ..errors import BadRequest
+from ..handlers import Handler
 from ..request import Request
 from ..response import Response
 

@@ -24,8 +24,8 @@ from itertools import islice
 from os import urandom
 from socket import AF_INET6, inet_ntoa, inet_pton
 
-from ..endpoints import Handler
 from ..errors import ConfigurationError, TooManyRequests
+from ..handlers import Handler
 from ..request import Request
 from ..response import Response
 

@@ -20,8 +20,8 @@ import re
 from base64 import b64encode
 from os import urandom
 
-from ..endpoints import Handler
 from ..errors import ConfigurationError, LocalProtocolError
+from ..handlers import Handler
 from ..headers import MutableHeaders
 from ..request import Request
 from ..response import Response

@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import math
 
-from ..endpoints import Handler
 from ..errors import ConfigurationError, ServiceUnavailable
+from ..handlers import Handler
 from ..request import Request
 from ..response import Response
 

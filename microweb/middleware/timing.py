@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ..endpoints import Handler
+from ..handlers import Handler
 from ..headers import check_name, check_value
 from ..request import Request
 from ..response import Response
