@@ -5,52 +5,140 @@ RFC 9110 section 8.3 (Content-Type), RFC 6266 and 8187 (Content-Disposition), RF
 
 from __future__ import annotations
 
-import mimetypes
 import os
 from urllib.parse import quote
 
 _YEAR_S = 31_536_000
 IMMUTABLE = f"max-age={_YEAR_S}, immutable"  # RFC 8246
 
-# What the web stands on, whatever a machine's own tables say. RFC 9239, WHATWG MIME Sniffing
-_MEDIA_TYPES = {
+# One table for all machines: their own differ (Debian calls `.ts` a file of Qt's translators). An
+# application may add to it: `MEDIA_TYPES[".note"] = "text/x-note"`. IANA; RFC 9239; RFC 8216 (.ts).
+MEDIA_TYPES = {
+    ".7z": "application/x-7z-compressed",
+    ".aac": "audio/aac",
+    ".apng": "image/apng",
+    ".atom": "application/atom+xml",
+    ".avi": "video/x-msvideo",
+    ".avif": "image/avif",
+    ".bin": "application/octet-stream",
+    ".bmp": "image/bmp",
     ".bz2": "application/x-bzip2",
+    ".c": "text/x-c",
+    ".cfg": "text/plain",
+    ".conf": "text/plain",
+    ".cpp": "text/x-c",
     ".css": "text/css",
+    ".csv": "text/csv",
+    ".doc": "application/msword",
+    ".docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+    ".epub": "application/epub+zip",
+    ".flac": "audio/flac",
+    ".geojson": "application/geo+json",
+    ".gif": "image/gif",
+    ".glb": "model/gltf-binary",
+    ".gltf": "model/gltf+json",
     ".gz": "application/gzip",
+    ".h": "text/x-c",
+    ".heic": "image/heic",
+    ".htm": "text/html",
     ".html": "text/html",
     ".ico": "image/x-icon",
+    ".ics": "text/calendar",
+    ".ini": "text/plain",
+    ".jpeg": "image/jpeg",
+    ".jpg": "image/jpeg",
     ".js": "text/javascript",
     ".json": "application/json",
+    ".jsonld": "application/ld+json",
+    ".jxl": "image/jxl",
+    ".log": "text/plain",
+    ".m3u8": "application/vnd.apple.mpegurl",
+    ".m4a": "audio/mp4",
+    ".m4s": "video/iso.segment",
+    ".m4v": "video/mp4",
     ".map": "application/json",
     ".md": "text/markdown",
+    ".mid": "audio/midi",
     ".mjs": "text/javascript",
+    ".mkv": "video/matroska",
+    ".mov": "video/quicktime",
+    ".mp3": "audio/mpeg",
+    ".mp4": "video/mp4",
+    ".mpd": "application/dash+xml",
+    ".mpeg": "video/mpeg",
+    ".mpg": "video/mpeg",
+    ".odp": "application/vnd.oasis.opendocument.presentation",
+    ".ods": "application/vnd.oasis.opendocument.spreadsheet",
+    ".odt": "application/vnd.oasis.opendocument.text",
+    ".oga": "audio/ogg",
+    ".ogg": "audio/ogg",
+    ".ogv": "video/ogg",
+    ".opus": "audio/ogg",
+    ".otf": "font/otf",
+    ".pdf": "application/pdf",
+    ".png": "image/png",
+    ".ppt": "application/vnd.ms-powerpoint",
+    ".pptx": "application/vnd.openxmlformats-officedocument.presentationml.presentation",
+    ".ps": "application/postscript",
+    ".py": "text/x-python",
+    ".rar": "application/vnd.rar",
+    ".rss": "application/rss+xml",
+    ".rst": "text/x-rst",
+    ".rtf": "application/rtf",
+    ".sh": "application/x-sh",
+    ".sql": "application/sql",
+    ".srt": "application/x-subrip",
+    ".stl": "model/stl",
     ".svg": "image/svg+xml",
+    ".svgz": "image/svg+xml",
+    ".tar": "application/x-tar",
     ".tgz": "application/gzip",
+    ".tif": "image/tiff",
+    ".tiff": "image/tiff",
+    ".toml": "application/toml",
+    ".ts": "video/mp2t",
+    ".tsv": "text/tab-separated-values",
+    ".ttf": "font/ttf",
     ".txt": "text/plain",
+    ".vcf": "text/vcard",
+    ".vtt": "text/vtt",
     ".wasm": "application/wasm",
+    ".wav": "audio/wav",
+    ".weba": "audio/webm",
+    ".webm": "video/webm",
     ".webmanifest": "application/manifest+json",
     ".webp": "image/webp",
+    ".woff": "font/woff",
     ".woff2": "font/woff2",
+    ".xhtml": "application/xhtml+xml",
+    ".xls": "application/vnd.ms-excel",
+    ".xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
     ".xml": "application/xml",
+    ".xsl": "application/xslt+xml",
     ".xz": "application/x-xz",
+    ".yaml": "application/yaml",
+    ".yml": "application/yaml",
+    ".zip": "application/zip",
     ".zst": "application/zstd",
 }
+_CODINGS = {".svgz": "gzip"}  # of names that stand for a media type in a content coding
 # The attr-char of RFC 8187 section 3.2.1 that are no letters or digits.
 _ATTR_CHARS = "!#$&+-.^_`|~"
 
 
 def media_type_of(path: str | os.PathLike[str]) -> str:
-    """Return the media type that a file's name stands for, text with its charset: UTF-8.
-
-    What `mimetypes.add_type` was told counts. May block at the first call.
-    """
-    ending = os.path.splitext(os.fspath(path))[1].lower()
-    media_type = _MEDIA_TYPES.get(ending)
-    if media_type is None:
-        if not mimetypes.inited:
-            mimetypes.init()
-        media_type = mimetypes.types_map.get(ending, "application/octet-stream")
+    """Return the media type that a file's name stands for, text with its charset: UTF-8."""
+    media_type = MEDIA_TYPES.get(_ending_of(path), "application/octet-stream")
     return f"{media_type}; charset=utf-8" if media_type.startswith("text/") else media_type
+
+
+def coding_of(path: str | os.PathLike[str]) -> str | None:
+    """Return the content coding that a file's name stands for beside its media type."""
+    return _CODINGS.get(_ending_of(path))
+
+
+def _ending_of(path: str | os.PathLike[str]) -> str:
+    return os.path.splitext(os.fspath(path))[1].lower()
 
 
 def content_disposition(name: str) -> str:

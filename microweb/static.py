@@ -15,7 +15,7 @@ from functools import partial
 from typing import NamedTuple
 
 from .errors import ConfigurationError, NotFound
-from .filefields import IMMUTABLE, media_type_of
+from .filefields import IMMUTABLE, coding_of, media_type_of
 from .files import FileResponse, OpenFile
 from .headers import list_members
 from .negotiation import IDENTITY, choose_coding
@@ -138,14 +138,17 @@ class StaticFiles:
         cache = self._cache
         if self._hashed is not None and self._hashed.search(name):
             cache = IMMUTABLE
-        encoded = self._find_encoded(name, found) if self._precompressed else {}
+        own_coding = coding_of(name)
+        encoded = {}
+        if self._precompressed and own_coding is None:
+            encoded = self._find_encoded(name, found)
         coding = choose_coding(request.headers.get("accept-encoding", ""), tuple(encoded))
         chosen = encoded.get(coding, found)
         response = FileResponse(chosen.path, content_type=media_type_of(name), cache=cache)
         if encoded:
             response.headers["Vary"] = "Accept-Encoding"
-        if coding != IDENTITY:
-            response.headers["Content-Encoding"] = coding
+        if coding != IDENTITY or own_coding is not None:
+            response.headers["Content-Encoding"] = own_coding or coding
         try:
             response.open(request, _open(chosen))
         except OSError as error:

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import mimetypes
+import re
 from pathlib import Path
 
 import pytest
 
-from microweb.filefields import content_disposition, media_type_of
+from microweb.filefields import MEDIA_TYPES, content_disposition, media_type_of
 
 
 @pytest.mark.parametrize(
@@ -23,6 +24,10 @@ from microweb.filefields import content_disposition, media_type_of
         ("a.wasm", "application/wasm"),
         ("a.woff2", "font/woff2"),
         ("a.pdf", "application/pdf"),
+        ("a.ts", "video/mp2t"),  # RFC 8216 section 3; on Debian a file of Qt's translators
+        ("a.m3u8", "application/vnd.apple.mpegurl"),
+        ("a.svgz", "image/svg+xml"),
+        ("a.SVGZ", "image/svg+xml"),
         ("a.tar.gz", "application/gzip"),
         ("a.js.br", "application/octet-stream"),
         ("a.unheard-of", "application/octet-stream"),
@@ -37,9 +42,22 @@ def test_media_type(name: str, media_type: str) -> None:
 
 
 def test_media_type_of_the_applications_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    mimetypes.init()
-    monkeypatch.setitem(mimetypes.types_map, ".note", "text/x-note")
+    monkeypatch.setitem(MEDIA_TYPES, ".note", "text/x-note")
     assert media_type_of("a.note") == "text/x-note; charset=utf-8"
+
+
+def test_table_of_the_machine_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    mimetypes.init()
+    monkeypatch.setitem(mimetypes.types_map, ".ts", "text/vnd.trolltech.linguist")
+    monkeypatch.setitem(mimetypes.types_map, ".unheard", "text/x-unheard")
+    assert media_type_of("a.ts") == "video/mp2t"
+    assert media_type_of("a.unheard") == "application/octet-stream"
+
+
+def test_table_is_in_order_and_of_media_types() -> None:
+    assert list(MEDIA_TYPES) == sorted(MEDIA_TYPES)
+    assert all(re.fullmatch(r"\.[a-z0-9]+", ending) for ending in MEDIA_TYPES)
+    assert all(re.fullmatch(r"[a-z]+/[a-z0-9.+-]+", each) for each in MEDIA_TYPES.values())
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from serving import get, on_loopback, peer_of, statuses, until_none
 
-from microweb import App, Request, Response
+from microweb import App, Request, Response, files
 from microweb.dates import format_http_date
 from microweb.errors import LocalProtocolError, NotFound
 from microweb.files import OpenFile
@@ -110,6 +110,52 @@ async def test_file_of_any_size_is_whole(tmp_path: Path, size: int) -> None:
     status, headers, body = await ask(tmp_path / "file")
     assert (status, headers["content-length"]) == (200, str(size))
     assert body == content
+
+
+# --- a file that says it has no size
+
+
+VERSION = Path("/proc/version")
+LONG = Path("/proc/kallsyms")
+needs_proc = pytest.mark.skipif(not VERSION.exists(), reason="needs /proc")
+
+
+@needs_proc
+@pytest.mark.parametrize("path", [VERSION, Path("/proc/cpuinfo"), Path("/proc/self/status")])
+async def test_file_of_the_kernel_has_its_content(path: Path) -> None:
+    assert path.stat().st_size == 0
+    status, headers, body = await ask(path)
+    assert (status, int(headers["content-length"])) == (200, len(body))
+    assert body.splitlines()[0] == path.read_bytes().splitlines()[0]
+
+
+@needs_proc
+async def test_file_of_the_kernel_is_like_any_other() -> None:
+    whole = VERSION.read_bytes()
+    status, headers, body = await ask(VERSION, range="bytes=0-4")
+    assert (status, body) == (206, whole[:5])
+    assert headers["content-range"] == f"bytes 0-4/{len(whole)}"
+    assert (await ask(VERSION, if_none_match=headers["etag"]))[0] == 304
+    status, headers, body = await ask(VERSION, "HEAD")
+    assert (int(headers["content-length"]), body) == (len(whole), b"")
+
+
+@pytest.mark.skipif(not LONG.exists(), reason="needs a long file in /proc")
+async def test_long_file_of_the_kernel_is_whole_on_a_socket() -> None:
+    whole = LONG.read_bytes()
+    assert len(whole) > 64 * 1024
+    async with on_loopback(app_of(lambda: Response.file(LONG))) as server, peer_of(server) as peer:
+        await peer.send(get("/", "Connection: close"))
+        head, _, body = (await peer.read_all()).partition(b"\r\n\r\n")
+    assert statuses(head) == [200]
+    assert body == whole
+
+
+@needs_proc
+def test_file_of_the_kernel_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "_MAX_UNSIZED", 10)
+    with pytest.raises(OSError, match="of size 0 has more than 10 bytes"):
+        OpenFile(VERSION)
 
 
 async def test_tag_changes_with_time_and_size(file: Path) -> None:

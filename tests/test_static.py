@@ -560,6 +560,25 @@ async def test_compressed_file_by_its_own_name_is_what_it_is(packed: Path) -> No
     assert "content-encoding" not in response.headers
 
 
+@pytest.mark.parametrize("precompressed", [False, True])
+async def test_compressed_picture_says_its_coding(packed: Path, precompressed: bool) -> None:
+    picture = b"<svg xmlns='http://www.w3.org/2000/svg'/>"
+    (packed / "a.svgz").write_bytes(gzip.compress(picture))
+    (packed / "a.svgz.br").write_bytes(b"x")
+    app = serving(packed, precompressed=precompressed)
+
+    @app.get("/alone")
+    async def alone() -> Response:
+        return Response.file(packed / "a.svgz")
+
+    async with app.test_client() as client:
+        for path in ("/static/a.svgz", "/alone"):
+            response = await client.get(path)
+            assert response.headers["content-type"] == "image/svg+xml"
+            assert response.headers["content-encoding"] == "gzip"
+            assert response.content == picture
+
+
 async def test_neighbour_alone_is_no_file(packed: Path) -> None:
     (packed / "app.js").unlink()
     assert (await ask(serving(packed, precompressed=True), "/static/app.js", accept_encoding="br"))[
