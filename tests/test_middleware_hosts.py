@@ -5,7 +5,9 @@ import pytest
 from microweb import App, ConfigurationError
 from microweb.middleware.hosts import AllowedHosts
 
-HOSTS = ["Example.org", "*.example.net", "192.0.2.1", "[2001:DB8::1]", "::1"]
+HOSTS = ["Example.org", "*.example.net", "192.0.2.1", "[2001:DB8::1]", "::1", "localhost"]
+HOSTS += ["shop.example:8443", "*.shop.example:8443", "two.example:81", "two.example:82"]
+HOSTS += ["[2001:db8::2]:8443", "https.example:443"]
 
 
 def app_for(hosts: list[str]) -> App:
@@ -31,7 +33,8 @@ async def status_of(head: bytes, hosts: list[str] = HOSTS) -> bytes:
     [
         "example.org",
         "EXAMPLE.ORG",
-        "example.org:8080",
+        "example.org:80",
+        "example.org:443",
         "example.org:",
         "example.org.",
         "example.org.:443",
@@ -46,6 +49,17 @@ async def status_of(head: bytes, hosts: list[str] = HOSTS) -> bytes:
         "[2001:db8:0:0:0:0:0:1]",
         "[::1]",
         "[0:0:0:0:0:0:0:1]:5000",
+        "localhost:5000",
+        "localhost:65535",
+        "shop.example:8443",
+        "a.shop.example:8443",
+        "two.example:81",
+        "two.example:82",
+        "[2001:db8::2]:8443",
+        "https.example",
+        "https.example:443",
+        "a-b.example.net",
+        f"{'x' * 63}.example.net",
     ],
 )
 async def test_own_host_is_served(host: str) -> None:
@@ -71,6 +85,26 @@ async def test_own_host_is_served(host: str) -> None:
         "192.0.2.2",
         "[2001:db8::2]",
         "[::ffff:192.0.2.1]",
+        "example.org:8080",
+        "example.org:0",
+        "a.example.net:8080",
+        "192.0.2.1:8080",
+        "[2001:db8::1]:8080",
+        "shop.example",
+        "shop.example:443",
+        "a.shop.example",
+        "a.shop.example:8080",
+        "two.example:83",
+        "https.example:80",
+        "localhost:0",
+        "localhost:65536",
+        "localhost:99999",
+        "-.example.net",
+        "-a.example.net",
+        "a-.example.net",
+        "a.-.example.net",
+        f"{'x' * 64}.example.net",
+        f"{'x.' * 125}example.net",
     ],
 )
 async def test_other_host_is_misdirected(host: str) -> None:
@@ -128,11 +162,18 @@ async def test_one_route_alone_can_be_for_a_host() -> None:
     [
         ("example.org", "write ['example.org']"),
         ([], "got none"),
-        (["*"], "without scheme and port, got '*'"),
+        (["*"], "without scheme, got '*'"),
         (["*."], "got '*.'"),
         (["https://example.org"], "got 'https://example.org'"),
-        (["example.org:80"], "got 'example.org:80'"),
-        (["[::1]:80"], "got '[::1]:80'"),
+        (["example.org:"], "got 'example.org:'"),
+        (["example.org:0"], "got 'example.org:0'"),
+        (["example.org:65536"], "got 'example.org:65536'"),
+        (["example.org:http"], "got 'example.org:http'"),
+        (["[::1]:"], "got '[::1]:'"),
+        (["[::x]"], "got '[::x]'"),
+        (["*.[::1]"], "got '*.[::1]'"),
+        (["-.example.org"], "got '-.example.org'"),
+        (["*.-a.example.org"], "got '*.-a.example.org'"),
         ([".example.org"], "got '.example.org'"),
         (["a.*.org"], "got 'a.*.org'"),
         ([""], "got ''"),
