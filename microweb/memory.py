@@ -49,7 +49,7 @@ class MemoryServer:
             self._context.set_result(copy_context())
             await self._stopping.wait()
         finally:
-            await self._server.stop()
+            await self._server.stop(silence_s=0.0)
 
     @property
     def is_here(self) -> bool:

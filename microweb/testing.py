@@ -346,9 +346,12 @@ def live_server(app: Application, **options: Unpack[ServerOptions]) -> Iterator[
 
     async def serve() -> None:
         loop, stopping = asyncio.get_running_loop(), asyncio.Event()
-        async with server:
+        await server.start()
+        try:
             started.set_result(partial(loop.call_soon_threadsafe, stopping.set))
             await stopping.wait()
+        finally:
+            await server.stop(silence_s=0.0)
 
     def run() -> None:
         with asyncio.Runner(loop_factory=loop_factory(server.config.loop)) as runner:

@@ -125,7 +125,7 @@ async def in_memory(
         yield house
     finally:
         house.server.clock = lambda: house.now + LATER_S  # all that still waits has its deadline
-        await house.server.stop()
+        await house.server.stop(silence_s=0.0)
     assert not house.server.connections
     assert asyncio.all_tasks() <= tasks
 
@@ -136,8 +136,11 @@ async def on_loopback(app: Application, **options: Unpack[ServerOptions]) -> Asy
     defaults = ServerOptions(host="127.0.0.1", port=0, access_log=False, grace_s=1.0)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(server_module, "_TICK_S", QUICK_S)
-        async with make_server(app, defaults | options) as server:
+        server = await make_server(app, defaults | options)
+        try:
             yield server
+        finally:
+            await server.stop(silence_s=0.0)
 
 
 def peer_of(server: Server, *, timeout_s: float = DEADLINE_S) -> Misbehaving:

@@ -11,7 +11,19 @@ from contextvars import ContextVar, copy_context
 from typing import Any
 
 import pytest
-from serving import GET, MemoryHouse, get, in_memory, post, read_all, read_until, settle, statuses
+from serving import (
+    DEADLINE_S,
+    GET,
+    QUICK_S,
+    MemoryHouse,
+    get,
+    in_memory,
+    post,
+    read_all,
+    read_until,
+    settle,
+    statuses,
+)
 
 from microweb.bytestream import ByteStream
 from microweb.errors import ClientDisconnected, MalformedRequest, NotFound, ProtocolError
@@ -688,7 +700,7 @@ async def test_idle_connection_is_closed_without_an_answer() -> None:
         assert await read_all(end) == b""
 
 
-async def test_idle_connection_that_never_read_its_answer_is_cut_off() -> None:
+async def test_idle_connection_whose_answer_is_not_read_is_cut_off() -> None:
     async def handler(request: Request) -> Response:
         return Response(bytes(60_000))
 
@@ -699,7 +711,26 @@ async def test_idle_connection_that_never_read_its_answer_is_cut_off() -> None:
         await settle()
         assert end.transport.get_write_buffer_size() > 0
         await house.pass_time(75)
+        assert house.connection.is_draining
+        await house.pass_time(house.server.config.write_timeout_s)
         assert not house.server.connections
+
+
+async def test_idle_connection_whose_answer_is_read_slowly_gets_all_of_it() -> None:
+    async def handler(request: Request) -> Response:
+        return Response(bytes(60_000))
+
+    async with in_memory(handler, idle_timeout_s=75) as house:
+        house.server.idle_deadline = house.now + 75
+        end = house.connect()
+        await end.write(GET * 2)
+        await settle()
+        data = b""
+        while end.transport.get_write_buffer_size() > 0:
+            data += await end.read(10_000)
+            await house.pass_time(29)
+        data += await read_all(end)
+        assert statuses(data) == [200] * 2 and len(data) > 2 * 60_000
 
 
 async def test_handler_has_no_deadline() -> None:
@@ -1278,7 +1309,7 @@ async def test_lasting_answer_is_told_of_seconds_and_of_the_stop() -> None:
         await end.write(UPGRADE)
         await house.pass_time(1)
         await house.pass_time(1)
-        stopping = asyncio.create_task(house.server.stop())
+        stopping = asyncio.create_task(house.server.stop(silence_s=0.0))
         assert (await read_all(end)).endswith(b"told")
         await stopping
         assert ticker.told == [house.now - 1, house.now, "stop"]
@@ -1296,7 +1327,7 @@ async def test_lasting_answer_that_begins_while_the_server_stops_is_told_so() ->
         end = house.connect()
         await end.write(UPGRADE)
         await entered.wait()
-        stopping = asyncio.create_task(house.server.stop())
+        stopping = asyncio.create_task(house.server.stop(silence_s=0.0))
         await settle()
         is_open.set()
         assert (await read_all(end)).endswith(b"told")
@@ -1340,11 +1371,14 @@ async def test_stream_that_outlives_the_server_is_written_out() -> None:
         end = house.connect()
         await end.write(GET)
         await read_until(end, b"first")
-        house.server.is_stopping = True
-        is_open.set()
+        stopping = asyncio.create_task(house.server.stop(silence_s=0.0))
         await settle()
-        assert house.connection.is_draining
+        is_open.set()
+        async with asyncio.timeout(DEADLINE_S):
+            while not house.connection.is_draining:
+                await asyncio.sleep(QUICK_S)
         assert (await read_all(end)).endswith(b"\r\n0\r\n\r\n")
+        await stopping
 
 
 async def test_refused_peer_that_goes_on_sending_can_read_the_answer() -> None:

@@ -350,7 +350,7 @@ async def test_shielded_step_of_what_makes_events_is_not_cut() -> None:
     async with in_memory(handler) as house:
         end = await ask(house)
         await settle()
-        stopping = asyncio.create_task(house.server.stop())
+        stopping = asyncio.create_task(house.server.stop(silence_s=0.0))
         await house.pass_time(1)
         assert not stopping.done()
         may_go_on.set()
@@ -395,7 +395,7 @@ async def test_stop_of_the_server_ends_the_stream_with_its_last_chunk(
         end = await ask(house)
         if not is_waiting:
             feed.queue.put_nowait("a")  # made, and not taken yet
-        stopping = asyncio.create_task(house.server.stop())
+        stopping = asyncio.create_task(house.server.stop(silence_s=0.0))
         await settle()
         assert feed.is_closed
         assert (await read_all(end)).endswith(b"0\r\n\r\n")
@@ -415,7 +415,7 @@ async def test_stream_that_begins_while_the_server_stops_ends_at_once() -> None:
         end = house.connect()
         await end.write(get("/"))
         await settle()
-        stopping = asyncio.create_task(house.server.stop())
+        stopping = asyncio.create_task(house.server.stop(silence_s=0.0))
         await settle()
         is_open.set()
         data = await read_all(end)
@@ -442,7 +442,7 @@ async def test_stop_waits_within_the_grace_for_what_closes_the_events() -> None:
     async with in_memory(handler) as house:
         end = await ask(house)
         await settle()
-        stopping = asyncio.create_task(house.server.stop())
+        stopping = asyncio.create_task(house.server.stop(silence_s=0.0))
         await house.pass_time(1)
         await house.pass_time(1)
         assert not stopping.done()
@@ -469,7 +469,7 @@ async def test_client_that_leaves_meanwhile_does_not_cut_what_closes_the_events_
     async with in_memory(handler) as house:
         end = await ask(house)
         await settle()
-        stopping = asyncio.create_task(house.server.stop())
+        stopping = asyncio.create_task(house.server.stop(silence_s=0.0))
         await settle()
         end.close()
         await house.pass_time(1)
@@ -486,7 +486,7 @@ async def test_slow_reader_gets_its_events_within_the_grace() -> None:
     async with in_memory(feed) as house:
         end = await ask(house)
         await settle()
-        stopping = asyncio.create_task(house.server.stop())
+        stopping = asyncio.create_task(house.server.stop(silence_s=0.0))
         await settle()
         assert not feed.is_closed
         data = await read_all(end)

@@ -5,13 +5,25 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
-from serving import DEADLINE_S, GET, get, on_loopback, peer_of, post, statuses, until_none
+from serving import (
+    DEADLINE_S,
+    GET,
+    LATER_S,
+    QUICK_S,
+    get,
+    on_loopback,
+    peer_of,
+    post,
+    statuses,
+    until_none,
+)
 
-from microweb import App, ConfigurationError
+from microweb import App, ConfigurationError, Request
 from microweb.server.config import ServerConfig
 from microweb.server.listeners import Listeners
 from microweb.server.server import Server
@@ -177,7 +189,7 @@ async def read_until_closed(peer: Misbehaving) -> bytes:
 # --- stop
 
 
-async def test_idle_connections_are_closed_at_once() -> None:
+async def test_silent_connections_are_closed() -> None:
     async with (
         on_loopback(Gate().app, grace_s=1000) as server,
         peer_of(server) as fresh,
@@ -189,6 +201,112 @@ async def test_idle_connections_are_closed_at_once() -> None:
             await asyncio.sleep(0)
         await server.stop()
         assert await fresh.read_all() == b"" == await idle.read_all()
+
+
+async def test_connection_that_idles_at_the_stop_has_its_next_request_answered() -> None:
+    async with (
+        on_loopback(Gate().app, grace_s=1000) as server,
+        peer_of(server) as fresh,
+        peer_of(server) as idle,
+    ):
+        await idle.send(GET)
+        await idle.read_until(b"index")
+        while len(server.connections) < 2:
+            await asyncio.sleep(0)
+        stopping = asyncio.create_task(server.stop())
+        while not server.is_stopping:
+            await asyncio.sleep(0)
+        for peer in (fresh, idle):
+            await peer.send(GET)
+            answer = await peer.read_all()
+            assert statuses(answer) == [200] and b"Connection: close\r\n" in answer
+        await stopping
+
+
+async def test_head_that_has_begun_at_the_stop_is_answered() -> None:
+    async with on_loopback(Gate().app, grace_s=1000) as server, peer_of(server) as peer:
+        await peer.send(GET[:10])
+        while not server.connections:
+            await asyncio.sleep(0)
+        stopping = asyncio.create_task(server.stop(silence_s=0.0))
+        while not server.is_stopping:
+            await asyncio.sleep(0)
+        await peer.send(GET[10:])
+        assert statuses(await peer.read_all()) == [200]
+        await stopping
+
+
+async def test_pipelined_requests_are_answered_and_the_last_answer_says_close() -> None:
+    gate = Gate()
+    async with on_loopback(gate.app, grace_s=DEADLINE_S) as server, peer_of(server) as peer:
+        data = await stop_amid(server, gate, peer, get("/wait") + GET * 3)
+        assert statuses(data) == [200] * 4
+        assert data.count(b"Connection: close\r\n") == 1
+        assert b"Connection: close\r\n" in data.rpartition(b"HTTP/1.1 200 ")[2]
+
+
+async def test_request_behind_the_last_answer_does_not_destroy_it() -> None:
+    """A socket that is closed with unread bytes resets the connection."""
+    gate = Gate()
+    async with on_loopback(gate.app, grace_s=DEADLINE_S) as server, peer_of(server) as peer:
+        await peer.send(get("/wait"))
+        await gate.entered.wait()
+        stopping = asyncio.create_task(server.stop())
+        while not server.is_stopping:
+            await asyncio.sleep(0)
+        gate.is_open.set()
+        while gate.endings != ["finished"]:
+            await asyncio.sleep(0)
+        await peer.send(GET)
+        await stopping
+        assert (await peer.read_all()).endswith(b"at last")
+
+
+async def test_finished_answer_reaches_a_peer_that_reads_slowly() -> None:
+    app = App()
+
+    @app.get("/large")
+    async def large() -> bytes:
+        return bytes(20_000_000)
+
+    async with on_loopback(app, grace_s=DEADLINE_S) as server, peer_of(server) as peer:
+        await peer.send(get("/large"))
+        data = await peer.receive(1)
+        stopping = asyncio.create_task(server.stop(silence_s=0.0))
+        while not server.is_stopping:
+            await asyncio.sleep(0)
+        data += await peer.read_all()
+        assert len(data) > 20_000_000
+        await stopping
+
+
+async def test_connection_in_the_queue_at_the_stop_is_answered() -> None:
+    async with on_loopback(Gate().app, grace_s=DEADLINE_S) as server:
+        address = server.sockets[0].getsockname()
+        clients = [socket.create_connection(address) for _ in range(100)]
+        for client in clients:  # no turn of the loop in between: the kernel has them all
+            client.sendall(GET)
+        await server.stop()
+        for client in clients:
+            with client, client.makefile("rb") as file:
+                client.settimeout(DEADLINE_S)
+                assert statuses(file.read()) == [200]
+
+
+async def test_request_that_the_grace_cuts_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    gate = Gate()
+
+    @gate.app.get("/users/{name}")
+    async def user(name: str) -> str:
+        return await gate.wait()
+
+    async with on_loopback(gate.app, grace_s=0.05) as server, peer_of(server) as peer:
+        await peer.send(get("/users/ada"))
+        await gate.entered.wait()
+        await server.stop()
+    (record,) = caplog.records
+    expected = "GET /users/ada (route /users/{name}) did not end within grace_s=0.05: cut"
+    assert record.getMessage() == expected and record.name == "microweb.server"
 
 
 async def stop_amid(server: Server, gate: Gate, peer: Misbehaving, request: bytes) -> bytes:
@@ -290,6 +408,85 @@ async def test_peer_that_does_not_read_cannot_hold_the_server() -> None:
         await peer.receive(1)
         await server.stop()
         assert not server.connections
+
+
+# --- pauses
+
+
+@pytest.mark.parametrize(
+    ("sent", "rest"),
+    [(b"", GET), (GET[:10], GET[10:]), (post("/echo", b"index")[:-2], b"ex")],
+)
+async def test_bytes_that_came_while_the_loop_was_blocked_are_answered(
+    sent: bytes, rest: bytes
+) -> None:
+    """All deadlines pass while an endpoint blocks the loop, behind the bytes."""
+    app, reading = Gate().app, asyncio.Event()
+    loop, late_s = asyncio.get_running_loop(), 0.0
+
+    @app.post("/echo")
+    async def echo(request: Request) -> bytes:
+        reading.set()
+        return await request.body()
+
+    @app.get("/block")
+    async def block() -> str:
+        nonlocal late_s
+        assert peer._socket.send(rest) == len(rest)
+        late_s = LATER_S
+        time.sleep(2 * QUICK_S)  # until the sweep is due
+        return "blocked"
+
+    async with (
+        on_loopback(app) as server,
+        peer_of(server) as peer,
+        peer_of(server) as blocking,
+    ):
+        server.clock = lambda: loop.time() + late_s
+        await peer.send(GET)
+        await peer.read_until(b"index")
+        await peer.send(sent)
+        if sent.startswith(b"POST"):
+            await reading.wait()
+        await blocking.send(get("/block"))
+        await blocking.read_until(b"blocked")
+        assert statuses(await peer.read_until(b"index")) == [200]
+        await peer.send(GET)
+        assert statuses(await peer.read_until(b"index")) == [200]
+
+
+async def test_peer_that_read_while_the_loop_was_blocked_gets_the_rest() -> None:
+    app, loop, late_s = App(), asyncio.get_running_loop(), 0.0
+
+    @app.get("/large")
+    async def large() -> AsyncIterator[bytes]:
+        for _ in range(200):
+            yield bytes(100_000)
+
+    @app.get("/block")
+    async def block() -> str:
+        nonlocal late_s
+        with suppress(BlockingIOError):
+            while read := peer._socket.recv(1 << 20):
+                received.append(read)
+        late_s = LATER_S
+        time.sleep(2 * QUICK_S)
+        return "blocked"
+
+    received: list[bytes] = []
+    async with (
+        on_loopback(app, grace_s=DEADLINE_S) as server,
+        peer_of(server) as peer,
+        peer_of(server) as blocking,
+    ):
+        server.clock = lambda: loop.time() + late_s
+        await peer.send(get("/large"))
+        while not any(connection.is_draining for connection in server.connections):
+            await asyncio.sleep(0)
+        await blocking.send(get("/block"))
+        await blocking.read_until(b"blocked")
+        rest = await peer.read_until(b"\r\n0\r\n\r\n")
+        assert len(b"".join(received) + rest) > 20_000_000
 
 
 # --- listeners

@@ -1278,7 +1278,7 @@ async def test_a_server_that_stops_closes_with_1001() -> None:
 
     async with serving(endpoint, grace_s=5) as (house, peer):
         await peer.shake_hands(handshake())
-        stopping = asyncio.create_task(house.server.stop())
+        stopping = asyncio.create_task(house.server.stop(silence_s=0.0))
         assert await peer.frame() == closed(1001)
         assert not stopping.done()
         await peer.send(close_frame(1001))
@@ -1296,7 +1296,7 @@ async def test_a_server_that_is_stopping_says_so_at_once() -> None:
     async with serving(endpoint, grace_s=5) as (house, peer):
         await peer.end.write(handshake())
         await settle()
-        stopping = asyncio.create_task(house.server.stop())
+        stopping = asyncio.create_task(house.server.stop(silence_s=0.0))
         await settle()
         going_on.set()
         await peer.shake_hands(b"")
@@ -1309,7 +1309,7 @@ async def test_an_endpoint_that_goes_on_is_cancelled_after_the_grace() -> None:
     ENDED.clear()
     async with serving(wait_for_ever, grace_s=0.01) as (house, peer):
         await peer.shake_hands(handshake())
-        await house.server.stop()
+        await house.server.stop(silence_s=0.0)
         assert ENDED == [1001]
         assert await peer.frame() == closed(1001)
         assert await peer.frame() is None
@@ -1327,9 +1327,10 @@ async def test_what_fails_while_it_is_cancelled_is_logged(
 
     async with serving(endpoint, grace_s=0.01) as (house, peer):
         await peer.shake_hands(handshake())
-        await house.server.stop()
-    (record,) = caplog.records
-    assert record.getMessage() == "GET /ws failed"
+        await house.server.stop(silence_s=0.0)
+    cut, failed = caplog.records
+    assert cut.getMessage() == "GET /ws (route /ws) did not end within grace_s=0.01: cut"
+    assert failed.getMessage() == "GET /ws failed"
 
 
 # --- beside it

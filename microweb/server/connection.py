@@ -216,8 +216,6 @@ class Connection(Presence):
                     break
             del request, response, rest  # nothing is kept while the connection idles
             context = None
-            if server.is_stopping and parser.is_empty:
-                break
             self.phase = _IDLE
             self.deadline = server.idle_deadline
             if not parser.is_empty:
@@ -241,7 +239,8 @@ class Connection(Presence):
             start()
 
     def _expect_head(self) -> None:
-        if self.phase is not Phase.START:  # whose deadline is that of the first head
+        # A connection's first deadline is that of its first head, unless a stop has shortened it.
+        if self.phase is not Phase.START or self._server.is_stopping:
             self.deadline = self._server.clock() + self.config.head_timeout_s
         self.phase = _HEAD
 
@@ -250,7 +249,9 @@ class Connection(Presence):
     ) -> Rest | None:
         """Put an answer where the end of this turn writes it; return what is left to await."""
         server, parser, persistence = self._server, self.parser, request.section.persistence
-        if server.is_stopping or (parser.decoder is not None and not self._can_go_on(request)):
+        if parser.decoder is not None and not self._can_go_on(request):
+            persistence = CLOSE
+        if server.is_stopping and parser.is_empty:  # else the last of the pipelined says so
             persistence = CLOSE
         try:
             answer = response.encode(request, server.heads, persistence)
@@ -407,7 +408,11 @@ class Connection(Presence):
         """Close behind an answer that said so."""
         self.flush()
         self._start_afterwards()
-        await self.close(has_more=self.parser.decoder is not None or not self.parser.is_empty)
+        # At a stop the peer may have sent its next request before it reads that it should not.
+        is_surprising = self._server.is_stopping
+        await self.close(
+            has_more=is_surprising or self.parser.decoder is not None or not self.parser.is_empty
+        )
         return False
 
     async def _refuse(self, error: ProtocolError) -> None:
@@ -436,12 +441,23 @@ class Connection(Presence):
             self.transport.abort()
 
     def stop(self) -> None:
-        """Close where no exchange is under way, else say that the server stops."""
+        """Say to a long-lived answer that the server stops; leave an idle connection less time.
+
+        Whatever comes next on it is answered. The answer says that the connection closes.
+        """
         if self._lasting is not None:
             self._lasting.stop()
-        is_idle = self._request is None and self.parser.is_empty
-        if is_idle and self.phase in (Phase.START, Phase.IDLE):
-            self.transport.close()
+        self.check_stop(self._server.clock())
+
+    def name_of_request(self) -> str | None:
+        """Return the request under way and its route for the log, None if there is none."""
+        request = self._request
+        if request is None:
+            return None
+        match = request.match
+        route = match.route if match is not None else None
+        path = f"{match.prefix}{route.path}" if match is not None and route is not None else "none"
+        return f"{name_in_log(request)} (route {path})"
 
     # --- the sweep, once a second
 
@@ -455,3 +471,14 @@ class Connection(Presence):
         elif self.phase is Phase.IDLE and self.deadline < self._server.idle_deadline:
             self.parser.forget_head()
         self.check_deadlines(now)
+
+    def check_stop(self, now: float) -> None:
+        """Look at the deadline, often, while the server stops."""
+        is_idle = self._request is None and self.phase in (Phase.START, Phase.IDLE)
+        if is_idle or self.phase is Phase.LINGER:
+            self.deadline = min(self.deadline, self._server.idle_deadline)
+        self.check_deadlines(now)
+
+    def _expire(self) -> None:
+        if self._request is None or self.phase not in _BEFORE_A_REQUEST:
+            super()._expire()

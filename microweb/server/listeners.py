@@ -15,6 +15,8 @@ import os
 import socket
 from collections.abc import Callable
 
+from .sockets import has_input
+
 try:
     import resource
 except ImportError:  # Windows has no such limit
@@ -26,6 +28,8 @@ _MAX_ACCEPTS = 64  # per socket and turn of the loop
 _TURNS = 3  # from the kernel's accept to ours: what was taken meanwhile needs room too
 _MIN_SPARE = 100  # descriptors left to endpoints, threads and logs, and to that
 _SAY_AGAIN_S = 60.0
+_CLOSE_S = 1.0  # at most, until those that wait in the queues are accepted
+_RETRY_S = 0.05
 
 _log = logging.getLogger("microweb.server")
 
@@ -67,10 +71,17 @@ class Listeners:
             bound.listen(self._backlog)
 
     async def close(self) -> None:
-        """Stop to listen."""
+        """Stop listening once no connection waits in a queue, at most a second later.
+
+        The kernel resets those that wait when their listener is closed. So accept until the queues
+        are empty, accept no more, let those on the way arrive, and look once more.
+        """
         if self._opening is not None:
             self._opening.cancel()
             await asyncio.wait((self._opening,))
+        ends_at = self._loop.time() + _CLOSE_S
+        while not await self._is_quiet() and self._loop.time() < ends_at:
+            await self._accept_all(ends_at)
         _close(self._paused)
         _close(self._servers)
         for bound in self._sockets:
@@ -90,6 +101,28 @@ class Listeners:
 
     # --- private
 
+    def _is_awaited(self) -> bool:
+        return any(map(has_input, self._sockets))
+
+    async def _accept_all(self, ends_at: float) -> None:
+        if self.is_paused:
+            if not self._has_room():
+                await asyncio.sleep(_RETRY_S)
+                return
+            await self._reopen()
+        while self._is_awaited() and not self.is_paused and self._loop.time() < ends_at:
+            await asyncio.sleep(0)  # a turn of the loop, which accepts
+
+    async def _is_quiet(self) -> bool:
+        """Accept no more; return whether the queues are empty once all that were taken are here."""
+        if self._is_awaited():
+            return False
+        if not self.is_paused:
+            self._hold()
+        for _ in range(_TURNS):
+            await asyncio.sleep(0)
+        return not self._is_awaited()
+
     def _look_at_limit(self) -> None:
         if resource is None:
             return
@@ -101,14 +134,27 @@ class Listeners:
         self._ceiling = limit - self._spare
 
     def _pause(self) -> None:
+        if not self._hold():
+            return  # not one descriptor is left: the next connection comes here again
+        now = self._loop.time()
+        if now >= self._says_at:
+            self._says_at = now + _SAY_AGAIN_S
+            _log.warning(
+                "nearly out of file descriptors (%d are left): "
+                "new connections wait until others have closed",
+                self._spare,
+            )
+
+    def _hold(self) -> bool:
+        """Accept no more, and leave the connections that come in the kernel's queues."""
         copies: list[socket.socket] = []
         try:
             for bound in self._sockets:
                 copies.append(bound.dup())
-        except OSError:  # not one is left: the next connection comes here again
+        except OSError:
             for copy in copies:
                 copy.close()
-            return
+            return False
         self.is_paused = True
         for server, bound in zip(self._servers, self._sockets, strict=True):
             # Where this is how the loop accepts (asyncio), connections may be on their way to us
@@ -118,14 +164,7 @@ class Listeners:
         self._paused += self._servers
         self._servers.clear()
         self._sockets[:] = copies
-        now = self._loop.time()
-        if now >= self._says_at:
-            self._says_at = now + _SAY_AGAIN_S
-            _log.warning(
-                "nearly out of file descriptors (%d are left): "
-                "new connections wait until others have closed",
-                self._spare,
-            )
+        return True
 
     def _has_room(self) -> bool:
         """Whether a burst of connections would fit under the ceiling."""

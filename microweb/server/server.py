@@ -30,6 +30,8 @@ Refuse = Callable[[ProtocolError], Awaitable[Response]]
 AccessLog = Callable[[Request, int, int, float], None]
 
 _TICK_S = 1.0
+_STOP_TICK_S = 0.1  # of a server that stops: who waits for it should not wait a second more
+_SILENCE_S = 1.0  # of a connection that idles at a stop, until it is closed
 STREAM_LIMIT = 16 * 1024  # a paused reader holds up to twice this and one read
 _RETRY_AFTER_S = 5
 _CANCEL_S = 1.0  # for what was cancelled, and for the tasks and threads that it leaves behind
@@ -69,7 +71,7 @@ class Server:
         self.heads = HeadCache()
         self.connections: set[Connection] = set()
         self.is_stopping = False
-        self.idle_deadline = 0.0
+        self.idle_deadline = 0.0  # of a connection that begins to idle
         self.clock: Callable[[], float] = lambda: 0.0  # the loop's, once it runs
         self.pools: Pools | None = None
         self.background = Background(self.config.max_background_tasks)
@@ -81,6 +83,9 @@ class Server:
         self._lifespan = lifespan
         self._cleanup = AsyncExitStack()
         self._timer: asyncio.TimerHandle | None = None
+        self._stop_timer: asyncio.TimerHandle | None = None
+        self._silence_s = _SILENCE_S
+        self._stop_lock = asyncio.Lock()
 
     @property
     def url(self) -> str:
@@ -125,32 +130,42 @@ class Server:
                 await self.background.close(0.0, _CANCEL_S)  # what it stood on is gone
                 raise
 
-    async def stop(self) -> None:
+    async def stop(self, *, silence_s: float = _SILENCE_S) -> None:
         """Stop listening, let the exchanges under way finish for `grace_s`, then cancel them.
 
-        Background tasks, which exchanges may spawn to the last, have what is left of that, at least
-        a second. The lifespan is left in any case, last. Raises: ThreadsStuck, behind all that,
-        where plain `def` code still runs in a thread.
+        A connection that idles stays open until it has been silent for `silence_s`, because its
+        next request may be on the way. Background tasks, which exchanges may spawn to the last,
+        have what is left of `grace_s`, at least a second. The lifespan is left in any case, last.
+        Raises: ThreadsStuck, behind all that, where plain `def` code still runs in a thread.
         """
-        self.is_stopping = True
-        if self._listeners is not None:
-            await self._listeners.close()
+        async with self._stop_lock:  # who calls a second time waits for the first
+            await self._stop(silence_s)
+
+    async def _stop(self, silence_s: float) -> None:
+        self.is_stopping, self._silence_s = True, silence_s
+        ends_at = self.clock() + self.config.grace_s
+        if self._stop_timer is None:
+            self._tick_stopping()
+        for connection in tuple(self.connections):
+            connection.stop()
         try:
-            await self._finish_work()
+            listeners, self._listeners = self._listeners, None
+            if listeners is not None:
+                await listeners.close()
+            await self._finish_work(ends_at)
         finally:
-            if self._timer is not None:
-                self._timer.cancel()
+            for timer in (self._timer, self._stop_timer):
+                if timer is not None:
+                    timer.cancel()
             await self._cleanup.aclose()
         if self.pools is not None and (places := self.pools.stuck()):
             raise ThreadsStuck(places)
 
-    async def _finish_work(self) -> None:
-        ends_at = self.clock() + self.config.grace_s
-        for connection in tuple(self.connections):
-            connection.stop()
+    async def _finish_work(self, ends_at: float) -> None:
         tasks = self._tasks()
         if tasks:
-            _, tasks = await asyncio.wait(tasks, timeout=self.config.grace_s)
+            _, tasks = await asyncio.wait(tasks, timeout=max(ends_at - self.clock(), 0.0))
+        self._log_unfinished()
         for task in tasks:
             task.cancel()
         if tasks:
@@ -158,6 +173,11 @@ class Server:
         await self.background.close(max(ends_at - self.clock(), _CANCEL_S), _CANCEL_S)
         if self.pools is not None:
             await self.pools.wait_idle(max(ends_at - self.clock(), _CANCEL_S))
+
+    def _log_unfinished(self) -> None:
+        for connection in self.connections:
+            if (name := connection.name_of_request()) is not None:
+                _log.warning("%s did not end within grace_s=%g: cut", name, self.config.grace_s)
 
     def _tasks(self) -> set[asyncio.Task[None]]:
         everyone = self.connections | self._refused
@@ -177,6 +197,8 @@ class Server:
         else:
             self.connections.add(connection)
             serving = connection.run()
+            if self.is_stopping:
+                connection.stop()
         connection.task = asyncio.get_running_loop().create_task(serving)
         if self._listeners is not None:
             self._listeners.look_at(writer.transport)
@@ -204,11 +226,19 @@ class Server:
         now = self.clock()
         self.heads.refresh()
         # A tick later than asked for, so that no connection idles less than it may.
-        self.idle_deadline = now + self.config.idle_timeout_s + _TICK_S
+        if not self.is_stopping:
+            self.idle_deadline = now + self.config.idle_timeout_s + _TICK_S
         for connection in (*self.connections, *self._refused):
             connection.check(now)
         if self._listeners is not None:
             self._listeners.check()
+
+    def _tick_stopping(self) -> None:
+        self._stop_timer = asyncio.get_running_loop().call_later(_STOP_TICK_S, self._tick_stopping)
+        now = self.clock()
+        self.idle_deadline = now + self._silence_s
+        for connection in (*self.connections, *self._refused):
+            connection.check_stop(now)
 
     # --- sugar
 

@@ -138,9 +138,23 @@ def unsent_bytes(connected: HasFileno) -> int:
 
 def has_ended(connected: HasFileno) -> bool:
     """Whether the peer will send no more, whatever is still unread; false where none can say so."""
-    event = getattr(select, "POLLRDHUP", 0)
-    if not event:
+    return _is_ready(connected, getattr(select, "POLLRDHUP", 0))
+
+
+def has_input(connected: HasFileno) -> bool:
+    """Whether the kernel holds bytes, an end or, of a listening socket, a connection for us."""
+    return _is_ready(connected, getattr(select, "POLLIN", 0))
+
+
+def has_room(connected: HasFileno) -> bool:
+    """Whether the kernel would take bytes: the peer has read most of the bytes before."""
+    return _is_ready(connected, getattr(select, "POLLOUT", 0))
+
+
+def _is_ready(watched: HasFileno, event: int) -> bool:
+    number = watched.fileno()
+    if not event or number < 0:  # Windows has no poll; -1 is a socket that is closed
         return False
     poll = select.poll()
-    poll.register(connected.fileno(), event)
+    poll.register(number, event)
     return bool(poll.poll(0))

@@ -12,13 +12,13 @@ import errno
 import os
 from collections.abc import Callable
 from enum import Enum, auto
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from ..bytestream import Descriptor
 from ..errors import BodyTimeout, ClientDisconnected, HeadTimeout
 from .config import ServerConfig
 from .interruptible import Interruptible
-from .sockets import has_ended, unsent_bytes
+from .sockets import has_ended, has_input, has_room, unsent_bytes
 
 NEVER = float("inf")
 
@@ -299,27 +299,47 @@ class Wire:
         if self._write_deadline <= now:
             self._expire_write(now)
         if self.deadline <= now and (self.phase is Phase.BODY or not self.is_draining):
-            self._expire()
+            # Bytes that were read in this turn of the loop reach their task before the call.
+            asyncio.get_running_loop().call_soon(self._expire)
 
     def _expire(self) -> None:
+        """Do what the deadline means, unless bytes came in time.
+
+        After a pause (SIGSTOP, a handler that blocked the loop) they still wait to be read.
+        """
         phase, reader = self.phase, self._reader
-        if phase is Phase.BODY:
+        if self.deadline > self._server.clock() or self.transport.is_closing():
+            return
+        if phase is Phase.LINGER:
+            self.transport.abort()
+        elif self._has_input():
+            return  # the sweep comes again
+        elif phase is Phase.BODY:
             reader.set_exception(BodyTimeout("a body that stalled, or came too slowly"))
         elif phase is Phase.HEAD:
             reader.set_exception(HeadTimeout("a head that was not whole in time"))
-        elif phase is Phase.LINGER or self.transport.get_write_buffer_size():
-            self.transport.abort()
         else:
-            self.transport.close()
+            self._end_input()
         self.deadline = NEVER
+
+    def _has_input(self) -> bool:
+        connected = self.transport.get_extra_info("socket")
+        return connected is not None and has_input(connected)
+
+    def _end_input(self) -> None:
+        """Have an idle connection end as if the peer had ended it: behind the answers before."""
+        cast(asyncio.Transport, self.transport).pause_reading()
+        self._reader.feed_eof()
 
     def _expire_write(self, now: float) -> None:
         unsent = self.transport.get_write_buffer_size()
+        connected = self.transport.get_extra_info("socket")
         if self._writable is not None:
             # A socket is writable again when a third of its buffer is free, which may be a megabyte
             # that a slow peer reads for minutes.
-            unsent = unsent_bytes(self.transport.get_extra_info("socket"))
-        if unsent < self._unsent:
+            unsent = unsent_bytes(connected)
+        # After a pause of ours the peer may have read all, and the loop not written more yet.
+        if unsent < self._unsent or (connected is not None and has_room(connected)):
             self._unsent = unsent
             self._write_deadline = now + self.config.write_timeout_s
         else:
