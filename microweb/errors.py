@@ -31,13 +31,28 @@ Status codes are those of RFC 9110 section 15 and RFC 6585.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import NoReturn
+from typing import Any, NoReturn
 
 _SHOWN_BYTES = 80
 
 
 class MicrowebError(Exception):
-    """The root of all exceptions that microweb raises on purpose."""
+    """The root of all exceptions that microweb raises on purpose.
+
+    All can be copied and pickled, for example by a pool of processes.
+    """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Not by calling the class with `args`, which are those of the message.
+        return _restored, (type(self), self.args, vars(self))
+
+
+def _restored(
+    cls: type[MicrowebError], args: tuple[Any, ...], fields: Mapping[str, Any]
+) -> MicrowebError:
+    error = cls.__new__(cls, *args)
+    vars(error).update(fields)
+    return error
 
 
 # --- the peer broke HTTP --------------------------------------------------------------
@@ -129,8 +144,16 @@ class HTTPError(MicrowebError):
         headers: Mapping[str, str] | None = None,
         **extra: object,
     ) -> None:
-        if not 400 <= status <= 599:
-            raise ValueError(f"expected an error status from 400 to 599, got {status!r}")
+        if not isinstance(status, int) or not 400 <= status <= 599:
+            raise ValueError(
+                "expected an error status from 400 to 599 as in HTTPError(404, 'no such page'), "
+                f"got {status!r:.80}"
+            )
+        if not isinstance(detail, str):
+            raise TypeError(
+                f"expected detail as a str, got {detail!r:.80}: members of problem details are "
+                "keywords, as in HTTPError(409, 'taken', name='ada')"
+            )
         self.status = status
         self.detail = detail
         self.headers = dict(headers or {})

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from functools import partial
+from inspect import iscoroutine
 from io import BytesIO
 from types import SimpleNamespace
 from typing import (
@@ -306,6 +307,13 @@ class Request:
         client has left. What it raises is logged. A server that stops waits for it within its
         `grace_s`, then cancels it.
         """
+        if not callable(function):
+            if iscoroutine(function):
+                function.close()
+            raise TypeError(
+                f"expected a function as in after_response(work, 1), got {function!r:.80}: leave "
+                "the call to microweb"
+            )
         self.transport.after_response(self, partial(function, *args, **kwargs))
 
     # --- the client's presence

@@ -80,6 +80,11 @@ class ReturnConverter:
         )
 
     def _from_tuple(self, value: tuple[object, ...]) -> Response:
+        if (meant := _meant_by(value)) is not None:
+            raise TypeError(
+                f"{describe(self._endpoint)} returned {value!r:.80}: the value comes first, "
+                f"expected {meant}"
+            )
         content, status, headers = split_tuple(value)
         if status is None and headers is None:
             return self._from_other(value)
@@ -97,6 +102,16 @@ class ReturnConverter:
                 else:
                     response.headers.add(name, text)
         return response
+
+
+def _meant_by(value: tuple[object, ...]) -> str | None:
+    """Return the order that was meant, if a status or headers stand before the value."""
+    if value and isinstance(value[0], int) and not isinstance(value[0], bool):
+        return {2: "(value, status)", 3: "(value, status, headers)"}.get(len(value))
+    match value:
+        case (Mapping(), str() | bytes()):
+            return "(value, headers)"
+    return None
 
 
 def split_tuple(value: object) -> tuple[object, int | None, Fields | None]:

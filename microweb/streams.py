@@ -304,8 +304,13 @@ async def _of_length(pieces: AsyncIterable[Piece], length: int) -> AsyncGenerato
 def _to_bytes(piece: Piece) -> bytes:
     if isinstance(piece, str):
         return piece.encode()
-    # A buffer may be filled again before it is sent.
-    return piece if type(piece) is bytes else memoryview(piece).tobytes()
+    if type(piece) is bytes:
+        return piece
+    try:
+        return memoryview(piece).tobytes()  # a buffer may be filled again before it is sent
+    except TypeError:
+        kind = type(piece).__name__
+        raise TypeError(f"a stream yielded {kind}: expected str or bytes as its pieces") from None
 
 
 async def _closable(pieces: AsyncIterable[Piece]) -> AsyncGenerator[Piece, None]:

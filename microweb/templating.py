@@ -262,6 +262,10 @@ class MissingTemplate(jinja2.TemplateNotFound):
             f"there is {', '.join(map(repr, shown)) or 'nothing'}{more}"
         )
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Without the loader, which has locks: a copy is Jinja's exception with the text of now.
+        return jinja2.TemplateNotFound, (str(self.name), str(self))
+
 
 def _existing(folder: Path) -> Path:
     if folder.is_dir():

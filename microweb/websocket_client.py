@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Protocol
 
-from .errors import MissingExtra
+from .errors import MicrowebError, MissingExtra
 from .memory import ClientEnd
 
 try:
@@ -34,7 +34,7 @@ except ImportError as error:
     raise MissingExtra("client.websocket()", "websockets") from error
 
 
-class HandshakeRefused(Exception):
+class HandshakeRefused(MicrowebError):
     """A handshake was not answered by a 101: `response` is the `httpx.Response` that came."""
 
     def __init__(self, response: httpx.Response) -> None:
@@ -42,7 +42,7 @@ class HandshakeRefused(Exception):
         super().__init__(f"{response.status_code} {response.text[:200]}".rstrip())
 
 
-class SocketClosed(Exception):
+class SocketClosed(MicrowebError):
     """The socket is closed, with `code` and `reason`; 1006 where it was cut. RFC 6455 §7.1.5"""
 
     def __init__(self, code: int, reason: str) -> None:

@@ -394,6 +394,20 @@ async def test_test_client_that_closes_waits_for_tasks(app: App) -> None:
     assert ended == ["work"] * 2
 
 
+@pytest.mark.parametrize("make", [lambda: asyncio.sleep(0), lambda: None, lambda: "work"])
+async def test_after_response_takes_a_function(make: Callable[[], Any]) -> None:
+    app = App()
+
+    @app.get("/")
+    async def show(request: Request) -> str:
+        request.after_response(make())
+        return "ok"
+
+    async with app.test_client() as client:
+        with pytest.raises(TypeError, match=r"^expected a function as in after_response\("):
+            await client.get("/")
+
+
 # --- after_response: when it begins ---------------------------------------------------
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from microweb.debug.masking import Mask
 from microweb.debug.tracebacks import Fault, describe_exception, format_fault
+from microweb.jsoncodec import encode_json
 
 
 def fault_of(function: Callable[[], object]) -> Fault:
@@ -187,6 +189,48 @@ def test_syntax_error_says_where(tmp_path: Path) -> None:
     fault = fault_of(lambda: compile(source, str(tmp_path / "broken.py"), "exec"))
     assert fault.kind == "SyntaxError"
     assert 'broken.py", line 1' in fault.message and "'(' was never closed" in fault.message
+
+
+async def waits() -> str:
+    return ""
+
+
+def unawaited(use: Callable[[Any], object]) -> Callable[[], object]:
+    def fail() -> None:
+        coroutine = waits()
+        try:
+            use(coroutine)
+        finally:
+            coroutine.close()
+
+    return fail
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda form: form["q"],
+        lambda form: form.get("q"),
+        lambda form: form + "q",
+        lambda form: "q" + form,
+        lambda form: len(form),
+        lambda form: list(form),
+        lambda form: int(form),
+        lambda form: encode_json({"form": form}),
+    ],
+)
+def test_use_of_a_coroutine_asks_for_await(use: Callable[[Any], object]) -> None:
+    message = fault_of(unawaited(use)).message
+    assert message.endswith("\ndid you forget await?")
+    assert message.count("did you forget await?") == 1
+
+
+def test_other_faults_do_not_ask_for_await() -> None:
+    def fail() -> None:
+        raise ValueError("a coroutine")
+
+    assert fault_of(fail).message == "a coroutine"
+    assert "await" not in fault_of(lambda: len(5)).message  # type: ignore[arg-type]
 
 
 def test_many_locals_are_bounded() -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import Enum
+from http import HTTPStatus
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 from uuid import UUID
@@ -544,6 +545,30 @@ async def test_decorator_keeps_the_name_of_the_route() -> None:
         return ""
 
     assert app_with(show).routes[0].name == "show"
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ((404, "x"), "(value, status)"),
+        ((404, {"a": 1}), "(value, status)"),
+        ((HTTPStatus.NOT_FOUND, {"a": 1}, {"X-A": "b"}), "(value, status, headers)"),
+        ((404, {"X-A": "b"}, "x"), "(value, status, headers)"),
+        (({"X-A": "b"}, "x"), "(value, headers)"),
+    ],
+)
+async def test_a_value_that_does_not_come_first_is_told(value: Any, expected: str) -> None:
+    app = App()
+
+    @app.get("/")
+    async def show() -> Any:
+        return value
+
+    async with app.test_client() as client:
+        with pytest.raises(TypeError) as caught:
+            await client.get("/")
+    assert str(caught.value).startswith("show at test_endpoints.py:")
+    assert str(caught.value).endswith(f": the value comes first, expected {expected}")
 
 
 def test_decorators_of_the_app_return_the_function_untouched() -> None:

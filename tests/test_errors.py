@@ -1,10 +1,23 @@
 from __future__ import annotations
 
+import copy
+import importlib
+import multiprocessing
+import pickle
+import pkgutil
 import re
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
+from jinja2 import TemplateNotFound
 
+import microweb
 from microweb import errors
+from microweb.background import TaskExit
 from microweb.errors import (
     BadRequest,
     ConfigurationError,
@@ -22,6 +35,9 @@ from microweb.errors import (
     Unauthorized,
     abort,
 )
+from microweb.jsonreaders import Mismatch, Refusal
+from microweb.templating import MissingTemplate, Templates
+from microweb.websocket_client import HandshakeRefused, SocketClosed
 
 CLASSES = {
     name: value
@@ -90,6 +106,118 @@ def test_what_the_peer_broke_is_no_answer_of_the_application() -> None:
     assert not set(REFUSALS) & set(ANSWERS)
     for name in ("ClientDisconnected", "LocalProtocolError", "ConfigurationError"):
         assert not issubclass(CLASSES[name], (ProtocolError, HTTPError))
+
+
+# --- messages -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", ["no such page", None, 200, 4.5])
+def test_a_wrong_status_names_the_call(status: Any) -> None:
+    expected = (
+        r"^expected an error status from 400 to 599 as in HTTPError\(404, 'no such page'\), got "
+    )
+    for call in (HTTPError, abort):
+        with pytest.raises(ValueError, match=expected):
+            call(status)
+
+
+@pytest.mark.parametrize("detail", [{"a": 1}, ["a"], None, ValueError("a")])
+def test_a_detail_that_is_no_text_names_the_remedy(detail: Any) -> None:
+    calls: list[Callable[[], object]] = [
+        lambda: HTTPError(409, detail),
+        lambda: abort(404, detail=detail),
+        lambda: BadRequest(detail),
+        lambda: MethodNotAllowed(["GET"], detail),
+    ]
+    for call in calls:
+        with pytest.raises(
+            TypeError, match=r"^expected detail as a str, got .*: members of problem"
+        ):
+            call()
+
+
+# --- copies ---------------------------------------------------------------------------
+
+COPIES = [copy.copy, copy.deepcopy, lambda error: pickle.loads(pickle.dumps(error))]
+ARGUMENTS: dict[str, tuple[Any, ...]] = {
+    "ProtocolError": (400, "a reason", b"got"),
+    "HTTPError": (409, "taken"),
+    "MethodNotAllowed": (["GET"], "no"),
+    "ThreadsStuck": (["GET / (show at app.py:1)\n  stack"],),
+    "MissingExtra": ("a part", "extra"),
+}
+
+
+@pytest.mark.parametrize("name", CLASSES)
+@pytest.mark.parametrize("how", COPIES)
+def test_every_error_can_be_copied(name: str, how: Callable[[Any], Any]) -> None:
+    error = CLASSES[name](*ARGUMENTS.get(name, ("a message",)))
+    error.add_note("seen in a test")
+    if isinstance(error, HTTPError):
+        error.headers["Retry-After"] = "5"
+        error.extra["name"] = "ada"
+    again = how(error)
+    assert type(again) is type(error)
+    assert (str(again), again.args, vars(again)) == (str(error), error.args, vars(error))
+
+
+OTHERS = [
+    SocketClosed(1000, "bye"),
+    HandshakeRefused(httpx.Response(404, text="no")),
+    Mismatch("a string", 5),
+    Refusal("too long"),
+    TaskExit("sys.exit()"),
+]
+
+
+@pytest.mark.parametrize("error", OTHERS, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("how", COPIES)
+def test_errors_of_other_modules_can_be_copied(error: Any, how: Callable[[Any], Any]) -> None:
+    again = how(error)
+    assert (type(again), str(again), vars(again).keys()) == (
+        type(error),
+        str(error),
+        vars(error).keys(),
+    )
+
+
+def test_no_exception_of_ours_is_left_out() -> None:
+    for module in pkgutil.walk_packages(microweb.__path__, "microweb."):
+        if module.name != "microweb.__main__":
+            importlib.import_module(module.name)
+    todo: list[type[BaseException]] = [BaseException]
+    found = set()
+    while todo:
+        todo += (each := todo.pop()).__subclasses__()
+        if each.__module__.startswith("microweb.") and not each.__name__.startswith("_"):
+            found.add(each)
+    assert found == {*CLASSES.values(), *map(type, OTHERS), MissingTemplate}
+
+
+def test_a_missing_template_can_be_copied(tmp_path: Path) -> None:
+    with pytest.raises(TemplateNotFound) as caught:
+        Templates(tmp_path).environment.get_template("a.html")
+    assert type(caught.value) is MissingTemplate
+    for how in COPIES:
+        again = how(caught.value)
+        assert isinstance(again, TemplateNotFound)
+        assert (again.name, str(again)) == ("a.html", str(caught.value))
+
+
+def test_an_error_comes_out_of_a_process_pool() -> None:
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        with pytest.raises(HTTPError, match="409 taken") as caught:
+            pool.submit(
+                fail_with, HTTPError(409, "taken", headers={"X-A": "b"}, name="ada")
+            ).result()
+        assert (caught.value.status, caught.value.extra) == (409, {"name": "ada"})
+        assert caught.value.headers == {"X-A": "b"}
+        with pytest.raises(MalformedRequest, match="a reason, got b'x'"):
+            pool.submit(fail_with, MalformedRequest("a reason", b"x")).result()
+
+
+def fail_with(error: Exception) -> None:
+    raise error
 
 
 # --- what the peer broke --------------------------------------------------------------

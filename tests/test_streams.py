@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import pytest
 from answering import (
@@ -17,6 +18,7 @@ from answering import (
     split,
 )
 
+from microweb import App
 from microweb import streams as streams_module
 from microweb.errors import ClientDisconnected, LocalProtocolError
 from microweb.framing import CLOSE
@@ -344,6 +346,20 @@ async def test_a_204_stream_says_no_length() -> None:
     response = Response.stream([], 204, {"Content-Length": "0"})
     with pytest.raises(LocalProtocolError, match="Content-Length"):
         await send(response)
+
+
+@pytest.mark.parametrize("piece", [1, None, {"a": 1}, ("a", 200)])
+async def test_a_piece_of_another_type_is_named(piece: Any) -> None:
+    app = App()
+
+    @app.get("/")
+    async def show() -> AsyncIterator[Any]:
+        yield piece
+
+    expected = rf"a stream yielded {type(piece).__name__}: expected str or bytes as its pieces"
+    async with app.test_client() as client:
+        with pytest.raises(TypeError, match=expected):
+            await client.get("/")
 
 
 def test_a_stream_has_no_whole_body() -> None:

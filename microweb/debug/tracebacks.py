@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import linecache
 import os
+import re
 import sys
 import sysconfig
 import traceback
@@ -23,6 +24,10 @@ _FIRST_FRAMES, _LAST_FRAMES = 10, 30  # of a recursion: how it began, and where 
 _MAX_LOCALS = 40
 _MAX_EXCEPTIONS = 20
 _MAX_MESSAGE = 4000
+
+# 'coroutine' object is not subscriptable; can only concatenate str (not "coroutine") to str
+_COROUTINE = re.compile(r"\bcoroutine\b")
+_NO_AWAIT = "did you forget await?"
 
 _LIBRARIES = tuple(
     os.path.join(os.path.realpath(path), "")
@@ -133,7 +138,9 @@ class _Describer:
         if type(error).__module__ not in ("builtins", "__main__"):
             kind = f"{type(error).__module__}.{kind}"
         message = text.removeprefix(kind).removeprefix(":").strip()
-        return kind, cut(self._mask.hide(message[: 16 * _MAX_MESSAGE]), _MAX_MESSAGE)
+        shown = cut(self._mask.hide(message[: 16 * _MAX_MESSAGE]), _MAX_MESSAGE)
+        is_slip = isinstance(error, (TypeError, AttributeError)) and _COROUTINE.search(message)
+        return kind, f"{shown}\n{_NO_AWAIT}" if is_slip and _NO_AWAIT not in shown else shown
 
     def _frames(self, error: BaseException) -> list[tuple[FrameType, traceback.FrameSummary]]:
         parts = traceback.TracebackException(type(error), error, error.__traceback__, compact=True)
