@@ -308,6 +308,8 @@ class MemoryTransport(httpx.AsyncBaseTransport):
         request = self._requests.get(address)
         error = request.error if request is not None else None
         if error is None:
+            if not self._raises_errors:
+                self._requests.pop(address, None)  # with what it holds, such as an upload's file
             return None
         if (exit := exit_of(error)) is None and not (self._raises_errors and status == 500):
             return None
