@@ -1,12 +1,12 @@
 """multipart/form-data: parts as they come, and the form that is made of them.
 
-Strategy: defnull's push parser finds the parts, in its strict mode; what it leaves open is decided
-here. A body begins with its boundary and ends with its last one: what stands before or behind
-(RFC 2046 section 5.1.1) no browser sends, and the parser takes or refuses it by where reads happen
-to be cut. `Content-Disposition` must be exactly parameters, each given once; names are escaped as
-browsers do (WHATWG HTML, multipart/form-data encoding algorithm), `filename*` is looked over (RFC
-7578 section 4.2). Fields are UTF-8. All that is counted is over the limit with 413, all that is
-malformed 400; the raw total, boundaries and all, is what the body's own limit counts.
+Strategy: `parts` finds the parts; what they mean is decided here. `Content-Disposition` must be
+exactly parameters, each given once; names are escaped as browsers do (WHATWG HTML,
+multipart/form-data encoding algorithm). A part with a file name is a file, also if its name is in
+`filename*` alone, as old clients send it against RFC 7578 section 4.2, or in the client's code
+page. Fields are in the charset of their part, else UTF-8. All that is counted is over the limit
+with 413, all that is malformed 400; the raw total, boundaries and all, is what the body's own limit
+counts.
 """
 
 from __future__ import annotations
@@ -15,43 +15,32 @@ import re
 from collections.abc import AsyncIterator
 from typing import NoReturn
 
-from .errors import BadRequest, BodyConsumed, ContentTooLarge, MissingExtra
+from .charsets import codec_of
+from .errors import BadRequest, BodyConsumed, ContentTooLarge
 from .filenames import safe_filename
 from .headers import CheckedHeaders, Headers
+from .parts import PartHeaders, PartParser
 from .uploads import Form, Spool, UploadFile
-
-try:
-    from multipart import (
-        MultipartError,
-        MultipartSegment,
-        ParserLimitReached,
-        PushMultipartParser,
-    )
-except ImportError as error:
-    raise MissingExtra("a multipart form", "multipart") from error
-
-_MAX_HEADER_LINE = 4096  # a name of 255 characters takes 3 KiB where each is percent-encoded
-_MAX_HEADER_LINES = 8  # RFC 7578 section 4 knows three
+from .urlencoded import percent_decode
 
 # parameter = token "=" ( token / quoted-string )                           RFC 9110 section 5.6.6
 # Browsers write a quote as %22 and a backslash as itself, also as the last character; and many
 # clients leave out the quotes where RFC 2045 wants them.
 _PARAMETER = re.compile(
     r"[ \t]*+;[ \t]*+([!#$%&'*+\-.^_`|~0-9A-Za-z]++)="
-    r'("(?:[^"\\]++|\\.)*"|"[^"]*"|[^\s;"]++)(?=[ \t]*+(?:;|\Z))'
+    r'("[^"\\]*+(?:\\.[^"\\]*+)*"|"[^"]*"|[^\s;"]++)(?=[ \t]*+(?:;|\Z))'
 )
-# bchars, the last of which is no space                                     RFC 2046 section 5.1.1
-_BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,\-./:=? ]{0,69}(?<! )[0-9A-Za-z'()+_,\-./:=?]")
-_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+# Up to 70 characters, the last of which is no space. RFC 2046 section 5.1.1 has fewer, clients send
+# any that may stand in a token, or in quotes.
+_BOUNDARY = re.compile(r"[0-9A-Za-z!#$%&'()*+,\-./:=?^_`|~]{1,70}")
+_QUOTED_BOUNDARY = re.compile(r"[\x20-\x7e]{0,69}[\x21-\x7e]")
 
-_UTF_8 = frozenset(("utf-8", "utf8", "us-ascii", "ascii"))
-# What clients of old say of text that is ASCII: then it makes no difference.
-_NEARLY_UTF_8 = frozenset(("iso-8859-1", "latin1", "windows-1252"))
+_LENGTH = re.compile(r"[0-9]{1,18}")
 _AS_IT_IS = frozenset(("binary", "8bit", "7bit"))
 
 _ONCE = "a part is read once, and before the next one is asked for"
 
-_Events = AsyncIterator[MultipartSegment | bytes | None]
+_Events = AsyncIterator[PartHeaders | bytes | None]
 
 
 class Part:
@@ -74,16 +63,17 @@ class Part:
         "raw_filename",
     )
 
-    def __init__(self, segment: MultipartSegment, events: _Events, max_text: int) -> None:
-        self.headers = _checked_headers(segment)
-        disposition = _parameters(self.headers["content-disposition"], "form-data")
+    def __init__(self, headers: PartHeaders, events: _Events, max_text: int) -> None:
+        self.headers = _checked_headers(headers)
+        # As latin-1, so that a name in another code page than UTF-8 does not hide the others.
+        raw = dict(headers).get("content-disposition", b"").decode("latin-1")
+        disposition = _parameters(raw, "form-data")
         if "name" not in disposition:
             _refuse("a part without a name")
-        self.name = _unescaped(disposition["name"])
-        raw = disposition.get("filename")
-        self.raw_filename = None if raw is None else _unescaped(raw)
+        self.name = _decoded(_unescaped(disposition["name"]))
+        self.raw_filename = _raw_filename(disposition)
         self.filename = None if self.raw_filename is None else safe_filename(self.raw_filename)
-        default = "text/plain" if raw is None else "application/octet-stream"
+        default = "text/plain" if self.raw_filename is None else "application/octet-stream"
         self.content_type = self.headers.get("content-type", default)
         self._events = events
         self._max_text = max_text
@@ -106,25 +96,24 @@ class Part:
                 raise BodyConsumed(_ONCE)
 
     async def text(self) -> str:
-        """Return the content of a field, which is UTF-8.
+        """Return the content of a field, in the charset of its part, else UTF-8.
 
-        Raises: ContentTooLarge past `max_form_text`; BadRequest for other bytes, and for a charset
-        that is no ASCII; as `__aiter__`.
+        Raises: ContentTooLarge past `max_form_text`; BadRequest for other bytes; as `__aiter__`.
         """
         return await self.text_within(self._max_text, of=self._max_text)
 
     async def text_within(self, limit: int, *, of: int) -> str:
         """Return the text as `text()`, of at most `limit` bytes that are left of `of`."""
-        charset = _charset(self.content_type)
+        codec = _codec(self.content_type)
         content = bytearray()
         async for piece in self:
             content += piece
             if len(content) > limit:
                 _refuse_text(of)
         try:
-            return content.decode(charset)
+            return content.decode(codec)
         except UnicodeError as error:
-            raise BadRequest(f"expected {charset} in {self.name[:80]!r}") from error
+            raise BadRequest(f"expected {codec} in {self.name[:80]!r}") from error
 
     def __repr__(self) -> str:
         return f"<Part {self.name!r}>"
@@ -140,7 +129,7 @@ async def read_parts(
     boundary = _boundary(content_type)
     events = _parse(pieces, boundary, max_parts)
     async for event in events:  # those of a part that was left half-way are passed over
-        if isinstance(event, MultipartSegment):
+        if isinstance(event, list):
             part = Part(event, events, max_text)
             yield part
             part.is_left = True
@@ -166,7 +155,10 @@ async def read_form(
             if part.raw_filename is None:
                 text = await part.text_within(room, of=max_text)
                 room -= len(text.encode())
-                if part.name == "_charset_" and text.lower() not in _UTF_8:  # RFC 7578 section 4.6
+                if part.name == "_charset_" and codec_of(text) not in (
+                    "utf-8",
+                    "ascii",
+                ):  # RFC 7578 section 4.6
                     _refuse("its fields are not in UTF-8")
                 fields.append((part.name, text))
             elif upload := await _spooled(part, part.raw_filename, spool):
@@ -191,50 +183,37 @@ async def _spooled(part: Part, raw_filename: str, spool: Spool) -> UploadFile | 
 
 async def _parse(
     pieces: AsyncIterator[bytes], boundary: bytes, max_parts: int
-) -> AsyncIterator[MultipartSegment | bytes | None]:
-    """Yield a segment for each part, then its bytes, then None."""
-    parser = PushMultipartParser(
-        boundary,
-        max_header_size=_MAX_HEADER_LINE,
-        max_header_count=_MAX_HEADER_LINES,
-        max_segment_count=max_parts,
-        strict=True,
-    )
-    begin, end = b"--" + boundary, b"--" + boundary + b"--"
-    held = last = b""
-    has_begun = False
-    try:
-        async for piece in pieces:
-            data = held + piece
-            if not has_begun:
-                if len(data) < len(begin) + 2:
-                    held = data
-                    continue
-                if not data.startswith((begin, b"\r\n" + begin)):
-                    _refuse("it does not begin with its boundary")
-                has_begun = True
-            # The parser takes the line's end behind the last boundary for more data, where it comes
-            # by itself: what can be it waits for the next piece.
-            kept = len(data) - (2 if data.endswith(b"\r\n") else data.endswith(b"\r"))
-            data, held = data[:kept], data[kept:]
-            if data:
-                last = data[-len(end) :] if len(data) >= len(end) else (last + data)[-len(end) :]
-                for event in parser.parse(data):
-                    yield event
-        if not has_begun or held not in (b"", b"\r\n") or last != end:
-            _refuse("it does not end with its boundary")
-        parser.close()  # type: ignore[no-untyped-call]
-    except ParserLimitReached as error:
-        raise ContentTooLarge(f"multipart form: {error.args[0]}") from error
-    except MultipartError as error:
-        _refuse(error.args[0], error)
+) -> AsyncIterator[PartHeaders | bytes | None]:
+    """Yield the headers of each part, then its bytes, then None. Raises: as `PartParser`."""
+    parser = PartParser(boundary, max_parts=max_parts)
+    length: int | None = None
+    async for piece in pieces:
+        for event in parser.parse(piece):
+            if isinstance(event, list):
+                length = _declared_length(event)
+            elif length is not None:
+                length -= len(event or b"")
+                if length < 0 or (event is None and length):
+                    _refuse("a part of another length than its Content-Length")
+            yield event
+    parser.close()
+
+
+def _declared_length(headers: PartHeaders) -> int | None:
+    declared = dict(headers).get("content-length")
+    if declared is None:
+        return None
+    if not _LENGTH.fullmatch(declared.decode("latin-1")):
+        _refuse("a part whose Content-Length is no number")
+    return int(declared)
 
 
 def _boundary(content_type: str) -> bytes:
     boundary = _parameters(content_type, "multipart/form-data").get("boundary", "")
+    allowed = _BOUNDARY
     if boundary.startswith('"'):
-        boundary = re.sub(r"\\(.)", r"\1", boundary[1:-1])
-    if not _BOUNDARY.fullmatch(boundary):
+        boundary, allowed = re.sub(r"\\(.)", r"\1", boundary[1:-1]), _QUOTED_BOUNDARY
+    if not allowed.fullmatch(boundary):
         _refuse("expected a boundary of 1 to 70 characters in Content-Type")
     return boundary.encode()
 
@@ -257,6 +236,26 @@ def _parameters(value: str, kind: str) -> dict[str, str]:
     _refuse(f"expected {kind} and its parameters, got {value[:80]!r}")
 
 
+def _raw_filename(disposition: dict[str, str]) -> str | None:
+    """Return the name of a part that is a file, else None."""
+    if "filename" in disposition:
+        name = _unescaped(disposition["filename"])
+        try:
+            return _decoded(name)
+        except BadRequest:
+            return name  # in the client's code page: nobody says in which
+    if "filename*" not in disposition:
+        return None
+    charset, _, rest = disposition["filename*"].strip('"').partition("'")  # RFC 8187 section 3.2.1
+    _, quote, name = rest.partition("'")
+    try:
+        if not quote or charset.lower() != "utf-8":
+            raise ValueError("not in the form of RFC 8187")
+        return percent_decode(name)
+    except ValueError as error:
+        _refuse("a filename* that is not UTF-8''name: send the name as filename", error)
+
+
 def _unescaped(value: str) -> str:
     """Return a name as it was before a browser, or curl in its way of old, has written it."""
     if value.startswith('"'):
@@ -267,31 +266,40 @@ def _unescaped(value: str) -> str:
     return value.replace("%0D", "\r").replace("%0A", "\n").replace("%22", '"')
 
 
-def _checked_headers(segment: MultipartSegment) -> Headers:
-    headers = [(name.lower(), value.rstrip(" \t")) for name, value in segment.headerlist]
-    if any([_CONTROL.search(value) for _, value in headers]):
-        _refuse("a control character in the headers of a part")
-    checked = CheckedHeaders(headers)
-    if len(checked) < len(headers):
-        _refuse("a part with the same header twice")
+def _decoded(name: str) -> str:
+    """Return a name, of which latin-1 stands for its bytes, decoded. Raises: BadRequest."""
+    try:
+        return name.encode("latin-1").decode()
+    except UnicodeError as error:
+        _refuse("a name that is not UTF-8", error)
+
+
+def _checked_headers(headers: PartHeaders) -> Headers:
+    try:
+        decoded = [
+            (name, value.decode(errors="replace" if name == "content-disposition" else "strict"))
+            for name, value in headers
+        ]
+    except UnicodeError as error:
+        _refuse("a header of a part is not UTF-8", error)
+    checked = CheckedHeaders(decoded)
     # RFC 7578 section 4.7 has done away with it; what does not change the bytes is harmless.
-    if checked.get("content-transfer-encoding", "binary").lower() not in _AS_IT_IS:
-        _refuse("a part with a Content-Transfer-Encoding")
+    coding = checked.get("content-transfer-encoding", "binary")
+    if coding.lower() not in _AS_IT_IS:
+        _refuse(
+            f"a part with Content-Transfer-Encoding {coding[:40]!r}: send its bytes as they are"
+        )
     return checked
 
 
-def _charset(content_type: str) -> str:
-    """Return the codec of a field. Raises: BadRequest for what is not UTF-8, and nested forms."""
+def _codec(content_type: str) -> str:
+    """Return the codec of a field: of its charset if that is known. Raises: BadRequest."""
     kind, _, parameters = content_type.partition(";")
     if kind.strip().lower().startswith("multipart/"):
         _refuse("a multipart body inside a part")
-    charset = _parameters(f";{parameters}" if parameters else "", "").get("charset", "utf-8")
-    charset = charset.strip('"').lower()
-    if charset in _UTF_8:
-        return "utf-8"
-    if charset in _NEARLY_UTF_8:
-        return "ascii"
-    _refuse(f"expected fields in UTF-8, got {charset[:40]!r}")
+    label = _parameters(f";{parameters}" if parameters else "", "").get("charset", "")
+    codec = codec_of(label.strip('"'))
+    return "utf-8" if codec in (None, "ascii") else codec
 
 
 def _refuse(reason: str, cause: Exception | None = None) -> NoReturn:

@@ -36,7 +36,7 @@ from .errors import (
     TooManyFields,
     UnsupportedMediaType,
 )
-from .headers import Headers
+from .headers import Headers, list_members
 from .jsoncodec import JSONArray, has_more_values, parse_json
 from .jsonreaders import show
 from .jsontypes import convert
@@ -384,8 +384,10 @@ class Request:
 
         The charsets are those of the WHATWG Encoding Standard that Python has, and UTF-32.
 
-        Raises: UnsupportedMediaType (415) for an unknown charset; BadRequest for wrong bytes.
+        Raises: UnsupportedMediaType (415) for an unknown charset, and for a Content-Encoding;
+        BadRequest for wrong bytes.
         """
+        self._refuse_coding()
         body = await self.body()
         charset = self._charset()
         codec = codec_of(charset)
@@ -412,7 +414,7 @@ class Request:
 
         Raises: BadRequest with the position if it is not JSON in UTF-8; UnprocessableContent (422)
         with the place if it is not of that shape; ContentTooLarge past `max_json` or
-        `max_json_values`.
+        `max_json_values`; UnsupportedMediaType for a Content-Encoding.
         """
         body = await self._json_body()
         value = parse_json(body, max_values=self.max_json_values)
@@ -425,6 +427,7 @@ class Request:
         return convert(value, type)
 
     async def _json_body(self) -> bytes:
+        self._refuse_coding()
         label = self._charset()
         if (codec_of(label) or "").startswith(("utf-16", "utf-32")):
             raise BadRequest(f"expected JSON in UTF-8, got charset {label[:40]!r}")
@@ -437,16 +440,16 @@ class Request:
     async def form(self) -> Form:
         """Return the fields of a form, and its `files`; the same at each call.
 
-        Multipart forms need the extra `multipart`; their files are in memory up to 1 MiB, past that
-        in a temporary file, of which nothing is left once the form is dropped, or the endpoint
-        has raised.
+        Files are in memory up to 1 MiB, past that in a temporary file, of which nothing is left
+        once the form is dropped, or the endpoint has raised.
 
-        Raises: UnsupportedMediaType for a body that is no form; BadRequest for a malformed
-        one; ContentTooLarge past `max_form_fields` or `max_form_text`; as `body()`. WHATWG URL,
-        application/x-www-form-urlencoded; RFC 7578.
+        Raises: UnsupportedMediaType for a body that is no form, or is coded; BadRequest for a
+        malformed one; ContentTooLarge past `max_form_fields` or `max_form_text`; as `body()`.
+        WHATWG URL, application/x-www-form-urlencoded; RFC 7578.
         """
         form: Form | None = getattr(self._state, "_form", None)
         if form is None:
+            self._refuse_coding()
             media_type = self._media_type()
             if media_type == _MULTIPART:
                 from .forms import read_form
@@ -493,9 +496,10 @@ class Request:
 
         Each is there until the next is asked for; what is not read of it is passed over.
 
-        Raises: UnsupportedMediaType for another body; BadRequest for a malformed form;
+        Raises: UnsupportedMediaType for another or a coded body; BadRequest for a malformed form;
         ContentTooLarge past `max_form_fields` parts; as `stream()`. RFC 7578.
         """
+        self._refuse_coding()
         if self._media_type() != _MULTIPART:
             _refuse_media_type(_MULTIPART)
         from .forms import read_parts
@@ -534,6 +538,14 @@ class Request:
     def trailers(self) -> Headers | None:
         """The fields behind a chunked body, once it is read whole; else None."""
         return self.source.trailers if self.source is not None else None
+
+    def _refuse_coding(self) -> None:
+        coding = self.section.headers.get("content-encoding", "").lower()
+        if coding and not {"identity"}.issuperset(list_members(coding)):
+            raise UnsupportedMediaType(
+                f"expected a body without Content-Encoding, got {coding[:40]!r}",
+                headers={"Accept-Encoding": "identity"},
+            )
 
     def _media_type(self) -> str:
         content_type = self.section.headers.get("content-type", "")

@@ -45,6 +45,7 @@ HOUSE = [
     "eventsource",
     "session",
     "filenames",
+    "parts",
     "uploads",
     "forms",
     # the wire
@@ -180,6 +181,7 @@ PURE = [
     "eventsource",
     "session",
     "filenames",
+    "parts",
     "framing",
     "surroundings",
     "requestheads",
@@ -194,7 +196,6 @@ WAITING = {"asyncio", "socket", "ssl", "select", "selectors", "threading", "conc
 EXTRAS = {
     "deflate": {"websockets"},
     "frames": {"websockets"},
-    "forms": {"multipart"},
     "middleware.compression": {"brotli", "zstandard"},
     "server.process": {"uvloop"},
     "memory_pool": {"httpx", "httpcore"},

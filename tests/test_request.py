@@ -476,6 +476,35 @@ async def test_types_of_many_values_are_made_beside_the_loop() -> None:
         await request.json(list[Point])
 
 
+# --- content codings ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("coding", ["gzip", "GZIP", "br, gzip", "identity, deflate", "x"])
+@pytest.mark.parametrize("read", ["json", "text", "form", "parts"])
+async def test_a_coded_body_is_a_415_that_names_what_is_taken(read: str, coding: str) -> None:
+    app = App()
+
+    @app.post("/{how}")
+    async def show(request: Request, how: str) -> str:
+        if how == "parts":
+            return str([part.name async for part in request.parts()])
+        return str(await getattr(request, how)())
+
+    @app.post("/body")
+    async def body(request: Request) -> bytes:
+        assert [piece async for piece in request.stream()] == [b"a=1"]
+        return b"a=1"
+
+    headers = {"Content-Type": "application/x-www-form-urlencoded", "Content-Encoding": coding}
+    async with app.test_client() as client:
+        answer = await client.post(f"/{read}", content=b"a=1", headers=headers)
+        assert (answer.status_code, answer.headers["accept-encoding"]) == (415, "identity")
+        assert "expected a body without Content-Encoding" in answer.text
+        assert (await client.post("/body", content=b"a=1", headers=headers)).content == b"a=1"
+        headers["Content-Encoding"] = "Identity"
+        assert (await client.post("/form", content=b"a=1", headers=headers)).status_code == 200
+
+
 # --- forms ----------------------------------------------------------------------------
 
 FORM = "application/x-www-form-urlencoded"

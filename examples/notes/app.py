@@ -1,6 +1,6 @@
 """A notes site: accounts, forms, uploads, SQLite, flash messages, pages without a script.
 
-$ pip install 'microweb[jinja2,itsdangerous,multipart]'
+$ pip install 'microweb[jinja2,itsdangerous]'
 $ python examples/notes/app.py
 
 It keeps what is written in the folder NOTES_FOLDER, by default ./notes-data. SECRET_KEY signs the
