@@ -22,9 +22,10 @@ from typing import Protocol
 from weakref import WeakKeyDictionary
 
 from .brokers import Broker, MemoryBroker
-from .errors import ClientDisconnected, ConfigurationError
+from .errors import BrokerUnavailable, ClientDisconnected, ConfigurationError
 from .messages import Entry, Gap, Message, encode_payload
 from .subscriptions import Policy, Subscription
+from .threads import is_in_loop_of_its_own
 
 _TRY_AGAIN_LATER = 1013  # of the registry that RFC 6455 section 11.7 began
 _INTERNAL_ERROR = 1011
@@ -87,21 +88,34 @@ class Channels:
 
     @property
     def hub(self) -> _Hub:
-        """What belongs to the running loop."""
+        """What belongs to the running loop. Raises: RuntimeError in a loop beside the app's."""
         loop = asyncio.get_running_loop()
         hub = self._hubs.get(loop)
         if hub is None:
+            if is_in_loop_of_its_own() or self._is_used_elsewhere():
+                raise RuntimeError(
+                    "channels: nobody is subscribed in this event loop, which is not the app's: "
+                    "from a thread write from_thread(channel.publish(message)), without asyncio.run"
+                )
             hub = self._hubs[loop] = _Hub(self.broker, self.history)
         return hub
+
+    def _is_used_elsewhere(self) -> bool:
+        hubs = list(self._hubs.items())
+        return any(loop.is_running() and (hub.lives or hub.topics) for loop, hub in hubs)
 
     @asynccontextmanager
     async def life(self, app: object = None) -> AsyncIterator[None]:
         """Own what channels need from start to end: `app.lifespan(channels.life)`.
 
         At its end all subscribers of this loop are ended, and the broker's task and connections
-        are closed. Elsewhere than in an app: `async with channels.life():`.
+        are closed. From then on subscribing raises BrokerUnavailable, until another life begins.
+        Elsewhere than in an app: `async with channels.life():`.
         """
-        hub = self.hub
+        loop = asyncio.get_running_loop()
+        hub = self._hubs.get(loop)
+        if hub is None or hub.is_over:
+            hub = self._hubs[loop] = _Hub(self.broker, self.history)
         hub.lives += 1
         try:
             await hub.link.start()
@@ -109,7 +123,6 @@ class Channels:
         finally:
             hub.lives -= 1
             if not hub.lives:
-                self._hubs.pop(asyncio.get_running_loop(), None)
                 await hub.aclose()
 
 
@@ -239,11 +252,14 @@ class _Hub:
     def __init__(self, broker: Broker, history: int) -> None:
         self.topics: dict[str, _Topic] = {}
         self.lives = 0
+        self.is_over = False  # its life has ended
         self._history = history
         self.link = broker.connect(self, history)
 
     async def enter(self, name: str) -> _Topic:
-        """Return the channel, open, with one more user."""
+        """Return the channel, open, with one more user. Raises: BrokerUnavailable."""
+        if self.is_over:
+            raise BrokerUnavailable
         topic = self.topics.get(name)
         if topic is None:
             topic = self.topics[name] = _Topic(self, name, self._history)
@@ -263,7 +279,8 @@ class _Hub:
             await self.link.close(topic.name)
 
     async def aclose(self) -> None:
-        """End all subscribers, then the link."""
+        """End all subscribers, then the link; take no more."""
+        self.is_over = True
         for name in self.topics:
             self.end(name)
         await self.link.aclose()

@@ -32,6 +32,7 @@ INVALID_DATA = 1007
 POLICY_VIOLATION = 1008
 TOO_BIG = 1009
 INTERNAL_ERROR = 1011
+TRY_AGAIN_LATER = 1013  # of the registry that RFC 6455 section 11.7 began
 LOST = 1006  # never sent: the connection ended without a close frame
 
 _CLOSE_TIMEOUT_S = 5.0  # for the peer to answer a close

@@ -15,11 +15,10 @@
     │  ├─ Conflict 409, Gone 410, PreconditionFailed 412
     │  ├─ ContentTooLarge 413 ─── SessionTooLarge
     │  ├─ UnsupportedMediaType 415, RangeNotSatisfiable 416, UnprocessableContent 422
-    │  └─ TooManyRequests 429, ServiceUnavailable 503
+    │  └─ TooManyRequests 429, ServiceUnavailable 503 ─── BrokerUnavailable
     ├─ ClientDisconnected                  the peer left: never a 500, never an error in the log
     ├─ LocalProtocolError                  our caller broke HTTP: a bug of the application
     │  └─ BodyConsumed                     the body was streamed, or its request is answered
-    ├─ BrokerUnavailable                   what carries the messages of channels does not answer
     ├─ ThreadsStuck                        a plain `def` endpoint keeps the server from stopping
     └─ ConfigurationError                  raised before the first request
        ├─ RouteConflict
@@ -289,6 +288,13 @@ class ServiceUnavailable(_StatusLeaf):
     _status = 503
 
 
+class BrokerUnavailable(ServiceUnavailable):
+    """503: what carries the messages of channels does not answer, or refuses; `__cause__` is why.
+
+    A message whose publishing raised this may have been published, or not.
+    """
+
+
 def abort(
     status: int,
     detail: str = "",
@@ -330,13 +336,6 @@ class BodyConsumed(LocalProtocolError):
     """The body is gone: it was streamed and not kept, or its request is answered.
 
     Read it with `body()`, before you answer, to have it for as long as the request.
-    """
-
-
-class BrokerUnavailable(MicrowebError):
-    """What carries the messages of channels did not answer in time.
-
-    A message whose publishing raised this may have been published, or not.
     """
 
 

@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 from .brokers import Link, Receiver
 from .errors import BrokerUnavailable, ConfigurationError, MissingExtra
 from .messages import Entry
+from .throttle import Throttle
 
 try:
     import redis.asyncio
@@ -84,8 +85,9 @@ class RedisBroker:
     their connection for a while. A channel that nobody has used for `expire_s` is removed from
     Redis.
 
-    While Redis does not answer, publishing and subscribing raise `BrokerUnavailable` within 5 s;
-    those who are subscribed stay, and go on where they were. Raises: ConfigurationError.
+    While Redis does not answer, publishing and subscribing raise `BrokerUnavailable` within 5 s,
+    which is a 503, and the log says why once a minute. Those who are subscribed stay, and go on
+    where they were. Raises: ConfigurationError.
     """
 
     is_local = False
@@ -160,6 +162,9 @@ class RedisLink:
         self._connection: Any = None  # the one that hears, while it is there
         self._asked: deque[_Command] = deque()  # of it, in the order of their answers
         self._is_lost = False
+        self._outage_is_told = False
+        self._outages = Throttle()  # each client that comes again would be told of
+        self._refusals = Throttle()
         self._opened: dict[str, _Opening] = {}  # all channels that are wanted
         self._last: dict[str, str] = {}  # the id of the last entry that was received
         self._overlapping: set[str] = set()  # what is told next may have been received already
@@ -181,6 +186,8 @@ class RedisLink:
             reader.cancel()
             await asyncio.wait([reader])
         client, self._client = self._client, None
+        for opened in self._opened.values():
+            opened.refuse(BrokerUnavailable())
         self._opened.clear()
         if client is not None:
             await client.aclose()
@@ -205,7 +212,8 @@ class RedisLink:
             async with asyncio.timeout(_TIMEOUT_S):
                 await opened.wait()
         except TimeoutError as error:
-            raise BrokerUnavailable("channels: Redis did not answer a subscription") from error
+            self._lose(error)
+            raise BrokerUnavailable from error
         if opened.refusal is not None:
             raise opened.refusal
 
@@ -239,11 +247,18 @@ class RedisLink:
         key = self._broker.prefix + name
         try:
             async with asyncio.timeout(_TIMEOUT_S):
-                return await client.execute_command(
+                found = await client.execute_command(
                     "EVAL", script, 1, key, self._broker.expire_s, *arguments
                 )
+        except ResponseError as error:
+            if self._refusals.permits():
+                _log.warning("channels: Redis refuses %r: %s", name[:80], error)
+            raise BrokerUnavailable from error
         except (RedisError, OSError, TimeoutError) as error:
-            raise BrokerUnavailable(f"channels: Redis: {type(error).__name__}: {error}") from error
+            self._lose(error)
+            raise BrokerUnavailable from error
+        self._find()
+        return found
 
     # --- hearing
 
@@ -269,20 +284,23 @@ class RedisLink:
                 await self._listen()
             except (RedisError, OSError, BrokerUnavailable) as error:
                 pause = _PAUSE_S[0] if not self._is_lost else min(2 * pause, longest)
-                self._lose(error)
+                self._is_lost = True
+                if not isinstance(error, BrokerUnavailable):  # which is told of already
+                    self._lose(error)
             except Exception:  # such as what somebody else has written there
                 pause = longest
-                _log.exception("channels: can't read what Redis tells, trying again")
+                if self._refusals.permits():
+                    _log.exception("channels: can't read what Redis tells, trying again")
             await asyncio.sleep(pause)
 
     def _lose(self, error: Exception) -> None:
-        if not self._is_lost:
-            self._is_lost = True
+        if self._outages.permits():
+            self._outage_is_told = True
             _log.warning("channels: lost Redis, trying again: %s: %s", type(error).__name__, error)
 
     def _find(self) -> None:
-        if self._is_lost:
-            self._is_lost = False
+        if self._outage_is_told:
+            self._outage_is_told = False
             _log.warning("channels: Redis is back")
 
     async def _listen(self) -> None:
@@ -306,6 +324,7 @@ class RedisLink:
             answer = await self._next_answer(connection)
             if answer is not None:
                 await self._hear(answer)
+                self._is_lost = False
                 self._find()  # not before: one that still loads its data lets us connect
             elif is_asked:
                 raise ConnectionError("it is silent")
@@ -368,11 +387,12 @@ class RedisLink:
         was_heard = name in self._last
         opened = self._forget(name)
         if was_heard:  # who is subscribed would wait for ever
-            _log.warning("channels: %r: Redis refuses to tell it: %s", name[:80], cause)
             self._receiver.miss(name)
             self._receiver.end(name)
+        if self._refusals.permits():
+            _log.warning("channels: Redis refuses that %r is heard: %s", name[:80], cause)
         if opened is not None:
-            refusal = BrokerUnavailable(f"channels: Redis: {type(cause).__name__}: {cause}")
+            refusal = BrokerUnavailable()
             refusal.__cause__ = cause
             opened.refuse(refusal)
 
@@ -417,7 +437,6 @@ class RedisLink:
 
     async def _refuse(self, name: str, refusal: BrokerUnavailable) -> None:
         if name in self._last:  # who is subscribed stays: what is told from now on is received
-            _log.warning("channels: %r: messages may be lost: %s", name[:80], refusal)
             self._overlapping.add(name)
             self._receiver.miss(name)
         elif (opened := self._forget(name)) is not None:

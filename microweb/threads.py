@@ -383,6 +383,12 @@ def _raise(error: BaseException) -> NoReturn:
     raise error
 
 
+def is_in_loop_of_its_own() -> bool:
+    """Whether plain `def` code runs a loop of its own in a thread of ours, by `asyncio.run`."""
+    place = _PLACE.get(None)
+    return place is not None and not is_running_here(place.loop)
+
+
 def is_running_here(loop: asyncio.AbstractEventLoop) -> bool:
     """Whether `loop` is the one that runs in this thread."""
     try:

@@ -24,6 +24,7 @@ from .conversation import (
     NORMAL,
     POLICY_VIOLATION,
     TOO_BIG,
+    TRY_AGAIN_LATER,
     Conversation,
 )
 from .errors import (
@@ -188,6 +189,8 @@ class _Exchange:
             reason = error.detail.encode()[:_MAX_REASON].decode(errors="ignore")
             if isinstance(error, ContentTooLarge):
                 return TOO_BIG, reason
+            if isinstance(error, ServiceUnavailable):
+                return TRY_AGAIN_LATER, reason
             return INVALID_DATA if is_bad_data else POLICY_VIOLATION, reason
         return NORMAL, ""
 
@@ -226,7 +229,7 @@ class _Exchange:
 def _is_fault(error: BaseException | None) -> bool:
     """Whether what an endpoint raised is its own fault, and not the peer's."""
     if isinstance(error, HTTPError):
-        return error.status >= 500
+        return error.status >= 500 and not isinstance(error, ServiceUnavailable)
     return error is not None and not is_disconnect(error)
 
 

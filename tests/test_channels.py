@@ -31,6 +31,7 @@ from microweb import (
 )
 from microweb.brokers import MemoryBroker
 from microweb.channels import Channel, Channels
+from microweb.errors import BrokerUnavailable
 from microweb.eventsource import EventParser
 from microweb.messages import Gap, Message
 from microweb.subscriptions import POLICIES, Policy, Subscription
@@ -583,6 +584,58 @@ async def test_end_of_life_ends_subscribers(channels: Channels) -> None:
     assert await all_data(messages) == []
     await messages.__aexit__()
     assert len(channels) == 0
+
+
+async def test_life_that_has_ended_refuses_subscribers(channels: Channels) -> None:
+    for _ in range(2):
+        async with channels.life(), channels["a"].subscribe() as messages:
+            await channels["a"].publish(1)
+            assert await take(messages, 1) == [1]
+        with pytest.raises(BrokerUnavailable):
+            async with channels["a"].subscribe():
+                pass
+        assert len(channels) == 0
+
+
+async def test_a_loop_of_its_own_in_a_plain_def_says_from_thread(channel: Channel) -> None:
+    app = App()
+
+    @app.post("/run")
+    def run() -> str:
+        return asyncio.run(channel.publish("lost")).id
+
+    @app.post("/thread")
+    def use_thread() -> str:
+        return from_thread(channel.publish("heard")).id
+
+    async with app.test_client() as client:
+        with pytest.raises(RuntimeError, match=r"from_thread\(channel\.publish"):
+            await client.post("/run")  # nobody has used the channel before
+        async with channel.subscribe() as messages:
+            with pytest.raises(RuntimeError, match=r"from_thread\(channel\.publish"):
+                await client.post("/run")
+            await client.post("/thread")
+            assert await take(messages, 1) == ["heard"]
+
+
+async def test_a_loop_in_a_thread_of_ones_own_says_from_thread(channel: Channel) -> None:
+    async with channel.subscribe() as messages:
+        with pytest.raises(RuntimeError, match=r"from_thread\(channel\.publish"):
+            await asyncio.to_thread(lambda: asyncio.run(channel.publish("lost")))  # type: ignore[arg-type]
+        await channel.publish("heard")
+        assert await take(messages, 1) == ["heard"]
+
+
+async def test_two_loops_have_lives_of_their_own(channels: Channels) -> None:
+    async def run() -> list[object]:
+        async with channels.life(), channels["a"].subscribe() as messages:
+            await channels["a"].publish("there")
+            return await take(messages, 1)
+
+    async with channels.life(), channels["a"].subscribe() as messages:
+        assert await asyncio.to_thread(lambda: asyncio.run(run())) == ["there"]
+        await channels["a"].publish("here")
+        assert await take(messages, 1) == ["here"]
 
 
 async def test_life_is_a_lifespan(channels: Channels) -> None:

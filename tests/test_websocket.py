@@ -728,7 +728,7 @@ async def test_a_fault_behind_the_handshake_closes_with_1011(
         await socket.receive()
         if isinstance(raised, Exception):
             raise raised
-        abort(503)
+        abort(500)
 
     async with serving(endpoint) as (_, peer):
         await peer.shake_hands(handshake())
@@ -739,6 +739,20 @@ async def test_a_fault_behind_the_handshake_closes_with_1011(
     (record,) = caplog.records
     assert (record.name, record.getMessage()) == ("microweb.error", "GET /ws failed")
     assert record.exc_info is not None
+
+
+async def test_what_is_unavailable_behind_the_handshake_closes_with_1013(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def endpoint(socket: WebSocket) -> None:
+        await socket.receive()
+        abort(503, "come back later")
+
+    async with serving(endpoint) as (_, peer):
+        await peer.shake_hands(handshake())
+        await peer.send(masked("go"))
+        assert await peer.frame() == closed(1013, "come back later")
+    assert not caplog.records
 
 
 async def test_a_refusal_behind_the_handshake_closes_with_1008(
