@@ -5,6 +5,7 @@ The server's `Connection` is one; what is tested without a connection has a fake
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 
@@ -22,6 +23,19 @@ class Lasting(Protocol):
 
     def stop(self) -> None:
         """Take note that the server stops: say so to the client, and end within the grace."""
+
+
+class Share(Protocol):
+    """What is buffered for one client, as part of the memory that is for all clients."""
+
+    def hold(self, size: int, moved: int) -> None:
+        """Count `size` bytes from now on; `moved` more came, or were taken, since the last time.
+
+        This may call the `lose` of any share, of this one too.
+        """
+
+    def release(self) -> None:
+        """Count nothing from now on."""
 
 
 class Receiver(Protocol):
@@ -92,6 +106,12 @@ class ByteStream(Protocol):
 
         One that has taken nothing since the last time, though there was something, is cut off.
         Never raises.
+        """
+
+    def share(self, lose: Callable[[], None]) -> Share:
+        """Return a share, for this client, of the memory that is buffered for all.
+
+        `lose` is called to give up what is held. It may not raise.
         """
 
     def has_ended(self) -> bool:

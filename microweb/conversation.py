@@ -19,7 +19,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from .bytestream import ByteStream
+from .bytestream import ByteStream, Share
 from .errors import ClientDisconnected, LocalProtocolError
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ class Conversation:
         "_ping_interval_s",
         "_ping_timeout_s",
         "_pinged_at",
+        "_share",
         "_stream",
         "_turn",
         "_unbroken",
@@ -107,6 +108,7 @@ class Conversation:
         self._left = (0, 0)  # messages and bytes that were not asked for at the last look
         self._is_heard = True  # since the last look
         self._heard_at = self._pinged_at = 0.0
+        self._share: Share | None = None  # of the memory for clients, once it takes much
         self._ends_at = _NEVER  # then the peer has had its time to answer a close
 
     # --- receiving
@@ -131,6 +133,8 @@ class Conversation:
             raise at_end()
         message = arrived.popleft()
         self._arrived_size -= len(message)
+        if self._share is not None:
+            self._count(0)
         self._unbroken += _cost_of(message)
         return message
 
@@ -156,6 +160,25 @@ class Conversation:
             self._take(_MAX_ARRIVED)
         if frames.unread > _MAX_ARRIVED_SIZE:
             self._pause()
+        held = max(frames.held, self._arrived_size)
+        if held > _MAX_ARRIVED_SIZE or self._share is not None:
+            self._count(len(data))
+
+    def _count(self, came: int) -> None:
+        """Count the bytes of messages that are not whole, or that nobody waits for."""
+        held = self._frames.held + (self._arrived_size if self._waiter is None else 0)
+        if self._share is None:
+            self._share = self._stream.share(self._lose)
+        self._share.hold(held, came)
+
+    def _lose(self) -> None:
+        """Give up the connection: too much is buffered, and its client holds most of it."""
+        self._share = None
+        self._arrived.clear()
+        self._arrived_size = 0
+        self._frames.fail(TRY_AGAIN_LATER, "too much is buffered for this client")
+        self._answer()
+        self._end()
 
     def end_received(self) -> None:
         """Take note that the peer has ended, or that the connection is lost."""
@@ -320,6 +343,9 @@ class Conversation:
                 self._drainer.cancel()
                 await asyncio.wait((self._drainer,))
             self._stream.hand_over(None)
+            if self._share is not None:
+                self._share.release()
+                self._share = None
         with suppress(ClientDisconnected):
             await self._stream.close(has_more=self._frames.has_failed)
 

@@ -12,11 +12,11 @@ counts.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import NoReturn
 
 from .charsets import codec_of
-from .errors import BadRequest, BodyConsumed, ContentTooLarge
+from .errors import BadRequest, BodyConsumed, ContentTooLarge, MicrowebError
 from .filenames import safe_filename
 from .headers import CheckedHeaders, Headers
 from .parts import PartHeaders, PartParser
@@ -39,6 +39,8 @@ _LENGTH = re.compile(r"[0-9]{1,18}")
 _AS_IT_IS = frozenset(("binary", "8bit", "7bit"))
 
 _ONCE = "a part is read once, and before the next one is asked for"
+
+Keep = Callable[[int], None]
 
 _Events = AsyncIterator[PartHeaders | bytes | None]
 
@@ -102,14 +104,23 @@ class Part:
         """
         return await self.text_within(self._max_text, of=self._max_text)
 
-    async def text_within(self, limit: int, *, of: int) -> str:
-        """Return the text as `text()`, of at most `limit` bytes that are left of `of`."""
+    async def text_within(self, limit: int, *, of: int, keep: Keep | None = None) -> str:
+        """Return the text as `text()`, of at most `limit` bytes that are left of `of`.
+
+        `keep` is called with the bytes so far.
+        """
         codec = _codec(self.content_type)
         content = bytearray()
-        async for piece in self:
-            content += piece
-            if len(content) > limit:
-                _refuse_text(of)
+        try:
+            async for piece in self:
+                content += piece
+                if len(content) > limit:
+                    _refuse_text(of)
+                if keep is not None:
+                    keep(len(content))
+        except MicrowebError:
+            content.clear()  # which the traceback would keep
+            raise
         try:
             return content.decode(codec)
         except UnicodeError as error:
@@ -136,24 +147,35 @@ async def read_parts(
 
 
 async def read_form(
-    pieces: AsyncIterator[bytes], content_type: str, *, max_parts: int, max_text: int
+    pieces: AsyncIterator[bytes],
+    content_type: str,
+    *,
+    max_parts: int,
+    max_text: int,
+    keep: Keep | None = None,
 ) -> Form:
     """Return a whole multipart form.
 
     What is kept of its fields and of the parts' headers is at most `max_text` bytes together.
+    `keep` is called with the bytes that are in memory.
 
     Raises: as `read_parts`; nothing is left on the disk then.
     """
     fields, files = [], []
     spool = Spool()
     room = max_text
+
+    def count(text: int = 0) -> None:
+        if keep is not None:
+            keep(max_text - room + text + spool.in_memory)
+
     try:
         async for part in read_parts(pieces, content_type, max_parts=max_parts, max_text=max_text):
             room -= sum([len(name) + len(value) for name, value in part.headers.pairs()])
             if room < 0:
                 _refuse_text(max_text)
             if part.raw_filename is None:
-                text = await part.text_within(room, of=max_text)
+                text = await part.text_within(room, of=max_text, keep=count)
                 room -= len(text.encode())
                 if part.name == "_charset_" and codec_of(text) not in (
                     "utf-8",
@@ -161,7 +183,7 @@ async def read_form(
                 ):  # RFC 7578 section 4.6
                     _refuse("its fields are not in UTF-8")
                 fields.append((part.name, text))
-            elif upload := await _spooled(part, part.raw_filename, spool):
+            elif upload := await _spooled(part, part.raw_filename, spool, count):
                 files.append((part.name, upload))
         await spool.finish()
     except Exception:
@@ -170,11 +192,14 @@ async def read_form(
     return Form(fields, files)
 
 
-async def _spooled(part: Part, raw_filename: str, spool: Spool) -> UploadFile | None:
+async def _spooled(
+    part: Part, raw_filename: str, spool: Spool, count: Callable[[], None]
+) -> UploadFile | None:
     """Return the file, None where nothing was chosen: browsers send it empty and without a name."""
     start = spool.size
     async for piece in part:
         await spool.write(piece)
+        count()
     size = spool.size - start
     if not size and not raw_filename:
         return None

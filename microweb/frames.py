@@ -62,6 +62,7 @@ class Frames:
         "_position",
         "_protocol",
         "has_more",
+        "held",
         "output",
     )
 
@@ -77,6 +78,7 @@ class Frames:
         self._ahead: _TextAhead | None = None  # its text, where it is one
         self._parts: bytearray | None = None  # of a message that is not whole
         self._decoder: codecs.IncrementalDecoder | None = None  # where that is text
+        self.held = 0  # bytes of a message that is not whole, about
         self.output = b""  # to be sent: pongs, a close frame
         self.has_more = False  # the last `next_message` has not looked at all that is here
 
@@ -122,6 +124,7 @@ class Frames:
         if self._missing > len(data):
             self._partial += data
             self._missing -= len(data)
+            self.held += len(data)
             self._look_ahead(data)
         elif self._missing:
             self._buffer = b"".join((self._partial, data))
@@ -225,6 +228,7 @@ class Frames:
         buffer, position = self._buffer, self._position
         self._partial = bytearray(buffer[position:])
         self._missing = end - len(buffer)
+        self.held = len(self._partial) + (0 if self._parts is None else len(self._parts))
         self._buffer, self._position = b"", 0
         is_text = start and buffer[position] & _NOT_FIN == _TEXT
         self._ahead = _TextAhead(buffer[start - 4 : start]) if is_text else None
@@ -271,8 +275,9 @@ class Frames:
                 self._refuse_text(error)
                 return None
         if not frame.fin:
+            self.held = len(self._parts)
             return None
-        parts, self._parts = self._parts, None
+        parts, self._parts, self.held = self._parts, None, 0
         return bytes(parts) if self._decoder is None else parts.decode()
 
     def _refuse_text(self, error: UnicodeDecodeError) -> None:
@@ -304,6 +309,8 @@ class Frames:
     def fail(self, code: int, reason: str) -> None:
         """Close, and read nothing more. RFC 6455 section 7.1.7"""
         self._protocol.fail(code, reason)
+        self._partial, self._missing, self._parts, self.held = bytearray(), 0, None, 0
+        self._ahead = None
         self._collect_output()
 
     def close_parser(self) -> None:

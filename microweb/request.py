@@ -33,6 +33,7 @@ from .errors import (
     BodyConsumed,
     ConfigurationError,
     ContentTooLarge,
+    MicrowebError,
     TooManyFields,
     UnsupportedMediaType,
 )
@@ -358,8 +359,15 @@ class Request:
                 # Kept on the request: a caller that is cancelled half-way loses nothing.
                 self._buffer = BytesIO()
             buffer = self._buffer
-            while piece := await self.source.read(self.max_body):
-                buffer.write(piece)
+            try:
+                while piece := await self.source.read(self.max_body):
+                    buffer.write(piece)
+                    self.source.keep(buffer.tell())
+            except MicrowebError:
+                # The error's traceback and the request keep each other, and would keep these bytes.
+                self._buffer = None
+                buffer.close()
+                raise
             self._body, self._buffer = buffer.getvalue(), None  # which copies nothing
         return self._body
 
@@ -459,6 +467,7 @@ class Request:
                     self.section.headers["content-type"],
                     max_parts=self.transport.max_form_fields,
                     max_text=self.transport.max_form_text,
+                    keep=self.source.keep if self.source is not None else None,
                 )
             elif media_type == _URLENCODED:
                 form = await self._urlencoded_form()

@@ -74,6 +74,9 @@ class BodySource(Protocol):
         Raises: BodyConsumed once the request is answered.
         """
 
+    def keep(self, size: int) -> None:
+        """Count `size` bytes that are kept of the body while more of it comes."""
+
     @property
     def waits_for_peer(self) -> bool:
         """Whether `read` may have to wait before the end of the body."""

@@ -41,6 +41,11 @@ class Spool:
         self._file: BinaryIO | None = None
         self._lock = threading.Lock()
 
+    @property
+    def in_memory(self) -> int:
+        """How many bytes are not on the disk."""
+        return len(self._memory)
+
     async def write(self, piece: bytes) -> None:
         """Add `piece`. Raises: OSError where the disk is full."""
         self._memory += piece
@@ -84,7 +89,8 @@ class Spool:
             target.write(self._read(at, min(_PIECE, end - at)))
 
     def close(self) -> None:
-        """Give the file's room on the disk back now; reading ends."""
+        """Give the room on the disk and in memory back now; reading ends."""
+        self._memory = bytearray()
         if self._file is not None:
             self._file.close()
 

@@ -59,6 +59,7 @@ def test_defaults_are_those_of_the_design() -> None:
         1000,
         1024 * 1024,
         1024 * 1024,
+        256 * 1024 * 1024,
         10_000,
         10_000,
     ]

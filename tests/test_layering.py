@@ -24,6 +24,7 @@ HOUSE = [
     "threads",
     "background",
     # values
+    "addresses",
     "charsets",
     "dates",
     "cookies",
@@ -114,6 +115,7 @@ HOUSE = [
     # the server, which knows no application
     "server",
     "server.config",
+    "server.buffered",
     "server.sockets",
     "server.listeners",
     "server.forwarded",

@@ -56,6 +56,9 @@ class FakeBody:
     def take_whole(self, limit: int | None) -> bytes | None:
         return None
 
+    def keep(self, size: int) -> None:
+        """Count nothing."""
+
     async def read(self, limit: int | None) -> bytes:
         await self.may_go_on.wait()
         if not self._pieces:

@@ -22,8 +22,8 @@ from collections.abc import Callable
 from hashlib import blake2b
 from itertools import islice
 from os import urandom
-from socket import AF_INET6, inet_ntoa, inet_pton
 
+from ..addresses import network_of
 from ..errors import ConfigurationError, TooManyRequests
 from ..handlers import Handler
 from ..request import Request
@@ -32,7 +32,6 @@ from ..response import Response
 MAX_KEYS = 65536  # some 14 MB
 
 _PROBLEM_TYPE = "https://iana.org/assignments/http-problem-types#quota-exceeded"
-_IPV4_MAPPED = bytes(10) + b"\xff\xff"
 _FORGOTTEN_AT_ONCE = 2  # for one that is new, so that they become fewer
 _ROUNDING = 1e-6  # of a token
 _NAME = re.compile(r"[A-Za-z0-9_\-]{1,64}+")
@@ -161,12 +160,4 @@ class TokenBuckets:
 def client_key(request: Request) -> str | bytes:
     """Return what counts as one client: an IPv4 address, or the /64 of an IPv6 one."""
     client = request.client
-    if client is None:
-        return ""
-    host = client.host
-    if ":" not in host:
-        return host
-    address = inet_pton(AF_INET6, host.partition("%")[0])  # a link-local one has a zone
-    if address.startswith(_IPV4_MAPPED):  # on a socket of both families
-        return inet_ntoa(address[12:])
-    return address[:8]
+    return "" if client is None else network_of(client.host)

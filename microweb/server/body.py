@@ -9,19 +9,30 @@ RFC 9110 section 10.1.1; RFC 9112 section 6.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
-from ..errors import BodyConsumed, ClientDisconnected, ContentTooLarge, MicrowebError
+from ..bytestream import Share
+from ..errors import (
+    BodyConsumed,
+    ClientDisconnected,
+    ContentTooLarge,
+    MicrowebError,
+    ServiceUnavailable,
+)
 from ..framing import ChunkedDecoder, LengthDecoder
 from ..headers import CheckedHeaders, Headers
 from ..parser import Parser
 from ..requestheads import HeaderSection
+from .buffered import FREE_BYTES
 
 if TYPE_CHECKING:
     from .config import ServerConfig
 
 MAX_CREDIT_S = 60.0  # of a peer that was faster than the minimum rate
+
+_RETRY_AFTER_S = "5"
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -41,6 +52,9 @@ class BodyInput(Protocol):
     def end_reading(self, error: Exception) -> None:
         """Raise `error` in a task that waits in `read_within`."""
 
+    def share(self, lose: Callable[[], None]) -> Share:
+        """Return a share, for this client, of the memory that is buffered for all."""
+
 
 class Body:
     """The `BodySource` of one request."""
@@ -49,9 +63,11 @@ class Body:
         "_ahead",
         "_credit_s",
         "_feeds",
+        "_fresh",
         "_input",
         "_lock",
         "_section",
+        "_share",
         "error",
         "is_begun",
         "trailers",
@@ -62,6 +78,8 @@ class Body:
         self._section = section
         self._lock: asyncio.Lock | None = None
         self._ahead = bytearray()  # read, but not asked for yet
+        self._share: Share | None = None  # of what is kept of it, while more has to come
+        self._fresh = 0  # bytes that came since that was counted
         self._feeds = 0  # how often it has received
         self._credit_s = 0.0  # earned by bytes, less the time of waiting for the peer
         self.is_begun = False
@@ -78,6 +96,7 @@ class Body:
         """Let go of the connection: the request is answered. A read that waits ends now."""
         connection, self._input = self._input, None
         self._ahead = bytearray()
+        self._release()
         if connection is not None:
             connection.end_reading(_over())
 
@@ -114,6 +133,7 @@ class Body:
                 if not piece:
                     return
                 self._ahead += piece
+                self.keep(len(self._ahead))
 
     async def read(self, limit: int | None) -> bytes:
         """Return the next piece, `b""` at the end.
@@ -138,7 +158,35 @@ class Body:
             raise
         except MicrowebError as error:
             self.error = error
+            self._release()
             raise
+
+    def keep(self, size: int) -> None:
+        """Count the bytes of this body that are kept while more of it comes.
+
+        It may be lost by that: then the next `read` raises ServiceUnavailable.
+        """
+        share = self._share
+        if share is None:
+            if size <= FREE_BYTES or self._input is None or self.error is not None:
+                return
+            share = self._share = self._input.share(self._lose)
+        share.hold(size, self._fresh)
+        self._fresh = 0
+
+    def _lose(self) -> None:
+        """Give up the body: too much is buffered, and its client holds most of it."""
+        self.error = ServiceUnavailable(
+            "too much is buffered for this client", headers={"Retry-After": _RETRY_AFTER_S}
+        )
+        self._share = None
+        if self._input is not None:
+            self._input.end_reading(self.error)
+
+    def _release(self) -> None:
+        share, self._share = self._share, None
+        if share is not None:
+            share.release()
 
     def _begin(self, connection: BodyInput, limit: int | None) -> None:
         decoder = connection.parser.decoder
@@ -162,6 +210,7 @@ class Body:
             if piece is not None:
                 if isinstance(parser.decoder, ChunkedDecoder) and self.trailers is None:
                     self.trailers = CheckedHeaders(parser.decoder.trailers)
+                self._release()
                 return b""
             if self._lock is None:
                 self._lock = asyncio.Lock()
@@ -190,7 +239,8 @@ class Body:
         return config.body_timeout_s + min(self._credit_s, 0.0)
 
     def _earn(self, size: int) -> None:
-        """Count what came: at most so much credit that a quick start pays for no slow end."""
+        """Count the bytes that came: a quick start pays for no more than a minute of a slow end."""
+        self._fresh += size
         rate = self._connection.config.min_body_rate
         earned = size / rate if rate else MAX_CREDIT_S
         self._credit_s = min(self._credit_s + earned, MAX_CREDIT_S)

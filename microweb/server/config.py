@@ -44,6 +44,7 @@ class RunOptions(TypedDict, total=False):
     max_form_fields: int
     max_form_text: int
     max_message: int
+    max_buffered: int
     max_connections: int
     max_background_tasks: int
     head_timeout_s: float
@@ -103,6 +104,9 @@ class ServerConfig:
     max_form_fields: Annotated[int, "fields of a form, files too, and of a query"] = 1000
     max_form_text: Annotated[int, "bytes of a form, its files apart"] = _MIB
     max_message: Annotated[int, "bytes of a WebSocket message, decompressed"] = _MIB
+    max_buffered: Annotated[
+        int, "bytes that wait for slow clients, bodies up to 64 KiB apart; past it some are cut off"
+    ] = 256 * _MIB
     max_connections: Annotated[int, "open at once; further ones get a 503"] = 10_000
     max_background_tasks: Annotated[
         int, "of spawn and after_response, at once; what would start more is a 503"

@@ -22,6 +22,7 @@ from collections.abc import Callable, Coroutine
 from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any
 
+from ..addresses import network_of
 from ..errors import BodyTimeout, ClientDisconnected, HTTPError, ProtocolError
 from ..framing import CLOSE
 from ..headers import Headers
@@ -33,6 +34,7 @@ from ..response import Response
 from ..streams import StreamResponse
 from ..surroundings import Address
 from .body import Body
+from .buffered import Share
 from .driven import Driven
 from .presence import Presence
 from .wire import NEVER, READ_BYTES, Phase
@@ -117,6 +119,14 @@ class Connection(Presence):
         if not proxies:
             return self.address, self.scheme
         return proxies.origin_of(self.address, self.scheme, headers)
+
+    def share(self, lose: Callable[[], None]) -> Share:
+        """Return a share, for this client, of the memory that is buffered for all."""
+        request, client = self._request, self.address
+        if request is not None:
+            client = self.origin_of(request.section.headers)[0]
+        key = "" if client is None else network_of(client.host)
+        return Share(self._server.budget, key, lose)
 
     def after_response(self, request: object, function: Callable[[], object]) -> None:
         background = self._server.background

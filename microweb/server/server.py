@@ -20,6 +20,7 @@ from ..parser import RequestLines
 from ..request import Request
 from ..response import Response
 from ..threads import Pools, open_pools
+from .buffered import Budget
 from .config import ServerConfig
 from .connection import Connection, Handler
 from .forwarded import TrustedProxies
@@ -74,6 +75,7 @@ class Server:
         self.idle_deadline = 0.0  # of a connection that begins to idle
         self.clock: Callable[[], float] = lambda: 0.0  # the loop's, once it runs
         self.pools: Pools | None = None
+        self.budget = Budget(self.config.max_buffered, lambda: self.clock())
         self.background = Background(self.config.max_background_tasks)
         self.sockets: list[socket.socket] = []
         self._listeners: Listeners | None = None

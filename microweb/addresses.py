@@ -1,0 +1,17 @@
+"""Which addresses count as one client."""
+
+from __future__ import annotations
+
+from socket import AF_INET6, inet_ntoa, inet_pton
+
+_IPV4_MAPPED = bytes(10) + b"\xff\xff"  # RFC 4291 section 2.5.5.2
+
+
+def network_of(host: str) -> str | bytes:
+    """Return an IPv4 address as it is, of an IPv6 address the /64: a customer gets all of it."""
+    if ":" not in host:
+        return host
+    address = inet_pton(AF_INET6, host.partition("%")[0])  # a link-local one has a zone
+    if address.startswith(_IPV4_MAPPED):  # on a socket of both families
+        return inet_ntoa(address[12:])
+    return address[:8]
