@@ -167,12 +167,18 @@ class Channel:
             return Message(await hub.link.publish(self.name, payload), payload)
 
     def subscribe(
-        self, *, last_event_id: str | None = None, queue: int = 100, policy: Policy = "disconnect"
+        self,
+        *,
+        last_event_id: str | None = None,
+        replay: bool = False,
+        queue: int = 100,
+        policy: Policy = "disconnect",
     ) -> Subscription:
         """Return a subscription: `async with channel.subscribe() as messages: async for ...`.
 
         It begins with what is kept of the messages after `last_event_id`, with a `Gap` before them
-        where that is not known (any more), so that some may be missing; then come new ones. At most
+        where that is not known (any more), so that some may be missing; then come new ones. Without
+        that id `replay` begins with all that is kept, and no gap. At most
         `queue` wait for a subscriber that is slow. When one more comes, `policy` decides:
 
         - "disconnect": the subscription ends after what waits; an event stream ends, so that the
@@ -188,7 +194,7 @@ class Channel:
                 'subscribe: the policy "wait" is for channels in one process: nobody can wait for '
                 "subscribers that are elsewhere"
             )
-        return Subscription(self._enter, last_event_id, queue, policy)
+        return Subscription(self._enter, last_event_id, replay, queue, policy)
 
     @asynccontextmanager
     async def forward(
@@ -196,6 +202,7 @@ class Channel:
         socket: FrameSocket,
         *,
         last_event_id: str | None = None,
+        replay: bool = False,
         queue: int = 100,
         policy: Policy = "disconnect",
     ) -> AsyncIterator[Subscription]:
@@ -206,7 +213,9 @@ class Channel:
         closed with 1013; where sending fails otherwise, with 1011, and the error comes out of the
         `async with`. A client that leaves is no error. A gap is sent as its JSON.
         """
-        subscription = self.subscribe(last_event_id=last_event_id, queue=queue, policy=policy)
+        subscription = self.subscribe(
+            last_event_id=last_event_id, replay=replay, queue=queue, policy=policy
+        )
         async with subscription as messages:
             await socket.open()
             task = asyncio.create_task(_send_all(messages, socket), name=f"forward {self.name}")
@@ -379,6 +388,10 @@ class _Topic:
     def position(self) -> str | None:
         """The id of the last message that was published."""
         return self._kept[-1].id if self._kept else self._before
+
+    def history(self) -> tuple[Message, ...]:
+        """Return all messages that are kept."""
+        return self._snapshot(behind_gap=False)
 
     def since(self, id: str) -> tuple[tuple[Message, ...], int]:
         """Return what is kept, and from which of it on is what came after `id`."""

@@ -27,6 +27,9 @@ class Source(Protocol):
     def position(self) -> str | None:
         """The id of the last message that was published."""
 
+    def history(self) -> tuple[Message, ...]:
+        """Return all messages that are kept."""
+
     def since(self, id: str) -> tuple[tuple[Message, ...], int]:
         """Return messages, and from which of them on are those that came after `id`.
 
@@ -66,6 +69,7 @@ class Subscription:
         "_queue",
         "_replay",
         "_replayed",
+        "_replays",
         "_source",
         "_waiter",
         "is_full",
@@ -76,6 +80,7 @@ class Subscription:
         self,
         open_source: Callable[[], Coroutine[Any, Any, Source]],
         last_event_id: str | None,
+        replay: bool,
         queue: int,
         policy: Policy,
     ) -> None:
@@ -85,6 +90,7 @@ class Subscription:
             raise ConfigurationError(f"subscribe: expected a queue of at least 1, got {queue!r}")
         self._open = open_source
         self._last_event_id = last_event_id
+        self._replays = replay
         self._limit = queue
         self._policy = policy
         self._source: Source | None = None
@@ -103,6 +109,8 @@ class Subscription:
         source = self._source = await self._open()
         if self._last_event_id is not None:
             self._replay, self._replayed = source.since(self._last_event_id)
+        elif self._replays:
+            self._replay = source.history()
         source.enter(self)
         return self
 
@@ -137,9 +145,10 @@ class Subscription:
         """Return how an event stream begins: for one who comes first, with its place.
 
         A browser takes the id and dispatches nothing, so that one which is cut off before the first
-        message misses none. WHATWG HTML section 9.2.6
+        message misses none. With a replay it has to come again without an id, for all of it. WHATWG
+        HTML section 9.2.6
         """
-        if self._last_event_id is not None or self.position is None:
+        if self._last_event_id is not None or self._replay or self.position is None:
             return b""
         return f"id: {self.position}\n\n".encode()
 

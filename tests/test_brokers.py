@@ -240,6 +240,16 @@ async def test_unknown_id_is_a_gap(url: str, id: str) -> None:
             assert await take(messages, 3) == [GAP, 1, 2]
 
 
+async def test_replay_begins_with_the_history_in_any_process(url: str) -> None:
+    async with living(url) as here:
+        await publish(here["a"], 1, 2, 3, 4, 5)
+    async with living(url) as there, there["a"].subscribe(replay=True) as messages:
+        await publish(there["a"], 6)
+        assert await take(messages, 4) == [3, 4, 5, 6]
+        async with there["a"].subscribe(replay=True) as others:
+            assert await take(others, 3) == [4, 5, 6]
+
+
 async def test_position_of_an_empty_channel_is_a_place(url: str) -> None:
     async with living(url) as here, living(url) as there:
         async with here["a"].subscribe() as messages:

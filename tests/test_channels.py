@@ -254,6 +254,31 @@ async def test_id_older_than_the_history_is_a_gap(channel: Channel) -> None:
         assert await all_data(messages) == [gap_of(None), 3, 4, 5]
 
 
+async def test_replay_begins_with_the_history_and_no_gap(channel: Channel) -> None:
+    async with channel.subscribe(replay=True) as messages:
+        await channel.publish("first")
+        assert await take(messages, 1) == ["first"]
+    ids = await publish(channel, 1, 2, 3, 4)
+    async with channel.subscribe(replay=True) as messages:
+        await channel.publish(5)
+        assert await take(messages, 4) == [2, 3, 4, 5]  # three are kept
+    async with channel.subscribe(replay=True, last_event_id=ids[-1]) as messages:
+        await channel.publish(6)
+        assert await take(messages, 2) == [5, 6]
+    async with channel.subscribe(replay=True, last_event_id="unknown") as messages:
+        assert await take(messages, 1) == [gap_of(None)]
+
+
+async def test_replay_without_a_history_has_only_new_messages() -> None:
+    channel = Channels()["a"]
+    async with channel.subscribe() as other:
+        await channel.publish(1)
+        async with channel.subscribe(replay=True) as messages:
+            await channel.publish(2)
+            assert await take(messages, 1) == [2]
+        assert await take(other, 2) == [1, 2]
+
+
 async def test_id_of_another_channel_is_a_gap(channels: Channels) -> None:
     (id,) = await publish(channels["a"], 1)
     await publish(channels["b"], 2)
@@ -744,6 +769,13 @@ async def test_forward_replays(channel: Channel, socket: FakeSocket) -> None:
     assert socket.frames == [b"\x81\x012"]
 
 
+async def test_forward_replays_the_history(channel: Channel, socket: FakeSocket) -> None:
+    await publish(channel, "1", "2")
+    async with channel.forward(socket, replay=True):
+        await settle()
+    assert socket.frames == [b"\x81\x011", b"\x81\x012"]
+
+
 async def test_forward_closes_a_socket_that_is_too_slow(
     channel: Channel, socket: FakeSocket
 ) -> None:
@@ -966,6 +998,30 @@ async def test_event_stream_that_saw_nothing_resumes_too(channel: Channel) -> No
         await publish(channel, "one")
         async with client.events("/events", last_event_id=parser.last_event_id) as events:
             assert (await soon(anext(events))).data == "one"
+
+
+async def test_event_stream_that_replays_begins_with_the_history(channel: Channel) -> None:
+    app = App()
+
+    @app.get("/")
+    async def events(request: Request) -> Response:
+        last = request.last_event_id
+        return Response.events(channel.subscribe(last_event_id=last, replay=True))
+
+    async with app.test_client() as client:
+        for before in range(5):
+            async with client.stream("GET", "/") as response:
+                text = ""
+                async with asyncio.timeout(DEADLINE_S):
+                    async for piece in response.aiter_text():
+                        text += piece
+                        if text.count("\n\n") >= max(1, min(before, 3)):
+                            break
+            starts = [line for line in text.splitlines() if not line.startswith("id: ")]
+            kept = range(max(0, before - 3), before)
+            assert [line for line in starts if line] == [f"data: {number}" for number in kept]
+            assert text.startswith("id: ")  # that of the first message, or where it begins
+            await channel.publish(before)
 
 
 async def test_event_stream_of_an_unknown_id_begins_with_a_gap(channel: Channel) -> None:
