@@ -80,6 +80,9 @@ async def test_name_and_password_are_let_in(authorization: str, user: str) -> No
         basic("test:123\u00a3", "latin-1"),
         basic("ada:lovelace") + ", " + basic("ada:lovelace"),
         basic("ada:lovelace")[:-1] + "!",
+        basic("ada:lovelace") + "!",
+        basic("ada:lovelace").replace("Basic ", "Basic !"),
+        basic("ada:lovelace")[:10] + "-_" + basic("ada:lovelace")[10:],
         "Basic \xff\xfe",
     ],
 )
@@ -121,6 +124,9 @@ async def test_a_function_is_not_asked_about_what_is_malformed() -> None:
         raise AssertionError("it was asked")
 
     assert (await ask(app_with(BasicAuth(check)), "Basic x")).status_code == 401
+    for control in "\x00\n\r\t\x1f\x7f\x80\x9f":
+        for pair in (f"a{control}:b", f"a:b{control}", f"{control}a:b", f"a:{control}b"):
+            assert (await ask(app_with(BasicAuth(check)), basic(pair))).status_code == 401
 
 
 async def test_a_function_may_raise_what_it_means() -> None:

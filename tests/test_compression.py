@@ -191,7 +191,7 @@ async def test_answers_without_content_stay_so() -> None:
 
 async def test_errors_are_compressed() -> None:
     answer = await get(answering(lambda: (TEXT, 404)))
-    assert (answer.status, answer.decoded) == (404, TEXT.encode())
+    assert (answer.status, answer.coding, answer.decoded) == (404, "gzip", TEXT.encode())
 
 
 @pytest.mark.parametrize("is_stream", [False, True])

@@ -201,6 +201,25 @@ async def test_page_of_much_takes_a_moment_and_little_room(app: App) -> None:
     assert len(text) < 2_000_000
 
 
+async def test_local_whose_class_raises_does_not_end_the_page(app: App) -> None:
+    class Proxy:
+        """As a lazy one whose object is not there."""
+
+        @property
+        def __class__(self) -> Any:
+            raise RuntimeError("outside of a request")
+
+    @app.get("/proxy")
+    async def proxy() -> None:
+        lazy, listed = Proxy(), [Proxy(), {"password": Proxy()}]
+        raise LookupError(len(listed) if lazy is not None else 0)
+
+    text = (await get(app, "/proxy")).text
+    assert "<title>500 LookupError</title>" in text
+    assert "<tr><th>lazy</th><td>&lt;" in text
+    assert "{&#x27;password&#x27;: [hidden]}" in text
+
+
 # --- who sees it
 
 

@@ -442,6 +442,35 @@ async def test_middleware_may_change_the_pieces(large: Path) -> None:
     assert len(response.content) == 6 * MIB
 
 
+async def test_middleware_may_read_several_ranges(large: Path) -> None:
+    app = app_of(lambda: Response.file(large))
+    read: list[bytes] = []
+
+    @app.middleware
+    async def look(request: Request, call_next: Callable[..., object]) -> Response:
+        response = await call_next(request)  # type: ignore[misc]
+        assert isinstance(response, StreamResponse)
+        pieces = response.pieces
+
+        async def looked_at() -> AsyncIterator[bytes]:
+            async for piece in pieces:
+                assert type(piece) is bytes
+                read.append(piece)
+                yield piece
+
+        response.pieces = looked_at()
+        return response
+
+    content = large.read_bytes()
+    async with app.test_client() as client:
+        answer = await client.get("/", headers={"Range": "bytes=0-299999,1000000-1000009"})
+    assert answer.status_code == 206
+    first, second = content[:300_000], content[1_000_000:1_000_010]
+    assert b"\r\n\r\n" + first + b"\r\n--" in answer.content
+    assert b"\r\n\r\n" + second + b"\r\n--" in answer.content
+    assert b"".join(read) == answer.content
+
+
 async def test_wrong_length_is_refused(file: Path) -> None:
     app = app_of(lambda: Response.file(file))
 

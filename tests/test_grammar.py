@@ -208,3 +208,16 @@ def test_a_quantifier_over_characters_is_possessive() -> None:
             lazy_or_greedy = re.findall(r"(?<=[\w.])(?:[*+](?!\+)|[*+?]\?)", text)
             assert not lazy_or_greedy, f"{name} steps back: {text}"
             assert not re.findall(r"\)(?:[*+?]\+|\{[^}]*\}\+)", text), f"{name} fails on 3.11.2"
+
+
+# https://www.iana.org/assignments/http-methods, but for PRI and *
+REGISTERED = """
+ACL BASELINE-CONTROL BIND CHECKIN CHECKOUT CONNECT COPY DELETE GET HEAD LABEL LINK LOCK MERGE
+MKACTIVITY MKCALENDAR MKCOL MKREDIRECTREF MKWORKSPACE MOVE OPTIONS ORDERPATCH PATCH POST PROPFIND
+PROPPATCH PUT QUERY REBIND REPORT SEARCH TRACE UNBIND UNCHECKOUT UNLINK UNLOCK UPDATE
+UPDATEREDIRECTREF VERSION-CONTROL
+"""
+
+
+def test_the_methods_are_those_of_the_registry() -> None:
+    assert set(REGISTERED.split()) == grammar.METHODS

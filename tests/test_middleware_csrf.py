@@ -60,7 +60,7 @@ async def test_what_may_change_something(fields: dict[str, str], status: int) ->
     assert await status_of("POST", fields) == status
 
 
-@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "TRACE", "QUERY"])
 async def test_methods_that_change_something_are_looked_at(method: str) -> None:
     assert await status_of(method, {"Sec-Fetch-Site": "cross-site"}) == 403
 

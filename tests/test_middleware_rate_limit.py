@@ -6,9 +6,13 @@ from typing import Any
 
 import httpx
 import pytest
+from serving import read_all
 
 from microweb import App, ConfigurationError, Request
+from microweb.memory import connect
 from microweb.middleware.rate_limit import RateLimit, TokenBuckets
+from microweb.server.config import ServerConfig
+from microweb.server.server import Server
 from microweb.testing import MemoryTransport
 
 
@@ -177,6 +181,22 @@ async def test_client_is_an_address_or_the_64_bits_of_a_network(
     assert await are_one_client(one, other) is are_one
 
 
+async def test_zone_of_a_link_local_address_is_no_part_of_a_client() -> None:
+    server = Server(limited(RateLimit(1, 60)), ServerConfig())
+    await server.open()
+    answers = []
+    try:
+        for number, zone in enumerate(("eth0", "eth1", "2")):
+            end = connect(
+                server.accept, client=(f"fe80::{number}%{zone}", 1), server=("::", 80), limit=1024
+            )
+            await end.write(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            answers.append((await read_all(end))[9:12])
+    finally:
+        await server.stop()
+    assert answers == [b"200", b"429", b"429"]
+
+
 async def test_nobody_names_himself() -> None:
     """Without trusted proxies what is forwarded is not looked at."""
     async with limited(RateLimit(1, 60)).test_client() as client:
@@ -226,6 +246,23 @@ def test_what_was_asked_for_the_longest_time_ago_makes_room() -> None:
     assert len(buckets) == 3
     assert [buckets.take(key)[0] for key in "acd"] == [-1, -1, -1]
     assert buckets.take("b")[0] == 0
+
+
+@pytest.mark.parametrize("began", [0.1, 98765.4321, 1234567.891])
+def test_wait_that_was_told_is_long_enough_whatever_rounding_has_lost(began: float) -> None:
+    for quota, window_s in [(2, 4), (2, 6), (2, 18), (3, 7), (7, 49), (10, 60), (39, 60)]:
+        clock = Clock()
+        clock.now = began
+        buckets = TokenBuckets(quota, window_s, max_keys=5, clock=clock)
+        for _ in range(quota):
+            assert buckets.take("a")[0] >= 0
+        for _ in range(50):
+            left, wait_s = buckets.take("a")
+            assert left == -1
+            clock.now += wait_s
+            assert buckets.take("a")[0] >= 0
+            while buckets.take("a")[0] >= 0:
+                pass
 
 
 def test_many_addresses_cost_no_more_than_max_keys() -> None:

@@ -22,6 +22,7 @@ from microweb.errors import (
     UnknownMethod,
 )
 from microweb.framing import ChunkedDecoder, LengthDecoder
+from microweb.headers import MutableHeaders
 from microweb.parser import Limits, Parser, RequestLines, is_host, parse_request_line
 
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -525,6 +526,8 @@ PLAIN_FIELDS = [
     b"A: b\r\nHost: a\r\nC: d\r\n",
     b"Host: a\r\nConnection: keep-alive\r\n",
     b"Connection: keep-alive\r\nHost: a\r\n",
+    b"Connection: close\r\nHost: a\r\n",
+    b"A: b\r\nConnection: close\r\nC: d\r\nHost: a\r\n",
     b"Host: a\r\nconnection: keep-alive\r\n",
     b"Host: a\r\nConnection: close\r\n",
     b"Host: a\r\nCONNECTION: Close\r\n",
@@ -550,6 +553,9 @@ PLAIN_FIELDS = [
     b"Host: a\r\n: b\r\n",
     b"Host: a\r\nA:\r\n",
     b"Host: a\r\n\xe4: b\r\n",
+    b"A: b\r\n" * 49 + b"Host: a\r\n" + b"A: b\r\n" * 50,
+    b"A: b\r\n" * 50 + b"Host: a\r\n" + b"A: b\r\n" * 50,
+    b"A: b\r\n" * 90 + b"Host: a\r\n" + b"A: b\r\n" * 90,
     b"Host: a\r\n" + b"A: b\r\n" * 99,
     b"Host: a\r\n" + b"A: b\r\n" * 100,
     b"Host: a\r\n" + b"A: b\r\nB: c\r\nA: d\r\n",
@@ -567,6 +573,52 @@ def test_a_plain_head_is_read_as_one_that_is_not(fields: bytes) -> None:
     raw = b"GET /page HTTP/1.1\r\n%b\r\n" % fields
     for before in ([], [GET, GET], [GET, b"GET /b HTTP/1.1\r\n%b\r\n" % fields]):
         assert read(*before, raw) == read(*before, raw + b"G")
+
+
+def test_close_before_host_is_the_last_request() -> None:
+    outcome = read(b"GET / HTTP/1.1\r\nConnection: close\r\nHost: a\r\n\r\n")
+    assert [exchange.is_persistent for exchange in outcome.exchanges] == [False]
+
+
+def test_fields_on_both_sides_of_host_are_counted_together() -> None:
+    fields = b"A: b\r\n" * 90
+    outcome = read(b"GET / HTTP/1.1\r\n%bHost: a\r\n%b\r\n" % (fields, fields))
+    assert outcome == Outcome([], HeadTooLarge, "more header fields than the limit")
+
+
+def test_a_short_head_behind_a_longer_one_is_searched_from_its_beginning() -> None:
+    long = with_fields(b"X-Pad: %b\r\n" % (b"a" * 500))
+    short = b"GET / HTTP/1.0\r\n\r\n"
+    for cut in range(1, len(short)):
+        outcome = read(long[:-2], long[-2:], short[:cut], short[cut:])
+        assert outcome == apart([long, short])
+    assert read(long[:-2], long[-2:], short) == apart([long, short])
+
+
+def test_the_memos_of_hosts_and_names_are_bounded() -> None:
+    memos = (is_host, parser_module._is_host_value)
+    for number in range(2000):
+        read(b"GET http://h%d/ HTTP/1.1\r\nHost: h%d\r\nX-%d: y\r\n\r\n" % ((number,) * 3))
+        read(b"GET / HTTP/1.1\r\nHost: a\r\nUser-Agent: %d\r\n\r\n" % number)
+        MutableHeaders()[f"X-{number}"] = "y"
+        assert len(headers_module._VARYING) <= 256
+        assert len(headers_module._KEYS) <= 256
+        assert len(headers_module._FIELDS) <= 512
+    assert [memo.cache_info().currsize for memo in memos] == [512, 512]
+
+
+def test_the_memos_of_names_hold_no_long_one() -> None:
+    for memo in (headers_module._VARYING, headers_module._KEYS):
+        memo.clear()
+    headers_module._FIELDS.clear()
+    long = "X-" + "a" * 63
+    read(with_fields(b"%b: y\r\nAccept: %b\r\n" % (long.encode(), b"*" * 300)))
+    MutableHeaders()[long] = "y"
+    assert long not in headers_module._VARYING and long not in headers_module._KEYS
+    assert not any(len(line) > 300 for line in headers_module._FIELDS)
+    read(with_fields(b"%b: y\r\n" % long[:-1].encode()))
+    MutableHeaders()[long[:-1]] = "y"
+    assert long[:-1] in headers_module._VARYING and long[:-1] in headers_module._KEYS
 
 
 def test_the_cache_of_field_lines_changes_nothing() -> None:

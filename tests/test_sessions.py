@@ -399,6 +399,22 @@ async def test_what_a_cookie_holds_is_no_id_and_an_id_holds_nothing() -> None:
             assert (await stranger.get("/", headers=send(cookie_of(client)))).json() == {}
 
 
+async def test_a_cookie_of_ids_is_none_of_data() -> None:
+    """Neither verifies as the other: it does not get as far as being no session, or no id."""
+    of_data, of_ids = Sessions(KEY), Sessions(KEY, store=MemoryStore())
+    for own, other in ((of_data, of_ids), (of_ids, of_data)):
+        app = App()
+
+        @app.get("/")
+        async def decoded(request: Request) -> list[str]:
+            return [each.read(request).decode() for each in (own, other)]  # noqa: B023
+
+        cookie = await own.start({"admin": True})
+        async with app.test_client() as client:
+            read_by_own, read_by_other = (await client.get("/", headers=send(cookie))).json()
+        assert read_by_own and not read_by_other
+
+
 # --- keys
 
 

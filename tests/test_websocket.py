@@ -884,6 +884,30 @@ async def test_what_arrives_unasked_for_is_bounded() -> None:
     assert got == [message] * 200
 
 
+async def test_empty_messages_that_nobody_receives_are_bounded() -> None:
+    """They have no size, but each takes its place in memory."""
+
+    async def endpoint(socket: WebSocket) -> None:
+        await socket.accept()
+        await going_on.wait()
+        got.extend([await socket.receive() for _ in range(50_000)])
+
+    got: list[object] = []
+    going_on = asyncio.Event()
+    async with serving(endpoint) as (house, peer):
+        await peer.shake_hands(handshake())
+        sending = asyncio.create_task(peer.send(masked("") * 50_000))
+        for _ in range(5):
+            await house.pass_time(1)
+        for _ in range(50):
+            await settle()
+        assert not sending.done()  # the peer waits
+        going_on.set()
+        assert await peer.frame() == closed(1000)
+        await sending
+    assert got == [""] * 50_000
+
+
 async def test_an_endpoint_that_only_sends_is_told_of_a_close() -> None:
     seen: list[object] = []
 
