@@ -49,6 +49,11 @@ class Background:
         self.has_ended = False
 
     @property
+    def count(self) -> int:
+        """How many tasks are running."""
+        return len(self._tasks)
+
+    @property
     def is_here(self) -> bool:
         """Whether its loop is the one that runs in this thread."""
         return self._loop is not None and is_running_here(self._loop)

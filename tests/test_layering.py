@@ -129,6 +129,8 @@ HOUSE = [
     "server.loopback",
     "server.server",
     "server.access",
+    "server.console",
+    "server.signals",
     "server.process",
     # what users start and test with
     "memory",

@@ -17,7 +17,7 @@ from processes import DEADLINE_S, ENVIRONMENT, Program, connect, get, run_to_end
 
 from microweb import App
 from microweb.errors import ConfigurationError, ThreadsStuck
-from microweb.server.sockets import listen
+from microweb.server.sockets import bind
 
 HEAD = """
 import asyncio, logging, os, signal, sys, threading, time
@@ -192,6 +192,191 @@ def test_run_in_another_thread_has_no_signal_handlers(start: Start) -> None:
     assert get(line.split()[3]) == (200, "hello")
     program.stdin.close()
     program.ends(0)
+
+
+# --- startup, shutdown, signals -------------------------------------------------------
+
+
+async def test_clients_are_refused_until_the_startup_is_over() -> None:
+    app, entered, go_on = App(), asyncio.Event(), asyncio.Event()
+
+    @app.on_startup
+    async def begin() -> None:
+        entered.set()
+        await go_on.wait()
+
+    server = app.serve(host="127.0.0.1", port=0)
+    starting = asyncio.create_task(server.start())
+    await entered.wait()
+    address = server.sockets[0].getsockname()
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection(*address)
+    go_on.set()
+    await starting
+    _, writer = await asyncio.open_connection(*address)
+    writer.close()
+    await server.stop(silence_s=0.0)
+
+
+async def test_server_that_listens_second_is_told_that_the_port_is_taken() -> None:
+    app, entered, go_on = App(), asyncio.Event(), asyncio.Event()
+
+    @app.on_startup
+    async def begin() -> None:
+        entered.set()
+        await go_on.wait()
+
+    slow = app.serve(host="127.0.0.1", port=0)
+    starting = asyncio.create_task(slow.start())
+    await entered.wait()
+    port = slow.sockets[0].getsockname()[1]
+    async with App().serve(host="127.0.0.1", port=port):
+        go_on.set()
+        with pytest.raises(ConfigurationError, match=rf"port {port} on 127.0.0.1 is in use"):
+            await starting
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_ends_the_startup(start: Start, loop: str, number: int) -> None:
+    program = start(
+        """
+@app.lifespan
+async def life(app: App):
+    try:
+        print("starting")
+        await asyncio.Event().wait()
+        yield
+    finally:
+        print("cleaned up")
+""",
+        f"app.run(port=0, loop={loop!r}); print('after run')",
+    )
+    program.out.wait_for("starting")
+    program.stop(number)
+    rest = program.out.rest()
+    assert "cleaned up" in rest and "after run" in rest and "listening" not in rest
+    assert program.err.rest() == ""
+
+
+def test_lifespan_that_does_not_end_is_cancelled(start: Start) -> None:
+    program = start(
+        """
+@app.on_shutdown
+async def end() -> None:
+    try:
+        await asyncio.Event().wait()
+    finally:
+        print("cancelled")
+""",
+        "app.run(port=0, grace_s=0.05)",
+    )
+    program.urls()
+    program.stop()
+    assert "cancelled" in program.out.rest()
+    assert program.err.rest() == "the lifespan did not end within 1 s: cancelled"
+
+
+def test_first_interrupt_says_for_which_requests_the_server_waits(start: Start) -> None:
+    program = start(HANGS, "app.run(port=0, grace_s=600)")
+    connection = connect(program.urls()[0])
+    connection.request("GET", "/hang?secret=1")
+    program.out.wait_for("hanging")
+    program.process.send_signal(signal.SIGINT)
+    assert program.out.wait_for("stopping") == (
+        "microweb: stopping: waits up to 600 s for 1 request (GET /hang (route /hang)) "
+        "(Ctrl-C again leaves at once)"
+    )
+    program.stop(signal.SIGINT, status=128 + signal.SIGINT)
+    connection.close()
+
+
+def test_interrupt_is_answered_where_the_loop_is_blocked(start: Start) -> None:
+    program = start("""
+@app.get("/block")
+async def block() -> None:
+    print("blocking")
+    time.sleep(600)
+""")
+    connection = connect(program.urls()[0])
+    connection.request("GET", "/block")
+    program.out.wait_for("blocking")
+    program.process.send_signal(signal.SIGINT)
+    program.out.wait_for("for 1 request (GET /block (route /block))")
+    program.stop(signal.SIGINT, status=128 + signal.SIGINT)
+    connection.close()
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_sigusr1_does_nothing(start: Start, loop: str) -> None:
+    program = start("", f"app.run(port=0, loop={loop!r})")
+    (url, *_) = program.urls()
+    program.process.send_signal(signal.SIGUSR1)
+    assert get(url) == (200, "hello")
+    program.stop()
+    assert program.err.rest() == ""
+
+
+def test_sigusr1_of_the_application_stays_its_own(start: Start) -> None:
+    program = start("import faulthandler; faulthandler.register(signal.SIGUSR1)")
+    program.urls()
+    program.process.send_signal(signal.SIGUSR1)
+    program.err.wait_for("most recent call first")
+    program.stop()
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_sighup_is_a_line_in_the_log(start: Start, loop: str) -> None:
+    program = start("", f"app.run(port=0, loop={loop!r})")
+    (url, *_) = program.urls()
+    program.process.send_signal(signal.SIGHUP)
+    program.err.wait_for("SIGHUP is ignored, there is nothing to reload: SIGTERM stops the server")
+    assert get(url) == (200, "hello")
+    program.stop()
+
+
+def test_sighup_that_was_ignored_stays_so(start: Start) -> None:
+    program = start("signal.signal(signal.SIGHUP, signal.SIG_IGN)")  # as nohup does
+    (url, *_) = program.urls()
+    program.process.send_signal(signal.SIGHUP)
+    assert get(url) == (200, "hello")
+    program.stop()
+    assert program.err.rest() == ""
+
+
+def test_terminal_that_goes_away_stops_the_server(tmp_path: Path) -> None:
+    pty = pytest.importorskip("pty")
+    script = tmp_path / "app.py"
+    script.write_text(f"""{HEAD}
+import fcntl, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # stdin is the controlling terminal from now on
+
+@app.on_shutdown
+async def say() -> None:
+    print("shut down")
+
+app.run(port=0); print("after run")
+""")
+    terminal, stdin = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, script],
+        env=ENVIRONMENT,
+        stdin=stdin,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    os.close(stdin)
+    try:
+        assert process.stdout is not None
+        assert "listening" in process.stdout.readline()
+        os.close(terminal)  # the kernel sends SIGHUP
+        assert process.stdout.read().split("\n")[:2] == ["shut down", "after run"]
+        assert process.wait(DEADLINE_S) == 0
+    finally:
+        process.kill()
+        process.wait(DEADLINE_S)
+        process.stdout.close()
 
 
 # --- threads that never return --------------------------------------------------------
@@ -438,7 +623,8 @@ async def test_startup_that_raises_leaves_the_port_free() -> None:
 
 
 async def test_serve_raises_where_the_port_is_busy() -> None:
-    (other,) = listen("127.0.0.1", 0, 1)
+    (other,) = bind("127.0.0.1", 0)
+    other.listen()
     with other, pytest.raises(ConfigurationError, match="is in use"):
         await App().serve(host="127.0.0.1", port=other.getsockname()[1])
 

@@ -14,7 +14,7 @@ from processes import DEADLINE_S
 
 from microweb import App
 from microweb.errors import ConfigurationError
-from microweb.server.sockets import has_ended, is_loopback, listen, unsent_bytes, url_of
+from microweb.server.sockets import bind, has_ended, is_loopback, unsent_bytes, url_of
 
 PLAIN_SOCKET = socket.socket
 
@@ -34,7 +34,10 @@ needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6
 @contextmanager
 def listening(host: str, port: int = 0) -> Iterator[list[socket.socket]]:
     with ExitStack() as stack:
-        yield [stack.enter_context(bound) for bound in listen(host, port, 16)]
+        sockets = [stack.enter_context(bound) for bound in bind(host, port)]
+        for bound in sockets:
+            bound.listen(16)
+        yield sockets
 
 
 def refuse_family(monkeypatch: pytest.MonkeyPatch, refused: int, number: int) -> None:
@@ -165,7 +168,7 @@ def test_localhost_is_busy_where_one_of_both_is(taken: str) -> None:
     with listening(taken) as (bound,):
         port = bound.getsockname()[1]
         with pytest.raises(ConfigurationError, match=rf"port {port} .* is in use"):
-            listen("localhost", port, 16)
+            bind("localhost", port)
         if taken == "::1":  # and the one that was free is free again
             with listening("127.0.0.1", port):
                 pass
@@ -181,7 +184,7 @@ def test_airplay_is_named_on_macos(
     refuse_bind(monkeypatch, errno.EADDRINUSE)
     monkeypatch.setattr(sys, "platform", platform)
     with pytest.raises(ConfigurationError) as caught:
-        listen("127.0.0.1", port, 16)
+        bind("127.0.0.1", port)
     assert ("AirPlay Receiver" in str(caught.value)) is is_named
     assert f"port {port} on 127.0.0.1 is in use" in str(caught.value)
 
@@ -199,14 +202,14 @@ def test_fault_is_told_in_one_line(
 ) -> None:
     refuse_bind(monkeypatch, number)
     with pytest.raises(ConfigurationError) as caught:
-        listen("127.0.0.1", 80, 16)
+        bind("127.0.0.1", 80)
     assert str(caught.value).startswith(message)
 
 
 @pytest.mark.parametrize("host", ["", "no such host", "999.0.0.1", "a\0b", "x" * 300, "[::1]"])
 def test_host_that_is_no_address_is_refused(host: str) -> None:
     with pytest.raises(ConfigurationError, match="is no address of this machine"):
-        listen(host, 0, 16)
+        bind(host, 0)
 
 
 # --- loopback, URLs -------------------------------------------------------------------

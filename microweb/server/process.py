@@ -8,11 +8,8 @@ import logging
 import os
 import signal
 import sys
-import threading
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from ..background import Background
@@ -22,8 +19,10 @@ from ..response import Response
 from .access import access_logger, is_access_logged, show_access_log
 from .config import LoopName, ServerConfig, ServerOptions
 from .connection import Handler
+from .console import say
 from .loopback import LoopbackOnly
 from .server import Server
+from .signals import signals_handled
 from .sockets import is_loopback, url_of
 
 if TYPE_CHECKING:
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from typing import Any
 
-_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # Of young objects, before the garbage collector looks for cycles: few are left to find, and with
 # Python's own 700 one in three messages to 10,000 subscribers waited 250 ms for a full collection.
 _COLLECT_AT = (50_000, 10, 10)
@@ -95,46 +93,57 @@ def run(app: Application, options: ServerOptions) -> None:
         with asyncio.Runner(loop_factory=new_loop) as runner:
             runner.run(_serve(server))
     except ConfigurationError as error:
-        print(f"microweb: {error}", file=sys.stderr)
+        say(str(error), sys.stderr)
         sys.exit(1)
     except ThreadsStuck as error:
         _leave(error)
 
 
 async def _serve(server: Server) -> None:
-    stop = asyncio.Event()
-    with _signals_handled(stop.set) as how:
-        async with server:
-            urls = " and ".join(url_of(bound) for bound in server.sockets)
-            print(f"microweb: listening on {urls}{how}", flush=True)
-            await stop.wait()
+    life = _Life(server)
+    with signals_handled(life.stop) as are_handled:
+        await life.run(" (Ctrl-C stops it)" if are_handled else "")
 
 
-@contextmanager
-def _signals_handled(stop: Callable[[], None]) -> Iterator[str]:
-    """Have the first SIGINT or SIGTERM call `stop`, and a second one leave at once.
+class _Life:
+    """One server from its start to its stop, either of which a signal may ask for."""
 
-    Not by the loop's own handlers: those wait for a handler that blocks the loop, just when one
-    wants to leave. Yields what there is to say of it; outside the main thread there is nothing.
-    """
-    loop = asyncio.get_running_loop()
-    seen: list[int] = []
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._loop = asyncio.get_running_loop()
+        self._task = asyncio.current_task()
+        self._stopping = asyncio.Event()
+        self._is_starting = True
 
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        if seen:
-            os._exit(128 + number)
-        seen.append(number)
-        loop.call_soon_threadsafe(stop)
+    def stop(self, number: int) -> None:
+        """Stop, from a signal handler: the loop may be blocked."""
+        if number == signal.SIGINT:
+            say(f"stopping{self._awaited()} (Ctrl-C again leaves at once)", sys.stdout)
+        self._loop.call_soon_threadsafe(self._stop)
 
-    if threading.current_thread() is not threading.main_thread():
-        yield ""
-        return
-    before = [(number, signal.signal(number, on_signal)) for number in _STOP_SIGNALS]
-    try:
-        yield " (Ctrl-C stops it)"
-    finally:
-        for number, handler in before:
-            signal.signal(number, handler)
+    async def run(self, how: str) -> None:
+        try:
+            async with self._server as server:
+                self._is_starting = False
+                urls = " and ".join(url_of(bound) for bound in server.sockets)
+                say(f"listening on {urls}{how}", sys.stdout)
+                await self._stopping.wait()
+        except asyncio.CancelledError:
+            if not self._stopping.is_set():
+                raise
+            assert self._task is not None
+            self._task.uncancel()  # it was our own, of the startup
+
+    def _stop(self) -> None:
+        self._stopping.set()
+        if self._is_starting and self._task is not None:
+            self._task.cancel()
+
+    def _awaited(self) -> str:
+        if self._is_starting:
+            return ": cancels the startup"
+        awaited = self._server.awaited()
+        return f": waits up to {self._server.config.grace_s:g} s for {awaited}" if awaited else ""
 
 
 def _refuse_running_loop() -> None:

@@ -25,7 +25,7 @@ from .config import ServerConfig
 from .connection import Connection, Handler
 from .forwarded import TrustedProxies
 from .listeners import Listeners
-from .sockets import listen, url_of
+from .sockets import bind, cannot_listen, url_of
 
 Refuse = Callable[[ProtocolError], Awaitable[Response]]
 AccessLog = Callable[[Request, int, int, float], None]
@@ -36,6 +36,7 @@ _SILENCE_S = 1.0  # of a connection that idles at a stop, until it is closed
 STREAM_LIMIT = 16 * 1024  # a paused reader holds up to twice this and one read
 _RETRY_AFTER_S = 5
 _CANCEL_S = 1.0  # for what was cancelled, and for the tasks and threads that it leaves behind
+_MAX_NAMED = 3  # requests, in the line that says what a stop waits for
 _MAX_REFUSED = 100  # connections over the limit that are told so; further ones are just closed
 
 _log = logging.getLogger("microweb.server")
@@ -99,23 +100,32 @@ class Server:
     async def start(self) -> Server:
         """Listen and serve.
 
-        Raises: ConfigurationError where the address can't be had, before the lifespan is entered;
-        whatever the lifespan raises. Nothing is left open then.
+        The address is bound before the lifespan is entered, and listens only behind its startup:
+        until then the kernel refuses clients, so that a proxy tries its next backend. Raises:
+        ConfigurationError where the address can't be had; whatever the lifespan raises. Nothing is
+        left open then.
         """
         config = self.config
-        self.sockets = listen(config.host, config.port, config.backlog)
+        self.sockets = bind(config.host, config.port)
         try:
             await self.open()
             self._listeners = Listeners(
                 self.sockets, self.accept, limit=STREAM_LIMIT, backlog=config.backlog
             )
-            await self._listeners.open()
+            await self._listen(self._listeners)
         except BaseException:
             for bound in self.sockets:
                 bound.close()
             await self.stop()
             raise
         return self
+
+    async def _listen(self, listeners: Listeners) -> None:
+        try:
+            await listeners.open()
+        except OSError as error:  # another server has begun to listen since the port was bound
+            port = self.sockets[0].getsockname()[1]
+            raise cannot_listen(self.config.host, port, error) from error
 
     async def open(self) -> None:
         """Get ready for connections that come by other ways than a listening socket."""
@@ -159,7 +169,7 @@ class Server:
             for timer in (self._timer, self._stop_timer):
                 if timer is not None:
                     timer.cancel()
-            await self._cleanup.aclose()
+            await self._leave_lifespan()
         if self.pools is not None and (places := self.pools.stuck()):
             raise ThreadsStuck(places)
 
@@ -175,6 +185,29 @@ class Server:
         await self.background.close(max(ends_at - self.clock(), _CANCEL_S), _CANCEL_S)
         if self.pools is not None:
             await self.pools.wait_idle(max(ends_at - self.clock(), _CANCEL_S))
+
+    async def _leave_lifespan(self) -> None:
+        within_s = max(self.config.grace_s, _CANCEL_S)
+        try:
+            async with asyncio.timeout(within_s) as limit:
+                await self._cleanup.aclose()
+        except TimeoutError:
+            if not limit.expired():
+                raise
+        if limit.expired():
+            _log.error("the lifespan did not end within %g s: cancelled", within_s)
+
+    def awaited(self) -> str:
+        """Return the work that a stop would wait for, `2 requests (GET /a, GET /b)`, or ""."""
+        requests = [name for each in self.connections if (name := each.name_of_request())]
+        tasks = self.background.count
+        parts = []
+        if requests:
+            named = ", ".join(requests[:_MAX_NAMED]) + (", ..." if requests[_MAX_NAMED:] else "")
+            parts.append(f"{len(requests)} request{'s'[: len(requests) > 1]} ({named})")
+        if tasks:
+            parts.append(f"{tasks} background task{'s'[: tasks > 1]}")
+        return " and ".join(parts)
 
     def _log_unfinished(self) -> None:
         for connection in self.connections:

@@ -31,19 +31,19 @@ class HasFileno(Protocol):
     def fileno(self) -> int: ...
 
 
-def listen(host: str, port: int, backlog: int) -> list[socket.socket]:
-    """Return the sockets that `host` stands for, bound to one port and listening.
+def bind(host: str, port: int) -> list[socket.socket]:
+    """Return the sockets that `host` stands for, bound to one port. They do not listen yet.
 
     Raises: ConfigurationError that says in one line what is in the way.
     """
     addresses = _addresses(host, port)
     for attempt in range(_ATTEMPTS):
         try:
-            return _bind_all(addresses, port, backlog)
+            return _bind_all(addresses, port)
         except OSError as error:
             is_taken_by_chance = port == 0 and error.errno == errno.EADDRINUSE
             if not is_taken_by_chance or attempt == _ATTEMPTS - 1:
-                raise ConfigurationError(_explain(host, port, error)) from error
+                raise cannot_listen(host, port, error) from error
     raise AssertionError("unreachable")
 
 
@@ -65,13 +65,13 @@ def _addresses(host: str, port: int) -> list[tuple[int, str]]:
     return list(unique)
 
 
-def _bind_all(addresses: list[tuple[int, str]], port: int, backlog: int) -> list[socket.socket]:
+def _bind_all(addresses: list[tuple[int, str]], port: int) -> list[socket.socket]:
     sockets: list[socket.socket] = []
     missing: OSError | None = None
     try:
         for family, address in addresses:
             try:
-                sockets.append(_bind(family, address, port, backlog))
+                sockets.append(_bind(family, address, port))
             except OSError as error:
                 if len(addresses) == 1 or not _is_family_missing(error):
                     raise
@@ -87,7 +87,7 @@ def _bind_all(addresses: list[tuple[int, str]], port: int, backlog: int) -> list
     return sockets
 
 
-def _bind(family: int, address: str, port: int, backlog: int) -> socket.socket:
+def _bind(family: int, address: str, port: int) -> socket.socket:
     # With the protocol named: else asyncio leaves Nagle's algorithm on, which holds a stream's
     # second piece for the 40 ms by which the peer delays its acknowledgement of the first.
     bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -97,7 +97,6 @@ def _bind(family: int, address: str, port: int, backlog: int) -> socket.socket:
         if family == socket.AF_INET6:
             bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, address != "::")
         bound.bind((address, port))
-        bound.listen(backlog)
         bound.setblocking(False)
     except OSError:
         bound.close()
@@ -107,6 +106,11 @@ def _bind(family: int, address: str, port: int, backlog: int) -> socket.socket:
 
 def _is_family_missing(error: OSError) -> bool:
     return error.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
+
+
+def cannot_listen(host: str, port: int, error: OSError) -> ConfigurationError:
+    """Return the error that says in one line why an address can't be had."""
+    return ConfigurationError(_explain(host, port, error))
 
 
 def _explain(host: str, port: int, error: OSError) -> str:

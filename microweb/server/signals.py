@@ -1,0 +1,98 @@
+"""Signals while a server runs: SIGINT and SIGTERM stop it, SIGHUP may, SIGUSR1 does nothing.
+
+Not by the loop's own handlers: those wait for an endpoint that blocks the loop, just when one wants
+to leave. Outside the main thread Python has no signal handlers, hence there are none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# By default they end a process. Windows has neither.
+_IGNORED = [getattr(signal, name) for name in ("SIGHUP", "SIGUSR1") if hasattr(signal, name)]
+
+_log = logging.getLogger("microweb.server")
+
+
+@contextmanager
+def signals_handled(stop: Callable[[int], None]) -> Iterator[bool]:
+    """Call `stop` with the first SIGINT or SIGTERM, in the handler; leave at once at a second one.
+
+    SIGHUP stops if the controlling terminal is gone; otherwise it is a line in the log. A SIGHUP or
+    SIGUSR1 that is ignored already, or has a handler of the application's, stays as it is. Yields
+    whether there are handlers. They are put back at the end.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield False
+        return
+    handlers = _Handlers(stop)
+    before = [(number, signal.signal(number, handlers.on_stop)) for number in _STOP_SIGNALS]
+    for number in filter(_is_default, _IGNORED):
+        is_hangup = number == getattr(signal, "SIGHUP", None)
+        handler = handlers.on_hangup if is_hangup else _do_nothing
+        before.append((number, signal.signal(number, handler)))
+    try:
+        yield True
+    finally:
+        for number, old in before:
+            signal.signal(number, old)
+
+
+class _Handlers:
+    def __init__(self, stop: Callable[[int], None]) -> None:
+        self._stop = stop
+        self._loop = asyncio.get_running_loop()
+        self._is_stopping = False
+        self._had_terminal = _has_terminal()
+
+    def on_stop(self, number: int, frame: FrameType | None) -> None:
+        if self._is_stopping:
+            os._exit(128 + number)
+        self._is_stopping = True
+        self._stop(number)
+
+    def on_hangup(self, number: int, frame: FrameType | None) -> None:
+        if self._had_terminal and not _has_terminal():
+            # The kernel and a shell may send one each: the second must not cut the stop short.
+            if not self._is_stopping:
+                self.on_stop(number, frame)
+            return
+        self._loop.call_soon_threadsafe(
+            _log.warning, "SIGHUP is ignored, there is nothing to reload: SIGTERM stops the server"
+        )
+
+
+def _do_nothing(number: int, frame: FrameType | None) -> None:
+    """Ignore a signal; programs that the process starts do not inherit this, unlike SIG_IGN."""
+
+
+def _has_terminal() -> bool:
+    """Whether there is a controlling terminal: it is taken away before SIGHUP says so."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
+
+
+def _is_default(number: Any) -> bool:
+    return signal.getsignal(number) is signal.SIG_DFL and not _is_caught(number)
+
+
+def _is_caught(number: int) -> bool:
+    """Whether C code has a handler that Python does not know: `faulthandler.register` for one."""
+    try:
+        with open("/proc/self/status", "rb") as status:
+            caught = next(line for line in status if line.startswith(b"SigCgt:"))
+    except (OSError, StopIteration):
+        return False  # not Linux
+    return bool(int(caught.split()[1], 16) >> (number - 1) & 1)
