@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from contextvars import Context
@@ -74,10 +75,11 @@ class MemoryHouse:
         self.server.clock = lambda: self.now
         self._tick()
 
-    def connect(self, context: Context | None = None) -> ClientEnd:
+    def connect(self, context: Context | None = None, *, is_secure: bool = False) -> ClientEnd:
         """Return the client's end of a new connection, which is served in a copy of `context`.
 
         By default that is an empty one, as servers have it; what runs tests leaves things in ours.
+        `is_secure`: the connection counts as TLS, and can't be half-closed.
         """
         return (Context() if context is None else context).run(
             connect,
@@ -85,6 +87,7 @@ class MemoryHouse:
             limit=STREAM_LIMIT,
             client=("127.0.0.1", 50000),
             server=("127.0.0.1", 80),
+            sslcontext=ssl.create_default_context() if is_secure else None,
         )
 
     @property

@@ -120,6 +120,7 @@ HOUSE = [
     "server.listeners",
     "server.forwarded",
     "server.driven",
+    "server.delivery",
     "server.interruptible",
     "server.wire",
     "server.body",

@@ -33,6 +33,7 @@ from ..requestheads import HeaderSection, RequestLine
 from ..response import Response
 from ..streams import StreamResponse
 from ..surroundings import Address
+from ..upgrades import UpgradeResponse
 from .body import Body
 from .buffered import Share
 from .driven import Driven
@@ -60,6 +61,8 @@ _BEFORE_A_REQUEST = frozenset((Phase.START, Phase.HEAD, Phase.IDLE))
 _NO_LINE = RequestLine("GET", "", "", "", None)
 _HEAD_LINE = RequestLine("HEAD", "", "", "", None)
 _NO_SECTION = HeaderSection(Headers())
+
+_MAY_READ_BODY = (StreamResponse, UpgradeResponse)
 
 # An Enum's attribute costs 0.1 us, a global next to nothing.
 _HEAD, _IDLE = Phase.HEAD, Phase.IDLE
@@ -323,6 +326,12 @@ class Connection(Presence):
         assert isinstance(request.source, Body)
         return request.source.can_skim(_SKIM_BYTES)
 
+    def _discard_body(self, request: Request) -> None:
+        """Discard a body that nobody will read, while its answer is sent."""
+        if not self._can_go_on(request):
+            self._end_body(request)
+            self.discard()
+
     def _end_body(self, request: Request) -> None:
         """End the body of an answered request: what is left of it is the connection's to read."""
         decoder = self.parser.decoder
@@ -370,6 +379,8 @@ class Connection(Presence):
             isinstance(response, StreamResponse) and "content-length" not in response.headers
         )
         persistence = response.persistence(request, persistence)
+        if persistence is CLOSE and not isinstance(response, _MAY_READ_BODY):
+            self._discard_body(request)
         sending = response.send_to(self, request, server.heads, persistence)
         try:
             await (sending if context is None else Driven(context, sending))
@@ -391,7 +402,7 @@ class Connection(Presence):
         if server.access_log is not None:
             server.access_log(request, response.status, self.written, server.clock() - begun)
         self._unbroken += max(self.written, _JOINED_BYTES // _JOINED_ANSWERS)
-        if not self._can_go_on(request):  # reading has failed meanwhile
+        if persistence is not CLOSE and not self._can_go_on(request):  # reading has failed
             persistence = CLOSE
         self._end_exchange()
         if persistence is CLOSE:

@@ -1,28 +1,43 @@
 """What a connection offers the protocol that HTTP was upgraded to.
 
-Its bytes can be read, or handed over as they come: by the streams a message of a WebSocket costs
-3 us more, for a copy, a wake-up and four coroutines. RFC 9110 section 7.8
+Its bytes can be read, or handed over as they come. The end of a connection is here too: behind an
+answer that is the last, its bytes go to nobody. RFC 9110 section 7.8; RFC 9112 section 9.6
 """
 
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import cast
 
 from ..bytestream import Receiver
 from ..errors import ClientDisconnected
 from ..parser import Parser
-from .wire import READ_BYTES, Wire
+from .delivery import Delivery, Discard, take_buffered
+from .wire import NEVER, READ_BYTES, Phase, Wire, WireServer
 
 _JOINED_BYTES = 64 * 1024
 
+# A client that uploads may send all of it before it reads the answer, and a reset would destroy
+# that: nginx waits for 5 s of silence, 30 s in all, as well (lingering_timeout, lingering_time).
+_LINGER_S = 30.0
+_SILENCE_S = 5.0
+_CROWDED_S = 2.0  # in all, while more than so many linger:
+_CROWD = 10  # a tenth of `max_connections`
+
 
 class Handover(Wire):
-    """A wire whose bytes may go to another protocol."""
+    """A wire whose bytes may go to another protocol, or to nobody."""
 
-    __slots__ = ("parser",)
+    __slots__ = ("_discard", "parser")
 
     parser: Parser
+
+    def __init__(
+        self, server: WireServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        super().__init__(server, reader, writer)
+        self._discard: Discard | None = None  # takes the rest of the peer's bytes
 
     async def read(self) -> bytes:
         """Return what the peer sent next, `b""` at its end: for upgrades.
@@ -57,11 +72,8 @@ class Handover(Wire):
 
     def hand_over(self, receiver: Receiver | None) -> None:
         """Hand to `receiver` what comes, in place of `read`, until None takes its place."""
-        protocol, transport = self.transport.get_protocol(), self.transport
-        if isinstance(protocol, Delivery):
-            protocol = protocol.streams
-        if isinstance(protocol, asyncio.Protocol):  # there is none once the connection is lost
-            transport.set_protocol(protocol if receiver is None else Delivery(protocol, receiver))
+        transport = self.transport
+        self._deliver_to(receiver)
         if receiver is None:
             self.resume_reading()
             return
@@ -73,6 +85,13 @@ class Handover(Wire):
         if transport.is_closing() or reader.exception() is not None or reader.at_eof():
             receiver.end_received()
 
+    def _deliver_to(self, receiver: Receiver | None) -> None:
+        protocol, transport = self.transport.get_protocol(), self.transport
+        if isinstance(protocol, Delivery):
+            protocol = protocol.streams
+        if isinstance(protocol, asyncio.Protocol):  # there is none once the connection is lost
+            transport.set_protocol(protocol if receiver is None else Delivery(protocol, receiver))
+
     def pause_reading(self) -> None:
         """Leave what comes to the kernel: the peer has to wait."""
         if not self.transport.is_closing():
@@ -83,42 +102,65 @@ class Handover(Wire):
         if not self.transport.is_closing():
             cast(asyncio.Transport, self.transport).resume_reading()
 
+    # --- the end
 
-class Delivery(asyncio.Protocol):
-    """Stands between a transport and the protocol of its streams, which learn all but the bytes."""
+    async def close(self, *, has_more: bool) -> None:
+        """Close behind the last answer. `has_more`: the peer may have sent bytes that nobody read.
 
-    def __init__(self, streams: asyncio.Protocol, receiver: Receiver) -> None:
-        self.streams = streams
-        self._receiver = receiver
-        self.data_received = receiver.data_received  # type: ignore[method-assign]  # no call more
+        Closing then would make the kernel reset the connection, which can destroy the answer
+        before the peer has read it. So end our side, and discard for a while. RFC 9112 section 9.6
+        """
+        transport = self.transport
+        self.flush()
+        if transport.is_closing():
+            return
+        if has_more:
+            await self._linger()
+        if self._reader.exception() is None:
+            await self._drain_all()
+        else:  # a deadline's, which `drain` would raise
+            transport.close()
+            self._unsent = transport.get_write_buffer_size()
+            self._write_deadline = self._server.clock() + self.config.write_timeout_s
+            with suppress(OSError):
+                await self._writer.wait_closed()
 
-    def eof_received(self) -> bool | None:
-        goes_on = self.streams.eof_received()
-        self._receiver.end_received()
-        return goes_on
+    def discard(self) -> None:
+        """Discard the rest of the peer's bytes from now on: nobody reads them any more.
 
-    def connection_lost(self, error: Exception | None) -> None:
-        self.streams.connection_lost(error)
-        self._receiver.end_received()
-
-    def pause_writing(self) -> None:
-        self.streams.pause_writing()
-
-    def resume_writing(self) -> None:
-        self.streams.resume_writing()
-
-
-def take_buffered(reader: asyncio.StreamReader, size: int) -> bytes:
-    """Return what a reader holds, without waiting for more."""
-    pieces: list[bytes] = []
-    while True:
-        reading = reader.read(size)
-        try:
-            reading.send(None)
-        except StopIteration as stop:
-            if not stop.value:
-                return b"".join(pieces)
-            pieces.append(stop.value)
+        A peer that sends all of a body before it reads would not read a large answer otherwise.
+        """
+        self._ended = asyncio.get_running_loop().create_future()
+        self._discard = discard = Discard(self.parser, self._ended)
+        self._deliver_to(discard)
+        reader = self._reader
+        if reader.exception() is None:
+            discard.data_received(take_buffered(reader, READ_BYTES))
+        if reader.at_eof() or self.transport.is_closing():
+            discard.end_received()
         else:
-            reading.close()  # it would wait
-            return b"".join(pieces)
+            self.resume_reading()
+
+    async def _linger(self) -> None:
+        """Discard until the end of the body or of the peer's side, or until it is silent."""
+        transport, server = self.transport, self._server
+        if transport.can_write_eof():
+            transport.write_eof()
+        if self._ended is None or self._discard is None:
+            self.discard()
+            assert self._ended is not None and self._discard is not None
+        is_crowded = server.lingering >= max(1, self.config.max_connections // _CROWD)
+        self._lingers_until = server.clock() + (_CROWDED_S if is_crowded else _LINGER_S)
+
+        def renew() -> None:
+            self.deadline = min(server.clock() + _SILENCE_S, self._lingers_until)
+
+        self._discard.on_data = renew
+        self.phase = Phase.LINGER
+        renew()
+        server.lingering += 1
+        try:
+            await self._ended
+        finally:
+            server.lingering -= 1
+            self.deadline = NEVER

@@ -73,6 +73,7 @@ class Server:
         self.heads = HeadCache()
         self.connections: set[Connection] = set()
         self.is_stopping = False
+        self.lingering = 0
         self.idle_deadline = 0.0  # of a connection that begins to idle
         self.clock: Callable[[], float] = lambda: 0.0  # the loop's, once it runs
         self.pools: Pools | None = None

@@ -24,8 +24,6 @@ NEVER = float("inf")
 
 READ_BYTES = 64 * 1024
 _HIGH_WATER = 64 * 1024  # with more than this unsent, wait for the peer
-_LINGER_BYTES = 256 * 1024  # after a final answer, so that a reset does not destroy it
-_LINGER_S = 2.0
 
 # A file, or its file system, that the kernel can't send from: it is read.
 _CANNOT_SEND = frozenset((errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP))
@@ -50,6 +48,7 @@ class WireServer(Protocol):
     config: ServerConfig
     clock: Callable[[], float]
     is_stopping: bool
+    lingering: int  # connections that wait for their peers to close, behind the last answer
 
     @property
     def unflushed(self) -> list[Any]:
@@ -64,7 +63,9 @@ class Wire:
 
     __slots__ = (
         "_draining",
+        "_ended",
         "_is_full",
+        "_lingers_until",
         "_phase_before",
         "_reader",
         "_reading",
@@ -97,6 +98,8 @@ class Wire:
         self.written = 0  # bytes that `write` has sent
         self._write_deadline = NEVER  # beside the other: a body may be read meanwhile
         self._writable: asyncio.Future[None] | None = None  # waited for, while a file is sent
+        self._ended: asyncio.Future[None] | None = None  # bytes that are discarded
+        self._lingers_until = NEVER
         self._draining = 0  # how many wait in `drain`
         self._is_full = False  # the transport holds more than the peer takes
         self._taken = -1  # bytes of `written` that the peer had taken at the last `probe`
@@ -264,29 +267,6 @@ class Wire:
                 if transport.get_write_buffer_size() > _HIGH_WATER:
                     self._is_full = True
 
-    async def close(self, *, has_more: bool) -> None:
-        """Close behind the last answer. `has_more`: the peer may have sent what nobody read.
-
-        Closing then would make the kernel reset the connection, which can destroy the answer
-        before the peer has read it: so end our side, and read on for a moment. RFC 9112 section 9.6
-        """
-        transport = self.transport
-        self.flush()
-        if transport.is_closing():
-            return
-        await self._drain_all()
-        if not has_more or not transport.can_write_eof():
-            return
-        self.phase = Phase.LINGER
-        self.deadline = self._server.clock() + _LINGER_S
-        transport.write_eof()
-        if self._reader.exception() is not None:  # a deadline's: nothing can be read any more
-            await self._writer.wait_closed()
-            return
-        discarded = 0
-        while discarded < _LINGER_BYTES and (data := await self._reader.read(READ_BYTES)):
-            discarded += len(data)
-
     # --- deadlines
 
     @property
@@ -310,10 +290,11 @@ class Wire:
         phase, reader = self.phase, self._reader
         if self.deadline > self._server.clock() or self.transport.is_closing():
             return
-        if phase is Phase.LINGER:
-            self.transport.abort()
-        elif self._has_input():
+        if self._has_input() and self._server.clock() < self._lingers_until:
             return  # the sweep comes again
+        if phase is Phase.LINGER:
+            if self._ended is not None:
+                _wake(self._ended)
         elif phase is Phase.BODY:
             reader.set_exception(BodyTimeout("a body that stalled, or came too slowly"))
         elif phase is Phase.HEAD:

@@ -162,7 +162,7 @@ case(
     "length-over-limit-sent", post(bytes(200_000), b"Content-Length: 1100000\r\n"), 413, closes=True
 )
 case("length-at-limit", post(bytes(1 << 20)), 200)
-case("body-cut", [post(b"hel", b"Content-Length: 5\r\n"), END], 400, closes=True)
+case("body-cut", [post(b"hel", b"Content-Length: 5\r\n"), END], closes=True)
 case("body-unread-cut", [post(b"hel", b"Content-Length: 5\r\n", b"/ignore"), END], 200, closes=True)
 case("body-get", get(fields=b"Content-Length: 5\r\n") + b"hello", 200)
 case("body-head", b"HEAD / HTTP/1.1\r\n" + HOST + b"Content-Length: 5\r\n\r\nhello", 200)
@@ -226,9 +226,9 @@ case("trailers", chunked(b"5\r\nhello\r\n0\r\nContent-Length: 9\r\nHost: b\r\n\r
 case("chunks-unread", chunked(b"5\r\nhello\r\n0\r\n\r\n", b"/ignore"), 200)
 case("chunks-unread-unfinished", chunked(b"5\r\nhello\r\n", b"/ignore"), 200, closes=True)
 case("chunks-unread-bad", chunked(b"zz\r\n", b"/ignore"), 200, closes=True)
-case("chunks-cut", [chunked(b"5\r\nhel"), END], 400, closes=True)
-case("chunks-cut-in-line", [chunked(b"5"), END], 400, closes=True)
-case("chunks-cut-in-trailers", [chunked(b"0\r\nX-A"), END], 400, closes=True)
+case("chunks-cut", [chunked(b"5\r\nhel"), END], closes=True)
+case("chunks-cut-in-line", [chunked(b"5"), END], closes=True)
+case("chunks-cut-in-trailers", [chunked(b"0\r\nX-A"), END], closes=True)
 
 # --- persistence
 
@@ -310,7 +310,7 @@ case("100-500", post(b"", E100, b"/boom"), 500, closes=True)
 case("100-413", post(b"", b"Content-Length: 2000000\r\nExpect: 100-continue\r\n"), 413, closes=True)
 case("100-413-chunked", [post(b"", ECHUNKED), FIRST_ANSWER, b"200000\r\n"], 100, 413, closes=True)
 case("100-bad-chunk", [post(b"", ECHUNKED), FIRST_ANSWER, b"zz\r\n"], 100, 400, closes=True)
-case("100-end", [post(b"", E100), FIRST_ANSWER, END], 100, 400, closes=True)
+case("100-end", [post(b"", E100), FIRST_ANSWER, END], 100, closes=True)
 case("100-no-body", get(fields=b"Expect: 100-continue\r\n"), 200)
 case("100-empty-body", post(b"", b"Content-Length: 0\r\nExpect: 100-continue\r\n"), 200)
 case(

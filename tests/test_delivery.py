@@ -2,7 +2,11 @@ from __future__ import annotations
 
 import asyncio
 
-from microweb.server.handover import Delivery, take_buffered
+import pytest
+from reading import FakePeer
+
+from microweb.parser import Limits, Parser, RequestLines
+from microweb.server.delivery import Delivery, Discard, take_buffered
 
 
 async def test_what_a_reader_holds_is_taken_without_waiting() -> None:
@@ -66,3 +70,48 @@ def test_all_but_the_bytes_goes_to_the_streams() -> None:
         "streams lost",
         "receiver end",
     ]
+
+
+# --- the rest of a body
+
+
+def discarding(fields: str, came: bytes) -> tuple[Parser, Discard, asyncio.Future[None]]:
+    parser = Parser(FakePeer(), RequestLines(), Limits())
+    parser.feed(f"POST / HTTP/1.1\r\nHost: a\r\n{fields}\r\n".encode() + came)
+    assert parser.next_request() is not None
+    ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    return parser, Discard(parser, ended), ended
+
+
+@pytest.mark.parametrize(
+    ("fields", "came", "pieces"),
+    [
+        ("Content-Length: 6\r\n", b"ab", [b"cd", b"e", b"f"]),
+        ("Content-Length: 6\r\n", b"ab", [b"cdef and more"]),
+        ("Transfer-Encoding: chunked\r\n", b"2\r\nab\r", [b"\n2\r\nc", b"d\r\n0\r", b"\n\r\n"]),
+    ],
+)
+async def test_the_end_of_a_body_ends_its_discarding(
+    fields: str, came: bytes, pieces: list[bytes]
+) -> None:
+    _, discard, ended = discarding(fields, came)
+    for piece in pieces:
+        assert not ended.done()
+        discard.data_received(piece)
+    assert ended.done()
+
+
+async def test_what_is_discarded_may_be_over_the_limit() -> None:
+    parser, discard, ended = discarding("Transfer-Encoding: chunked\r\n", b"")
+    discard.data_received(b"ffff\r\n")
+    discard.data_received(bytes(0xFFFF))
+    assert parser.is_empty and not ended.done()
+
+
+async def test_a_malformed_body_is_discarded_until_the_peer_ends() -> None:
+    parser, discard, ended = discarding("Transfer-Encoding: chunked\r\n", b"zz")
+    discard.data_received(b"\r\n0\r\n\r\n" * 1000)
+    assert parser.is_empty and not ended.done()
+    discard.end_received()
+    discard.end_received()
+    assert ended.done()
