@@ -1,4 +1,4 @@
-"""The charsets that text of a peer may be in: label -> Python's codec.
+"""The charsets that text of a peer may be in: label -> Python's codec; and ours, which is UTF-8.
 
 The labels are those of the WHATWG Encoding Standard (section 4.2) that name an encoding which
 Python has, with UTF-32, which Python reads as well. A label that Python knows means Python's codec
@@ -14,6 +14,7 @@ from __future__ import annotations
 import codecs
 
 _PIECE = 256 * 1024
+_SHOWN_CHARACTERS = 40
 
 _LABELS_BY_CODEC = {
     "utf-8": "utf-8 utf8 unicode-1-1-utf-8 unicode11utf8 unicode20utf8 x-unicode20utf8",
@@ -82,6 +83,18 @@ _CODECS = {label: codec for codec, labels in _LABELS_BY_CODEC.items() for label 
 def codec_of(label: str) -> str | None:
     """Return the codec of a charset's label, in any case; None for a label that is not known."""
     return _CODECS.get(label.strip().lower())
+
+
+def encode_utf8(text: str) -> bytes:
+    """Return `text` in UTF-8. Raises: ValueError that names half a surrogate pair and its place."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        before = text[max(error.start - _SHOWN_CHARACTERS, 0) : error.start]
+        raise ValueError(
+            f"expected text that UTF-8 can hold, got {text[error.start]!r}, half a surrogate pair, "
+            f"at index {error.start}, behind {before!r}"
+        ) from error
 
 
 def decode_in_pieces(data: bytes, codec: str) -> str:

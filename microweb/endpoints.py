@@ -12,6 +12,7 @@ from functools import partial
 from types import CoroutineType
 from typing import Any
 
+from .charsets import encode_utf8
 from .functions import describe, is_async
 from .handlers import Handler as Handler
 from .request import Request
@@ -39,7 +40,7 @@ def make_handler(
             if type(value) is CoroutineType or hasattr(value, "__await__"):
                 value = await value
             if type(value) is str:
-                return plain_response(value.encode(), TEXT)
+                return plain_response(encode_utf8(value), TEXT)
             response = finish(value)
             if response.needs_prepare:
                 response = await response.prepare(request)

@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable
 from typing import Protocol
 
+from .charsets import encode_utf8
 from .jsoncodec import encode_json
 
 Default = Callable[[object], object] | None
@@ -93,9 +94,9 @@ class ServerEvent:
         """
         fields = b""
         if self._event:
-            fields += b"event: %b\n" % self._event.encode()
+            fields += b"event: %b\n" % encode_utf8(self._event)
         if self._id is not None:
-            fields += b"id: %b\n" % self._id.encode()
+            fields += b"id: %b\n" % encode_utf8(self._id)
         if self._retry is not None:
             fields += b"retry: %d\n" % self._retry
         data = self.data
@@ -113,7 +114,7 @@ def encode_text(data: str) -> bytes:
     """Return an event that is nothing but `data`. Raises: ValueError for a lone surrogate."""
     if "\n" in data or "\r" in data:
         data = data.replace("\r\n", "\n").replace("\r", "\n").replace("\n", "\ndata: ")
-    return b"data: %b\n\n" % data.encode()
+    return b"data: %b\n\n" % encode_utf8(data)
 
 
 def encode(event: object, default: Default = None) -> bytes:
@@ -143,5 +144,5 @@ def _encode_json(data: object, default: Default) -> bytes:
 def _check(text: str, rule: re.Pattern[str], what: str, wanted: str) -> str:
     if not isinstance(text, str) or rule.fullmatch(text) is None:
         raise ValueError(f"expected {what} that is one {wanted}, got {text!r:.80}")
-    text.encode()  # a lone surrogate is a ValueError too
+    encode_utf8(text)
     return text

@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable
 from typing import NamedTuple
 
+from .charsets import encode_utf8
 from .jsoncodec import encode_json, parse_json
 from .throttle import Throttle
 
@@ -39,7 +40,7 @@ def encode_payload(message: object, default: Callable[[object], object] | None =
     UTF-8 can't hold.
     """
     if isinstance(message, str):
-        return _TEXT + message.encode()
+        return _TEXT + encode_utf8(message)
     if isinstance(message, (bytes, bytearray, memoryview)):
         return _BYTES + message
     return _JSON + encode_json(message, default)

@@ -22,6 +22,7 @@ from os import PathLike
 from typing import Literal, Never
 
 from .bytestream import ByteStream
+from .charsets import encode_utf8
 from .cookies import SetCookie
 from .elsewhere import point_to_ours, unknown_keyword
 from .errors import LocalProtocolError
@@ -71,7 +72,7 @@ class Response:
         if unknown:
             raise TypeError(unknown_keyword("Response()", unknown, _KEYWORDS_ELSEWHERE))
         if isinstance(body, str):
-            body = body.encode()
+            body = encode_utf8(body)
             content_type = content_type or TEXT
         if content_type not in _CHECKED_TYPES:
             _check_content_type(str(content_type))
@@ -95,12 +96,12 @@ class Response:
     @staticmethod
     def text(text: str, status: int = 200, headers: Fields | None = None) -> Response:
         """Answer with plain text."""
-        return Response(text.encode(), status, headers, content_type=TEXT)
+        return Response(encode_utf8(text), status, headers, content_type=TEXT)
 
     @staticmethod
     def html(text: str, status: int = 200, headers: Fields | None = None) -> Response:
         """Answer with a page; `text` is sent as it is: escape what is in it with `html()`."""
-        return Response(text.encode(), status, headers, content_type=HTML)
+        return Response(encode_utf8(text), status, headers, content_type=HTML)
 
     @staticmethod
     def json(value: object, status: int = 200, headers: Fields | None = None) -> Response:

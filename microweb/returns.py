@@ -6,6 +6,7 @@ import inspect
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import is_dataclass
 
+from .charsets import encode_utf8
 from .functions import describe
 from .jsoncodec import encode_json
 from .jsonwriters import writer_for
@@ -34,7 +35,7 @@ class ReturnConverter:
     def convert(self, value: object) -> Response:
         """Return the Response that `value` stands for."""
         if type(value) is str:
-            return plain_response(value.encode(), TEXT)
+            return plain_response(encode_utf8(value), TEXT)
         if isinstance(value, (dict, list)):
             return self._from_json(value)
         if isinstance(value, Response):
@@ -59,11 +60,11 @@ class ReturnConverter:
             return Response(b"", 204)
         as_html = getattr(value, "__html__", None)
         if as_html is not None and not isinstance(value, type):
-            return plain_response(str(as_html()).encode(), HTML)
+            return plain_response(encode_utf8(str(as_html())), HTML)
         if is_dataclass(value) and not isinstance(value, type):
             return self._from_json(value)
         if isinstance(value, str):
-            return plain_response(value.encode(), TEXT)
+            return plain_response(encode_utf8(value), TEXT)
         if isinstance(value, (bytes, bytearray, memoryview)):
             return plain_response(bytes(value), OCTETS)
         if isinstance(value, (AsyncIterator, Iterator)):

@@ -14,6 +14,7 @@ from contextlib import aclosing, suppress
 from functools import partial
 
 from .bytestream import ByteStream
+from .charsets import encode_utf8
 from .errors import ClientDisconnected, LocalProtocolError
 from .framing import CLOSE, LAST_CHUNK
 from .grammar import CONTENT_LENGTH
@@ -303,7 +304,7 @@ async def _of_length(pieces: AsyncIterable[Piece], length: int) -> AsyncGenerato
 
 def _to_bytes(piece: Piece) -> bytes:
     if isinstance(piece, str):
-        return piece.encode()
+        return encode_utf8(piece)
     if type(piece) is bytes:
         return piece
     try:

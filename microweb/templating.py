@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from .charsets import encode_utf8
 from .errors import ConfigurationError, MissingExtra
 from .functions import folder_of
 from .heads import HeadCache
@@ -152,7 +153,12 @@ class TemplateResponse(Response):
 
     def _render(self, request: Request | None) -> bytes:
         template = self._templates.template(self.template, request)
-        return template.render(_in_scope(request, self.values)).encode()
+        text = template.render(_in_scope(request, self.values))
+        try:
+            return encode_utf8(text)
+        except ValueError as error:
+            error.add_note(f"in the template {self.template!r}")
+            raise
 
     def __repr__(self) -> str:
         return f"<TemplateResponse {self.template!r} {self.status}>"

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from typing import Any, Protocol, TypeVar, overload
 
+from .charsets import encode_utf8
 from .conversation import NORMAL, Conversation
 from .elsewhere import point_to_ours
 from .errors import ClientDisconnected, LocalProtocolError
@@ -32,7 +33,7 @@ def encode_frame(message: str | bytes) -> bytes:
     Raises: TypeError for what is no message. RFC 6455 section 5.2
     """
     if isinstance(message, str):
-        payload, first = message.encode(), 0x81
+        payload, first = encode_utf8(message), 0x81
     elif isinstance(message, (bytes, bytearray, memoryview)):
         payload, first = bytes(message), 0x82
     else:
