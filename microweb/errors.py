@@ -328,6 +328,20 @@ def is_disconnect(error: BaseException) -> bool:
     return isinstance(error, ClientDisconnected)
 
 
+def sole_error(error: BaseException) -> BaseException:
+    """Return the HTTPError, or ProtocolError, of a group that is its only leaf; else `error`.
+
+    A TaskGroup's leaves that say that the client has left do not count.
+    """
+    rest = error
+    while isinstance(rest, BaseExceptionGroup):
+        rest = rest.split(ClientDisconnected)[1] or rest
+        if len(rest.exceptions) != 1:
+            return error
+        rest = rest.exceptions[0]
+    return rest if isinstance(rest, (HTTPError, ProtocolError)) else error
+
+
 class LocalProtocolError(MicrowebError):
     """The application would have broken HTTP; nothing of it was sent."""
 

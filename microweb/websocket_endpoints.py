@@ -36,6 +36,7 @@ from .errors import (
     ServiceUnavailable,
     UnprocessableContent,
     is_disconnect,
+    sole_error,
 )
 from .frames import Frames
 from .handshake import accept_of, check_handshake, check_origin
@@ -181,7 +182,7 @@ class _Exchange:
 
     def _farewell(self) -> tuple[int, str]:
         """Return the code and reason to close with, by what the endpoint ended with."""
-        error = None if self._task.cancelled() else self._task.exception()
+        error = self._error()
         if self._task.cancelled() or _is_fault(error):
             return INTERNAL_ERROR, ""
         if isinstance(error, HTTPError):
@@ -196,12 +197,17 @@ class _Exchange:
 
     def _report(self) -> None:
         """Log, once, what the endpoint failed with behind the handshake."""
-        error = None if self._task.cancelled() else self._task.exception()
+        error = self._error()
         if error is not None and not is_disconnect(error):
             self._request.error = error
         if _is_fault(error):
             fields = {"request_id": request_id_of(self._request)}
             _log.error("%s failed", name_in_log(self._request), exc_info=error, extra=fields)
+
+    def _error(self) -> BaseException | None:
+        """Return what the endpoint raised, None if nothing or a cancellation."""
+        error = None if self._task.cancelled() else self._task.exception()
+        return None if error is None else sole_error(error)
 
     # --- once a second
 

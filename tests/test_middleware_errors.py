@@ -569,3 +569,39 @@ async def test_a_group_that_says_but_that_the_client_has_left_is_not_logged(
         assert not caplog.records
         assert (await client.get("/failed")).status_code == 500
     assert [record.getMessage() for record in caplog.records] == ["GET /failed failed"]
+
+
+def left() -> Exception:
+    return ClientDisconnected("the peer left")
+
+
+@pytest.mark.parametrize(
+    ("leaves", "status"),
+    [
+        ([HTTPError(418, "tea")], 418),
+        ([left(), HTTPError(418, "tea"), left()], 418),
+        ([ExceptionGroup("inner", [left(), ExceptionGroup("one", [HTTPError(418, "tea")])])], 418),
+        ([HTTPError(418, "tea"), HTTPError(404)], 500),
+        ([HTTPError(418, "tea"), HTTPError(418, "tea")], 500),
+        ([HTTPError(418, "tea"), ExceptionGroup("inner", [ValueError(1)])], 500),
+        ([ValueError(1)], 500),
+    ],
+)
+async def test_a_group_with_one_http_error_is_that_answer(
+    leaves: list[Exception], status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = App()
+
+    @app.get("/")
+    async def fail() -> None:
+        raise ExceptionGroup("group", leaves)
+
+    @app.errorhandler(418)
+    async def tea(error: HTTPError) -> str:
+        return f"handled: {error.detail}"
+
+    async with app.test_client(raise_errors=False) as client:
+        answer = await client.get("/")
+    assert answer.status_code == status
+    assert (answer.text == "handled: tea") is (status == 418)
+    assert len(caplog.records) == (status == 500)

@@ -160,6 +160,21 @@ async def test_what_is_no_json_closes_with_1007(
     assert not caplog.records
 
 
+async def test_an_http_error_in_a_task_group_closes_as_by_itself(
+    nothing_is_logged: None,
+) -> None:
+    async def endpoint(socket: WebSocket) -> None:
+        await socket.accept()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(socket.receive_json())
+
+    async with serving(endpoint) as (_, peer):
+        await peer.shake_hands(handshake())
+        await peer.send(masked("no json"))
+        frame = await peer.frame()
+        assert frame is not None and frame.payload[:2] == (1007).to_bytes(2)
+
+
 async def test_json_of_too_many_values_closes_with_1009() -> None:
     async def endpoint(socket: WebSocket) -> None:
         await socket.send_json(len(await socket.receive_json()))

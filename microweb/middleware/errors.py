@@ -21,6 +21,7 @@ from ..errors import (
     MicrowebError,
     ProtocolError,
     is_disconnect,
+    sole_error,
 )
 from ..functions import describe
 from ..request import Request, name_in_log, request_id_of
@@ -96,7 +97,7 @@ class ErrorBoundary:
         """Return the answer to what was raised. Raises: ClientDisconnected, which has none."""
         if is_disconnect(error):
             raise ClientDisconnected("the client has left") from error
-        request.error = error
+        request.error = error = sole_error(error)
         handler = self._find(error, has_request=True)
         is_fault = not isinstance(error, (HTTPError, ProtocolError))
         if is_fault and (handler is None or isinstance(handler.key, int)):
