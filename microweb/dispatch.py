@@ -35,6 +35,9 @@ from .signature import Signature, inspect_endpoint
 from .surroundings import RequestApp
 from .tree import Found, Missed, RouteTree, Scopes
 
+# RFC 9110 section 9.3, RFC 5789: a path without a route for one is a 404 or 405, and no 501.
+_METHODS_OF_HTTP = frozenset(("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH"))
+
 
 @dataclass(frozen=True, slots=True)
 class Level:
@@ -126,7 +129,7 @@ class Dispatcher:
     def __init__(self, level: Level) -> None:
         self._tree: RouteTree[Target] = RouteTree()
         self._places: Scopes[Place] = Scopes()
-        self._methods = {"OPTIONS"}
+        self._methods = {"OPTIONS"}  # that some route answers
         self._conflicts: list[RouteConflict] = []
         self.root = Place(level)
         self._plant(self.root)
@@ -162,6 +165,10 @@ class Dispatcher:
         """Return the methods that are answered at that path."""
         found = self._tree.find("", raw_path)  # no route has that method
         return found.allowed if isinstance(found, Missed) else ()
+
+    def knows(self, method: str) -> bool:
+        """Whether a method means something here: each server knows those of HTTP itself."""
+        return method in _METHODS_OF_HTTP or method in self._methods
 
     def other_slash(self, line: RequestLine) -> str | None:
         """Return the path with its last slash added or taken, where something is there."""
@@ -345,11 +352,13 @@ def _is_pure(pattern: Pattern) -> bool:
 
 
 async def _missed(request: Request) -> Response:
-    """The endpoint of what no route answers: 404, 405, OPTIONS, the other slash."""
+    """The endpoint of what no route answers: 404, 405, 501, OPTIONS, the other slash."""
     match, line = request.match, request.line
     assert isinstance(match, Match)
     if match.fault is not None:
         raise match.fault
+    if not match.dispatcher.knows(line.method):
+        raise HTTPError(501, "a method that nothing here answers")
     if match.allowed:
         if line.method == "OPTIONS":
             return await match.dispatcher.asked_about(request)(request)

@@ -114,7 +114,7 @@ class UnknownCoding(_ProtocolLeaf):
 
 
 class UnknownMethod(_ProtocolLeaf):
-    """A method that no registered specification defines. RFC 9110 section 9.1."""
+    """CONNECT, which asks for a proxy. RFC 9110 section 9.3.6."""
 
     _status = 501
 

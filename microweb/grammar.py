@@ -79,7 +79,9 @@ CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]++)((?:;%b++(?:=(?:%b++|%b))?)*)" % (TCHA
 # pct-encoded = "%" HEXDIG HEXDIG                                           RFC 3986 section 2.1
 BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
-# The methods of the IANA registry, but for PRI, which is HTTP/2's preface. RFC 9110 section 16.1
+# method = token                                                            RFC 9110 section 9.1
+# Those of the IANA registry, but for PRI, which is HTTP/2's preface: for telling a slip, such as
+# "get", from a method that is not registered, such as "PURGE". RFC 9110 section 16.1
 METHODS = frozenset(
     [
         "ACL",
@@ -123,3 +125,10 @@ METHODS = frozenset(
         "VERSION-CONTROL",
     ]
 )
+
+
+def is_method(name: str) -> bool:
+    """Whether a route may name a method so: a token, and no registered method in lower case."""
+    return TOKEN_TEXT.fullmatch(name) is not None and (
+        name in METHODS or name.upper() not in METHODS
+    )

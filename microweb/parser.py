@@ -37,7 +37,6 @@ from .grammar import (
     BARE_CR_OR_LF,
     CONTENT_LENGTH,
     HOST,
-    METHODS,
     REQUEST_LINE,
     REQUEST_LINE_PARTS,
     TOKEN_TEXT,
@@ -388,11 +387,11 @@ class Parser:
 def parse_request_line(method: str, target: str) -> RequestLine:
     """Parse method and target, which are a token and visible ASCII. RFC 9112 section 3.
 
-    Raises: UnknownMethod for one that is not registered, and for CONNECT; MalformedRequest for a
-    target in none of the forms that the method takes.
+    Raises: UnknownMethod for CONNECT; MalformedRequest for a target in none of the forms that the
+    method takes.
     """
-    if method not in METHODS or method == "CONNECT":
-        raise UnknownMethod("a method that this server does not know", method)
+    if method == "CONNECT":
+        raise UnknownMethod("CONNECT, which asks for a proxy", method)
     if target.startswith("/"):
         raw_path, _, query_string = target.partition("?")
         return RequestLine(method, target, raw_path, query_string, None)

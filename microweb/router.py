@@ -10,7 +10,7 @@ from typing import ClassVar, Literal, Never, TypedDict, TypeVar, Unpack
 from microweb.elsewhere import unknown_keyword
 from microweb.errors import ConfigurationError
 from microweb.functions import default_name, describe
-from microweb.grammar import METHODS
+from microweb.grammar import METHODS, is_method
 from microweb.handlers import Middleware, check_middleware
 from microweb.handshake import parse_origins
 
@@ -45,11 +45,11 @@ class Route:
         for method in self.methods:
             if method == "CONNECT":
                 raise ConfigurationError(f"{self}: leave CONNECT out, it asks for a proxy")
-            if method not in METHODS:
-                remedy = "use one of the IANA registry"
+            if not is_method(method):
+                remedy = "name it in visible ASCII, as in 'PURGE'"
                 if method.upper() in METHODS:
                     remedy = f"write {method.upper()!r}, methods are case-sensitive"
-                raise ConfigurationError(f"{self}: unknown method {method!r}: {remedy}")
+                raise ConfigurationError(f"{self}: no method {method!r}: {remedy}")
         if len(set(self.methods)) != len(self.methods):
             raise ConfigurationError(f"{self}: name each method once")
 
@@ -117,6 +117,8 @@ class Router:
         **unknown: Never,
     ) -> Callable[[F], F]:
         """Register the decorated function for `methods` at `path`, and return it untouched.
+
+        A method is any name but CONNECT: "PURGE" as well as "GET".
 
         `name` is for `url_for`, by default the function's. `use` is middleware that runs inside
         the router's and the application's. `max_body` and `max_json` are in bytes, and

@@ -12,7 +12,16 @@ import pytest
 from serving import on_loopback, peer_of
 
 import microweb
-from microweb import App, ConfigurationError, Handler, Request, Response, Router, abort
+from microweb import (
+    App,
+    ConfigurationError,
+    Handler,
+    HTTPError,
+    Request,
+    Response,
+    Router,
+    abort,
+)
 from microweb.errors import RouteConflict
 from microweb.testing import TestClient
 
@@ -1035,6 +1044,54 @@ def test_two_apps_at_one_prefix_are_a_conflict() -> None:
     app.mount("/m", App())
     with pytest.raises(RouteConflict, match="'/m'"):
         app.freeze()
+
+
+# --- methods --------------------------------------------------------------------------
+
+
+async def test_any_token_is_a_method_of_a_route() -> None:
+    app = App()
+
+    @app.route("/cache", methods=["PURGE", "QUERY"])
+    async def purge(request: Request) -> str:
+        return f"{request.method} {await request.text()}"
+
+    @app.get("/page")
+    async def page() -> str:
+        return "page"
+
+    @app.errorhandler(501)
+    async def unknown(error: HTTPError) -> str:
+        return f"handled: {error.detail}"
+
+    async with client_of(app) as client:
+        answer = await client.request("PURGE", "/cache", content=b"all")
+        assert (answer.status_code, answer.text) == (200, "PURGE all")
+        answer = await client.request("QUERY", "/cache", content=b"q")
+        assert (answer.status_code, answer.text) == (200, "QUERY q")
+        answer = await client.request("PURGE", "/page")
+        assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD, OPTIONS")
+        assert (await client.request("PURGE", "/missing")).status_code == 404
+        answer = await client.get("/cache")
+        assert (answer.status_code, answer.headers["allow"]) == (405, "OPTIONS, PURGE, QUERY")
+        for method in ("PROPFIND", "BREW"):
+            for path in ("/cache", "/page", "/missing"):
+                answer = await client.request(method, path)
+                assert answer.status_code == 501
+                assert answer.text == "handled: a method that nothing here answers"
+        for method in ("POST", "DELETE", "PATCH", "TRACE"):  # any server knows them
+            assert (await client.request(method, "/page")).status_code == 405
+            assert (await client.request(method, "/missing")).status_code == 404
+
+
+async def test_a_method_of_a_mounted_app_is_known() -> None:
+    app, inner = App(), App()
+    inner.route("/", methods=["PURGE"])(lambda: "purged")
+    app.get("/page")(lambda: "page")
+    app.mount("/inner", inner)
+    async with client_of(app) as client:
+        assert (await client.request("PURGE", "/inner/")).text == "purged"
+        assert (await client.request("PURGE", "/page")).status_code == 405
 
 
 # --- limits and state -----------------------------------------------------------------

@@ -190,7 +190,7 @@ async def test_preflight_where_the_app_answers_options_itself() -> None:
     async def own() -> str:
         return "mine"
 
-    for method, allowed in {"PUT": "PUT", "DELETE": "", "NO-SUCH": None}.items():
+    for method, allowed in {"PUT": "PUT", "DELETE": "", "PURGE": "", "NO SUCH": None}.items():
         response = await preflight(app, "/own", method)
         assert cors_fields(response).get("allow-methods") == allowed
     assert (await ask(app, "OPTIONS", "/own", SHOP)).text == "mine"

@@ -191,6 +191,16 @@ def test_a_bad_escape_is_found(text: str, place: int | None) -> None:
     assert (match.start() if match else None) == place
 
 
+@pytest.mark.parametrize("name", ["GET", "PURGE", "purge", "Purge", "X-1", "!"])
+def test_a_token_is_a_method(name: str) -> None:
+    assert grammar.is_method(name)
+
+
+@pytest.mark.parametrize("name", ["", "get", "Post", "propfind", "A B", "A:", "É", "A\r\n"])
+def test_a_slip_is_none(name: str) -> None:
+    assert not grammar.is_method(name)
+
+
 def test_the_methods_are_tokens_in_capitals() -> None:
     assert {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH"} < grammar.METHODS
     assert "PRI" not in grammar.METHODS

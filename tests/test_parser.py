@@ -224,6 +224,13 @@ def test_request_lines_of_every_form() -> None:
         parse_request_line("CONNECT", "a.test:443")
 
 
+@pytest.mark.parametrize("method", ["PURGE", "get", "Get", "GETTER", "A" * 300, "!#$%&'*+-.^_`|~"])
+def test_any_token_is_a_method(method: str) -> None:
+    raw = f"{method} / HTTP/1.1\r\nHost: a\r\n\r\n".encode()
+    assert [each.method for each in read(raw + raw).exchanges] == [method, method]
+    assert read(*each_byte(raw)) == read(raw)
+
+
 # --- pipelines ------------------------------------------------------------------------
 
 PIPELINE = [
@@ -469,7 +476,6 @@ def test_a_known_section_does_not_excuse_the_line() -> None:
     for line in (
         b"GET  /",
         b"GET /\x00",
-        b"get /",
         b"GET *",
         b" GET /",
         b"GET",
@@ -706,7 +712,7 @@ def test_trailers_and_extensions_have_limits() -> None:
         b"GET /\ra",
         b"G\rE",
         b"GET / HTTP/2.0\r\n",
-        b"get / HTTP/1.1\r\n",
+        b"CONNECT a:1 HTTP/1.1\r\n",
         b"GET index HTTP/1.1\r\n",
         b"GET / HTTP/1.1\r\nHost: a\n",
         b"GET / HTTP/1.1\r\nHost: a\rX",

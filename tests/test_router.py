@@ -61,8 +61,10 @@ def test_route_names_an_endpoint_that_wraps_itself() -> None:
     ("methods", "remedy"),
     [
         ((), "give it a method, such as methods=('GET',)"),
-        (("get",), "unknown method 'get': write 'GET', methods are case-sensitive"),
-        (("FETCH",), "unknown method 'FETCH': use one of the IANA registry"),
+        (("get",), "no method 'get': write 'GET', methods are case-sensitive"),
+        (("A B",), "no method 'A B': name it in visible ASCII, as in 'PURGE'"),
+        (("",), "no method '': name it in visible ASCII, as in 'PURGE'"),
+        (("CAFÉ",), "no method 'CAFÉ': name it in visible ASCII, as in 'PURGE'"),
         (("CONNECT",), "leave CONNECT out, it asks for a proxy"),
         (("GET", "GET"), "name each method once"),
     ],

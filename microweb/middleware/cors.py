@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from ..errors import ConfigurationError
-from ..grammar import METHODS
+from ..grammar import is_method
 from ..handlers import Handler
 from ..headers import add_vary, check_name
 from ..origins import EXPECTED, NULL, is_origin
@@ -114,7 +114,7 @@ class CORS:
             if match is None or match.route is None:
                 return None
             there = (wanted,)  # an OPTIONS route of the application's: it knows of no others
-            if wanted not in METHODS:
+            if not is_method(wanted):
                 return None
         if self._methods is None:
             return there
@@ -142,7 +142,9 @@ def _check_origin(origin: str) -> None:
 
 def _methods(methods: Iterable[str]) -> frozenset[str]:
     given = frozenset([methods] if isinstance(methods, str) else methods)
-    for method in given - METHODS:
+    for method in given:
+        if is_method(method):
+            continue
         raise ConfigurationError(f"CORS: expected methods such as 'PUT', got {method!r:.80}")
     return given
 
