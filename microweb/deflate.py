@@ -37,7 +37,7 @@ _FACTORY = ServerPerMessageDeflateFactory(
     compress_settings={"memLevel": 5},
 )
 _END = b"\x00\x00\xff\xff"  # of each message, which is not sent. RFC 7692 section 7.2.1
-_MAX_FINAL_BLOCKS = 16  # in a piece of a message: each costs a new decompressor
+_MAX_FINAL_BLOCKS = 16  # in a message: each costs a new decompressor
 
 
 class Deflate(Extension):
@@ -51,8 +51,10 @@ class Deflate(Extension):
         self._keeps_window = not agreed.remote_no_context_takeover
         if self._keeps_window:
             del agreed.decoder  # 7 KiB
-        self._window = b""  # the end of what was inflated, if it is kept
+        self._window = bytearray()  # the end of what was inflated: somewhat more than is needed
+        self._window_size = 1 << agreed.remote_max_window_bits
         self._inflater: zlib._Decompress | None = None  # until there is something to inflate
+        self._final_blocks = 0  # in the message under way
         self._left = 0  # bytes that the message under way may still inflate to
         self.is_inside = False  # a compressed message, more frames of which follow
 
@@ -70,41 +72,44 @@ class Deflate(Extension):
             if frame.rsv1:
                 raise ProtocolError("RSV1 bit set in continuation frame")
         elif frame.rsv1:
-            self._left = self._max_message
+            self._left, self._final_blocks = self._max_message, 0
         else:
             return frame
         self.is_inside = not frame.fin
         data = self._inflate(bytes(frame.data) + _END if frame.fin else frame.data)
         if frame.fin and not self._keeps_window:
-            self._window, self._inflater = b"", None
+            self._window.clear()
+            self._inflater = None
         return Frame(frame.opcode, data, frame.fin, False, frame.rsv2, frame.rsv3)
 
     def _inflate(self, data: BytesLike) -> bytes:
-        pieces = []
-        for _ in range(_MAX_FINAL_BLOCKS):
-            inflater = self._inflater or self._new_inflater()
-            try:
-                piece = inflater.decompress(data, self._left + 1)
-            except zlib.error as error:
-                raise ProtocolError("decompression failed") from error
-            self._left -= len(piece)
-            if self._left < 0:
-                raise PayloadTooBig(None, self._max_message)
-            pieces.append(piece)
-            self._slide(piece)
-            self._inflater = None if inflater.eof else inflater
-            if not inflater.eof:
-                return b"".join(pieces)
-            data = inflater.unused_data
-        raise ProtocolError("too many final blocks in a message")
+        inflater = self._inflater
+        if inflater is None:
+            inflater = self._inflater = self._new_inflater()
+        try:
+            inflated = inflater.decompress(data, self._left + 1)
+        except zlib.error as error:
+            raise ProtocolError("decompression failed") from error
+        self._left -= len(inflated)
+        if self._left < 0:
+            raise PayloadTooBig(None, self._max_message)
+        window, size = self._window, self._window_size
+        window += inflated[-size:]
+        if len(window) > size + size // 2:
+            del window[:-size]
+        return inflated if not inflater.eof else inflated + self._go_on(inflater.unused_data)
 
-    def _slide(self, piece: bytes) -> None:
-        """Keep the last bytes that were inflated: within a message a block may refer to them."""
-        size = 1 << self._agreed.remote_max_window_bits
-        self._window = (self._window + piece)[-size:] if len(piece) < size else piece[-size:]
+    def _go_on(self, data: bytes) -> bytes:
+        """Inflate behind a final block."""
+        self._inflater = None
+        self._final_blocks += 1
+        if self._final_blocks > _MAX_FINAL_BLOCKS:
+            raise ProtocolError("too many final blocks in a message")
+        return self._inflate(data)
 
     def _new_inflater(self) -> zlib._Decompress:
-        return zlib.decompressobj(-self._agreed.remote_max_window_bits, zdict=self._window)
+        window = bytes(self._window[-self._window_size :])
+        return zlib.decompressobj(-self._agreed.remote_max_window_bits, zdict=window)
 
 
 def agree(
