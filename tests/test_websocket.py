@@ -175,6 +175,31 @@ async def test_an_http_error_in_a_task_group_closes_as_by_itself(
         assert frame is not None and frame.payload[:2] == (1007).to_bytes(2)
 
 
+@pytest.mark.parametrize("size", [1_100_000, 5_000_000, 50_000_000])
+@pytest.mark.parametrize("ends", ["the message", "the endpoint"])
+async def test_the_code_of_a_close_inside_a_large_message_arrives(size: int, ends: str) -> None:
+    async def endpoint(socket: WebSocket) -> None:
+        await socket.accept()
+        if ends == "the endpoint":
+            await socket.close(4000)
+        await echo(socket)
+
+    app = App()
+    app.websocket("/ws")(endpoint)
+    async with on_loopback(app) as server:
+        host, port = server.sockets[0].getsockname()[:2]
+        reader, writer = await asyncio.open_connection(host, port)
+        writer.write(handshake())
+        async with asyncio.timeout(DEADLINE_S):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"\x82\xff" + size.to_bytes(8) + bytes(4) + bytes(size))
+            await writer.drain()  # as clients do that read only once all is sent
+            code = 1009 if ends == "the message" else 4000
+            assert (await reader.read())[2:4] == code.to_bytes(2)
+        writer.close()
+        await until_none(server.connections)
+
+
 async def test_json_of_too_many_values_closes_with_1009() -> None:
     async def endpoint(socket: WebSocket) -> None:
         await socket.send_json(len(await socket.receive_json()))
