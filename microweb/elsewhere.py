@@ -27,9 +27,18 @@ class _Elsewhere:
 
 
 def point_to_ours(cls: type, names: Mapping[str, str]) -> None:
-    """Have `cls` answer `names`, each what others call a thing, with what it is called here."""
+    """Have `cls` answer `names`, each what others call a thing, with what it is called here.
+
+    `dir()` of an object does not list them. That of the class does: only a metaclass could change
+    it, and `isinstance` of a class that has one costs 0.1 us more.
+    """
     for name, ours in names.items():
         setattr(cls, name, _Elsewhere(cls.__name__, name, ours))
+
+    def of_ours(self: object) -> list[str]:
+        return [name for name in object.__dir__(self) if name not in names]
+
+    cls.__dir__ = of_ours  # type: ignore[assignment]
 
 
 def unknown_keyword(call: str, unknown: Iterable[str], names: Mapping[str, str]) -> str:

@@ -6,7 +6,7 @@ once by C code; a look-up is a dict look-up, and only `get_all` walks the pairs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, KeysView
+from collections.abc import Callable, Iterable, Iterator, KeysView, Mapping
 from inspect import isclass
 from typing import TypeVar, overload
 
@@ -38,11 +38,11 @@ def parse_bool(text: str) -> bool:
     return value
 
 
-class MultiDict:
+class MultiDict(Mapping[str, str]):
     """An immutable mapping of names to one or more values, in the order they were sent.
 
-    Iteration and `len` are over pairs, so that nothing sent is lost; `dict(multidict)` has each
-    name's first value.
+    As a mapping (`items()`, iteration, `len`) it has each name once, with its first value;
+    `get_all(name)` has all of a name, `pairs()` all as they were sent.
     """
 
     __slots__ = ("_first", "_pairs")
@@ -97,6 +97,10 @@ class MultiDict:
         """Return all values of `name` in the order they were sent; without any, an empty list."""
         return [value for other, value in self._pairs if other == name]
 
+    def pairs(self) -> list[tuple[str, str]]:
+        """Return each (name, value) as it was sent, those of repeated names too."""
+        return list(self._pairs)
+
     def keys(self) -> KeysView[str]:
         """Return the distinct names, in the order of their first appearance."""
         return self._first.keys()
@@ -104,16 +108,16 @@ class MultiDict:
     def __contains__(self, name: object) -> bool:
         return name in self._first
 
-    def __iter__(self) -> Iterator[tuple[str, str]]:
-        return iter(self._pairs)
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._first)
 
     def __len__(self) -> int:
-        return len(self._pairs)
+        return len(self._first)
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, MultiDict):
-            return NotImplemented
-        return self._pairs == other._pairs
+        if isinstance(other, MultiDict):
+            return self._pairs == other._pairs
+        return self._first == other if isinstance(other, dict) else NotImplemented
 
     def __hash__(self) -> int:
         return hash(self._pairs)

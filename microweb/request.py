@@ -49,13 +49,13 @@ from .surroundings import (
     BodySource,
     MatchInfo,
     Peer,
-    RequestApp,
     RouteInfo,
     SessionSource,
 )
 from .urlencoded import parse_urlencoded
 
 if TYPE_CHECKING:
+    from .app import App
     from .forms import Part
     from .uploads import Form
 
@@ -235,11 +235,11 @@ class Request:
     # --- the application's part
 
     @property
-    def app(self) -> RequestApp:
+    def app(self) -> App:
         """The app that answers: the mounted one where one is mounted."""
         if self.match is None:
             raise ConfigurationError("request.app: this request did not come through an App")
-        return self.match.app
+        return self.match.app  # type: ignore[return-value]
 
     @property
     def route(self) -> RouteInfo | None:

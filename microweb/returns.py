@@ -74,11 +74,22 @@ class ReturnConverter:
             raise TypeError(
                 f"{describe(self._endpoint)} returned a coroutine: did you forget await?"
             )
+        return self._by_json_default(value)
+
+    def _by_json_default(self, value: object) -> Response:
+        """Return what the application makes of a type that is none of ours."""
+        refusal = None
+        if self._app.json_default is not None:
+            try:
+                value = self._app.json_default(value)
+                return plain_response(encode_json(value, self._app.json_default), JSON)
+            except TypeError as error:  # as a `default` of the standard library's `json` refuses
+                refusal = error
         raise TypeError(
             f"{describe(self._endpoint)} returned {type(value).__name__}: expected str, bytes, "
             "dict, list, a dataclass, None, a generator, a Response, or one of these in "
             "(value, status), (value, headers) or (value, status, headers)"
-        )
+        ) from refusal
 
     def _from_tuple(self, value: tuple[object, ...]) -> Response:
         if (meant := _meant_by(value)) is not None:

@@ -12,18 +12,16 @@ import os
 import secrets
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO, TypeVar, overload
+from typing import BinaryIO
 
 from .errors import MissingValue
 from .filenames import safe_filename
 from .headers import Headers
 from .multidict import MultiDict
 from .threads import run_short_work
-
-T = TypeVar("T")
 
 _LABEL = "an uploaded file"
 _IN_MEMORY = 1 << 20
@@ -164,46 +162,46 @@ class UploadFile:
         return f"<UploadFile {self.filename!r}, {self.size} bytes>"
 
 
-class Files:
-    """The files of a form by the names of their fields; iteration and `len` are over pairs."""
+class Files(Mapping[str, UploadFile]):
+    """The files of a form by the names of their fields.
 
-    __slots__ = ("_pairs",)
+    As a mapping it has each name once, with its first file; `get_all(name)` has all of a name,
+    `pairs()` all as they were sent.
+    """
+
+    __slots__ = ("_first", "_pairs")
 
     def __init__(self, pairs: Iterable[tuple[str, UploadFile]] = ()) -> None:
         self._pairs = tuple(pairs)
+        self._first: dict[str, UploadFile] = {}
+        for name, file in self._pairs:
+            self._first.setdefault(name, file)
 
     def __getitem__(self, name: str) -> UploadFile:
         """Return the first file of `name`. Raises: MissingValue, which is a 400 that names it."""
-        file = self.get(name)
+        file = self._first.get(name)
         if file is None:
             raise MissingValue(f"expected a file for {name[:80]!r}, got none")
         return file
 
-    @overload
-    def get(self, name: str, default: None = None) -> UploadFile | None: ...
-    @overload
-    def get(self, name: str, default: T) -> UploadFile | T: ...
-    def get(self, name: str, default: object = None) -> object:
-        """Return the first file of `name`, or `default`."""
-        return next((file for other, file in self._pairs if other == name), default)
-
     def get_all(self, name: str) -> list[UploadFile]:
         """Return all files of `name` in the order they were sent."""
         return [file for other, file in self._pairs if other == name]
+
+    def pairs(self) -> list[tuple[str, UploadFile]]:
+        """Return each (name, file) as it was sent, those of repeated names too."""
+        return list(self._pairs)
 
     def close(self) -> None:
         """Give the room that they take on the disk back now; those can't be read any more."""
         for _, file in self._pairs:
             file.close()
 
-    def __contains__(self, name: object) -> bool:
-        return any(other == name for other, _ in self._pairs)
-
-    def __iter__(self) -> Iterator[tuple[str, UploadFile]]:
-        return iter(self._pairs)
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._first)
 
     def __len__(self) -> int:
-        return len(self._pairs)
+        return len(self._first)
 
     def __repr__(self) -> str:
         return f"Files({list(self._pairs)!r})"

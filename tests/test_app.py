@@ -1231,6 +1231,27 @@ def test_names_elsewhere_are_not_ours(owner: type) -> None:
     assert [name for name in names_said(owner) if hasattr(owner, name)] == []
 
 
+@pytest.mark.parametrize("made", [App(), Response(), Response.stream([])], ids="abc")
+def test_dir_lists_no_names_of_other_frameworks(made: object) -> None:
+    names = dir(made)
+    assert "__init__" in names
+    assert {"url_for", "status"} & set(names)
+    assert not set(names) & {*names_said(App), *names_said(Request), *names_said(Response)}
+
+
+async def test_dir_of_a_request_lists_no_names_of_other_frameworks() -> None:
+    app = App()
+
+    @app.get("/")
+    async def show(request: Request) -> list[str]:
+        return dir(request)
+
+    async with client_of(app) as client:
+        names = (await client.get("/")).json()
+    assert {"query", "json", "session"} <= set(names)
+    assert not set(names) & set(names_said(Request))
+
+
 # --- targets that name a scheme
 
 

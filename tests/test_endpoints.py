@@ -547,6 +547,44 @@ async def test_decorator_keeps_the_name_of_the_route() -> None:
     assert app_with(show).routes[0].name == "show"
 
 
+class Opaque:
+    pass
+
+
+def of_own_types(value: object) -> object:
+    if isinstance(value, Opaque):
+        return {"opaque": [True]}
+    raise TypeError(f"not {value!r}")
+
+
+async def test_json_default_is_asked_about_the_returned_value() -> None:
+    app = App()
+    app.json_default = of_own_types
+
+    @app.get("/{kind}")
+    async def show(kind: str) -> Any:
+        return {
+            "itself": Opaque(),
+            "inside": [Opaque()],
+            "status": (Opaque(), 201),
+            "number": 5,
+            "set": {1},
+        }[kind]
+
+    async with app.test_client() as client:
+        for kind, status, value in (
+            ("itself", 200, {"opaque": [True]}),
+            ("inside", 200, [{"opaque": [True]}]),
+            ("status", 201, {"opaque": [True]}),
+        ):
+            response = await client.get(f"/{kind}")
+            assert (response.status_code, response.json()) == (status, value)
+            assert response.headers["content-type"] == "application/json"
+        for kind in ("number", "set"):
+            with pytest.raises(TypeError, match=r"^show at .* returned (int|set)"):
+                await client.get(f"/{kind}")
+
+
 @pytest.mark.parametrize(
     ("value", "expected"),
     [

@@ -31,8 +31,12 @@ several: list[Middleware] = [first, second, Third()]
 app.use(Third())
 
 @app.get("/", use=several)
-async def show(request: Request) -> dict[str, str]:
-    return {"app": str(request.app.state.name)}
+async def show(request: Request) -> Response:
+    request.app.spawn(show(request))
+    whole: App = request.app
+    for name, value in request.query.items():
+        whole.state.name = name + value
+    return request.app.templates.render("a.html", name=whole.state.name)
 """
 WRONG = [
     "@app.middleware\nasync def f(request: Request) -> str: return ''",
@@ -41,6 +45,8 @@ WRONG = [
     "@app.middleware\nasync def f(request: Request, call_next: str) -> str: return ''",
     "app.use('http')",
     "app.use(Response)",
+    "async def h(request: Request) -> str:\n    request.app.spwan\n    return ''",
+    "async def h(r: Request) -> str:\n    for a, b in r.query: pass\n    return ''",
     "async def h(request: str) -> Response: return Response()\nx: Handler = h",
     "async def h(request: Request) -> str: return ''\nx: Handler = h",
     "app.get('/', dependencies=[])",

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import enum
 import uuid
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import assert_type
 
@@ -116,10 +117,30 @@ def test_other_words_are_no_bool(text: str) -> None:
         parse_bool(text)
 
 
-def test_length_and_iteration_are_over_pairs(query: MultiDict) -> None:
-    assert len(query) == 4
-    assert list(query) == PAIRS
+def test_it_is_a_mapping_of_first_values(query: MultiDict) -> None:
+    first = {"tag": "a", "page": "2", "empty": ""}
+    assert isinstance(query, Mapping)
+    assert (len(query), list(query), list(query.keys())) == (3, list(first), list(first))
+    assert list(query.items()) == list(first.items())
+    assert list(query.values()) == list(first.values())
+    assert ("tag", "a") in query.items() and ("tag", "b") not in query.items()
+    assert {**query} == first == {} | dict(query)
+    assert query == first and first == query
+    assert query != first | {"tag": "b"}
     assert not MultiDict()
+    (name,) = MultiDict([("a", "1"), ("a", "2")])
+    assert name == "a"
+    match query:
+        case {"page": page, **rest}:
+            assert (page, rest) == ("2", {"tag": "a", "empty": ""})
+        case _:
+            pytest.fail("a mapping matches a pattern of a mapping")
+
+
+def test_pairs_are_all_as_they_were_sent(query: MultiDict) -> None:
+    assert query.pairs() == PAIRS
+    query.pairs().clear()
+    assert query.pairs() == PAIRS
 
 
 def test_in_asks_for_names(query: MultiDict) -> None:

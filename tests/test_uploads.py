@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import httpx
@@ -101,8 +102,10 @@ async def test_files_of_a_form() -> None:
     assert (files["f"], files.get("f"), files.get_all("f")) == (first, first, [first, second])
     assert files.get("h") is None and files.get("h", "none") == "none"
     assert "g" in files and "x" not in files
-    assert list(files) == [("f", first), ("f", second), ("g", second)]
-    assert len(files) == 3 and len(Files()) == 0
+    assert files.pairs() == [("f", first), ("f", second), ("g", second)]
+    assert isinstance(files, Mapping)
+    assert (len(files), list(files), len(Files())) == (2, ["f", "g"], 0)
+    assert dict(files) == dict(files.items()) == {"f": first, "g": second}
     with pytest.raises(MissingValue, match="expected a file for 'h'"):
         files["h"]
     with pytest.raises(KeyError):
