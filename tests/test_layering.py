@@ -107,6 +107,7 @@ HOUSE = [
     "brokers",
     "redis_broker",
     "subscriptions",
+    "topics",
     "channels",
     "lifespan",
     "static",
