@@ -287,6 +287,8 @@ class Frames:
 
     def compress(self, message: Message) -> bytes | None:
         """Return a message as a compressed frame, where that was agreed and is worth it."""
+        if isinstance(message, memoryview):
+            message = bytes(message)  # its length is in bytes then, not in items
         if not self._protocol.extensions or len(message) < _MIN_COMPRESSED:
             return None
         if isinstance(message, str):

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import re
+from array import array
 from collections.abc import Callable
 from datetime import UTC, datetime
 from types import SimpleNamespace
+from typing import Any
 
 import h11
 import pytest
@@ -21,13 +23,17 @@ from answering import (
 )
 from hypothesis import given
 from hypothesis import strategies as st
+from serving import get, on_loopback, peer_of
 
+from microweb import App
 from microweb import response as response_module
+from microweb.bytestream import ByteStream
 from microweb.errors import ClientDisconnected, LocalProtocolError
 from microweb.framing import CLOSE, KEEP_ALIVE
 from microweb.request import Request
 from microweb.response import HTML, JSON, OCTETS, TEXT, JSONResponse, Response
 from microweb.streams import StreamResponse
+from microweb.upgrades import UpgradeResponse
 
 # --- encode ---------------------------------------------------------------------------
 
@@ -364,6 +370,66 @@ async def test_a_peer_that_leaves_ends_a_large_body() -> None:
     with pytest.raises(ClientDisconnected):
         await Response(b"x" * 1_000_000).send_to(stream, GET, HEADS, b"")
     assert len(stream.writes) == 2
+
+
+# --- buffers
+
+
+WIDE = array("I", range(100))
+
+
+@pytest.mark.parametrize(
+    "buffer",
+    [memoryview(WIDE), memoryview(b"abcd")[::2], bytearray(b"ab"), memoryview(b"")],
+    ids=["wide", "with gaps", "bytearray", "empty"],
+)
+async def test_buffer_is_sent_by_its_bytes(buffer: Any) -> None:
+    sent = bytes(buffer)
+    response, replaced = Response(buffer), Response()
+    replaced.body = buffer
+    for each in (response, replaced):
+        _, fields, body = split(encode(each))
+        assert (fields[b"content-length"], body) == (str(len(sent)).encode(), sent)
+    written = (await send(Response.stream([buffer]))).written
+    assert (
+        split(written)[2] == (b"%x\r\n%b\r\n" % (len(sent), sent) if sent else b"") + b"0\r\n\r\n"
+    )
+    declared = Response.stream([buffer], headers={"Content-Length": str(len(sent))})
+    assert split((await send(declared)).written)[2] == sent
+
+
+def test_body_is_what_a_buffer_held_when_it_was_set() -> None:
+    buffer = bytearray(b"ab")
+    response = Response(buffer)
+    buffer[0] = 0
+    assert response.body == b"ab"
+
+
+@pytest.mark.parametrize("body", [None, 7, {}, [], "a"])
+@pytest.mark.parametrize("kind", [Response, Response.json])
+def test_body_that_is_no_bytes_is_refused_where_it_is_set(body: Any, kind: Any) -> None:
+    with pytest.raises(TypeError, match="expected bytes as a body"):
+        kind("x").body = body
+
+
+async def test_buffer_goes_over_a_socket_whole() -> None:
+    app = App()
+    wide = memoryview(array("I", range(200_000)))
+    app.get("/")(lambda: Response(wide))
+    app.get("/stream")(lambda: Response.stream([wide]))
+    app.get("/upgrade")(lambda: UpgradeResponse({"Upgrade": "x"}, write_wide))
+
+    async def write_wide(stream: ByteStream) -> None:
+        if stream.write(wide):
+            await stream.drain()
+
+    async with on_loopback(app) as server:
+        for path, field in [("/", "X: y"), ("/stream", "X: y"), ("/upgrade", "Upgrade: x")]:
+            async with peer_of(server) as peer:
+                options = "Connection: upgrade" if path == "/upgrade" else "Connection: close"
+                await peer.send(get(path, field, options))
+                _, _, body = (await peer.read_all()).partition(b"\r\n\r\n")
+                assert bytes(wide) in body
 
 
 # --- cookies --------------------------------------------------------------------------

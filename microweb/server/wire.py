@@ -139,6 +139,8 @@ class Wire:
         # Past this point asyncio would drop it without a word, and uvloop raise RuntimeError.
         if transport.is_closing():
             raise ClientDisconnected("the peer left before the answer was out")
+        if type(data) is not bytes:
+            data = memoryview(data).cast("B")  # its length is in bytes then, not in items
         transport.write(data)
         self.written += len(data)
         return transport.get_write_buffer_size() > _HIGH_WATER
