@@ -8,6 +8,7 @@ raises, so that the next one out gets a Response.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from inspect import isroutine
@@ -26,7 +27,7 @@ from .handlers import Handler, Middleware, placed_at
 from .hints import with_hints
 from .middleware.errors import ErrorBoundary, ErrorHandlers
 from .patterns import BUILT_IN, Converter, Pattern, parse_pattern
-from .request import Request
+from .request import Request, name_in_log, request_id_of
 from .requestheads import RequestLine
 from .response import Response
 from .returns import ReturnConverter
@@ -37,6 +38,7 @@ from .tree import Found, Missed, RouteTree, Scopes
 
 # RFC 9110 section 9.3, RFC 5789: a path without a route for one is a 404 or 405, and no 501.
 _METHODS_OF_HTTP = frozenset(("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH"))
+_log = logging.getLogger("microweb.error")
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,12 +305,14 @@ def _chain(
 ) -> Handler:
     """Return `handler` inside middleware, the outermost first; `hands_on` as for `_around`."""
     for depth, (place, middleware) in reversed(tuple(enumerate(around))):
+        is_outermost = depth == 0 and not hands_on
         handler = _around(
             middleware,
             handler,
             ReturnConverter(middleware, place.level.app).convert,
             place.errors.answer,
-            hands_on=(hands_on or depth > 0) and not _is_ours(middleware),
+            hands_on=not is_outermost and not _is_ours(middleware),
+            closes=is_outermost,
         )
     return handler
 
@@ -404,15 +408,24 @@ def _is_ours(middleware: Middleware) -> bool:
 
 
 def _around(
-    middleware: Middleware, call_next: Handler, finish: Finish, on_error: OnError, *, hands_on: bool
+    middleware: Middleware,
+    call_next: Handler,
+    finish: Finish,
+    on_error: OnError,
+    *,
+    hands_on: bool,
+    closes: bool,
 ) -> Handler:
     """Return the handler that is `middleware` around `call_next`.
 
     `hands_on`: other middleware stands around it, and gets a copy of the Response that
     `middleware` returns, because it may have kept that to answer other requests.
+
+    `closes`: none stands around it, so that what it returns is sent, and no other stream.
     """
 
     async def handle(request: Request) -> Response:
+        response = None
         try:
             value: object = await middleware(request, call_next)
             if value is None:
@@ -423,10 +436,26 @@ def _around(
             response = value if isinstance(value, Response) else finish(value)
             if response.needs_prepare:
                 response = await response.prepare(request)
-            return response.hand_on() if hands_on and response is value else response
+            if hands_on and response is value:
+                response = response.hand_on()
         except UNANSWERED:
             raise
         except BaseException as error:
-            return await on_error(request, error)
+            response = await on_error(request, error)
+        finally:
+            if closes and request.has_state:
+                await _close_dropped(request, response)
+        return response
 
     return handle
+
+
+async def _close_dropped(request: Request, response: object) -> None:
+    """Close the streams that were made to answer a request, and are not its answer."""
+    for held in tuple(request.held):
+        if held is not response:
+            try:
+                await held.discard()
+            except Exception:
+                fields = {"request_id": request_id_of(request)}
+                _log.exception("%s: closing %r failed", name_in_log(request), held, extra=fields)

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterable, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from typing import cast
 
 from .bytestream import ByteStream
 from .errors import LocalProtocolError
@@ -20,12 +21,16 @@ from .events import HEARTBEAT, Default, encode
 from .framing import encode_chunk
 from .heads import HeadCache
 from .request import Request
-from .response import Fields
-from .streams import StreamResponse
+from .response import Fields, Response
+from .streams import Pieces, Source, StreamResponse
 
 Events = AsyncIterable[object] | AbstractAsyncContextManager[AsyncIterable[object]]
 
 _MEDIA_TYPE = "text/event-stream"
+
+# A page waits for the head alone, so the first event, or the fault in its place, has this long: a
+# look into a database takes less.
+_HEAD_WAIT_S = 0.05
 
 
 class EventResponse(StreamResponse):
@@ -45,27 +50,39 @@ class EventResponse(StreamResponse):
             raise TypeError(f"expected an async iterator of events, or a subscription, got {name}")
         if not 0 < heartbeat_s < math.inf:
             raise ValueError(f"expected heartbeat_s above 0, got {heartbeat_s!r}")
-        self._feed = _Feed(events, heartbeat_s)
-        super().__init__(self._feed.pieces(), 200, headers, content_type=_MEDIA_TYPE)
+        self._feed = _Feed(heartbeat_s)
+        # They become pieces once they are entered.
+        super().__init__(cast(Source, events), 200, headers, content_type=_MEDIA_TYPE)
         self.headers.setdefault("Cache-Control", "no-cache")
         self.headers.setdefault("X-Accel-Buffering", "no")  # nginx would hold events back
+
+    async def prepare(self, request: Request) -> Response:
+        self._feed.take_note(request)
+        return await super().prepare(request)
+
+    async def _enter(self, source: Source, resources: AsyncExitStack) -> Pieces:
+        events = cast(AsyncIterable[object], await super()._enter(source, resources))
+        if (aclose := getattr(events, "aclose", None)) is not None:
+            resources.push_async_callback(aclose)
+        return self._feed.pieces(events)
+
+    def _head_wait_s(self) -> float | None:
+        return _HEAD_WAIT_S
 
     async def send_to(
         self, stream: ByteStream, request: Request, heads: HeadCache, connection: bytes
     ) -> None:
         """Write the events. Raises: LocalProtocolError where a length is declared."""
-        if "content-length" in self.headers:
-            raise LocalProtocolError("an event stream has no length: leave Content-Length out")
-        self._feed.begin(stream, request)
+        self._claim(request)
+        self._feed.begin(stream)
         stream.inform(self._feed)
         try:
+            if "content-length" in self.headers:
+                await self.discard()
+                raise LocalProtocolError("an event stream has no length: leave Content-Length out")
             await super().send_to(stream, request, heads, connection)
         finally:
             stream.inform(None)
-
-    async def _discard(self) -> None:
-        await super()._discard()
-        await self._feed.discard()
 
 
 class _Feed:
@@ -73,7 +90,6 @@ class _Feed:
 
     __slots__ = (
         "_default",
-        "_events",
         "_has_sent",
         "_heartbeat",
         "_heartbeat_s",
@@ -85,8 +101,7 @@ class _Feed:
 
     _stream: ByteStream
 
-    def __init__(self, events: Events, heartbeat_s: float) -> None:
-        self._events: Events | None = events  # until they begin
+    def __init__(self, heartbeat_s: float) -> None:
         self._heartbeat_s = heartbeat_s
         self._heartbeat = b""
         self._default: Default = None
@@ -95,48 +110,38 @@ class _Feed:
         self._has_sent = True  # since the connection last looked
         self._quiet_since = 0.0
 
-    def begin(self, stream: ByteStream, request: Request) -> None:
-        """Take note of where the events will go."""
-        self._stream = stream
+    def take_note(self, request: Request) -> None:
+        """Take note of the request that the events are for."""
         if request.match is not None:
             self._default = request.match.app.json_default
         is_chunked = request.section.minor_version > 0
         self._heartbeat = encode_chunk(HEARTBEAT) if is_chunked else HEARTBEAT
 
-    async def pieces(self) -> AsyncGenerator[bytes, None]:
+    def begin(self, stream: ByteStream) -> None:
+        """Take note of where the events go."""
+        self._stream = stream
+
+    async def pieces(self, events: AsyncIterable[object]) -> AsyncGenerator[bytes, None]:
         """Yield the events as they are sent."""
-        events, self._events = self._events, None
-        assert events is not None
         if self._is_stopping:
-            await _close(events)
             return
         default = self._default
         self._is_waiting = True
         try:
-            async with _opened(events) as iterator:
-                if start := _start_of(iterator):
-                    yield start
-                try:
-                    async for event in iterator:
-                        self._is_waiting = False
-                        self._has_sent = True
-                        yield encode(event, default)
-                        if self._is_stopping:
-                            break
-                        self._is_waiting = True
-                finally:
-                    self._is_waiting = False  # what closes it is not interrupted
+            if start := _start_of(events):
+                yield start
+            async for event in events:
+                self._is_waiting = False
+                self._has_sent = True
+                yield encode(event, default)
+                if self._is_stopping:
+                    break
+                self._is_waiting = True
         except asyncio.CancelledError:
             if not self._has_stopped():
                 raise
         finally:
-            self._is_waiting = False
-
-    async def discard(self) -> None:
-        """Close the events, where they have not begun."""
-        events, self._events = self._events, None
-        if events is not None:
-            await _close(events)
+            self._is_waiting = False  # what closes the events is not interrupted
 
     # --- the connection's part
 
@@ -161,25 +166,7 @@ class _Feed:
         return self._is_stopping and task is not None and task.uncancel() == 0
 
 
-@asynccontextmanager
-async def _opened(events: Events) -> AsyncIterator[AsyncIterable[object]]:
-    """Enter what gives an iterator; close an iterator."""
-    if isinstance(events, AbstractAsyncContextManager):
-        async with events as iterator:
-            yield iterator
-    else:
-        try:
-            yield events
-        finally:
-            await _close(events)
-
-
 def _start_of(events: AsyncIterable[object]) -> bytes:
     """Return what goes before the first event: a place to continue from, where one is offered."""
     encode_start: Callable[[], bytes] | None = getattr(events, "encode_start", None)
     return b"" if encode_start is None else encode_start()
-
-
-async def _close(events: Events) -> None:
-    if (aclose := getattr(events, "aclose", None)) is not None:
-        await aclose()

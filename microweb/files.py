@@ -13,7 +13,7 @@ import os
 import secrets
 import stat
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Callable
 from errno import EFBIG, ELOOP, ENAMETOOLONG
 from functools import partial
 from hashlib import sha256
@@ -35,7 +35,7 @@ from .heads import HeadCache
 from .ranges import Span, content_range, parse_ranges
 from .request import Request
 from .response import Piece, Response
-from .streams import StreamResponse
+from .streams import Pieces, StreamResponse
 from .threads import run_short_work
 
 _JOINED_BYTES = 64 * 1024  # up to this a file is read where it is opened, and sent with its head
@@ -187,7 +187,12 @@ class FileResponse(StreamResponse):
         self._claim(request)
         if self._parts is None:
             await run_short_work(_LABEL, partial(self.open, request))
-        return self
+        return self if self._pieces is _OWN_PIECES else await super().prepare(request)
+
+    async def discard(self) -> None:
+        """Close the file: it is not sent."""
+        self._close()
+        await super().discard()
 
     def open(self, request: Request, file: OpenFile | None = None) -> None:
         """Open the file, or take `file`, and decide what of it answers `request`. Blocks.
@@ -288,9 +293,8 @@ class FileResponse(StreamResponse):
         return self._read_pieces() if self._pieces is _OWN_PIECES else super().pieces
 
     @pieces.setter
-    def pieces(self, pieces: AsyncIterable[Piece] | Iterable[Piece]) -> None:
-        self._touch()
-        self._pieces = pieces
+    def pieces(self, pieces: Pieces) -> None:
+        self._replace(pieces)
         self.headers.pop("content-length", None)
 
     async def send_to(
@@ -299,8 +303,20 @@ class FileResponse(StreamResponse):
         """Write the answer. Raises: LocalProtocolError where the file became shorter meanwhile."""
         await self.prepare(request)  # where no application did it
         if self._pieces is not _OWN_PIECES:
-            await super().send_to(stream, request, heads, connection)
+            try:
+                await super().send_to(stream, request, heads, connection)
+            finally:
+                self._close()
             return
+        try:
+            await self._send_own(stream, request, heads, connection)
+        finally:
+            self._release()
+            self._close()
+
+    async def _send_own(
+        self, stream: ByteStream, request: Request, heads: HeadCache, connection: bytes
+    ) -> None:
         parts = self._parts or []
         length = sum([_size(part) for part in parts])
         has_content = self._status not in (204, 304)
@@ -317,14 +333,11 @@ class FileResponse(StreamResponse):
             stream.write(b"".join([head, *parts]))  # type: ignore[list-item]
             return
         stream.write(head)
-        try:
-            for part in parts:
-                if isinstance(part, Span):
-                    await self._send_span(stream, part)
-                elif stream.write(part):
-                    await stream.drain()
-        finally:
-            self._close()
+        for part in parts:
+            if isinstance(part, Span):
+                await self._send_span(stream, part)
+            elif stream.write(part):
+                await stream.drain()
 
     async def _send_span(self, stream: ByteStream, span: Span) -> None:
         """Send a span, the first slice of which is warm, with turns for others in between."""

@@ -9,8 +9,8 @@ What it needs of the layers above it, it has by the protocols of `surroundings`.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
 from functools import partial
 from inspect import iscoroutine
 from io import BytesIO
@@ -47,10 +47,12 @@ from .session import Session
 from .surroundings import (
     Address,
     BodySource,
+    Held,
     MatchInfo,
     Peer,
     RouteInfo,
     SessionSource,
+    TimeLimit,
 )
 from .urlencoded import parse_urlencoded
 
@@ -72,9 +74,11 @@ _MAX_VALUES_ON_LOOP = 5000  # 10 ms for dataclasses of a few fields
 class _State(SimpleNamespace):
     # What middleware of ours leaves beside the application's values, and a form that was read: it
     # has a slot here, so that those show none of it, and a request without it has none to fill.
-    __slots__ = ("_form", "_session_source")
+    __slots__ = ("_form", "_held", "_limits", "_session_source")
 
     _form: Form
+    _held: list[Held]
+    _limits: list[TimeLimit]
     _session_source: SessionSource
 
 
@@ -283,6 +287,58 @@ class Request:
         elif hasattr(self._state, "_session_source"):
             raise ConfigurationError("Sessions stands twice around this route: keep the outer one")
         self._state._session_source = source
+
+    def hold(self, answer: Held) -> None:
+        """Have an answer to this request closed if another one is sent: for answers."""
+        if self._state is None:
+            self._state = _State()
+        if not hasattr(self._state, "_held"):
+            self._state._held = []
+        self._state._held.append(answer)
+
+    @property
+    def has_state(self) -> bool:
+        """Whether anything was left on this request: `held` has nothing else."""
+        return self._state is not None
+
+    def release(self, answer: Held) -> None:
+        """Forget an answer that was sent, or closed."""
+        self.held.remove(answer)
+
+    @property
+    def held(self) -> list[Held]:
+        """The answers that `hold` was given, and that still hold something."""
+        held: list[Held] = getattr(self._state, "_held", [])
+        return held
+
+    def add_limit(self, limit: TimeLimit) -> None:
+        """Have a limit paused while a stream's first piece is waited for: for middleware."""
+        if self._state is None:
+            self._state = _State()
+        if not hasattr(self._state, "_limits"):
+            self._state._limits = []
+        self._state._limits.append(limit)
+
+    @contextmanager
+    def beginning_stream(self) -> Iterator[None]:
+        """A block in which a stream's first piece is made: for answers.
+
+        The answer is decided, as for the pieces behind it: the session can't be changed any more.
+        Time limits do not count it.
+        """
+        source: SessionSource | None = getattr(self._state, "_session_source", None)
+        limits: list[TimeLimit] = getattr(self._state, "_limits", [])
+        if source is not None:
+            source.close()
+        for limit in limits:
+            limit.pause()
+        try:
+            yield
+        finally:
+            for limit in limits:
+                limit.resume()
+            if source is not None:
+                source.reopen()
 
     def url_for(self, name: str, /, *, absolute: bool = False, **params: object) -> str:
         """Return the path of the route `name` of this app, with the prefix it is mounted at.

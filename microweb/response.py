@@ -13,8 +13,8 @@ What it needs of the connection it has by the protocol `ByteStream`.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Callable, Iterable, Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from copy import copy
 from datetime import datetime
 from functools import cache
@@ -53,9 +53,10 @@ class Response:
     """An answer whose body is whole.
 
     `body` is bytes, or a str that is sent as UTF-8; `content_type` is by default that of text for a
-    str, `application/octet-stream` for bytes.
+    str, `application/octet-stream` for bytes. Of a `bytearray` or `memoryview` it keeps a copy.
 
-    Raises: LocalProtocolError for a status, name or value that HTTP can't carry.
+    Raises: TypeError for a body of another type; LocalProtocolError for a status, name or value
+    that HTTP can't carry.
     """
 
     __slots__ = ("_body", "_content_type", "_cookies", "_headers", "_is_used", "_status")
@@ -74,6 +75,8 @@ class Response:
         if isinstance(body, str):
             body = encode_utf8(body)
             content_type = content_type or TEXT
+        elif type(body) is not bytes:
+            body = _to_bytes(body)
         if content_type not in _CHECKED_TYPES:
             _check_content_type(str(content_type))
         elif content_type is None and body:
@@ -120,7 +123,10 @@ class Response:
 
     @staticmethod
     def stream(
-        pieces: AsyncIterable[Piece] | Iterable[Piece],
+        pieces: AsyncIterable[Piece]
+        | Iterable[Piece]
+        | AbstractAsyncContextManager[AsyncIterable[Piece] | Iterable[Piece]]
+        | AbstractContextManager[AsyncIterable[Piece] | Iterable[Piece]],
         status: int = 200,
         headers: Fields | None = None,
         *,
@@ -129,7 +135,14 @@ class Response:
         """Answer with pieces as they come: chunks, or up to the close for HTTP/1.0.
 
         A plain iterable is iterated in a thread. Without a `content_type` the first piece decides:
-        text for a str, `application/octet-stream` for bytes.
+        text for a str, `application/octet-stream` for bytes; text if it is late.
+
+        A context manager gives the pieces of a resource: it is entered before the head is sent,
+        and left when the stream ends, fails, or is not sent at all (HEAD, 304). A plain one is
+        entered in a thread.
+
+        What fails before the first piece is an error like any other. That is waited for at most
+        half a second, then the head goes out; what fails later cuts the connection.
         """
         return _stream_response()(pieces, status, headers, content_type=content_type)
 
@@ -144,7 +157,7 @@ class Response:
 
         An event is a `str`, a `ServerEvent` from `microweb.events`, or what JSON can hold. They
         come from an async iterator, mostly an async generator, or from a context manager that
-        gives one: a channel's subscription.
+        gives one: a channel's subscription. That is entered before the head is sent.
 
         What makes them is closed as soon as the client has left, which is looked at once a second,
         whatever the method and the route's `on_disconnect`; and when the server stops. A client
@@ -198,8 +211,11 @@ class Response:
 
     @body.setter
     def body(self, body: bytes) -> None:
+        self._set_body(body)
+
+    def _set_body(self, body: bytes) -> None:
         self._touch()
-        self._body = body
+        self._body = body if type(body) is bytes else _to_bytes(body)
 
     @property
     def headers(self) -> MutableHeaders:
@@ -469,8 +485,7 @@ class JSONResponse(Response):
 
     @body.setter
     def body(self, body: bytes) -> None:
-        self._touch()
-        self._body = body
+        self._set_body(body)
         self._value = _REPLACED
 
     async def prepare(self, request: Request) -> Response:
@@ -489,6 +504,21 @@ def _stream_response() -> Callable[..., Response]:
     from .streams import StreamResponse
 
     return StreamResponse
+
+
+def _to_bytes(body: object) -> bytes:
+    """Return a body as bytes: `len()` of a buffer may count items of several bytes each."""
+    if isinstance(body, (bytes, bytearray, memoryview)):
+        return bytes(body)
+    if isinstance(body, str):
+        remedy = "set body.encode()"
+    elif isinstance(body, (AsyncIterable, Iterator)):
+        remedy = "Response.stream(...) sends pieces"
+    elif body is None:
+        remedy = "leave it out for an empty one"
+    else:
+        remedy = "Response.json(...) sends JSON"
+    raise TypeError(f"expected bytes as a body, or str, got {type(body).__name__}: {remedy}")
 
 
 def _check_status(status: int) -> int:

@@ -93,6 +93,12 @@ class NoSession(Session):
         """Return itself: it is where a request's session comes from, too."""
         return self
 
+    def close(self) -> None:
+        """Do nothing: it refuses all changes."""
+
+    def reopen(self) -> None:
+        """Do nothing: it refuses all changes."""
+
     def flashes(self) -> list[Flash]:
         """Return no messages."""
         return []

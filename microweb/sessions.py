@@ -171,9 +171,7 @@ class Sessions:
                 await self._fetch(visit, self._store)
             response = await call_next(request)
         finally:
-            visit.is_over = True
-            if visit.session is not None:
-                visit.session.is_over = True
+            visit.close()
         if visit.session is not None:
             try:
                 await self._finish(visit, visit.session, response)
@@ -338,6 +336,16 @@ class _Visit:
                 self.before = base64_decode(data) if data else EMPTY
             session = self.session = Session(parse_session(self.before))
         return session
+
+    def close(self) -> None:
+        self.is_over = True
+        if self.session is not None:
+            self.session.is_over = True
+
+    def reopen(self) -> None:
+        self.is_over = False
+        if self.session is not None:
+            self.session.is_over = False
 
 
 def _checked_keys(secret_key: str | bytes | Sequence[str | bytes]) -> list[bytes]:

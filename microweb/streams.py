@@ -1,7 +1,12 @@
 """The answer that is sent as its pieces come: in chunks, by length, or up to the close.
 
-Its head goes out with the first piece, so that a stream that fails at once is a 500 like any other
-fault; later the connection is cut, so that a part is never taken for the whole.
+The first piece is taken while the answer is made, inside the middleware, so that a stream that
+fails at once is an error like any other. If the piece takes longer than half a second, the head
+goes out before it. A stream that fails behind its head cuts the connection, so that a part is never
+taken for the whole.
+
+A stream closes what it holds, on the task of its connection: after its last piece, when it fails or
+its client leaves, and when it is dropped unsent (HEAD, 304, replaced by middleware).
 
 RFC 9112 sections 6 and 7.1.
 """
@@ -9,49 +14,139 @@ RFC 9112 sections 6 and 7.1.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
-from contextlib import aclosing, suppress
+import sys
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+)
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    AsyncExitStack,
+    aclosing,
+)
 from functools import partial
+from typing import Any, Final, cast
 
+from .begun import Begun
 from .bytestream import ByteStream
 from .charsets import encode_utf8
 from .errors import ClientDisconnected, LocalProtocolError
 from .framing import CLOSE, LAST_CHUNK
 from .grammar import CONTENT_LENGTH
-from .headers import MutableHeaders
 from .heads import HeadCache
 from .request import Request
 from .response import OCTETS, TEXT, WITHOUT_CONTENT, Fields, Piece, Response
 from .threads import iterate_in_thread, run_in_thread
 
+Pieces = AsyncIterable[Piece] | Iterable[Piece]
+Source = Pieces | AbstractAsyncContextManager[Pieces] | AbstractContextManager[Pieces]
+
+_SOURCES = (AsyncIterable, Iterable, AbstractAsyncContextManager, AbstractContextManager)
 _CHUNKED = b"Transfer-Encoding: chunked\r\n"
 _JOINED_BYTES = 64 * 1024
 _HEAD_WAIT_S = 0.5  # for a stream's first piece, or its fault: a query that fails takes less
+_LABEL = "a streamed answer"
+
+
+class _End:
+    """Stands for the end of the pieces."""
+
+
+_END: Final = _End()
 
 
 class StreamResponse(Response):
-    """An answer that is sent as its pieces come. It answers one request: the pieces come once."""
+    """An answer that is sent as its pieces come. It answers one request: the pieces come once.
 
-    __slots__ = ("_exchange", "_pieces")
+    Raises: TypeError for what gives no pieces.
+    """
+
+    __slots__ = ("_exchange", "_first", "_is_late", "_iterator", "_pieces", "_resources")
 
     needs_prepare = True
 
     def __init__(
         self,
-        pieces: AsyncIterable[Piece] | Iterable[Piece],
+        pieces: Source,
         status: int = 200,
         headers: Fields | None = None,
         *,
         content_type: str | None = None,
     ) -> None:
-        if isinstance(pieces, (str, bytes)):
+        if isinstance(pieces, (str, bytes, bytearray, memoryview)):
             raise TypeError("expected an iterable of pieces, got one piece: return it by itself")
+        if not isinstance(pieces, _SOURCES):
+            raise TypeError(f"expected an iterable of pieces, got {type(pieces).__name__}")
         super().__init__(b"", status, headers, content_type=content_type)
         self._pieces = pieces
         self._exchange: Request | None = None  # the request that it answers
+        self._resources: AsyncExitStack | None = None  # to be closed, once they are entered
+        self._iterator: AsyncIterator[Piece] | None = None  # of the pieces, once it has begun
+        self._first: Begun[Piece | _End] | None = None  # its first piece, taken or not
+        self._is_late = False  # the first piece was not there in time
+
+    # --- the pieces
+
+    @property
+    def body(self) -> bytes:
+        """Raises LocalProtocolError: a stream has no whole body."""
+        raise LocalProtocolError("a stream has no whole body: see `pieces`")
+
+    @body.setter
+    def body(self, body: bytes) -> None:
+        raise LocalProtocolError("a stream has no whole body: see `pieces`")
+
+    @property
+    def pieces(self) -> AsyncIterable[Piece]:
+        """The pieces, for middleware that changes them; the response closes what they come from."""
+        if self._iterator is not None:
+            return _resumed(self._first, self._iterator)
+        return self._opened(self._pieces)
+
+    @pieces.setter
+    def pieces(self, pieces: Pieces) -> None:
+        self._replace(pieces)
+
+    def _replace(self, pieces: Pieces) -> None:
+        self._touch()
+        if self._resources is None:
+            self._resources = AsyncExitStack()  # nothing is to be entered any more
+        if self._iterator is None and isinstance(self._pieces, (AsyncIterable, Iterable)):
+            self._resources.push_async_callback(_close, self._pieces)
+        self._pieces = pieces
+        self._iterator = self._first = None
+
+    async def _opened(self, source: Source) -> AsyncGenerator[Piece, None]:
+        """Yield the pieces of a response that no exchange has prepared."""
+        async with AsyncExitStack() as resources:
+            pieces = await self._enter(source, resources)
+            iterator = _iterate(pieces)
+            resources.push_async_callback(_close_iterator, None, iterator, pieces)
+            async for piece in iterator:
+                yield piece
+
+    # --- inside the middleware
 
     async def prepare(self, request: Request) -> Response:
+        """Enter a context manager, and wait for the first piece. Raises: whatever these raise."""
         self._claim(request)
+        if self._iterator is not None:
+            return self
+        try:
+            if self._resources is None:
+                self._resources = AsyncExitStack()
+                self._pieces = await self._enter(self._pieces, self._resources)
+            if request.line.method != "HEAD" and self._status not in WITHOUT_CONTENT:
+                await self._take_first(request)
+        except BaseException:
+            await self.discard()
+            raise
         return self
 
     def hand_on(self) -> Response:
@@ -65,29 +160,67 @@ class StreamResponse(Response):
                 f"this {type(self).__name__} was sent, or is in use for another request, and can "
                 "be sent once: make a new one for each request, inside the endpoint"
             )
-        self._exchange = request
+        if self._exchange is None:
+            self._exchange = request
+            request.hold(self)
 
-    @property
-    def body(self) -> bytes:
-        """Raises LocalProtocolError: a stream has no whole body."""
-        raise LocalProtocolError("a stream has no whole body: see `pieces`")
+    def _release(self) -> None:
+        """Let go of the request: the pieces have come."""
+        request, self._exchange = self._exchange, None
+        self._is_used = True
+        if request is not None:
+            request.release(self)
 
-    @body.setter
-    def body(self, body: bytes) -> None:
-        raise LocalProtocolError("a stream has no whole body: see `pieces`")
+    async def _enter(self, source: Source, resources: AsyncExitStack) -> Pieces:
+        """Return what gives the pieces: the value of a context manager, if `source` is one."""
+        if isinstance(source, AbstractAsyncContextManager):
+            return await resources.enter_async_context(source)
+        if isinstance(source, (AsyncIterable, Iterable)):
+            return source
+        pieces = await run_in_thread(_LABEL, source.__enter__)
+        resources.push_async_exit(_exit_in_thread(source))
+        return pieces
 
-    @property
-    def pieces(self) -> AsyncIterable[Piece]:
-        """The pieces, for middleware that changes them."""
-        pieces = self._pieces
-        if isinstance(pieces, AsyncIterable):
-            return pieces
-        return iterate_in_thread("a streamed answer", pieces)
+    def _head_wait_s(self) -> float | None:
+        """Return how long the head waits for the first piece; for None it goes out before."""
+        # The client of an event stream waits for the head alone.
+        is_events = "text/event-stream" in self.headers.get("content-type", "")
+        return None if is_events else _HEAD_WAIT_S
 
-    @pieces.setter
-    def pieces(self, pieces: AsyncIterable[Piece] | Iterable[Piece]) -> None:
-        self._touch()
-        self._pieces = pieces
+    async def _take_first(self, request: Request) -> None:
+        """Wait for the first piece, and have it say what the pieces are, if nobody has."""
+        wait_s = self._head_wait_s()
+        if wait_s is None:
+            self._is_late = True
+        if self._is_late:
+            return
+        _, first = self._begin()
+        with request.beginning_stream():
+            await first.run_for(wait_s or 0.0)
+        if not first.is_done:
+            self._is_late = True
+            self.headers.setdefault("Content-Type", TEXT)
+        elif not isinstance(piece := await first.finish(), _End):
+            _to_bytes(piece)  # one that can't be sent fails here
+            self.headers.setdefault("Content-Type", TEXT if isinstance(piece, str) else OCTETS)
+
+    def _begin(self) -> tuple[AsyncIterator[Piece], Begun[Piece | _End]]:
+        assert self._resources is not None  # it is entered
+        pieces = cast(Pieces, self._pieces)
+        self._iterator = iterator = _iterate(pieces)
+        self._first = first = Begun(_next(iterator))
+        self._resources.push_async_callback(_close_iterator, first, iterator, pieces)
+        return iterator, first
+
+    async def discard(self) -> None:
+        """Close what it holds: it is not sent."""
+        self._release()
+        resources, self._resources = self._resources or AsyncExitStack(), None
+        if self._iterator is None and isinstance(self._pieces, (AsyncIterable, Iterable)):
+            resources.push_async_callback(_close, self._pieces)
+        await resources.__aexit__(*sys.exc_info())
+
+    # --- how it is sent
 
     def persistence(self, request: Request, connection: bytes) -> bytes:
         ends_by_close = (
@@ -102,22 +235,65 @@ class StreamResponse(Response):
         self, stream: ByteStream, request: Request, heads: HeadCache, connection: bytes
     ) -> None:
         """Write the pieces. Raises: LocalProtocolError where a declared length is wrong."""
-        self._claim(request)
-        fields = self.headers.lines  # looked into as they are: `get` costs a microsecond each
-        length = self.headers["content-length"] if "content-length" in fields else None
-        framing = self._framing(request, length)
-        is_chunked = framing is _CHUNKED
-        encode_head = partial(self._encode_head, request, heads, connection, framing)
-        if request.line.method == "HEAD" or self._status in WITHOUT_CONTENT:
-            await self._discard()
-            stream.write(encode_head())
-            return
-        pieces = self.pieces if length is None else _of_length(self.pieces, int(length))
-        outlet = _Outlet(stream, _StreamHead(stream, self.headers, encode_head), is_chunked)
+        await self.prepare(request)
+        resources = self._resources
+        assert resources is not None  # it is prepared
+        outlet = None
         try:
-            outlet.end(await _send_pieces(pieces, outlet))
+            async with resources:
+                lines = self.headers.lines  # looked into as they are: `get` costs a microsecond
+                length = self.headers["content-length"] if "content-length" in lines else None
+                framing = self._framing(request, length)
+                head = self._encode_head(request, heads, connection, framing)
+                if request.line.method == "HEAD" or self._status in WITHOUT_CONTENT:
+                    if self._iterator is None:
+                        await _close(cast(Pieces, self._pieces))
+                else:
+                    outlet = _Outlet(stream, head, is_chunked=framing is _CHUNKED)
+                    await self._send_pieces(outlet, length)
+            if outlet is None:
+                stream.write(head)
+            else:
+                outlet.end()
         finally:
-            outlet.close()
+            self._release()
+            if outlet is not None:
+                outlet.close()
+
+    async def _send_pieces(self, outlet: _Outlet, length: str | None) -> None:
+        """Hand the pieces to the outlet.
+
+        What is done here for each piece is most of what it costs.
+        """
+        if self._is_late:
+            outlet.write_head()
+        if self._iterator is None or self._first is None:
+            iterator, first = self._begin()
+            await first.run_for(0.0)
+        else:
+            iterator, first = self._iterator, self._first
+        if length is not None:
+            iterator = _of_length(_resumed(first, iterator), int(length))
+            piece = await _next(iterator)
+        else:
+            piece = await first.finish()
+        if isinstance(piece, _End):
+            return
+        joined = outlet.joined
+        await outlet.begin()
+        joined.append(_to_bytes(piece))
+        room = _JOINED_BYTES - len(joined[0])
+        if room <= 0:
+            await outlet.write()
+        async for piece in iterator:
+            if not joined:
+                await outlet.begin()
+                room = _JOINED_BYTES
+            data = piece if type(piece) is bytes else _to_bytes(piece)
+            joined.append(data)
+            room -= len(data)
+            if room <= 0:
+                await outlet.write()
 
     def _framing(self, request: Request, length: str | None) -> bytes:
         """Return the field line that says where the content ends, where no other line does."""
@@ -133,45 +309,41 @@ class StreamResponse(Response):
             return b""
         return _CHUNKED
 
-    async def _discard(self) -> None:
-        """Close the pieces without having started them."""
-        pieces = self._pieces
-        if isinstance(pieces, AsyncGenerator):
-            await pieces.aclose()
-        elif (close := getattr(pieces, "close", None)) is not None:  # a file, a generator
-            await run_in_thread("a streamed answer", close)
-
 
 class _Outlet:
     """Where a stream's pieces leave: those of one turn of the loop by one write, as one chunk.
 
     So what is made without a wait in between is joined, and is on its way by the time that
     something is waited for. 100 pieces of 1 KiB cost a fifth of what they did by a write each.
+    The head goes out with the first of them.
     """
 
     __slots__ = ("_head", "_is_chunked", "_is_due", "_is_full", "_stream", "joined")
 
-    def __init__(self, stream: ByteStream, head: _StreamHead, is_chunked: bool) -> None:
+    def __init__(self, stream: ByteStream, head: bytes, *, is_chunked: bool) -> None:
         self.joined: list[bytes] = []  # the same list always: empty where a turn begins
         self._stream = stream
         self._head = head
         self._is_chunked = is_chunked
         self._is_full = False  # the connection holds more than the peer takes
-        self._is_due = True  # to be written at the end of this turn
-        asyncio.get_running_loop().call_soon(self._write_due)
+        self._is_due = False  # to be written at the end of this turn
 
-    async def begin(self, piece: Piece) -> None:
+    def write_head(self) -> None:
+        """Write the head, before the first piece. Raises: ClientDisconnected."""
+        head, self._head = self._head, b""
+        self._stream.write(head)
+
+    async def begin(self) -> None:
         """Take note of a turn's first piece. Raises: ClientDisconnected."""
         if self._is_full:
             await self._drain()
-        self._head.decide(piece)
         if not self._is_due:
             self._is_due = True
             asyncio.get_running_loop().call_soon(self._write_due)
 
-    async def write(self, size: int) -> None:
+    async def write(self) -> None:
         """Write what is joined, and let others have their turn. Raises: ClientDisconnected."""
-        self._write(size, b"")
+        self._write(b"")
         if self._is_full:
             await self._drain()
         else:
@@ -181,30 +353,28 @@ class _Outlet:
         self._is_full = False
         await self._stream.drain()
 
-    def end(self, size: int) -> None:
+    def end(self) -> None:
         """Write what is left, and the end of the stream. Raises: ClientDisconnected."""
-        self._write(size, LAST_CHUNK if self._is_chunked else b"")
+        self._write(LAST_CHUNK if self._is_chunked else b"")
 
     def close(self) -> None:
         """Write what was made before a fault. Raises nothing."""
         if self.joined:
             self._write_due()
-        self._head.close()
 
     def _write_due(self) -> None:
         self._is_due = False
-        if not self.joined:
-            self._head.wait()
-            return
-        try:
-            self._write(sum(map(len, self.joined)), b"")
-        except ClientDisconnected:
-            self._is_full = True  # the next piece will meet it
+        if self.joined:
+            try:
+                self._write(b"")
+            except ClientDisconnected:
+                self._is_full = True  # the next piece will meet it
 
-    def _write(self, size: int, end: bytes) -> None:
-        """Write what is joined, `size` bytes, and the end."""
-        joined, start = self.joined, self._head.take()
-        if self._is_chunked and size:
+    def _write(self, end: bytes) -> None:
+        """Write what is joined, and the end."""
+        joined, start = self.joined, self._head
+        self._head = b""
+        if self._is_chunked and (size := sum(map(len, joined))):
             start += b"%x\r\n" % size
             end = b"\r\n" + end
         data = b"".join((start, *joined, end))
@@ -213,86 +383,76 @@ class _Outlet:
             self._is_full = self._stream.write(data)
 
 
-class _StreamHead:
-    """A stream's head: goes out with the first piece, or by itself where that is late.
+# --- iterating and closing
 
-    A stream that fails before is so a 500, and one whose content type is not given has that of its
-    first piece, however late. An event stream's client waits for the head alone.
-    """
 
-    def __init__(
-        self, stream: ByteStream, headers: MutableHeaders, encode: Callable[[], bytes]
-    ) -> None:
-        self._stream = stream
-        self._headers = headers
-        self._encode = encode
-        self._head: bytes | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self.is_out = False
-        content_type = headers.lines.get("content-type")
-        if content_type is None:
+def _iterate(pieces: Pieces) -> AsyncIterator[Piece]:
+    """Return the one iterator of the pieces: to ask for another may begin them anew."""
+    if isinstance(pieces, AsyncGenerator):
+        return pieces
+    return _each(pieces) if isinstance(pieces, AsyncIterable) else iterate_in_thread(_LABEL, pieces)
+
+
+async def _each(pieces: AsyncIterable[Piece]) -> AsyncGenerator[Piece, None]:
+    async for piece in pieces:
+        yield piece
+
+
+async def _next(iterator: AsyncIterator[Piece]) -> Piece | _End:
+    async for piece in iterator:
+        return piece
+    return _END
+
+
+async def _resumed(
+    first: Begun[Piece | _End] | None, iterator: AsyncIterator[Piece]
+) -> AsyncGenerator[Piece, None]:
+    """Yield the first piece, which was taken or waited for already, and then the others."""
+    if first is not None:
+        piece = await first.finish()
+        if isinstance(piece, _End):
             return
-        self._head = encode()
-        if "text/event-stream" in content_type:
-            self._write()
-
-    def wait(self) -> None:
-        """Take note that the first piece is not there yet: a timer for each head costs 2 us."""
-        if self._head is not None and not self.is_out and self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(_HEAD_WAIT_S, self._write_late)
-
-    def decide(self, piece: Piece) -> None:
-        """Have the first piece say what the pieces are, where nobody has."""
-        if self._head is None and not self.is_out:  # what makes them may have said it by now
-            content_type = TEXT if isinstance(piece, str) else OCTETS
-            self._headers.setdefault("Content-Type", content_type)
-
-    def take(self) -> bytes:
-        """Return the head, to be sent with what comes first; later nothing."""
-        if self.is_out:
-            return b""
-        self.close()
-        return self._encode() if self._head is None else self._head
-
-    def close(self) -> None:
-        """Wait no more."""
-        self.is_out = True
-        if self._timer is not None:
-            self._timer.cancel()
-
-    def _write(self) -> None:
-        self._stream.write(self.take())
-
-    def _write_late(self) -> None:
-        with suppress(ClientDisconnected):  # which the first piece meets as well
-            self._write()
+        yield piece
+    async for piece in iterator:
+        yield piece
 
 
-async def _send_pieces(pieces: AsyncIterable[Piece], outlet: _Outlet) -> int:
-    """Hand the pieces to the outlet; return how many bytes it still has.
-
-    What is done here for each piece is most of what it costs.
-    """
-    joined, room = outlet.joined, 0
-    if not isinstance(pieces, AsyncGenerator):
-        pieces = _closable(pieces)
-    async with aclosing(pieces):
-        async for piece in pieces:
-            if not joined:
-                await outlet.begin(piece)
-                room = _JOINED_BYTES
-            data = piece if type(piece) is bytes else _to_bytes(piece)
-            joined.append(data)
-            room -= len(data)
-            if room <= 0:
-                await outlet.write(_JOINED_BYTES - room)
-    return _JOINED_BYTES - room if joined else 0
+async def _close_iterator(
+    first: Begun[Piece | _End] | None, iterator: AsyncIterator[Piece], pieces: Pieces
+) -> None:
+    """Close what was iterated, and what it came from, wherever it stands."""
+    if first is not None:
+        await first.abandon()
+    if isinstance(iterator, AsyncGenerator):
+        await iterator.aclose()
+    if not isinstance(pieces, (AsyncGenerator, Iterator)):  # else it is closed with that
+        await _close(pieces)
 
 
-async def _of_length(pieces: AsyncIterable[Piece], length: int) -> AsyncGenerator[Piece, None]:
+async def _close(pieces: Pieces) -> None:
+    """Close what gives pieces, if that can be closed: a generator, a file."""
+    if isinstance(pieces, AsyncIterable):
+        if (aclose := getattr(pieces, "aclose", None)) is not None:
+            await aclose()
+    elif (close := getattr(pieces, "close", None)) is not None:
+        await run_in_thread(_LABEL, close)
+
+
+def _exit_in_thread(
+    manager: AbstractContextManager[Any],
+) -> Callable[..., Awaitable[bool | None]]:
+    async def leave(*error: Any) -> bool | None:
+        return await run_in_thread(_LABEL, partial(manager.__exit__, *error))
+
+    return leave
+
+
+async def _of_length(
+    pieces: AsyncGenerator[Piece, None], length: int
+) -> AsyncGenerator[Piece, None]:
     """Yield the pieces. Raises: LocalProtocolError where they are not of that length in all."""
     sent = 0
-    async with aclosing(_closable(pieces)) as pieces:
+    async with aclosing(pieces):
         async for piece in pieces:
             sent += len(_to_bytes(piece))
             if sent > length:
@@ -312,13 +472,3 @@ def _to_bytes(piece: Piece) -> bytes:
     except TypeError:
         kind = type(piece).__name__
         raise TypeError(f"a stream yielded {kind}: expected str or bytes as its pieces") from None
-
-
-async def _closable(pieces: AsyncIterable[Piece]) -> AsyncGenerator[Piece, None]:
-    if isinstance(pieces, AsyncGenerator):
-        async with aclosing(pieces):
-            async for piece in pieces:
-                yield piece
-    else:
-        async for piece in pieces:
-            yield piece

@@ -146,8 +146,31 @@ class MatchInfo(Protocol):
         """Return the other methods that are answered at that path."""
 
 
+class Held(Protocol):
+    """An answer that holds resources until it is sent."""
+
+    async def discard(self) -> None:
+        """Close what it holds: it is not sent."""
+
+
+class TimeLimit(Protocol):
+    """A limit to the time in which an answer is made."""
+
+    def pause(self) -> None:
+        """Count no more until `resume`."""
+
+    def resume(self) -> None:
+        """Count on."""
+
+
 class SessionSource(Protocol):
     """Where a request's session comes from."""
+
+    def close(self) -> None:
+        """Refuse changes, and a first look, until `reopen`."""
+
+    def reopen(self) -> None:
+        """Let the session be changed again; nothing changes once the answer was decided."""
 
     def open(self) -> Session:
         """Return the session, the same at each call. Raises: LocalProtocolError."""

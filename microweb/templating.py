@@ -130,8 +130,7 @@ class TemplateResponse(Response):
 
     @body.setter
     def body(self, body: bytes) -> None:
-        self._touch()
-        self._body = body
+        self._set_body(body)
         self._is_rendered = True
 
     @property
@@ -182,11 +181,11 @@ class TemplateStream(StreamResponse):
         self._claim(request)
         if not self._has_begun:
             self._has_begun = True
-            begin = partial(self._begin, request)
-            self._pieces = await run_in_thread(f"template {self.template!r}", begin)
-        return self
+            render = partial(self._render, request)
+            self._pieces = await run_in_thread(f"template {self.template!r}", render)
+        return await super().prepare(request)
 
-    def _begin(self, request: Request) -> Iterator[str]:
+    def _render(self, request: Request) -> Iterator[str]:
         template = self._templates.template(self.template, request)
         pieces = _joined(template.generate(_in_scope(request, self.values)))
         return _resumed(next(pieces, ""), pieces)

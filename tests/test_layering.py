@@ -22,6 +22,7 @@ HOUSE = [
     "throttle",
     "grammar",
     "threads",
+    "begun",
     "background",
     # values
     "addresses",

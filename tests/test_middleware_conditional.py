@@ -137,16 +137,19 @@ async def test_tag_of_the_endpoint_is_used() -> None:
     assert (await ask(app, if_match='"v1"')).status_code == 412  # a weak tag matches nothing
 
 
-async def test_stream_that_the_client_has_is_not_started() -> None:
-    started = []
+async def test_stream_that_the_client_has_is_closed() -> None:
+    told = []
 
     async def pieces() -> AsyncIterator[str]:
-        started.append(True)
-        yield "x"
+        try:
+            yield "x"
+            told.append("sent")
+        finally:
+            told.append("closed")
 
     app = answering(lambda: Response.stream(pieces(), headers={"ETag": '"v1"'}))
     response = await ask(app, if_none_match='"v1"')
-    assert (response.status_code, response.content, started) == (304, b"", [])
+    assert (response.status_code, response.content, told) == (304, b"", ["closed"])
     assert (await ask(app, if_none_match='"v2"')).text == "x"
 
 

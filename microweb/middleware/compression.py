@@ -22,7 +22,7 @@ from ..handlers import Handler
 from ..headers import MutableHeaders, add_vary
 from ..negotiation import IDENTITY, negotiate_coding
 from ..request import Request
-from ..response import OCTETS, TEXT, Piece, Response
+from ..response import Piece, Response
 from ..streams import StreamResponse
 from ..threads import run_short_work
 
@@ -118,43 +118,24 @@ class Compression:
         headers = response.headers
         length = headers.get("content-length")
         is_small = length is not None and int(length) < self._min_bytes
-        is_typed = "content-type" in headers
-        if is_small and not is_required:
-            return
-        if is_typed and not _may_code(headers, is_required):
-            return
-        if not is_typed and (length is not None or not _may_code(headers, True)):
+        if (is_small and not is_required) or not _may_code(headers, is_required):
             return
         add_vary(headers, "Accept-Encoding")
         if name == IDENTITY:
             return
-        if is_typed:
-            _mark(headers, name)
+        _mark(headers, name)
         if request.method != "HEAD":  # which gets no pieces: they are closed unread
-            response.pieces = self._coded_pieces(response, response.pieces, name, is_required)
+            response.pieces = _coded_pieces(response.pieces, self._codings[name].stream())
 
-    async def _coded_pieces(
-        self, response: StreamResponse, pieces: AsyncIterable[Piece], name: str, is_required: bool
-    ) -> AsyncGenerator[Piece, None]:
-        stream = self._codings[name].stream() if "content-type" in response.headers else None
-        try:
-            async for piece in pieces:
-                headers = response.headers
-                if "content-type" not in headers:  # this piece decides, as without compression
-                    headers["Content-Type"] = TEXT if isinstance(piece, str) else OCTETS
-                    if _may_code(headers, is_required):
-                        _mark(headers, name)
-                        stream = self._codings[name].stream()
-                data = piece.encode() if isinstance(piece, str) else piece
-                if stream is not None and data:
-                    yield await _off_the_loop(stream.add, data)
-                elif data:
-                    yield data
-            if stream is not None:
-                yield stream.end()
-        finally:
-            if isinstance(pieces, AsyncGenerator):
-                await pieces.aclose()
+
+async def _coded_pieces(
+    pieces: AsyncIterable[Piece], stream: Stream
+) -> AsyncGenerator[Piece, None]:
+    async for piece in pieces:
+        data = piece.encode() if isinstance(piece, str) else memoryview(piece).tobytes()
+        if data:
+            yield await _off_the_loop(stream.add, data)
+    yield stream.end()
 
 
 # --- what to compress -----------------------------------------------------------------

@@ -20,8 +20,8 @@ class Timeout:
     """Middleware that cancels what has no answer after `seconds`, and answers 503.
 
     The time runs from here until there is a response, the reading of the request's body included.
-    Sending it is not counted, nor the pieces of a stream: a client that doesn't read them is the
-    server's business (`write_timeout_s`).
+    Sending it is not counted, nor the pieces of a stream, the first included: a client that doesn't
+    read them is the server's business (`write_timeout_s`).
 
     An `async def` is cancelled at the await it stands at. Nothing can end a thread: a plain `def`
     runs on, and keeps its place among the `threads` until it is done.
@@ -35,8 +35,58 @@ class Timeout:
         self._seconds = seconds
 
     async def __call__(self, request: Request, call_next: Handler) -> Response:
+        limit = _Limit(self._seconds)
+        request.add_limit(limit)
         try:
-            async with asyncio.timeout(self._seconds):
-                return await call_next(request)
-        except TimeoutError as error:  # ours: one of the endpoint's is answered further in
-            raise ServiceUnavailable(f"no answer within {self._seconds:g} s") from error
+            return await call_next(request)
+        except asyncio.CancelledError as error:
+            if limit.end():
+                raise ServiceUnavailable(f"no answer within {self._seconds:g} s") from error
+            raise
+        finally:
+            limit.end()
+
+
+class _Limit:
+    """The time of one answer; when it has passed, the task that makes the answer is cancelled.
+
+    `asyncio.timeout` can't be paused, and cancels a task that is ending already: it would cut the
+    cleanup of an endpoint whose client has left.
+    """
+
+    __slots__ = ("_cancelling", "_has_passed", "_left_s", "_loop", "_task", "_timer")
+
+    def __init__(self, seconds: float) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._task = task
+        self._cancelling = task.cancelling()
+        self._loop = asyncio.get_running_loop()
+        self._left_s = seconds
+        self._timer: asyncio.TimerHandle | None = None
+        self._has_passed = False
+        self.resume()
+
+    def pause(self) -> None:
+        if self._timer is not None:
+            self._left_s = self._timer.when() - self._loop.time()
+            self._timer.cancel()
+            self._timer = None
+
+    def resume(self) -> None:
+        if not self._has_passed:
+            self._timer = self._loop.call_later(self._left_s, self._pass)
+
+    def _pass(self) -> None:
+        self._timer = None
+        if self._task.cancelling() <= self._cancelling:
+            self._has_passed = True
+            self._task.cancel()
+
+    def end(self) -> bool:
+        """Count no more; return whether a cancellation of the task was this limit's alone."""
+        self.pause()
+        if not self._has_passed:
+            return False
+        self._has_passed = False
+        return self._task.uncancel() <= self._cancelling

@@ -391,8 +391,9 @@ class Connection(Presence):
                 raise
             if isinstance(error, ProtocolError) and not self.written:
                 raise
-            response, persistence = self._failure(request, error), CLOSE
-            if self.written:
+            is_cut = self.written > 0
+            response, persistence = self._failure(request, error, is_cut=is_cut), CLOSE
+            if is_cut:
                 # A cut answer must never be taken for a whole one.
                 raise ClientDisconnected("the answer was cut") from error
             await response.send_to(self, request, server.heads, CLOSE)
@@ -412,13 +413,17 @@ class Connection(Presence):
             self._unbroken = 0
         return await self._go_on(is_turn_over)
 
-    def _failure(self, request: Request, error: BaseException) -> Response:
-        """Return the last answer, to what the app itself could not answer any more; and log it."""
+    def _failure(self, request: Request, error: BaseException, *, is_cut: bool = False) -> Response:
+        """Return the last answer, to what the app itself could not answer any more; and log it.
+
+        `is_cut`: a part of an answer is out, so the log alone can say what went wrong.
+        """
         request.error = None if isinstance(error, asyncio.CancelledError) else error
-        status = 500
-        if isinstance(error, (HTTPError, ProtocolError)):  # the peer's fault, not the app's
-            status = error.status
-        else:
+        status, is_fault = 500, True
+        if isinstance(error, (HTTPError, ProtocolError)):
+            # An answer to the peer's fault is none of the app's, but here it can't be sent.
+            status, is_fault = error.status, is_cut and isinstance(error, HTTPError)
+        if is_fault:
             fields = {"request_id": request_id_of(request)}
             _error_log.error("%s failed", name_in_log(request), exc_info=error, extra=fields)
         return Response(f"{phrase_of(status)}\n", status, {"Connection": "close"})

@@ -1,0 +1,127 @@
+"""Begin a coroutine here, wait for it for a while, and finish it elsewhere on the same task.
+
+A stream's first piece is waited for inside the middleware, and if it is late, behind it. A task of
+its own would not do: a time limit or a task group that the coroutine opens belongs to the task that
+runs it, and has to be the same for all its pieces.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Generator
+from types import coroutine
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+
+Waited = asyncio.Future[object] | None  # as a coroutine hands it to its task; None is `sleep(0)`
+
+
+class Begun(Generic[T]):
+    """A coroutine that runs on the tasks that await `run_for`, and then `finish`."""
+
+    __slots__ = ("_coroutine", "_result", "_waited_for", "is_done")
+
+    _result: T
+
+    def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
+        self._coroutine = coroutine
+        self._waited_for: Waited = None  # what it waits for while nobody runs it
+        self.is_done = False
+
+    @coroutine
+    def run_for(self, seconds: float) -> Generator[Any, Any, bool]:
+        """Run it for at most `seconds`; return whether it has returned. Raises what it raises.
+
+        A cancellation goes to the coroutine, and there is no limit to what it does about it.
+        """
+        loop = asyncio.get_running_loop()
+        ends_at: float | None = loop.time() + seconds
+        step: Any = self._coroutine.send
+        argument: object = None
+        try:
+            while True:
+                self._waited_for = waited_for = step(argument)
+                step, argument = self._coroutine.send, None
+                if ends_at is not None and ends_at <= loop.time():
+                    return False
+                try:
+                    if waited_for is None:
+                        yield None
+                    elif not (yield from _wait(waited_for, ends_at, loop)):
+                        return False
+                except BaseException as error:
+                    ends_at = None
+                    is_cancelled = isinstance(error, asyncio.CancelledError)
+                    if is_cancelled and waited_for is not None and waited_for.cancel():
+                        # As a task does: the coroutine gets it from what it waits for.
+                        yield from _wait_for_end(waited_for)
+                    else:
+                        step, argument = self._coroutine.throw, error
+        except StopIteration as stop:
+            self._result = stop.value
+            self.is_done = True
+            return True
+        except BaseException:
+            self.is_done = True
+            raise
+
+    @coroutine
+    def finish(self) -> Generator[Any, Any, T]:
+        """Return what it returns, once it does."""
+        waited_for, run = self._waited_for, self._coroutine
+        if self.is_done:
+            return self._result
+        try:
+            if waited_for is not None and waited_for.done():
+                waited_for = run.send(None)
+            while True:
+                if waited_for is not None:
+                    waited_for._asyncio_future_blocking = True  # it is awaited: for the task
+                try:
+                    yield waited_for
+                except BaseException as error:
+                    waited_for = run.throw(error)
+                else:
+                    waited_for = run.send(None)
+        except StopIteration as stop:
+            self._result = stop.value
+            return self._result
+        finally:
+            self.is_done = True
+
+    async def abandon(self) -> None:
+        """Cancel it, and return when it has ended. Raises what it raises but for that."""
+        if self.is_done:
+            return
+        task = asyncio.current_task()
+        cancelling = 0 if task is None else task.cancelling()
+        try:
+            if self._waited_for is None or not self._waited_for.cancel():
+                self._waited_for = self._coroutine.throw(asyncio.CancelledError())
+            await self.finish()
+        except StopIteration:
+            self.is_done = True
+        except asyncio.CancelledError:
+            self.is_done = True
+            if task is not None and task.cancelling() > cancelling:
+                raise  # that was the task's own
+
+
+def _wait(
+    future: asyncio.Future[object], ends_at: float | None, loop: asyncio.AbstractEventLoop
+) -> Generator[Any, Any, bool]:
+    """Wait for a future until `ends_at`; return whether it is done."""
+    future._asyncio_future_blocking = False  # no task awaits it
+    timeout = None if ends_at is None else ends_at - loop.time()
+    done, _ = yield from asyncio.wait((future,), timeout=timeout).__await__()
+    return bool(done)
+
+
+def _wait_for_end(future: asyncio.Future[object]) -> Generator[Any, Any, None]:
+    """Wait for a cancelled future, and cancel it again with each cancellation of this task."""
+    while not future.done():
+        try:
+            yield from asyncio.wait((future,)).__await__()
+        except asyncio.CancelledError:
+            future.cancel()
