@@ -194,6 +194,62 @@ async def test_token_in_the_query_is_none() -> None:
         assert (await client.get("/?access_token=abc")).status_code == 401
 
 
+class Checks:
+    """A check that is an object, and one that is its method."""
+
+    async def __call__(self, token: str, request: Request) -> str:
+        return f"{token} {request.method}"
+
+    def method(self, request: Request, token: str) -> str:  # in a thread
+        return f"{token} {request.method}"
+
+
+async def by_name(token, request):  # type: ignore[no-untyped-def]
+    return f"{token} {request.method}"
+
+
+async def by_annotation(asked: Request, token: str) -> str:
+    return f"{token} {asked.method}"
+
+
+async def by_keyword(token: str, *, request: Request) -> str:
+    return f"{token} {request.method}"
+
+
+async def without(token: str, method: str = "GET") -> str:
+    return f"{token} {method}"
+
+
+@pytest.mark.parametrize(
+    "check",
+    [Checks(), Checks().method, by_name, by_annotation, by_keyword, without, lambda t: f"{t} GET"],
+)
+async def test_a_function_may_take_the_request(check: Any) -> None:
+    response = await ask(app_with(BearerAuth(check)), "Bearer s3cret")
+    assert response.json() == {"user": "s3cret GET"}
+
+
+async def test_a_function_of_name_and_password_may_take_the_request() -> None:
+    def check(name: str, password: str, request: Request) -> str:
+        return f"{name} {password} {request.path}"
+
+    response = await ask(app_with(BasicAuth(check)), basic("ada:lovelace"))
+    assert response.json() == {"user": "ada lovelace /"}
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (lambda: BearerAuth(lambda: None), r"BearerAuth takes \(token\), this takes \(\)"),
+        (lambda: BearerAuth(lambda request: 1), r"BearerAuth takes \(request, token\), this takes"),
+        (lambda: BasicAuth(lambda name: 1), r"BasicAuth takes \(name, password\), this takes"),
+    ],
+)
+def test_a_function_of_other_parameters_is_refused(make: Any, expected: str) -> None:
+    with pytest.raises(ConfigurationError, match=expected):
+        make()
+
+
 async def test_on_one_route() -> None:
     app = App()
 
@@ -241,8 +297,9 @@ async def test_no_secret_reaches_a_log_or_an_answer(
 
 def test_no_secret_is_kept_as_it_is() -> None:
     for authentication in (BasicAuth({"ada": "s3cret"}), BearerAuth({"s3cret": "ada"})):
-        kept = vars(authentication._check.__self__)  # type: ignore[attr-defined]
-        assert "s3cret" not in repr(kept)
+        (cell,) = authentication._check.__closure__  # type: ignore[attr-defined]
+        kept = vars(cell.cell_contents.__self__)
+        assert "digest" in repr(kept) and "s3cret" not in repr(kept)
 
 
 # --- set up wrongly -------------------------------------------------------------------

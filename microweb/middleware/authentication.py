@@ -11,19 +11,22 @@ from __future__ import annotations
 
 import binascii
 import hashlib
+import inspect
 import re
 import secrets
 from base64 import b64decode
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from hmac import compare_digest
+from inspect import Parameter
 from typing import Any
 
 from ..endpoints import as_async
 from ..errors import BadRequest, ConfigurationError, Unauthorized
-from ..handlers import Handler
+from ..handlers import Handler, check_parameters
 from ..headers import check_value
 from ..request import Request
 from ..response import Response
+from ..signature import REQUEST, hints_of
 
 # credentials = auth-scheme [ 1*SP ( token68 / ... ) ]                      RFC 9110 section 11.4
 # token68 = 1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="
@@ -38,18 +41,19 @@ class BasicAuth:
     """Middleware that asks for a name and a password. RFC 7617
 
     `check` is a mapping of names to passwords, or a function of (name, password) that returns the
-    user, True for the name itself, None or False to refuse. A plain `def` runs in a thread, so that
-    it may hash as slowly as passwords need. `request.state.user` is what it returned, with a
-    mapping the name. Names and passwords are UTF-8.
+    user, True for the name itself, None or False to refuse. It may take the request as well, by the
+    name `request` or the annotation. A plain `def` runs in a thread, so that it may hash as slowly
+    as passwords need. `request.state.user` is what it returned, with a mapping the name. Names and
+    passwords are UTF-8.
 
     Raises: ConfigurationError for a realm that no field can hold.
     """
 
     def __init__(
-        self, check: Mapping[str, str] | Callable[[str, str], object], *, realm: str = "site"
+        self, check: Mapping[str, str] | Callable[..., object], *, realm: str = "site"
     ) -> None:
-        self._check: Callable[[str, str], Awaitable[object]]
-        self._check = _Passwords(check).check if isinstance(check, Mapping) else as_async(check)
+        function = _Passwords(check).check if isinstance(check, Mapping) else check
+        self._check = _with_request(function, "BasicAuth", "name", "password")
         self._refused = {
             "WWW-Authenticate": f'Basic realm={_quoted(realm)}, charset="UTF-8"',
         }
@@ -59,7 +63,7 @@ class BasicAuth:
         pair = None if given is None else _name_and_password(given)
         if pair is None:
             raise Unauthorized("expected a name and a password", headers=self._refused)
-        user = await self._check(*pair)
+        user = await self._check(request, *pair)
         if user is None or user is False:
             raise Unauthorized("wrong name or password", headers=self._refused)
         request.state.user = pair[0] if user is True else user
@@ -70,20 +74,21 @@ class BearerAuth:
     """Middleware that asks for a token, in the field Authorization alone. RFC 6750
 
     `check` is a mapping of tokens to users, the tokens alone, or a function of the token that
-    returns the user, None or False to refuse; a plain `def` runs in a thread. `request.state.user`
-    is the user; True for a token that has none.
+    returns the user, None or False to refuse, and may take the request as well, by the name
+    `request` or the annotation; a plain `def` runs in a thread. `request.state.user` is the user;
+    True for a token that has none.
 
     Raises: ConfigurationError for a realm that no field can hold, or what can't be sent as a token.
     """
 
     def __init__(
         self,
-        check: Mapping[str, object] | Iterable[str] | Callable[[str], object],
+        check: Mapping[str, object] | Iterable[str] | Callable[..., object],
         *,
         realm: str = "site",
     ) -> None:
-        self._check: Callable[[str], Awaitable[object]]
-        self._check = as_async(check) if callable(check) else _Tokens(check).check
+        function = check if callable(check) else _Tokens(check).check
+        self._check = _with_request(function, "BearerAuth", "token")
         challenge = f"Bearer realm={_quoted(realm)}"
         self._missing = {"WWW-Authenticate": challenge}  # says no more. Section 3.1
         self._invalid = {"WWW-Authenticate": f'{challenge}, error="invalid_token"'}
@@ -95,7 +100,7 @@ class BearerAuth:
             raise Unauthorized("expected a bearer token", headers=self._missing)
         if not _TOKEN68.fullmatch(token):
             raise BadRequest("expected one bearer token", headers=self._malformed)
-        user = await self._check(token)
+        user = await self._check(request, token)
         if user is None or user is False:
             raise Unauthorized("the token is not valid", headers=self._invalid)
         request.state.user = user
@@ -128,6 +133,28 @@ def _quoted(realm: str) -> str:
         raise ConfigurationError(f"realm: {error}") from error
     escaped = realm.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
+
+
+def _with_request(
+    check: Callable[..., object], role: str, *names: str
+) -> Callable[..., Awaitable[object]]:
+    """Return a function of the request and `names` that calls `check` with what it takes.
+
+    Raises: ConfigurationError if that is something else.
+    """
+    call = as_async(check)
+    hints = hints_of(check)
+    parameters = inspect.signature(check).parameters.values()
+    taken = [each for each in parameters if REQUEST.is_taken_by(each.name, hints.get(each.name))]
+    if not taken:
+        check_parameters(check, role, *names)
+        return lambda request, *given: call(*given)
+    if taken[0].kind is Parameter.KEYWORD_ONLY:
+        name = taken[0].name
+        return lambda request, *given: call(*given, **{name: request})
+    at = list(parameters).index(taken[0])
+    check_parameters(check, role, *names[:at], "request", *names[at:])
+    return lambda request, *given: call(*given[:at], request, *given[at:])
 
 
 # --- what is known --------------------------------------------------------------------
