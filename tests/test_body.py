@@ -258,8 +258,18 @@ async def test_body_whose_request_is_answered_is_consumed(read_before: int) -> N
     body.end()
     with pytest.raises(BodyConsumed, match="answered"):
         await body.read(None)
+    assert not connection.patience and connection.ended_with is None
+
+
+async def test_read_that_waits_ends_with_its_exchange() -> None:
+    body, connection, _ = body_of(b"01", b"23456789")
+    await body.read(None)
+    reading = asyncio.create_task(body.read(None))
+    await asyncio.sleep(0)  # it waits in `read_within` now
+    body.end()
     assert isinstance(connection.ended_with, BodyConsumed)
-    assert not connection.patience
+    with pytest.raises(BodyConsumed):
+        await reading
 
 
 async def test_whole_body_whose_request_is_answered_is_not_taken() -> None:

@@ -97,7 +97,7 @@ class Body:
         connection, self._input = self._input, None
         self._ahead = bytearray()
         self._release()
-        if connection is not None:
+        if connection is not None and self._lock is not None and self._lock.locked():
             connection.end_reading(_over())
 
     def take_whole(self, limit: int | None) -> bytes | None:

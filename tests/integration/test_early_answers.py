@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("nothing_is_logged")
 
 MB = 1_000_000
 SLOW = 2 * MB  # bytes a second
-IS_SLOW = [False]  # whether the clients send so many
+IS_SLOW = [False]  # whether clients send at that speed
 IS_LONG = os.environ.get("MICROWEB_UPLOADS") == "1"
 
 
@@ -51,10 +51,12 @@ def app() -> App:
 
 
 async def by_httpx(url: str, pieces: Iterator[bytes], size: int) -> tuple[int, int]:
+    pace = Pace()
+
     async def content() -> AsyncIterator[bytes]:
         for piece in pieces:
             yield piece
-            await asyncio.sleep(pause_of(len(piece)))
+            await asyncio.sleep(pace.pause(len(piece)))
 
     async with httpx.AsyncClient(timeout=120) as client:
         headers = {"Content-Length": str(size), "Content-Type": "application/json"}
@@ -65,10 +67,12 @@ async def by_httpx(url: str, pieces: Iterator[bytes], size: int) -> tuple[int, i
 async def by_requests(url: str, pieces: Iterator[bytes], size: int) -> tuple[int, int]:
     requests = pytest.importorskip("requests")
 
+    pace = Pace()
+
     def slowly() -> Iterator[bytes]:
         for piece in pieces:
             yield piece
-            time.sleep(pause_of(len(piece)))
+            time.sleep(pace.pause(len(piece)))
 
     def post() -> tuple[int, int]:
         headers = {"Content-Type": "application/json"}
@@ -82,10 +86,12 @@ async def by_requests(url: str, pieces: Iterator[bytes], size: int) -> tuple[int
 async def by_aiohttp(url: str, pieces: Iterator[bytes], size: int) -> tuple[int, int]:
     aiohttp = pytest.importorskip("aiohttp")
 
+    pace = Pace()
+
     async def content() -> AsyncIterator[bytes]:
         for piece in pieces:
             yield piece
-            await asyncio.sleep(pause_of(len(piece)))
+            await asyncio.sleep(pace.pause(len(piece)))
 
     headers = {"Content-Length": str(size), "Content-Type": "application/json"}
     async with (
@@ -111,9 +117,16 @@ async def by_curl(url: str, pieces: Iterator[bytes], size: int) -> tuple[int, in
     return int(status), len(content)
 
 
-def pause_of(count: int) -> float:
-    """Return how long to wait behind so many bytes."""
-    return count / SLOW if IS_SLOW[0] else 0.0
+class Pace:
+    """How long to wait behind each piece, so that an upload has its speed."""
+
+    def __init__(self) -> None:
+        self._begun = time.monotonic()
+        self._sent = 0
+
+    def pause(self, size: int) -> float:
+        self._sent += size
+        return max(0.0, self._begun + self._sent / SLOW - time.monotonic()) if IS_SLOW[0] else 0.0
 
 
 def pieces_of(size: int) -> Iterator[bytes]:
