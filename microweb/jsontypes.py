@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import MISSING, fields, is_dataclass
 from enum import Enum
 from functools import lru_cache
-from types import NoneType, UnionType
+from types import FrameType, NoneType, UnionType
 from typing import (
     Annotated,
     Any,
@@ -48,6 +48,7 @@ from .jsonreaders import (
     one_of,
     tuple_of,
 )
+from .localclasses import classes_beside, remember_classes
 
 T = TypeVar("T")
 
@@ -86,6 +87,18 @@ def converter_for(kind: object) -> Callable[[object], object]:
         return _cached_converter(kind, "" if isinstance(kind, type) else repr(kind))
     except TypeError:  # unhashable, as Annotated[int, {}] is
         return _build_converter(kind)
+
+
+def converter_near(kind: type[T], frame: FrameType) -> Callable[[object], T]:
+    """Return `converter_for(kind)`, whose classes may name others that a function has made.
+
+    `frame` is of the function that asks for it.
+    """
+    try:
+        return converter_for(kind)
+    except ConfigurationError:
+        remember_classes(frame)
+        return converter_for(kind)
 
 
 @lru_cache(maxsize=1024)
@@ -287,7 +300,7 @@ def _hints_of(cls: type, begun: Iterable[type]) -> dict[str, object]:
         try:
             return get_type_hints(cls, include_extras=True)
         except NameError:  # a class in a function isn't found among its module's names
-            local = {known.__name__: known for known in begun}
+            local = classes_beside(cls) | {known.__name__: known for known in begun}
             local |= {name: value for name, value in vars(cls).items() if isinstance(value, type)}
             return get_type_hints(cls, localns=local, include_extras=True)
     except (AttributeError, NameError, SyntaxError, TypeError) as error:

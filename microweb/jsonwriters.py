@@ -34,6 +34,8 @@ from typing import (
 )
 from uuid import UUID
 
+from .localclasses import classes_beside
+
 Write = Callable[[object], object]
 Bound = Mapping[object, object]  # type variable -> the type in its place
 
@@ -364,12 +366,11 @@ def _hints_of(cls: type) -> dict[str, object]:
         return get_type_hints(cls, include_extras=True)
     hints: dict[str, object] = {}
     for base in reversed(cls.__mro__):
+        local = classes_beside(base) | dict(vars(base))
         scope = vars(sys.modules[base.__module__]) if base.__module__ in sys.modules else {}
         for name, hint in vars(base).get("__annotations__", {}).items():
             hints[name] = hint
             alone = SimpleNamespace(__annotations__={name: hint})
             with suppress(*_UNRESOLVABLE):
-                hints[name] = get_type_hints(alone, scope, dict(vars(base)), include_extras=True)[
-                    name
-                ]
+                hints[name] = get_type_hints(alone, scope, local, include_extras=True)[name]
     return hints

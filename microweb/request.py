@@ -9,6 +9,7 @@ What it needs of the layers above it, it has by the protocols of `surroundings`.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
 from functools import partial
@@ -40,7 +41,7 @@ from .errors import (
 from .headers import Headers, list_members
 from .jsoncodec import JSONArray, has_more_values, parse_json
 from .jsonreaders import show
-from .jsontypes import convert
+from .jsontypes import converter_near
 from .multidict import MultiDict
 from .requestheads import HeaderSection, RequestLine
 from .session import Session
@@ -484,11 +485,12 @@ class Request:
         value = parse_json(body, max_values=self.max_json_values)
         if type is None:
             return _container(value)
+        convert = converter_near(type, sys._getframe(1))
         if has_more_values(body, _MAX_VALUES_ON_LOOP):
             from .threads import run_short_work
 
-            return await run_short_work(name_in_log(self), partial(convert, value, type))
-        return convert(value, type)
+            return await run_short_work(name_in_log(self), partial(convert, value))
+        return convert(value)
 
     async def _json_body(self) -> bytes:
         self._refuse_coding()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, Never, TypedDict, TypeVar, Unpack
@@ -13,6 +14,7 @@ from microweb.functions import default_name, describe
 from microweb.grammar import METHODS, is_method
 from microweb.handlers import Middleware, check_middleware
 from microweb.handshake import parse_origins
+from microweb.localclasses import remember_beside
 
 F = TypeVar("F", bound=Callable[..., object])
 M = TypeVar("M", bound=Middleware)
@@ -137,6 +139,7 @@ class Router:
 
         def register(endpoint: F) -> F:
             self._check_open(f"route path {path!r}")
+            remember_beside(endpoint, sys._getframe(1))
             label = default_name(endpoint) if name is None else name
             route = Route(
                 path,
@@ -176,6 +179,7 @@ class Router:
 
         def register(endpoint: F) -> F:
             self._check_open(f"route path {path!r}")
+            remember_beside(endpoint, sys._getframe(1))
             label = default_name(endpoint) if name is None else name
             route = Route(
                 path,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,7 +14,8 @@ from typing import Annotated, Union, get_args, get_origin, get_type_hints
 from uuid import UUID
 
 from .errors import ConfigurationError
-from .functions import called_by, describe, is_async, layers_of
+from .functions import called_by, describe, innermost, is_async, layers_of
+from .localclasses import classes_beside
 from .request import Request
 from .websocket import WebSocket
 
@@ -23,6 +25,7 @@ POSITIONAL = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 # Annotation of a path parameter -> the converter that it stands for.
 PATH_TYPES: dict[object, str] = {str: "str", int: "int", float: "float", UUID: "uuid"}
 
+_QUOTED_NAME = re.compile(r"(['\"])([\w.]+)\1")
 _UNRESOLVABLE = (NameError, TypeError, AttributeError, SyntaxError)
 
 
@@ -123,11 +126,16 @@ def hints_of(function: Callable[..., object]) -> dict[str, object]:
         pass
     # One name that exists for type checkers alone must not take the others with it.
     scope = getattr(inspect.unwrap(called), "__globals__", {})
+    local = classes_beside(innermost(called))
     hints = dict(getattr(called, "__annotations__", {}))
     for name, hint in hints.items():
         alone = SimpleNamespace(__annotations__={name: hint})
-        with suppress(*_UNRESOLVABLE):
-            hints[name] = get_type_hints(alone, scope, include_extras=True)[name]
+        try:
+            hints[name] = get_type_hints(alone, scope, local, include_extras=True)[name]
+        except _UNRESOLVABLE:
+            quoted = _QUOTED_NAME.fullmatch(hint) if isinstance(hint, str) else None
+            if quoted is not None:  # twice: annotations are texts without quotes already
+                hints[name] = quoted[2]
     return hints
 
 

@@ -5,7 +5,9 @@ The handshake is made at the socket's first use; until then its request is one l
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator, Coroutine, Mapping
+from types import FrameType
 from typing import Any, Protocol, TypeVar, overload
 
 from .charsets import encode_utf8
@@ -14,7 +16,7 @@ from .elsewhere import point_to_ours
 from .errors import ClientDisconnected, LocalProtocolError
 from .handshake import offered_subprotocols
 from .jsoncodec import encode_json, parse_json
-from .jsontypes import convert
+from .jsontypes import converter_near
 from .request import Request
 from .response import Fields
 
@@ -145,7 +147,7 @@ class WebSocket:
         Raises: as `receive`; BadRequest for what is no JSON, UnprocessableContent for what is not
         of that type. Where nobody catches these the socket closes with 1007.
         """
-        return self._parse(await self.receive(), type)
+        return self._parse(await self.receive(), type, sys._getframe(1))
 
     def __aiter__(self) -> AsyncIterator[str | bytes]:
         return self
@@ -165,12 +167,12 @@ class WebSocket:
     async def iter_json(self, type: type[T] | None = None) -> AsyncIterator[Any]:
         """Yield each message's JSON value. Raises: as `receive_json`, but for the end."""
         async for message in self:
-            yield self._parse(message, type)
+            yield self._parse(message, type, sys._getframe(1))
 
-    def _parse(self, message: str | bytes, type: type[Any] | None) -> Any:
+    def _parse(self, message: str | bytes, type: type[Any] | None, frame: FrameType) -> Any:
         data = message.encode() if isinstance(message, str) else message
         value = parse_json(data, max_values=self.request.max_json_values)
-        return value if type is None else convert(value, type)
+        return value if type is None else converter_near(type, frame)(value)
 
     async def send(self, message: str | bytes) -> None:
         """Send a str as text, bytes as binary; return once it is on its way.

@@ -19,6 +19,7 @@ HOUSE = [
     "errors",
     "elsewhere",
     "functions",
+    "localclasses",
     "throttle",
     "grammar",
     "threads",
