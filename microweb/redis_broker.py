@@ -8,23 +8,22 @@ process asks the stream for what came after its last entry each time that Redis 
 subscription: the first, and those after a connection was lost. If that last entry is gone, so is
 what came after it, and a gap is told.
 
-The connection that hears is one per process, whatever the number of channels, and is read by one
-task, from the first subscriber to the end of `channels.life`.
+The connection that hears (`microweb.redis_listener`) is one per process, whatever the number of
+channels, and is read by one task, from the first subscriber to the end of `channels.life`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import Any
 
 from .brokers import Link, Receiver
 from .errors import BrokerUnavailable, ConfigurationError, MissingExtra
 from .messages import Entry
+from .redis_listener import RedisListener, batches, text_of
 from .throttle import Throttle
 
 try:
@@ -38,10 +37,8 @@ except ImportError as error:
 _log = logging.getLogger("microweb.error")
 
 _TIMEOUT_S = 5.0  # for Redis to connect, and to answer
-_SILENCE_S = 10.0  # then the connection that hears is asked whether it lives
 _PAUSE_S = 0.05, 1.0  # before it is made anew: doubled each time up to the second
 _CONNECTIONS = 16  # that publish at once; others wait for one
-_NAMES_AT_ONCE = 500
 _TURN_S = 0.005  # of hearing, then others have their turn of the loop
 
 # To all: KEYS[1] the stream, ARGV[1] the seconds until it expires.
@@ -142,13 +139,6 @@ class _Opening(asyncio.Event):
         self.set()
 
 
-class _Command(NamedTuple):
-    """A command on the connection that hears, until its answers are there."""
-
-    name: str
-    told: list[str]  # the names that are still to be answered, one each
-
-
 class RedisLink:
     """The connections of one loop to Redis, and the task that reads what is told."""
 
@@ -158,9 +148,8 @@ class RedisLink:
         self._history = history
         self._client: Any = None
         self._told_prefix = ""  # of the names that are subscribed to, once there is a client
+        self._listener = RedisListener(self, "")
         self._reader: asyncio.Task[None] | None = None
-        self._connection: Any = None  # the one that hears, while it is there
-        self._asked: deque[_Command] = deque()  # of it, in the order of their answers
         self._is_lost = False
         self._outage_is_told = False
         self._outages = Throttle()  # each client that comes again would be told of
@@ -169,6 +158,7 @@ class RedisLink:
         self._last: dict[str, str] = {}  # the id of the last entry that was received
         self._overlapping: set[str] = set()  # what is told next may have been received already
         self._turn_ends_at = 0.0
+        self._kept_at = monotonic()
 
     # --- the link
 
@@ -178,6 +168,7 @@ class RedisLink:
             self._client = self._broker.new_client()
             number = self._client.connection_pool.connection_kwargs.get("db") or 0
             self._told_prefix = f"{self._broker.prefix}{number}:"
+            self._listener = RedisListener(self, self._told_prefix)
 
     async def aclose(self) -> None:
         """End the task and close all connections."""
@@ -205,7 +196,7 @@ class RedisLink:
         opened = self._opened.get(name)
         if opened is None:
             opened = self._opened[name] = _Opening()
-            await self._tell("SUBSCRIBE", name)
+            await self._listener.subscribe(name)
         if self._reader is None:
             self._reader = asyncio.create_task(self._read(), name="channels: Redis")
         try:
@@ -220,7 +211,7 @@ class RedisLink:
     async def close(self, name: str) -> None:
         """Receive it no longer."""
         if self._forget(name) is not None:
-            await self._tell("UNSUBSCRIBE", name)
+            await self._listener.unsubscribe(name)
 
     async def end(self, name: str) -> None:
         """Have all receivers hear `end(name)`. Raises: BrokerUnavailable."""
@@ -262,26 +253,12 @@ class RedisLink:
 
     # --- hearing
 
-    async def _tell(self, command: str, *names: str) -> None:
-        """Send a command by the connection that hears, if it is there; at once, at the first step.
-
-        It has been sent even where waiting is cancelled, which then costs that connection.
-        """
-        if self._connection is not None and self._connection.is_connected:
-            with suppress(RedisError, OSError):  # whoever reads there hears of it, and begins anew
-                await self._send(self._connection, command, *names)
-
-    async def _send(self, connection: Any, command: str, *names: str) -> None:
-        told = [self._told_prefix + name for name in names]
-        self._asked.append(_Command(command, list(told)))
-        await connection.send_command(command, *told, check_health=False)
-
     async def _read(self) -> None:
         """Read what is told until the link is closed, by one connection after the other."""
         pause, longest = _PAUSE_S
         while True:
             try:
-                await self._listen()
+                await self._listener.listen(self._started().connection_pool.make_connection())
             except (RedisError, OSError, BrokerUnavailable) as error:
                 pause = _PAUSE_S[0] if not self._is_lost else min(2 * pause, longest)
                 self._is_lost = True
@@ -303,103 +280,41 @@ class RedisLink:
             self._outage_is_told = False
             _log.warning("channels: Redis is back")
 
-    async def _listen(self) -> None:
-        connection = self._started().connection_pool.make_connection()
-        self._asked.clear()
-        try:
-            async with asyncio.timeout(_TIMEOUT_S):
-                await connection.connect()
-                self._connection = connection
-                for names in batches(tuple(self._opened)):
-                    await self._send(connection, "SUBSCRIBE", *names)
-                await self._send(connection, "PING")
-            await self._hear_all(connection)
-        finally:
-            self._connection = None
-            await connection.disconnect(nowait=True)
+    # --- what the connection that hears tells
 
-    async def _hear_all(self, connection: Any) -> None:
-        kept_at, is_asked = monotonic(), False
-        while True:
-            answer = await self._next_answer(connection)
-            if answer is not None:
-                await self._hear(answer)
-                self._is_lost = False
-                self._find()  # not before: one that still loads its data lets us connect
-            elif is_asked:
-                raise ConnectionError("it is silent")
-            else:
-                await self._send(connection, "PING")
-            is_asked = answer is None
-            if monotonic() - kept_at > self._broker.expire_s / 3:
-                kept_at = monotonic()
-                await self._keep()
+    @property
+    def wanted(self) -> Sequence[str]:
+        return tuple(self._opened)
 
-    async def _next_answer(self, connection: Any) -> Any:
-        """Return what is told next, a refusal too; None in silence."""
-        try:
-            return await connection.read_response(
-                timeout=_SILENCE_S, disconnect_on_error=False, push_request=True
-            )
-        except ResponseError as refusal:
-            return refusal
+    async def answered(self) -> None:
+        self._is_lost = False
+        self._find()  # not before: one that still loads its data lets us connect
+        if monotonic() - self._kept_at > self._broker.expire_s / 3:
+            self._kept_at = monotonic()
+            await self._keep()
 
-    async def _hear(self, answer: Any) -> None:
-        if isinstance(answer, ResponseError):
-            await self._hear_refusal(answer)
-            return
-        kind = text_of(answer[0]) if isinstance(answer, list) else "pong"
-        if kind == "message":
-            await self._hear_message(text_of(answer[1]), answer[2])
-            return
-        name = text_of(answer[1]).removeprefix(self._told_prefix) if kind != "pong" else ""
-        self._answered(self._told_prefix + name)
-        if kind == "subscribe" and name in self._opened:
+    async def confirmed(self, name: str) -> None:
+        if name in self._opened:
             await self._catch_up(name)
-        elif kind == "subscribe":
-            await self._tell("UNSUBSCRIBE", name)
+        else:
+            await self._listener.unsubscribe(name)
 
-    def _answered(self, told: str) -> None:
-        """Note that the first command that waits has one answer more."""
-        if self._asked:
-            waiting = self._asked[0].told
-            if told in waiting:
-                waiting.remove(told)
-            if not waiting:
-                self._asked.popleft()
-
-    async def _hear_refusal(self, refusal: ResponseError) -> None:
-        """Refuse the channel that Redis lets nobody hear; of several, find it.
-
-        Raises: ResponseError, as it is, for another command.
-        """
-        command = self._asked.popleft() if self._asked else _Command("", [])
-        if command.name != "SUBSCRIBE":
-            raise refusal
-        for told in command.told:
-            name = told.removeprefix(self._told_prefix)
-            if len(command.told) > 1:
-                await self._tell("SUBSCRIBE", name)
-            else:
-                self._refuse_hearing(name, refusal)
-
-    def _refuse_hearing(self, name: str, cause: ResponseError) -> None:
+    def refused(self, name: str, refusal: ResponseError) -> None:
         was_heard = name in self._last
         opened = self._forget(name)
         if was_heard:  # who is subscribed would wait for ever
             self._receiver.miss(name)
             self._receiver.end(name)
         if self._refusals.permits():
-            _log.warning("channels: Redis refuses that %r is heard: %s", name[:80], cause)
+            _log.warning("channels: Redis refuses that %r is heard: %s", name[:80], refusal)
         if opened is not None:
-            refusal = BrokerUnavailable()
-            refusal.__cause__ = cause
-            opened.refuse(refusal)
+            error = BrokerUnavailable()
+            error.__cause__ = refusal
+            opened.refuse(error)
 
-    async def _hear_message(self, told: str, content: bytes) -> None:
-        name = told.removeprefix(self._told_prefix)
+    async def told(self, name: str, content: bytes) -> None:
         if name not in self._opened:
-            await self._tell("UNSUBSCRIBE", name)
+            await self._listener.unsubscribe(name)
             return
         id, _, payload = content.partition(b" ")
         if not id:
@@ -441,7 +356,7 @@ class RedisLink:
             self._receiver.miss(name)
         elif (opened := self._forget(name)) is not None:
             opened.refuse(refusal)
-            await self._tell("UNSUBSCRIBE", name)
+            await self._listener.unsubscribe(name)
 
     async def _take_missed(self, name: str) -> None:
         last = self._last.get(name)
@@ -484,21 +399,10 @@ class RedisLink:
                 )
 
 
-def batches(keys: Sequence[str]) -> Iterator[Sequence[str]]:
-    """Yield the keys, so many at once that a command with them is not too large."""
-    for start in range(0, len(keys), _NAMES_AT_ONCE):
-        yield keys[start : start + _NAMES_AT_ONCE]
-
-
 def entry_of(found: Any) -> Entry:
     """Return an entry of a stream: its id, and its only field with a value."""
     id, (field, value, *_) = found
     return Entry(text_of(id), value if field == b"m" else None)
-
-
-def text_of(value: Any) -> str:
-    """Return a word of Redis."""
-    return value.decode() if isinstance(value, bytes) else str(value)
 
 
 def number_of(id: str) -> tuple[int, int]:

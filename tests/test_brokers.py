@@ -31,7 +31,7 @@ from microweb.websocket_client import HandshakeRefused, SocketClosed
 if COMMAND is None:
     pytest.skip("needs redis-server", allow_module_level=True)
 
-from microweb import redis_broker
+from microweb import redis_broker, redis_listener
 from microweb.redis_broker import RedisBroker, RedisLink
 
 
@@ -198,10 +198,10 @@ def link(channels: Channels) -> RedisLink:
 async def cut(channels: Channels) -> None:
     """Cut the connection that hears, and wait until that is seen."""
     async with asyncio.timeout(DEADLINE_S):
-        while (connection := link(channels)._connection) is None:
+        while (connection := link(channels)._listener.connection) is None:
             await asyncio.sleep(0.001)
         connection._writer.transport.abort()
-        while link(channels)._connection is connection:
+        while link(channels)._listener.connection is connection:
             await asyncio.sleep(0)
 
 
@@ -349,7 +349,7 @@ async def test_what_is_gone_from_redis_is_a_gap(url: str) -> None:
         before = messages.position
         (first,) = await publish(there["a"], 1)
         assert await take(messages, 1) == [1]
-        connection = link(here)._connection
+        connection = link(here)._listener.connection
         connection._writer.transport.abort()
         async with redis.asyncio.from_url(url) as client:
             await client.delete("channel:a")
@@ -374,7 +374,7 @@ async def test_stream_is_bounded_and_expires(url: str) -> None:
 async def test_subscribers_keep_a_channel_from_expiring(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(redis_broker, "_SILENCE_S", 0.01)
+    monkeypatch.setattr(redis_listener, "_SILENCE_S", 0.01)
     async with living(url, expire_s=100) as channels, channels["a"].subscribe():
         link(channels)._broker.expire_s = 1
         async with redis.asyncio.from_url(url) as client, asyncio.timeout(DEADLINE_S):
@@ -469,7 +469,7 @@ async def test_a_key_that_redis_refuses_costs_the_other_channels_nothing(
     async with redis.asyncio.Redis.from_url(url) as client, living(url) as channels:
         key = channels.broker.prefix + "b"  # type: ignore[attr-defined]
         async with channels["a"].subscribe() as messages:
-            connection = link(channels)._connection
+            connection = link(channels)._listener.connection
             await client.set(key, "no stream")
             for _ in range(2):
                 with pytest.raises(BrokerUnavailable) as refusal:
@@ -478,7 +478,7 @@ async def test_a_key_that_redis_refuses_costs_the_other_channels_nothing(
                 assert "WRONGTYPE" in str(refusal.value.__cause__)
             await publish(channels["a"], 1)
             assert await take(messages, 1) == [1]
-            assert link(channels)._connection is connection
+            assert link(channels)._listener.connection is connection
             assert list(link(channels)._opened) == ["a"]
             await client.delete(key)
             async with channels["b"].subscribe() as others:
@@ -540,7 +540,7 @@ async def test_a_channel_that_redis_lets_nobody_hear_costs_the_others_nothing(
         living(restricted) as channels,
         channels["ok1"].subscribe() as messages,
     ):
-        connection = link(channels)._connection
+        connection = link(channels)._listener.connection
         for _ in range(2):
             with pytest.raises(BrokerUnavailable):
                 async with asyncio.timeout(DEADLINE_S / 2), channels["secret"].subscribe():
@@ -549,8 +549,11 @@ async def test_a_channel_that_redis_lets_nobody_hear_costs_the_others_nothing(
             await publish(channels["ok1"], 1)
             await publish(channels["ok2"], 2)
             assert (await take(messages, 1), await take(others, 1)) == ([1], [2])
-        assert link(channels)._connection is connection
-        assert not link(channels)._asked or link(channels)._asked[0].name == "UNSUBSCRIBE"
+        assert link(channels)._listener.connection is connection
+        assert (
+            not link(channels)._listener._asked
+            or link(channels)._listener._asked[0].word == "UNSUBSCRIBE"
+        )
         assert list(channels) == ["ok1"]
 
 
@@ -695,10 +698,10 @@ async def test_redis_that_is_away_is_told_once_and_waited_for(
 
 
 async def test_redis_that_hangs_is_unavailable(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(redis_broker, "_SILENCE_S", 0.05)
+    monkeypatch.setattr(redis_listener, "_SILENCE_S", 0.05)
     with redis_server() as server:
         async with living(server.url) as channels, channels["a"].subscribe() as messages:
-            connection = link(channels)._connection
+            connection = link(channels)._listener.connection
             server.process.send_signal(signal.SIGSTOP)
             monkeypatch.setattr(redis_broker, "_TIMEOUT_S", 0.05)
             try:
@@ -708,7 +711,7 @@ async def test_redis_that_hangs_is_unavailable(url: str, monkeypatch: pytest.Mon
                     async with channels["b"].subscribe():
                         pass
                 async with asyncio.timeout(DEADLINE_S):
-                    while link(channels)._connection is connection:  # silence is noticed
+                    while link(channels)._listener.connection is connection:  # silence is noticed
                         await asyncio.sleep(0.01)
             finally:
                 server.process.send_signal(signal.SIGCONT)
@@ -817,10 +820,10 @@ async def test_an_outage_is_told_once_a_minute(
     monkeypatch.setattr("microweb.throttle.monotonic", lambda: now)
     async with living(url) as channels, channels["a"].subscribe() as messages:
         for number in range(4):
-            connection = link(channels)._connection
+            connection = link(channels)._listener.connection
             await cut(channels)
             async with asyncio.timeout(DEADLINE_S):
-                while link(channels)._connection in (None, connection):
+                while link(channels)._listener.connection in (None, connection):
                     await asyncio.sleep(0.01)
             await publish(channels["a"], number)
             assert await take(messages, 1) == [number]

@@ -107,6 +107,7 @@ HOUSE = [
     "dispatch",
     "messages",
     "brokers",
+    "redis_listener",
     "redis_broker",
     "subscriptions",
     "topics",
@@ -213,6 +214,7 @@ EXTRAS = {
     "testing": {"httpx"},
     "session_stores": {"redis"},
     "redis_broker": {"redis"},
+    "redis_listener": {"redis"},
     "sessions": {"itsdangerous"},
     "templating": {"jinja2"},
 }
