@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import email
+import errno
 import os
 import re
 from collections.abc import AsyncIterator, Callable
@@ -744,3 +745,133 @@ async def test_others_are_served_while_a_large_file_is_sent(sparse: Path) -> Non
         await ask_and_stall(peer)
         await other.send(get("/text"))
         assert (await other.read_until(b"text")).endswith(b"text")
+
+
+# --- what the kernel says
+
+
+@pytest.fixture
+def sent_by(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[..., int]], None]:
+    """Have `send(sendfile, descriptor, file, offset, count)` stand between us and the kernel."""
+    sendfile = os.sendfile
+
+    def put(send: Callable[..., int]) -> None:
+        monkeypatch.setattr(os, "sendfile", lambda *given: send(sendfile, *given))
+
+    return put
+
+
+SentBy = Callable[[Callable[..., int]], None]
+
+
+@needs_sendfile
+@pytest.mark.parametrize("sent_before", [0, 1000])
+async def test_disk_that_fails_is_a_fault_and_cuts_the_answer(
+    large: Path, sent_by: SentBy, caplog: pytest.LogCaptureFixture, sent_before: int
+) -> None:
+    def fail(sendfile: Callable[..., int], out: int, file: int, offset: int, count: int) -> int:
+        if offset < sent_before:
+            return sendfile(out, file, offset, sent_before - offset)
+        raise OSError(errno.EIO, "Input/output error")
+
+    sent_by(fail)
+    async with on_loopback(app_of(lambda: Response.file(large))) as server, peer_of(server) as peer:
+        await peer.send(get("/"))
+        answer = await peer.read_all()
+    assert len(answer.partition(b"\r\n\r\n")[2]) == sent_before
+    assert "Input/output error" in caplog.text
+
+
+@needs_sendfile
+async def test_kernel_may_send_less_than_it_is_asked_for(large: Path, sent_by: SentBy) -> None:
+    counts: list[int] = []
+
+    def send_some(
+        sendfile: Callable[..., int], out: int, file: int, offset: int, count: int
+    ) -> int:
+        counts.append(sendfile(out, file, offset, min(count, 99_991)))
+        return counts[-1]
+
+    sent_by(send_some)
+    async with on_loopback(app_of(lambda: Response.file(large))) as server, peer_of(server) as peer:
+        await peer.send(get("/", "Connection: close"))
+        body = (await peer.read_all()).partition(b"\r\n\r\n")[2]
+    assert body == large.read_bytes()
+    assert len(counts) > 30 and sum(counts) == len(body)
+
+
+@needs_sendfile
+async def test_kernel_that_refuses_inside_a_file_cuts_the_answer(
+    large: Path, sent_by: SentBy
+) -> None:
+    """It has said before that it can: this is the peer's connection, not the file."""
+
+    def fail(sendfile: Callable[..., int], out: int, file: int, offset: int, count: int) -> int:
+        if offset == 0:
+            return sendfile(out, file, offset, 1000)
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    sent_by(fail)
+    async with on_loopback(app_of(lambda: Response.file(large))) as server, peer_of(server) as peer:
+        await peer.send(get("/"))
+        assert len((await peer.read_all()).partition(b"\r\n\r\n")[2]) == 1000
+
+
+@needs_sendfile
+async def test_bytes_that_the_kernel_sends_are_in_the_access_log(
+    large: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "microweb.access")
+    app = app_of(lambda: Response.file(large))
+    async with on_loopback(app, access_log=True) as server, peer_of(server) as peer:
+        await peer.send(get("/", "Connection: close"))
+        answer = await peer.read_all()
+        await until_none(server.connections)
+    (record,) = [each for each in caplog.records if each.name == "microweb.access"]
+    assert record.bytes == len(answer)  # type: ignore[attr-defined]
+
+
+@needs_sendfile
+async def test_loop_watches_nothing_of_a_file_that_was_sent(sparse: Path, sent_by: SentBy) -> None:
+    descriptors: set[int] = set()
+
+    def note(sendfile: Callable[..., int], out: int, file: int, offset: int, count: int) -> int:
+        descriptors.add(out)
+        return sendfile(out, file, offset, count)
+
+    sent_by(note)
+    async with (
+        on_loopback(app_of(lambda: Response.file(sparse))) as server,
+        peer_of(server) as peer,
+    ):
+        await ask_and_stall(peer)
+        await until_waiting(server)
+        (waiting,) = descriptors
+        left = 64 * MIB
+        while left > 0:
+            left -= len(await peer.receive(MIB))
+        await peer.send(get("/nothing"))
+        await peer.read_until(b"404")
+        assert not asyncio.get_running_loop().remove_writer(waiting)
+
+
+@needs_sendfile
+async def test_write_limits_are_as_before_once_all_is_sent() -> None:
+    """Before a file all that was written has to be out, down to the last byte."""
+    app = app_of(lambda: bytes(32 * MIB))
+    async with on_loopback(app) as server, peer_of(server) as peer:
+        await ask_and_stall(peer)
+        await until_waiting(server)
+        (connection,) = server.connections
+        transport = connection.transport
+        if not hasattr(transport, "get_write_buffer_limits"):
+            pytest.skip("this loop does not tell")
+        before = transport.get_write_buffer_limits()
+        sending = asyncio.create_task(connection._drain_all())
+        async with asyncio.timeout(20):
+            while transport.get_write_buffer_limits() == before:
+                await asyncio.sleep(0.01)
+        assert transport.get_write_buffer_limits() == (0, 0)
+        while not sending.done():
+            await peer.receive(MIB)
+        assert transport.get_write_buffer_limits()[1] == before[1] > 0
