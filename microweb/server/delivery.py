@@ -64,7 +64,7 @@ class Discard:
     def __init__(self, parser: Parser, ended: asyncio.Future[None]) -> None:
         self._parser = parser
         self._ended = ended
-        self.on_data: Callable[[], None] = _nothing
+        self.on_data: Callable[[], None] = nothing
         if isinstance(parser.decoder, ChunkedDecoder):
             parser.decoder.max_content = None  # the limit may be the reason for the answer
         self._decode()
@@ -94,5 +94,5 @@ class Discard:
         parser.take_rest()
 
 
-def _nothing() -> None:
-    pass
+def nothing() -> None:
+    """Do nothing at more data."""

@@ -13,7 +13,7 @@ from typing import cast
 from ..bytestream import Receiver
 from ..errors import ClientDisconnected
 from ..parser import Parser
-from .delivery import Delivery, Discard, take_buffered
+from .delivery import Delivery, Discard, nothing, take_buffered
 from .wire import NEVER, READ_BYTES, Phase, Wire, WireServer
 
 _JOINED_BYTES = 64 * 1024
@@ -162,5 +162,6 @@ class Handover(Wire):
         try:
             await self._ended
         finally:
+            self._discard.on_data = nothing  # `renew` keeps this connection
             server.lingering -= 1
             self.deadline = NEVER
