@@ -253,6 +253,8 @@ def _parse_parameter(
     if converter_name is None:
         converter_name = defaults.get(name, STR.name)
     if converter_name not in converters:
+        if name in converters:
+            raise _fault(path, f"write {{{converter_name}:{name}}} in place of {raw}")
         known = ", ".join(converters)
         raise _fault(
             path, f"register the converter {converter_name!r} of {raw!r}, or use one of {known}"

@@ -81,8 +81,15 @@ class Router:
     _is_app: ClassVar[bool] = False
 
     def __init__(
-        self, prefix: str = "", *, use: Iterable[Middleware] = (), name: str | None = None
+        self,
+        prefix: str = "",
+        *,
+        use: Iterable[Middleware] = (),
+        name: str | None = None,
+        **unknown: Never,
     ) -> None:
+        if unknown:
+            raise ConfigurationError(unknown_keyword("Router()", unknown, _ROUTERS_ELSEWHERE))
         if prefix and (not prefix.startswith("/") or prefix.endswith("/")):
             raise ConfigurationError(
                 f"prefix {prefix!r}: begin it with '/' and end it without, as in '/users'"
@@ -233,11 +240,13 @@ class Router:
         self.use(middleware)
         return middleware
 
-    def include(self, router: Router) -> None:
+    def include(self, router: Router, **unknown: Never) -> None:
         """Add the routes of `router`, those that it gets later too, below this one's prefix.
 
         Raises: ConfigurationError for an App, which has more than routes.
         """
+        if unknown:
+            raise ConfigurationError(unknown_keyword("include()", unknown, _ROUTERS_ELSEWHERE))
         if not isinstance(router, Router):
             raise ConfigurationError(f"include: expected a Router, got {router!r:.80}")
         if router._is_app:
@@ -320,4 +329,15 @@ _OPTIONS_ELSEWHERE = {
     "subdomain": "AllowedHosts, or request.host",
     "version": "a Router with a prefix",
     "stream": "leave it out: request.stream() is always there",
+}
+
+# What other frameworks call a keyword of a router, or of including one -> what to write here.
+_ROUTERS_ELSEWHERE = {
+    "prefix": "Router(prefix)",
+    "url_prefix": "Router(prefix)",
+    "dependencies": "Router(prefix, use=[middleware])",
+    "middleware": "Router(prefix, use=[middleware])",
+    "tags": "leave it out, there is no schema",
+    "static_folder": "app.static(prefix, folder)",
+    "template_folder": "Templates(folder, other_folder)",
 }

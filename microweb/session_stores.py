@@ -118,6 +118,7 @@ class MemoryStore:
                 f"the session would be larger than all room of the store: it is {len(data)} bytes"
             )
         self._remove(id)
+        self._remove(new_id)
         self._keep(new_id, entry)
         self._drop_expired()
         self._make_room(new_id)
@@ -237,7 +238,9 @@ class RedisStore:
 
     async def _command(self, *args: object) -> object:
         try:
-            return await self._connected_client().execute_command(*args)
+            # In all: a client waits for a connection, connects, and asks, each for as long.
+            async with asyncio.timeout(_TIMEOUT_S):
+                return await self._connected_client().execute_command(*args)
         except self._failures as error:
             now = monotonic()
             if now - self._told_at >= _OUTAGE_S:

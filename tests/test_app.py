@@ -430,6 +430,13 @@ def test_parameters_in_angles_are_answered_with_ours(path: str, ours: str) -> No
         app.mount(path, App())
 
 
+def test_a_converter_in_the_place_of_the_name_is_answered_with_ours() -> None:
+    app = App()
+    app.get("/{int:id}")(hello)  # a converter `id` may yet come
+    with pytest.raises(ConfigurationError, match=r"write \{id:int\} in place of \{int:id\}$"):
+        app.freeze()
+
+
 def test_what_other_frameworks_pass_to_an_app_is_answered_with_ours() -> None:
     with pytest.raises(ConfigurationError) as caught:
         App(__name__)  # type: ignore[arg-type]

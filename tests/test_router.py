@@ -190,6 +190,16 @@ def test_included_router_is_below_prefix_name_and_use() -> None:
     assert [route.path for route in child.routes] == ["/users"]
 
 
+def test_what_other_frameworks_pass_to_a_router_is_answered_with_ours() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        Router(url_prefix="/x")  # type: ignore[arg-type]
+    assert str(caught.value) == (
+        "Router() has no keyword 'url_prefix': in microweb it is `Router(prefix)`"
+    )
+    with pytest.raises(ConfigurationError, match=r"^include\(\) has no keyword 'prefix': in micro"):
+        Router().include(Router(), prefix="/x")  # type: ignore[arg-type]
+
+
 def test_router_does_not_include_itself() -> None:
     outer, inner = Router("/a"), Router("/b")
     outer.include(inner)

@@ -12,6 +12,8 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import redis.asyncio
+from hypothesis import given
+from hypothesis import strategies as st
 from processes import DEADLINE_S
 from redis_server import COMMAND, redis_server
 
@@ -244,6 +246,52 @@ async def test_room_comes_back_with_what_is_removed() -> None:
     assert await store.get("a") == b"x"
 
 
+IDS = st.sampled_from([f"id{number}" for number in range(12)])
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["set", "get", "delete", "move", "wait"]), IDS, IDS, st.integers(0, 9)
+    ),
+    max_size=60,
+)
+
+
+@given(STEPS)
+def test_the_store_agrees_with_a_dict_but_for_the_room(
+    steps: list[tuple[str, str, str, int]],
+) -> None:
+    """What is there is what was written last, and the counts are those of the entries."""
+
+    async def check() -> None:
+        now = 1000.0
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("microweb.session_stores.monotonic", lambda: now)
+            store, model = MemoryStore(max_bytes=5000), dict[str, tuple[bytes, float]]()
+            for step, id, new_id, size in steps:
+                data = bytes([65 + size]) * (size * 150)
+                seen = await store.get(id)
+                known = model.get(id)
+                assert seen is None or (known is not None and seen == known[0])
+                assert seen is None or now < known[1]  # type: ignore[index]
+                if step == "wait":
+                    now += 20
+                elif step == "delete":
+                    await store.delete(id)
+                    model.pop(id, None)
+                elif step == "set" and await store.set(id, data, 60, replacing=seen):
+                    model[id] = data, now + 60
+                elif step == "move" and seen is not None:
+                    assert await store.move(id, new_id, data, 60, replacing=seen)
+                    del model[id]
+                    model[new_id] = data, now + 60
+                entries = store._entries
+                assert store._bytes == sum(each.size for each in entries.values()) <= 5000
+                new = [each.size for each in entries.values() if not each.is_used]
+                assert store._new_bytes == sum(new)
+                assert sorted(entries) == sorted(id for ids in store._queues.values() for id in ids)
+
+    asyncio.run(check())
+
+
 @pytest.mark.parametrize("size", [0, -1])
 def test_room_is_positive(size: int) -> None:
     with pytest.raises(ConfigurationError, match="expected a positive max_bytes"):
@@ -353,6 +401,9 @@ async def test_a_server_that_hangs_is_an_error(monkeypatch: pytest.MonkeyPatch) 
         store = RedisStore(server.url)
         await store.set("a", b"1", 60, replacing=None)
         server.process.send_signal(signal.SIGSTOP)
+        asked = asyncio.gather(*[store.get("a") for _ in range(100)], return_exceptions=True)
+        async with asyncio.timeout(DEADLINE_S):  # more than there are connections
+            assert {type(each) for each in await asked} == {ServiceUnavailable}
         with pytest.raises(ServiceUnavailable):
             async with asyncio.timeout(DEADLINE_S):
                 await store.get("a")
