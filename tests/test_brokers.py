@@ -806,6 +806,11 @@ async def test_who_can_not_subscribe_gets_a_503(
         server.process.wait(DEADLINE_S)
         app = answering_with(Channels(broker=RedisBroker(server.url)))
         async with app.test_client() as client:
+            answers = await asyncio.gather(*(client.get("/") for _ in range(20)))
+            assert {answer.status_code for answer in answers} == {503}
+            assert {answer.headers["content-type"] for answer in answers} == {
+                "text/plain; charset=utf-8"
+            }
             with pytest.raises(HandshakeRefused) as refused:
                 async with client.websocket("/forward"):
                     pass
