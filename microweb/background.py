@@ -44,7 +44,7 @@ class Background:
         self._says_at = 0.0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._exit: BaseException | None = None
+        self.on_exit: Callable[[BaseException], None] | None = None  # for tests, which it ends
         self.is_open = False
         self.has_ended = False
 
@@ -116,11 +116,6 @@ class Background:
         else:
             self._loop.call_soon_threadsafe(function, *args)
 
-    def take_exit(self) -> BaseException | None:
-        """Return, once, what a task raised that is no Exception: for tests, which it is to end."""
-        error, self._exit = self._exit, None
-        return error
-
     def _check_room(self) -> None:
         if len(self._tasks) < self._max_tasks:
             return
@@ -156,8 +151,8 @@ class Background:
         self._tasks.discard(task)
         error = None if task.cancelled() else task.exception()
         if error is not None and not is_disconnect(error):
-            if exit_of(error) is not None:
-                self._exit = exit_of(error)
+            if self.on_exit is not None and (exit := exit_of(error)) is not None:
+                self.on_exit(exit)
             _log.error("background task %r failed", task.get_name(), exc_info=error)
 
 

@@ -40,6 +40,8 @@ class MemoryServer:
         self._ports = count(_FIRST_PORT)
         self._context: asyncio.Future[Context] = self._loop.create_future()
         self._stopping = asyncio.Event()
+        self._exits: list[BaseException] = []
+        server.background.on_exit = self._exits.append
         # As behind a socket, exchanges see the variables of the lifespan, not those of the test.
         self._task = self._loop.create_task(self._live(), context=Context())
 
@@ -90,7 +92,7 @@ class MemoryServer:
 
     def take_exit(self) -> BaseException | None:
         """Return, once, what a task in the background raised that is no Exception."""
-        return self._server.background.take_exit()
+        return self._exits.pop(0) if self._exits else None
 
     async def stop(self) -> None:
         """Stop the server and leave the lifespan. Raises what that raises."""

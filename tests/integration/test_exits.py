@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 
@@ -12,6 +13,7 @@ from serving import DEADLINE_S, QUICK_S, get, on_loopback, peer_of, statuses
 
 from microweb import App, Request, Response, WebSocket, from_thread
 from microweb.middleware.timeout import Timeout
+from microweb.testing import Misbehaving
 
 
 class Stop(BaseException):
@@ -245,3 +247,43 @@ async def test_failing_test_in_an_endpoint_fails_it() -> None:
             async with client.websocket("/socket") as connected:
                 await connected.send("x")
                 await connected.receive()
+
+
+# --- lifespans, which may exit
+
+LIFE = """
+import sys
+from microweb import App
+
+app = App()
+
+@app.lifespan
+async def life(app):
+    if sys.argv[1] == "start":
+        sys.exit(3)
+    yield
+    sys.exit(4)
+
+@app.get("/")
+async def index():
+    import os, signal
+    os.kill(os.getpid(), signal.SIGTERM)
+
+app.run(port=0)
+"""
+
+
+@pytest.mark.parametrize(("when", "code"), [("start", 3), ("end", 4)])
+async def test_lifespan_may_exit(when: str, code: int) -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", LIFE, when, stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    async with asyncio.timeout(DEADLINE_S):
+        if when == "end":
+            line = await process.stdout.readline()
+            port = int(re.findall(rb":(\d+)", line)[0])
+            async with Misbehaving("127.0.0.1", port) as peer:
+                await peer.send(get("/"))
+                assert statuses(await peer.read_until(b"\r\n\r\n")) == [204]
+        assert await process.wait() == code
