@@ -23,7 +23,7 @@ from .elsewhere import point_to_ours, unknown_keyword
 from .errors import ConfigurationError, ProtocolError
 from .functions import describe, folder_of
 from .handlers import Middleware, check_parameters, placed_at
-from .lifespan import Lifespan, call_hook, manager_of, state_from
+from .lifespan import Lifespan, call_hook, check_hook, manager_of, state_from
 from .middleware.errors import ErrorHandlers, ErrorKey
 from .middleware.hooks import after, before
 from .patterns import BUILT_IN, Converter, Pattern, parse_pattern
@@ -214,11 +214,14 @@ class App(Router):
         Any number, unwound in reverse, always; a dict that it yields is merged into `app.state`.
         """
         self._check_open("lifespan")
+        check_parameters(function, "lifespan", "app")
         self._lifespans.append(function)  # type: ignore[arg-type]
         return function
 
     def on_startup(self, function: F) -> F:
         """Call `function()` before the first request."""
+        self._check_open("on_startup")
+        check_hook(function, "on_startup")
 
         async def life(app: App) -> AsyncGenerator[None, None]:
             await call_hook(function, app)
@@ -229,6 +232,8 @@ class App(Router):
 
     def on_shutdown(self, function: F) -> F:
         """Call `function()` after the last request, the last registered first."""
+        self._check_open("on_shutdown")
+        check_hook(function, "on_shutdown")
 
         async def life(app: App) -> AsyncGenerator[None, None]:
             try:

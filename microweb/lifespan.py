@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from .errors import ConfigurationError
 from .functions import describe
+from .handlers import check_parameters
 
 A = TypeVar("A")
 
@@ -45,6 +46,12 @@ def state_from(values: object, lifespan: Callable[..., object]) -> Mapping[str, 
             f"{describe(lifespan)}: yield a dict for app.state or nothing, got {values!r:.80}"
         )
     return values
+
+
+def check_hook(function: Callable[..., object], role: str) -> None:
+    """Raise ConfigurationError if `function` takes anything but the app, or nothing."""
+    takes_app = callable(function) and inspect.signature(function).parameters
+    check_parameters(function, role, *(["app"] if takes_app else []))
 
 
 async def call_hook(function: Callable[..., object], app: object) -> None:

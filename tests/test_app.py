@@ -399,6 +399,22 @@ def test_hooks_of_a_wrong_number_of_parameters_are_refused() -> None:
         app.before_request("x")  # type: ignore[type-var]
 
 
+def test_hooks_of_a_life_take_the_app_or_nothing() -> None:
+    app = App()
+    with pytest.raises(ConfigurationError, match=r"lifespan takes \(app\), this takes \(\)"):
+        app.lifespan(lambda: None)
+    for role in ("on_startup", "on_shutdown"):
+        register = getattr(app, role)
+        with pytest.raises(ConfigurationError, match=rf"{role} takes \(app\), this takes \(a, b\)"):
+            register(lambda a, b: None)
+        with pytest.raises(
+            ConfigurationError, match=rf"^{role}: expected a function, got 'startup'"
+        ):
+            register("startup")
+        for function in (lambda: None, lambda app: None, lambda *args: None):
+            assert register(function) is function
+
+
 def test_errorhandler_without_parentheses_is_refused() -> None:
     app = App()
     with pytest.raises(ConfigurationError) as caught:
