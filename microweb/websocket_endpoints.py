@@ -158,13 +158,22 @@ class _Exchange:
         try:
             await self._until_over(conversation, stream)
         finally:
-            if not self._task.done():
-                self._task.cancel()
-                await asyncio.wait((self._task,))
+            await self._end_task()
             conversation.task = None
             stream.inform(None)
             self._report()
             self._frames.close_parser()
+
+    async def _end_task(self) -> None:
+        """Wait until the endpoint has cleaned up. Once more cancelled, cut that."""
+        if not self._task.done():
+            if not self._task.cancelling():
+                self._task.cancel()
+            try:
+                await asyncio.wait((self._task,))
+            except asyncio.CancelledError:
+                self._task.cancel()
+                raise
 
     async def _until_over(self, conversation: Conversation, stream: ByteStream) -> None:
         """Wait until the endpoint and the connection are done, whichever is first."""

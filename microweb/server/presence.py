@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from ..bytestream import Lasting
+from ..errors import ClientDisconnected
 from ..request import Request
 from .handover import Handover
 from .wire import WireServer
@@ -31,7 +32,7 @@ class Watch:
 class Presence(Handover):
     """A connection that knows which exchange its client waits for."""
 
-    __slots__ = ("_is_lost", "_is_streaming", "_lasting", "_request", "_watch", "task")
+    __slots__ = ("_is_lost", "_is_streaming", "_lasting", "_request", "_told", "_watch", "task")
 
     def __init__(
         self, server: WireServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -43,6 +44,7 @@ class Presence(Handover):
         self._is_streaming = False  # its answer, which has no declared length
         self._lasting: Lasting | None = None  # its answer, where it is one
         self._is_lost = False  # its handler was cancelled, for nobody waits for it
+        self._told: Request | None = None  # whose handler has got a ClientDisconnected
 
     # --- what requests and answers ask of it
 
@@ -93,10 +95,21 @@ class Presence(Handover):
             lasting.stop()
 
     def interrupt(self) -> None:
-        if self.task is not None and not self.is_shielded and not self.task.cancelling():
+        if self.task is not None and not self.is_shielded and not self.is_ending:
             self.task.cancel()
 
     # --- what the exchange's task was told
+
+    def left(self, message: str = "the peer left") -> ClientDisconnected:
+        if asyncio.current_task() is self.task:  # not a write at the end of a turn of the loop
+            self._told = self._request
+        return super().left(message)
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether the exchange was told to end, once: it may be cleaning up."""
+        is_cancelled = self.task is not None and self.task.cancelling() > 0
+        return is_cancelled or (self._told is not None and self._told is self._request)
 
     def _ends_task(self, error: BaseException) -> bool:
         """Whether an exception ends this connection's task, and is not the application's own."""
@@ -136,8 +149,8 @@ class Presence(Handover):
             return
         if request is None or self.task is None:
             return
-        if self.task.cancelling():
-            return  # it ends already: a second cancellation would cut its `finally` short
+        if self.is_ending:
+            return  # a second cancellation would cut its `finally` short
         choice = request.match.on_disconnect if request.match is not None else None
         if self._lasting is not None and self._is_streaming:
             choice = "cancel"  # events are for their client alone

@@ -179,10 +179,12 @@ class Server:
         if tasks:
             _, tasks = await asyncio.wait(tasks, timeout=max(ends_at - self.clock(), 0.0))
         self._log_unfinished()
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks, timeout=_CANCEL_S)
+        ending = {each.task for each in self.connections if each.is_ending} & tasks
+        for spared in (ending, set[object]()):  # a second cancellation cuts what cleans up
+            for task in tasks - spared:
+                task.cancel()
+            if tasks:
+                _, tasks = await asyncio.wait(tasks, timeout=_CANCEL_S)
         await self.background.close(max(ends_at - self.clock(), _CANCEL_S), _CANCEL_S)
         if self.pools is not None:
             await self.pools.wait_idle(max(ends_at - self.clock(), _CANCEL_S))

@@ -119,12 +119,19 @@ class Wire:
         self.deadline = self._server.clock() + seconds
         reading = self._reading = Interruptible(self._reader.read(READ_BYTES))
         try:
-            return await reading
+            data = await reading
+            if not data:
+                self.left()
+            return data
         except OSError as error:
-            raise ClientDisconnected("the peer left inside the body") from error
+            raise self.left("the peer left inside the body") from error
         finally:
             if self._reading is reading:  # else `end_reading` was here first
                 self._reading, self.phase = None, self._phase_before
+
+    def left(self, message: str = "the peer left") -> ClientDisconnected:
+        """Return the error that tells the exchange that its client left; take note of that."""
+        return ClientDisconnected(message)
 
     def end_reading(self, error: Exception) -> None:
         """Raise `error` in a task that waits in `read_within`, which takes no byte any more."""
@@ -138,7 +145,7 @@ class Wire:
         transport = self.transport
         # Past this point asyncio would drop it without a word, and uvloop raise RuntimeError.
         if transport.is_closing():
-            raise ClientDisconnected("the peer left before the answer was out")
+            raise self.left("the peer left before the answer was out")
         if type(data) is not bytes:
             data = memoryview(data).cast("B")  # its length is in bytes then, not in items
         transport.write(data)
@@ -166,21 +173,21 @@ class Wire:
     async def drain(self) -> None:
         """Wait until the peer has taken most of what was written. Raises: ClientDisconnected."""
         if self.transport.is_closing():
-            raise ClientDisconnected("the peer left before the answer was out")
+            raise self.left("the peer left before the answer was out")
         self._unsent = self.transport.get_write_buffer_size()
         self._write_deadline = self._server.clock() + self.config.write_timeout_s
         self._draining += 1
         try:
             await self._writer.drain()
         except OSError as error:
-            raise ClientDisconnected("the peer left before the answer was out") from error
+            raise self.left("the peer left before the answer was out") from error
         finally:
             self._draining -= 1
             if not self._draining:
                 self._write_deadline = NEVER
         self._is_full = False
         if self.transport.is_closing():
-            raise ClientDisconnected("the peer left before the answer was out")
+            raise self.left("the peer left before the answer was out")
 
     def abort(self) -> None:
         """Cut the connection: what waits for the peer goes on at once."""
@@ -210,7 +217,7 @@ class Wire:
             return 0
         await self._drain_all()
         if self.transport.is_closing():
-            raise ClientDisconnected("the peer left before the file was out")
+            raise self.left("the peer left before the file was out")
         try:
             # One of our own: the loop does not watch it, and the transport can't close it, after
             # which the number could be another connection's.
@@ -231,7 +238,7 @@ class Wire:
             if error.errno == errno.EIO:
                 raise
             if sent or error.errno not in _CANNOT_SEND:
-                raise ClientDisconnected("the peer left before the file was out") from error
+                raise self.left("the peer left before the file was out") from error
         finally:
             os.close(descriptor)
             self.written += sent
@@ -250,7 +257,7 @@ class Wire:
             loop.remove_writer(descriptor)
             self._writable, self._write_deadline = None, NEVER
         if self.transport.is_closing():
-            raise ClientDisconnected("the peer left before the file was out")
+            raise self.left("the peer left before the file was out")
 
     def has_ended(self) -> bool:
         """Whether the peer sends no more: the reader says so only once all before that is read."""

@@ -166,7 +166,9 @@ async def test_shield_holds_no_time_limit() -> None:
     assert watching.done == ["timeout"]
 
 
-async def test_shield_does_not_hold_up_a_stop_beyond_its_grace() -> None:
+async def test_shield_does_not_hold_up_a_stop_beyond_its_grace(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     watching = Watching()
     async with on_loopback(watching.app, grace_s=0.01) as server, peer_of(server) as peer:
         await peer.send(get("/shield"))
@@ -175,3 +177,6 @@ async def test_shield_does_not_hold_up_a_stop_beyond_its_grace() -> None:
             await server.stop()
         assert not server.connections
     assert watching.done == []
+    (record,) = caplog.records
+    assert "GET /shield" in record.getMessage()
+    caplog.clear()  # that one was expected
