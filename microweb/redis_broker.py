@@ -391,7 +391,7 @@ class RedisLink:
 
     async def _keep(self) -> None:
         """Have Redis keep what somebody is subscribed to, though nobody publishes."""
-        for names in batches(tuple(self._opened)):
+        for names in batches(tuple(self._last)):
             keys = [self._broker.prefix + name for name in names]
             async with asyncio.timeout(_TIMEOUT_S):
                 await self._started().execute_command(

@@ -1144,6 +1144,17 @@ class AnyOrder(RuleBasedStateMachine):
 
         self.runner.run(run())
 
+    @rule(count=st.integers(2, 12))
+    def publish_together(self, count: int) -> None:
+        first = len(self.ids)
+
+        async def run() -> None:
+            numbers = range(first, first + count)
+            published = await asyncio.gather(*(self.channel.publish(number) for number in numbers))
+            self.ids += [message.id for message in published]
+
+        self.runner.run(run())
+
     @rule(
         back=st.none() | st.integers(0, 9),
         queue=st.integers(1, 6),
