@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from microweb import Headers, MultiDict
 from microweb.debug.masking import HIDDEN, Mask, cut
 from microweb.debug.secrets import is_secret
+from microweb.headers import parse_header_section
 
 
 @dataclass
@@ -86,6 +87,7 @@ def test_name_that_does_not(name: str) -> None:
         (User("ada", "hunter22"), "User(name='ada', password=[hidden])"),
         (Login("ada", "sk-1"), "Login(name='ada', api_key=[hidden])"),
         (Headers({"Cookie": "a=b", "Host": "x"}), "Headers({'cookie': [hidden], 'host': 'x'})"),
+        (parse_header_section([b"X-Session: a"]), "CheckedHeaders({'x-session': [hidden]})"),
         (MultiDict([("token", "1"), ("a", "2")]), "MultiDict({'token': [hidden], 'a': '2'})"),
         ("postgres://ada:hunter22@db/x", "'postgres://[hidden]@db/x'"),
         ("GET /?token=abc&page=2", "'GET /?token=[hidden]&page=2'"),

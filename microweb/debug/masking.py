@@ -216,9 +216,11 @@ def _pairs_of(value: object) -> Iterable[tuple[object, object]] | None:
     kind = type(value)
     if issubclass(kind, dict):
         return dict.items(value)  # type: ignore[arg-type]
-    if kind in (Headers, MutableHeaders):
-        return value.pairs()  # type: ignore[attr-defined, no-any-return]
-    return value if kind is MultiDict else None  # type: ignore[return-value]
+    if issubclass(kind, Headers):
+        return Headers.pairs(value)  # type: ignore[arg-type]
+    if issubclass(kind, MutableHeaders):
+        return MutableHeaders.pairs(value)  # type: ignore[arg-type]
+    return MultiDict.pairs(value) if issubclass(kind, MultiDict) else None  # type: ignore[arg-type]
 
 
 def _text_of(value: object) -> str | None:
