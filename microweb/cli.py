@@ -27,6 +27,7 @@ from .app import App
 from .errors import ConfigurationError
 from .functions import innermost
 from .server.config import AccessLog, LoopName, ServerConfig, ServerOptions
+from .server.console import open_standard_descriptors, show
 from .server.process import run
 from .server.sockets import is_loopback
 
@@ -43,6 +44,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     Raises: SystemExit with status 1 for what is in the way, 2 for a wrong usage.
     """
+    open_standard_descriptors()
     given = _parser().parse_args(argv)
     given.command(given)
 
@@ -293,9 +295,8 @@ def _print_routes(app: App) -> None:
             )
         )
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        print(line.rstrip())
+    padded = [map(str.ljust, row, widths) for row in rows]
+    show("\n".join("  ".join(cells).rstrip() for cells in padded), sys.stdout)
 
 
 def _name_of(function: object) -> str:

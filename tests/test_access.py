@@ -8,7 +8,7 @@ import pytest
 from microweb import App
 from microweb.middleware.request_id import RequestID
 from microweb.server import access
-from microweb.server.access import access_logger, is_access_logged, show_access_log
+from microweb.server.access import access_log_shown, access_logger, is_access_logged
 from microweb.server.process import make_server
 
 
@@ -139,18 +139,21 @@ def test_terminal_makes_records(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_records_are_shown_where_nothing_takes_them(logger: logging.Logger) -> None:
-    show_access_log()
-    assert [type(handler) for handler in logger.handlers] == [logging.StreamHandler]
-    assert logger.isEnabledFor(logging.INFO)
-    show_access_log()
-    assert len(logger.handlers) == 1
+    handler = Collector()
+    with access_log_shown(handler):
+        assert logger.handlers == [handler]
+        assert logger.isEnabledFor(logging.INFO)
+        with access_log_shown(Collector()):
+            assert logger.handlers == [handler]
+    assert logger.handlers == []
 
 
 def test_own_set_up_is_left_alone(logger: logging.Logger) -> None:
     collector = Collector()
     logger.addHandler(collector)
     logger.setLevel("ERROR")
-    show_access_log()
+    with access_log_shown(Collector()):
+        assert logger.handlers == [collector]
     assert (logger.handlers, logger.level) == ([collector], logging.ERROR)
 
 

@@ -122,6 +122,8 @@ HOUSE = [
     "server.buffered",
     "server.sockets",
     "server.listeners",
+    "server.forks",
+    "server.console",
     "server.forwarded",
     "server.driven",
     "server.delivery",
@@ -134,7 +136,6 @@ HOUSE = [
     "server.loopback",
     "server.server",
     "server.access",
-    "server.console",
     "server.signals",
     "server.process",
     # what users start and test with

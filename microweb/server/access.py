@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from ..request import Request, request_id_of
 from .server import AccessLog
@@ -44,12 +45,18 @@ def access_logger() -> AccessLog:
     return log
 
 
-def show_access_log() -> None:
-    """Print the records on stderr, where nothing else was set up to take them."""
-    if not _log.hasHandlers():
-        handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(logging.Formatter("%(message)s"))
-        _log.addHandler(handler)
-        _log.propagate = False
+@contextmanager
+def access_log_shown(handler: logging.Handler) -> Iterator[None]:
+    """Have `handler` take the records if nothing else was set up to take them."""
     if _log.level == logging.NOTSET:
         _log.setLevel(logging.INFO)
+    if _log.hasHandlers():
+        yield
+        return
+    _log.addHandler(handler)
+    _log.propagate = False
+    try:
+        yield
+    finally:
+        _log.removeHandler(handler)
+        _log.propagate = True

@@ -1,32 +1,178 @@
 """The lines that the process prints: never in the way of the server.
 
-The standard streams may be closed, a full disk, a broken pipe, or a pipe that nobody reads.
+The standard streams may be closed, a full disk, a broken pipe, or a pipe that nobody reads. A line
+of ours is lost then. Log records, of which there may be many, are written by a thread.
 """
 
 from __future__ import annotations
 
-import io
+import logging
 import os
 import select
-from contextlib import suppress
+import sys
+import threading
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import TextIO
 
+from .forks import called_in_children
 from .sockets import has_room
+
+_MAX_WAITING = 1 << 20  # bytes of log that wait to be written
+_GATHER_S = 0.02  # a thread that is woken for each record costs a busy server a tenth of its speed
+_FLUSH_S = 1.0
+_STANDARD = (0, 1, 2)
 
 
 def say(text: str, stream: TextIO | None) -> None:
-    """Print a line of ours, unless `stream` would raise or block: then it is lost."""
+    """Print a line of ours: see `show`."""
+    show(f"microweb: {text}", stream)
+
+
+def show(text: str, stream: TextIO | None) -> None:
+    """Print a text, unless `stream` would raise or block: then it is lost."""
     # A RuntimeError is a signal handler's that interrupts a print to the same stream.
     with suppress(OSError, ValueError, RuntimeError):
         if stream is None:
             return
-        line = f"microweb: {text}\n"
-        try:
-            number = stream.fileno()
-        except io.UnsupportedOperation:  # captured: no file stands behind it
-            stream.write(line)
-            return
-        if not hasattr(select, "poll") or has_room(stream):  # Windows has no poll
+        is_original = stream is sys.__stdout__ or stream is sys.__stderr__
+        if not is_original:  # the application's, or captured
+            print(text, file=stream, flush=True)
+        elif not hasattr(select, "poll") or has_room(stream):  # Windows has no poll
             stream.flush()
-            # Not by the stream: what fails to leave its buffer would fail once more at exit.
-            os.write(number, line.encode(errors="backslashreplace"))
+            # Not by the stream: bytes that can't leave its buffer would fail once more at exit.
+            os.write(stream.fileno(), f"{text}\n".encode(errors="backslashreplace"))
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Whether somebody may read along; a closed stream is none."""
+    return stream is not None and not stream.closed and stream.isatty()
+
+
+def open_standard_descriptors() -> None:
+    """Open /dev/null as each of stdin, stdout and stderr that is closed.
+
+    A file or socket that gets such a number is written to by whoever means the stream, and libuv
+    aborts the process when it closes one.
+    """
+    for number in _STANDARD:
+        try:
+            os.fstat(number)
+        except OSError:  # closed: it is the lowest that is free
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+
+
+class LogWriter:
+    """A thread that writes to a copy of `descriptor`. It drops, and counts, what comes too fast."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = os.dup(descriptor)  # the stream may be closed meanwhile
+        self._waiting: deque[bytes] = deque()
+        self._size = 0  # of what waits, in bytes
+        self._dropped = 0
+        self._lock = threading.RLock()  # a signal handler may log as well
+        self._is_awaited = threading.Event()
+        self._is_closing = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._is_child = False
+
+    def put(self, text: str) -> None:
+        """Have a line written."""
+        data = text.encode(errors="backslashreplace") + b"\n"
+        if self._is_child:
+            self._write(data)  # there is no thread here
+            return
+        with self._lock:
+            if self._size + len(data) > _MAX_WAITING:
+                self._dropped += 1
+                return
+            self._waiting.append(data)
+            self._size += len(data)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="microweb-log", daemon=True)
+                self._thread.start()
+        self._is_awaited.set()
+
+    def close(self) -> None:
+        """Write what waits, for at most a second."""
+        self._is_closing.set()
+        self._is_awaited.set()
+        if self._thread is not None:
+            self._thread.join(_FLUSH_S)
+            if self._thread.is_alive():  # nobody reads: the thread ends with the process
+                return
+        os.close(self._descriptor)
+
+    def forked(self) -> None:
+        """Go on in a child, without the thread."""
+        self._is_child, self._lock = True, threading.RLock()
+
+    def _run(self) -> None:
+        while True:
+            self._is_awaited.wait()
+            self._is_closing.wait(_GATHER_S)
+            self._is_awaited.clear()
+            while data := self._take():
+                self._write(data)
+            if self._is_closing.is_set():
+                return
+
+    def _take(self) -> bytes:
+        with self._lock:
+            if self._dropped:
+                said = f"microweb: {self._dropped} lines of the log were dropped: stderr is slow\n"
+                self._waiting.append(said.encode())
+                self._dropped = 0
+            data = b"".join(self._waiting)
+            self._waiting.clear()
+            self._size = 0
+        return data
+
+    def _write(self, data: bytes) -> None:
+        rest = memoryview(data)
+        with suppress(OSError):  # a full disk, a broken pipe: the lines are lost
+            while rest:
+                try:
+                    rest = rest[os.write(self._descriptor, rest) :]
+                except BlockingIOError:  # somebody has made it non-blocking
+                    select.select((), (self._descriptor,), ())
+
+
+class LogHandler(logging.Handler):
+    """Formats records where they are made, and has a thread write them."""
+
+    def __init__(self, writer: LogWriter, level: int) -> None:
+        super().__init__(level)
+        self._writer = writer
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            text = self.format(record)
+        except Exception:  # as each handler of logging does: a wrong argument is no reason to end
+            self.handleError(record)
+            return
+        self._writer.put(text)
+
+
+@contextmanager
+def logs_written_by_a_thread() -> Iterator[logging.Handler]:
+    """Stand in for logging's handler of last resort; yield a handler for records of any level."""
+    last, stream = logging.lastResort, sys.stderr
+    if stream is not sys.__stderr__:  # the application's, or captured
+        yield logging.StreamHandler(stream)
+        return
+    try:
+        if stream is None or stream.closed:
+            logging.lastResort = logging.NullHandler()
+            yield logging.NullHandler()
+            return
+        writer = LogWriter(stream.fileno())
+        logging.lastResort = LogHandler(writer, logging.WARNING)
+        try:
+            with called_in_children(writer.forked):
+                yield LogHandler(writer, logging.NOTSET)
+        finally:
+            writer.close()
+    finally:
+        logging.lastResort = last

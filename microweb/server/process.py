@@ -8,18 +8,19 @@ import logging
 import os
 import signal
 import sys
-import traceback
+import threading
 from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from ..background import Background
 from ..errors import ConfigurationError, MissingExtra, ProtocolError, ThreadsStuck
 from ..request import Request
 from ..response import Response
-from .access import access_logger, is_access_logged, show_access_log
+from .access import access_log_shown, access_logger, is_access_logged
 from .config import LoopName, ServerConfig, ServerOptions
 from .connection import Handler
-from .console import say
+from .console import is_terminal, logs_written_by_a_thread, open_standard_descriptors, say
 from .loopback import LoopbackOnly
 from .server import Server
 from .signals import signals_handled
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 # Python's own 700 one in three messages to 10,000 subscribers waited 250 ms for a full collection.
 _COLLECT_AT = (50_000, 10, 10)
 _PYTHONS_COLLECT_AT = (700, 2000)  # up to 3.12, and from 3.13 on
+_FLUSH_S = 1.0
 _SPARE_FILES = 100  # beside connections: listeners, the loop's own, what endpoints open
 
 
@@ -65,7 +67,7 @@ def make_server(app: Application, options: ServerOptions) -> Server:
     app.freeze()
     wants_log = config.access_log
     if wants_log == "auto":
-        wants_log = sys.stderr.isatty() or is_access_logged()
+        wants_log = is_terminal(sys.stderr) or is_access_logged()
     handler: Handler = app.__call__  # an instance is called by way of its type, at 0.1 us
     if app.is_debugging and not config.debug_anywhere:
         handler = LoopbackOnly(handler, config.host)
@@ -82,21 +84,35 @@ def make_server(app: Application, options: ServerOptions) -> Server:
 
 def run(app: Application, options: ServerOptions) -> None:
     """Serve until a signal: see `App.run`."""
+    open_standard_descriptors()
     try:
-        _refuse_running_loop()
-        server = make_server(app, options)
-        new_loop = loop_factory(server.config.loop)
-        _raise_file_limit(server.config.max_connections)
-        _collect_less_often()
-        if server.access_log is not None:
-            show_access_log()
-        with asyncio.Runner(loop_factory=new_loop) as runner:
-            runner.run(_serve(server))
+        with logs_written_by_a_thread() as handler:
+            _run(app, options, handler)
     except ConfigurationError as error:
         say(str(error), sys.stderr)
         sys.exit(1)
+    except ThreadsStuck:
+        _leave()
+
+
+def _run(app: Application, options: ServerOptions, handler: logging.Handler) -> None:
+    _refuse_running_loop()
+    server = make_server(app, options)
+    new_loop = loop_factory(server.config.loop)
+    _raise_file_limit(server.config.max_connections)
+    _collect_less_often()
+    try:
+        with ExitStack() as stack:
+            if server.access_log is not None:
+                stack.enter_context(access_log_shown(handler))
+            runner = stack.enter_context(asyncio.Runner(loop_factory=new_loop))
+            runner.run(_serve(server))
     except ThreadsStuck as error:
-        _leave(error)
+        if error.__context__ is not None:  # why the server stopped, where no signal told it to
+            _log.error("the server ended", exc_info=error.__context__)
+        for place in error.places:
+            _log.error("a thread is still busy, leaving without it: %s", place)
+        raise
 
 
 async def _serve(server: Server) -> None:
@@ -196,13 +212,18 @@ def _raise_file_limit(max_connections: int) -> None:
         )
 
 
-def _leave(error: ThreadsStuck) -> NoReturn:
+def _leave() -> NoReturn:
     """Leave even where a plain `def` endpoint never returns: nothing else can end a thread."""
-    if error.__context__ is not None:  # why the server stopped, where no signal told it to
-        traceback.print_exception(error.__context__)
-    for place in error.places:
-        _log.error("a thread is still busy, leaving without it: %s", place)
-    logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    flushing = threading.Thread(target=_flush_all, daemon=True)  # which may block, or raise
+    flushing.start()
+    flushing.join(_FLUSH_S)
     os._exit(1)
+
+
+def _flush_all() -> None:
+    with suppress(OSError, ValueError):
+        logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            if stream is not None:
+                stream.flush()
