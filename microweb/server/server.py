@@ -23,6 +23,7 @@ from ..threads import Pools, open_pools
 from .buffered import Budget
 from .config import ServerConfig
 from .connection import Connection, Handler
+from .forks import called_in_children, let_go
 from .forwarded import TrustedProxies
 from .listeners import Listeners
 from .sockets import bind, cannot_listen, url_of
@@ -134,6 +135,7 @@ class Server:
         self.clock, self._call_soon = loop.time, loop.call_soon
         self.pools = open_pools(self.config.threads)
         self._cleanup.callback(self.pools.close)
+        self._cleanup.enter_context(called_in_children(self._let_go))
         self._tick()
         self.background.open()
         if self._lifespan is not None:
@@ -188,6 +190,13 @@ class Server:
         await self.background.close(max(ends_at - self.clock(), _CANCEL_S), _CANCEL_S)
         if self.pools is not None:
             await self.pools.wait_idle(max(ends_at - self.clock(), _CANCEL_S))
+
+    def _let_go(self) -> None:
+        """Leave the sockets to the server, in a child that an endpoint has forked."""
+        everyone = (*self.connections, *self._refused)
+        connected = (each.transport.get_extra_info("socket") for each in everyone)
+        held = [*self.sockets, *(each for each in connected if each is not None)]
+        let_go([each.fileno() for each in held])
 
     async def _leave_lifespan(self) -> None:
         within_s = max(self.config.grace_s, _CANCEL_S)

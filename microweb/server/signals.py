@@ -13,8 +13,11 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 from typing import Any
+
+from .forks import called_in_children
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # By default they end a process. Windows has neither.
@@ -41,7 +44,8 @@ def signals_handled(stop: Callable[[int], None]) -> Iterator[bool]:
         handler = handlers.on_hangup if is_hangup else _do_nothing
         before.append((number, signal.signal(number, handler)))
     try:
-        yield True
+        with called_in_children(partial(_reset, [number for number, _ in before])):
+            yield True
     finally:
         for number, old in before:
             signal.signal(number, old)
@@ -69,6 +73,14 @@ class _Handlers:
         self._loop.call_soon_threadsafe(
             _log.warning, "SIGHUP is ignored, there is nothing to reload: SIGTERM stops the server"
         )
+
+
+def _reset(numbers: list[signal.Signals]) -> None:
+    """Have the default handlers in a child that an endpoint has forked: it is no server."""
+    signal.set_wakeup_fd(-1)  # uvloop's is shared: the server would get the child's signals
+    for number in numbers:
+        is_interrupt = number == signal.SIGINT
+        signal.signal(number, signal.default_int_handler if is_interrupt else signal.SIG_DFL)
 
 
 def _do_nothing(number: int, frame: FrameType | None) -> None:
