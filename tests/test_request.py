@@ -513,7 +513,10 @@ async def test_a_coded_body_is_a_415_that_names_what_is_taken(read: str, coding:
 FORM = "application/x-www-form-urlencoded"
 
 
-@pytest.mark.parametrize("content_type", [FORM, f"{FORM}; charset=utf-8", FORM.upper()])
+@pytest.mark.parametrize(
+    "content_type",
+    [FORM, f"{FORM}; charset=utf-8", f"{FORM}; charset=utf-16", f"{FORM}; charset=x", FORM.upper()],
+)
 async def test_form(content_type: str) -> None:
     request = posted(b"title=a+b&x=%C3%A4&x=2", content_type=content_type)
     form = await request.form()

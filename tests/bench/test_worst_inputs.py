@@ -15,12 +15,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from functools import partial
+from secrets import token_urlsafe
 from typing import TypedDict
 from uuid import UUID
 
 import pytest
 from reading import FakePeer
 
+from microweb import App, Middleware, Request
 from microweb.charsets import codec_of
 from microweb.conditional import parse_entity_tags
 from microweb.cookies import parse_cookies
@@ -34,12 +36,16 @@ from microweb.framing import ChunkedDecoder
 from microweb.headers import Headers
 from microweb.jsoncodec import parse_json
 from microweb.jsontypes import converter_for
+from microweb.middleware.authentication import BasicAuth
+from microweb.middleware.compression import Compression
+from microweb.middleware.cors import CORS
 from microweb.negotiation import parse_weights
 from microweb.parser import Limits, Parser, RequestLines
 from microweb.patterns import BUILT_IN, parse_pattern
 from microweb.ranges import parse_ranges
 from microweb.server.config import ServerConfig
 from microweb.server.forwarded import TrustedProxies
+from microweb.sessions import Sessions
 from microweb.surroundings import Address
 from microweb.tree import Found, RouteTree
 from microweb.urlencoded import parse_urlencoded
@@ -149,6 +155,43 @@ def test_fields() -> None:
     wrong = Headers({"X-Forwarded-For": "1::" + ":" * FIELD})
     cost("X-Forwarded-For: no address", lambda: proxies.origin_of(peer, "http", wrong))
     cost("filename: 4 KiB of characters that decompose", lambda: safe_filename("\ufdfa" * 4096))
+
+
+def asked(app: App, *fields: tuple[str, str]) -> Callable[[], object]:
+    """Return what asks an app in memory, whose middleware reads these fields."""
+    lines = "".join(f"{name}: {value}\r\n" for name, value in fields)
+    head = f"GET / HTTP/1.1\r\nHost: a\r\n{lines}\r\n".encode("latin-1")
+
+    def ask() -> None:
+        request = Parser(FakePeer(), RequestLines(), Limits()).next_request(head)
+        assert request is not None
+        answer = asyncio.run(app(request))
+        assert answer.status < 500
+
+    return ask
+
+
+def test_fields_that_middleware_reads() -> None:
+    def app_with(*use: Middleware) -> App:
+        app = App()
+
+        @app.get("/", use=use)
+        async def show(request: Request) -> str:
+            return str(len(request.session)) if use[0] is sessions else ""
+
+        app.freeze()
+        return app
+
+    sessions = Sessions(token_urlsafe(32))
+    forged = f"session=a.{'b' * 6}.{'c' * 27};"
+    cookies = ("Cookie", forged * (FIELD // len(forged)))
+    cost("session cookies that do not verify: 700", asked(app_with(sessions), cookies))
+    basic = ("Authorization", f"Basic {'QTpB' * (FIELD // 4 - 10)}")
+    cost("Authorization: Basic of 24 KiB", asked(app_with(BasicAuth({"a": "b"})), basic))
+    origin = ("Origin", "https://" + "a" * (FIELD - 20))
+    cost("Origin: 32 KiB", asked(app_with(CORS("https://a.example")), origin))
+    coding = ("Accept-Encoding", "a;q=0.1," * (FIELD // 8))
+    cost("Accept-Encoding: compression asks", asked(app_with(Compression()), coding))
 
 
 def negotiated(offer: str) -> Callable[[], object]:
