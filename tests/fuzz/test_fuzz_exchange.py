@@ -20,12 +20,13 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from serving import DEADLINE_S, in_memory
 
+from microweb import App
 from microweb.errors import BodyConsumed, ClientDisconnected, HTTPError
 from microweb.memory import ClientEnd
 from microweb.request import Request
 from microweb.response import Response
 from microweb.server.body import Body
-from microweb.server.connection import Connection
+from microweb.server.connection import Connection, Handler
 from microweb.server.presence import Presence
 from microweb.server.process import loop_factory
 
@@ -353,9 +354,23 @@ def nothing_logged() -> Iterator[None]:
     assert not [(record.getMessage(), record.exc_info) for record in records]
 
 
-async def run_example(made: list[Plan], deadline_s: float) -> None:
+def handler_of(exchanges: Exchanges, is_app: bool) -> Handler:
+    if not is_app:
+        return exchanges.handle
+    app = App()
+
+    @app.post("/{number}")
+    async def handle(request: Request, number: str) -> Response:
+        return await exchanges.handle(request)
+
+    app.freeze()
+    return app.__call__
+
+
+async def run_example(made: list[Plan], is_app: bool, deadline_s: float) -> None:
     exchanges = Exchanges({f"/{plan.number}": plan for plan in made})
-    async with asyncio.timeout(deadline_s), in_memory(exchanges.handle) as house:
+    handler = handler_of(exchanges, is_app)
+    async with asyncio.timeout(deadline_s), in_memory(handler) as house:
         end = house.connect()
         sending = asyncio.create_task(send(end, made))
         received = b""
@@ -382,10 +397,10 @@ def check(examples: int, deadline_s: float = DEADLINE_S) -> None:
         phases=[Phase.generate] if examples < 1000 else [Phase.generate, Phase.shrink],
         suppress_health_check=list(HealthCheck),
     )
-    @given(made=plans())
-    def each(made: list[Plan]) -> None:
+    @given(made=plans(), is_app=st.booleans())
+    def each(made: list[Plan], is_app: bool) -> None:
         with nothing_logged(), asyncio.Runner(loop_factory=new_loop) as runner:
-            runner.run(run_example(made, deadline_s))
+            runner.run(run_example(made, is_app, deadline_s))
 
     each()
 
