@@ -118,11 +118,11 @@ class ReturnConverter:
 
 def _meant_by(value: tuple[object, ...]) -> str | None:
     """Return the order that was meant, if a status or headers stand before the value."""
-    if value and isinstance(value[0], int) and not isinstance(value[0], bool):
+    first = value[0] if value else None
+    if isinstance(first, int) and not isinstance(first, bool):
         return {2: "(value, status)", 3: "(value, status, headers)"}.get(len(value))
-    match value:
-        case (Mapping(), str() | bytes()):
-            return "(value, headers)"
+    if isinstance(first, dict) and len(value) == 2 and isinstance(value[1], (str, bytes)):
+        return "(value, headers)"
     return None
 
 

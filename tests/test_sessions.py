@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import itertools
+import json
 import logging
 import secrets
 import subprocess
@@ -16,6 +18,8 @@ from typing import Any
 import httpx
 import pytest
 import redis.asyncio
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from itsdangerous import TimestampSigner, base64_encode
 from redis_server import COMMAND, redis_server
 
@@ -453,9 +457,9 @@ def test_a_missing_key_is_refused(key: Any) -> None:
     "key", ["changeme", "s3cret-but-only-31-characters-x", "secret " * 9, "ab" * 20]
 )
 def test_a_weak_key_is_refused_and_not_shown(key: str) -> None:
-    for given in (key, key.encode(), [KEY, key]):
+    for keys in (key, key.encode(), [KEY, key]):
         with pytest.raises(ConfigurationError) as caught:
-            Sessions(given)
+            Sessions(keys)
         text = str(caught.value)
         assert text.startswith("Sessions: expected a secret key of 32 random characters or more, ")
         assert "secrets.token_urlsafe(32)" in text
@@ -943,6 +947,75 @@ async def test_two_that_rotate_at_once_leave_one_session(
     assert await values(client) == {"user": "ada", "admin": 1}
     if isinstance(sessions_of(app)._store, MemoryStore):
         assert len(sessions_of(app)._store) == 1  # type: ignore[arg-type]
+
+
+class Interleaved(MemoryStore):
+    """A store where others have their turn, as often as was drawn, before each step."""
+
+    def __init__(self, turns: list[int]) -> None:
+        super().__init__()
+        self._turns = itertools.cycle(turns)
+
+    async def _wait(self) -> None:
+        for _ in range(next(self._turns)):
+            await asyncio.sleep(0)
+
+    async def get(self, id: str) -> bytes | None:
+        await self._wait()
+        return await super().get(id)
+
+    async def set(self, *args: Any, **options: Any) -> bool:
+        await self._wait()
+        return await super().set(*args, **options)
+
+    async def move(self, *args: Any, **options: Any) -> bool:
+        await self._wait()
+        return await super().move(*args, **options)
+
+    async def delete(self, id: str) -> None:
+        await self._wait()
+        await super().delete(id)
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.sampled_from(["write", "rotate", "clear"]), min_size=1, max_size=6),
+    st.lists(st.integers(0, 4), min_size=1, max_size=20),
+)
+def test_requests_at_once_leave_one_session_or_none(kinds: list[str], turns: list[int]) -> None:
+    async def check() -> None:
+        store, all_are_inside = Interleaved(turns), asyncio.Barrier(len(kinds))
+        app = site(Sessions(KEY, store=store))
+
+        @app.post("/{kind}/{number}")
+        async def change(request: Request, kind: str, number: str) -> str:
+            await all_are_inside.wait()
+            if kind == "clear":
+                request.session.clear()
+                return "ok"
+            if kind == "rotate":
+                request.session.rotate()
+            request.session[number] = kind
+            return "ok"
+
+        async with app.test_client() as client:
+            await client.login_session({"user": "ada"})
+            field = send(cookie_of(client))
+            async with asyncio.TaskGroup() as group:
+                for number, kind in enumerate(kinds):
+                    path = f"/{kind}/{number}"
+                    group.create_task(client.post(path, headers=field))
+        assert len(store) <= 1
+        if "clear" not in kinds:
+            (entry,) = store._entries.values()
+            kept = json.loads(entry.data)
+            assert kept.pop("user") == "ada"
+            if "rotate" not in kinds:
+                assert kept == {str(number): kind for number, kind in enumerate(kinds)}
+            else:
+                assert list(kept.values()).count("rotate") == 1
+
+    asyncio.run(check())
 
 
 @needs_redis
