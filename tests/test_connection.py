@@ -1454,6 +1454,24 @@ async def test_lingering_is_short_when_a_tenth_of_all_connections_does_so() -> N
             end.close()
 
 
+async def test_lingering_of_a_connection_too_many_is_short() -> None:
+    async with in_memory(hello, max_connections=1) as house:
+        first, second = house.connect(), house.connect()
+        assert statuses(await read_until(second, b"\r\n\r\n")) == [503]
+        await settle()
+        (refused,) = house.server._refused
+        await house.pass_time(1.9)
+        refused.check(house.now)
+        await settle()
+        assert house.server._refused
+        await house.pass_time(0.1)
+        refused.check(house.now)
+        await settle()
+        assert not house.server._refused
+        first.close()
+        second.close()
+
+
 async def test_access_log_has_a_record_per_request() -> None:
     access: list[tuple[str, int, int]] = []
 

@@ -37,6 +37,7 @@ from ..upgrades import UpgradeResponse
 from .body import Body
 from .buffered import Share
 from .driven import Driven
+from .handover import CROWDED_S
 from .presence import Presence
 from .wire import NEVER, READ_BYTES, Phase
 
@@ -170,6 +171,7 @@ class Connection(Presence):
 
     async def turn_away(self, retry_after_s: int) -> None:
         """Answer 503 at once: there are more connections than `max_connections`."""
+        self._lingers_until = self._server.clock() + CROWDED_S
         try:
             await self._conclude(
                 Response("Too many connections\n", 503, {"Retry-After": str(retry_after_s)})

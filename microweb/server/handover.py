@@ -21,7 +21,7 @@ _JOINED_BYTES = 64 * 1024
 # that: nginx waits for 5 s of silence, 30 s in all, as well (lingering_timeout, lingering_time).
 _LINGER_S = 30.0
 _SILENCE_S = 5.0
-_CROWDED_S = 2.0  # in all, while more than so many linger:
+CROWDED_S = 2.0  # in all, while more than so many linger:
 _CROWD = 10  # a tenth of `max_connections`
 
 
@@ -149,7 +149,8 @@ class Handover(Wire):
             self.discard()
             assert self._ended is not None and self._discard is not None
         is_crowded = server.lingering >= max(1, self.config.max_connections // _CROWD)
-        self._lingers_until = server.clock() + (_CROWDED_S if is_crowded else _LINGER_S)
+        limit_s = CROWDED_S if is_crowded else _LINGER_S
+        self._lingers_until = min(self._lingers_until, server.clock() + limit_s)
 
         def renew() -> None:
             self.deadline = min(server.clock() + _SILENCE_S, self._lingers_until)
