@@ -19,14 +19,12 @@ from types import SimpleNamespace
 from typing import (
     TYPE_CHECKING,
     Any,
-    NoReturn,
     ParamSpec,
     TypeVar,
     overload,
 )
 from urllib.parse import unquote
 
-from .charsets import codec_of, decode_in_pieces
 from .cookies import parse_cookies
 from .elsewhere import point_to_ours
 from .errors import (
@@ -35,12 +33,22 @@ from .errors import (
     ConfigurationError,
     ContentTooLarge,
     MicrowebError,
-    TooManyFields,
-    UnsupportedMediaType,
 )
-from .headers import Headers, list_members
-from .jsoncodec import JSONArray, has_more_values, parse_json
-from .jsonreaders import show
+from .headers import Headers
+from .incoming import (
+    MULTIPART,
+    URLENCODED,
+    charset_of,
+    check_coding,
+    check_json_charset,
+    convert_json,
+    decode_text,
+    json_container,
+    media_type_of,
+    parse_form,
+    refuse_media_type,
+)
+from .jsoncodec import parse_json
 from .jsontypes import converter_near
 from .multidict import MultiDict
 from .requestheads import HeaderSection, RequestLine
@@ -64,12 +72,6 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-_URLENCODED = "application/x-www-form-urlencoded"
-_MULTIPART = "multipart/form-data"
-
-_MAX_DECODED_ON_LOOP = 1 << 20  # bytes of text: 8 ms in the slowest charset
-_MAX_VALUES_ON_LOOP = 5000  # 10 ms for dataclasses of a few fields
 
 
 class _State(SimpleNamespace):
@@ -452,20 +454,9 @@ class Request:
         Raises: UnsupportedMediaType (415) for an unknown charset, and for a Content-Encoding;
         BadRequest for wrong bytes.
         """
-        self._refuse_coding()
-        body = await self.body()
-        charset = self._charset()
-        codec = codec_of(charset)
-        if codec is None:
-            raise UnsupportedMediaType(f"unknown charset {charset[:40]!r}")
-        try:
-            if len(body) <= _MAX_DECODED_ON_LOOP:
-                return body.decode(codec)
-            from .threads import run_short_work
-
-            return await run_short_work(name_in_log(self), partial(decode_in_pieces, body, codec))
-        except UnicodeError as error:
-            raise BadRequest(f"the body is not {charset[:40]}") from error
+        headers = self.section.headers
+        check_coding(headers)
+        return await decode_text(await self.body(), charset_of(headers), name_in_log(self))
 
     @overload
     async def json(self) -> Any: ...
@@ -484,19 +475,13 @@ class Request:
         body = await self._json_body()
         value = parse_json(body, max_values=self.max_json_values)
         if type is None:
-            return _container(value)
+            return json_container(value)
         convert = converter_near(type, sys._getframe(1))
-        if has_more_values(body, _MAX_VALUES_ON_LOOP):
-            from .threads import run_short_work
-
-            return await run_short_work(name_in_log(self), partial(convert, value))
-        return convert(value)
+        return await convert_json(body, value, convert, name_in_log(self))
 
     async def _json_body(self) -> bytes:
-        self._refuse_coding()
-        label = self._charset()
-        if (codec_of(label) or "").startswith(("utf-16", "utf-32")):
-            raise BadRequest(f"expected JSON in UTF-8, got charset {label[:40]!r}")
+        check_coding(self.section.headers)
+        check_json_charset(charset_of(self.section.headers))
         limit = self.max_json
         # Before it is read, if its length is declared.
         if self.section.content_length > limit or len(await self.body()) > limit:
@@ -515,9 +500,9 @@ class Request:
         """
         form: Form | None = getattr(self._state, "_form", None)
         if form is None:
-            self._refuse_coding()
-            media_type = self._media_type()
-            if media_type == _MULTIPART:
+            check_coding(self.section.headers)
+            media_type = media_type_of(self.section.headers)
+            if media_type == MULTIPART:
                 from .forms import read_form
 
                 form = await read_form(
@@ -527,27 +512,21 @@ class Request:
                     max_text=self.transport.max_form_text,
                     keep=self.source.keep if self.source is not None else None,
                 )
-            elif media_type == _URLENCODED:
+            elif media_type == URLENCODED:
                 form = await self._urlencoded_form()
             else:
-                _refuse_media_type(_URLENCODED, _MULTIPART)
+                refuse_media_type(URLENCODED, MULTIPART)
             if self._state is None:
                 self._state = _State()
             self._state._form = form
         return form
 
     async def _urlencoded_form(self) -> Form:
-        from .uploads import Form
-
         limit = self.transport.max_form_text
         # Before it is read, where its length is declared.
         if self.section.content_length > limit or len(await self.body()) > limit:
             raise ContentTooLarge(f"the fields of this form are larger than {limit} bytes")
-        try:
-            text = (await self.body()).decode("utf-8", "replace")
-            return Form(parse_urlencoded(text, max_fields=self.transport.max_form_fields))
-        except TooManyFields as error:
-            raise ContentTooLarge(error.detail) from error
+        return parse_form(await self.body(), self.transport.max_form_fields)
 
     def close_form(self) -> None:
         """Close the files of a form that was read: for where its endpoint failed.
@@ -566,9 +545,9 @@ class Request:
         Raises: UnsupportedMediaType for another or a coded body; BadRequest for a malformed form;
         ContentTooLarge past `max_form_fields` parts; as `stream()`. RFC 7578.
         """
-        self._refuse_coding()
-        if self._media_type() != _MULTIPART:
-            _refuse_media_type(_MULTIPART)
+        check_coding(self.section.headers)
+        if media_type_of(self.section.headers) != MULTIPART:
+            refuse_media_type(MULTIPART)
         from .forms import read_parts
 
         async for part in read_parts(
@@ -605,42 +584,6 @@ class Request:
     def trailers(self) -> Headers | None:
         """The fields behind a chunked body, once it is read whole; else None."""
         return self.source.trailers if self.source is not None else None
-
-    def _refuse_coding(self) -> None:
-        coding = self.section.headers.get("content-encoding", "").lower()
-        if coding and not {"identity"}.issuperset(list_members(coding)):
-            raise UnsupportedMediaType(
-                f"expected a body without Content-Encoding, got {coding[:40]!r}",
-                headers={"Accept-Encoding": "identity"},
-            )
-
-    def _media_type(self) -> str:
-        content_type = self.section.headers.get("content-type", "")
-        return content_type.partition(";")[0].strip().lower()
-
-    def _charset(self) -> str:
-        content_type = self.section.headers.get("content-type", "")
-        if ";" not in content_type:
-            return "utf-8"
-        for parameter in content_type.split(";")[1:]:
-            name, _, value = parameter.partition("=")
-            if name.strip().lower() == "charset":
-                return value.strip().strip('"').lower()
-        return "utf-8"
-
-
-def _container(value: object) -> object:
-    """Return a JSON object, or an array. Raises: BadRequest for another value."""
-    if isinstance(value, dict):
-        return value
-    if isinstance(value, list):
-        return JSONArray(value)
-    raise BadRequest(f"expected a JSON object or array, got {show(value)}")
-
-
-def _refuse_media_type(*expected: str) -> NoReturn:
-    wanted = ", ".join(expected)
-    raise UnsupportedMediaType(f"expected {wanted}", headers={"Accept": wanted})
 
 
 def make_request(

@@ -55,6 +55,7 @@ HOUSE = [
     "framing",
     "surroundings",
     "requestheads",
+    "incoming",
     "request",
     "bytestream",
     "response",
@@ -168,7 +169,12 @@ FOR_TYPES_ONLY = {
 }
 
 # What is imported once it is asked for: large JSON and a form with files wait for threads.
-ONCE_ASKED_FOR = {("request", "forms"), ("request", "threads"), ("request", "uploads")}
+ONCE_ASKED_FOR = {
+    ("incoming", "threads"),
+    ("incoming", "uploads"),
+    ("request", "forms"),
+    ("request", "uploads"),
+}
 
 # The modules that bytes alone can test: nothing below them waits for anything.
 PURE = [
@@ -196,6 +202,7 @@ PURE = [
     "framing",
     "surroundings",
     "requestheads",
+    "incoming",
     "request",
     "parser",
     "patterns",
