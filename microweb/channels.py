@@ -89,7 +89,8 @@ class Channels:
             if is_in_loop_of_its_own() or self._is_used_elsewhere():
                 raise RuntimeError(
                     "channels: nobody is subscribed in this event loop, which is not the app's: "
-                    "from a thread write from_thread(channel.publish(message)), without asyncio.run"
+                    "from a thread write from_thread(channel.publish(message)), without "
+                    "asyncio.run; for channels of this loop's own: `async with channels.life():`"
                 )
             hub = self._hubs[loop] = Hub(self.broker, self.history)
         return hub
