@@ -34,11 +34,15 @@ _log = logging.getLogger("microweb.websocket")
 # FIN and the opcode of text or binary: a whole message.
 _WHOLE_TEXT, _WHOLE_BINARY = 0x81, 0x82
 _WHOLE = frozenset((_WHOLE_TEXT, _WHOLE_BINARY))
-_NOT_FIN, _TEXT, _RSV1 = 0x7F, 0x01, 0x40
+_FIN, _NOT_FIN, _TEXT, _RSV1 = 0x80, 0x7F, 0x01, 0x40
 _CLOSE = 0x8
 _OPCODES = frozenset((0x0, 0x1, 0x2, _CLOSE, 0x9, 0xA))
 
 _MIN_COMPRESSED = 1024
+
+# Bytes that are inflated before others have their turn: of Huffman tables without data, the worst
+# that there is, they take 5 to 10 ms. It is a multiple of four, as masks are.
+_MAX_PACKED = 32 * 1024
 
 _MAX_UNBROKEN = 64  # frames that make no message: 10 us each, and 262 KiB of pings are 43,000
 
@@ -57,6 +61,7 @@ class Frames:
         "_max_message",
         "_max_short",
         "_missing",
+        "_packed",
         "_partial",
         "_parts",
         "_position",
@@ -69,6 +74,7 @@ class Frames:
     def __init__(self, max_message: int) -> None:
         self._protocol = ServerProtocol(state=OPEN, max_size=None, logger=_log)
         self._deflate: Deflate | None = None
+        self._packed = 0  # bytes that were inflated since others had their turn
         self._max_message = max_message
         self._max_short = min(max_message, 125)  # what has its length in the second byte
         self._buffer = b""  # received, from `_position` on not looked at yet
@@ -155,8 +161,16 @@ class Frames:
             if end > size:
                 self._expect(start, end)
                 return None
-            self._position = end
             first = buffer[position]
+            if start and self._is_packed(first):
+                if end - start > _MAX_PACKED:
+                    buffer = self._split(start, end)
+                    continue
+                if self._packed >= _MAX_PACKED:
+                    self._packed, self.has_more = 0, True
+                    return None
+                self._packed += end - start
+            self._position = end
             if start and first in _WHOLE and self._parts is None:
                 data = apply_mask(buffer[start:end], buffer[start - 4 : start])
                 if first == _WHOLE_BINARY:
@@ -207,13 +221,32 @@ class Frames:
         That of a compressed message may be somewhat longer than the message: of one that can't be
         made smaller by the headers of its blocks. RFC 1951 section 3.2.4
         """
-        deflate, opcode = self._deflate, first & 0x0F
-        if deflate is not None and (deflate.is_inside if opcode == 0 else first & _RSV1):
+        if self._is_packed(first):
             limit = self._max_message + self._max_message // 16 + 1024
             return length <= limit or self._refuse_size(length)
-        if opcode == 0 and self._parts is not None:
+        if not first & 0x0F and self._parts is not None:
             length += len(self._parts)
         return length <= self._max_message or self._refuse_size(length)
+
+    def _is_packed(self, first: int) -> bool:
+        """Whether the frame that begins with this byte is one of a compressed message."""
+        if self._deflate is None:
+            return False
+        return bool(first & _RSV1) if first & 0x0F else self._deflate.is_inside
+
+    def _split(self, start: int, end: int) -> bytes:
+        """Make fragments of the next frame, in place; return the buffer. RFC 6455 section 5.4"""
+        buffer, first = self._buffer, self._buffer[self._position]
+        mask = buffer[start - 4 : start]
+        parts = []
+        for at in range(start, end, _MAX_PACKED):
+            part = buffer[at : min(at + _MAX_PACKED, end)]
+            bits = first & ~_FIN if at == start else 0
+            if at + _MAX_PACKED >= end:
+                bits |= first & _FIN
+            parts += [b"%c\xff%b%b" % (bits, len(part).to_bytes(8), mask), part]
+        self._buffer, self._position = b"".join((*parts, buffer[end:])), 0
+        return self._buffer
 
     def _refuse_size(self, size: int) -> bool:
         reason = f"{size} bytes, more than the limit of {self._max_message}"

@@ -7,7 +7,19 @@ import zlib
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from websocketing import CLOSE, FIN, PING, PONG, RSV1, RSV2, RSV3, TEXT, close_frame, masked
+from websocketing import (
+    CLOSE,
+    FIN,
+    PING,
+    PONG,
+    RSV1,
+    RSV2,
+    RSV3,
+    TEXT,
+    close_frame,
+    empty_blocks,
+    masked,
+)
 from websockets.client import ClientProtocol
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 from websockets.frames import CONT
@@ -38,8 +50,9 @@ class Received:
             if self.frames.is_over:
                 break
             self.frames.feed(piece)
-            while (message := self.frames.next_message()) is not None:
-                self.messages.append(message)
+            while (message := self.frames.next_message()) is not None or self.frames.has_more:
+                if message is not None:
+                    self.messages.append(message)
 
     @property
     def output(self) -> bytes:
@@ -381,6 +394,56 @@ def test_a_message_as_large_as_the_limit_is_taken(size: int, level: int) -> None
             assert refused.messages == []
             assert refused.frames.closed_with is not None
             assert refused.frames.closed_with[0] == 1009
+
+
+@pytest.mark.parametrize("size", [1_000, 40_000, 200_000])
+@pytest.mark.parametrize("fragments", [1, 7])
+def test_inflating_leaves_others_their_turn(size: int, fragments: int) -> None:
+    data = empty_blocks(size)
+    part = -(-len(data) // fragments)
+    sent = b"".join(
+        masked(
+            data[at : at + part],
+            0 if at else TEXT,
+            bits=(0 if at else RSV1) | (FIN if at + part >= len(data) else 0),
+        )
+        for at in range(0, len(data), part)
+    )
+    frames = Frames(1 << 20)
+    frames.negotiate(["permessage-deflate"])
+    frames.feed(sent + masked("next"))
+    turns, messages = 0, list[Message]()
+    while (message := frames.next_message()) is not None or frames.has_more:
+        if message is None:
+            turns += 1
+        else:
+            messages.append(message)
+    assert messages == ["", "next"]
+    assert turns >= len(data) // (64 * 1024)
+    assert frames.unread == 0
+
+
+def test_many_small_messages_that_inflate_to_nothing_leave_others_their_turn() -> None:
+    frames = Frames(1 << 20)
+    frames.negotiate(["permessage-deflate"])
+    frames.feed(masked(empty_blocks(10_000), TEXT, bits=FIN | RSV1) * 20)
+    turns = 0
+    for _ in range(100):
+        if frames.next_message() is None:
+            turns += frames.has_more
+    assert turns >= 4
+    assert frames.unread == 0
+
+
+@pytest.mark.parametrize("cut", range(1, 200_001, 33_333))
+def test_a_large_compressed_message_may_be_cut_anywhere(cut: int) -> None:
+    data = random.Random(1).randbytes(200_000)
+    frame = masked(deflated(data), bits=FIN | RSV1)
+    received = Received(frame[:cut], frame[cut:], limit=200_000, offers=(OFFER,))
+    assert received.messages == [data]
+    received = Received(frame[:cut], frame[cut:], limit=199_999, offers=(OFFER,))
+    assert received.messages == []
+    assert received.frames.closed_with is not None and received.frames.closed_with[0] == 1009
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,7 @@ from websocketing import (
     Peer,
     close_frame,
     closed,
+    empty_blocks,
     handshake,
     masked,
     text,
@@ -1431,6 +1432,25 @@ async def test_a_final_block_leaves_the_connection_working() -> None:
         await peer.send(hello, hello, masked("plain"), hello, close_frame(1000))
         texts = [text(each) for each in ("Hello", "Hello", "plain", "Hello")]
         assert await peer.frames() == [*texts, closed(1000)]
+
+
+async def test_a_message_that_is_slow_to_inflate_leaves_others_their_turn() -> None:
+    size, seen = 600_000, list[int]()
+
+    async def endpoint(socket: WebSocket) -> None:
+        await socket.accept()
+        async with counted_turns() as turns:
+            await asyncio.sleep(0)
+            assert await socket.receive() == ""
+            seen.append(turns[0])
+        await socket.send(await socket.receive())
+
+    slow = masked(empty_blocks(size), TEXT, bits=FIN | RSV1)
+    head = handshake("/ws", "Sec-WebSocket-Extensions: permessage-deflate")
+    async with serving(endpoint) as (_, peer):
+        await peer.shake_hands(head + slow + masked("next"))
+        assert await peer.frame() == text("next")
+    assert seen[0] >= size // (32 * 1024)
 
 
 @pytest.mark.parametrize("offer", ['bbf-usp-protocol; eid="proto::agent"', "", ", ,"])

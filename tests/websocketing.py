@@ -58,6 +58,19 @@ def close_frame(code: int, reason: str = "") -> bytes:
     return masked(code.to_bytes(2) + reason.encode(), CLOSE)
 
 
+DEFLATE_ORDER = (16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1)  # RFC 1951
+
+
+def empty_blocks(size: int) -> bytes:
+    """Return Huffman tables without data, of which each byte costs most: 250 ns."""
+    lengths = "".join("100" if code in (1, 18) else "000" for code in DEFLATE_ORDER)
+    table = "1" + f"{138 - 11:07b}"[::-1] + "1" + f"{118 - 11:07b}"[::-1] + "0"  # 256 zeros, a one
+    block = "0" + "01" + "00000" + "00000" + f"{18 - 4:04b}"[::-1] + lengths + table + "0" + "0"
+    bits = block * (8 * size // len(block))
+    bits += "000" + "0" * (-(len(bits) + 3) % 8)  # the header of the stored block at the end
+    return int(bits[::-1], 2).to_bytes(len(bits) // 8, "little")
+
+
 class Frame:
     """One frame of the server's."""
 

@@ -21,6 +21,7 @@ from uuid import UUID
 
 import pytest
 from reading import FakePeer
+from websocketing import empty_blocks
 
 from microweb import App, Middleware, Request
 from microweb.charsets import codec_of
@@ -416,3 +417,8 @@ def test_websocket_frames() -> None:
     bomb = zlib.compressobj(wbits=-15)
     content = bomb.compress(bytes(64 << 20)) + bomb.flush(zlib.Z_SYNC_FLUSH)[:-4]
     cost("WebSocket: deflated, 64 MiB (1009)", receive(frame(0xC1, content), deflate=True))
+    blocks = empty_blocks(1 << 20)
+    cost(
+        "WebSocket: tables without data, up to others' turn",
+        receive(frame(0xC1, blocks), deflate=True),
+    )
