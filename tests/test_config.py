@@ -10,6 +10,7 @@ from microweb.server.config import RunOptions, ServerConfig, ServerOptions
 
 SIZES = [field.name for field in fields(ServerConfig) if field.name.startswith("max_")]
 DURATIONS = [field.name for field in fields(ServerConfig) if field.name.endswith("_s")]
+RATES = ["min_body_rate", "min_write_rate"]
 COUNTS = ["backlog", "threads"]
 NAN = float("nan")
 
@@ -64,7 +65,8 @@ def test_defaults_are_those_of_the_design() -> None:
         10_000,
     ]
     assert [getattr(config, name) for name in DURATIONS] == [10, 20, 75, 30, 20, 20, 10]
-    assert (config.backlog, config.threads, config.min_body_rate) == (2048, 40, 256)
+    assert (config.backlog, config.threads) == (2048, 40)
+    assert (config.min_body_rate, config.min_write_rate) == (256, 256)
 
 
 def test_config_is_frozen() -> None:
@@ -107,13 +109,13 @@ def test_count_is_what_the_kernel_takes(name: str, value: object) -> None:
     assert message(**{name: value}) == expected
 
 
-@pytest.mark.parametrize("name", [*DURATIONS, "min_body_rate"])
+@pytest.mark.parametrize("name", [*DURATIONS, *RATES])
 @pytest.mark.parametrize("value", [-0.1, NAN, float("inf"), "9", None, True])
 def test_duration_is_a_number(name: str, value: object) -> None:
     assert message(**{name: value}) == f"{name}: expected a number of 0 to 1e9, got {value!r}"
 
 
-@pytest.mark.parametrize("name", [*DURATIONS, "min_body_rate"])
+@pytest.mark.parametrize("name", [*DURATIONS, *RATES])
 @pytest.mark.parametrize("value", [0, 0.5, 86400])
 def test_duration_may_be_an_int_or_a_float(name: str, value: float) -> None:
     assert getattr(ServerConfig.from_options({name: value}), name) == value  # type: ignore[misc]

@@ -711,9 +711,9 @@ async def test_idle_connection_whose_answer_is_not_read_is_cut_off() -> None:
         await end.write(GET * 2)
         await settle()
         assert end.transport.get_write_buffer_size() > 0
-        await house.pass_time(75)
-        assert house.connection.is_draining
-        await house.pass_time(house.server.config.write_timeout_s)
+        await house.pass_time(house.server.config.write_timeout_s - 1)
+        assert house.server.connections
+        await house.pass_time(1)
         assert not house.server.connections
 
 
@@ -809,6 +809,61 @@ async def test_peer_that_reads_slowly_is_served() -> None:
             data += piece
             await house.pass_time(29)
         assert len(data) > 1_000_000
+
+
+@pytest.mark.parametrize("persistence", ["close", "keep-alive"])
+async def test_peer_that_reads_less_than_the_minimum_rate_is_cut_off(persistence: str) -> None:
+    async def handler(request: Request) -> Response:
+        return Response(bytes(1_000_000))
+
+    async with in_memory(handler, write_timeout_s=30, min_write_rate=256) as house:
+        end = house.connect()
+        await end.write(get("/", f"Connection: {persistence}"))
+        await end.read(100_000)  # earns a minute
+        await house.pass_time(1)
+        elapsed = 1
+        while house.server.connections and elapsed < 1000:
+            await end.read(2048)  # of 2560 in that time
+            await house.pass_time(10)
+            elapsed += 10
+        assert 400 < elapsed < 500  # the minute and `write_timeout_s`, by 2 s of each 10
+
+
+async def test_time_without_bytes_that_wait_is_not_the_readers() -> None:
+    async def handler(request: Request) -> Response:
+        async def pieces() -> AsyncIterator[bytes]:
+            for _ in range(10):
+                yield bytes(60_000)
+                await may_go_on.acquire()
+
+        return Response.stream(pieces())
+
+    may_go_on = asyncio.Semaphore(0)
+    async with in_memory(handler, write_timeout_s=30, min_write_rate=256) as house:
+        end = house.connect()
+        await end.write(get("/", "Connection: close"))
+        data = b""
+        for _ in range(10):
+            while len(data) < 50_000 or end.is_readable:
+                data += await end.read()
+            await house.pass_time(1000)
+            assert house.server.connections
+            may_go_on.release()
+        assert (data + await read_all(end)).endswith(b"0\r\n\r\n")
+
+
+async def test_minimum_rate_of_0_is_none() -> None:
+    async def handler(request: Request) -> Response:
+        return Response(bytes(1_000_000))
+
+    async with in_memory(handler, write_timeout_s=30, min_write_rate=0) as house:
+        end = house.connect()
+        await end.write(get("/", "Connection: close"))
+        for _ in range(100):
+            await end.read(10)
+            await house.pass_time(29)
+        assert house.server.connections
+        end.close()
 
 
 async def test_reading_a_body_and_writing_have_a_deadline_each() -> None:

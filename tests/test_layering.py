@@ -121,6 +121,7 @@ HOUSE = [
     "server",
     "server.config",
     "server.buffered",
+    "server.outflow",
     "server.sockets",
     "server.listeners",
     "server.forks",

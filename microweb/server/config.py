@@ -52,6 +52,7 @@ class RunOptions(TypedDict, total=False):
     min_body_rate: float
     idle_timeout_s: float
     write_timeout_s: float
+    min_write_rate: float
     ping_interval_s: float
     ping_timeout_s: float
     grace_s: float
@@ -117,6 +118,9 @@ class ServerConfig:
     min_body_rate: Annotated[float, "bytes per second of a body, once body_timeout_s is over"] = 256
     idle_timeout_s: Annotated[float, "between two requests of a connection"] = 75
     write_timeout_s: Annotated[float, "without the peer reading any of an answer"] = 30
+    min_write_rate: Annotated[
+        float, "bytes per second that the peer reads of an answer, once write_timeout_s is over"
+    ] = 256
     ping_interval_s: Annotated[
         float, "a WebSocket's client is silent before it is pinged; 0 is never"
     ] = 20
@@ -135,7 +139,7 @@ class ServerConfig:
                 _check_range(field.name, value, 1, _MAX_COUNT)
             elif field.name.startswith("max_"):
                 _check_range(field.name, value, 1, _MAX_SIZE)
-            elif field.name.endswith("_s") or field.name == "min_body_rate":
+            elif field.name.endswith("_s") or field.name.startswith("min_"):
                 _check_duration(field.name, value)
         _check_networks(self.trusted_proxies)
 

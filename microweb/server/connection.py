@@ -164,6 +164,7 @@ class Connection(Presence):
             self.transport.abort()
         finally:
             self._end_exchange()
+            self._end_outflow()
             self._start_afterwards()
             self._server.forget(self)
             self.transport.close()

@@ -119,8 +119,6 @@ class Handover(Wire):
             await self._drain_all()
         else:  # a deadline's, which `drain` would raise
             transport.close()
-            self._unsent = transport.get_write_buffer_size()
-            self._write_deadline = self._server.clock() + self.config.write_timeout_s
             with suppress(OSError):
                 await self._writer.wait_closed()
 

@@ -14,10 +14,11 @@ from collections.abc import Callable
 from enum import Enum, auto
 from typing import Any, Protocol, cast
 
-from ..bytestream import Descriptor
+from ..bytestream import Descriptor, Share
 from ..errors import BodyTimeout, ClientDisconnected, HeadTimeout
 from .config import ServerConfig
 from .interruptible import Interruptible
+from .outflow import Outflow
 from .sockets import has_ended, has_input, has_room, unsent_bytes
 
 NEVER = float("inf")
@@ -66,14 +67,13 @@ class Wire:
         "_ended",
         "_is_full",
         "_lingers_until",
+        "_outflow",
         "_phase_before",
         "_reader",
         "_reading",
         "_server",
         "_taken",
-        "_unsent",
         "_writable",
-        "_write_deadline",
         "_writer",
         "config",
         "deadline",
@@ -96,14 +96,13 @@ class Wire:
         self.deadline = server.clock() + server.config.head_timeout_s
         self.unflushed = b""  # answers of this turn of the loop, to be written at its end
         self.written = 0  # bytes that `write` has sent
-        self._write_deadline = NEVER  # beside the other: a body may be read meanwhile
+        self._outflow: Outflow | None = None  # while bytes wait for the peer
         self._writable: asyncio.Future[None] | None = None  # waited for, while a file is sent
         self._ended: asyncio.Future[None] | None = None  # bytes that are discarded
         self._lingers_until = NEVER
         self._draining = 0  # how many wait in `drain`
         self._is_full = False  # the transport holds more than the peer takes
         self._taken = -1  # bytes of `written` that the peer had taken at the last `probe`
-        self._unsent = 0  # bytes in the transport when the deadline to write them was set
 
     def clock(self) -> float:
         """Return the loop's time in seconds."""
@@ -150,7 +149,10 @@ class Wire:
             data = memoryview(data).cast("B")  # its length is in bytes then, not in items
         transport.write(data)
         self.written += len(data)
-        return transport.get_write_buffer_size() > _HIGH_WATER
+        size = transport.get_write_buffer_size()
+        if size or self._outflow is not None:
+            self._note_sent(len(data))
+        return size > _HIGH_WATER
 
     def probe(self, data: bytes) -> None:
         """Send `data`, unless there is more to take already, to learn whether the peer is there.
@@ -174,8 +176,8 @@ class Wire:
         """Wait until the peer has taken most of what was written. Raises: ClientDisconnected."""
         if self.transport.is_closing():
             raise self.left("the peer left before the answer was out")
-        self._unsent = self.transport.get_write_buffer_size()
-        self._write_deadline = self._server.clock() + self.config.write_timeout_s
+        if self._outflow is None and self.transport.get_write_buffer_size():
+            self._note_sent(0)
         self._draining += 1
         try:
             await self._writer.drain()
@@ -183,8 +185,6 @@ class Wire:
             raise self.left("the peer left before the answer was out") from error
         finally:
             self._draining -= 1
-            if not self._draining:
-                self._write_deadline = NEVER
         self._is_full = False
         if self.transport.is_closing():
             raise self.left("the peer left before the answer was out")
@@ -234,6 +234,8 @@ class Wire:
                 if not taken:
                     break  # the file became shorter
                 sent += taken
+                if self._outflow is not None:
+                    self._outflow.give(taken)
         except OSError as error:
             if error.errno == errno.EIO:
                 raise
@@ -248,14 +250,13 @@ class Wire:
         """Wait until the peer has taken some of a file. Raises: ClientDisconnected."""
         loop = asyncio.get_running_loop()
         self._writable = writable = loop.create_future()
-        self._unsent = unsent_bytes(self.transport.get_extra_info("socket"))
-        self._write_deadline = self._server.clock() + self.config.write_timeout_s
+        self._note_sent(0)
         loop.add_writer(descriptor, _wake, writable)
         try:
             await writable
         finally:
             loop.remove_writer(descriptor)
-            self._writable, self._write_deadline = None, NEVER
+            self._writable = None
         if self.transport.is_closing():
             raise self.left("the peer left before the file was out")
 
@@ -273,20 +274,21 @@ class Wire:
             self.unflushed = b""
             if not transport.is_closing():
                 transport.write(unflushed)
-                if transport.get_write_buffer_size() > _HIGH_WATER:
-                    self._is_full = True
+                if (size := transport.get_write_buffer_size()) or self._outflow is not None:
+                    self._is_full = self._is_full or size > _HIGH_WATER
+                    self._note_sent(len(unflushed))
 
     # --- deadlines
 
     @property
     def is_draining(self) -> bool:
         """Whether something waits for the peer to read."""
-        return self._write_deadline < NEVER
+        return self._draining > 0 or self._writable is not None
 
     def check_deadlines(self, now: float) -> None:
         """Do what a deadline that has passed means for what is waited for."""
-        if self._write_deadline <= now:
-            self._expire_write(now)
+        if self._outflow is not None:
+            self._look_at_outflow(self._outflow, now)
         if self.deadline <= now and (self.phase is Phase.BODY or not self.is_draining):
             # Bytes that were read in this turn of the loop reach their task before the call.
             asyncio.get_running_loop().call_soon(self._expire)
@@ -321,21 +323,61 @@ class Wire:
         cast(asyncio.Transport, self.transport).pause_reading()
         self._reader.feed_eof()
 
-    def _expire_write(self, now: float) -> None:
-        unsent = self.transport.get_write_buffer_size()
-        connected = self.transport.get_extra_info("socket")
-        if self._writable is not None:
-            # A socket is writable again when a third of its buffer is free, which may be a megabyte
-            # that a slow peer reads for minutes.
-            unsent = unsent_bytes(connected)
-        # After a pause of ours the peer may have read all, and the loop not written more yet.
-        if unsent < self._unsent or (connected is not None and has_room(connected)):
-            self._unsent = unsent
-            self._write_deadline = now + self.config.write_timeout_s
+    # --- bytes that wait for the peer
+
+    def share(self, lose: Callable[[], None]) -> Share:
+        """Return a share, for this client, of the memory that is buffered for all."""
+        raise NotImplementedError
+
+    def _note_sent(self, size: int) -> None:
+        """Count bytes that were sent, because these or others wait for the peer."""
+        outflow, waiting = self._outflow, self.transport.get_write_buffer_size()
+        if outflow is None:
+            unsent = self._unsent_bytes()
+            outflow = self._outflow = Outflow(unsent, self._server.clock())
         else:
-            self.transport.abort()
-            if self._writable is not None:  # which the transport knows nothing of
-                _wake(self._writable)
+            outflow.give(size)
+        if waiting > _HIGH_WATER:
+            self._hold(outflow, waiting, 0)
+
+    def _unsent_bytes(self) -> int:
+        """Return how many bytes wait: in the transport, and in the kernel if it says so."""
+        connected = self.transport.get_extra_info("socket")
+        in_kernel = 0 if connected is None else unsent_bytes(connected)
+        return self.transport.get_write_buffer_size() + in_kernel
+
+    def _look_at_outflow(self, outflow: Outflow, now: float) -> None:
+        """Cut the peer off if it takes what waits for it too slowly."""
+        waiting = self.transport.get_write_buffer_size()
+        if not (waiting or self.is_draining):
+            self._end_outflow()
+            return
+        connected = self.transport.get_extra_info("socket")
+        if connected is not None and has_room(connected):
+            # After a pause of ours the peer may have read all, and the loop not written more yet.
+            outflow.excuse(now)
+        taken = outflow.look(self._unsent_bytes(), now, self.config)
+        if outflow.is_too_slow(now, self.config):
+            self._cut_off()
+        elif outflow.share is not None:
+            self._hold(outflow, waiting, taken)
+
+    def _hold(self, outflow: Outflow, waiting: int, taken: int) -> None:
+        if outflow.share is None:
+            outflow.share = self.share(self._cut_off)
+        outflow.share.hold(waiting, taken)
+
+    def _end_outflow(self) -> None:
+        outflow, self._outflow = self._outflow, None
+        if outflow is not None and outflow.share is not None:
+            outflow.share.release()
+
+    def _cut_off(self) -> None:
+        """Cut the connection of a peer that does not read."""
+        self._end_outflow()
+        self.transport.abort()
+        if self._writable is not None:  # which the transport knows nothing of
+            _wake(self._writable)
 
 
 def _wake(future: asyncio.Future[None]) -> None:

@@ -176,6 +176,22 @@ def test_small_messages_go_on_beside_those_that_lack_their_end(loop: str) -> Non
             assert other.recv(65536) == b"\x81\x0210"
 
 
+def ended(clients: list[socket.socket]) -> int:
+    """Return how many connections the server has cut, while no client reads."""
+    return sum(1 for client in clients if client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
+
+
+@on_both_loops
+def test_answers_that_nobody_reads(loop: str) -> None:
+    with Crowd(loop, 40 * MIB) as crowd:
+        clients = [crowd.connect(get("/large")) for _ in range(8)]
+        ends_at = time.monotonic() + DEADLINE_S
+        while ended(clients) < 5 and time.monotonic() < ends_at:
+            time.sleep(0.01)
+        assert ended(clients) >= 5
+        crowd.serves_others()
+
+
 # --- the figures: `pytest -m measured -s`
 
 BUDGET = 24 * MIB
@@ -240,3 +256,26 @@ def test_200_messages_of_1_mib(loop: str) -> None:
         crowd.serves_others()
         print(f"{loop}: {crowd.peak_mib():.0f} MiB above idle")
         assert crowd.peak_mib() < ALLOWED_MIB
+
+
+@pytest.mark.measured
+@on_both_loops
+@pytest.mark.parametrize("max_buffered", [BUDGET, 256 * MIB])
+def test_15_clients_that_read_2_kib_each_10_s(loop: str, max_buffered: int) -> None:
+    with Crowd(loop, max_buffered) as crowd:
+        clients = []
+        for _ in range(15):
+            clients.append(crowd.connect(get("/large")))
+            clients[-1].setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        crowd.serves_others()
+        begun = time.monotonic()
+        while crowd.resident_mib() > ALLOWED_MIB and time.monotonic() < begun + 600:
+            for client in clients:
+                with suppress(OSError):
+                    client.recv(2048)
+            time.sleep(10)
+        crowd.serves_others()
+        peak, rest = crowd.peak_mib(), crowd.resident_mib()
+        seconds = time.monotonic() - begun
+        print(f"{loop}: {peak:.0f} MiB above idle, {rest:.0f} after {seconds:.0f} s")
+        assert rest < ALLOWED_MIB
