@@ -84,6 +84,9 @@ class ByteStream(Protocol):
         Raises: ClientDisconnected.
         """
 
+    def hold(self, size: int) -> None:
+        """Count `size` bytes of the answer as buffered for the client, until the next call."""
+
     def abort(self) -> None:
         """Cut the connection: what waits for the peer goes on at once."""
 

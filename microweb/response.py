@@ -13,6 +13,7 @@ What it needs of the connection it has by the protocol `ByteStream`.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from copy import copy
@@ -44,6 +45,7 @@ OCTETS = "application/octet-stream"
 _CHECKED_TYPES = frozenset((None, TEXT, HTML, JSON, OCTETS))
 
 _JOINED_BYTES = 64 * 1024  # a larger body is written by itself: joining it would copy it (1.4 x)
+_OWN_REFERENCES = 3  # to a body: of its response, of the view on it, and of the call that counts
 _SLICE_BYTES = 256 * 1024  # the transport keeps a copy of what the peer has not taken yet
 _DECIDING = frozenset(("connection", "content-length", "date", "transfer-encoding"))
 WITHOUT_CONTENT = frozenset((101, 204, 205, 304))
@@ -393,10 +395,23 @@ class Response:
         stream.write(head)
         if is_head or self._status in WITHOUT_CONTENT:
             return
+        await self._write_body(stream)
+
+    async def _write_body(self, stream: ByteStream) -> None:
+        """Write a large body, and count it for its client while that does not read it.
+
+        A body that something else holds as well, a constant or a cache, is not there for it.
+        """
         body = memoryview(self._body)
-        for start in range(0, len(body), _SLICE_BYTES):
-            if stream.write(body[start : start + _SLICE_BYTES]):
-                await stream.drain()
+        is_own = sys.getrefcount(self._body) <= _OWN_REFERENCES
+        try:
+            for start in range(0, len(body), _SLICE_BYTES):
+                if stream.write(body[start : start + _SLICE_BYTES]):
+                    if is_own:
+                        stream.hold(len(body))
+                    await stream.drain()
+        finally:
+            stream.hold(0)
 
     def _length_field(self, is_head: bool) -> bytes:
         """Return the Content-Length line; a length that the application set must be right."""

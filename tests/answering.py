@@ -40,6 +40,10 @@ class FakeStream:
     writes: list[bytes] = field(default_factory=list)
     drained_at: list[int] = field(default_factory=list)  # after so many writes
     lasting: Lasting | None = None
+    held: list[int] = field(default_factory=list)  # sizes that were counted, one by one
+
+    def hold(self, size: int) -> None:
+        self.held.append(size)
 
     def write(self, data: bytes | memoryview) -> bool:
         self._check()

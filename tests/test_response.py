@@ -718,3 +718,14 @@ def test_answers_that_are_joined_are_read_apart(status: int, method: str, body: 
         client.start_next_cycle()
     is_empty = method == "HEAD" or status in (204, 205, 304)
     assert got == [(status, b"" if is_empty else body), (200, b"next")]
+
+
+@pytest.mark.parametrize(("is_held", "counted"), [(False, [300_000] * 2 + [0]), (True, [0])])
+async def test_large_body_is_counted_for_its_client_unless_others_hold_it(
+    is_held: bool, counted: list[int]
+) -> None:
+    body = [b"x" * 300_000]
+    stream = FakeStream(high_water=1000)
+    response = Response(body[0]) if is_held else Response(body.pop())
+    await response.send_to(stream, GET, HEADS, b"")
+    assert stream.held == counted

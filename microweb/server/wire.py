@@ -65,6 +65,7 @@ class Wire:
     __slots__ = (
         "_draining",
         "_ended",
+        "_held",
         "_is_full",
         "_lingers_until",
         "_outflow",
@@ -100,6 +101,7 @@ class Wire:
         self._writable: asyncio.Future[None] | None = None  # waited for, while a file is sent
         self._ended: asyncio.Future[None] | None = None  # bytes that are discarded
         self._lingers_until = NEVER
+        self._held = 0  # bytes of the answer that is being written
         self._draining = 0  # how many wait in `drain`
         self._is_full = False  # the transport holds more than the peer takes
         self._taken = -1  # bytes of `written` that the peer had taken at the last `probe`
@@ -337,8 +339,16 @@ class Wire:
             outflow = self._outflow = Outflow(unsent, self._server.clock())
         else:
             outflow.give(size)
-        if waiting > _HIGH_WATER:
-            self._hold(outflow, waiting, 0)
+        if waiting > _HIGH_WATER or self._held:
+            self._count(outflow, 0)
+
+    def hold(self, size: int) -> None:
+        """Count `size` bytes of the answer as buffered for the client, until the next call."""
+        if size == self._held:
+            return
+        self._held = size
+        if self._outflow is not None:
+            self._count(self._outflow, 0)
 
     def _unsent_bytes(self) -> int:
         """Return how many bytes wait: in the transport, and in the kernel if it says so."""
@@ -360,12 +370,14 @@ class Wire:
         if outflow.is_too_slow(now, self.config):
             self._cut_off()
         elif outflow.share is not None:
-            self._hold(outflow, waiting, taken)
+            self._count(outflow, taken)
 
-    def _hold(self, outflow: Outflow, waiting: int, taken: int) -> None:
+    def _count(self, outflow: Outflow, taken: int) -> None:
+        """Count the bytes that wait, and those of the answer that is being written."""
+        size = self._held + self.transport.get_write_buffer_size()
         if outflow.share is None:
-            outflow.share = self.share(self._cut_off)
-        outflow.share.hold(waiting, taken)
+            outflow.share, taken = self.share(self._cut_off), size  # a new one is no slow one yet
+        outflow.share.hold(size, taken)
 
     def _end_outflow(self) -> None:
         outflow, self._outflow = self._outflow, None

@@ -6,7 +6,8 @@ import sys
 
 from microweb import App, Request, WebSocket, from_thread
 
-LARGE = bytes(20 * 1000 * 1000)
+LARGE = 20 * 1000 * 1000
+CONSTANT = b"x" * LARGE
 
 app = App()
 
@@ -33,7 +34,12 @@ async def form(request: Request) -> str:
 
 @app.get("/large")
 async def large() -> bytes:
-    return LARGE
+    return b"x" * LARGE
+
+
+@app.get("/constant")
+async def constant() -> bytes:
+    return CONSTANT
 
 
 @app.websocket("/messages", origins="*")
