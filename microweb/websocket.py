@@ -15,9 +15,10 @@ from .conversation import NORMAL, Conversation
 from .elsewhere import point_to_ours
 from .errors import ClientDisconnected, LocalProtocolError
 from .handshake import offered_subprotocols
+from .incoming import convert_json
 from .jsoncodec import encode_json, parse_json
 from .jsontypes import converter_near
-from .request import Request
+from .request import Request, name_in_log
 from .response import Fields
 
 T = TypeVar("T")
@@ -147,7 +148,7 @@ class WebSocket:
         Raises: as `receive`; BadRequest for what is no JSON, UnprocessableContent for what is not
         of that type. Where nobody catches these the socket closes with 1007.
         """
-        return self._parse(await self.receive(), type, sys._getframe(1))
+        return await self._parse(await self.receive(), type, sys._getframe(1))
 
     def __aiter__(self) -> AsyncIterator[str | bytes]:
         return self
@@ -167,12 +168,16 @@ class WebSocket:
     async def iter_json(self, type: type[T] | None = None) -> AsyncIterator[Any]:
         """Yield each message's JSON value. Raises: as `receive_json`, but for the end."""
         async for message in self:
-            yield self._parse(message, type, sys._getframe(1))
+            yield await self._parse(message, type, sys._getframe(1))
 
-    def _parse(self, message: str | bytes, type: type[Any] | None, frame: FrameType) -> Any:
+    async def _parse(self, message: str | bytes, type: type[Any] | None, frame: FrameType) -> Any:
         data = message.encode() if isinstance(message, str) else message
         value = parse_json(data, max_values=self.request.max_json_values)
-        return value if type is None else converter_near(type, frame)(value)
+        if type is None:
+            return value
+        return await convert_json(
+            data, value, converter_near(type, frame), name_in_log(self.request)
+        )
 
     async def send(self, message: str | bytes) -> None:
         """Send a str as text, bytes as binary; return once it is on its way.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import select
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
@@ -199,6 +200,26 @@ async def test_the_code_of_a_close_inside_a_large_message_arrives(size: int, end
             assert (await reader.read())[2:4] == code.to_bytes(2)
         writer.close()
         await until_none(server.connections)
+
+
+async def test_types_of_many_values_are_made_beside_the_loop() -> None:
+    threads = set()
+
+    @dataclass
+    class Point:
+        x: int
+
+        def __post_init__(self) -> None:
+            threads.add(threading.get_ident())
+
+    async def endpoint(socket: WebSocket) -> None:
+        await socket.send_json(len(await socket.receive_json(list[Point])))
+
+    async with serving(endpoint) as (_, peer):
+        await peer.shake_hands(handshake())
+        await peer.send(masked("[" + ",".join(['{"x":1}'] * 6000) + "]"))
+        assert await peer.frame() == text("6000")
+    assert len(threads) == 1 and threading.get_ident() not in threads
 
 
 async def test_json_of_too_many_values_closes_with_1009() -> None:
