@@ -37,7 +37,7 @@ __all__ = [
 __version__ = "0.1.0"
 
 if not typing.TYPE_CHECKING:
-    # `from microweb import request` would give the module, not the error that says what to write.
+    # `from microweb import request` would give the module, not the error that names the remedy.
     del request, session, websocket  # noqa: F821
 
     def __getattr__(name: str) -> object:

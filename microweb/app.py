@@ -484,7 +484,7 @@ def _fields(name: str, value: object) -> list[tuple[str, str]]:
     return [(name, str(value.value if isinstance(value, Enum) else value))]
 
 
-# What other frameworks call an option of `url_for` -> what to write here.
+# Options of `url_for` in other frameworks -> the way here.
 _URL_OPTIONS_ELSEWHERE = {
     "_external": "absolute URLs are by request.url_for(name, ..., absolute=True)",
     "_scheme": "absolute URLs are by request.url_for(name, ..., absolute=True)",
@@ -492,7 +492,7 @@ _URL_OPTIONS_ELSEWHERE = {
     "_method": "a name stands for one path, whatever the method",
 }
 
-# What other frameworks call a keyword of the application -> what to write here.
+# Keywords of an application in other frameworks -> the way here.
 _KEYWORDS_ELSEWHERE = {
     "import_name": "App()",
     "name": "App()",

@@ -252,7 +252,7 @@ def _named_app(module: ModuleType, name: str, place: str, apps: dict[str, App]) 
 def _made_app(function: Callable[..., object], target: str) -> App:
     """Return the app that a function makes."""
     if inspect.iscoroutinefunction(function):
-        _fail(f"{target} is async: make the app in a plain def, what it awaits in a lifespan")
+        _fail(f"{target} is async: make the app in a plain def, and await in a lifespan")
     parameters = inspect.signature(function).parameters.values()
     variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     for each in parameters:

@@ -42,7 +42,7 @@ def point_to_ours(cls: type, names: Mapping[str, str]) -> None:
 
 
 def unknown_keyword(call: str, unknown: Iterable[str], names: Mapping[str, str]) -> str:
-    """Return the message for a keyword that `call` does not take: `names` has what to write."""
+    """Return the message for a keyword that `call` does not take; `names` has the remedies."""
     keyword = min(unknown)
     text = f"{call} has no keyword {keyword!r}"
     return f"{text}: in microweb it is `{names[keyword]}`" if keyword in names else text
@@ -51,7 +51,7 @@ def unknown_keyword(call: str, unknown: Iterable[str], names: Mapping[str, str])
 def public_name(name: str) -> object:
     """Return `microweb.<name>`, for a name that the package does not export.
 
-    Raises: ImportError, which says what to write, for `from microweb import jsonify`;
+    Raises: ImportError, which names the remedy, for `from microweb import jsonify`;
     AttributeError for other ways to look, so that `hasattr` works.
     """
     ours = _PUBLIC_NAMES.get(name)
@@ -69,7 +69,7 @@ def public_name(name: str) -> object:
 
 _PARAMETER = "an endpoint has a parameter for it: async def show(request: Request)"
 
-# What is imported from other frameworks -> what to write here.
+# Names that are imported from other frameworks -> the way here.
 _PUBLIC_NAMES = {
     "request": _PARAMETER,
     "session": "write request.session, with Sessions from microweb.sessions",

@@ -549,7 +549,7 @@ def _check_content_type(content_type: str) -> None:
         raise LocalProtocolError(str(error)) from error
 
 
-# What other frameworks call a keyword of a response -> what to write here.
+# Keywords of a response in other frameworks -> the way here.
 _KEYWORDS_ELSEWHERE = {
     "content": "Response(body)",
     "data": "Response(body)",

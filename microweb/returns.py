@@ -77,7 +77,7 @@ class ReturnConverter:
         return self._by_json_default(value)
 
     def _by_json_default(self, value: object) -> Response:
-        """Return what the application makes of a type that is none of ours."""
+        """Return the answer for a value that only the application's `json_default` knows."""
         refusal = None
         if self._app.json_default is not None:
             try:

@@ -312,15 +312,15 @@ def _check_place(label: str, path: str) -> None:
         raise ConfigurationError(f"{label}: write {ours} in place of {found[0]}")
 
 
-# What other frameworks call an option of a route -> what to write here.
+# Options of a route in other frameworks -> the way here.
 _OPTIONS_ELSEWHERE = {
     "endpoint": "name",
     "strict_slashes": "App(redirect_slashes=True)",
     "defaults": "a default of the parameter",
     "dependencies": "use=[middleware]",
     "middleware": "use=[middleware]",
-    "response_model": "the annotation of what the endpoint returns",
-    "response_class": "what the endpoint returns",
+    "response_model": "the annotation of the returned value",
+    "response_class": "the returned value",
     "status_code": "return value, status",
     "include_in_schema": "leave it out, there is no schema",
     "tags": "leave it out, there is no schema",
@@ -331,7 +331,7 @@ _OPTIONS_ELSEWHERE = {
     "stream": "leave it out: request.stream() is always there",
 }
 
-# What other frameworks call a keyword of a router, or of including one -> what to write here.
+# Keywords of other frameworks for a router, or for including one -> the way here.
 _ROUTERS_ELSEWHERE = {
     "prefix": "Router(prefix)",
     "url_prefix": "Router(prefix)",

@@ -18,7 +18,7 @@ from .errors import ConfigurationError, MissingExtra, ServiceUnavailable, Sessio
 
 _OVERHEAD_BYTES = 370  # of an entry: its id, its record, its places in the dicts (seen: 339 to 398)
 _TIMEOUT_S = 5.0  # for Redis to connect, and to answer; and to wait for a connection
-_CONNECTIONS = 32  # of one process; who needs one more waits
+_CONNECTIONS = 32  # of one process; the next user waits for a free one
 _OUTAGE_S = 60.0  # between two log lines that say the same
 
 _log = logging.getLogger("microweb.app")
@@ -158,7 +158,7 @@ class MemoryStore:
                 self._remove(oldest)
 
     def _make_room(self, latest: str) -> None:
-        """Remove what is too much, but not the entry that was written just now."""
+        """Remove entries until the rest fit, but not the one that was written just now."""
         while self._bytes > self._max_bytes:
             spares_new = self._new_bytes <= self._max_bytes // 8
             by_rank = sorted(self._queues, key=lambda key: (key[0] is not spares_new, -key[1]))

@@ -188,7 +188,7 @@ class Sessions:
         return await self._begin(data)
 
     def read(self, request: Request) -> bytes:
-        """Return what the cookie was signed for; nothing where it is missing, forged or old.
+        """Return the signed value of the cookie; nothing if it is missing, forged or old.
 
         Nothing, too, if two cookies of the name verify: one of them is somebody else's session.
         """

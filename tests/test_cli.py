@@ -221,7 +221,7 @@ def test_app_that_a_function_makes(
         ),
         (
             "async def make(): ...",
-            "hello:make is async: make the app in a plain def, what it awaits in a lifespan",
+            "hello:make is async: make the app in a plain def, and await in a lifespan",
         ),
     ],
 )

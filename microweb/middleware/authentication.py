@@ -138,7 +138,7 @@ def _quoted(realm: str) -> str:
 def _with_request(
     check: Callable[..., object], role: str, *names: str
 ) -> Callable[..., Awaitable[object]]:
-    """Return a function of the request and `names` that calls `check` with what it takes.
+    """Return a function of the request and `names` that calls `check` with those that it takes.
 
     Raises: ConfigurationError if that is something else.
     """
