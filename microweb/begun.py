@@ -20,9 +20,9 @@ Waited = asyncio.Future[object] | None  # as a coroutine hands it to its task; N
 class Begun(Generic[T]):
     """A coroutine that runs on the tasks that await `run_for`, and then `finish`."""
 
-    __slots__ = ("_coroutine", "_result", "_waited_for", "is_done")
+    __slots__ = ("_coroutine", "_waited_for", "is_done", "result")
 
-    _result: T
+    result: T  # once it is done
 
     def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
         self._coroutine = coroutine
@@ -59,7 +59,7 @@ class Begun(Generic[T]):
                     else:
                         step, argument = self._coroutine.throw, error
         except StopIteration as stop:
-            self._result = stop.value
+            self.result = stop.value
             self.is_done = True
             return True
         except BaseException:
@@ -71,7 +71,7 @@ class Begun(Generic[T]):
         """Return what it returns, once it does."""
         waited_for, run = self._waited_for, self._coroutine
         if self.is_done:
-            return self._result
+            return self.result
         try:
             if waited_for is not None and waited_for.done():
                 waited_for = run.send(None)
@@ -85,8 +85,8 @@ class Begun(Generic[T]):
                 else:
                     waited_for = run.send(None)
         except StopIteration as stop:
-            self._result = stop.value
-            return self._result
+            self.result = stop.value
+            return self.result
         finally:
             self.is_done = True
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import AsyncGenerator, AsyncIterable, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextlib import AbstractAsyncContextManager
 from typing import cast
 
 from .bytestream import ByteStream
@@ -60,11 +60,9 @@ class EventResponse(StreamResponse):
         self._feed.take_note(request)
         return await super().prepare(request)
 
-    async def _enter(self, source: Source, resources: AsyncExitStack) -> Pieces:
-        events = cast(AsyncIterable[object], await super()._enter(source, resources))
-        if (aclose := getattr(events, "aclose", None)) is not None:
-            resources.push_async_callback(aclose)
-        return self._feed.pieces(events)
+    def _as_pieces(self, value: Pieces) -> Pieces:
+        self._open.append((None, None, value))
+        return self._feed.pieces(cast(AsyncIterable[object], value))
 
     def _head_wait_s(self) -> float | None:
         return _HEAD_WAIT_S

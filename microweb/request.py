@@ -10,8 +10,8 @@ What it needs of the layers above it, it has by the protocols of `surroundings`.
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from inspect import iscoroutine
 from io import BytesIO
@@ -322,26 +322,20 @@ class Request:
             self._state._limits = []
         self._state._limits.append(limit)
 
-    @contextmanager
-    def beginning_stream(self) -> Iterator[None]:
-        """A block in which a stream's first piece is made: for answers.
+    def begin_stream(self) -> Callable[[], None] | None:
+        """Close the session and pause time limits while a stream's first piece is made.
 
-        The answer is decided, as for the pieces behind it: the session can't be changed any more.
-        Time limits do not count it.
+        The answer is decided, as for the pieces behind that. Return what ends this: for answers.
         """
         source: SessionSource | None = getattr(self._state, "_session_source", None)
         limits: list[TimeLimit] = getattr(self._state, "_limits", [])
+        if source is None and not limits:
+            return None
         if source is not None:
             source.close()
         for limit in limits:
             limit.pause()
-        try:
-            yield
-        finally:
-            for limit in limits:
-                limit.resume()
-            if source is not None:
-                source.reopen()
+        return partial(_end_begin, source, limits)
 
     def url_for(self, name: str, /, *, absolute: bool = False, **params: object) -> str:
         """Return the path of the route `name` of this app, with the prefix it is mounted at.
@@ -626,6 +620,13 @@ def bytes_of(request: Request) -> tuple[bytes, bytes | None]:
     if body is None and not section.has_body:
         body = b""
     return start.encode("latin-1", "replace") + section.raw, body
+
+
+def _end_begin(source: SessionSource | None, limits: list[TimeLimit]) -> None:
+    for limit in limits:
+        limit.resume()
+    if source is not None:
+        source.reopen()
 
 
 # What other frameworks call a thing -> what it is called here; not for type checkers.

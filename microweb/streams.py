@@ -31,6 +31,7 @@ from contextlib import (
     aclosing,
 )
 from functools import partial
+from types import AsyncGeneratorType
 from typing import Any, Final, cast
 
 from .begun import Begun
@@ -46,6 +47,9 @@ from .threads import iterate_in_thread, run_in_thread
 
 Pieces = AsyncIterable[Piece] | Iterable[Piece]
 Source = Pieces | AbstractAsyncContextManager[Pieces] | AbstractContextManager[Pieces]
+
+Leave = Callable[..., Awaitable[bool | None]]
+Opened = tuple["Begun[Piece | _End] | None", AsyncIterator[Piece] | None, object]
 
 _SOURCES = (AsyncIterable, Iterable, AbstractAsyncContextManager, AbstractContextManager)
 _CHUNKED = b"Transfer-Encoding: chunked\r\n"
@@ -67,7 +71,16 @@ class StreamResponse(Response):
     Raises: TypeError for what gives no pieces.
     """
 
-    __slots__ = ("_exchange", "_first", "_is_late", "_iterator", "_pieces", "_resources")
+    __slots__ = (
+        "_exchange",
+        "_first",
+        "_is_entered",
+        "_is_late",
+        "_iterator",
+        "_leave",
+        "_open",
+        "_pieces",
+    )
 
     needs_prepare = True
 
@@ -79,14 +92,14 @@ class StreamResponse(Response):
         *,
         content_type: str | None = None,
     ) -> None:
-        if isinstance(pieces, (str, bytes, bytearray, memoryview)):
-            raise TypeError("expected an iterable of pieces, got one piece: return it by itself")
-        if not isinstance(pieces, _SOURCES):
-            raise TypeError(f"expected an iterable of pieces, got {type(pieces).__name__}")
+        if type(pieces) is not AsyncGeneratorType:
+            _check_source(pieces)
         super().__init__(b"", status, headers, content_type=content_type)
         self._pieces = pieces
         self._exchange: Request | None = None  # the request that it answers
-        self._resources: AsyncExitStack | None = None  # to be closed, once they are entered
+        self._is_entered = False  # `_pieces` was a context manager, or is none
+        self._leave: Leave | None = None  # that context manager
+        self._open: list[Opened] = []  # to be closed, the last one first
         self._iterator: AsyncIterator[Piece] | None = None  # of the pieces, once it has begun
         self._first: Begun[Piece | _End] | None = None  # its first piece, taken or not
         self._is_late = False  # the first piece was not there in time
@@ -115,21 +128,26 @@ class StreamResponse(Response):
 
     def _replace(self, pieces: Pieces) -> None:
         self._touch()
-        if self._resources is None:
-            self._resources = AsyncExitStack()  # nothing is to be entered any more
-        if self._iterator is None and isinstance(self._pieces, (AsyncIterable, Iterable)):
-            self._resources.push_async_callback(_close, self._pieces)
+        self._is_entered = True  # there is nothing to enter any more
+        if self._iterator is None:
+            self._open.append((None, None, self._pieces))
         self._pieces = pieces
         self._iterator = self._first = None
 
     async def _opened(self, source: Source) -> AsyncGenerator[Piece, None]:
         """Yield the pieces of a response that no exchange has prepared."""
         async with AsyncExitStack() as resources:
-            pieces = await self._enter(source, resources)
+            if isinstance(source, AbstractAsyncContextManager):
+                source = await resources.enter_async_context(source)
+            pieces = self._as_pieces(cast(Pieces, source))
             iterator = _iterate(pieces)
-            resources.push_async_callback(_close_iterator, None, iterator, pieces)
+            resources.push_async_callback(_close_opened, None, iterator, pieces)
             async for piece in iterator:
                 yield piece
+
+    def _as_pieces(self, value: Pieces) -> Pieces:
+        """Return what gives the pieces; `value` may come out of a context manager."""
+        return value
 
     # --- inside the middleware
 
@@ -139,9 +157,9 @@ class StreamResponse(Response):
         if self._iterator is not None:
             return self
         try:
-            if self._resources is None:
-                self._resources = AsyncExitStack()
-                self._pieces = await self._enter(self._pieces, self._resources)
+            if not self._is_entered:
+                self._is_entered = True
+                await self._enter()
             if request.line.method != "HEAD" and self._status not in WITHOUT_CONTENT:
                 await self._take_first(request)
         except BaseException:
@@ -171,20 +189,22 @@ class StreamResponse(Response):
         if request is not None:
             request.release(self)
 
-    async def _enter(self, source: Source, resources: AsyncExitStack) -> Pieces:
-        """Return what gives the pieces: the value of a context manager, if `source` is one."""
-        if isinstance(source, AbstractAsyncContextManager):
-            return await resources.enter_async_context(source)
-        if isinstance(source, (AsyncIterable, Iterable)):
-            return source
-        pieces = await run_in_thread(_LABEL, source.__enter__)
-        resources.push_async_exit(_exit_in_thread(source))
-        return pieces
+    async def _enter(self) -> None:
+        """Enter the context manager, if there is one: its value gives the pieces."""
+        source = self._pieces
+        if type(source) is not AsyncGeneratorType:
+            if isinstance(source, AbstractAsyncContextManager):
+                source = await source.__aenter__()
+                self._leave = self._pieces.__aexit__  # type: ignore[union-attr]
+            elif not isinstance(source, (AsyncIterable, Iterable)):
+                source = await run_in_thread(_LABEL, source.__enter__)
+                self._leave = _leaving_in_thread(self._pieces)
+        self._pieces = self._as_pieces(source)
 
     def _head_wait_s(self) -> float | None:
         """Return how long the head waits for the first piece; for None it goes out before."""
         # The client of an event stream waits for the head alone.
-        is_events = "text/event-stream" in self.headers.get("content-type", "")
+        is_events = "text/event-stream" in self.headers.lines.get("content-type", "")
         return None if is_events else _HEAD_WAIT_S
 
     async def _take_first(self, request: Request) -> None:
@@ -195,30 +215,51 @@ class StreamResponse(Response):
         if self._is_late:
             return
         _, first = self._begin()
-        with request.beginning_stream():
+        end = request.begin_stream()
+        try:
             await first.run_for(wait_s or 0.0)
+        finally:
+            if end is not None:
+                end()
+        content_type = TEXT
         if not first.is_done:
             self._is_late = True
-            self.headers.setdefault("Content-Type", TEXT)
-        elif not isinstance(piece := await first.finish(), _End):
+        elif isinstance(piece := first.result, _End):
+            return
+        else:
             _to_bytes(piece)  # one that can't be sent fails here
-            self.headers.setdefault("Content-Type", TEXT if isinstance(piece, str) else OCTETS)
+            content_type = TEXT if isinstance(piece, str) else OCTETS
+        if "content-type" not in self.headers.lines:
+            self.headers["Content-Type"] = content_type
 
     def _begin(self) -> tuple[AsyncIterator[Piece], Begun[Piece | _End]]:
-        assert self._resources is not None  # it is entered
-        pieces = cast(Pieces, self._pieces)
+        pieces = cast(Pieces, self._pieces)  # it is entered
         self._iterator = iterator = _iterate(pieces)
         self._first = first = Begun(_next(iterator))
-        self._resources.push_async_callback(_close_iterator, first, iterator, pieces)
+        self._open.append((first, iterator, pieces))
         return iterator, first
 
     async def discard(self) -> None:
         """Close what it holds: it is not sent."""
         self._release()
-        resources, self._resources = self._resources or AsyncExitStack(), None
-        if self._iterator is None and isinstance(self._pieces, (AsyncIterable, Iterable)):
-            resources.push_async_callback(_close, self._pieces)
-        await resources.__aexit__(*sys.exc_info())
+        await self._close_all(*sys.exc_info())
+
+    async def _close_all(self, *error: Any) -> bool:
+        """Close what was opened, as `with` does; return whether `error` ends there."""
+        if self._iterator is None:
+            self._open.append((None, None, self._pieces))
+        try:
+            while self._open:
+                await _close_opened(*self._open.pop())
+        except BaseException as failure:
+            error = (type(failure), failure, failure.__traceback__)
+            await self._leave_manager(*error)
+            raise
+        return await self._leave_manager(*error)
+
+    async def _leave_manager(self, *error: Any) -> bool:
+        leave, self._leave = self._leave, None
+        return leave is not None and bool(await leave(*error))
 
     # --- how it is sent
 
@@ -236,21 +277,21 @@ class StreamResponse(Response):
     ) -> None:
         """Write the pieces. Raises: LocalProtocolError where a declared length is wrong."""
         await self.prepare(request)
-        resources = self._resources
-        assert resources is not None  # it is prepared
         outlet = None
         try:
-            async with resources:
+            try:
                 lines = self.headers.lines  # looked into as they are: `get` costs a microsecond
                 length = self.headers["content-length"] if "content-length" in lines else None
                 framing = self._framing(request, length)
                 head = self._encode_head(request, heads, connection, framing)
-                if request.line.method == "HEAD" or self._status in WITHOUT_CONTENT:
-                    if self._iterator is None:
-                        await _close(cast(Pieces, self._pieces))
-                else:
+                if request.line.method != "HEAD" and self._status not in WITHOUT_CONTENT:
                     outlet = _Outlet(stream, head, is_chunked=framing is _CHUNKED)
                     await self._send_pieces(outlet, length)
+            except BaseException as error:
+                if not await self._close_all(type(error), error, error.__traceback__):
+                    raise
+            else:
+                await self._close_all(None, None, None)
             if outlet is None:
                 stream.write(head)
             else:
@@ -276,7 +317,7 @@ class StreamResponse(Response):
             iterator = _of_length(_resumed(first, iterator), int(length))
             piece = await _next(iterator)
         else:
-            piece = await first.finish()
+            piece = first.result if first.is_done else await first.finish()
         if isinstance(piece, _End):
             return
         joined = outlet.joined
@@ -284,7 +325,7 @@ class StreamResponse(Response):
         joined.append(_to_bytes(piece))
         room = _JOINED_BYTES - len(joined[0])
         if room <= 0:
-            await outlet.write()
+            await outlet.write(_JOINED_BYTES - room)
         async for piece in iterator:
             if not joined:
                 await outlet.begin()
@@ -293,7 +334,7 @@ class StreamResponse(Response):
             joined.append(data)
             room -= len(data)
             if room <= 0:
-                await outlet.write()
+                await outlet.write(_JOINED_BYTES - room)
 
     def _framing(self, request: Request, length: str | None) -> bytes:
         """Return the field line that says where the content ends, where no other line does."""
@@ -341,9 +382,9 @@ class _Outlet:
             self._is_due = True
             asyncio.get_running_loop().call_soon(self._write_due)
 
-    async def write(self) -> None:
+    async def write(self, size: int) -> None:
         """Write what is joined, and let others have their turn. Raises: ClientDisconnected."""
-        self._write(b"")
+        self._write(size, b"")
         if self._is_full:
             await self._drain()
         else:
@@ -355,7 +396,7 @@ class _Outlet:
 
     def end(self) -> None:
         """Write what is left, and the end of the stream. Raises: ClientDisconnected."""
-        self._write(LAST_CHUNK if self._is_chunked else b"")
+        self._write(sum(map(len, self.joined)), LAST_CHUNK if self._is_chunked else b"")
 
     def close(self) -> None:
         """Write what was made before a fault. Raises nothing."""
@@ -366,15 +407,15 @@ class _Outlet:
         self._is_due = False
         if self.joined:
             try:
-                self._write(b"")
+                self._write(sum(map(len, self.joined)), b"")
             except ClientDisconnected:
                 self._is_full = True  # the next piece will meet it
 
-    def _write(self, end: bytes) -> None:
-        """Write what is joined, and the end."""
+    def _write(self, size: int, end: bytes) -> None:
+        """Write what is joined, `size` bytes, and the end."""
         joined, start = self.joined, self._head
         self._head = b""
-        if self._is_chunked and (size := sum(map(len, joined))):
+        if self._is_chunked and size:
             start += b"%x\r\n" % size
             end = b"\r\n" + end
         data = b"".join((start, *joined, end))
@@ -386,9 +427,16 @@ class _Outlet:
 # --- iterating and closing
 
 
+def _check_source(pieces: object) -> None:
+    if isinstance(pieces, (str, bytes, bytearray, memoryview)):
+        raise TypeError("expected an iterable of pieces, got one piece: return it by itself")
+    if not isinstance(pieces, _SOURCES):
+        raise TypeError(f"expected an iterable of pieces, got {type(pieces).__name__}")
+
+
 def _iterate(pieces: Pieces) -> AsyncIterator[Piece]:
     """Return the one iterator of the pieces: to ask for another may begin them anew."""
-    if isinstance(pieces, AsyncGenerator):
+    if isinstance(pieces, AsyncGeneratorType):
         return pieces
     return _each(pieces) if isinstance(pieces, AsyncIterable) else iterate_in_thread(_LABEL, pieces)
 
@@ -417,32 +465,27 @@ async def _resumed(
         yield piece
 
 
-async def _close_iterator(
-    first: Begun[Piece | _End] | None, iterator: AsyncIterator[Piece], pieces: Pieces
+async def _close_opened(
+    first: Begun[Piece | _End] | None, iterator: AsyncIterator[Piece] | None, source: object
 ) -> None:
-    """Close what was iterated, and what it came from, wherever it stands."""
-    if first is not None:
+    """Close what was iterated, if it was, and what it came from, if that can be closed."""
+    if first is not None and not first.is_done:
         await first.abandon()
-    if isinstance(iterator, AsyncGenerator):
+    if isinstance(iterator, AsyncGeneratorType):
         await iterator.aclose()
-    if not isinstance(pieces, (AsyncGenerator, Iterator)):  # else it is closed with that
-        await _close(pieces)
-
-
-async def _close(pieces: Pieces) -> None:
-    """Close what gives pieces, if that can be closed: a generator, a file."""
-    if isinstance(pieces, AsyncIterable):
-        if (aclose := getattr(pieces, "aclose", None)) is not None:
+    if iterator is source or (iterator is not None and isinstance(source, Iterator)):
+        return  # it is closed with that
+    if isinstance(source, AsyncIterable):
+        if (aclose := getattr(source, "aclose", None)) is not None:
             await aclose()
-    elif (close := getattr(pieces, "close", None)) is not None:
-        await run_in_thread(_LABEL, close)
+    elif isinstance(source, Iterable) and (close := getattr(source, "close", None)) is not None:
+        await run_in_thread(_LABEL, close)  # a file, a generator
 
 
-def _exit_in_thread(
-    manager: AbstractContextManager[Any],
-) -> Callable[..., Awaitable[bool | None]]:
+def _leaving_in_thread(manager: Any) -> Leave:
     async def leave(*error: Any) -> bool | None:
-        return await run_in_thread(_LABEL, partial(manager.__exit__, *error))
+        left: bool | None = await run_in_thread(_LABEL, partial(manager.__exit__, *error))
+        return left
 
     return leave
 
