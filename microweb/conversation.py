@@ -74,6 +74,7 @@ class Conversation:
         "_waiter",
         "closed_with",
         "gone",
+        "has_failed_to_send",
         "has_noticed",
         "is_closing",
         "task",
@@ -96,7 +97,8 @@ class Conversation:
         self.closed_with: tuple[int, str] | None = None  # once either side has closed
         self.is_closing = False  # we have closed, and wait for the peer's answer
         self.gone: asyncio.Future[None] = self._loop.create_future()
-        self.has_noticed = False  # the endpoint's task, that it is over
+        self.has_noticed = False  # the endpoint's task, that nothing more will come
+        self.has_failed_to_send = False  # the endpoint's task
         self._arrived: deque[Message] = deque()
         self._arrived_size = 0
         self._waiter: asyncio.Future[None] | None = None  # of who waits for a message
@@ -129,7 +131,7 @@ class Conversation:
             while not (arrived or self.is_closing or (self.gone.done() and self._turn is None)):
                 await self._wait()
         if not arrived or self.is_closing:
-            self._notice()
+            self.has_noticed |= self._is_endpoint()
             raise at_end()
         message = arrived.popleft()
         self._arrived_size -= len(message)
@@ -266,13 +268,13 @@ class Conversation:
     def write(self, frame: bytes) -> bool:
         """Send a frame; return whether to `drain()` before more. Raises: ClientDisconnected."""
         if self.closed_with is not None:
-            raise self.disconnected()
+            raise self._send_failure()
         self._unbroken += _cost_of(frame)
         try:
             return self._stream.write_soon(frame) or self._unbroken > _MAX_UNBROKEN
         except ClientDisconnected:
             self._end()
-            raise self.disconnected() from None
+            raise self._send_failure() from None
 
     async def drain(self) -> None:
         """Wait until the peer has taken most of what was sent. Raises: ClientDisconnected.
@@ -286,7 +288,7 @@ class Conversation:
             await self._stream.drain()
         except ClientDisconnected:
             self._end()
-            raise self.disconnected() from None
+            raise self._send_failure() from None
 
     @property
     def is_shielded(self) -> bool:
@@ -295,18 +297,20 @@ class Conversation:
 
     def disconnected(self) -> ClientDisconnected:
         """Return what tells the endpoint that it is over."""
-        self._notice()
         code, reason = self.closed_with or (LOST, "")
         return ClientDisconnected(f"the WebSocket was closed: {code} {reason}".rstrip())
 
-    def _notice(self) -> None:
-        """Note that the running task learns of the end.
+    def _send_failure(self) -> ClientDisconnected:
+        self.has_failed_to_send |= self._is_endpoint()
+        return self.disconnected()
 
-        Another task than the endpoint's, such as one that `forward` runs, may end without it: the
-        endpoint is still watched then, because it may wait for something that never comes.
+    def _is_endpoint(self) -> bool:
+        """Whether the endpoint's task runs.
+
+        Another one, such as that of `forward`, may end without it: the endpoint is still watched
+        then, because it may wait for something that never comes.
         """
-        if asyncio.current_task() is self.task:
-            self.has_noticed = True
+        return asyncio.current_task() is self.task
 
     # --- the end
 

@@ -45,7 +45,7 @@ from .upgrades import UpgradeResponse
 from .websocket import WebSocket
 
 # How long an endpoint that does not notice may go on without its client.
-_PATIENCE_S = 10.0  # behind a close: it may be at work on what came before
+_PATIENCE_S = 10.0  # behind a close, or a send that failed: it may be at work, or clean up
 _PATIENCE_LOST_S = 1.0
 
 _HANG_UP_S = 1.0  # from the peer's close to ours
@@ -228,7 +228,8 @@ class _Exchange:
         if not conversation.gone.done() or conversation.has_noticed or self._task.done():
             return
         code, _ = conversation.closed_with or (LOST, "")
-        patience_s = _PATIENCE_LOST_S if code == LOST else _PATIENCE_S
+        is_told = code != LOST or conversation.has_failed_to_send
+        patience_s = _PATIENCE_S if is_told else _PATIENCE_LOST_S
         if self._gone_at is None:
             self._gone_at = now
         elif now - self._gone_at >= patience_s and not conversation.is_shielded:

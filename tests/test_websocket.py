@@ -1344,28 +1344,35 @@ async def test_a_task_beside_the_endpoint_that_sees_the_end_leaves_it_watched(
         assert not house.server.connections
 
 
-async def test_an_endpoint_whose_send_fails_may_clean_up() -> None:
-    cleaned: list[bool] = []
+@pytest.mark.parametrize("goes_on", [True, False])
+async def test_an_endpoint_whose_send_fails_has_10_seconds_to_clean_up(goes_on: bool) -> None:
+    ended: list[str] = []
 
     async def endpoint(socket: WebSocket) -> None:
         try:
-            while True:
-                await socket.send("tick")
-                await asyncio.sleep(0)
-        finally:
+            with suppress(ClientDisconnected):
+                while True:
+                    await socket.send("tick")
+                    await asyncio.sleep(0)
             await going_on.wait()
-            cleaned.append(True)
+            ended.append("cleaned up")
+        except asyncio.CancelledError:
+            ended.append("cancelled")
+            raise
 
     going_on = asyncio.Event()
     async with serving(endpoint) as (house, peer):
         await peer.shake_hands(handshake())
         peer.end.close()
-        for _ in range(30):
+        for _ in range(10):
             await house.pass_time(1)
-        assert not cleaned
-        going_on.set()
-        await settle()
-        assert cleaned
+        assert not ended
+        if goes_on:
+            going_on.set()
+            await settle()
+        await house.pass_time(1)
+        assert ended == ["cleaned up" if goes_on else "cancelled"]
+        assert not house.server.connections
 
 
 async def test_a_server_that_stops_closes_with_1001() -> None:

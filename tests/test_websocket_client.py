@@ -201,7 +201,7 @@ async def test_what_the_test_raises_is_not_hidden(app: App) -> None:
 
 
 async def test_a_wait_is_bounded_by_the_read_timeout(app: App) -> None:
-    async with app.test_client(timeout=0.01) as client, client.websocket("/echo") as socket:
+    async with app.test_client(timeout=0.25) as client, client.websocket("/echo") as socket:
         with pytest.raises(httpx.ReadTimeout):
             await socket.receive()
 
