@@ -65,7 +65,8 @@ class EventResponse(StreamResponse):
         return self._feed.pieces(cast(AsyncIterable[object], value))
 
     def _head_wait_s(self) -> float | None:
-        return _HEAD_WAIT_S
+        # A subscription that was entered has failed by now, if it does.
+        return _HEAD_WAIT_S if self._leave is None else 0.0
 
     async def send_to(
         self, stream: ByteStream, request: Request, heads: HeadCache, connection: bytes

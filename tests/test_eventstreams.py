@@ -12,6 +12,7 @@ from answering import GET, HEADS, OLD, FakeStream, Pieces, make_request, send, s
 from serving import MemoryHouse, get, in_memory, post, read_all, read_until, settle
 
 from microweb import App, Request, Response
+from microweb import eventstreams as eventstreams_module
 from microweb.bytestream import ByteStream
 from microweb.errors import LocalProtocolError
 from microweb.eventsource import EventParser
@@ -109,6 +110,28 @@ async def test_events_are_written_by_the_apps_json() -> None:
 async def test_head_goes_out_before_the_first_event() -> None:
     feed = Feed()
     async with in_memory(feed) as house:
+        end = await ask(house)
+        feed.queue.put_nowait("now")
+        assert await read_until(end, b"\n\n") == b"b\r\ndata: now\n\n\r\n"
+        end.close()
+        await house.pass_time(1)
+    assert feed.is_closed
+
+
+async def test_head_does_not_wait_for_the_first_event_of_a_subscription(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(eventstreams_module, "_HEAD_WAIT_S", 1000.0)
+    feed = Feed()
+
+    @asynccontextmanager
+    async def subscribe() -> AsyncIterator[AsyncIterator[object]]:
+        yield feed.events()
+
+    async def handler(request: Request) -> Response:
+        return Response.events(subscribe())
+
+    async with in_memory(handler) as house:
         end = await ask(house)
         feed.queue.put_nowait("now")
         assert await read_until(end, b"\n\n") == b"b\r\ndata: now\n\n\r\n"
