@@ -13,7 +13,6 @@ RFC 9112 sections 6 and 7.1.
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import (
     AsyncGenerator,
@@ -37,10 +36,11 @@ from typing import Any, Final, cast
 from .begun import Begun
 from .bytestream import ByteStream
 from .charsets import encode_utf8
-from .errors import ClientDisconnected, LocalProtocolError
-from .framing import CLOSE, LAST_CHUNK
+from .errors import LocalProtocolError
+from .framing import CLOSE
 from .grammar import CONTENT_LENGTH
 from .heads import HeadCache
+from .outlet import JOINED_BYTES, Outlet
 from .request import Request
 from .response import OCTETS, TEXT, WITHOUT_CONTENT, Fields, Piece, Response
 from .threads import iterate_in_thread, run_in_thread
@@ -53,7 +53,6 @@ Opened = tuple["Begun[Piece | _End] | None", AsyncIterator[Piece] | None, object
 
 _SOURCES = (AsyncIterable, Iterable, AbstractAsyncContextManager, AbstractContextManager)
 _CHUNKED = b"Transfer-Encoding: chunked\r\n"
-_JOINED_BYTES = 64 * 1024
 _HEAD_WAIT_S = 0.5  # for a stream's first piece, or its fault: a query that fails takes less
 _LABEL = "a streamed answer"
 
@@ -285,7 +284,7 @@ class StreamResponse(Response):
                 framing = self._framing(request, length)
                 head = self._encode_head(request, heads, connection, framing)
                 if request.line.method != "HEAD" and self._status not in WITHOUT_CONTENT:
-                    outlet = _Outlet(stream, head, is_chunked=framing is _CHUNKED)
+                    outlet = Outlet(stream, head, is_chunked=framing is _CHUNKED)
                     await self._send_pieces(outlet, length)
             except BaseException as error:
                 if not await self._close_all(type(error), error, error.__traceback__):
@@ -301,7 +300,7 @@ class StreamResponse(Response):
             if outlet is not None:
                 outlet.close()
 
-    async def _send_pieces(self, outlet: _Outlet, length: str | None) -> None:
+    async def _send_pieces(self, outlet: Outlet, length: str | None) -> None:
         """Hand the pieces to the outlet.
 
         What is done here for each piece is most of what it costs.
@@ -323,18 +322,18 @@ class StreamResponse(Response):
         joined = outlet.joined
         await outlet.begin()
         joined.append(_to_bytes(piece))
-        room = _JOINED_BYTES - len(joined[0])
+        room = JOINED_BYTES - len(joined[0])
         if room <= 0:
-            await outlet.write(_JOINED_BYTES - room)
+            await outlet.write(JOINED_BYTES - room)
         async for piece in iterator:
             if not joined:
                 await outlet.begin()
-                room = _JOINED_BYTES
+                room = JOINED_BYTES
             data = piece if type(piece) is bytes else _to_bytes(piece)
             joined.append(data)
             room -= len(data)
             if room <= 0:
-                await outlet.write(_JOINED_BYTES - room)
+                await outlet.write(JOINED_BYTES - room)
 
     def _framing(self, request: Request, length: str | None) -> bytes:
         """Return the field line that says where the content ends, where no other line does."""
@@ -349,79 +348,6 @@ class StreamResponse(Response):
         if status in WITHOUT_CONTENT or request.section.minor_version == 0:
             return b""
         return _CHUNKED
-
-
-class _Outlet:
-    """Where a stream's pieces leave: those of one turn of the loop by one write, as one chunk.
-
-    So what is made without a wait in between is joined, and is on its way by the time that
-    something is waited for. 100 pieces of 1 KiB cost a fifth of what they did by a write each.
-    The head goes out with the first of them.
-    """
-
-    __slots__ = ("_head", "_is_chunked", "_is_due", "_is_full", "_stream", "joined")
-
-    def __init__(self, stream: ByteStream, head: bytes, *, is_chunked: bool) -> None:
-        self.joined: list[bytes] = []  # the same list always: empty where a turn begins
-        self._stream = stream
-        self._head = head
-        self._is_chunked = is_chunked
-        self._is_full = False  # the connection holds more than the peer takes
-        self._is_due = False  # to be written at the end of this turn
-
-    def write_head(self) -> None:
-        """Write the head, before the first piece. Raises: ClientDisconnected."""
-        head, self._head = self._head, b""
-        self._stream.write(head)
-
-    async def begin(self) -> None:
-        """Take note of a turn's first piece. Raises: ClientDisconnected."""
-        if self._is_full:
-            await self._drain()
-        if not self._is_due:
-            self._is_due = True
-            asyncio.get_running_loop().call_soon(self._write_due)
-
-    async def write(self, size: int) -> None:
-        """Write what is joined, and let others have their turn. Raises: ClientDisconnected."""
-        self._write(size, b"")
-        if self._is_full:
-            await self._drain()
-        else:
-            await asyncio.sleep(0)
-
-    async def _drain(self) -> None:
-        self._is_full = False
-        await self._stream.drain()
-
-    def end(self) -> None:
-        """Write what is left, and the end of the stream. Raises: ClientDisconnected."""
-        self._write(sum(map(len, self.joined)), LAST_CHUNK if self._is_chunked else b"")
-
-    def close(self) -> None:
-        """Write what was made before a fault. Raises nothing."""
-        if self.joined:
-            self._write_due()
-
-    def _write_due(self) -> None:
-        self._is_due = False
-        if self.joined:
-            try:
-                self._write(sum(map(len, self.joined)), b"")
-            except ClientDisconnected:
-                self._is_full = True  # the next piece will meet it
-
-    def _write(self, size: int, end: bytes) -> None:
-        """Write what is joined, `size` bytes, and the end."""
-        joined, start = self.joined, self._head
-        self._head = b""
-        if self._is_chunked and size:
-            start += b"%x\r\n" % size
-            end = b"\r\n" + end
-        data = b"".join((start, *joined, end))
-        joined.clear()
-        if data:
-            self._is_full = self._stream.write(data)
 
 
 # --- iterating and closing

@@ -60,6 +60,7 @@ HOUSE = [
     "bytestream",
     "response",
     "redirects",
+    "outlet",
     "streams",
     "eventstreams",
     "files",
