@@ -1510,8 +1510,17 @@ async def test_lingering_is_short_when_a_tenth_of_all_connections_does_so() -> N
 
 
 async def test_lingering_of_a_connection_too_many_is_short() -> None:
-    async with in_memory(hello, max_connections=1) as house:
-        first, second = house.connect(), house.connect()
+    is_open = asyncio.Event()
+
+    async def wait(request: Request) -> Response:
+        await is_open.wait()
+        return Response("x")
+
+    async with in_memory(wait, max_connections=1) as house:
+        first = house.connect()
+        await first.write(GET)  # an idle one would make room
+        await settle()
+        second = house.connect()
         assert statuses(await read_until(second, b"\r\n\r\n")) == [503]
         await settle()
         (refused,) = house.server._refused
@@ -1523,6 +1532,7 @@ async def test_lingering_of_a_connection_too_many_is_short() -> None:
         refused.check(house.now)
         await settle()
         assert not house.server._refused
+        is_open.set()
         first.close()
         second.close()
 

@@ -137,6 +137,7 @@ HOUSE = [
     "server.presence",
     "server.connection",
     "server.loopback",
+    "server.eviction",
     "server.server",
     "server.access",
     "server.signals",

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import socket
+import sys
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 
 import pytest
 from serving import (
@@ -131,30 +133,29 @@ async def test_sweep_goes_on_after_a_fault(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 async def test_connection_over_the_limit_gets_a_503() -> None:
-    async with (
-        on_loopback(Gate().app, max_connections=1) as server,
-        peer_of(server) as first,
-        peer_of(server) as second,
-    ):
-        await first.send(GET)
-        await first.read_until(b"index")
-        answer = await second.read_all()
+    gate = Gate()
+    async with on_loopback(gate.app, max_connections=1) as server, peer_of(server) as first:
+        await first.send(get("/wait"))
+        await gate.entered.wait()
+        async with peer_of(server) as second:
+            answer = await second.read_all()
         assert statuses(answer) == [503]
         assert b"Retry-After: 5\r\n" in answer and b"Connection: close\r\n" in answer
+        gate.is_open.set()
+        await first.read_until(b"at last")
         await first.send(GET)
         assert (await first.read_until(b"index")).endswith(b"index")
 
 
 async def test_503_outlives_a_request_that_was_sent_at_once() -> None:
-    async with (
-        on_loopback(Gate().app, max_connections=1) as server,
-        peer_of(server) as first,
-        peer_of(server) as second,
-    ):
-        await first.send(GET)
-        await first.read_until(b"index")
-        await second.send(post("/", bytes(10_000)))
-        assert statuses(await second.read_all()) == [503]
+    gate = Gate()
+    async with on_loopback(gate.app, max_connections=1) as server, peer_of(server) as first:
+        await first.send(get("/wait"))
+        await gate.entered.wait()
+        async with peer_of(server) as second:
+            await second.send(post("/", bytes(10_000)))
+            assert statuses(await second.read_all()) == [503]
+        gate.is_open.set()
 
 
 async def test_place_of_one_that_left_is_free() -> None:
@@ -165,10 +166,11 @@ async def test_place_of_one_that_left_is_free() -> None:
 
 
 async def test_many_over_the_limit_are_just_closed() -> None:
-    async with on_loopback(Gate().app, max_connections=1) as server:
+    gate = Gate()
+    async with on_loopback(gate.app, max_connections=1, grace_s=0.05) as server:
         async with peer_of(server) as first:
-            await first.send(GET)
-            await first.read_until(b"index")
+            await first.send(get("/wait"))
+            await gate.entered.wait()
             peers = [peer_of(server) for _ in range(120)]
             for peer in peers:
                 await peer.__aenter__()
@@ -184,6 +186,94 @@ async def read_until_closed(peer: Misbehaving) -> bytes:
         return await peer.read_all()
     except ConnectionError:
         return b""
+
+
+async def idle_from(clients: ExitStack, server: Server, host: str, *, sends: bool = True) -> Client:
+    """Connect from an address of this machine; idle behind an answer, or with nothing sent."""
+    client = Client(clients, server, host)
+    before = len(server.connections)
+    await client.connect()
+    if sends:
+        assert statuses(await client.ask(GET)) == [200]
+    else:
+        async with asyncio.timeout(DEADLINE_S):
+            while len(server.connections) <= before:
+                await asyncio.sleep(0)
+    return client
+
+
+class Client:
+    """A connection from one of the addresses of loopback."""
+
+    def __init__(self, clients: ExitStack, server: Server, host: str) -> None:
+        self._clients = clients
+        self._to, self._from = server.sockets[0].getsockname(), (host, 0)
+
+    async def connect(self) -> None:
+        self.reader, self.writer = await asyncio.open_connection(*self._to, local_addr=self._from)
+        self._clients.callback(self.writer.close)
+
+    async def ask(self, request: bytes) -> bytes:
+        self.writer.write(request)
+        async with asyncio.timeout(DEADLINE_S):
+            return await self.reader.readuntil(b"index")
+
+    async def is_closed(self) -> bool:
+        async with asyncio.timeout(DEADLINE_S):
+            return await self.reader.read() == b""
+
+
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="127.0.0.2 needs to be set up")
+
+
+@linux_only
+@pytest.mark.parametrize("sends", [True, False])
+async def test_idle_connection_of_the_most_crowded_address_makes_room(sends: bool) -> None:
+    async with on_loopback(Gate().app, max_connections=4) as server:
+        with ExitStack() as clients:
+            honest = await idle_from(clients, server, "127.0.0.2")
+            greedy = [await idle_from(clients, server, "127.0.0.3", sends=sends) for _ in range(3)]
+            new = [await idle_from(clients, server, f"127.0.0.{each}") for each in (4, 5)]
+            async with asyncio.timeout(DEADLINE_S):
+                while [client.reader.at_eof() for client in greedy].count(True) < 2:
+                    await asyncio.sleep(0)
+            left = [client for client in greedy if not client.reader.at_eof()]
+            for client in (honest, *left, *new):
+                assert statuses(await client.ask(GET)) == [200]
+
+
+@linux_only
+async def test_busy_connections_make_no_room() -> None:
+    gate = Gate()
+    async with on_loopback(gate.app, max_connections=2, grace_s=0.05) as server:
+        clients = ExitStack()
+        busy = [Client(clients, server, "127.0.0.3") for _ in range(2)]
+        for client, target in zip(busy, ("/wait", "/stream"), strict=True):
+            await client.connect()
+            gate.entered.clear()
+            client.writer.write(get(target))
+            await gate.entered.wait()
+        late = Client(clients, server, "127.0.0.4")
+        await late.connect()
+        assert statuses(await late.reader.read()) == [503]
+        gate.is_open.set()
+        assert await busy[0].reader.readuntil(b"at last")
+        assert await busy[1].reader.readuntil(b"second")
+        clients.close()
+
+
+@linux_only
+async def test_connection_on_which_bytes_wait_makes_no_room() -> None:
+    """The request reaches the kernel in the turn of the loop in which the server is full."""
+    async with on_loopback(Gate().app, max_connections=2) as server:
+        clients = ExitStack()
+        greedy = [await idle_from(clients, server, "127.0.0.3") for _ in range(2)]
+        connected = greedy[0].writer.get_extra_info("socket")
+        assert os.write(connected.fileno(), GET) == len(GET)
+        assert server._eviction.make_room()
+        assert statuses(await greedy[0].ask(b"")) == [200]
+        assert await greedy[1].is_closed()
+        clients.close()
 
 
 # --- stop

@@ -8,6 +8,8 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from ipaddress import ip_address
+from pathlib import Path
 
 import pytest
 from processes import DEADLINE_S
@@ -210,6 +212,49 @@ def test_fault_is_told_in_one_line(
 def test_host_that_is_no_address_is_refused(host: str) -> None:
     with pytest.raises(ConfigurationError, match="is no address of this machine"):
         bind(host, 0)
+
+
+@needs_ipv6
+def test_star_is_every_address() -> None:
+    with listening("*") as (bound,):
+        port = bound.getsockname()[1]
+        for host in ("127.0.0.1", "::1"):
+            with socket.create_connection((host, port), timeout=DEADLINE_S):
+                pass
+
+
+def test_star_is_every_address_of_ipv4_where_ipv6_is_missing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    refuse_family(monkeypatch, socket.AF_INET6, errno.EAFNOSUPPORT)
+    with listening("*") as (bound,):
+        assert bound.getsockname()[0] == "0.0.0.0"
+
+
+def test_star_is_not_this_machine_alone() -> None:
+    assert not is_loopback("*")
+
+
+def link_local() -> str:
+    """Return a link-local address of this machine with its interface, or an empty text."""
+    try:
+        lines = Path("/proc/net/if_inet6").read_text().splitlines()
+    except OSError:
+        return ""
+    for digits, *_, scope, _, interface in map(str.split, lines):
+        if scope == "20":
+            return f"{ip_address(int(digits, 16))}%{interface}"
+    return ""
+
+
+@pytest.mark.skipif(not link_local(), reason="this machine has no link-local address")
+def test_link_local_address_has_an_interface() -> None:
+    host = link_local()
+    with listening(host) as (bound,):
+        place = bound.getsockname()
+        assert url_of(bound) == f"http://[{host.replace('%', '%25')}]:{place[1]}"
+        with socket.create_connection((host, place[1]), timeout=DEADLINE_S):
+            pass
 
 
 # --- loopback, URLs -------------------------------------------------------------------

@@ -74,7 +74,9 @@ class ServerConfig:
     Raises: ConfigurationError that names the field, what it takes and what it got.
     """
 
-    host: Annotated[str, "a name or an address; localhost is 127.0.0.1 and ::1"] = "localhost"
+    host: Annotated[str, "a name or address; localhost is 127.0.0.1 and ::1, * is all"] = (
+        "localhost"
+    )
     port: Annotated[int, "0 takes one that is free"] = 5000
     backlog: Annotated[int, "connections that may wait to be accepted"] = 2048
     loop: Annotated[LoopName, "auto takes uvloop where it is installed"] = "auto"

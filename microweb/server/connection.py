@@ -478,6 +478,23 @@ class Connection(Presence):
             self._lasting.stop()
         self.check_stop(self._server.clock())
 
+    def idle_since(self) -> float | None:
+        """Return when the connection began to wait for a request, None if it does not."""
+        if self._request is not None or self.deadline == NEVER or self.transport.is_closing():
+            return None
+        if self.unflushed or self.transport.get_write_buffer_size():
+            return None
+        if self.phase is Phase.START:
+            return self.deadline - self.config.head_timeout_s
+        return self.deadline - self.config.idle_timeout_s if self.phase is Phase.IDLE else None
+
+    def end_if_silent(self) -> bool:
+        """Close an idle connection unless bytes wait on it; return whether it closes."""
+        if self._has_input():
+            return False
+        self._end_input()
+        return True
+
     def name_of_request(self) -> str | None:
         """Return the request under way and its route for the log, None if there is none."""
         request = self._request

@@ -23,6 +23,7 @@ from ..threads import Pools, open_pools
 from .buffered import Budget
 from .config import ServerConfig
 from .connection import Connection, Handler
+from .eviction import Eviction
 from .forks import called_in_children, let_go
 from .forwarded import TrustedProxies
 from .listeners import Listeners
@@ -83,6 +84,7 @@ class Server:
         self.sockets: list[socket.socket] = []
         self._listeners: Listeners | None = None
         self._refused: set[Connection] = set()
+        self._eviction = Eviction(self.connections, lambda: self.clock())
         self.unflushed: list[Connection] = []  # with answers of this turn of the loop
         self.isolates = False  # whether each exchange has a context of its own
         self._lifespan = lifespan
@@ -235,7 +237,8 @@ class Server:
     def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Take a new connection: the callback of `asyncio.start_server`."""
         connection = Connection(self, reader, writer)
-        if len(self.connections) >= self.config.max_connections:
+        is_full = len(self.connections) >= self.config.max_connections
+        if is_full and not self._eviction.make_room():
             if len(self._refused) >= _MAX_REFUSED:
                 writer.transport.abort()
                 return

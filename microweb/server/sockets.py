@@ -12,7 +12,7 @@ import select
 import socket
 import sys
 from ipaddress import ip_address
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from ..errors import ConfigurationError
 
@@ -34,8 +34,11 @@ class HasFileno(Protocol):
 def bind(host: str, port: int) -> list[socket.socket]:
     """Return the sockets that `host` stands for, bound to one port. They do not listen yet.
 
-    Raises: ConfigurationError that says in one line what is in the way.
+    `*` is every address of both families. Raises: ConfigurationError that says in one line why
+    they can't be had.
     """
+    if host == "*":
+        return _bind_everywhere(port)
     addresses = _addresses(host, port)
     for attempt in range(_ATTEMPTS):
         try:
@@ -49,29 +52,51 @@ def bind(host: str, port: int) -> list[socket.socket]:
 
 def is_loopback(host: str) -> bool:
     """Return whether only this machine reaches `host`. Raises: ConfigurationError."""
-    return all(ip_address(address).is_loopback for _, address in _addresses(host, 0))
+    if host == "*":
+        return False
+    return all(ip_address(each.host).is_loopback for each in _addresses(host, 0))
 
 
-def _addresses(host: str, port: int) -> list[tuple[int, str]]:
+class _Place(NamedTuple):
+    """An address to bind to."""
+
+    family: int
+    host: str
+    scope: int = 0  # the interface of a link-local address
+
+
+def _bind_everywhere(port: int) -> list[socket.socket]:
+    try:
+        return bind("::", port)
+    except ConfigurationError as error:
+        if not isinstance(error.__cause__, OSError) or not _is_family_missing(error.__cause__):
+            raise
+    return bind("0.0.0.0", port)
+
+
+def _addresses(host: str, port: int) -> list[_Place]:
     if host == "localhost":
-        return [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")]
+        return [_Place(socket.AF_INET, "127.0.0.1"), _Place(socket.AF_INET6, "::1")]
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, ValueError) as error:  # a ValueError for what is no text of a host
         raise ConfigurationError(
             f"host {host!r:.80} is no address of this machine: {error}"
         ) from error
-    unique = dict.fromkeys((family, str(address[0])) for family, _, _, _, address in found)
-    return list(unique)
+    places = (
+        _Place(family, str(address[0]), int(address[3]) if len(address) == 4 else 0)
+        for family, _, _, _, address in found
+    )
+    return list(dict.fromkeys(places))
 
 
-def _bind_all(addresses: list[tuple[int, str]], port: int) -> list[socket.socket]:
+def _bind_all(addresses: list[_Place], port: int) -> list[socket.socket]:
     sockets: list[socket.socket] = []
     missing: OSError | None = None
     try:
-        for family, address in addresses:
+        for place in addresses:
             try:
-                sockets.append(_bind(family, address, port))
+                sockets.append(_bind(place, port))
             except OSError as error:
                 if len(addresses) == 1 or not _is_family_missing(error):
                     raise
@@ -87,16 +112,18 @@ def _bind_all(addresses: list[tuple[int, str]], port: int) -> list[socket.socket
     return sockets
 
 
-def _bind(family: int, address: str, port: int) -> socket.socket:
+def _bind(place: _Place, port: int) -> socket.socket:
     # With the protocol named: else asyncio leaves Nagle's algorithm on, which holds a stream's
     # second piece for the 40 ms by which the peer delays its acknowledgement of the first.
-    bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    bound = socket.socket(place.family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         if os.name == "posix":  # elsewhere it would let two servers share a port
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, address != "::")
-        bound.bind((address, port))
+        if place.family == socket.AF_INET6:
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, place.host != "::")
+            bound.bind((place.host, port, 0, place.scope))
+        else:
+            bound.bind((place.host, port))
         bound.setblocking(False)
     except OSError:
         bound.close()
@@ -128,7 +155,9 @@ def _explain(host: str, port: int, error: OSError) -> str:
 
 def url_of(bound: socket.socket) -> str:
     """Return the URL that reaches a listening socket: `http://[::1]:5000`."""
-    host, port = bound.getsockname()[:2]
+    host, port, *rest = bound.getsockname()
+    if rest and rest[1]:  # RFC 6874
+        host = f"{host.partition('%')[0]}%25{socket.if_indextoname(rest[1])}"
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 

@@ -324,6 +324,7 @@ class Wire:
         """Have an idle connection end as if the peer had ended it: behind the answers before."""
         cast(asyncio.Transport, self.transport).pause_reading()
         self._reader.feed_eof()
+        self.deadline = NEVER
 
     # --- bytes that wait for the peer
 
