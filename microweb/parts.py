@@ -47,6 +47,7 @@ class PartParser:
     """
 
     __slots__ = (
+        "_blank",
         "_buffer",
         "_delimiter",
         "_max_parts",
@@ -64,6 +65,7 @@ class PartParser:
         self._buffer = b"\r\n"  # as if a line had ended before the first delimiter
         self._position = 0
         self._searched = 0  # bytes of unfinished headers, in which no end was found
+        self._blank = 0  # bytes of the empty line behind headers, until content begins
 
     def parse(self, data: bytes) -> Iterator[PartHeaders | bytes | None]:
         """Yield what `data` brings: a part's headers, pieces of its content, None at its end."""
@@ -154,23 +156,30 @@ class PartParser:
         if end < 0:
             self._searched = len(buffer) - start  # the next `parse` begins at `start`
             return None
-        self._position, self._searched = end + 4, 0
+        section = buffer[start:end]
+        if self._delimiter in b"\r\n" + section:
+            _refuse("a boundary inside the headers of a part")
+        # The empty line may be the CRLF of a delimiter: then there is no content.
+        self._position, self._searched, self._blank = end + 2, 0, 2
         self._state = _State.CONTENT
-        return _parse_headers(buffer[start:end])
+        return _parse_headers(section)
 
     def _take_content(self) -> tuple[bytes, bool]:
         buffer, start, delimiter = self._buffer, self._position, self._delimiter
         at = buffer.find(delimiter, start)
-        if at >= 0:
+        is_whole = at >= 0
+        if is_whole:
             self._position = at + len(delimiter)
             self._state = _State.DELIMITER
-            return buffer[start:at], True
-        # The beginning of a delimiter, of which CR is only the first byte, waits for its rest.
-        at = buffer.rfind(b"\r", max(start, len(buffer) - len(delimiter) + 1))
-        if at < 0 or not delimiter.startswith(buffer[at:]):
-            at = len(buffer)
-        self._position = at
-        return buffer[start:at], False
+        else:
+            # The beginning of a delimiter, of which CR is only the first byte, waits for its rest.
+            at = buffer.rfind(b"\r", max(start, len(buffer) - len(delimiter) + 1))
+            if at < 0 or not delimiter.startswith(buffer[at:]):
+                at = len(buffer)
+            self._position = at
+        if at > start:
+            start, self._blank = start + self._blank, 0
+        return buffer[start:at], is_whole
 
 
 def _parse_headers(section: bytes) -> PartHeaders:

@@ -51,6 +51,14 @@ def test_parts_as_they_are_sent() -> None:
     assert at_each_cut(body) == [([("a", b"1"), ("b", b"2")], b"x\r\ny"), ([("c", b"")], b"")]
 
 
+def test_a_part_without_content_may_end_at_the_line_end_of_its_headers() -> None:
+    none = [("a", b"1")], b""
+    two = b"--b\r\nA: 1\r\n\r\n--b\r\nA: 1\r\n\r\n%b--b--"
+    assert at_each_cut(two % b"") == [none, none]
+    assert at_each_cut(two % b"\r\n") == [none, none]
+    assert at_each_cut(two % b"--bx\r\n"[:2] + b"\r\n--b--") == [none, (none[0], b"----b--")]
+
+
 def test_content_may_hold_all_but_its_delimiter() -> None:
     content = b"\r\n--\r\n--a--b\r\r\n-\n--b\r--b\x00\xff\r\n\r\n"
     assert at_each_cut(b"--b\r\nA: 1\r\n\r\n%b\r\n--b--" % content) == [([("a", b"1")], content)]
@@ -81,6 +89,8 @@ def test_a_body_may_have_no_parts(body: bytes) -> None:
         (b"--b--x", "text behind a boundary"),
         (b"--b" + b" " * 256, "text behind a boundary"),
         (b"--b\r\n\r\nx\r\n\r\n--b--", "a part whose headers are no header fields"),
+        (b"--b\r\nA: 1\r\n--b\r\n\r\nx\r\n--b--", "a boundary inside the headers of a part"),
+        (b"--b\r\n--b\r\n\r\nx\r\n--b--", "a boundary inside the headers of a part"),
         (b"--b\r\n A: 1\r\n\r\nx\r\n--b--", "a part whose headers are no header fields"),
         (b"--b\r\nA 1\r\n\r\nx\r\n--b--", "a part whose headers are no header fields"),
         (b"--b\r\nA: \x00\r\n\r\nx\r\n--b--", "a control character in the headers of a part"),
@@ -92,6 +102,11 @@ def test_what_is_no_body_of_parts_is_refused_for_its_reason(body: bytes, reason:
         with pytest.raises(BadRequest) as caught:
             parts_of(*pieces)
         assert caught.value.detail == f"malformed multipart form: {reason}"
+
+
+def test_a_boundary_that_looks_like_a_header_is_one() -> None:
+    with pytest.raises(BadRequest, match="a boundary inside the headers"):
+        parts_of(b"--b:\r\nA: 1\r\n--b: 2\r\n\r\nx\r\n--b:--", boundary=b"b:")
 
 
 def test_parts_and_their_headers_have_limits() -> None:
