@@ -38,6 +38,8 @@ _QUOTED_BOUNDARY = re.compile(r"[\x20-\x7e]{0,69}[\x21-\x7e]")
 _LENGTH = re.compile(r"[0-9]{1,18}")
 _AS_IT_IS = frozenset(("binary", "8bit", "7bit"))
 
+_PIECE = 64 * 1024  # bytes, of a longer piece of a body
+
 _ONCE = "a part is read once, and before the next one is asked for"
 
 Keep = Callable[[int], None]
@@ -212,15 +214,17 @@ async def _parse(
     """Yield the headers of each part, then its bytes, then None. Raises: as `PartParser`."""
     parser = PartParser(boundary, max_parts=max_parts)
     length: int | None = None
-    async for piece in pieces:
-        for event in parser.parse(piece):
-            if isinstance(event, list):
-                length = _declared_length(event)
-            elif length is not None:
-                length -= len(event or b"")
-                if length < 0 or (event is None and length):
-                    _refuse("a part of another length than its Content-Length")
-            yield event
+    async for whole in pieces:
+        # A body that was read before comes whole, and the parser copies what it is given.
+        for piece in (whole[at : at + _PIECE] for at in range(0, len(whole), _PIECE)):
+            for event in parser.parse(piece):
+                if isinstance(event, list):
+                    length = _declared_length(event)
+                elif length is not None:
+                    length -= len(event or b"")
+                    if length < 0 or (event is None and length):
+                        _refuse("a part of another length than its Content-Length")
+                yield event
     parser.close()
 
 

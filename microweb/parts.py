@@ -124,7 +124,7 @@ class PartParser:
             self._position += 2
             self._state = _State.LAST_DELIMITER
             return True
-        is_ended = self._buffer[self._position :] != b"-" and self._end_line()
+        is_ended = self._buffer[self._position : self._position + 2] != b"-" and self._end_line()
         if is_ended:
             if self._parts == self._max_parts:
                 raise ContentTooLarge(f"multipart form: more than {self._max_parts} parts")

@@ -416,6 +416,22 @@ async def test_parts_as_they_come() -> None:
         assert (await client.post("/", data={"a": "b"})).status_code == 415
 
 
+async def test_a_body_that_was_read_before_is_parsed_in_pieces() -> None:
+    app = App()
+    content = bytes(1 << 20)
+
+    @app.post("/")
+    async def read(request: Request) -> dict[str, object]:
+        await request.body()
+        async for each in request.parts():
+            sizes = [len(piece) async for piece in each]
+        return {"sum": sum(sizes), "most": max(sizes)}
+
+    async with app.test_client() as client:
+        answer = await client.post("/", files={"f": ("x.bin", content)})
+        assert answer.json() == {"sum": len(content), "most": 64 * 1024}
+
+
 async def test_a_part_is_there_while_the_rest_is_still_to_come() -> None:
     may_go_on = asyncio.Event()
 

@@ -245,16 +245,16 @@ def test_urlencoded() -> None:
     cost("url-encoded: too many fields", parse(b"a&"), is_refused=True)
 
 
-async def pieces_of(data: bytes) -> AsyncIterator[bytes]:
-    for at in range(0, len(data), 65536):
-        yield data[at : at + 65536]
+async def pieces_of(data: bytes, step: int) -> AsyncIterator[bytes]:
+    for at in range(0, len(data), step):
+        yield data[at : at + step]
 
 
 def test_multipart() -> None:
-    def parse(parts: bytes) -> Callable[[], object]:
+    def parse(parts: bytes, *, step: int = PIECE) -> Callable[[], object]:
         async def read() -> object:
             return await read_form(
-                pieces_of(parts + b"--b--"),
+                pieces_of(parts + b"--b--", step),
                 "multipart/form-data; boundary=b",
                 max_parts=CONFIG.max_form_fields,
                 max_text=CONFIG.max_form_text,
@@ -274,6 +274,8 @@ def test_multipart() -> None:
         "CR": b"\r",
     }.items():
         cost(f"multipart: a file of {name}", parse(file + repeated(piece, PIECE) + b"\r\n"))
+    most = (text + b"\r\n") * 999 + file + bytes(CONFIG.max_body - 100_000) + b"\r\n"
+    cost("multipart: 999 fields and a file, in one piece", parse(most, step=len(most) + 5))
     cost("multipart: 1 MiB of text", parse(text + b"\xc3\xa4" * 500_000 + b"\r\n"))
     escaped = head + b'; filename="' + b'\\"' * 1900 + b'"\r\n\r\n\r\n'
     cost("multipart: names of quotes", parse(escaped * 64))
