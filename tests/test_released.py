@@ -8,12 +8,10 @@ import weakref
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from serving import get, on_loopback, peer_of, post, until_none
+from serving import DEADLINE_S, get, on_loopback, peer_of, post, until_none
 
 from microweb import App, Request, Response, abort
 from microweb.server.server import Server
-
-DEADLINE_S = 20.0
 
 
 @pytest.fixture(autouse=True)
