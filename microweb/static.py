@@ -183,13 +183,14 @@ class StaticFiles:
             root = self._current_root()
             path = os.path.join(root, *segments)
             status = os.stat(path)
+            real = os.path.realpath(path)
         except UnicodeEncodeError:  # no name of this file system has these characters
             return None
         except OSError as error:
             if error.errno in _UNREACHABLE:
                 return None
             raise
-        real, inside = os.path.realpath(path), os.path.join(root, "")
+        inside = os.path.join(root, "")
         if not real.startswith(inside):
             return None
         names = real[len(inside) :].split(os.sep)

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from processes import DEADLINE_S, ENVIRONMENT
@@ -353,6 +354,22 @@ async def test_file_that_becomes_a_link_behind_the_check(
     after_the_check(monkeypatch, lambda: to_a_link(site / "hello.txt", "../secret.txt"))
     assert await status_of_raw(app, "/static/hello.txt") == 404
     assert (site / "hello.txt").is_symlink()
+
+
+async def test_link_that_is_gone_behind_the_look_is_404(
+    site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (site / "link.txt").symlink_to("hello.txt")
+    read = os.readlink
+
+    def remove_and_read(path: str, **options: Any) -> str:
+        if os.path.basename(path) == "link.txt":
+            os.unlink(path)
+        return read(path, **options)
+
+    app = serving(site)
+    monkeypatch.setattr(os, "readlink", remove_and_read)
+    assert await status_of_raw(app, "/static/link.txt") == 404
 
 
 async def test_file_that_becomes_a_link_where_no_walk_can_be(
