@@ -164,6 +164,8 @@ class FileResponse(StreamResponse):
 
     __slots__ = ("_file", "_parts", "_path")
 
+    may_read_body = False
+
     def __init__(
         self,
         path: str | os.PathLike[str],

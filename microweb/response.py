@@ -343,6 +343,8 @@ class Response:
 
     # --- how it is sent: the connection's part
 
+    may_read_body = False  # of the request, while it is sent
+
     def persistence(self, request: Request, connection: bytes) -> bytes:
         """Return the Connection field line to send: `connection`, or `CLOSE` where it can't go on.
 

@@ -82,6 +82,7 @@ class StreamResponse(Response):
     )
 
     needs_prepare = True
+    may_read_body = True
 
     def __init__(
         self,

@@ -25,6 +25,7 @@ class UpgradeResponse(Response):
     __slots__ = ("run",)
 
     needs_prepare = True
+    may_read_body = True
 
     def __init__(self, headers: Fields, run: Callable[[ByteStream], Awaitable[None]]) -> None:
         super().__init__(b"")

@@ -12,7 +12,7 @@ from email.message import Message
 from pathlib import Path
 
 import pytest
-from serving import get, on_loopback, peer_of, statuses, until_none
+from serving import get, on_loopback, peer_of, post, statuses, until_none
 
 from microweb import App, Request, Response, files
 from microweb.dates import format_http_date
@@ -633,6 +633,15 @@ def sparse(tmp_path: Path) -> Path:
     with open(path, "wb") as made:
         made.truncate(64 * MIB)
     return path
+
+
+async def test_file_answers_a_client_that_first_sends_all_of_its_body(sparse: Path) -> None:
+    app = app_of(lambda: Response.file(sparse))
+    async with on_loopback(app) as server, peer_of(server) as peer:
+        await peer.send(post("/", bytes(16 * MIB)))
+        head = await peer.read_until(b"\r\n\r\n")
+        assert b"Connection: close\r\n" in head
+        assert len(await peer.read_all()) == 64 * MIB
 
 
 async def ask_and_stall(peer: Misbehaving) -> None:

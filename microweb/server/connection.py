@@ -33,7 +33,6 @@ from ..requestheads import HeaderSection, RequestLine
 from ..response import Response
 from ..streams import StreamResponse
 from ..surroundings import Address
-from ..upgrades import UpgradeResponse
 from .body import Body
 from .buffered import Share
 from .driven import Driven
@@ -62,8 +61,6 @@ _BEFORE_A_REQUEST = frozenset((Phase.START, Phase.HEAD, Phase.IDLE))
 _NO_LINE = RequestLine("GET", "", "", "", None)
 _HEAD_LINE = RequestLine("HEAD", "", "", "", None)
 _NO_SECTION = HeaderSection(Headers())
-
-_MAY_READ_BODY = (StreamResponse, UpgradeResponse)
 
 # An Enum's attribute costs 0.1 us, a global next to nothing.
 _HEAD, _IDLE = Phase.HEAD, Phase.IDLE
@@ -382,7 +379,7 @@ class Connection(Presence):
             isinstance(response, StreamResponse) and "content-length" not in response.headers
         )
         persistence = response.persistence(request, persistence)
-        if persistence is CLOSE and not isinstance(response, _MAY_READ_BODY):
+        if persistence is CLOSE and not response.may_read_body:
             self._discard_body(request)
         sending = response.send_to(self, request, server.heads, persistence)
         try:
