@@ -15,8 +15,9 @@ import threading
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
+from .descriptors import move_to_spare
 from .errors import MissingValue
 from .filenames import safe_filename
 from .headers import Headers
@@ -63,7 +64,8 @@ class Spool:
     def _append(self, data: bytearray) -> None:
         with self._lock:
             if self._file is None:
-                self._file = tempfile.TemporaryFile(prefix="microweb-")  # noqa: SIM115
+                file = tempfile.TemporaryFile(prefix="microweb-")  # noqa: SIM115
+                self._file = move_to_spare(cast(BinaryIO, file))
             self._file.write(data)
             self._file.flush()
 

@@ -49,6 +49,7 @@ HOUSE = [
     "session",
     "filenames",
     "parts",
+    "descriptors",
     "uploads",
     "forms",
     # the wire

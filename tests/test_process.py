@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -672,6 +673,45 @@ def test_low_limit_of_open_files_is_told(start: Start) -> None:
     )
     program.urls()
     program.err.wait_for("the limit of open files is 200, under max_connections=201")
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_uploads_in_files_do_not_pause_accepting(start: Start, loop: str) -> None:
+    """70 connections and 70 files are less than the 120 and 100 of a limit of 220."""
+    program = start(
+        """
+import resource
+resource.setrlimit(resource.RLIMIT_NOFILE, (220, 220))
+
+@app.post("/upload")
+async def upload(request: Request) -> str:
+    return str(len((await request.form()).files))
+
+@app.get("/files")
+async def files() -> str:
+    links = [f"/proc/self/fd/{each}" for each in os.listdir("/proc/self/fd")]
+    names = [os.readlink(each) for each in links if os.path.islink(each)]
+    return str(sum(name.endswith(" (deleted)") for name in names))
+""",
+        f"app.run('127.0.0.1', 0, max_connections=110, loop={loop!r})",
+    )
+    (url,) = program.urls()
+    host, port = url.removeprefix("http://").split(":")
+    head = b'--b\r\nContent-Disposition: form-data; name="f"; filename="f"\r\n\r\n'
+    fields = "Host: a\r\nContent-Type: multipart/form-data; boundary=b\r\nContent-Length: 3000000"
+    with ExitStack() as stack:
+        for _ in range(70):
+            client = stack.enter_context(socket.create_connection((host, int(port))))
+            client.settimeout(DEADLINE_S)
+            client.sendall(f"POST /upload HTTP/1.1\r\n{fields}\r\n\r\n".encode())
+            client.sendall(head + bytes(1_500_000))
+        ends_at = time.monotonic() + DEADLINE_S
+        while get(url, "/files") != (200, "70"):
+            assert time.monotonic() < ends_at
+        assert get(url) == (200, "hello")
+        program.process.kill()
+        program.process.wait(DEADLINE_S)
+    assert "nearly out of file descriptors" not in program.err.rest()
 
 
 # --- the access log -------------------------------------------------------------------

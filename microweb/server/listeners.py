@@ -15,18 +15,13 @@ import os
 import socket
 from collections.abc import Callable
 
+from ..descriptors import MIN_SPARE, spare_descriptors
 from .sockets import has_input
-
-try:
-    import resource
-except ImportError:  # Windows has no such limit
-    resource = None  # type: ignore[assignment]
 
 Accept = Callable[[asyncio.StreamReader, asyncio.StreamWriter], None]
 
 _MAX_ACCEPTS = 64  # per socket and turn of the loop
 _TURNS = 3  # from the kernel's accept to ours: what was taken meanwhile needs room too
-_MIN_SPARE = 100  # descriptors left to endpoints, threads and logs, and to that
 _SAY_AGAIN_S = 60.0
 _CLOSE_S = 1.0  # at most, until those that wait in the queues are accepted
 _RETRY_S = 0.05
@@ -53,7 +48,7 @@ class Listeners:
         self._paused: list[asyncio.Server] = []  # that accept no more, and are to be closed
         self._opening: asyncio.Task[None] | None = None  # at the end of a pause
         self._says_at = 0.0  # from then on a pause is told
-        self._spare = _MIN_SPARE
+        self._spare = MIN_SPARE  # descriptors left to endpoints, threads and logs
         self._ceiling = float("inf")  # a descriptor from here on is one of the last
         self._look_at_limit()
 
@@ -124,14 +119,7 @@ class Listeners:
         return not self._is_awaited()
 
     def _look_at_limit(self) -> None:
-        if resource is None:
-            return
-        limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        if limit == resource.RLIM_INFINITY:
-            self._ceiling = float("inf")
-            return
-        self._spare = min(limit // 2, max(_MIN_SPARE, limit // 16))
-        self._ceiling = limit - self._spare
+        self._spare, self._ceiling = spare_descriptors()
 
     def _pause(self) -> None:
         if not self._hold():
