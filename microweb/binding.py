@@ -21,7 +21,7 @@ from typing import Any, get_args, get_origin
 from uuid import UUID
 
 from .errors import ConfigurationError, InvalidValue, MissingValue
-from .functions import called_by, describe, layers_of
+from .functions import describe, implementations_of
 from .multidict import parse_bool
 from .patterns import BUILT_IN, parse_int64
 from .request import Request
@@ -58,7 +58,7 @@ def bind(signature: Signature, path: Mapping[str, str]) -> Callable[[Request], o
 def bind_socket(signature: Signature, path: Mapping[str, str]) -> Callable[[WebSocket], object]:
     """Return a function that calls a WebSocket endpoint for a socket. Raises: as `bind`."""
     function = signature.function
-    if not any(map(iscoroutinefunction, map(called_by, layers_of(function)))):
+    if not any(map(iscoroutinefunction, implementations_of(function))):
         raise ConfigurationError(f"{describe(function)}: write a WebSocket endpoint as async def")
     binding = _Binding(signature, path, SOCKET)
     binding.bind_own()

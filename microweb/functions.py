@@ -36,15 +36,25 @@ def default_name(function: object) -> str:
 def is_async(function: Callable[..., object]) -> bool:
     """Whether to call `function` on the loop: it, or what it decorates, is no plain `def`."""
     return any(
-        check(candidate)
-        for layer in layers_of(function)
-        for candidate in (layer, called_by(layer))
+        check(each)
+        for each in implementations_of(function)
         for check in (
             inspect.iscoroutinefunction,
             inspect.isasyncgenfunction,
             inspect.isgeneratorfunction,
         )
     )
+
+
+def implementations_of(function: Callable[..., object]) -> Iterator[Callable[..., object]]:
+    """Yield a function and those inside it: of a partial, of decorators, an object's `__call__`."""
+    yield function
+    if isinstance(function, partial):
+        yield from implementations_of(function.func)
+    elif not inspect.isroutine(function):
+        yield from implementations_of(type(function).__call__)
+    if (decorated := getattr(function, "__wrapped__", None)) is not None:
+        yield from implementations_of(decorated)
 
 
 def layers_of(function: Callable[..., object]) -> Iterator[Callable[..., object]]:

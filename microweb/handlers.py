@@ -26,13 +26,16 @@ Middleware = Callable[[Request, Handler], Awaitable[Answer]]
 class PlacedMiddleware(Protocol):
     """Middleware that differs with the prefix that its app is mounted at."""
 
-    def at(self, prefix: str) -> Middleware:
+    def mounted_at(self, prefix: str) -> Middleware:
         """Return the middleware for an app at `prefix`, empty for the outermost."""
 
 
 def placed_at(middleware: Iterable[Middleware], prefix: str) -> list[Middleware]:
     """Return the middleware as it is for an app at `prefix`."""
-    return [each.at(prefix) if isinstance(each, PlacedMiddleware) else each for each in middleware]
+    return [
+        each.mounted_at(prefix) if isinstance(each, PlacedMiddleware) else each
+        for each in middleware
+    ]
 
 
 def check_middleware(middleware: object) -> None:

@@ -50,13 +50,23 @@ def state_from(values: object, lifespan: Callable[..., object]) -> Mapping[str, 
 
 def check_hook(function: Callable[..., object], role: str) -> None:
     """Raise ConfigurationError if `function` takes anything but the app, or nothing."""
-    takes_app = callable(function) and inspect.signature(function).parameters
-    check_parameters(function, role, *(["app"] if takes_app else []))
+    check_parameters(
+        function, role, *(["app"] if callable(function) and _takes_app(function) else [])
+    )
 
 
 async def call_hook(function: Callable[..., object], app: object) -> None:
-    """Call `function()`, or `function(app)` where it takes a parameter."""
-    takes_app = bool(inspect.signature(function).parameters)
-    result = function(app) if takes_app else function()
+    """Call `function()`, or `function(app)` if it takes a parameter."""
+    result = function(app) if _takes_app(function) else function()
     if inspect.isawaitable(result):
         await result
+
+
+def _takes_app(function: Callable[..., object]) -> bool:
+    """Whether a hook has a parameter that is given by position."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except ValueError:  # it is built in
+        return False
+    by_name = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD)
+    return any(each.kind not in by_name for each in parameters)

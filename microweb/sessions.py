@@ -132,7 +132,7 @@ class Sessions:
         """The path of the cookie."""
         return "/" if self._path is None else self._path
 
-    def at(self, prefix: str) -> Sessions:
+    def mounted_at(self, prefix: str) -> Sessions:
         """Return the same for an app that is mounted at `prefix`, with the path of its cookie.
 
         Raises: ConfigurationError if a cookie can't have that path.

@@ -385,6 +385,73 @@ def test_middleware_behind_a_decorator_is_taken() -> None:
     app.freeze()
 
 
+def passing_on(function: Any) -> Any:
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs)
+
+    return wrapper
+
+
+class Decorated:
+    """Something to call whose `async def` is behind a decorator that is a plain `def`."""
+
+    at = 3  # a name of its own
+
+    @passing_on
+    async def __call__(self, request: Request, call_next: Handler) -> Response:
+        return await call_next(request)
+
+    @passing_on
+    async def show(self, request: Request) -> str:
+        return "seen"
+
+    @passing_on
+    async def look(self, request: Request) -> None:
+        request.state.seen = True
+
+
+@passing_on
+async def pass_by(name: str, request: Request, call_next: Handler) -> Response:
+    return await call_next(request)
+
+
+@pytest.mark.parametrize(
+    "middleware",
+    [
+        Decorated(),
+        functools.partial(Decorated()),
+        functools.partial(pass_by, "name"),
+        functools.partial(functools.partial(pass_by), "name"),
+    ],
+)
+async def test_an_async_function_is_found_behind_any_decorators(middleware: Any) -> None:
+    app = App()
+    app.use(middleware)
+    app.before_request(functools.partial(Decorated().look))
+    app.get("/")(functools.partial(passing_on(Decorated().show)))
+    async with app.test_client() as client:
+        answer = await client.get("/")
+        assert (answer.status_code, answer.text) == (200, "seen")
+
+
+async def test_a_hook_may_have_parameters_that_are_given_by_name_alone() -> None:
+    seen: list[object] = []
+
+    def by_name(*, number: int = 1) -> None:
+        seen.append(number)
+
+    async def with_options(**options: object) -> None:
+        seen.append(options)
+
+    app = App()
+    app.on_startup(by_name)
+    app.on_shutdown(with_options)
+    async with app.test_client():
+        assert seen == [1]
+    assert seen == [1, {}]
+
+
 def test_hooks_of_a_wrong_number_of_parameters_are_refused() -> None:
     app = App()
     with pytest.raises(
