@@ -29,7 +29,7 @@ from .middleware.errors import ErrorBoundary, ErrorHandlers
 from .patterns import BUILT_IN, Converter, Pattern, parse_pattern
 from .request import Request, name_in_log, request_id_of
 from .requestheads import RequestLine
-from .response import Response
+from .response import Response, is_held_once
 from .returns import ReturnConverter
 from .router import Route
 from .signature import Signature, inspect_endpoint
@@ -436,7 +436,7 @@ def _around(
             response = value if isinstance(value, Response) else finish(value)
             if response.needs_prepare:
                 response = await response.prepare(request)
-            if hands_on and response is value:
+            if hands_on and response is value and not is_held_once(response):
                 response = response.hand_on()
         except UNANSWERED:
             raise

@@ -13,13 +13,13 @@ What it needs of the connection it has by the protocol `ByteStream`.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from copy import copy
 from datetime import datetime
 from functools import cache
 from os import PathLike
+from sys import getrefcount
 from typing import Literal, Never
 
 from .bytestream import ByteStream
@@ -405,7 +405,7 @@ class Response:
         A body that something else holds as well, a constant or a cache, is not there for it.
         """
         body = memoryview(self._body)
-        is_own = sys.getrefcount(self._body) <= _OWN_REFERENCES
+        is_own = getrefcount(self._body) <= _OWN_REFERENCES
         try:
             for start in range(0, len(body), _SLICE_BYTES):
                 if stream.write(body[start : start + _SLICE_BYTES]):
@@ -468,6 +468,43 @@ class _PlainResponse(Response):
 
     def __repr__(self) -> str:
         return f"<Response {self._status}>"
+
+
+def is_held_once(response: Response) -> bool:
+    """Whether a plain response is held by the two variables of the caller alone, and unused.
+
+    Nobody else can find it then, because it has no weak references: it needs no copy (0.8 us).
+    """
+    return (
+        type(response) is _PlainResponse
+        and getrefcount(response) <= _HELD_BY_CALL
+        and not response._is_used
+        and ((headers := response._headers) is None or getrefcount(headers) <= _HELD_BY_RESPONSE)
+    )
+
+
+def _references_of_call() -> int:
+    """Return how many references `is_held_once` counts if its caller alone holds a response."""
+
+    def count(response: object) -> int:
+        return getrefcount(response)
+
+    response = value = object()
+    counted = count(response)
+    del value
+    return counted
+
+
+def _references_of_response() -> int:
+    """Return how many references `is_held_once` counts to header fields of one response alone."""
+    response = Response(headers={"a": "b"})
+    headers = response._headers
+    return getrefcount(headers)
+
+
+# Counted, because versions of Python differ in the references that a call adds.
+_HELD_BY_CALL = _references_of_call()
+_HELD_BY_RESPONSE = _references_of_response()
 
 
 def plain_response(body: bytes, content_type: str) -> Response:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -192,6 +192,28 @@ async def test_middleware_may_keep_an_answer_and_give_it_to_others() -> None:
     for name, answer in zip(NAMES, await ask_all(app), strict=True):
         assert fields_of(answer) == marked(name)
     assert [*kept["/"].headers] == ["content-type"]
+
+
+async def test_middleware_may_keep_the_fields_of_an_answer_for_others() -> None:
+    app = App()
+    kept: dict[str, tuple[bytes, Mapping[str, str]]] = {}
+    app.use(Meeting(len(NAMES)))
+    app.use(mark)
+
+    @app.middleware
+    async def cache(request: Request, call_next: Handler) -> Response:
+        if request.path in kept:
+            body, fields = kept[request.path]
+            return Response(body, headers=fields)
+        response = await call_next(request)
+        response.headers["X-Cached"] = "yes"
+        kept[request.path] = response.body, response.headers
+        return response
+
+    app.get("/")(lambda: "x")
+    for name, answer in zip(NAMES, await ask_all(app), strict=True):
+        assert fields_of(answer) == marked(name)
+    assert [*kept["/"][1]] == ["content-type", "x-cached"]
 
 
 @pytest.mark.parametrize("hook", ["before_request", "after_request", "errorhandler", "tuple"])
