@@ -29,7 +29,7 @@ from .memory_pool import Content, httpx_errors, new_pool, to_httpcore
 from .request import Request
 from .response import Response
 from .server.config import ServerConfig, ServerOptions
-from .server.process import Application, loop_factory, make_server
+from .server.process import Application, loop_factory, make_server, run_to_end
 from .server.server import Server
 from .surroundings import Address
 
@@ -357,7 +357,7 @@ def live_server(app: Application, **options: Unpack[ServerOptions]) -> Iterator[
 
     def run() -> None:
         with asyncio.Runner(loop_factory=loop_factory(server.config.loop)) as runner:
-            runner.run(serve())
+            run_to_end(runner, serve(), server)
 
     with ThreadPoolExecutor(1, "microweb-live-server") as thread:
         finished = thread.submit(run)

@@ -78,6 +78,69 @@ def test_run_says_where_it_listens_and_stops_at_a_signal(
     assert program.err.rest() == ""
 
 
+EXITS = """
+async def leave(kind: str) -> None:
+    await asyncio.sleep(0)
+    raise KeyboardInterrupt if kind == "interrupt" else SystemExit(3)
+
+@app.get("/group/{kind}")
+async def group(kind: str) -> str:
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(leave(kind))
+    return "not reached"
+
+@app.get("/task/{kind}")
+async def task(kind: str) -> str:
+    leaving = asyncio.create_task(leave(kind))
+    await asyncio.wait([leaving])
+    return f"{leaving.exception()!r}"
+
+@app.get("/callback")
+async def callback() -> str:
+    asyncio.get_running_loop().call_soon(sys.exit, 3)
+    await asyncio.sleep(0)
+    return "called"
+"""
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_exit_in_a_task_of_the_application_ends_no_server(start: Start, loop: str) -> None:
+    program = start(EXITS, f"app.run(port=0, host='127.0.0.1', loop={loop!r})")
+    (url,) = program.urls()
+    for kind, shown in (("interrupt", "KeyboardInterrupt()"), ("exit", "SystemExit(3)")):
+        assert get(url, f"/group/{kind}")[0] == 500
+        program.err.wait_for(f"a task or a callback of the application raised {shown}")
+        program.err.wait_for(f"GET /group/{kind} failed")
+        assert get(url, f"/task/{kind}") == (200, shown)
+    assert get(url, "/callback") == (200, "called")
+    assert get(url) == (200, "hello")
+    program.stop()
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_exit_in_a_task_of_the_lifespan_ends_the_program(start: Start, loop: str) -> None:
+    program = start(
+        """
+async def work() -> None:
+    await asyncio.to_thread(sys.stdin.readline)
+    sys.exit(3)
+
+@app.lifespan
+async def life(app):
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(work())
+        yield
+    print("not reached")
+""",
+        f"app.run(port=0, loop={loop!r})",
+    )
+    program.urls()
+    program.stdin.write("\n")
+    program.stdin.flush()
+    program.ends(3)
+    assert "not reached" not in program.out.rest()
+
+
 def test_exchange_under_way_is_finished(start: Start) -> None:
     program = start("""
 @app.get("/last")

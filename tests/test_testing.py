@@ -610,6 +610,24 @@ def test_live_server_leaves_no_thread(app: App) -> None:
     assert set(threading.enumerate()) <= before
 
 
+def test_live_server_outlives_an_exit_in_a_task() -> None:
+    app = App()
+
+    @app.get("/")
+    async def index() -> str:
+        async def leave() -> None:
+            sys.exit(3)
+
+        leaving = asyncio.create_task(leave())
+        await asyncio.wait([leaving])
+        return repr(leaving.exception())
+
+    with live_server(app) as server:
+        for _ in range(2):
+            with urllib.request.urlopen(server.url, timeout=5) as answer:
+                assert answer.read() == b"SystemExit(3)"
+
+
 def test_live_server_raises_what_startup_raises(app: App) -> None:
     @app.on_startup
     async def fail() -> None:

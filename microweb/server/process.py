@@ -106,13 +106,32 @@ def _run(app: Application, options: ServerOptions, handler: logging.Handler) -> 
             if server.access_log is not None:
                 stack.enter_context(access_log_shown(handler))
             runner = stack.enter_context(asyncio.Runner(loop_factory=new_loop))
-            runner.run(_serve(server))
+            run_to_end(runner, _serve(server), server)
     except ThreadsStuck as error:
         if error.__context__ is not None:  # why the server stopped, where no signal told it to
             _log.error("the server ended", exc_info=error.__context__)
         for place in error.places:
             _log.error("a thread is still busy, leaving without it: %s", place)
         raise
+
+
+def run_to_end(runner: asyncio.Runner, main: Coroutine[Any, Any, None], server: Server) -> None:
+    """Run `main`, which serves, to its end, even if a task of the application exits.
+
+    asyncio raises the SystemExit or KeyboardInterrupt of any task out of the loop, and goes on from
+    there if it is run again. Whatever awaits that task gets the exception as well, so a lifespan
+    can end the program. Before the server opens, and once it takes no more background tasks, such
+    an exception is raised here.
+    """
+    loop = runner.get_loop()
+    task = loop.create_task(main)
+    while True:
+        try:
+            return loop.run_until_complete(task)
+        except (SystemExit, KeyboardInterrupt) as error:
+            if task.done() or not server.background.is_open:
+                raise
+            _log.error("a task or a callback of the application raised %r", error)
 
 
 async def _serve(server: Server) -> None:
