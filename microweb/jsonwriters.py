@@ -136,6 +136,13 @@ class _Keys(_Members):
         )
 
 
+class _Items(_Members):
+    """Writes the items of a NamedTuple as they are declared."""
+
+    def _write(self, value: object) -> object:
+        return [member.of(getattr(value, name)) for name, member in self.members]
+
+
 class _Choice(Writer):
     """A Literal: its values tell the alternatives of a union apart."""
 
@@ -166,6 +173,8 @@ class _Compiler:
             return self._members(_Members, kind, cls, bound, lambda value: isinstance(value, cls))
         if cls is tuple:
             return self._tuple(arguments, bound)
+        if issubclass(cls, tuple) and hasattr(cls, "_fields"):
+            return self._members(_Items, kind, cls, bound, lambda value: isinstance(value, cls))
         if cls in _ARRAY_TYPES or issubclass(cls, _ARRAYS):
             return self._array(arguments, bound)
         if cls in _OBJECT_TYPES or issubclass(cls, dict):
@@ -204,7 +213,12 @@ class _Compiler:
             return self._begun[key]
         writer = self._begun[key] = make(cls, cls.__qualname__, matches)
         hints = _hints_of(cls)
-        names = hints if make is _Keys else [field.name for field in fields(cls)]
+        names = list(hints)
+        if make is _Members:
+            names = [field.name for field in fields(cls)]
+        elif make is _Items:
+            names = getattr(cls, "_fields", [])
+            hints = dict.fromkeys(names, object) | hints  # `collections.namedtuple` has no types
         writer.members = [(name, self.writer_of(hints[name], bound)) for name in names]
         writer.required = getattr(cls, "__required_keys__", frozenset())
         return writer
@@ -283,7 +297,9 @@ def _choose(writers: Iterable[Writer], value: object) -> Writer | None:
         fitting = [each for each in writers if isinstance(each, _Keys) and each.fits(value)]
         if fitting:
             return max(fitting, key=lambda each: len(each.required))
-    others = [each for each in writers if not isinstance(each, _Members) and each.matches(value)]
+    others = [
+        each for each in writers if type(each) not in (_Members, _Keys) and each.matches(value)
+    ]
     # One that says more about the value goes before one that takes anything.
     return next((each for each in others if each.write is not None), others[0] if others else None)
 

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections import namedtuple
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 from functools import wraps
-from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, NewType, TypedDict, TypeVar
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Generic,
+    Literal,
+    NamedTuple,
+    NewType,
+    TypedDict,
+    TypeVar,
+)
 
 import pytest
 
@@ -52,6 +63,15 @@ class Puppy(Dog):
 @dataclass
 class Whelp(Puppy):
     born: str = SECRET
+
+
+class Seat(NamedTuple):
+    number: int
+    user: User
+    beside: tuple[Seat, ...] = ()
+
+
+Pair = namedtuple("Pair", ["first", "second"])
 
 
 @dataclass
@@ -180,6 +200,11 @@ def ada() -> Account:
         (tuple[list[User], int, dict[str, str]] | User, [ada()], [ADA]),
         (Awaitable[User], ada(), ADA),
         (Response | User, ada(), ADA),
+        (list[Seat], [Seat(1, ada(), (Seat(2, ada()),))], [[1, ADA, [[2, ADA, []]]]]),
+        (dict[str, Seat | None], {"a": Seat(1, ada()), "b": None}, {"a": [1, ADA, []], "b": None}),
+        (list[Seat | User], [ada(), Seat(1, ada())], [ADA, [1, ADA, []]]),
+        (list[Seat] | list[User], [Seat(1, ada())], [[1, ADA, []]]),
+        (list[Pair], [Pair(1, "b")], [[1, "b"]]),
     ],
 )
 def test_declared_members_are_written_and_no_others(
@@ -236,6 +261,7 @@ def test_members_that_are_no_dataclass_are_as_they_were() -> None:
         (Row, ada()),
         (list[User], [FULL]),
         (list[User], {"a": ada()}),
+        (list[Seat], [(1, ada(), ())]),
         (dict[str, User], [ada()]),
         (Team, Team(lead=Dog())),  # type: ignore[arg-type]
         (Painted, Painted(ada(), datetime(2026, 1, 1), ada())),  # type: ignore[arg-type]
