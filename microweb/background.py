@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import logging
 import time
 from collections.abc import Callable, Coroutine
 from contextvars import copy_context
@@ -19,6 +18,7 @@ from typing import Any, TypeVar
 
 from .errors import ServiceUnavailable, is_disconnect
 from .functions import describe, is_async
+from .logs import Log
 from .threads import is_running_here, run_in_thread
 
 T = TypeVar("T")
@@ -30,7 +30,7 @@ class TaskExit(RuntimeError):
     """A task raised SystemExit or KeyboardInterrupt, its cause: raised there, it ends the loop."""
 
 
-_log = logging.getLogger("microweb.error")
+_log = Log("microweb.error")
 
 
 class Background:

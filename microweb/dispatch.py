@@ -8,7 +8,6 @@ raises, so that the next one out gets a Response.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from inspect import isroutine
@@ -25,6 +24,7 @@ from .errors import (
 from .functions import describe
 from .handlers import Handler, Middleware, placed_at
 from .hints import with_hints
+from .logs import Log
 from .middleware.errors import ErrorBoundary, ErrorHandlers
 from .patterns import BUILT_IN, Converter, Pattern, parse_pattern
 from .request import Request, name_in_log, request_id_of
@@ -38,7 +38,7 @@ from .tree import Found, Missed, RouteTree, Scopes
 
 # RFC 9110 section 9.3, RFC 5789: a path without a route for one is a 404 or 405, and no 501.
 _METHODS_OF_HTTP = frozenset(("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH"))
-_log = logging.getLogger("microweb.error")
+_log = Log("microweb.error")
 
 
 @dataclass(frozen=True, slots=True)

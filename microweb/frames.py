@@ -9,11 +9,11 @@ are, one whole frame that is not compressed, is decoded here: 0.6 us in place of
 from __future__ import annotations
 
 import codecs
-import logging
 
 from .deflate import NAME, Deflate, agree
 from .errors import MissingExtra
 from .handshake import parse_extensions
+from .logs import Log
 
 try:
     from websockets.frames import CONT, PING, PONG, TEXT, CloseCode, Frame
@@ -29,7 +29,7 @@ except ImportError:  # where it was installed without a compiler
 
 Message = str | bytes
 
-_log = logging.getLogger("microweb.websocket")
+_log = Log("microweb.websocket")
 
 # FIN and the opcode of text or binary: a whole message.
 _WHOLE_TEXT, _WHOLE_BINARY = 0x81, 0x82

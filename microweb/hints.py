@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable
 from types import NoneType
 from typing import get_args
 
 from .functions import describe
+from .logs import Log
 from .request import Request
 from .signature import hints_of
 
-_log = logging.getLogger("microweb.app")
+_log = Log("microweb.app")
 
 
 def with_hints(

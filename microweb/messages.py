@@ -8,18 +8,18 @@ thousand of them cost one encoding.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import NamedTuple
 
 from .charsets import encode_utf8
 from .jsoncodec import encode_json, parse_json
+from .logs import Log
 from .throttle import Throttle
 
 _TEXT, _BYTES, _JSON = b"t", b"b", b"j"
 _UNREAD = object()
 
-_log = logging.getLogger("microweb.error")
+_log = Log("microweb.error")
 _unfit = Throttle()  # clients of a WebSocket decide whether a message is bytes
 
 

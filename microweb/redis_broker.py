@@ -15,13 +15,13 @@ channels, and is read by one task, from the first subscriber to the end of `chan
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Sequence
 from time import monotonic
 from typing import Any
 
 from .brokers import Link, Receiver
 from .errors import BrokerUnavailable, ConfigurationError, MissingExtra
+from .logs import Log
 from .messages import Entry
 from .redis_listener import RedisListener, batches, text_of
 from .throttle import Throttle
@@ -34,7 +34,7 @@ try:
 except ImportError as error:
     raise MissingExtra("microweb.redis_broker", "redis") from error
 
-_log = logging.getLogger("microweb.error")
+_log = Log("microweb.error")
 
 _TIMEOUT_S = 5.0  # for Redis to connect, and to answer
 _PAUSE_S = 0.05, 1.0  # before it is made anew: doubled each time up to the second

@@ -7,7 +7,6 @@ two requests at once none overwrites what the other wrote, and a session that wa
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import OrderedDict
 from collections.abc import Awaitable
 from itertools import islice
@@ -15,13 +14,14 @@ from time import monotonic
 from typing import NamedTuple, Protocol
 
 from .errors import ConfigurationError, MissingExtra, ServiceUnavailable, SessionTooLarge
+from .logs import Log
 
 _OVERHEAD_BYTES = 370  # of an entry: its id, its record, its places in the dicts (seen: 339 to 398)
 _TIMEOUT_S = 5.0  # for Redis to connect, and to answer; and to wait for a connection
 _CONNECTIONS = 32  # of one process; the next user waits for a free one
 _OUTAGE_S = 60.0  # between two log lines that say the same
 
-_log = logging.getLogger("microweb.app")
+_log = Log("microweb.app")
 
 # Compare and set in one step. `SET ... IFEQ` does the same from Redis 8.4 on.
 _REPLACE = """

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import logging
 import random
 import secrets
 import time
@@ -34,6 +33,7 @@ from .errors import (
 )
 from .handlers import Handler
 from .headers import MutableHeaders, list_members
+from .logs import Log
 from .request import Request, name_in_log
 from .response import Response
 from .session import (
@@ -67,7 +67,7 @@ _REMEDY = (
     "keep it out of the code and give it here: Sessions(os.environ['SECRET_KEY'])"
 )
 
-_log = logging.getLogger("microweb.app")
+_log = Log("microweb.app")
 
 
 class SessionStore(Protocol):

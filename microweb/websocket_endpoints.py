@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import logging
 from collections.abc import Awaitable, Callable
 
 from .background import create_task
@@ -40,6 +39,7 @@ from .errors import (
 )
 from .frames import Frames
 from .handshake import accept_of, check_handshake, check_origin
+from .logs import Log
 from .request import Request, name_in_log, request_id_of
 from .upgrades import UpgradeResponse
 from .websocket import WebSocket
@@ -52,7 +52,7 @@ _HANG_UP_S = 1.0  # from the peer's close to ours
 
 _MAX_REASON = 123  # bytes. RFC 6455 section 5.5
 
-_log = logging.getLogger("microweb.error")
+_log = Log("microweb.error")
 
 
 def answering(

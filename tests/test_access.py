@@ -17,7 +17,7 @@ def logger(monkeypatch: pytest.MonkeyPatch) -> logging.Logger:
     """The logger as an application finds it: pytest's own handlers take no record."""
     own = logging.Logger("microweb.access")
     own.parent = logging.RootLogger(logging.WARNING)
-    monkeypatch.setattr(access, "_log", own)
+    monkeypatch.setattr(access._log, "logger", own)
     return own
 
 

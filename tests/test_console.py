@@ -38,7 +38,7 @@ async def fail() -> str:
     raise RuntimeError("x" * 1000)
 
 {}
-app.run("127.0.0.1", {}, loop={!r}, access_log=True)
+app.run("127.0.0.1", {}, loop={!r}, access_log={})
 """
 
 
@@ -68,10 +68,11 @@ def serving(
     redirections: str = "",
     stderr: int | None = subprocess.DEVNULL,
     stdout: int | None = subprocess.DEVNULL,
+    access_log: str = "True",
 ) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """Run an app whose streams are odd, to a stop by SIGTERM and the exit status 0."""
     script, port = folder / "app.py", free_port()
-    script.write_text(SOURCE.format(source, port, loop))
+    script.write_text(SOURCE.format(source, port, loop, access_log))
     environment = {k: v for k, v in ENVIRONMENT.items() if k != "PYTHONUNBUFFERED"}
     command = ["sh", "-c", f'exec "$0" "$1" {redirections}', sys.executable, str(script)]
     process = subprocess.Popen(command, env=environment, stdout=stdout, stderr=stderr)
@@ -101,6 +102,46 @@ def test_stream_that_is_closed_or_full(tmp_path: Path, loop: str, redirections: 
 @pytest.mark.parametrize("change", ["sys.{0} = None", "sys.{0}.close()"])
 def test_stream_that_the_application_has_closed(tmp_path: Path, name: str, change: str) -> None:
     with serving(tmp_path, "asyncio", source=change.format(name)) as (url, _):
+        assert get(url, "/fail")[0] == 500
+        assert get(url) == (200, "hello")
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import logging; logging.basicConfig(level=0); sys.stderr.close()",
+        "import logging; logging.basicConfig(level=0); app.on_startup(lambda: sys.stderr.close())",
+        "import logging; logging.getLogger().addHandler(logging.Handler())",  # NotImplementedError
+    ],
+    ids=["closed", "closed later", "broken"],
+)
+def test_log_handler_of_the_application_that_raises(tmp_path: Path, loop: str, source: str) -> None:
+    with serving(tmp_path, loop, source=source) as (url, _):
+        connection = connect(url)
+        for path, status in [("/fail", 500), ("/", 200), ("/fail", 500), ("/", 200)]:
+            connection.request("GET", path)
+            response = connection.getresponse()
+            response.read()
+            assert response.status == status
+        connection.close()
+        with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))) as client:
+            client.sendall(b"no request\r\n\r\n")
+            assert client.recv(4096).startswith(b"HTTP/1.1 400 ")
+
+
+@pytest.mark.parametrize("name", ["stdout", "stderr"])
+def test_stream_of_the_application_that_only_writes(tmp_path: Path, name: str) -> None:
+    source = f"""
+class Writer:
+    def write(self, text: str) -> None:
+        raise KeyError(text)
+    def flush(self) -> None:
+        pass
+
+sys.{name} = Writer()
+"""
+    with serving(tmp_path, "asyncio", source=source, access_log="'auto'") as (url, _):
         assert get(url, "/fail")[0] == 500
         assert get(url) == (200, "hello")
 

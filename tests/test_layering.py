@@ -17,6 +17,7 @@ PACKAGE = Path(microweb.__file__).parent
 # From the ground up. A new module finds its place here.
 HOUSE = [
     "errors",
+    "logs",
     "elsewhere",
     "functions",
     "localclasses",

@@ -8,7 +8,6 @@ nobody answers is logged once and is a 500 that says nothing.
 from __future__ import annotations
 
 import inspect
-import logging
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -24,6 +23,7 @@ from ..errors import (
     sole_error,
 )
 from ..functions import describe
+from ..logs import Log
 from ..request import Request, name_in_log, request_id_of
 from ..response import Response
 from ..returns import ReturnConverter, split_tuple
@@ -33,7 +33,7 @@ from ..surroundings import RequestApp
 
 ErrorKey = int | type[Exception]
 
-_log = logging.getLogger("microweb.error")
+_log = Log("microweb.error")
 
 
 class ErrorHandlers:

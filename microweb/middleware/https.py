@@ -11,16 +11,15 @@ by http, as browsers count them as secure (W3C Secure Contexts section 3.1).
 
 from __future__ import annotations
 
-import logging
-
 from ..errors import BadRequest
 from ..handlers import Handler
+from ..logs import Log
 from ..request import Request
 from ..response import Response
 
 _LOCAL = frozenset(("localhost", "127.0.0.1", "::1"))
 
-_log = logging.getLogger("microweb.app")
+_log = Log("microweb.app")
 
 
 class HTTPSRedirect:

@@ -6,13 +6,14 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from ..logs import Log
 from ..request import Request, request_id_of
 from .server import AccessLog
 
 _LINE = "%(method)s %(path)s %(status)d %(bytes)dB %(ms).1fms %(client)s"
 _LINE_WITH_ID = _LINE + " %(request_id)s"
 
-_log = logging.getLogger("microweb.access")
+_log = Log("microweb.access")
 
 
 def is_access_logged() -> bool:
@@ -48,15 +49,16 @@ def access_logger() -> AccessLog:
 @contextmanager
 def access_log_shown(handler: logging.Handler) -> Iterator[None]:
     """Have `handler` take the records if nothing else was set up to take them."""
-    if _log.level == logging.NOTSET:
-        _log.setLevel(logging.INFO)
-    if _log.hasHandlers():
+    logger = _log.logger
+    if logger.level == logging.NOTSET:
+        logger.setLevel(logging.INFO)
+    if logger.hasHandlers():
         yield
         return
-    _log.addHandler(handler)
-    _log.propagate = False
+    logger.addHandler(handler)
+    logger.propagate = False
     try:
         yield
     finally:
-        _log.removeHandler(handler)
-        _log.propagate = True
+        logger.removeHandler(handler)
+        logger.propagate = True

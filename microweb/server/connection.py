@@ -17,7 +17,6 @@ a copy of a clean context (`Driven`), which costs 0.5 us more.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Coroutine
 from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any
@@ -27,6 +26,7 @@ from ..errors import BodyTimeout, ClientDisconnected, HTTPError, ProtocolError
 from ..framing import CLOSE
 from ..headers import Headers
 from ..heads import phrase_of
+from ..logs import Log
 from ..parser import Parser
 from ..request import Request, make_request, name_in_log, request_id_of
 from ..requestheads import HeaderSection, RequestLine
@@ -52,8 +52,8 @@ _SKIM_BYTES = 64 * 1024  # of a body that nobody read, to keep the connection
 _JOINED_ANSWERS = 32
 _JOINED_BYTES = 64 * 1024
 
-_error_log = logging.getLogger("microweb.error")
-_protocol_log = logging.getLogger("microweb.protocol")
+_error_log = Log("microweb.error")
+_protocol_log = Log("microweb.protocol")
 
 _BEFORE_A_REQUEST = frozenset((Phase.START, Phase.HEAD, Phase.IDLE))
 

@@ -32,8 +32,9 @@ def say(text: str, stream: TextIO | None) -> None:
 
 def show(text: str, stream: TextIO | None) -> None:
     """Print a text, unless `stream` would raise or block: then it is lost."""
-    # A RuntimeError is a signal handler's that interrupts a print to the same stream.
-    with suppress(OSError, ValueError, RuntimeError):
+    # A stream of the application may raise anything; RuntimeError if this signal handler interrupts
+    # a print to the same stream.
+    with suppress(Exception):
         if stream is None:
             return
         is_original = stream is sys.__stdout__ or stream is sys.__stderr__
@@ -46,8 +47,13 @@ def show(text: str, stream: TextIO | None) -> None:
 
 
 def is_terminal(stream: TextIO | None) -> bool:
-    """Whether somebody may read along; a closed stream is none."""
-    return stream is not None and not stream.closed and stream.isatty()
+    """Return whether `stream` is a terminal; a closed stream is none.
+
+    A stream of the application may have a `write` and nothing else.
+    """
+    if stream is None or getattr(stream, "closed", False):
+        return False
+    return hasattr(stream, "isatty") and stream.isatty()
 
 
 def open_standard_descriptors() -> None:
@@ -156,14 +162,28 @@ class LogHandler(logging.Handler):
 
 
 @contextmanager
+def closed_stderr_hidden() -> Iterator[None]:
+    """Have None as `sys.stderr` if it is closed: logging would raise ValueError out of asyncio."""
+    stream = sys.stderr
+    if stream is None or not getattr(stream, "closed", False):
+        yield
+        return
+    sys.stderr = None
+    try:
+        yield
+    finally:
+        sys.stderr = stream
+
+
+@contextmanager
 def logs_written_by_a_thread() -> Iterator[logging.Handler]:
     """Stand in for logging's handler of last resort; yield a handler for records of any level."""
     last, stream = logging.lastResort, sys.stderr
-    if stream is not sys.__stderr__:  # the application's, or captured
+    if stream is not None and stream is not sys.__stderr__:  # the application's, or captured
         yield logging.StreamHandler(stream)
         return
     try:
-        if stream is None or stream.closed:
+        if stream is None:
             logging.lastResort = logging.NullHandler()
             yield logging.NullHandler()
             return

@@ -10,12 +10,12 @@ wait in the kernel's queue until there is room.
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import socket
 from collections.abc import Callable
 
 from ..descriptors import MIN_SPARE, spare_descriptors
+from ..logs import Log
 from .sockets import has_input
 
 Accept = Callable[[asyncio.StreamReader, asyncio.StreamWriter], None]
@@ -26,7 +26,7 @@ _SAY_AGAIN_S = 60.0
 _CLOSE_S = 1.0  # at most, until those that wait in the queues are accepted
 _RETRY_S = 0.05
 
-_log = logging.getLogger("microweb.server")
+_log = Log("microweb.server")
 
 
 class Listeners:

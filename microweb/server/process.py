@@ -15,12 +15,19 @@ from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from ..background import Background
 from ..errors import ConfigurationError, MissingExtra, ProtocolError, ThreadsStuck
+from ..logs import Log
 from ..request import Request
 from ..response import Response
 from .access import access_log_shown, access_logger, is_access_logged
 from .config import LoopName, ServerConfig, ServerOptions
 from .connection import Handler
-from .console import is_terminal, logs_written_by_a_thread, open_standard_descriptors, say
+from .console import (
+    closed_stderr_hidden,
+    is_terminal,
+    logs_written_by_a_thread,
+    open_standard_descriptors,
+    say,
+)
 from .loopback import LoopbackOnly
 from .server import Server
 from .signals import signals_handled
@@ -39,7 +46,7 @@ _FLUSH_S = 1.0
 _SPARE_FILES = 100  # beside connections: listeners, the loop's own, what endpoints open
 
 
-_log = logging.getLogger("microweb.server")
+_log = Log("microweb.server")
 
 
 class Application(Protocol):
@@ -86,7 +93,7 @@ def run(app: Application, options: ServerOptions) -> None:
     """Serve until a signal: see `App.run`."""
     open_standard_descriptors()
     try:
-        with logs_written_by_a_thread() as handler:
+        with closed_stderr_hidden(), logs_written_by_a_thread() as handler:
             _run(app, options, handler)
     except ConfigurationError as error:
         say(str(error), sys.stderr)

@@ -7,7 +7,6 @@ all connections: once a second `_tick` renews the date and has each connection l
 from __future__ import annotations
 
 import asyncio
-import logging
 import socket
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
@@ -16,6 +15,7 @@ from types import TracebackType
 from ..background import Background
 from ..errors import ProtocolError, ThreadsStuck
 from ..heads import HeadCache, phrase_of
+from ..logs import Log
 from ..parser import RequestLines
 from ..request import Request
 from ..response import Response
@@ -41,7 +41,7 @@ _CANCEL_S = 1.0  # for what was cancelled, and for the tasks and threads that it
 _MAX_NAMED = 3  # requests, in the line that says what a stop waits for
 _MAX_REFUSED = 100  # connections over the limit that are told so; further ones are just closed
 
-_log = logging.getLogger("microweb.server")
+_log = Log("microweb.server")
 
 
 async def refuse_plainly(error: ProtocolError) -> Response:

@@ -7,7 +7,6 @@ to leave. Outside the main thread Python has no signal handlers, hence there are
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import signal
 import threading
@@ -17,13 +16,14 @@ from functools import partial
 from types import FrameType
 from typing import Any
 
+from ..logs import Log
 from .forks import called_in_children
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # By default they end a process. Windows has neither.
 _IGNORED = [getattr(signal, name) for name in ("SIGHUP", "SIGUSR1") if hasattr(signal, name)]
 
-_log = logging.getLogger("microweb.server")
+_log = Log("microweb.server")
 
 
 @contextmanager
