@@ -241,25 +241,38 @@ class StreamResponse(Response):
 
     async def discard(self) -> None:
         """Close what it holds: it is not sent."""
+        request = self._exchange
         self._release()
-        await self._close_all(*sys.exc_info())
+        await self._clean_up(request, sys.exc_info()[1])
 
-    async def _close_all(self, *error: Any) -> bool:
-        """Close what was opened, as `with` does; return whether `error` ends there."""
+    async def _clean_up(self, request: Request | None, error: BaseException | None) -> bool:
+        """Close what was opened, as `with` does; return whether `error` ends there.
+
+        A client that leaves meanwhile does not cancel this, so that no resource leaks.
+        """
+        opened = self._open
         if self._iterator is None:
-            self._open.append((None, None, self._pieces))
+            opened.append((None, None, self._pieces))
+        _, iterator, source = opened[0]
+        is_generator = iterator is source and len(opened) == 1 and self._leave is None
+        if request is None or (is_generator and error is None):  # which has ended
+            return await self._close_all(error)
+        with request.transport.cleaning_up(request):
+            return await self._close_all(error)
+
+    async def _close_all(self, error: BaseException | None) -> bool:
         try:
             while self._open:
                 await _close_opened(*self._open.pop())
         except BaseException as failure:
-            error = (type(failure), failure, failure.__traceback__)
-            await self._leave_manager(*error)
+            await self._close_all(failure)  # the others
             raise
-        return await self._leave_manager(*error)
-
-    async def _leave_manager(self, *error: Any) -> bool:
         leave, self._leave = self._leave, None
-        return leave is not None and bool(await leave(*error))
+        if leave is None:
+            return False
+        if error is None:
+            return bool(await leave(None, None, None))
+        return bool(await leave(type(error), error, error.__traceback__))
 
     # --- how it is sent
 
@@ -288,10 +301,10 @@ class StreamResponse(Response):
                     outlet = Outlet(stream, head, is_chunked=framing is _CHUNKED)
                     await self._send_pieces(outlet, length)
             except BaseException as error:
-                if not await self._close_all(type(error), error, error.__traceback__):
+                if not await self._clean_up(request, error):
                     raise
             else:
-                await self._close_all(None, None, None)
+                await self._clean_up(request, None)
             if outlet is None:
                 stream.write(head)
             else:

@@ -8,7 +8,7 @@ middleware's.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from types import SimpleNamespace
 from typing import Any, NamedTuple, Protocol
 
@@ -55,6 +55,12 @@ class Peer(Protocol):
 
     def shield(self, request: object) -> AbstractAsyncContextManager[None]:
         """Return a block that is not cancelled because the client of `request` leaves."""
+
+    def cleaning_up(self, request: object) -> AbstractContextManager[None]:
+        """Return a block as `shield` does, but do not look for the client at its end.
+
+        The rest of an answer is then sent to a client that has ended only its side.
+        """
 
 
 class BodySource(Protocol):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from microweb.bytestream import Lasting
@@ -29,6 +30,10 @@ class FakePeer:
 
     def origin_of(self, headers: Headers) -> tuple[Address | None, str]:
         return self.address, self.scheme
+
+    @contextmanager
+    def cleaning_up(self, request: object) -> Iterator[None]:
+        yield
 
 
 @dataclass

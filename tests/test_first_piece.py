@@ -9,7 +9,17 @@ from contextlib import aclosing, asynccontextmanager, contextmanager
 from typing import Any
 
 import pytest
-from serving import get, in_memory, on_loopback, peer_of, read_all, read_until, settle, until_none
+from serving import (
+    DEADLINE_S,
+    get,
+    in_memory,
+    on_loopback,
+    peer_of,
+    read_all,
+    read_until,
+    settle,
+    until_none,
+)
 
 from microweb import App, HTTPError, Request, Response, abort
 from microweb import streams as streams_module
@@ -557,3 +567,104 @@ async def test_stream_that_is_not_modified_is_closed() -> None:
     async with app.test_client() as client:
         assert (await client.get("/", headers={"If-None-Match": '"1"'})).status_code == 304
     assert resource.told == ["entered", "closed", "left"]
+
+
+# --- cleanup that awaits, and a client that leaves meanwhile
+
+
+class Slow(Resource):
+    """A context manager whose exit waits until `may_end` is set."""
+
+    def __init__(self, fault: Exception | None = None) -> None:
+        super().__init__()
+        self.is_leaving = asyncio.Event()
+        self.may_end = asyncio.Event()
+        self.fault = fault
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[AsyncIterator[str]]:
+        try:
+            yield self.generate()
+        finally:
+            self.is_leaving.set()
+            await self.may_end.wait()
+            self.told.append("left")
+
+    async def generate(self) -> AsyncIterator[str]:
+        yield "ab"
+        if self.fault is not None:
+            raise self.fault
+
+
+@pytest.mark.parametrize("how", ["sent", "failed", "HEAD", "replaced"])
+async def test_client_that_leaves_does_not_cut_a_cleanup_that_has_begun(how: str) -> None:
+    app, resource = App(), Slow(ValueError("no more") if how == "failed" else None)
+
+    @app.middleware
+    async def change(request: Request, call_next: Handler) -> Response:
+        response = await call_next(request)
+        return Response("other") if how == "replaced" else response
+
+    @app.get("/")
+    async def index() -> Response:
+        return Response.stream(resource.open(), headers={"Content-Length": "2"})
+
+    app.freeze()
+    async with in_memory(app) as house:
+        end = house.connect()
+        await end.write(get("/").replace(b"GET", b"HEAD") if how == "HEAD" else get("/"))
+        async with asyncio.timeout(DEADLINE_S):
+            await resource.is_leaving.wait()
+        house.connection.transport.abort()  # as a reset does
+        await house.pass_time(1)
+        await house.pass_time(1)
+        assert resource.told == []
+        resource.may_end.set()
+        await settle()
+        assert resource.told == ["left"]
+        assert not house.server.connections
+
+
+async def test_client_that_has_ended_its_side_gets_the_whole_of_a_stream() -> None:
+    resource = Slow()
+    resource.may_end.set()
+
+    async def handler(request: Request) -> Response:
+        return Response.stream(resource.open())
+
+    async with in_memory(handler) as house:
+        end = house.connect()
+        await end.write(get("/"))
+        end.write_eof()
+        assert (await read_all(end)).endswith(b"2\r\nab\r\n0\r\n\r\n")
+
+
+async def test_wrapped_pieces_are_closed_though_the_wrapper_fails() -> None:
+    app, resource = App(), Resource()
+
+    @app.middleware
+    async def wrap(request: Request, call_next: Handler) -> Response:
+        response = await call_next(request)
+
+        async def wrapped(pieces: AsyncIterator[str]) -> AsyncIterator[str]:
+            try:
+                async for piece in pieces:
+                    yield piece
+                    yield 1  # type: ignore[misc]  # is refused, and the wrapper closed here
+            finally:
+                raise KeyError("in the cleanup")
+
+        response.pieces = wrapped(response.pieces)  # type: ignore[attr-defined]
+        return response
+
+    @app.get("/")
+    async def index() -> Response:
+        return Response.stream(resource.generate())
+
+    app.freeze()
+    async with in_memory(app) as house:
+        end = house.connect()
+        await end.write(get("/"))
+        assert b"\r\n1\r\na\r\n" in await read_all(end)
+        await settle()
+        assert resource.told == ["closed"]

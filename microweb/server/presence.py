@@ -7,8 +7,8 @@ is lost, and, where something asks for it, for the end of the client's input. RE
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 from ..bytestream import Lasting
 from ..errors import ClientDisconnected
@@ -73,6 +73,18 @@ class Presence(Handover):
                 self._check_peer()
         if watch is self._watch and self._is_lost:
             await asyncio.sleep(0)  # where the cancellation is raised
+
+    @contextmanager
+    def cleaning_up(self, request: object) -> Iterator[None]:
+        if request is not self._request:  # it is answered
+            yield
+            return
+        watch = self._watch_of_exchange()
+        watch.shields += 1
+        try:
+            yield
+        finally:
+            watch.shields -= 1
 
     @property
     def is_shielded(self) -> bool:
