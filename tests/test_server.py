@@ -370,6 +370,28 @@ async def test_finished_answer_reaches_a_peer_that_reads_slowly() -> None:
         await stopping
 
 
+async def test_sweep_survives_a_connection_whose_end_its_answer_has_not_noticed() -> None:
+    app = App()
+
+    @app.get("/large")
+    async def large() -> bytes:
+        return bytes(20_000_000)
+
+    async with on_loopback(app) as server, peer_of(server) as peer:
+        await peer.send(get("/large"))
+        await peer.receive(1)
+        (connection,) = server.connections
+        async with asyncio.timeout(DEADLINE_S):
+            while not connection.is_draining:
+                await asyncio.sleep(0)
+            connected = connection.transport.get_extra_info("socket")
+            connection.transport.abort()
+            while connected.fileno() >= 0:
+                await asyncio.sleep(0)
+            connection.check(server.clock())
+            await until_none(server.connections)
+
+
 async def test_connection_in_the_queue_at_the_stop_is_answered() -> None:
     async with on_loopback(Gate().app, grace_s=DEADLINE_S) as server:
         address = server.sockets[0].getsockname()

@@ -308,3 +308,4 @@ def test_unsent_bytes_fall_as_the_peer_reads() -> None:
         assert held > 0
         while unsent_bytes(connected) >= held:
             assert peer.recv(1 << 20)
+    assert unsent_bytes(connected) == 0  # it is closed

@@ -162,10 +162,11 @@ def url_of(bound: socket.socket) -> str:
 
 
 def unsent_bytes(connected: HasFileno) -> int:
-    """Return how many bytes the kernel holds that a peer has not taken; 0 where it does not say."""
-    if fcntl is None:
+    """Return how many bytes the kernel holds that a peer has not taken; 0 if it does not say."""
+    number = connected.fileno()
+    if fcntl is None or number < 0:  # -1 is a socket that is closed
         return 0
-    unsent = fcntl.ioctl(connected.fileno(), termios.TIOCOUTQ, bytes(4))
+    unsent = fcntl.ioctl(number, termios.TIOCOUTQ, bytes(4))
     return int.from_bytes(unsent, sys.byteorder)
 
 
