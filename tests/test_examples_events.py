@@ -133,6 +133,7 @@ def test_stop_button_stops_the_computing(tokens: ModuleType, page: Page) -> None
         assert tokens.app.state.readers == 0
         made = tokens.app.state.made
         assert page.locator("#work").inner_text() == f"{made} words computed, stopped"
+    page.get_by_text("the server is gone").wait_for()
 
 
 @in_a_browser

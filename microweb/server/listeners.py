@@ -59,6 +59,7 @@ class Listeners:
         accepts = self._spare // (2 * _TURNS * len(self._sockets))
         accepts = max(1, min(accepts, _MAX_ACCEPTS))
         for bound in self._sockets[len(self._servers) :]:
+            bound.listen(accepts)  # uvloop closes a socket that cannot listen, and does not say so
             server = await asyncio.start_server(
                 self._accept, sock=bound, limit=self._limit, backlog=accepts
             )
