@@ -253,9 +253,7 @@ class StreamResponse(Response):
         opened = self._open
         if self._iterator is None:
             opened.append((None, None, self._pieces))
-        _, iterator, source = opened[0]
-        is_generator = iterator is source and len(opened) == 1 and self._leave is None
-        if request is None or (is_generator and error is None):  # which has ended
+        if request is None or (self._leave is None and all(map(_has_ended, opened))):
             return await self._close_all(error)
         with request.transport.cleaning_up(request):
             return await self._close_all(error)
@@ -403,6 +401,14 @@ async def _resumed(
         yield piece
     async for piece in iterator:
         yield piece
+
+
+def _has_ended(opened: Opened) -> bool:
+    """Whether what was opened is a generator that has ended: to close it takes no time."""
+    _, iterator, source = opened
+    if iterator is not source or not isinstance(iterator, AsyncGeneratorType):
+        return False
+    return iterator.ag_frame is None
 
 
 async def _close_opened(

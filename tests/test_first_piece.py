@@ -595,18 +595,25 @@ class Slow(Resource):
         if self.fault is not None:
             raise self.fault
 
+    async def generate_alone(self) -> AsyncIterator[str]:
+        async with self.open() as pieces:
+            async for piece in pieces:
+                yield piece
 
-@pytest.mark.parametrize("how", ["sent", "failed", "HEAD", "replaced"])
+
+@pytest.mark.parametrize("how", ["sent", "failed", "HEAD", "replaced", "generator replaced"])
 async def test_client_that_leaves_does_not_cut_a_cleanup_that_has_begun(how: str) -> None:
     app, resource = App(), Slow(ValueError("no more") if how == "failed" else None)
 
     @app.middleware
     async def change(request: Request, call_next: Handler) -> Response:
         response = await call_next(request)
-        return Response("other") if how == "replaced" else response
+        return Response("other") if "replaced" in how else response
 
     @app.get("/")
     async def index() -> Response:
+        if how == "generator replaced":
+            return Response.stream(resource.generate_alone())
         return Response.stream(resource.open(), headers={"Content-Length": "2"})
 
     app.freeze()
