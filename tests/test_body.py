@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
 from reading import FakePeer
 
-from microweb.errors import BodyConsumed, ClientDisconnected, ContentTooLarge, MalformedRequest
+from microweb.errors import (
+    BodyConsumed,
+    ClientDisconnected,
+    ContentTooLarge,
+    MalformedRequest,
+    ServiceUnavailable,
+)
 from microweb.parser import Parser, RequestLines
 from microweb.request import Request
 from microweb.server.body import Body
+from microweb.server.buffered import Budget, Share
 from microweb.server.config import ServerConfig
 
 LENGTH_10 = "Content-Length: 10"
@@ -33,6 +41,10 @@ class FakeConnection:
 
     def __post_init__(self) -> None:
         self.parser = Parser(FakePeer(), RequestLines(), self.config.limits)
+        self.budget = Budget(self.config.max_buffered, self.clock)
+
+    def share(self, lose: Callable[[], None]) -> Share:
+        return Share(self.budget, "a", lose)
 
     def clock(self) -> float:
         return self.now
@@ -288,3 +300,28 @@ async def test_fault_of_the_peer_is_raised_behind_the_answer_too() -> None:
     body.end()
     with pytest.raises(MalformedRequest):
         await body.read(None)
+
+
+def large_body(config: ServerConfig) -> tuple[Body, FakeConnection]:
+    """Return a body of 200,000 bytes, half of which comes in each read."""
+    length = "Content-Length: 200000"
+    reads = (b"", bytes(100_000), bytes(100_000))
+    body, connection, _ = body_of(*reads, fields=(length,), config=config)
+    return body, connection
+
+
+async def test_bytes_read_ahead_are_counted_until_they_are_taken() -> None:
+    body, connection = large_body(ServerConfig(max_body=100_000))
+    await body.read_ahead(200_000)
+    assert connection.budget.total == 100_000
+    assert len(await body.read(200_000)) == 100_000
+    assert connection.budget.total == 0
+    assert len(await read_whole(body, 200_000)) == 100_000
+
+
+async def test_bytes_read_ahead_of_a_body_that_is_lost_are_not_kept() -> None:
+    body, connection = large_body(ServerConfig(max_body=100_000, max_buffered=90_000))
+    await body.read_ahead(200_000)
+    assert connection.budget.total == 0
+    with pytest.raises(ServiceUnavailable):
+        await body.read(200_000)

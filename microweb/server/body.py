@@ -144,6 +144,7 @@ class Body:
         """
         if self._ahead:
             ahead, self._ahead = bytes(self._ahead), bytearray()
+            self._release()  # who keeps them counts them
             return ahead
         return await self._next_piece(limit)
 
@@ -180,6 +181,7 @@ class Body:
             "too much is buffered for this client", headers={"Retry-After": _RETRY_AFTER_S}
         )
         self._share = None
+        self._ahead = bytearray()
         if self._input is not None:
             self._input.end_reading(self.error)
 
