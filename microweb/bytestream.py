@@ -120,6 +120,9 @@ class ByteStream(Protocol):
     def has_ended(self) -> bool:
         """Whether the peer sends no more, whatever of it is still unread; false where unknown."""
 
+    def has_input(self) -> bool:
+        """Return whether bytes of the peer, or its end, wait to be read; false if unknown."""
+
     @property
     def is_shielded(self) -> bool:
         """Whether what answers is inside `request.shield()`."""

@@ -373,7 +373,8 @@ class Conversation:
             self._is_heard = False
             self._heard_at, self._pinged_at = now, 0.0
         elif self._pinged_at:
-            if now - self._pinged_at >= self._ping_timeout_s:
+            # After a pause of ours the pong may wait, unread: uvloop calls timers first.
+            if now - self._pinged_at >= self._ping_timeout_s and not self._stream.has_input():
                 self._drop()
         elif self._ping_interval_s and now - self._heard_at >= self._ping_interval_s:
             self._pinged_at = now

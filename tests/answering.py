@@ -77,6 +77,9 @@ class FakeStream:
     def has_ended(self) -> bool:
         return False
 
+    def has_input(self) -> bool:
+        return False
+
     def interrupt(self) -> None:
         raise AssertionError("nothing stops here")
 

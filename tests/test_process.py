@@ -12,9 +12,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from processes import DEADLINE_S, ENVIRONMENT, Program, connect, get, run_to_end
+from websocketing import FIN, PING, PONG, TEXT, handshake, masked
 
 from microweb import App
 from microweb.errors import ConfigurationError, ThreadsStuck
@@ -338,7 +340,27 @@ async def end() -> None:
     program.urls()
     program.stop()
     assert "cancelled" in program.out.rest()
-    assert program.err.rest() == "the lifespan did not end within 1 s: cancelled"
+    assert program.err.rest() == "the lifespan did not end within 1 s: it is cancelled"
+
+
+def test_lifespan_that_goes_on_behind_its_cancellation_is_told(start: Start) -> None:
+    program = start(
+        """
+@app.on_shutdown
+async def end() -> None:
+    while True:
+        try:
+            await asyncio.sleep(600)
+        except asyncio.CancelledError:
+            print("cancelled")
+""",
+        "app.run(port=0, grace_s=0.05)",
+    )
+    program.urls()
+    program.process.send_signal(signal.SIGTERM)
+    program.out.wait_for("cancelled")
+    program.err.wait_for("the lifespan did not end within 1 s: it is cancelled")
+    program.stop(status=128 + signal.SIGTERM)
 
 
 def test_first_interrupt_says_for_which_requests_the_server_waits(start: Start) -> None:
@@ -775,6 +797,35 @@ async def files() -> str:
         program.process.kill()
         program.process.wait(DEADLINE_S)
     assert "nearly out of file descriptors" not in program.err.rest()
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_pong_that_came_during_a_pause_keeps_the_websocket(start: Start, loop: str) -> None:
+    source = """
+@app.websocket("/ws")
+async def echo(socket: WebSocket) -> None:
+    await socket.accept()
+    async for message in socket:
+        await socket.send(message)
+"""
+    program = start(
+        f"from microweb import WebSocket\n{source}",
+        f"app.run('127.0.0.1', 0, loop={loop!r}, ping_interval_s=1, ping_timeout_s=1.5)",
+    )
+    address = urlsplit(program.urls()[0])
+    with socket.create_connection((address.hostname, address.port), DEADLINE_S) as client:
+        client.sendall(handshake())
+        with client.makefile("rb") as file:
+            while file.readline() != b"\r\n":
+                pass
+            assert file.read(2) == bytes((FIN | PING, 0))
+            program.process.send_signal(signal.SIGSTOP)
+            os.waitid(os.P_PID, program.process.pid, os.WSTOPPED)
+            client.sendall(masked(b"", PONG))
+            time.sleep(2)  # longer than the pong may take
+            program.process.send_signal(signal.SIGCONT)
+            client.sendall(masked("alive"))
+            assert file.read(7) == bytes((FIN | TEXT, 5)) + b"alive"
 
 
 # --- the access log -------------------------------------------------------------------

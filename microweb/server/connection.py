@@ -487,7 +487,7 @@ class Connection(Presence):
 
     def end_if_silent(self) -> bool:
         """Close an idle connection unless bytes wait on it; return whether it closes."""
-        if self._has_input():
+        if self.has_input():
             return False
         self._end_input()
         return True

@@ -202,14 +202,17 @@ class Server:
 
     async def _leave_lifespan(self) -> None:
         within_s = max(self.config.grace_s, _CANCEL_S)
+        text = "the lifespan did not end within %g s: it is cancelled"
+        # Before the end: a lifespan may go on behind its cancellation.
+        saying = asyncio.get_running_loop().call_later(within_s, _log.error, text, within_s)
         try:
             async with asyncio.timeout(within_s) as limit:
                 await self._cleanup.aclose()
         except TimeoutError:
             if not limit.expired():
                 raise
-        if limit.expired():
-            _log.error("the lifespan did not end within %g s: cancelled", within_s)
+        finally:
+            saying.cancel()
 
     def awaited(self) -> str:
         """Return the work that a stop would wait for, `2 requests (GET /a, GET /b)`, or ""."""

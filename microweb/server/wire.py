@@ -303,7 +303,7 @@ class Wire:
         phase, reader = self.phase, self._reader
         if self.deadline > self._server.clock() or self.transport.is_closing():
             return
-        if self._has_input() and self._server.clock() < self._lingers_until:
+        if self.has_input() and self._server.clock() < self._lingers_until:
             return  # the sweep comes again
         if phase is Phase.LINGER:
             if self._ended is not None:
@@ -316,7 +316,8 @@ class Wire:
             self._end_input()
         self.deadline = NEVER
 
-    def _has_input(self) -> bool:
+    def has_input(self) -> bool:
+        """Return whether the kernel holds bytes of the peer, or its end, that nobody read yet."""
         connected = self.transport.get_extra_info("socket")
         return connected is not None and has_input(connected)
 
