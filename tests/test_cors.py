@@ -361,6 +361,12 @@ def test_star_among_others_is_refused() -> None:
         CORS(["*", SHOP])
 
 
+@pytest.mark.parametrize("methods", ["*", ["*"], ["GET", "*"]])
+def test_star_for_the_methods_names_the_remedy(methods: Any) -> None:
+    with pytest.raises(ConfigurationError, match="leave methods out"):
+        CORS("*", methods=methods)
+
+
 @pytest.mark.parametrize("options", [{"methods": "put"}, {"headers": ["a b"]}, {"expose": "x:"}])
 def test_names_are_checked(options: Any) -> None:
     with pytest.raises(ConfigurationError, match="CORS: "):

@@ -143,6 +143,11 @@ def _check_origin(origin: str) -> None:
 def _methods(methods: Iterable[str]) -> frozenset[str]:
     given = frozenset([methods] if isinstance(methods, str) else methods)
     for method in given:
+        if method == "*":
+            raise ConfigurationError(
+                "CORS: expected methods such as 'PUT', got '*': leave methods out, and a preflight "
+                "allows all that the path has"
+            )
         if is_method(method):
             continue
         raise ConfigurationError(f"CORS: expected methods such as 'PUT', got {method!r:.80}")
