@@ -197,12 +197,12 @@ class RedisStore:
         self._told_at = -_OUTAGE_S
         self._failures: tuple[type[Exception], ...] = (OSError,)
         try:
-            from redis.exceptions import RedisError
+            from redis.exceptions import RedisClusterException, RedisError
         except ImportError as error:
             if self._url is not None:
                 raise MissingExtra("RedisStore", "redis") from error
         else:
-            self._failures = (OSError, RedisError)
+            self._failures = (OSError, RedisError, RedisClusterException)
 
     async def get(self, id: str) -> bytes | None:
         """Return what was set, None where nothing is or it has expired."""

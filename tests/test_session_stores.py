@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 import tracemalloc
@@ -392,6 +393,18 @@ async def test_a_server_that_is_not_there_is_a_503_and_one_line_a_minute(
     ] * 2
     assert "/nowhere/socket" in texts[0]
     assert all(record.exc_info is None for record in caplog.records)
+
+
+async def test_a_cluster_that_is_not_there_is_a_503(caplog: pytest.LogCaptureFixture) -> None:
+    with socket.socket() as reserved:  # bound, and nobody listens
+        reserved.bind(("127.0.0.1", 0))
+        client = redis.asyncio.RedisCluster(host="127.0.0.1", port=reserved.getsockname()[1])
+        store = RedisStore(client)
+        for _ in range(3):
+            with pytest.raises(ServiceUnavailable):
+                await store.get("a")
+        await client.aclose()
+    assert len([each for each in caplog.records if each.name == "microweb.app"]) == 1
 
 
 @needs_redis
