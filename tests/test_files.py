@@ -18,6 +18,7 @@ from microweb import App, Request, Response, files
 from microweb.dates import format_http_date
 from microweb.errors import LocalProtocolError, NotFound
 from microweb.files import OpenFile
+from microweb.server import connection
 from microweb.server.server import Server
 from microweb.streams import StreamResponse
 from microweb.testing import Misbehaving
@@ -637,6 +638,22 @@ def sparse(tmp_path: Path) -> Path:
 
 async def test_file_answers_a_client_that_first_sends_all_of_its_body(sparse: Path) -> None:
     app = app_of(lambda: Response.file(sparse))
+    async with on_loopback(app) as server, peer_of(server) as peer:
+        await peer.send(post("/", bytes(16 * MIB)))
+        head = await peer.read_until(b"\r\n\r\n")
+        assert b"Connection: close\r\n" in head
+        assert len(await peer.read_all()) == 64 * MIB
+
+
+async def test_stream_answers_a_client_that_first_sends_all_of_its_body(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(64):
+            yield bytes(MIB)
+
+    monkeypatch.setattr(connection, "SILENCE_S", 0.05)
+    app = app_of(lambda: Response.stream(pieces(), headers={"Content-Length": str(64 * MIB)}))
     async with on_loopback(app) as server, peer_of(server) as peer:
         await peer.send(post("/", bytes(16 * MIB)))
         head = await peer.read_until(b"\r\n\r\n")

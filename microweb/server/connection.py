@@ -36,7 +36,7 @@ from ..surroundings import Address
 from .body import Body
 from .buffered import Share
 from .driven import Driven
-from .handover import CROWDED_S
+from .handover import CROWDED_S, SILENCE_S
 from .presence import Presence
 from .wire import NEVER, READ_BYTES, Phase
 
@@ -510,10 +510,22 @@ class Connection(Presence):
             self._lasting.look(now)
         if self._request is not None and self.phase in _BEFORE_A_REQUEST:
             self._check_peer()
+            self._check_upload(self._request, now)
             self.deadline = NEVER  # the handler has as long as it needs
         elif self.phase is Phase.IDLE and self.deadline < self._server.idle_deadline:
             self.parser.forget_head()
         self.check_deadlines(now)
+
+    def _check_upload(self, request: Request, now: float) -> None:
+        """Discard a body that a streamed answer has not begun to read, if the peer takes nothing.
+
+        It may send all of the body before it reads the answer.
+        """
+        outflow, source = self._outflow, request.source
+        if outflow is None or not self.is_draining or not isinstance(source, Body):
+            return
+        if not source.is_begun and self._discard is None and outflow.is_silent(now, SILENCE_S):
+            self._discard_body(request)
 
     def check_stop(self, now: float) -> None:
         """Look at the deadline, often, while the server stops."""

@@ -20,7 +20,7 @@ _JOINED_BYTES = 64 * 1024
 # A client that uploads may send all of it before it reads the answer, and a reset would destroy
 # that: nginx waits for 5 s of silence, 30 s in all, as well (lingering_timeout, lingering_time).
 _LINGER_S = 30.0
-_SILENCE_S = 5.0
+SILENCE_S = 5.0
 CROWDED_S = 2.0  # in all, while more than so many linger:
 _CROWD = 10  # a tenth of `max_connections`
 
@@ -151,7 +151,7 @@ class Handover(Wire):
         self._lingers_until = min(self._lingers_until, server.clock() + limit_s)
 
         def renew() -> None:
-            self.deadline = min(server.clock() + _SILENCE_S, self._lingers_until)
+            self.deadline = min(server.clock() + SILENCE_S, self._lingers_until)
 
         self._discard.on_data = renew
         self.phase = Phase.LINGER

@@ -46,7 +46,11 @@ class Outflow:
         """Count no time up to now: it was not the peer that waited."""
         self._looked_at = self._moved_at = now
 
+    def is_silent(self, now: float, seconds: float) -> bool:
+        """Whether the peer has taken nothing for so long."""
+        return now - self._moved_at >= seconds
+
     def is_too_slow(self, now: float, config: ServerConfig) -> bool:
         """Whether the peer stalls, or takes the bytes too slowly, by the last look."""
         patience_s = config.write_timeout_s
-        return now - self._moved_at >= patience_s or self._credit_s <= -patience_s
+        return self.is_silent(now, patience_s) or self._credit_s <= -patience_s
