@@ -16,7 +16,7 @@ from .surroundings import RequestApp
 
 
 class ReturnConverter:
-    """Turns what one endpoint returns into a Response: `convert(value, request)`.
+    """Turns the values that one endpoint returns into Responses: `convert(value)`.
 
     str -> text, what has `__html__` -> a page, bytes -> octets, dict, list and dataclasses -> JSON,
     None -> 204, generators -> a stream, (value, status), (value, headers), (value, status,
