@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import httpx
@@ -359,6 +360,26 @@ async def test_a_function_is_asked_about_origins_only(sent: str) -> None:
 def test_star_among_others_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="leave the others out"):
         CORS(["*", SHOP])
+
+
+async def look_up(origin: str) -> bool:
+    return False
+
+
+def test_an_async_function_of_origins_is_refused() -> None:
+    """A coroutine is true, so it would let every origin in."""
+    for function in (look_up, functools.partial(look_up)):
+        with pytest.raises(ConfigurationError, match=r"look_up at .*expected a plain def"):
+            CORS(function, credentials=True)  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match=r"takes \(origin\), this takes"):
+        CORS(lambda request, origin: True)  # type: ignore[arg-type,misc]
+
+
+async def test_a_function_of_origins_that_returns_a_coroutine_lets_none_in() -> None:
+    app = app_with(CORS(lambda origin: look_up(origin), credentials=True))  # type: ignore[arg-type,return-value]
+    response = await ask(app, "GET", "/", SHOP)
+    assert response.status_code == 500
+    assert "allow-origin" not in cors_fields(response)
 
 
 @pytest.mark.parametrize("methods", ["*", ["*"], ["GET", "*"]])

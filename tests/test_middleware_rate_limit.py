@@ -341,3 +341,13 @@ async def test_key_sees_what_middleware_around_it_left() -> None:
 
     users = ("ada", "ada", "bob")
     assert [(await get(app, {"X-User": user})).status_code for user in users] == [200, 429, 200]
+
+
+def test_a_key_is_a_plain_function_of_the_request() -> None:
+    async def look_up(request: Request) -> str:
+        return "ada"
+
+    with pytest.raises(ConfigurationError, match=r"look_up at .*expected a plain def as key"):
+        RateLimit(1, 60, key=look_up)  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match=r"key takes \(request\), this takes \(\)"):
+        RateLimit(1, 60, key=lambda: "ada")  # type: ignore[arg-type,misc]

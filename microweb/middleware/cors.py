@@ -9,10 +9,12 @@ which carries no credentials, is answered before anything asks for them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from inspect import isawaitable, iscoroutine
 
 from ..errors import ConfigurationError
+from ..functions import describe, is_async
 from ..grammar import is_method
-from ..handlers import Handler
+from ..handlers import Handler, check_parameters
 from ..headers import add_vary, check_name
 from ..origins import EXPECTED, NULL, is_origin
 from ..request import Request
@@ -126,10 +128,28 @@ def _asked_about_origins(
 ) -> Callable[[str], bool]:
     """Return `function`, which is asked only about what can be an origin."""
 
+    check_parameters(function, "CORS: the function of origins", "origin")
+    if is_async(function):
+        raise _must_be_plain(function)
+
     def allows(origin: str) -> bool:
-        return is_origin(origin) and (origin != NULL or may_be_null) and function(origin)
+        if not is_origin(origin) or (origin == NULL and not may_be_null):
+            return False
+        is_allowed = function(origin)
+        if isawaitable(is_allowed):  # it is true, whatever comes out of it
+            if iscoroutine(is_allowed):
+                is_allowed.close()
+            raise _must_be_plain(function)
+        return bool(is_allowed)
 
     return allows
+
+
+def _must_be_plain(function: Callable[[str], bool]) -> ConfigurationError:
+    return ConfigurationError(
+        f"CORS: {describe(function)}: expected a plain def that returns whether the origin may "
+        "read, got an async one: look origins up before, and keep them in a set"
+    )
 
 
 def _check_origin(origin: str) -> None:

@@ -25,7 +25,8 @@ from os import urandom
 
 from ..addresses import network_of
 from ..errors import ConfigurationError, TooManyRequests
-from ..handlers import Handler
+from ..functions import describe, is_async
+from ..handlers import Handler, check_parameters
 from ..request import Request
 from ..response import Response
 
@@ -68,6 +69,13 @@ class RateLimit:
             raise ConfigurationError(
                 f"RateLimit: expected letters, digits, '-' and '_' as a name, got {name[:80]!r}"
             )
+        if key is not None:
+            check_parameters(key, "RateLimit: key", "request")
+            if is_async(key):
+                raise ConfigurationError(
+                    f"RateLimit: {describe(key)}: expected a plain def as key, got an async one: "
+                    "let middleware around RateLimit look the key up, and keep it in request.state"
+                )
         self._quota = quota
         self._window_s = window_s
         self._buckets = TokenBuckets(quota, window_s, max_keys=max_keys, clock=clock)
