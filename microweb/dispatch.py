@@ -309,7 +309,7 @@ def _chain(
         handler = _around(
             middleware,
             handler,
-            ReturnConverter(middleware, place.level.app).convert,
+            ReturnConverter(middleware, place.level.app, passes_on=True).convert,
             place.errors.answer,
             hands_on=not is_outermost and not _is_ours(middleware),
             closes=is_outermost,

@@ -308,6 +308,9 @@ class Response:
         """
         return self
 
+    def check_unclaimed(self) -> None:
+        """Raise LocalProtocolError if it can be sent once, and answers a request already."""
+
     def hand_on(self) -> Response:
         """Return a copy for one exchange, with header fields and cookies of its own.
 

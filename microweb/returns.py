@@ -25,10 +25,13 @@ class ReturnConverter:
     Raises: TypeError that names the endpoint for anything else.
     """
 
-    __slots__ = ("_app", "_endpoint", "_write")
+    __slots__ = ("_app", "_endpoint", "_passes_on", "_write")
 
-    def __init__(self, endpoint: Callable[..., object], app: RequestApp) -> None:
+    def __init__(
+        self, endpoint: Callable[..., object], app: RequestApp, *, passes_on: bool = False
+    ) -> None:
         self._endpoint = endpoint
+        self._passes_on = passes_on  # the Response may be that of another endpoint
         self._write = writer_for(return_hint_of(endpoint))
         self._app = app  # for its `json_default`, which may be set until it is needed
 
@@ -102,6 +105,8 @@ class ReturnConverter:
             return self._from_other(value)
         response = self.convert(content) if content is not None else Response(b"", status or 204)
         if response is content:
+            if not self._passes_on:
+                response.check_unclaimed()
             response = response.hand_on()  # it may answer other requests as well
         if status is not None and response.status != status:
             response.status = status

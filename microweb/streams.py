@@ -171,14 +171,17 @@ class StreamResponse(Response):
         """Return itself: the pieces can't be had twice."""
         return self
 
-    def _claim(self, request: Request) -> None:
-        """Answer this request. Raises: LocalProtocolError if it has answered another."""
-        if self._is_used or self._exchange not in (None, request):
+    def check_unclaimed(self) -> None:
+        if self._is_used or self._exchange is not None:
             raise LocalProtocolError(
                 f"this {type(self).__name__} was sent, or is in use for another request, and can "
                 "be sent once: make a new one for each request, inside the endpoint"
             )
-        if self._exchange is None:
+
+    def _claim(self, request: Request) -> None:
+        """Answer this request. Raises: LocalProtocolError if it has answered another."""
+        if self._exchange is not request:
+            self.check_unclaimed()
             self._exchange = request
             request.hold(self)
 

@@ -332,6 +332,36 @@ ONCE: dict[str, Callable[[Path], Response]] = {
 }
 
 
+@pytest.mark.parametrize("where", ["endpoint", "error handler"])
+async def test_second_use_changes_nothing_of_the_first(where: str) -> None:
+    first_waits, second_failed = asyncio.Event(), asyncio.Event()
+
+    async def late() -> AsyncIterator[str]:
+        first_waits.set()
+        await second_failed.wait()
+        yield "a"
+
+    app, page = App(), Response.stream(late())
+
+    @app.get("/")
+    async def index(request: Request) -> tuple[Response, dict[str, str]]:
+        fields = {"X-For": request.query["name"]}
+        if where == "error handler":
+            raise HTTPError(401, headers=fields)
+        return page, fields
+
+    @app.errorhandler(401)
+    async def login(request: Request, error: HTTPError) -> tuple[Response, dict[str, str]]:
+        return page, dict(error.headers)
+
+    async with app.test_client(raise_errors=False) as client:
+        first = asyncio.create_task(client.get("/?name=ada"))
+        await first_waits.wait()
+        assert (await client.get("/?name=bob")).status_code == 500
+        second_failed.set()
+        assert (await first).headers["x-for"] == "ada"
+
+
 @pytest.mark.parametrize("has_middleware", [False, True])
 @pytest.mark.parametrize("kind", ONCE)
 async def test_second_use_is_refused_with_the_remedy(
