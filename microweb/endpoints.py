@@ -7,6 +7,7 @@ around the call, on the loop or, for a plain `def`, in a thread.
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Awaitable, Callable
 from functools import partial
 from types import CoroutineType
@@ -90,5 +91,17 @@ async def _run_with_wait(label: str, work: Callable[[], object], request: Reques
 
 
 def as_async(function: Callable[..., Any]) -> Callable[..., Awaitable[object]]:
-    """Return a user's function as one to await: an `async def` as it is, a `def` in a thread."""
-    return function if is_async(function) else in_thread(describe(function), function)
+    """Return a user's function as one to await: an `async def` as it is, a `def` in a thread.
+
+    If the `def` returns an awaitable, as a lambda around an `async def` does, that is awaited. Left
+    as it is, it would be true: authentication would let everybody in.
+    """
+    if is_async(function):
+        return function
+    call = in_thread(describe(function), function)
+
+    async def call_and_await(*args: object, **kwargs: object) -> object:
+        value = await call(*args, **kwargs)
+        return await value if inspect.isawaitable(value) else value
+
+    return call_and_await

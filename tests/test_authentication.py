@@ -119,6 +119,18 @@ async def test_a_function_may_check(is_async: bool, answer: object, user: object
         assert response.json() == {"user": user}
 
 
+@pytest.mark.parametrize("user", [None, False, "ada"])
+async def test_a_lambda_around_an_async_function_is_awaited(user: object) -> None:
+    async def check(*given: str) -> object:
+        return user
+
+    basic_app = app_with(BasicAuth(lambda name, password: check(name, password)))
+    bearer_app = app_with(BearerAuth(lambda token: check(token)))
+    expected = 200 if user else 401
+    assert (await ask(basic_app, basic("ada:b"))).status_code == expected
+    assert (await ask(bearer_app, "Bearer abc")).status_code == expected
+
+
 async def test_a_function_is_not_asked_about_what_is_malformed() -> None:
     def check(name: str, password: str) -> bool:
         raise AssertionError("it was asked")
