@@ -186,7 +186,7 @@ class RedisStore:
 
     If Redis does not answer within 5 s, or refuses a command, the methods raise ServiceUnavailable,
     which is a 503, and one line a minute says why in the log `microweb.app`. Raises: MissingExtra
-    for a URL without redis: pip install 'microweb[redis]'.
+    for a URL without redis: pip install 'microweb[redis]'; ConfigurationError for a wrong URL.
     """
 
     def __init__(self, client: RedisClient | str, *, prefix: str = "session:") -> None:
@@ -203,6 +203,8 @@ class RedisStore:
                 raise MissingExtra("RedisStore", "redis") from error
         else:
             self._failures = (OSError, RedisError, RedisClusterException)
+        if self._url is not None:
+            _check_url(self._url)
 
     async def get(self, id: str) -> bytes | None:
         """Return what was set, None where nothing is or it has expired."""
@@ -262,6 +264,19 @@ class RedisStore:
                 self._loop = loop
         assert client is not None
         return client
+
+
+def _check_url(url: str) -> None:
+    """Raise ConfigurationError, which shows no password, if it is no URL of a Redis."""
+    from redis.asyncio.connection import parse_url
+
+    try:
+        parse_url(url)
+    except ValueError:  # its text may have a part of the password
+        raise ConfigurationError(
+            "RedisStore: expected a URL such as 'redis://localhost:6379/0', 'rediss://...' or "
+            "'unix:///path', got another: percent-encode the special characters of a password"
+        ) from None
 
 
 def _client_for(url: str) -> RedisClient:

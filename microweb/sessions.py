@@ -120,6 +120,9 @@ class Sessions:
             raise ConfigurationError(
                 f"Sessions: expected max_age as a positive int of seconds, got {max_age!r}"
             )
+        if isinstance(store, type):
+            name = store.__name__
+            raise ConfigurationError(f"Sessions: store {name} is a class: make one, as {name}(...)")
         self.cookie = cookie
         self._max_age = max_age
         self._store = store

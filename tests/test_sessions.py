@@ -1018,6 +1018,11 @@ def test_requests_at_once_leave_one_session_or_none(kinds: list[str], turns: lis
     asyncio.run(check())
 
 
+def test_a_store_that_is_a_class_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"make one, as MemoryStore\(\.\.\.\)"):
+        Sessions(KEY, store=MemoryStore)  # type: ignore[arg-type]
+
+
 @needs_redis
 async def test_a_session_is_rotated_in_a_cluster() -> None:
     """A script may touch only keys that lie on one node."""
