@@ -160,11 +160,15 @@ class Conversation:
             self._take(1)
         elif self._is_ahead or self.is_closing:
             self._take(_MAX_ARRIVED)
-        if frames.unread > _MAX_ARRIVED_SIZE:
-            self._pause()
-        held = max(frames.held, self._arrived_size)
-        if held > _MAX_ARRIVED_SIZE or self._share is not None:
-            self._count(len(data))
+        self._note_held(len(data))
+
+    def _note_held(self, came: int) -> None:
+        """Count the bytes that are kept if they are many; with many unread, let the peer wait."""
+        frames = self._frames
+        if frames.held + self._arrived_size > _MAX_ARRIVED_SIZE or self._share is not None:
+            if frames.unread > _MAX_ARRIVED_SIZE:
+                self._pause()
+            self._count(came)
 
     def _count(self, came: int) -> None:
         """Count the bytes of messages that are not whole, or that nobody waits for."""
@@ -223,6 +227,8 @@ class Conversation:
             self._take(_MAX_ARRIVED)
         if self.gone.done():
             self._wake()
+        else:
+            self._note_held(0)
 
     def _pause(self) -> None:
         if not self._is_paused:
@@ -362,6 +368,7 @@ class Conversation:
         if self._waiter is None:
             self._is_ahead = True
             self._take(_MAX_ARRIVED)
+            self._note_held(0)
         if self.is_closing:
             if self._ends_at is _NEVER:
                 self._ends_at = now + _CLOSE_TIMEOUT_S

@@ -67,7 +67,6 @@ class Frames:
         "_position",
         "_protocol",
         "has_more",
-        "held",
         "output",
     )
 
@@ -84,7 +83,6 @@ class Frames:
         self._ahead: _TextAhead | None = None  # its text, where it is one
         self._parts: bytearray | None = None  # of a message that is not whole
         self._decoder: codecs.IncrementalDecoder | None = None  # where that is text
-        self.held = 0  # bytes of a message that is not whole, about
         self.output = b""  # to be sent: pongs, a close frame
         self.has_more = False  # the last `next_message` has not looked at all that is here
 
@@ -105,6 +103,12 @@ class Frames:
     def unread(self) -> int:
         """How many bytes `next_message` has not looked at."""
         return len(self._buffer) - self._position
+
+    @property
+    def held(self) -> int:
+        """How many bytes are kept: of a message that is not whole, or not looked at."""
+        parts = 0 if self._parts is None else len(self._parts)
+        return len(self._buffer) - self._position + len(self._partial) + parts
 
     @property
     def is_over(self) -> bool:
@@ -130,7 +134,6 @@ class Frames:
         if self._missing > len(data):
             self._partial += data
             self._missing -= len(data)
-            self.held += len(data)
             self._look_ahead(data)
         elif self._missing:
             self._buffer = b"".join((self._partial, data))
@@ -171,6 +174,8 @@ class Frames:
                     return None
                 self._packed += end - start
             self._position = end
+            if end == size:  # a large one is not kept while the peer is silent
+                self._buffer, self._position = b"", 0
             if start and first in _WHOLE and self._parts is None:
                 data = apply_mask(buffer[start:end], buffer[start - 4 : start])
                 if first == _WHOLE_BINARY:
@@ -183,6 +188,7 @@ class Frames:
             message = self._take(buffer[position:end])
             if message is not None:
                 return message
+            buffer = self._buffer
             turns -= 1
             if not turns:
                 self.has_more = True
@@ -261,7 +267,6 @@ class Frames:
         buffer, position = self._buffer, self._position
         self._partial = bytearray(buffer[position:])
         self._missing = end - len(buffer)
-        self.held = len(self._partial) + (0 if self._parts is None else len(self._parts))
         self._buffer, self._position = b"", 0
         is_text = start and buffer[position] & _NOT_FIN == _TEXT
         self._ahead = _TextAhead(buffer[start - 4 : start]) if is_text else None
@@ -308,9 +313,8 @@ class Frames:
                 self._refuse_text(error)
                 return None
         if not frame.fin:
-            self.held = len(self._parts)
             return None
-        parts, self._parts, self.held = self._parts, None, 0
+        parts, self._parts = self._parts, None
         return bytes(parts) if self._decoder is None else parts.decode()
 
     def _refuse_text(self, error: UnicodeDecodeError) -> None:
@@ -344,7 +348,8 @@ class Frames:
     def fail(self, code: int, reason: str) -> None:
         """Close, and read nothing more. RFC 6455 section 7.1.7"""
         self._protocol.fail(code, reason)
-        self._partial, self._missing, self._parts, self.held = bytearray(), 0, None, 0
+        self._buffer, self._position = b"", 0
+        self._partial, self._missing, self._parts = bytearray(), 0, None
         self._ahead = None
         self._collect_output()
 

@@ -97,6 +97,25 @@ def test_a_frame_that_drips_takes_no_more_memory_than_it_has() -> None:
     assert frames.next_message() == b"x" * 100_000
 
 
+def test_nothing_is_held_of_a_message_that_was_taken() -> None:
+    frame, frames = masked(b"x" * 100_000), Frames(100_000)
+    frames.feed(frame[:70_000])
+    assert frames.next_message() is None
+    assert frames.held == 70_000
+    frames.feed(frame[70_000:])
+    assert frames.held == len(frame)
+    tracemalloc.start()
+    try:
+        assert frames.next_message() == b"x" * 100_000
+        frames.feed(frame + frame)
+        assert frames.next_message() == frames.next_message() == b"x" * 100_000
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert frames.held == 0
+    assert kept < 10_000
+
+
 def test_messages_of_all_kinds() -> None:
     received = Received(b"".join(MIXED))
     assert received.messages == MESSAGES

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import select
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -23,6 +24,7 @@ from serving import (
     statuses,
     until_none,
 )
+from test_frames import deflated
 from websocketing import (
     CLOSE,
     FIN,
@@ -1222,6 +1224,42 @@ async def test_a_client_that_left_more_than_is_read_is_noticed(resets: bool) -> 
                 await asyncio.sleep(0.01)
         await until_none(server.connections)
     assert ENDED == [1006]
+
+
+UNFINISHED = 500_000  # bytes of a message, which random ones take compressed too
+
+
+@pytest.mark.parametrize(
+    ("frames", "counted"),
+    [
+        (masked(bytes(UNFINISHED)), 0),
+        (masked(bytes(UNFINISHED), bits=0), UNFINISHED),
+        (masked(deflated(random.Random(1).randbytes(UNFINISHED)), bits=RSV1), UNFINISHED),
+    ],
+    ids=["whole", "unfinished", "compressed-unfinished"],
+)
+async def test_memory_for_messages_is_counted_while_it_is_held(frames: bytes, counted: int) -> None:
+    came = asyncio.Event()
+
+    async def endpoint(socket: WebSocket) -> None:
+        async for _ in socket:
+            came.set()
+
+    app = App()
+    app.websocket("/ws")(endpoint)
+    async with on_loopback(app) as server:
+        async with peer_of(server) as peer:
+            await peer.send(handshake("/ws", "Sec-WebSocket-Extensions: permessage-deflate"))
+            await peer.read_until(b"\r\n\r\n")
+            await peer.send(frames)
+            async with asyncio.timeout(DEADLINE_S):
+                if not counted:
+                    await came.wait()
+                while server.budget.total < counted or (not counted and server.budget.total):
+                    await asyncio.sleep(0.01)
+            assert server.budget.total < counted + 1000
+        await until_none(server.connections)
+        assert server.budget.total == 0
 
 
 async def test_an_endpoint_pings_by_itself() -> None:
