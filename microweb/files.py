@@ -14,7 +14,7 @@ import secrets
 import stat
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable
-from errno import EFBIG, ELOOP, ENAMETOOLONG
+from errno import EFBIG, ELOOP, ENAMETOOLONG, ENODEV, ENXIO
 from functools import partial
 from hashlib import sha256
 
@@ -52,6 +52,7 @@ _OPEN_FLAGS = (
     | getattr(os, "O_NONBLOCK", 0)  # a named pipe would wait for someone to write
 )
 _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
+_NO_FILE = frozenset((ELOOP, ENAMETOOLONG, ENXIO, ENODEV))  # ENXIO: a socket, ENODEV: no driver
 _NOT_THERE = (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError)
 
 
@@ -83,7 +84,7 @@ class OpenFile:
             raise NotFound from error
         except OSError as error:
             # Windows calls it a lack of permission to open a directory.
-            if error.errno in (ELOOP, ENAMETOOLONG) or os.path.isdir(path):
+            if error.errno in _NO_FILE or os.path.isdir(path):
                 raise NotFound from error
             raise
         if not stat.S_ISREG(status.st_mode):

@@ -7,6 +7,7 @@ import email
 import errno
 import os
 import re
+import socket
 from collections.abc import AsyncIterator, Callable
 from email.message import Message
 from pathlib import Path
@@ -239,6 +240,13 @@ async def test_what_is_no_file_is_404(file: Path, name: str) -> None:
 async def test_named_pipe_does_not_hang(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     assert (await ask(tmp_path / "pipe"))[0] == 404
+
+
+@pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="needs Unix sockets")
+async def test_unix_socket_is_404(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(str(tmp_path / "socket"))
+        assert (await ask(tmp_path / "socket"))[0] == 404
 
 
 async def test_circle_of_links_is_404(tmp_path: Path) -> None:
