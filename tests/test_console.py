@@ -24,7 +24,7 @@ if importlib.util.find_spec("uvloop") is not None:
     LOOPS.append("uvloop")
 
 SOURCE = """
-import sys
+import asyncio, sys
 from microweb import App
 
 app = App()
@@ -36,6 +36,11 @@ async def index() -> str:
 @app.get("/fail")
 async def fail() -> str:
     raise RuntimeError("x" * 1000)
+
+@app.get("/fail-later")
+async def fail_later() -> str:
+    asyncio.get_running_loop().call_soon(fail_later, "too many")
+    return "hello"
 
 {}
 app.run("127.0.0.1", {}, loop={!r}, access_log={})
@@ -119,7 +124,7 @@ def test_stream_that_the_application_has_closed(tmp_path: Path, name: str, chang
 def test_log_handler_of_the_application_that_raises(tmp_path: Path, loop: str, source: str) -> None:
     with serving(tmp_path, loop, source=source) as (url, _):
         connection = connect(url)
-        for path, status in [("/fail", 500), ("/", 200), ("/fail", 500), ("/", 200)]:
+        for path, status in [("/fail", 500), ("/fail-later", 200), ("/fail", 500), ("/", 200)]:
             connection.request("GET", path)
             response = connection.getresponse()
             response.read()

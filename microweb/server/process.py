@@ -131,6 +131,7 @@ def run_to_end(runner: asyncio.Runner, main: Coroutine[Any, Any, None], server: 
     an exception is raised here.
     """
     loop = runner.get_loop()
+    loop.set_exception_handler(_log_callback_error)
     task = loop.create_task(main)
     while True:
         try:
@@ -139,6 +140,14 @@ def run_to_end(runner: asyncio.Runner, main: Coroutine[Any, Any, None], server: 
             if task.done() or not server.background.is_open:
                 raise
             _log.error("a task or a callback of the application raised %r", error)
+
+
+def _log_callback_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Have asyncio log the error of a callback: a log handler that raises would end the loop."""
+    try:
+        loop.default_exception_handler(context)
+    except Exception as error:
+        _log.error("asyncio could not log %r: %r", context.get("message"), error)
 
 
 async def _serve(server: Server) -> None:
