@@ -46,6 +46,21 @@ def encode_payload(message: object, default: Callable[[object], object] | None =
     return _JSON + encode_json(message, default)
 
 
+def checked_payload(payload: bytes) -> bytes:
+    """Return a payload that came from outside; content that is no message is a message of bytes.
+
+    Another program may have written it. Every event stream and socket of its channel would fail at
+    it, and again at each reconnect while it is in the history.
+    """
+    if payload.startswith(_BYTES):
+        return payload
+    try:
+        payload.decode()
+    except UnicodeDecodeError:
+        return _BYTES + payload
+    return payload if payload.startswith((_TEXT, _JSON)) else _BYTES + payload
+
+
 class Message:
     """A message as subscribers get it, the same object for all of them: don't change its data."""
 

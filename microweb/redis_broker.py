@@ -22,7 +22,7 @@ from typing import Any
 from .brokers import Link, Receiver
 from .errors import BrokerUnavailable, ConfigurationError, MissingExtra
 from .logs import Log
-from .messages import Entry
+from .messages import Entry, checked_payload
 from .redis_listener import RedisListener, batches, text_of
 from .throttle import Throttle
 
@@ -320,7 +320,7 @@ class RedisLink:
         if not id:
             self._receiver.end(name)
         elif name in self._last:
-            self._pass_on(name, Entry(id.decode(), payload))
+            self._pass_on(name, Entry(id.decode(), checked_payload(payload)))
         await self._leave_turns(name)
 
     def _pass_on(self, name: str, entry: Entry) -> None:
@@ -402,7 +402,7 @@ class RedisLink:
 def entry_of(found: Any) -> Entry:
     """Return an entry of a stream: its id, and its only field with a value."""
     id, (field, value, *_) = found
-    return Entry(text_of(id), value if field == b"m" else None)
+    return Entry(text_of(id), checked_payload(value) if field == b"m" else None)
 
 
 def number_of(id: str) -> tuple[int, int]:

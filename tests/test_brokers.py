@@ -340,6 +340,19 @@ async def test_what_somebody_else_tells_is_logged_and_passed_over(
     assert caplog.messages == ["channels: can't read what Redis tells, trying again"]
 
 
+@pytest.mark.parametrize("payload", [b"t\xff", b"j\xff", b"\xff", b"hello", b""])
+async def test_content_of_another_program_cuts_no_subscriber(url: str, payload: bytes) -> None:
+    async with living(url, history=5) as channels, channels["a"].subscribe() as messages:
+        async with redis.asyncio.from_url(url) as client:
+            id = await client.xadd("channel:a", {"m": payload})
+            await client.publish(TOLD, id + b" " + payload)
+        async with channels["a"].subscribe(replay=True) as later, asyncio.timeout(DEADLINE_S):
+            for message in (await anext(messages), await anext(later)):
+                assert message.data == payload
+                assert b"event: gap" in message.encode_event()
+                assert message.encode_frame() == bytes((0x82, len(payload))) + payload
+
+
 async def test_what_is_gone_from_redis_is_a_gap(url: str) -> None:
     async with (
         living(url) as here,
