@@ -34,9 +34,10 @@ class Log(_Adapter):
         try:
             self.logger.log(level, msg, *args, stacklevel=stacklevel, **kwargs)
         except Exception as error:
-            self._report(error)
+            self.report(error)
 
-    def _report(self, error: Exception) -> None:
+    def report(self, error: Exception) -> None:
+        """Say that a handler has raised `error`, if the handler of last resort can."""
         text, last = "a handler of the log failed: %s: %s", logging.lastResort
         args = (type(error).__name__, error)
         record = self.logger.makeRecord(self.name, logging.ERROR, __file__, 0, text, args, None)
