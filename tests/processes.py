@@ -21,6 +21,7 @@ ROOT = Path(__file__).parent.parent
 DEADLINE_S = 20.0
 
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+ENVIRONMENT.pop("PYTEST_ADDOPTS", None)  # those of this run, such as its floor for coverage
 
 
 class Output:
