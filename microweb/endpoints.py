@@ -41,7 +41,11 @@ def make_handler(
             if type(value) is CoroutineType or hasattr(value, "__await__"):
                 value = await value
             if type(value) is str:
-                return plain_response(encode_utf8(value), TEXT)
+                try:
+                    return plain_response(value.encode(), TEXT)
+                except UnicodeEncodeError:
+                    encode_utf8(value)  # raises an error that names the place
+                    raise
             response = finish(value)
             if response.needs_prepare:
                 response = await response.prepare(request)

@@ -102,7 +102,9 @@ def parse_json(
         raise BadRequest("expected a JSON value, got an empty body")
     start = len(text) - len(text.lstrip(_WHITESPACE))
     try:
-        value, end = _scan(text, start)
+        # Few values make no work for the garbage collector: see `_scan`.
+        scan = _DECODER.raw_decode if len(text) <= _MAX_COLLECTED else _scan
+        value, end = scan(text, start)
     except json.JSONDecodeError as error:
         problem = error.msg.removesuffix(" at").removesuffix(" starting")
         raise _not_json(problem[0].lower() + problem[1:], text, error.pos) from error
@@ -112,7 +114,8 @@ def parse_json(
         raise BadRequest("not JSON that can be read here: nested too deeply") from error
     if end != len(text):
         raise _not_json("extra data", text, end + _space_at(text, end))
-    if not allow_surrogates and "\\u" in text:
+    # One character is looked for in 1 KiB in 0.03 us, two in 1.
+    if "\\" in text and not allow_surrogates and "\\u" in text:
         _check_surrogates(text)
     return value
 
@@ -121,7 +124,7 @@ def _scan(text: str, start: int) -> tuple[object, int]:
     """Return the value that begins at `start`, and where it ends."""
     # 0.6 us less than `loads` or `decode`, which match whitespace by a regex at both ends.
     scan = _DECODER.raw_decode
-    if len(text) <= _MAX_COLLECTED or not gc.isenabled():
+    if not gc.isenabled():
         return scan(text, start)
     # Nothing in it is garbage, but the collector looks at each array and object some times: for
     # 150,000 of them it takes as long as the scanner, or four times as long.

@@ -474,13 +474,17 @@ class Request:
         return await convert_json(body, value, convert, name_in_log(self))
 
     async def _json_body(self) -> bytes:
-        check_coding(self.section.headers)
-        check_json_charset(charset_of(self.section.headers))
-        limit = self.max_json
-        # Before it is read, if its length is declared.
-        if self.section.content_length > limit or len(await self.body()) > limit:
+        headers = self.section.headers
+        if "content-encoding" in headers.by_name:
+            check_coding(headers)
+        if ";" in headers.by_name.get("content-type", ""):
+            check_json_charset(charset_of(headers))
+        limit, body = self.max_json, self._body
+        if body is None and self.section.content_length <= limit:  # if it is declared
+            body = await self.body()
+        if body is None or len(body) > limit:
             raise ContentTooLarge(f"expected at most {limit} bytes of JSON (max_json), got more")
-        return await self.body()
+        return body
 
     async def form(self) -> Form:
         """Return the fields of a form, and its `files`; the same at each call.

@@ -95,8 +95,10 @@ class Body:
     def end(self) -> None:
         """Let go of the connection: the request is answered. A read that waits ends now."""
         connection, self._input = self._input, None
-        self._ahead = bytearray()
-        self._release()
+        if self._ahead:
+            self._ahead = bytearray()
+        if self._share is not None:
+            self._release()
         if connection is not None and self._lock is not None and self._lock.locked():
             connection.end_reading(_over())
 
