@@ -32,7 +32,9 @@ from .errors import (
     BodyConsumed,
     ConfigurationError,
     ContentTooLarge,
+    HTTPError,
     MicrowebError,
+    ProtocolError,
 )
 from .headers import Headers
 from .incoming import (
@@ -77,9 +79,10 @@ T = TypeVar("T")
 class _State(SimpleNamespace):
     # What middleware of ours leaves beside the application's values, and a form that was read: it
     # has a slot here, so that those show none of it, and a request without it has none to fill.
-    __slots__ = ("_form", "_held", "_limits", "_session_source")
+    __slots__ = ("_form", "_form_error", "_held", "_limits", "_session_source")
 
     _form: Form
+    _form_error: HTTPError | ProtocolError
     _held: list[Held]
     _limits: list[TimeLimit]
     _session_source: SessionSource
@@ -501,15 +504,7 @@ class Request:
             check_coding(self.section.headers)
             media_type = media_type_of(self.section.headers)
             if media_type == MULTIPART:
-                from .forms import read_form
-
-                form = await read_form(
-                    self.stream(),
-                    self.section.headers["content-type"],
-                    max_parts=self.transport.max_form_fields,
-                    max_text=self.transport.max_form_text,
-                    keep=self.source.keep if self.source is not None else None,
-                )
+                form = await self._multipart_form()
             elif media_type == URLENCODED:
                 form = await self._urlencoded_form()
             else:
@@ -518,6 +513,25 @@ class Request:
                 self._state = _State()
             self._state._form = form
         return form
+
+    async def _multipart_form(self) -> Form:
+        from .forms import read_form
+
+        if self._state is None:
+            self._state = _State()
+        elif (failed := getattr(self._state, "_form_error", None)) is not None:
+            raise failed  # its body is gone: an error handler that asks again gets the same error
+        try:
+            return await read_form(
+                self.stream(),
+                self.section.headers["content-type"],
+                max_parts=self.transport.max_form_fields,
+                max_text=self.transport.max_form_text,
+                keep=self.source.keep if self.source is not None else None,
+            )
+        except (HTTPError, ProtocolError) as error:
+            self._state._form_error = error
+            raise
 
     async def _urlencoded_form(self) -> Form:
         limit = self.transport.max_form_text

@@ -336,6 +336,24 @@ def test_the_corpus_has_more_than_a_hundred() -> None:
     assert len({case.body + case.content_type.encode("latin-1") for case in REFUSED_FORMS}) > 100
 
 
+async def test_a_form_that_failed_fails_again_in_its_error_handler() -> None:
+    app = App()
+
+    @app.post("/")
+    async def send(request: Request) -> str:
+        return str(len(await request.form()))
+
+    @app.errorhandler(400)
+    async def explain(request: Request, error: HTTPError) -> str:
+        with pytest.raises(BadRequest) as again:
+            await request.form()
+        return "the same" if again.value is error else "another"
+
+    async with app.test_client() as client:
+        answer = await client.post("/", content=b"--x", headers={"Content-Type": CONTENT_TYPE})
+        assert (answer.status_code, answer.text) == (400, "the same")
+
+
 @pytest.mark.parametrize("case", REFUSED_FORMS, ids=lambda case: case.id)
 async def test_malformed_form_is_refused_and_leaves_nothing(
     case: RefusedForm, spool_folder: Path
