@@ -8,6 +8,7 @@ look like 140 connections.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import BinaryIO, NamedTuple
 
 try:
@@ -38,14 +39,14 @@ def spare_descriptors() -> Spare:
     return Spare(amount, limit - amount)
 
 
-def move_to_spare(file: BinaryIO) -> BinaryIO:
-    """Return `file` at a spare descriptor, or as it is if there is none."""
-    first = spare_descriptors().first
-    if first > _MAX_LIMIT:
-        return file
-    try:
-        number = fcntl.fcntl(file.fileno(), fcntl.F_DUPFD_CLOEXEC, int(first))
-    except OSError:
-        return file
-    file.close()
-    return os.fdopen(number, "w+b")
+def take_descriptor(file: BinaryIO) -> int:
+    """Return a descriptor of `file` that its caller owns, and close `file`.
+
+    It is a spare one, or any if there is none. Raises: OSError if no descriptor is left.
+    """
+    with file:
+        first = spare_descriptors().first
+        if first <= _MAX_LIMIT:
+            with suppress(OSError):
+                return fcntl.fcntl(file.fileno(), fcntl.F_DUPFD_CLOEXEC, int(first))
+        return os.dup(file.fileno())

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from .descriptors import move_to_spare
+from .descriptors import take_descriptor
 from .errors import MissingValue
 from .filenames import safe_filename
 from .headers import Headers
@@ -29,16 +29,64 @@ _IN_MEMORY = 1 << 20
 _PIECE = 256 * 1024  # 64 KiB takes twice the time for a large file: a thread is asked for each
 
 
+class _SpoolFile:
+    """A temporary file without a name, by its descriptor; closed with its last reference.
+
+    A file object in its place would warn that it is unclosed, if the garbage collector finalizes it
+    before its owner.
+    """
+
+    __slots__ = ("_descriptor", "_lock")
+
+    def __init__(self) -> None:
+        self._descriptor = -1
+        self._lock = threading.Lock()  # the descriptor has one position
+        file = tempfile.TemporaryFile(prefix="microweb-", buffering=0)  # noqa: SIM115
+        self._descriptor = take_descriptor(cast(BinaryIO, file))
+
+    def append(self, data: bytes | bytearray) -> None:
+        """Write `data` at the end. Raises: OSError if the disk is full."""
+        rest = memoryview(data)
+        with self._lock:
+            os.lseek(self._opened(), 0, os.SEEK_END)
+            while rest:
+                rest = rest[os.write(self._descriptor, rest) :]
+
+    def read(self, start: int, size: int) -> bytes:
+        """Return `size` bytes from `start` on, fewer at the file's end."""
+        pieces = []
+        with self._lock:
+            os.lseek(self._opened(), start, os.SEEK_SET)
+            while size > 0 and (piece := os.read(self._descriptor, size)):
+                pieces.append(piece)
+                size -= len(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _opened(self) -> int:
+        if self._descriptor < 0:
+            raise ValueError("an upload is read or written in a closed file")
+        return self._descriptor
+
+    def close(self) -> None:
+        """Close it, once no other thread uses it; later uses raise ValueError."""
+        with self._lock:
+            descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    def __del__(self) -> None:
+        self.close()
+
+
 class Spool:
     """Bytes that are written once, in order, and then read at any place."""
 
-    __slots__ = ("_file", "_lock", "_memory", "size")
+    __slots__ = ("_file", "_memory", "size")
 
     def __init__(self) -> None:
         self.size = 0
         self._memory = bytearray()  # not yet in the file; all of it where there is none
-        self._file: BinaryIO | None = None
-        self._lock = threading.Lock()
+        self._file: _SpoolFile | None = None
 
     @property
     def in_memory(self) -> int:
@@ -62,12 +110,9 @@ class Spool:
         await run_short_work(_LABEL, partial(self._append, data))
 
     def _append(self, data: bytearray) -> None:
-        with self._lock:
-            if self._file is None:
-                file = tempfile.TemporaryFile(prefix="microweb-")  # noqa: SIM115
-                self._file = move_to_spare(cast(BinaryIO, file))
-            self._file.write(data)
-            self._file.flush()
+        if self._file is None:
+            self._file = _SpoolFile()
+        self._file.append(data)
 
     async def read(self, start: int, size: int) -> bytes:
         """Return `size` bytes from `start` on."""
@@ -78,9 +123,7 @@ class Spool:
     def _read(self, start: int, size: int) -> bytes:
         if self._file is None:
             return bytes(memoryview(self._memory)[start : start + size])
-        with self._lock:
-            self._file.seek(start)
-            return self._file.read(size)
+        return self._file.read(start, size)
 
     def copy(self, start: int, size: int, target: BinaryIO) -> None:
         """Write `size` bytes from `start` on to `target`: for a thread."""
@@ -93,9 +136,6 @@ class Spool:
         self._memory = bytearray()
         if self._file is not None:
             self._file.close()
-
-    def __del__(self) -> None:
-        self.close()  # what is left behind is no mistake here: it would warn by itself
 
 
 class UploadFile:

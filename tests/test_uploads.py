@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import stat
 import sys
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -43,6 +45,31 @@ async def test_content_is_read_as_often_as_is_wanted(size: int, tmp_path: Path) 
     assert saved.read_bytes() == content
     assert (upload.size, upload.content_type) == (size, "application/octet-stream")
     assert repr(upload) == f"<UploadFile 'a.bin', {size} bytes>"
+
+
+async def test_a_dropped_file_does_not_warn_in_any_order_of_finalization() -> None:
+    spool = Spool()
+    cycle: list[object] = [spool]
+    cycle.append(cycle)
+    gc.freeze()  # what is made from here on is finalized before the spool
+    await spool.write(bytes(ON_DISK))
+    gc.collect()
+    gc.unfreeze()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        del spool, cycle
+        gc.collect()
+    assert [str(each.message) for each in caught] == []
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts by /proc")
+async def test_a_dropped_file_gives_its_descriptor_back() -> None:
+    before = sorted(os.listdir("/proc/self/fd"))
+    upload = await upload_of(bytes(ON_DISK))
+    assert len(os.listdir("/proc/self/fd")) == len(before) + 1
+    del upload
+    gc.collect()
+    assert sorted(os.listdir("/proc/self/fd")) == before
 
 
 @pytest.mark.parametrize("size", [IN_MEMORY, ON_DISK])
