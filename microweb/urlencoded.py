@@ -7,6 +7,7 @@ readers decode differently is a way around access rules.
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Iterable
 from urllib.parse import quote, urlencode
 
@@ -101,4 +102,5 @@ def _unescape(data: bytes) -> bytes:
     # Python's own escapes have the same two digits, and their decoder is C: 6 MB of "%41" take
     # 0.2 s, where urllib.parse.unquote takes 1.5 s.
     escaped = data.replace(b"\\", rb"\x5c").replace(b"%", rb"\x").replace(b"\xff", rb"\x25")
-    return escaped.decode("unicode_escape").encode("latin-1")
+    # By its function: `decode("unicode_escape")` would import the codec with the first escape.
+    return codecs.unicode_escape_decode(escaped)[0].encode("latin-1")

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from urllib.parse import parse_qsl, unquote_plus
 
 import pytest
@@ -89,6 +91,35 @@ def test_parsing_agrees_with_the_standard_library(text: str) -> None:
 @given(st.lists(st.tuples(st.text(), st.text()), max_size=20))
 def test_what_is_encoded_is_parsed_back(pairs: list[tuple[str, str]]) -> None:
     assert parse(encode_urlencoded(pairs)) == pairs
+
+
+READ_WITHOUT_IMPORTS = """
+import asyncio, sys
+from microweb import App, Request
+
+app = App()
+
+@app.post("/{name}")
+async def show(request: Request, name: str):
+    form = await request.form()
+    return f"{name} {request.query['a']} {form['b']}"
+
+async def main():
+    async with app.test_client() as client:
+        known = {each for each in sys.modules if each.startswith("encodings.")}
+        answer = await client.post("/%C3%BC?a=%C3%BC", data={"b": "\u00fc\\\\%"})
+        assert answer.text == "\u00fc \u00fc \u00fc\\\\%", answer.text
+        print(sorted({each for each in sys.modules if each.startswith("encodings.")} - known))
+
+asyncio.run(main())
+"""
+
+
+def test_no_codec_is_imported_with_the_first_escape() -> None:
+    """A process that has no file system any more, as in a chroot, can't import one."""
+    run = [sys.executable, "-c", READ_WITHOUT_IMPORTS]
+    done = subprocess.run(run, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout, done.stderr) == ("[]\n", "")
 
 
 def test_encode_urlencoded_takes_any_iterable() -> None:
