@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 from typing import Protocol
 from weakref import WeakKeyDictionary
 
@@ -39,6 +39,9 @@ class FrameSocket(Protocol):
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
         """Close it, or do nothing where it is closed."""
+
+    def pushing(self) -> AbstractContextManager[None]:
+        """Say that the endpoint sends, and may wait without receiving, inside the block."""
 
 
 class Channels:
@@ -206,7 +209,8 @@ class Channel:
         The options are those of `subscribe`. Once subscribed it makes the handshake, unless that is
         made. Where the policy ends the subscription, the socket is
         closed with 1013; where sending fails otherwise, with 1011, and the error comes out of the
-        `async with`. A client that leaves is no error. A gap is sent as its JSON.
+        `async with`. A client that leaves is no error. A gap is sent as its JSON. When the server
+        stops, an endpoint that has received nothing inside the block is cancelled at once.
         """
         subscription = self.subscribe(
             last_event_id=last_event_id, replay=replay, queue=queue, policy=policy
@@ -215,7 +219,8 @@ class Channel:
             await socket.open()
             task = asyncio.create_task(_send_all(messages, socket), name=f"forward {self.name}")
             try:
-                yield messages
+                with socket.pushing():
+                    yield messages
             except ClientDisconnected:
                 if task.done() and not task.cancelled():
                     task.result()  # what has closed the socket

@@ -62,11 +62,13 @@ class Conversation:
         "_is_ahead",
         "_is_heard",
         "_is_paused",
+        "_is_receiving",
         "_left",
         "_loop",
         "_ping_interval_s",
         "_ping_timeout_s",
         "_pinged_at",
+        "_pushers",
         "_share",
         "_stream",
         "_turn",
@@ -99,6 +101,8 @@ class Conversation:
         self.gone: asyncio.Future[None] = self._loop.create_future()
         self.has_noticed = False  # the endpoint's task, that nothing more will come
         self.has_failed_to_send = False  # the endpoint's task
+        self._pushers = 0  # blocks under way in which the endpoint may only send
+        self._is_receiving = False  # whether it called `receive` since the first of them began
         self._arrived: deque[Message] = deque()
         self._arrived_size = 0
         self._waiter: asyncio.Future[None] | None = None  # of who waits for a message
@@ -120,6 +124,7 @@ class Conversation:
 
         Cancelled, it has taken nothing. Raises: LocalProtocolError where another task waits here.
         """
+        self._is_receiving = True
         arrived = self._arrived
         if not arrived:
             self._is_ahead = False
@@ -295,6 +300,21 @@ class Conversation:
         except ClientDisconnected:
             self._end()
             raise self._send_failure() from None
+
+    def begin_pushing(self) -> None:
+        """Begin a block in which the endpoint only sends, unless it receives there."""
+        if not self._pushers:
+            self._is_receiving = self._waiter is not None
+        self._pushers += 1
+
+    def end_pushing(self) -> None:
+        """End such a block."""
+        self._pushers -= 1
+
+    @property
+    def only_pushes(self) -> bool:
+        """Whether the endpoint only sends, so that nothing tells it of a close."""
+        return self._pushers > 0 and not self._is_receiving
 
     @property
     def is_shielded(self) -> bool:

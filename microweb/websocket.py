@@ -6,7 +6,8 @@ The handshake is made at the socket's first use; until then its request is one l
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Protocol, TypeVar, overload
 
@@ -205,6 +206,22 @@ class WebSocket:
         The server sends its own each `ping_interval_s` in which the client was silent.
         """
         await self.send_frame(_PING)
+
+    @contextmanager
+    def pushing(self) -> Iterator[None]:
+        """Let a stop of the server end the endpoint inside the block, until it receives there.
+
+        For an endpoint that only sends: nothing else would tell it that the socket is closed. Use
+        it behind the handshake. Raises: ClientDisconnected if there is no connection.
+        """
+        conversation = self._conversation
+        if conversation is None:
+            raise ClientDisconnected("this WebSocket has no connection: call accept() before")
+        conversation.begin_pushing()
+        try:
+            yield
+        finally:
+            conversation.end_pushing()
 
     # --- the end
 

@@ -85,6 +85,7 @@ class _Exchange:
         self._is_open = asyncio.Event()
         self._conversation: Conversation | None = None
         self._gone_at: float | None = None
+        self._is_stopping = False  # the server
         value = call(WebSocket(request, self))
         running = value if inspect.iscoroutine(value) else _wait_for(value)
         self._task: asyncio.Task[object] = create_task(running, "websocket")
@@ -225,6 +226,8 @@ class _Exchange:
         conversation = self._conversation
         assert conversation is not None
         conversation.look(now)
+        if self._is_stopping:
+            self._end_pushing(conversation)  # it was shielded, or has begun to push since
         if not conversation.gone.done() or conversation.has_noticed or self._task.done():
             return
         code, _ = conversation.closed_with or (LOST, "")
@@ -237,9 +240,20 @@ class _Exchange:
             self._task.cancel()
 
     def stop(self) -> None:
-        """Close, since the server stops."""
+        """Close because the server stops; cancel an endpoint that would not notice it."""
         assert self._conversation is not None
+        self._is_stopping = True
         self._conversation.close(GOING_AWAY)
+        self._end_pushing(self._conversation)
+
+    def _end_pushing(self, conversation: Conversation) -> None:
+        """Cancel an endpoint that only sends, unless it has been told of the end before."""
+        is_told = conversation.has_noticed or conversation.has_failed_to_send
+        if is_told or self._task.done() or self._task.cancelling():
+            return
+        if conversation.only_pushes and not conversation.is_shielded:
+            conversation.has_noticed = True
+            self._task.cancel()
 
 
 def _is_fault(error: BaseException | None) -> bool:

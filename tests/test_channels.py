@@ -6,7 +6,7 @@ import asyncio
 import gc
 import tracemalloc
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, TypeVar
@@ -736,6 +736,9 @@ class FakeSocket:
     async def close(self, code: int = 1000, reason: str = "") -> None:
         self.closed_with = code
 
+    def pushing(self) -> nullcontext[None]:
+        return nullcontext()
+
 
 @pytest.fixture
 def socket() -> FakeSocket:
@@ -1244,6 +1247,9 @@ async def test_what_sending_fails_with_comes_out_however_the_body_ends(reads: bo
 
         async def close(self, code: int = 1000, reason: str = "") -> None:
             self.closed.set()
+
+        def pushing(self) -> nullcontext[None]:
+            return nullcontext()
 
     channels, socket = Channels(), Failing()
     with pytest.raises(RuntimeError, match="can't send"):

@@ -6,13 +6,14 @@ Between the first notice that the client left and the end of the cleanup nothing
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
 from serving import (
     DEADLINE_S,
     QUICK_S,
+    MemoryHouse,
     get,
     in_memory,
     on_loopback,
@@ -21,8 +22,10 @@ from serving import (
     settle,
     until_none,
 )
+from websocketing import Peer, close_frame, closed, handshake
 
 from microweb import App, Request, Response, WebSocket
+from microweb.channels import Channels
 from microweb.middleware.timeout import Timeout
 from microweb.testing import Misbehaving
 
@@ -329,3 +332,105 @@ async def test_cleanup_behind_a_heartbeat_is_not_cut() -> None:
         may_end.set()
         await settle()
         assert told == ["clean"]
+
+
+class Pushing:
+    """An endpoint inside `forward` that waits, and the cleanup that it came to."""
+
+    def __init__(self, waits: Callable[[WebSocket], Awaitable[object]]) -> None:
+        self.waits = waits
+        self.app, self.channel = App(), Channels()["news"]
+        self.begun, self.goes_on = asyncio.Event(), asyncio.Event()
+        self.told: list[str] = []
+        self.app.websocket("/socket", origins=["*"])(self.push)
+
+    async def push(self, socket: WebSocket) -> None:
+        async with self.channel.forward(socket):
+            try:
+                self.begun.set()
+                await self.waits(socket)
+                self.told.append("went on")
+            except asyncio.CancelledError:
+                self.told.append("cancelled")
+                raise
+            finally:
+                await self.goes_on.wait()
+                self.told.append("clean")
+
+
+@asynccontextmanager
+async def stopping(work: Pushing, path: str = "/socket") -> AsyncIterator[MemoryHouse]:
+    """Stop a server, with a grace that no test comes near, behind a client that is present."""
+    work.app.freeze()
+    async with in_memory(work.app, grace_s=DEADLINE_S) as house:
+        peer = await Peer(house.connect()).shake_hands(handshake(path))
+        await work.begun.wait()
+        stop = asyncio.create_task(house.server.stop(silence_s=0.0))
+        assert await peer.frame() == closed(1001)
+        await settle()
+        yield house
+        await peer.send(close_frame(1001))
+        async with asyncio.timeout(DEADLINE_S):
+            await stop
+    assert len(work.channel) == 0
+
+
+@in_silence
+async def test_endpoint_that_only_forwards_is_ended_once_by_a_stop() -> None:
+    work = Pushing(lambda socket: asyncio.Event().wait())
+    async with stopping(work) as house:
+        assert work.told == ["cancelled"]
+        await house.pass_time(1)
+        assert work.told == ["cancelled"]  # its cleanup goes on
+        work.goes_on.set()
+    assert work.told == ["cancelled", "clean"]
+
+
+@in_silence
+async def test_endpoint_that_receives_in_forward_finishes_its_work_behind_a_stop() -> None:
+    async def handle_all(socket: WebSocket) -> None:
+        async for _ in socket:
+            pass
+        await finished.wait()
+
+    finished, work = asyncio.Event(), Pushing(handle_all)
+    work.goes_on.set()
+    async with stopping(work) as house:
+        await house.pass_time(1)
+        finished.set()
+    assert work.told == ["went on", "clean"]
+
+
+@in_silence
+async def test_shielded_endpoint_in_forward_is_ended_by_a_stop_behind_its_shield() -> None:
+    async def spend(socket: WebSocket) -> None:
+        async with socket.request.shield():
+            await finished.wait()
+        await asyncio.Event().wait()
+
+    finished, work = asyncio.Event(), Pushing(spend)
+    work.goes_on.set()
+    async with stopping(work) as house:
+        await house.pass_time(1)
+        assert not work.told
+        finished.set()
+        await house.pass_time(1)
+        assert work.told == ["cancelled", "clean"]
+
+
+@in_silence
+async def test_endpoint_that_forwards_first_behind_a_stop_is_ended_too() -> None:
+    work, is_stopping = Pushing(lambda socket: asyncio.Event().wait()), asyncio.Event()
+
+    async def push_later(socket: WebSocket) -> None:
+        await socket.accept()
+        work.begun.set()
+        await is_stopping.wait()
+        await work.push(socket)
+
+    work.app.websocket("/later", origins=["*"])(push_later)
+    work.goes_on.set()
+    async with stopping(work, "/later") as house:
+        is_stopping.set()
+        await house.pass_time(1)
+        assert work.told == ["cancelled", "clean"]
