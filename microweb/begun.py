@@ -35,16 +35,17 @@ class Begun(Generic[T]):
 
         A cancellation goes to the coroutine, and there is no limit to what it does about it.
         """
-        loop = asyncio.get_running_loop()
-        ends_at: float | None = loop.time() + seconds
-        step: Any = self._coroutine.send
-        argument: object = None
+        run = self._coroutine
         try:
+            waited_for: Waited = run.send(None)  # nearly always it returns here
+            loop = asyncio.get_running_loop()
+            ends_at: float | None = loop.time() + seconds
             while True:
-                self._waited_for = waited_for = step(argument)
-                step, argument = self._coroutine.send, None
+                self._waited_for = waited_for
                 if ends_at is not None and ends_at <= loop.time():
                     return False
+                step: Any = run.send
+                argument: object = None
                 try:
                     if waited_for is None:
                         yield None
@@ -57,7 +58,8 @@ class Begun(Generic[T]):
                         # As a task does: the coroutine gets it from what it waits for.
                         yield from _wait_for_end(waited_for)
                     else:
-                        step, argument = self._coroutine.throw, error
+                        step, argument = run.throw, error
+                waited_for = step(argument)
         except StopIteration as stop:
             self.result = stop.value
             self.is_done = True

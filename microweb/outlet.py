@@ -54,9 +54,12 @@ class Outlet:
         self._is_full = False
         await self._stream.drain()
 
-    def end(self) -> None:
-        """Write what is left, and the end of the stream. Raises: ClientDisconnected."""
-        self._write(sum(map(len, self.joined)), LAST_CHUNK if self._is_chunked else b"")
+    def end(self, size: int) -> None:
+        """Write the end of the stream, behind the `size` bytes that are left of this turn.
+
+        Raises: ClientDisconnected.
+        """
+        self._write(size if self.joined else 0, LAST_CHUNK if self._is_chunked else b"")
 
     def close(self) -> None:
         """Write what was made before a fault. Raises nothing."""

@@ -10,7 +10,7 @@ What it needs of the layers above it, it has by the protocols of `surroundings`.
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from inspect import iscoroutine
@@ -81,11 +81,12 @@ class _State(SimpleNamespace):
     # has a slot here, so that those show none of it, and a request without it has none to fill.
     __slots__ = ("_form", "_form_error", "_held", "_limits", "_session_source")
 
-    _form: Form
-    _form_error: HTTPError | ProtocolError
-    _held: list[Held]
-    _limits: list[TimeLimit]
-    _session_source: SessionSource
+    def __init__(self) -> None:
+        self._form: Form | None = None
+        self._form_error: HTTPError | ProtocolError | None = None
+        self._held: list[Held] = []
+        self._limits: list[TimeLimit] = []
+        self._session_source: SessionSource | None = None
 
 
 class Request:
@@ -275,7 +276,7 @@ class Request:
         Raises: ConfigurationError without `Sessions`; LocalProtocolError where the first look comes
         once the answer was decided.
         """
-        source: SessionSource | None = getattr(self._state, "_session_source", None)
+        source = None if self._state is None else self._state._session_source
         if source is None:
             raise ConfigurationError(
                 "request.session: add `app.use(Sessions(os.environ['SECRET_KEY']))`, with Sessions "
@@ -290,7 +291,7 @@ class Request:
         """
         if self._state is None:
             self._state = _State()
-        elif hasattr(self._state, "_session_source"):
+        elif self._state._session_source is not None:
             raise ConfigurationError("Sessions stands twice around this route: keep the outer one")
         self._state._session_source = source
 
@@ -298,8 +299,6 @@ class Request:
         """Have an answer to this request closed if another one is sent: for answers."""
         if self._state is None:
             self._state = _State()
-        if not hasattr(self._state, "_held"):
-            self._state._held = []
         self._state._held.append(answer)
 
     @property
@@ -309,20 +308,18 @@ class Request:
 
     def release(self, answer: Held) -> None:
         """Forget an answer that was sent, or closed."""
-        self.held.remove(answer)
+        if self._state is not None:
+            self._state._held.remove(answer)
 
     @property
-    def held(self) -> list[Held]:
+    def held(self) -> Sequence[Held]:
         """The answers that `hold` was given, and that still hold something."""
-        held: list[Held] = getattr(self._state, "_held", [])
-        return held
+        return () if self._state is None else self._state._held
 
     def add_limit(self, limit: TimeLimit) -> None:
         """Have a limit paused while a stream's first piece is waited for: for middleware."""
         if self._state is None:
             self._state = _State()
-        if not hasattr(self._state, "_limits"):
-            self._state._limits = []
         self._state._limits.append(limit)
 
     def begin_stream(self) -> Callable[[], None] | None:
@@ -330,8 +327,9 @@ class Request:
 
         The answer is decided, as for the pieces behind that. Return what ends this: for answers.
         """
-        source: SessionSource | None = getattr(self._state, "_session_source", None)
-        limits: list[TimeLimit] = getattr(self._state, "_limits", [])
+        if self._state is None:
+            return None
+        source, limits = self._state._session_source, self._state._limits
         if source is None and not limits:
             return None
         if source is not None:
@@ -499,7 +497,7 @@ class Request:
         malformed one; ContentTooLarge past `max_form_fields` or `max_form_text`; as `body()`.
         WHATWG URL, application/x-www-form-urlencoded; RFC 7578.
         """
-        form: Form | None = getattr(self._state, "_form", None)
+        form = None if self._state is None else self._state._form
         if form is None:
             check_coding(self.section.headers)
             media_type = media_type_of(self.section.headers)
@@ -519,7 +517,7 @@ class Request:
 
         if self._state is None:
             self._state = _State()
-        elif (failed := getattr(self._state, "_form_error", None)) is not None:
+        elif (failed := self._state._form_error) is not None:
             raise failed  # its body is gone: an error handler that asks again gets the same error
         try:
             return await read_form(
@@ -545,7 +543,7 @@ class Request:
 
         The traceback and the request keep each other, and the form, for longer than a disk should.
         """
-        form: Form | None = getattr(self._state, "_form", None)
+        form = None if self._state is None else self._state._form
         if form is not None:
             form.files.close()
 

@@ -156,15 +156,26 @@ class StreamResponse(Response):
         self._claim(request)
         if self._iterator is not None:
             return self
+        end_begin = None
         try:
             if not self._is_entered:
                 self._is_entered = True
-                await self._enter()
+                if type(self._pieces) is not AsyncGeneratorType:
+                    await self._enter()
+                self._pieces = self._as_pieces(cast(Pieces, self._pieces))
             if request.line.method != "HEAD" and self._status not in WITHOUT_CONTENT:
-                await self._take_first(request)
+                wait_s = self._head_wait_s()
+                if wait_s is None:
+                    self._is_late = True
+                if not self._is_late:
+                    end_begin = request.begin_stream()
+                    await self._take_first(wait_s or 0.0)
         except BaseException:
             await self.discard()
             raise
+        finally:
+            if end_begin is not None:
+                end_begin()
         return self
 
     def hand_on(self) -> Response:
@@ -195,14 +206,12 @@ class StreamResponse(Response):
     async def _enter(self) -> None:
         """Enter the context manager, if there is one: its value gives the pieces."""
         source = self._pieces
-        if type(source) is not AsyncGeneratorType:
-            if isinstance(source, AbstractAsyncContextManager):
-                source = await source.__aenter__()
-                self._leave = self._pieces.__aexit__  # type: ignore[union-attr]
-            elif not isinstance(source, (AsyncIterable, Iterable)):
-                source = await run_in_thread(_LABEL, source.__enter__)
-                self._leave = _leaving_in_thread(self._pieces)
-        self._pieces = self._as_pieces(source)
+        if isinstance(source, AbstractAsyncContextManager):
+            self._pieces = await source.__aenter__()
+            self._leave = source.__aexit__
+        elif not isinstance(source, (AsyncIterable, Iterable)):
+            self._pieces = await run_in_thread(_LABEL, source.__enter__)
+            self._leave = _leaving_in_thread(source)
 
     def _head_wait_s(self) -> float | None:
         """Return how long the head waits for the first piece; for None it goes out before."""
@@ -210,20 +219,10 @@ class StreamResponse(Response):
         is_events = "text/event-stream" in self.headers.lines.get("content-type", "")
         return None if is_events else _HEAD_WAIT_S
 
-    async def _take_first(self, request: Request) -> None:
+    async def _take_first(self, wait_s: float) -> None:
         """Wait for the first piece, and have it say what the pieces are, if nobody has."""
-        wait_s = self._head_wait_s()
-        if wait_s is None:
-            self._is_late = True
-        if self._is_late:
-            return
         _, first = self._begin()
-        end = request.begin_stream()
-        try:
-            await first.run_for(wait_s or 0.0)
-        finally:
-            if end is not None:
-                end()
+        await first.run_for(wait_s)
         content_type = TEXT
         if not first.is_done:
             self._is_late = True
@@ -256,7 +255,10 @@ class StreamResponse(Response):
         opened = self._open
         if self._iterator is None:
             opened.append((None, None, self._pieces))
-        if request is None or (self._leave is None and all(map(_has_ended, opened))):
+        if self._leave is None and all(map(_has_ended, opened)):
+            opened.clear()
+            return False
+        if request is None:
             return await self._close_all(error)
         with request.transport.cleaning_up(request):
             return await self._close_all(error)
@@ -290,8 +292,9 @@ class StreamResponse(Response):
         self, stream: ByteStream, request: Request, heads: HeadCache, connection: bytes
     ) -> None:
         """Write the pieces. Raises: LocalProtocolError where a declared length is wrong."""
-        await self.prepare(request)
-        outlet = None
+        if self._exchange is not request or self._iterator is None:
+            await self.prepare(request)
+        outlet, size = None, 0
         try:
             try:
                 lines = self.headers.lines  # looked into as they are: `get` costs a microsecond
@@ -300,7 +303,7 @@ class StreamResponse(Response):
                 head = self._encode_head(request, heads, connection, framing)
                 if request.line.method != "HEAD" and self._status not in WITHOUT_CONTENT:
                     outlet = Outlet(stream, head, is_chunked=framing is _CHUNKED)
-                    await self._send_pieces(outlet, length)
+                    size = await self._send_pieces(outlet, length)
             except BaseException as error:
                 if not await self._clean_up(request, error):
                     raise
@@ -309,14 +312,14 @@ class StreamResponse(Response):
             if outlet is None:
                 stream.write(head)
             else:
-                outlet.end()
+                outlet.end(size)
         finally:
             self._release()
             if outlet is not None:
                 outlet.close()
 
-    async def _send_pieces(self, outlet: Outlet, length: str | None) -> None:
-        """Hand the pieces to the outlet.
+    async def _send_pieces(self, outlet: Outlet, length: str | None) -> int:
+        """Hand the pieces to the outlet; return the bytes of this turn.
 
         What is done here for each piece is most of what it costs.
         """
@@ -333,7 +336,7 @@ class StreamResponse(Response):
         else:
             piece = first.result if first.is_done else await first.finish()
         if isinstance(piece, _End):
-            return
+            return 0
         joined = outlet.joined
         await outlet.begin()
         joined.append(_to_bytes(piece))
@@ -349,6 +352,7 @@ class StreamResponse(Response):
             room -= len(data)
             if room <= 0:
                 await outlet.write(JOINED_BYTES - room)
+        return JOINED_BYTES - room
 
     def _framing(self, request: Request, length: str | None) -> bytes:
         """Return the field line that says where the content ends, where no other line does."""

@@ -234,6 +234,27 @@ async def test_time_limit_does_not_count_the_wait_for_the_first_piece() -> None:
         assert (await client.get("/late")).status_code == 503
 
 
+async def test_time_limit_does_not_cut_the_cleanup_of_a_stream_that_fails_at_once() -> None:
+    app, left = App(), []
+
+    @asynccontextmanager
+    async def resource() -> AsyncIterator[AsyncIterator[str]]:
+        try:
+            yield pieces()
+        finally:
+            await asyncio.sleep(0.2)  # longer than the limit
+            left.append("whole")
+
+    async def pieces() -> AsyncIterator[str]:
+        abort(418)
+        yield ""
+
+    app.get("/", use=[Timeout(0.05)])(lambda: Response.stream(resource()))
+    async with app.test_client() as client:
+        assert (await client.get("/")).status_code == 418
+    assert left == ["whole"]
+
+
 async def test_time_limit_counts_on_behind_the_first_piece() -> None:
     app = App()
     app.use(Timeout(0.05))

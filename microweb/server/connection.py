@@ -303,9 +303,10 @@ class Connection(Presence):
         Answers that `_put` encodes do the same inline.
         """
         request, self._request = self._request, None
-        if request is not None:
+        if request is not None and self.parser.decoder is not None:
             self._end_body(request)
-        self._end_watch()
+        if self._watch is not None:
+            self._end_watch()
         self.written = 0
 
     async def _go_on(self, is_turn_over: bool) -> bool:
