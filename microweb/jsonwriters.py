@@ -1,8 +1,8 @@
 """Declared JSON answers: a value, written by the type that an endpoint declares and no more of it.
 
 A type is compiled once to nested writers. A dataclass or a TypedDict writes its declared members,
-so that a subclass, or a dict with more keys, adds nothing to the answer. A part of the type that
-declares neither has no writer: there the value's own class decides.
+so that a subclass, or a dict with more keys, adds nothing to the answer. Under any other class a
+value must be an instance of it, or a scalar. Under `object` the value's own class decides.
 
 A union picks its alternative by the class of the value, and never goes back.
 """
@@ -17,6 +17,7 @@ from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from datetime import date, datetime, time
 from decimal import Decimal
+from enum import Enum
 from types import NoneType, SimpleNamespace, UnionType
 from typing import (
     Annotated,
@@ -48,12 +49,13 @@ _OBJECT_TYPES = (abc.Mapping, abc.MutableMapping)
 _AWAITED = (abc.Awaitable, abc.Coroutine)  # of a plain `def` that returns one
 # Whatever is declared, one of these says no more: most values are one, and need no look.
 _SCALARS = frozenset((NoneType, bool, int, float, str, date, datetime, time, Decimal, UUID))
+_SCALAR_CLASSES = tuple(_SCALARS)
 
 _UNRESOLVABLE = (NameError, TypeError, AttributeError, SyntaxError)
 
 
 def writer_for(kind: object) -> Write | None:
-    """Return what turns a value into the JSON form that `kind` declares, None for "as it is".
+    """Return what turns a value into the JSON form that `kind` declares, None for "anything".
 
     `kind` is the return annotation of an endpoint. Of a tuple (value, status, headers) its first
     part counts; a str is an annotation that can't be resolved.
@@ -61,13 +63,16 @@ def writer_for(kind: object) -> Write | None:
     The writer raises TypeError for a value that `kind` does not declare.
     """
     alternatives = [_content_of(each) for each in _alternatives(kind)]
-    write = _Compiler().union(alternatives, {}).write
-    if write is None:
+    writer = _Compiler().union(alternatives, {})
+    if writer is ANYTHING:
         return None
+    unlooked = writer.unlooked
 
     def write_declared(value: object) -> object:
+        if type(value) is unlooked:
+            return value
         try:
-            return write(value)
+            return writer.of(value)
         except RecursionError as error:
             raise ValueError("JSON can't hold a circular reference or so deep a nesting") from error
 
@@ -77,22 +82,31 @@ def writer_for(kind: object) -> Write | None:
 def _content_of(kind: object) -> object:
     """Return what an endpoint's answer is made of: (value, status, headers) -> value."""
     kind, arguments = _bare(kind), get_args(_bare(kind))
-    if get_origin(kind) is tuple and len(arguments) in (2, 3) and arguments[1] is not ...:
+    if get_origin(kind) is tuple and len(arguments) in (2, 3):  # tuple[value, ...] as well
         return arguments[0]
     if get_origin(kind) in _AWAITED:
         return arguments[-1]
-    return kind
+    return object if kind is tuple or kind in _AWAITED else kind
 
 
 class Writer:
-    """How values of one type are written; `write` is None if they are sent as they are."""
+    """How values of one type are written; `write` is None if they are sent as they are.
+
+    Those of exactly the class `unlooked` are sent as they are, without a look.
+    """
 
     def __init__(
-        self, expected: str, matches: Callable[[object], bool], write: Write | None = None
+        self,
+        expected: str,
+        matches: Callable[[object], bool],
+        write: Write | None = None,
+        *,
+        unlooked: type | None = None,
     ) -> None:
         self.expected = expected
         self.matches = matches
         self.write = write
+        self.unlooked = unlooked
 
     def of(self, value: object) -> object:
         """Return the JSON form. Raises: TypeError for a value of another type."""
@@ -101,6 +115,15 @@ class Writer:
         if not self.matches(value):
             raise _mismatch(self.expected, value)
         return value if self.write is None else self.write(value)
+
+    def matches_all(self, values: Iterable[object]) -> bool:
+        """Whether all values of a list match; a look at 100,000 scalars takes 3 ms."""
+        if self.write is None and _SCALARS.issuperset(map(type, values)):
+            return True
+        return all(map(self.matches, values))
+
+
+ANYTHING = Writer("anything", lambda value: True)
 
 
 class _Members(Writer):
@@ -166,7 +189,7 @@ class _Compiler:
             return _Choice(str(kind), lambda value: value in arguments)
         cls = origin if isinstance(origin, type) else kind
         if cls is object or not isinstance(cls, type):
-            return Writer("anything", lambda value: True)
+            return ANYTHING
         if is_typeddict(cls):
             return self._members(_Keys, kind, cls, bound, lambda value: isinstance(value, dict))
         if is_dataclass(cls):
@@ -179,17 +202,18 @@ class _Compiler:
             return self._array(arguments, bound)
         if cls in _OBJECT_TYPES or issubclass(cls, dict):
             return self._object(arguments, bound)
-        return Writer(cls.__qualname__, lambda value: _may_be(value, cls))
+        name = "None" if cls is NoneType else cls.__qualname__
+        return Writer(name, lambda value: _is_one(value, cls))
 
     def union(self, kinds: Sequence[object], bound: Bound) -> Writer:
         writers = [self.writer_of(kind, bound) for kind in kinds]
         if len(writers) == 1:
-            # It names the mismatch: `writer_for` calls `write` alone.
-            (writer,) = writers
-            return Writer(writer.expected, writer.matches, writer.write and writer.of)
+            return writers[0]
         expected = " | ".join(dict.fromkeys(writer.expected for writer in writers))
         if all(writer.write is None for writer in writers):
-            return Writer(expected, lambda value: True)
+            if ANYTHING in writers:
+                return ANYTHING
+            return Writer(expected, lambda value: any(each.matches(value) for each in writers))
 
         def write_union(value: object) -> object:
             writer = _choose(writers, value)
@@ -225,22 +249,28 @@ class _Compiler:
 
     def _array(self, arguments: Sequence[object], bound: Bound) -> Writer:
         item = self.writer_of(arguments[0] if arguments else object, bound)
-        if item.write is None:
-            return Writer("a list", lambda value: isinstance(value, _ARRAYS))
+        if item is ANYTHING:
+            return Writer("a list", lambda value: isinstance(value, _ARRAYS), unlooked=list)
+
         return Writer(
             f"a list of {item.expected}",
-            lambda value: isinstance(value, _ARRAYS) and all(map(item.matches, value)),
-            lambda value: [item.of(each) for each in _iterated(value)],
+            lambda value: isinstance(value, _ARRAYS) and item.matches_all(value),
+            None
+            if item.write is None
+            else lambda value: [item.of(each) for each in _iterated(value)],
         )
 
     def _object(self, arguments: Sequence[object], bound: Bound) -> Writer:
         member = self.writer_of(arguments[1] if arguments else object, bound)
-        if member.write is None:
-            return Writer("a dict", lambda value: isinstance(value, dict))
+        if member is ANYTHING:
+            return Writer("a dict", lambda value: isinstance(value, dict), unlooked=dict)
+
         return Writer(
             f"a dict of {member.expected}",
-            lambda value: isinstance(value, dict) and all(map(member.matches, value.values())),
-            lambda value: {key: member.of(each) for key, each in _paired(value)},
+            lambda value: isinstance(value, dict) and member.matches_all(value.values()),
+            None
+            if member.write is None
+            else lambda value: {key: member.of(each) for key, each in _paired(value)},
         )
 
     def _tuple(self, arguments: Sequence[object], bound: Bound) -> Writer:
@@ -304,11 +334,12 @@ def _choose(writers: Iterable[Writer], value: object) -> Writer | None:
     return next((each for each in others if each.write is not None), others[0] if others else None)
 
 
-def _may_be(value: object, cls: type) -> bool:
-    """Whether a value may be sent as `cls`, which declares no members."""
-    if is_dataclass(value) or isinstance(value, (dict, *_ARRAYS)):
-        with suppress(TypeError):  # a Protocol that can't be asked about
-            return isinstance(value, cls)
+def _is_one(value: object, cls: type) -> bool:
+    """Whether a value may be sent as `cls`, which declares no members: a scalar always may."""
+    if isinstance(value.value if isinstance(value, Enum) else value, _SCALAR_CLASSES):
+        return True
+    with suppress(TypeError):  # a Protocol that can't be asked about
+        return isinstance(value, cls)
     return True
 
 
@@ -323,9 +354,14 @@ def _paired(value: object) -> Iterable[tuple[object, object]]:
 
 
 def _mismatch(expected: str, value: object) -> TypeError:
+    got = type(value).__qualname__
+    if isinstance(value, (dict, *_ARRAYS)) and value:
+        inside = value.values() if isinstance(value, dict) else value
+        names = sorted({type(each).__qualname__ for each in inside})
+        got = f"a {got} of {', '.join(names)[:_SHOWN_CHARACTERS]}"
     return TypeError(
-        f"expected {expected} as annotated, got {type(value).__qualname__}: return the one, or "
-        "annotate the other; under `object` the value's own class decides what is sent"
+        f"expected {expected} as annotated, got {got}: return the one, or annotate the other; "
+        "under `object` the value's own class decides what is sent"
     )
 
 

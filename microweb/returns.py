@@ -55,6 +55,13 @@ class ReturnConverter:
         except TypeError as error:
             raise self._named(error) from error
 
+    def _check_declared(self, value: object) -> None:
+        try:
+            if self._write is not None:
+                self._write(value)
+        except TypeError as error:
+            raise self._named(error) from error
+
     def _named(self, error: TypeError) -> TypeError:
         return TypeError(f"{describe(self._endpoint)}: {error}")
 
@@ -83,6 +90,7 @@ class ReturnConverter:
         """Return the answer for a value that only the application's `json_default` knows."""
         refusal = None
         if self._app.json_default is not None:
+            self._check_declared(value)
             try:
                 value = self._app.json_default(value)
                 return plain_response(encode_json(value, self._app.json_default), JSON)

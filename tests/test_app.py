@@ -959,8 +959,8 @@ async def test_lifespans_unwind_in_reverse_and_fill_the_state() -> None:
         log.append("/last")
 
     @app.get("/")
-    async def show(request: Request) -> bool:
-        return [request.app.state.a]  # type: ignore[return-value]
+    async def show(request: Request) -> list[bool]:
+        return [request.app.state.a]
 
     async with client_of(app) as client:
         assert (await client.get("/")).json() == [True]

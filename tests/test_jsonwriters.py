@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections import namedtuple
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 from enum import Enum
 from functools import wraps
 from typing import (
@@ -124,6 +125,18 @@ class UserPage(Page[User]):
 
 class Colour(Enum):
     RED = "red"
+    BLUE = "blue"
+
+
+class Filled(Enum):
+    USER = {"password": SECRET}  # noqa: RUF012
+
+
+class Opaque:
+    """An object that only `json_default` knows."""
+
+    def __init__(self) -> None:
+        self.password = SECRET
 
 
 @dataclass
@@ -219,28 +232,39 @@ def test_declared_members_are_written_and_no_others(
 
 
 @pytest.mark.parametrize(
-    "kind",
+    "kind", [object, Any, tuple, tuple[Any, ...], Awaitable, int | Any, tuple[object, int]]
+)
+def test_type_that_declares_nothing_has_no_writer(kind: object) -> None:
+    assert writer_for(kind) is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
     [
-        object,
-        Any,
-        dict,
-        list,
-        dict[str, object],
-        list[Any],
-        dict[str, Any] | None,
-        str,
-        bytes,
-        None,
-        Response,
-        Response | str,
-        AsyncIterator[str],
-        tuple[dict[str, object], int],
-        Name,
-        Colour,
+        (dict, {"a": User("ada")}),
+        (list, [User("ada")]),
+        (dict[str, object], {"a": User("ada")}),
+        (list[Any], [User("ada")]),
+        (dict[str, Any] | None, {"a": User("ada")}),
+        (list[int], [1, 2, True, None]),
+        (list[float], [1, Decimal(2)]),
+        (list[str], ["a", Colour.RED]),
+        (list[Colour], [Colour.RED, Colour.BLUE]),
+        (dict[str, int], {"a": 1}),
+        (dict[str, list[str]], {"a": ["b"]}),
+        (list[int | str], [1, "a"]),
+        (list[dict[str, Any]], [{"a": User("ada")}]),
+        (list[list[int]], [[1], [2, 3]]),
+        (list[tuple[int, str]], [(1, "a")]),
+        (tuple[dict[str, object], int], {"a": 1}),
+        (Mapping[str, int], {"a": 1}),
+        (Iterable[int], [1]),
     ],
 )
-def test_type_that_declares_no_members_leaves_values_as_they_are(kind: object) -> None:
-    assert writer_for(kind) is None
+def test_value_as_declared_is_sent_as_it_is(kind: object, value: object) -> None:
+    write = writer_for(kind)
+    assert write is not None
+    assert write(value) == value
 
 
 def test_members_that_are_no_dataclass_are_as_they_were() -> None:
@@ -265,6 +289,36 @@ def test_members_that_are_no_dataclass_are_as_they_were() -> None:
         (dict[str, User], [ada()]),
         (Team, Team(lead=Dog())),  # type: ignore[arg-type]
         (Painted, Painted(ada(), datetime(2026, 1, 1), ada())),  # type: ignore[arg-type]
+        (str, User("ada")),
+        (int, User("ada")),
+        (int, [1]),
+        (bytes, {"a": 1}),
+        (None, {"a": 1}),
+        (Name, User("ada")),
+        (Colour, User("ada")),
+        (Response, {"a": 1}),
+        (Response | str, {"a": 1}),
+        (AsyncIterator[str], [1]),
+        (int | str, User("ada")),
+        (str | None, [1]),
+        (dict, [1]),
+        (dict, User("ada")),
+        (list, {"a": 1}),
+        (list[int], {"a": 1}),
+        (list[int], [1, User("ada")]),
+        (list[int], [1, {"a": 1}]),
+        (list[int | str], [User("ada")]),
+        (list[str], [Filled.USER]),
+        (list[list[int]], [[User("ada")]]),
+        (list[User], [Dog()]),
+        (list[User | None], [User("ada"), Dog()]),
+        (User | None, {"name": "ada"}),
+        (dict[str, int], {"a": User("ada")}),
+        (dict[str, str] | list[str], {"a": User("ada")}),
+        (tuple[str, int], User("ada")),
+        (list[tuple[int, int]], [(1, User("ada"))]),
+        (Literal["a"], User("ada")),
+        (list[str], [Opaque()]),
     ],
 )
 def test_value_that_is_not_declared_is_refused(kind: object, value: object) -> None:
@@ -382,6 +436,42 @@ async def test_wrong_value_is_a_fault_that_names_endpoint_and_remedy() -> None:
     async with app.test_client() as client:
         with pytest.raises(TypeError, match=r"me at test_jsonwriters.py:\d+: expected User as"):
             await client.get("/")
+
+
+@pytest.mark.parametrize("kind", [str, int, None, list[int], dict[str, int], User | None, Response])
+@pytest.mark.parametrize("value", [Dog(), [Dog()], {"a": Dog()}, Opaque(), (Dog(), 201)])
+async def test_wrong_kind_is_never_sent(kind: object, value: object) -> None:
+    app = App()
+    app.json_default = vars
+
+    async def endpoint() -> object:
+        return value
+
+    endpoint.__annotations__["return"] = kind
+    app.get("/")(endpoint)
+    async with app.test_client() as client:
+        with pytest.raises(TypeError, match=r"expected .* as annotated, got .*: return the one"):
+            await client.get("/")
+    async with app.test_client(raise_errors=False) as client:
+        answer = await client.get("/")
+    assert answer.status_code == 500
+    assert SECRET not in answer.text
+
+
+async def test_object_of_its_annotation_is_left_to_json_default() -> None:
+    app = App()
+    app.json_default = lambda value: type(value).__name__
+
+    @app.get("/")
+    async def one() -> Opaque:
+        return Opaque()
+
+    @app.get("/all")
+    async def all_() -> list[Opaque]:
+        return [Opaque()]
+
+    assert json.loads(await text_of(app)) == "Opaque"
+    assert json.loads(await text_of(app, "/all")) == ["Opaque"]
 
 
 async def test_app_writes_what_the_declared_members_hold() -> None:
