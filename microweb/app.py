@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Never, TypeVar, Unpack
 from .background import Background, nowhere_to_run
 from .binding import bind
 from .dispatch import Dispatcher, Level, over_socket, pattern_of
-from .elsewhere import point_to_ours, unknown_keyword
+from .elsewhere import Suggesting, point_to_ours, unknown_keyword
 from .errors import ConfigurationError, ProtocolError
 from .functions import describe, folder_of
 from .handlers import Middleware, check_parameters, placed_at
@@ -44,7 +44,7 @@ F = TypeVar("F", bound=Callable[..., object])
 T = TypeVar("T")
 
 
-class App(Router):
+class App(Router, metaclass=Suggesting):
     """A web application.
 
     `debug` says why a request was refused; `max_body` and `max_json` are in bytes, and

@@ -29,7 +29,7 @@ from .middleware.errors import ErrorBoundary, ErrorHandlers
 from .patterns import BUILT_IN, Converter, Pattern, parse_pattern
 from .request import Request, name_in_log, request_id_of
 from .requestheads import RequestLine
-from .response import Response, is_held_once
+from .response import RESPONSE_CLASSES, Response, is_held_once
 from .returns import ReturnConverter
 from .router import Route
 from .signature import Signature, inspect_endpoint
@@ -433,7 +433,7 @@ def _around(
                     f"{describe(middleware)} returned None: did you forget "
                     "`return await call_next(request)`?"
                 )
-            response = value if isinstance(value, Response) else finish(value)
+            response = value if isinstance(value, RESPONSE_CLASSES) else finish(value)
             if response.needs_prepare:
                 response = await response.prepare(request)
             if hands_on and response is value and not is_held_once(response):

@@ -26,7 +26,7 @@ from typing import (
 from urllib.parse import unquote
 
 from .cookies import parse_cookies
-from .elsewhere import point_to_ours
+from .elsewhere import Suggesting, point_to_ours
 from .errors import (
     BadRequest,
     BodyConsumed,
@@ -89,7 +89,7 @@ class _State(SimpleNamespace):
         self._session_source: SessionSource | None = None
 
 
-class Request:
+class Request(metaclass=Suggesting):
     """One HTTP request. Made by the parser; handlers get it, tests send it.
 
     `method`, `raw_path` and `query_string` are as sent; `path` is decoded; `headers`, `query` and

@@ -25,7 +25,7 @@ from typing import Literal, Never
 from .bytestream import ByteStream
 from .charsets import encode_utf8
 from .cookies import SetCookie
-from .elsewhere import point_to_ours, unknown_keyword
+from .elsewhere import Suggesting, point_to_ours, unknown_keyword
 from .errors import LocalProtocolError
 from .framing import CLOSE
 from .grammar import CONTENT_LENGTH
@@ -51,7 +51,7 @@ _DECIDING = frozenset(("connection", "content-length", "date", "transfer-encodin
 WITHOUT_CONTENT = frozenset((101, 204, 205, 304))
 
 
-class Response:
+class Response(metaclass=Suggesting):
     """An answer whose body is whole.
 
     `body` is bytes, or a str that is sent as UTF-8; `content_type` is by default that of text for a
@@ -471,6 +471,11 @@ class _PlainResponse(Response):
 
     def __repr__(self) -> str:
         return f"<Response {self._status}>"
+
+
+# For `isinstance`, which knows an exact class at once, and takes 0.1 us more for another one: most
+# responses that middleware sees are plain. See `Suggesting`.
+RESPONSE_CLASSES: tuple[type[Response], ...] = (_PlainResponse, Response)
 
 
 def is_held_once(response: Response) -> bool:

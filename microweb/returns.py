@@ -41,10 +41,10 @@ class ReturnConverter:
             return plain_response(encode_utf8(value), TEXT)
         if isinstance(value, (dict, list)):
             return self._from_json(value)
-        if isinstance(value, Response):
-            return value
         if type(value) is tuple:
             return self._from_tuple(value)
+        if isinstance(value, Response):
+            return value
         return self._from_other(value)
 
     def _from_json(self, value: object) -> Response:

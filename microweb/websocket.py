@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar, overload
 
 from .charsets import encode_utf8
 from .conversation import NORMAL, Conversation
-from .elsewhere import point_to_ours
+from .elsewhere import Suggesting, point_to_ours
 from .errors import ClientDisconnected, LocalProtocolError
 from .handshake import offered_subprotocols
 from .incoming import convert_json
@@ -57,7 +57,7 @@ class Gate(Protocol):
         """Make the handshake, or wait for one that is under way. Raises: ClientDisconnected."""
 
 
-class WebSocket:
+class WebSocket(metaclass=Suggesting):
     """One client's connection in a WebSocket endpoint; its first use makes the handshake.
 
     Iteration ends when either side closes, or the client is lost. `receive`, `send` and the like

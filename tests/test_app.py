@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import pydoc
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextvars import ContextVar
 from datetime import date
@@ -20,6 +22,7 @@ from microweb import (
     Request,
     Response,
     Router,
+    WebSocket,
     abort,
 )
 from microweb.errors import RouteConflict
@@ -1327,6 +1330,45 @@ def test_dir_lists_no_names_of_other_frameworks(made: object) -> None:
     assert "__init__" in names
     assert {"url_for", "status"} & set(names)
     assert not set(names) & {*names_said(App), *names_said(Request), *names_said(Response)}
+
+
+@pytest.mark.parametrize("owner", [App, Request, Response, WebSocket])
+def test_dir_and_help_of_a_class_list_no_names_of_other_frameworks(owner: type) -> None:
+    class Derived(owner):  # type: ignore[misc]
+        pass
+
+    for each in (owner, Derived):
+        names = set(dir(each))
+        assert {"__init__", "__repr__"} < names
+        assert not names & set(names_said(owner))
+        told = pydoc.plain(pydoc.render_doc(each))
+        assert not [name for name in names_said(owner) if re.search(rf"(?m)^ \|  {name}\b", told)]
+
+
+def test_dir_lists_a_name_of_another_framework_that_a_subclass_has() -> None:
+    class Page(Response):
+        content = "ours"
+
+    assert "content" in dir(Page) and "content" in dir(Page())
+    assert "content" not in dir(Response)
+
+
+def test_class_that_is_asked_for_a_name_of_another_framework_says_ours() -> None:
+    with pytest.raises(AttributeError) as caught:
+        _ = Request.args  # type: ignore[attr-defined]
+    assert str(caught.value) == (
+        "type object 'Request' has no attribute 'args': in microweb it is `request.query`"
+    )
+
+
+@pytest.mark.parametrize(
+    "change", [lambda app: setattr(app, "config", 1), lambda app: delattr(app, "config")]
+)
+def test_setting_or_deleting_a_name_of_another_framework_says_ours(
+    change: Callable[[App], object],
+) -> None:
+    with pytest.raises(AttributeError, match=r"in microweb it is `app\.state`"):
+        change(App())
 
 
 async def test_dir_of_a_request_lists_no_names_of_other_frameworks() -> None:
