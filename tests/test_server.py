@@ -18,14 +18,19 @@ from serving import (
     LATER_S,
     QUICK_S,
     get,
+    in_memory,
     on_loopback,
     peer_of,
     post,
+    read_all,
+    read_until,
+    settle,
     statuses,
     until_none,
 )
 
 from microweb import App, ConfigurationError, Request
+from microweb.memory import ClientEnd
 from microweb.server.config import ServerConfig
 from microweb.server.listeners import Listeners
 from microweb.server.server import Server
@@ -202,6 +207,19 @@ async def idle_from(clients: ExitStack, server: Server, host: str, *, sends: boo
     return client
 
 
+async def is_turned_away(end: ClientEnd) -> bool:
+    """Whether a new connection is one too many; it is closed."""
+    answer = await read_until(end, b"connections\n")
+    end.close()
+    return statuses(answer) == [503]
+
+
+def pass_a_second(server: Server) -> None:
+    """Let connections count as idle that were silent until now."""
+    clock = server.clock
+    server.clock = lambda: clock() + 1.0 + QUICK_S
+
+
 class Client:
     """A connection from one of the addresses of loopback."""
 
@@ -233,6 +251,7 @@ async def test_idle_connection_of_the_most_crowded_address_makes_room(sends: boo
         with ExitStack() as clients:
             honest = await idle_from(clients, server, "127.0.0.2")
             greedy = [await idle_from(clients, server, "127.0.0.3", sends=sends) for _ in range(3)]
+            pass_a_second(server)
             new = [await idle_from(clients, server, f"127.0.0.{each}") for each in (4, 5)]
             async with asyncio.timeout(DEADLINE_S):
                 while [client.reader.at_eof() for client in greedy].count(True) < 2:
@@ -270,10 +289,44 @@ async def test_connection_on_which_bytes_wait_makes_no_room() -> None:
         greedy = [await idle_from(clients, server, "127.0.0.3") for _ in range(2)]
         connected = greedy[0].writer.get_extra_info("socket")
         assert os.write(connected.fileno(), GET) == len(GET)
+        pass_a_second(server)
         assert server._eviction.make_room()
         assert statuses(await greedy[0].ask(b"")) == [200]
         assert await greedy[1].is_closed()
         clients.close()
+
+
+@pytest.mark.parametrize("sends", [True, False])
+async def test_connection_that_was_silent_for_less_than_a_second_makes_no_room(sends: bool) -> None:
+    async with in_memory(Gate().app, max_connections=1) as house:
+        fresh = house.connect()
+        if sends:
+            await fresh.write(GET)
+            assert statuses(await read_until(fresh, b"index")) == [200]
+        await house.pass_time(0.9)
+        assert await is_turned_away(house.connect())
+        await fresh.write(GET)
+        assert statuses(await read_until(fresh, b"index")) == [200]
+        await house.pass_time(3)  # times are those of the sweep
+        late = house.connect()
+        assert await read_all(fresh) == b""
+        await late.write(GET)
+        assert statuses(await read_until(late, b"index")) == [200]
+        late.close()
+
+
+async def test_connection_that_idles_makes_no_room_while_the_server_stops() -> None:
+    async with in_memory(Gate().app, max_connections=1) as house:
+        first = house.connect()
+        await first.write(GET)
+        assert statuses(await read_until(first, b"index")) == [200]
+        await house.pass_time(5)
+        stopping = asyncio.create_task(house.server.stop(silence_s=1.0))
+        await settle()
+        assert await is_turned_away(house.connect())
+        await first.write(GET)
+        assert statuses(await read_all(first)) == [200]
+        await stopping
 
 
 # --- stop

@@ -477,7 +477,12 @@ class Connection(Presence):
         self.check_stop(self._server.clock())
 
     def idle_since(self) -> float | None:
-        """Return when the connection began to wait for a request, None if it does not."""
+        """Return when the connection began to wait for a request, None if it does not.
+
+        None as well while the server stops: the sweep closes idle ones then, and times are unknown.
+        """
+        if self._server.is_stopping:
+            return None
         if self._request is not None or self.deadline == NEVER or self.transport.is_closing():
             return None
         if self.unflushed or self.transport.get_write_buffer_size():

@@ -14,6 +14,10 @@ from .connection import Connection
 # A look at all connections costs 2 ms of 10,000: as often as this, whatever connects.
 _LOOK_EVERY_S = 0.1
 
+# A connection idles once it was silent for this long. The request of a new one, or the next one of
+# a client that has just got its answer, may be on the way: a round trip takes 0.3 s at most.
+_IDLE_S = 1.0
+
 
 class _Idle(NamedTuple):
     since: float
@@ -33,7 +37,8 @@ class Eviction:
         """Close the connection that idles longest; return whether there is one.
 
         It is one of the peer address with most connections. A connection on which bytes wait is
-        not idle; one that never sent a byte is. Times are those of the sweep, a second apart.
+        not idle; one that never sent a byte is, after a second. Times are those of the sweep, a
+        second apart.
         """
         if not self._chosen and self._clock() >= self._looks_at:
             self._looks_at = self._clock() + _LOOK_EVERY_S
@@ -50,9 +55,11 @@ class Eviction:
         most = max(counts.values(), default=0)
         surplus = most - max((count for count in counts.values() if count < most), default=0)
         idle: dict[str | None, list[_Idle]] = {}
+        before = self._clock() - _IDLE_S
         for connection in self._connections:
             host = _host_of(connection)
-            if counts[host] == most and (since := connection.idle_since()) is not None:
+            since = connection.idle_since() if counts[host] == most else None
+            if since is not None and since <= before:
                 idle.setdefault(host, []).append(_Idle(since, connection))
         chosen = [each for found in idle.values() for each in sorted(found, key=_since)[:surplus]]
         return sorted(chosen, key=_since)
