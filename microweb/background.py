@@ -10,20 +10,18 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import time
 from collections.abc import Callable, Coroutine
 from contextvars import copy_context
 from functools import partial
 from typing import Any, TypeVar
 
-from .errors import ServiceUnavailable, is_disconnect
+from .errors import ServiceUnavailable, is_disconnect, sole_error
 from .functions import describe, is_async
 from .logs import Log
 from .threads import is_running_here, run_in_thread
+from .throttle import Throttle
 
 T = TypeVar("T")
-
-_SAY_AGAIN_S = 60.0
 
 
 class TaskExit(RuntimeError):
@@ -41,7 +39,8 @@ class Background:
 
     def __init__(self, max_tasks: int) -> None:
         self._max_tasks = max_tasks
-        self._says_at = 0.0
+        self._refusals = Throttle()
+        self._outages = Throttle()  # of a service that each task uses
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
         self.on_exit: Callable[[BaseException], None] | None = None  # for tests, which it ends
@@ -119,9 +118,7 @@ class Background:
     def _check_room(self) -> None:
         if len(self._tasks) < self._max_tasks:
             return
-        now = time.monotonic()
-        if now >= self._says_at:
-            self._says_at = now + _SAY_AGAIN_S
+        if self._refusals.permits():
             _log.error(
                 "max_background_tasks=%d are running: what would start more is a 503",
                 self._max_tasks,
@@ -153,7 +150,22 @@ class Background:
         if error is not None and not is_disconnect(error):
             if self.on_exit is not None and (exit := exit_of(error)) is not None:
                 self.on_exit(exit)
-            _log.error("background task %r failed", task.get_name(), exc_info=error)
+            self._tell(task.get_name(), error)
+
+    def _tell(self, name: str, error: BaseException) -> None:
+        """Log why a task failed: an outage by one line a minute, anything else by its traceback."""
+        outage = sole_error(error)
+        if not isinstance(outage, ServiceUnavailable):
+            _log.error("background task %r failed", name, exc_info=error)
+        elif self._outages.permits():
+            cause = "" if outage.__cause__ is None else f" ({outage.__cause__!r:.200})"
+            _log.error(
+                "background task %r failed: %s: %s%s; more of these are not logged for a minute",
+                name,
+                type(outage).__name__,
+                outage,
+                cause,
+            )
 
 
 def create_task(coroutine: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:

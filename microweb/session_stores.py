@@ -15,11 +15,11 @@ from typing import NamedTuple, Protocol
 
 from .errors import ConfigurationError, MissingExtra, ServiceUnavailable, SessionTooLarge
 from .logs import Log
+from .throttle import Throttle
 
 _OVERHEAD_BYTES = 370  # of an entry: its id, its record, its places in the dicts (seen: 339 to 398)
 _TIMEOUT_S = 5.0  # for Redis to connect, and to answer; and to wait for a connection
 _CONNECTIONS = 32  # of one process; the next user waits for a free one
-_OUTAGE_S = 60.0  # between two log lines that say the same
 
 _log = Log("microweb.app")
 
@@ -194,7 +194,7 @@ class RedisStore:
         self._url = client if isinstance(client, str) else None
         self._client = None if isinstance(client, str) else client
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._told_at = -_OUTAGE_S
+        self._outages = Throttle()
         self._failures: tuple[type[Exception], ...] = (OSError,)
         try:
             from redis.exceptions import RedisClusterException, RedisError
@@ -244,9 +244,7 @@ class RedisStore:
             async with asyncio.timeout(_TIMEOUT_S):
                 return await self._connected_client().execute_command(*args)
         except self._failures as error:
-            now = monotonic()
-            if now - self._told_at >= _OUTAGE_S:
-                self._told_at = now
+            if self._outages.permits():
                 _log.error(
                     "Redis does not serve sessions, requests that need one get a 503: %s: %s",
                     type(error).__name__,

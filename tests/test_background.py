@@ -28,7 +28,7 @@ from serving import (
 
 from microweb import App, Request, Response, abort, from_thread
 from microweb.background import Background
-from microweb.errors import ClientDisconnected
+from microweb.errors import BrokerUnavailable, ClientDisconnected
 from microweb.testing import MemoryTransport
 
 USER: ContextVar[str] = ContextVar("user", default="nobody")
@@ -134,6 +134,60 @@ async def test_task_that_fails_is_logged_once_with_its_name(
     first, second = errors_of(caplog)
     assert "send_mail' failed" in first and r"'mail\r\nfor ada' failed" in second
     assert all(record.exc_info and "no such" in str(record.exc_info[1]) for record in records)
+
+
+@pytest.mark.parametrize("in_group", [False, True])
+@pytest.mark.parametrize("is_behind_answer", [False, True])
+async def test_outage_in_tasks_is_one_line_a_minute(
+    app: App,
+    in_group: bool,
+    is_behind_answer: bool,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def publish() -> None:
+        raise BrokerUnavailable from ConnectionError("refused")
+
+    async def notify() -> None:
+        if not in_group:
+            await publish()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(publish())
+
+    @app.get("/")
+    async def index(request: Request) -> None:
+        if is_behind_answer:
+            request.after_response(notify)
+        else:
+            app.spawn(notify())
+
+    now = 1000.0
+    async with app.test_client() as client:
+        monkeypatch.setattr("microweb.throttle.monotonic", lambda: now)
+        for later in (0.0, 1.0, 58.0, 1.0, 1.0):
+            now += later
+            await client.get("/")
+            await settle()
+    texts = errors_of(caplog)
+    assert len(texts) == 2
+    assert all("notify" in text and "failed: BrokerUnavailable: 503" in text for text in texts)
+    assert all("ConnectionError('refused')" in text for text in texts)
+    assert all(record.exc_info is None for record in caplog.records)
+
+
+async def test_outage_hides_no_other_fault(app: App, caplog: pytest.LogCaptureFixture) -> None:
+    async def fail(error: Exception) -> None:
+        raise error
+
+    @app.get("/")
+    async def index() -> None:
+        app.spawn(fail(BrokerUnavailable()))
+        app.spawn(fail(BrokerUnavailable()))
+        app.spawn(fail(ValueError("a bug")))
+
+    async with app.test_client() as client:
+        await client.get("/")
+    assert [record.exc_info is not None for record in caplog.records] == [False, True]
 
 
 async def test_task_whose_client_has_left_is_not_logged(

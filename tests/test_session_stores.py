@@ -113,7 +113,8 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1000.0
-        monkeypatch.setattr("microweb.session_stores.monotonic", lambda: self.now)
+        for module in ("session_stores", "throttle"):
+            monkeypatch.setattr(f"microweb.{module}.monotonic", lambda: self.now)
 
 
 @pytest.fixture

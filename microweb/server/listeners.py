@@ -16,13 +16,13 @@ from collections.abc import Callable
 
 from ..descriptors import MIN_SPARE, spare_descriptors
 from ..logs import Log
+from ..throttle import Throttle
 from .sockets import has_input
 
 Accept = Callable[[asyncio.StreamReader, asyncio.StreamWriter], None]
 
 _MAX_ACCEPTS = 64  # per socket and turn of the loop
 _TURNS = 3  # from the kernel's accept to ours: what was taken meanwhile needs room too
-_SAY_AGAIN_S = 60.0
 _CLOSE_S = 1.0  # at most, until those that wait in the queues are accepted
 _RETRY_S = 0.05
 
@@ -47,7 +47,7 @@ class Listeners:
         self._servers: list[asyncio.Server] = []  # of the first sockets, in their order
         self._paused: list[asyncio.Server] = []  # that accept no more, and are to be closed
         self._opening: asyncio.Task[None] | None = None  # at the end of a pause
-        self._says_at = 0.0  # from then on a pause is told
+        self._pauses = Throttle()
         self._spare = MIN_SPARE  # descriptors left to endpoints, threads and logs
         self._ceiling = float("inf")  # a descriptor from here on is one of the last
         self._look_at_limit()
@@ -125,9 +125,7 @@ class Listeners:
     def _pause(self) -> None:
         if not self._hold():
             return  # not one descriptor is left: the next connection comes here again
-        now = self._loop.time()
-        if now >= self._says_at:
-            self._says_at = now + _SAY_AGAIN_S
+        if self._pauses.permits():
             _log.warning(
                 "nearly out of file descriptors (%d are left): "
                 "new connections wait until others have closed",
