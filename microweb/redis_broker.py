@@ -24,6 +24,7 @@ from .errors import BrokerUnavailable, ConfigurationError, MissingExtra
 from .logs import Log
 from .messages import Entry, checked_payload
 from .redis_listener import RedisListener, batches, text_of
+from .redis_urls import check_redis_url
 from .throttle import Throttle
 
 try:
@@ -84,7 +85,7 @@ class RedisBroker:
 
     While Redis does not answer, publishing and subscribing raise `BrokerUnavailable` within 5 s,
     which is a 503, and the log says why once a minute. Those who are subscribed stay, and go on
-    where they were. Raises: ConfigurationError.
+    where they were. Raises: ConfigurationError, for a wrong URL too.
     """
 
     is_local = False
@@ -102,6 +103,7 @@ class RedisBroker:
                 "RedisBroker: expected a backlog of at least 1 and an expire_s of at least 60, "
                 f"got {backlog} and {expire_s}"
             )
+        check_redis_url("RedisBroker", url)
         self.prefix = prefix
         self.backlog = backlog
         self.expire_s = expire_s

@@ -15,6 +15,7 @@ from typing import NamedTuple, Protocol
 
 from .errors import ConfigurationError, MissingExtra, ServiceUnavailable, SessionTooLarge
 from .logs import Log
+from .redis_urls import check_redis_url
 from .throttle import Throttle
 
 _OVERHEAD_BYTES = 370  # of an entry: its id, its record, its places in the dicts (seen: 339 to 398)
@@ -204,7 +205,12 @@ class RedisStore:
         else:
             self._failures = (OSError, RedisError, RedisClusterException)
         if self._url is not None:
-            _check_url(self._url)
+            check_redis_url("RedisStore", self._url)
+        elif not hasattr(client, "execute_command"):
+            raise ConfigurationError(
+                "RedisStore: expected a URL such as 'redis://localhost:6379/0', or a client of "
+                f"redis.asyncio, got {type(client).__name__}"
+            )
 
     async def get(self, id: str) -> bytes | None:
         """Return what was set, None where nothing is or it has expired."""
@@ -262,19 +268,6 @@ class RedisStore:
                 self._loop = loop
         assert client is not None
         return client
-
-
-def _check_url(url: str) -> None:
-    """Raise ConfigurationError, which shows no password, if it is no URL of a Redis."""
-    from redis.asyncio.connection import parse_url
-
-    try:
-        parse_url(url)
-    except ValueError:  # its text may have a part of the password
-        raise ConfigurationError(
-            "RedisStore: expected a URL such as 'redis://localhost:6379/0', 'rediss://...' or "
-            "'unix:///path', got another: percent-encode the special characters of a password"
-        ) from None
 
 
 def _client_for(url: str) -> RedisClient:

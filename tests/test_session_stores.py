@@ -396,15 +396,6 @@ async def test_a_server_that_is_not_there_is_a_503_and_one_line_a_minute(
     assert all(record.exc_info is None for record in caplog.records)
 
 
-@pytest.mark.parametrize(
-    "url", ["localhost:6379", "http://:secret@localhost", "redis://:secret/x@a"]
-)
-def test_a_wrong_url_is_refused_at_once(url: str) -> None:
-    with pytest.raises(ConfigurationError, match=r"RedisStore: expected a URL such as") as refused:
-        RedisStore(url)
-    assert "secret" not in str(refused.value)
-
-
 async def test_a_cluster_that_is_not_there_is_a_503(caplog: pytest.LogCaptureFixture) -> None:
     with socket.socket() as reserved:  # bound, and nobody listens
         reserved.bind(("127.0.0.1", 0))
