@@ -32,6 +32,7 @@ from .response import Response
 from .router import Route, Router
 from .signature import inspect_endpoint
 from .static import StaticFiles, redirect_to_folder
+from .surroundings import BodyLimits
 from .urlencoded import encode_urlencoded
 
 if TYPE_CHECKING:
@@ -404,9 +405,7 @@ class App(Router, metaclass=Suggesting):
         return Level(
             app=self,
             debug=self.debug,
-            max_body=self.max_body,
-            max_json=self.max_json,
-            max_json_values=self.max_json_values,
+            limits=BodyLimits(self.max_body, self.max_json, self.max_json_values),
             redirect_slashes=self.redirect_slashes,
             routes=tuple(self.routes),
             middleware=tuple(self._middleware),

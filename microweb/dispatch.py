@@ -33,7 +33,7 @@ from .response import RESPONSE_CLASSES, Response, is_held_once
 from .returns import ReturnConverter
 from .router import Route
 from .signature import Signature, inspect_endpoint
-from .surroundings import RequestApp
+from .surroundings import BodyLimits, RequestApp
 from .tree import Found, Missed, RouteTree, Scopes
 
 # RFC 9110 section 9.3, RFC 5789: a path without a route for one is a 404 or 405, and no 501.
@@ -47,9 +47,7 @@ class Level:
 
     app: RequestApp
     debug: bool
-    max_body: int | None
-    max_json: int | None
-    max_json_values: int | None
+    limits: BodyLimits
     redirect_slashes: bool
     routes: tuple[Route, ...]
     middleware: tuple[Middleware, ...]
@@ -68,7 +66,7 @@ class Match:
         "fault",
         "handler",
         "is_repeatable",
-        "max_body",
+        "limits",
         "on_disconnect",
         "params",
         "place",
@@ -88,30 +86,17 @@ class Match:
         self.params = params
         self.handler = place.missed
         self.route: Route | None = None
-        self.max_body = place.max_body
+        self.limits = place.limits
         self.on_disconnect: str | None = None
         self.is_repeatable = True
         if target is not None:
             self.handler = target.handler
             self.route = target.route
             self.on_disconnect = target.route.on_disconnect
-            if target.route.max_body is not None:
-                self.max_body = target.route.max_body
+            self.limits = target.limits
             self.is_repeatable = target.is_repeatable
         self.allowed: tuple[str, ...] = ()  # the path's methods, where none of its routes matched
         self.fault: BadRequest | None = None
-
-    @property
-    def max_json(self) -> int | None:
-        """The most bytes of JSON, by the route or the app; None: the server says."""
-        own = self.route.max_json if self.route is not None else None
-        return self.place.max_json if own is None else own
-
-    @property
-    def max_json_values(self) -> int | None:
-        """The most values in JSON, by the route or the app; None: the server says."""
-        own = self.route.max_json_values if self.route is not None else None
-        return self.place.max_json_values if own is None else own
 
     def allowed_beside(self, method: str, raw_path: str) -> tuple[str, ...]:
         """Return the other methods that are answered at that path."""
@@ -204,6 +189,9 @@ class Dispatcher:
                 place.handler_of(route, pattern),
                 place.preflight_of(route),
                 _is_pure(pattern),
+                BodyLimits(route.max_body, route.max_json, route.max_json_values).inside(
+                    place.limits
+                ),
             )
             try:
                 self._tree.add(pattern, route.methods, target)
@@ -226,20 +214,13 @@ class Place:
     ) -> None:
         self.level = level
         self.prefix: str = prefix
-        self.max_body = level.max_body
-        self.max_json = level.max_json
-        self.max_json_values = level.max_json_values
+        self.limits = level.limits
         self._outer = outer
         self.debug = level.debug
         if outer is not None:
             # As URLs have it: `url_for` puts it before what the mounted app says.
             self.prefix = outer.prefix + parse_pattern(prefix).format({})
-            if self.max_body is None:
-                self.max_body = outer.max_body
-            if self.max_json is None:
-                self.max_json = outer.max_json
-            if self.max_json_values is None:
-                self.max_json_values = outer.max_json_values
+            self.limits = level.limits.inside(outer.limits)
             self.debug = level.debug or outer.debug
         self._use = placed_at(use, self.prefix)
         self.errors: ErrorBoundary = ErrorBoundary(
@@ -326,6 +307,7 @@ class Target:
     handler: Handler
     preflight: Handler | None
     is_repeatable: bool  # its match may be kept for a request line that is sent again
+    limits: BodyLimits  # the route's, inside the app's
 
     def __str__(self) -> str:
         return str(replace(self.route, path=self.place.prefix + self.route.path))

@@ -86,11 +86,18 @@ async def decode_text(body: bytes, charset: str, name: str) -> str:
 # --- JSON
 
 
-def check_json_charset(charset: str) -> None:
-    """Check that JSON is not labelled as what it can't be. Raises: BadRequest.
+def check_json_fields(headers: Headers) -> None:
+    """Check that a body is not coded, and not labelled as UTF-16 or UTF-32, which JSON can't be.
 
     It is UTF-8 whatever else its label says. RFC 8259 section 8.1
+
+    Raises: UnsupportedMediaType, BadRequest.
     """
+    if "content-encoding" in headers.by_name:
+        check_coding(headers)
+    if ";" not in headers.by_name.get("content-type", ""):
+        return
+    charset = charset_of(headers)
     if (codec_of(charset) or "").startswith(("utf-16", "utf-32")):
         raise BadRequest(f"expected JSON in UTF-8, got charset {charset[:40]!r}")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, NamedTuple, Protocol
 
@@ -119,6 +120,23 @@ class RequestApp(Protocol):
     def all_routes(self) -> Sequence[tuple[str, RouteInfo]]: ...
 
 
+@dataclass(frozen=True, slots=True)
+class BodyLimits:
+    """The limits to a body that a route or an app sets; for None the server's limit holds."""
+
+    max_body: int | None = None
+    max_json: int | None = None
+    max_json_values: int | None = None
+
+    def inside(self, outer: BodyLimits) -> BodyLimits:
+        """Return these limits, with those of `outer` in place of None."""
+        return BodyLimits(
+            outer.max_body if self.max_body is None else self.max_body,
+            outer.max_json if self.max_json is None else self.max_json,
+            outer.max_json_values if self.max_json_values is None else self.max_json_values,
+        )
+
+
 class MatchInfo(Protocol):
     """What the application decided about a request before any of its code ran."""
 
@@ -135,11 +153,7 @@ class MatchInfo(Protocol):
     @property
     def allowed(self) -> tuple[str, ...]: ...
     @property
-    def max_body(self) -> int | None: ...
-    @property
-    def max_json(self) -> int | None: ...
-    @property
-    def max_json_values(self) -> int | None: ...
+    def limits(self) -> BodyLimits: ...
     @property
     def on_disconnect(self) -> str | None: ...
     @property

@@ -77,7 +77,7 @@ class Body:
         self._input: BodyInput | None = connection  # None once the exchange is over
         self._section = section
         self._lock: asyncio.Lock | None = None
-        self._ahead = bytearray()  # read, but not asked for yet
+        self._ahead: bytearray | None = None  # read, but not asked for yet
         self._share: Share | None = None  # of what is kept of it, while more has to come
         self._fresh = 0  # bytes that came since that was counted
         self._feeds = 0  # how often it has received
@@ -95,11 +95,10 @@ class Body:
     def end(self) -> None:
         """Let go of the connection: the request is answered. A read that waits ends now."""
         connection, self._input = self._input, None
-        if self._ahead:
-            self._ahead = bytearray()
+        self._ahead = None
         if self._share is not None:
             self._release()
-        if connection is not None and self._lock is not None and self._lock.locked():
+        if self._lock is not None and connection is not None and self._lock.locked():
             connection.end_reading(_over())
 
     def take_whole(self, limit: int | None) -> bytes | None:
@@ -109,7 +108,9 @@ class Body:
         """
         if self.is_begun or self.error is not None:
             return None
-        connection = self._connection
+        connection = self._input
+        if connection is None:
+            raise _over()
         try:
             self._begin(connection, limit)
         except MicrowebError as error:
@@ -130,10 +131,12 @@ class Body:
         Raises nothing of what `read` raises, which the next `read` does.
         """
         with suppress(MicrowebError):
-            while len(self._ahead) < self._connection.config.max_body:
+            while len(self._ahead or b"") < self._connection.config.max_body:
                 piece = await self._next_piece(limit)
                 if not piece:
                     return
+                if self._ahead is None:
+                    self._ahead = bytearray()
                 self._ahead += piece
                 self.keep(len(self._ahead))
 
@@ -145,7 +148,7 @@ class Body:
         request is answered.
         """
         if self._ahead:
-            ahead, self._ahead = bytes(self._ahead), bytearray()
+            ahead, self._ahead = bytes(self._ahead), None
             self._release()  # who keeps them counts them
             return ahead
         return await self._next_piece(limit)
@@ -182,8 +185,7 @@ class Body:
         self.error = ServiceUnavailable(
             "too much is buffered for this client", headers={"Retry-After": _RETRY_AFTER_S}
         )
-        self._share = None
-        self._ahead = bytearray()
+        self._share = self._ahead = None
         if self._input is not None:
             self._input.end_reading(self.error)
 
@@ -196,10 +198,11 @@ class Body:
         decoder = connection.parser.decoder
         if limit is None:
             limit = connection.config.max_body
-        if isinstance(decoder, ChunkedDecoder):
+        if isinstance(decoder, LengthDecoder):
+            if decoder.length > limit:
+                raise ContentTooLarge(f"the body is larger than {limit} bytes")
+        elif decoder is not None:
             decoder.max_content = limit
-        elif isinstance(decoder, LengthDecoder) and decoder.length > limit:
-            raise ContentTooLarge(f"the body is larger than {limit} bytes")
         self.is_begun = True
         if self._section.expects_continue and connection.parser.is_empty:
             connection.write_interim(_CONTINUE)
