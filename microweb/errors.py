@@ -14,7 +14,8 @@
     │  ├─ Unauthorized 401, Forbidden 403, NotFound 404, MethodNotAllowed 405, NotAcceptable 406
     │  ├─ Conflict 409, Gone 410, PreconditionFailed 412
     │  ├─ ContentTooLarge 413 ─── SessionTooLarge
-    │  ├─ UnsupportedMediaType 415, RangeNotSatisfiable 416, UnprocessableContent 422
+    │  ├─ UnsupportedMediaType 415, RangeNotSatisfiable 416
+    │  ├─ UnprocessableContent 422 ─── InvalidSessionNumber
     │  └─ TooManyRequests 429, ServiceUnavailable 503 ─── BrokerUnavailable
     ├─ ClientDisconnected                  the peer left: never a 500, never an error in the log
     ├─ LocalProtocolError                  our caller broke HTTP: a bug of the application
@@ -274,6 +275,13 @@ class UnprocessableContent(_StatusLeaf):
     """422: well-formed, but not of the wanted shape."""
 
     _status = 422
+
+
+class InvalidSessionNumber(UnprocessableContent):
+    """422: the session would have a number that JSON can't write.
+
+    That is NaN, an infinity, or an int with more digits than Python converts, 4300 by default.
+    """
 
 
 class TooManyRequests(_StatusLeaf):

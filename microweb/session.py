@@ -7,11 +7,12 @@ value counts as one. `microweb.sessions` says where it is kept.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any, NamedTuple
 
-from .errors import LocalProtocolError, SessionTooLarge
+from .errors import InvalidSessionNumber, LocalProtocolError, SessionTooLarge
 
 EMPTY = b"{}"  # the encoded form of a session that holds nothing
 
@@ -120,7 +121,8 @@ for _name in ("__delitem__", "__ior__", "__setitem__", "pop", "popitem", "setdef
 def encode_session(values: Mapping[str, Any]) -> bytes:
     """Return the form in which a session is kept.
 
-    Raises: TypeError that names the key; SessionTooLarge if it is nested too deeply.
+    Raises: TypeError that names the key; what a client can cause is SessionTooLarge, if it is
+    nested too deeply, or InvalidSessionNumber.
     """
     if not values:
         return EMPTY
@@ -188,11 +190,29 @@ def _is_too_deep(values: Mapping[str, Any]) -> bool:
     return True
 
 
+def _has_invalid_number(value: object) -> bool:
+    """Whether JSON can't write a number in `value`, which may hold itself."""
+    rest, seen = [value], set()
+    while rest:
+        each = rest.pop()
+        if isinstance(each, float) and not math.isfinite(each):
+            return True
+        if isinstance(each, int):
+            try:
+                str(each)
+            except ValueError:  # sys.get_int_max_str_digits()
+                return True
+        if isinstance(each, (dict, list, tuple)) and id(each) not in seen:
+            seen.add(id(each))
+            rest += each.values() if isinstance(each, dict) else each
+    return False
+
+
 def _too_deep() -> SessionTooLarge:
     return SessionTooLarge(f"the session would be nested more than {_MAX_DEPTH} levels deep")
 
 
-def _fault(values: Mapping[str, Any]) -> TypeError:
+def _fault(values: Mapping[str, Any]) -> TypeError | InvalidSessionNumber:
     """Return what to raise for the first key whose value JSON does not give back.
 
     It names the key and the type: the value may be a secret.
@@ -202,6 +222,11 @@ def _fault(values: Mapping[str, Any]) -> TypeError:
             is_kept = json.loads(_encode({key: value})) == {key: value}
         except (TypeError, ValueError, RecursionError):
             is_kept = False
+        if not is_kept and _has_invalid_number(value):
+            return InvalidSessionNumber(
+                f"the session would have a number in {repr(key)[:_SHOWN_CHARACTERS]} that JSON "
+                "can't write: NaN, an infinity, or an int of too many digits"
+            )
         if not is_kept:
             return TypeError(
                 f"session[{repr(key)[:_SHOWN_CHARACTERS]}]: expected what JSON gives back as it is "

@@ -26,6 +26,7 @@ from typing import Any, Protocol
 from .cookies import MAX_NAME_AND_VALUE, SetCookie, cookie_values
 from .errors import (
     ConfigurationError,
+    InvalidSessionNumber,
     LocalProtocolError,
     MissingExtra,
     ServiceUnavailable,
@@ -180,6 +181,13 @@ class Sessions:
                 await self._finish(visit, visit.session, response)
             except SessionTooLarge as error:
                 _log.warning("%s: %s: %s", name_in_log(request), error.detail, self._remedy)
+                raise
+            except InvalidSessionNumber as error:
+                _log.warning(
+                    "%s: %s: check the numbers of clients before, as by math.isfinite",
+                    name_in_log(request),
+                    error.detail,
+                )
                 raise
         return response
 

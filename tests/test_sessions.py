@@ -1205,6 +1205,23 @@ def nested(depth: int) -> Any:
     return value
 
 
+@pytest.mark.parametrize("text", ["nan", "inf", "-1e999"])
+async def test_number_of_a_client_that_no_session_holds_is_one_line(
+    app: App, client: TestClient, caplog: pytest.LogCaptureFixture, text: str
+) -> None:
+    await do(client, app, lambda session: session.update(user="ada"))
+    app.state.do = lambda session: session.update(prices=[float(text)])
+    response = await client.post("/")
+    assert response.status_code == 422
+    assert "the session would have a number in 'prices' that JSON can't write" in response.text
+    assert "set-cookie" not in response.headers
+    (line,) = caplog.records
+    assert (line.name, line.exc_info) == ("microweb.app", None)
+    assert line.getMessage().startswith("POST /: the session would have a number in 'prices'")
+    assert "math.isfinite" in line.getMessage()
+    assert await values(client) == {"user": "ada"}
+
+
 @pytest.mark.parametrize(
     "value",
     [
