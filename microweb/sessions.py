@@ -45,6 +45,7 @@ from .session import (
     merge_session,
     parse_session,
 )
+from .urlencoded import percent_decode
 
 try:
     from itsdangerous import BadSignature, TimestampSigner, base64_decode, base64_encode
@@ -62,6 +63,9 @@ _ID_TAG_CHARACTERS = 8
 # is random and doubled each time, spreads the others, until each has its turn.
 _MERGE_S = 5.0
 _PAUSE_S = 0.001, 1.0
+
+# Browsers send these as they are typed, and links that `url_for` made have them encoded.
+_SENT_BOTH_WAYS = frozenset("&'()+;[]^|")
 
 _REMEDY = (
     'make one with `python -c "import secrets; print(secrets.token_urlsafe(32))"`, '
@@ -143,6 +147,13 @@ class Sessions:
         """
         if self._path is not None:
             return self
+        if found := _SENT_BOTH_WAYS.intersection(percent_decode(prefix)):
+            raise ConfigurationError(
+                "Sessions: expected a prefix that all clients write alike, because browsers "
+                f"compare the cookie's path as text, got {min(found)!r} in "
+                f"{percent_decode(prefix)!r}: give a path, as in Sessions(..., path='/'), or "
+                "change the prefix"
+            )
         placed = copy(self)
         placed._path = prefix or "/"
         placed._sign_for(placed.path)

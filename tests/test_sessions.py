@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -618,6 +619,38 @@ async def test_sessions_of_a_mount_have_its_path() -> None:
             response = await client.post(f"{prefix}/")
             assert f"; Path={prefix}; " in response.headers["set-cookie"]
             assert (await client.get(f"{prefix}/")).json() == {"user": "ada"}
+
+
+@pytest.mark.parametrize("prefix", ["/a;b", "/a%3Bb", "/it's", "/[a]", "/a|b", "/x/a+b", "/(a)"])
+@pytest.mark.parametrize("is_around", [False, True])
+def test_prefix_that_clients_write_in_two_ways_is_refused(prefix: str, is_around: bool) -> None:
+    outer, inner = App(), site(None if is_around else Sessions(KEY))
+    outer.mount(prefix, inner, use=[Sessions(KEY)] if is_around else [])
+    with pytest.raises(
+        ConfigurationError, match=r"Sessions: expected a prefix .* Sessions\(\.\.\., path"
+    ):
+        outer.freeze()
+
+
+@pytest.mark.parametrize("prefix", ["/a;b", "/it's", "/a|b"])
+async def test_prefix_that_clients_write_in_two_ways_takes_a_path(prefix: str) -> None:
+    outer, inner = App(), site(Sessions(KEY, path="/"))
+    inner.state.do = lambda session: session.update(user="ada")
+    outer.mount(prefix, inner)
+    async with outer.test_client() as client:
+        await client.post(f"{prefix}/")
+        for sent in (prefix, quote(prefix)):
+            assert (await client.get(f"{sent}/")).json() == {"user": "ada"}
+
+
+@pytest.mark.parametrize("prefix", ["/a b", "/é", "/a,b", '/a"b', "/a!$*=:@~b", "/a%2Fb", "/a%25b"])
+async def test_prefix_that_all_clients_write_alike_is_the_path(prefix: str) -> None:
+    outer, inner = App(), site(Sessions(KEY))
+    inner.state.do = lambda session: session.update(user="ada")
+    outer.mount(prefix, inner)
+    async with outer.test_client() as client:
+        await client.post(f"{prefix}/")
+        assert (await client.get(f"{prefix}/")).json() == {"user": "ada"}
 
 
 async def test_sessions_of_the_outer_app_have_its_path() -> None:
