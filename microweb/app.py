@@ -493,9 +493,11 @@ _URL_OPTIONS_ELSEWHERE = {
 
 # Keywords of an application in other frameworks -> the way here.
 _KEYWORDS_ELSEWHERE = {
-    "import_name": "App()",
-    "name": "App()",
-    "title": "App()",
+    "import_name": "leave it out, an app needs no name",
+    "name": "leave it out, an app needs no name",
+    "title": "leave it out, there is no schema",
+    "description": "leave it out, there is no schema",
+    "version": "leave it out, there is no schema",
     "routes": "@app.get(path) for each",
     "middleware": "app.use(middleware)",
     "dependencies": "app.use(middleware)",
@@ -510,8 +512,8 @@ _KEYWORDS_ELSEWHERE = {
     "client_max_size": "App(max_body=...)",
     "root_path": "outer_app.mount(prefix, app)",
     "secret_key": "app.use(Sessions(secret_key))",
-    "docs_url": "App()",
-    "openapi_url": "App()",
+    "docs_url": "leave it out, there is no schema",
+    "openapi_url": "leave it out, there is no schema",
 }
 
 # What other frameworks call a thing -> what it is called here; not for type checkers.

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from .errors import ServiceUnavailable, is_disconnect, sole_error
 from .functions import describe, is_async
 from .logs import Log
+from .remedies import add_remedy
 from .threads import is_running_here, run_in_thread
 from .throttle import Throttle
 
@@ -156,6 +157,7 @@ class Background:
         """Log why a task failed: an outage by one line a minute, anything else by its traceback."""
         outage = sole_error(error)
         if not isinstance(outage, ServiceUnavailable):
+            add_remedy(error)
             _log.error("background task %r failed", name, exc_info=error)
         elif self._outages.permits():
             cause = "" if outage.__cause__ is None else f" ({outage.__cause__!r:.200})"

@@ -18,6 +18,7 @@ from typing import Protocol
 from weakref import WeakKeyDictionary
 
 from .brokers import Broker, MemoryBroker
+from .elsewhere import names_keywords
 from .errors import ClientDisconnected, ConfigurationError
 from .messages import Message, encode_payload
 from .subscriptions import Policy, Subscription
@@ -57,6 +58,7 @@ class Channels:
     UTF-8 can't hold, as JSON from a client may, is a ValueError.
     """
 
+    @names_keywords
     def __init__(
         self,
         history: int = 0,
@@ -65,6 +67,11 @@ class Channels:
         wait_s: float = 5.0,
         json_default: Callable[[object], object] | None = None,
     ) -> None:
+        if isinstance(history, str):
+            raise ConfigurationError(
+                f"Channels: expected a history of at least 0, got {history!r:.80}: write "
+                "channels = Channels(), and channels[name] for the channel of a name"
+            )
         if history < 0:
             raise ConfigurationError(f"Channels: expected a history of at least 0, got {history!r}")
         self.history = history

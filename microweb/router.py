@@ -171,6 +171,7 @@ class Router:
         name: str | None = None,
         use: Iterable[Middleware] = (),
         origins: Iterable[str] | None = None,
+        **unknown: Never,
     ) -> Callable[[F], F]:
         """Register the decorated `async def` for WebSockets at `path`, and return it untouched.
 
@@ -182,6 +183,8 @@ class Router:
         Raises: ConfigurationError, which names the remedy; MissingExtra without `websockets`.
         """
         self._check_path(path)
+        if unknown:
+            raise ConfigurationError(unknown_keyword("websocket()", unknown, _SOCKETS_ELSEWHERE))
         middleware, allowed = _checked(use), parse_origins(origins)
 
         def register(endpoint: F) -> F:
@@ -329,6 +332,16 @@ _OPTIONS_ELSEWHERE = {
     "subdomain": "AllowedHosts, or request.host",
     "version": "a Router with a prefix",
     "stream": "leave it out: request.stream() is always there",
+}
+
+# Options of a WebSocket's route in other frameworks -> the way here.
+_SOCKETS_ELSEWHERE = {
+    "subprotocols": "await socket.accept(subprotocol)",
+    "subprotocol": "await socket.accept(subprotocol)",
+    "endpoint": "name",
+    "dependencies": "use=[middleware]",
+    "middleware": "use=[middleware]",
+    "methods": "leave it out, a WebSocket begins with GET",
 }
 
 # Keywords of other frameworks for a router, or for including one -> the way here.

@@ -24,6 +24,7 @@ from copy import copy
 from typing import Any, Protocol
 
 from .cookies import MAX_NAME_AND_VALUE, SetCookie, cookie_values
+from .elsewhere import names_keywords
 from .errors import (
     ConfigurationError,
     InvalidSessionNumber,
@@ -111,6 +112,7 @@ class Sessions:
     Raises: ConfigurationError for a key that is missing or weak, without showing it.
     """
 
+    @names_keywords
     def __init__(
         self,
         secret_key: str | bytes | Sequence[str | bytes],

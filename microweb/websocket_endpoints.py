@@ -40,6 +40,7 @@ from .errors import (
 from .frames import Frames
 from .handshake import accept_of, check_handshake, check_origin
 from .logs import Log
+from .remedies import add_remedy
 from .request import Request, name_in_log, request_id_of
 from .upgrades import UpgradeResponse
 from .websocket import WebSocket
@@ -210,8 +211,9 @@ class _Exchange:
         error = self._error()
         if error is not None and not is_disconnect(error):
             self._request.error = error
-        if _is_fault(error):
+        if error is not None and _is_fault(error):
             fields = {"request_id": request_id_of(self._request)}
+            add_remedy(error)
             _log.error("%s failed", name_in_log(self._request), exc_info=error, extra=fields)
 
     def _error(self) -> BaseException | None:

@@ -19,6 +19,7 @@ HOUSE = [
     "errors",
     "logs",
     "elsewhere",
+    "remedies",
     "functions",
     "localclasses",
     "throttle",

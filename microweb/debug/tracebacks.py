@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import linecache
 import os
-import re
 import sys
 import sysconfig
 import traceback
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+from ..remedies import remedy_for
 from .masking import Mask, cut
 
 _LINES_AROUND = 5
@@ -24,10 +24,6 @@ _FIRST_FRAMES, _LAST_FRAMES = 10, 30  # of a recursion: how it began, and where 
 _MAX_LOCALS = 40
 _MAX_EXCEPTIONS = 20
 _MAX_MESSAGE = 4000
-
-# 'coroutine' object is not subscriptable; can only concatenate str (not "coroutine") to str
-_COROUTINE = re.compile(r"\bcoroutine\b")
-_NO_AWAIT = "did you forget await?"
 
 _LIBRARIES = tuple(
     os.path.join(os.path.realpath(path), "")
@@ -139,8 +135,10 @@ class _Describer:
             kind = f"{type(error).__module__}.{kind}"
         message = text.removeprefix(kind).removeprefix(":").strip()
         shown = cut(self._mask.hide(message[: 16 * _MAX_MESSAGE]), _MAX_MESSAGE)
-        is_slip = isinstance(error, (TypeError, AttributeError)) and _COROUTINE.search(message)
-        return kind, f"{shown}\n{_NO_AWAIT}" if is_slip and _NO_AWAIT not in shown else shown
+        remedy = remedy_for(error)
+        if remedy is not None and remedy not in message:
+            shown = f"{shown}\n{self._mask.hide(remedy)}"
+        return kind, shown
 
     def _frames(self, error: BaseException) -> list[tuple[FrameType, traceback.FrameSummary]]:
         parts = traceback.TracebackException(type(error), error, error.__traceback__, compact=True)

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Protocol
 
+from ..elsewhere import names_keywords
 from ..errors import ConfigurationError, MissingExtra
 from ..handlers import Handler
 from ..headers import MutableHeaders, add_vary
@@ -79,6 +80,7 @@ class Compression:
     Raises: ConfigurationError for an unknown coding; MissingExtra for one that is not installed.
     """
 
+    @names_keywords
     def __init__(self, *, codings: Iterable[str] | None = None, min_bytes: int = 1024) -> None:
         self._codings = _installed() if codings is None else _wanted(codings)
         self._names = tuple(self._codings)

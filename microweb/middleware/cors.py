@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from inspect import isawaitable, iscoroutine
 
+from ..elsewhere import names_keywords
 from ..errors import ConfigurationError
 from ..functions import describe, is_async
 from ..grammar import is_method
@@ -39,6 +40,7 @@ class CORS:
         app.use(CORS("https://shop.example", credentials=True))
     """
 
+    @names_keywords
     def __init__(
         self,
         origins: str | Iterable[str] | Callable[[str], bool],

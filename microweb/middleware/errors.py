@@ -24,6 +24,7 @@ from ..errors import (
 )
 from ..functions import describe
 from ..logs import Log
+from ..remedies import add_remedy
 from ..request import Request, name_in_log, request_id_of
 from ..response import Response
 from ..returns import ReturnConverter, split_tuple
@@ -102,6 +103,7 @@ class ErrorBoundary:
         is_fault = not isinstance(error, (HTTPError, ProtocolError))
         if is_fault and (handler is None or isinstance(handler.key, int)):
             fields = {"request_id": request_id_of(request)}
+            add_remedy(error)
             _log.error("%s failed", name_in_log(request), exc_info=error, extra=fields)
         if handler is None:
             response = self._unhandled(request, error, status_of(error))

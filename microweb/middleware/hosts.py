@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from ipaddress import IPv6Address, ip_address
 
+from ..elsewhere import names_keywords
 from ..errors import ConfigurationError, HTTPError
 from ..handlers import Handler
 from ..request import Request
@@ -42,6 +43,7 @@ class AllowedHosts:
     Raises: ConfigurationError for a text that can be no host.
     """
 
+    @names_keywords
     def __init__(self, hosts: Iterable[str]) -> None:
         if isinstance(hosts, str):
             raise ConfigurationError(f"AllowedHosts: expected a list of hosts, write [{hosts!r}]")

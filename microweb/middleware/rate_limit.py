@@ -24,6 +24,7 @@ from itertools import islice
 from os import urandom
 
 from ..addresses import network_of
+from ..elsewhere import names_keywords
 from ..errors import ConfigurationError, TooManyRequests
 from ..functions import describe, is_async
 from ..handlers import Handler, check_parameters
@@ -50,6 +51,7 @@ class RateLimit:
     Each process counts by itself. Raises: ConfigurationError.
     """
 
+    @names_keywords
     def __init__(
         self,
         quota: int,

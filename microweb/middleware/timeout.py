@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 
+from ..elsewhere import names_keywords
 from ..errors import ConfigurationError, ServiceUnavailable
 from ..handlers import Handler
 from ..request import Request
@@ -29,6 +30,7 @@ class Timeout:
     Raises: ConfigurationError for a time that is not above 0.
     """
 
+    @names_keywords
     def __init__(self, seconds: float) -> None:
         if not 0 < seconds < math.inf:
             raise ConfigurationError(f"Timeout: expected seconds above 0, got {seconds!r}")

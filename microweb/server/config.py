@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 from ipaddress import IPv6Network, ip_network
 from typing import Annotated, Literal, TypedDict
 
+from ..elsewhere import keyword_remedy
 from ..errors import ConfigurationError
 from ..parser import Limits
 from ..threads import DEFAULT_THREADS
@@ -151,7 +152,8 @@ class ServerConfig:
         known = [field.name for field in fields(cls)]
         for name in options:
             if name not in known:
-                raise ConfigurationError(f"unknown option {name!r}: expected {', '.join(known)}")
+                remedy = keyword_remedy("App.run", name) or f"expected {', '.join(known)}"
+                raise ConfigurationError(f"unknown option {name!r}: {remedy}")
         if isinstance(options.get("trusted_proxies"), (str, list)):
             given = options["trusted_proxies"]
             options = {

@@ -28,6 +28,7 @@ from ..headers import Headers
 from ..heads import phrase_of
 from ..logs import Log
 from ..parser import Parser
+from ..remedies import add_remedy
 from ..request import Request, make_request, name_in_log, request_id_of
 from ..requestheads import HeaderSection, RequestLine
 from ..response import Response
@@ -430,6 +431,7 @@ class Connection(Presence):
             status, is_fault = error.status, is_cut and isinstance(error, HTTPError)
         if is_fault:
             fields = {"request_id": request_id_of(request)}
+            add_remedy(error)
             _error_log.error("%s failed", name_in_log(request), exc_info=error, extra=fields)
         return Response(f"{phrase_of(status)}\n", status, {"Connection": "close"})
 
