@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
+import httpx
 import pytest
 
 from microweb import App, HTTPError, Request, Response, WebSocket, abort
@@ -127,6 +129,31 @@ async def test_slip_of_a_websocket_endpoint_is_logged_with_its_remedy(
         async for _ in socket:
             pass
     assert 'did you mean `(await socket.receive())["a"]`?' in caplog.text
+
+
+async def test_slip_behind_the_answer_is_logged_with_its_remedy(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    app = App()
+
+    async def work(request: Request) -> None:
+        _ = request.json["a"]  # type: ignore[index]
+
+    @app.get("/")
+    async def show(request: Request) -> Response:
+        async def pieces() -> AsyncIterator[str]:
+            yield "first"
+            await asyncio.sleep(0)
+            yield request.text["b"]  # type: ignore[index]
+
+        request.after_response(work, request)
+        return Response.stream(pieces())
+
+    async with app.test_client(raise_errors=False) as client:
+        with pytest.raises(httpx.HTTPError):
+            await client.get("/")
+    assert 'did you mean `(await request.text())["b"]`?' in caplog.text
+    assert 'did you mean `(await request.json())["a"]`?' in caplog.text
 
 
 def test_slips_with_methods_that_are_not_ours_have_no_remedy() -> None:
