@@ -139,10 +139,11 @@ class Conversation:
             self.has_noticed |= self._is_endpoint()
             raise at_end()
         message = arrived.popleft()
-        self._arrived_size -= len(message)
+        size = _size_of(message)
+        self._arrived_size -= size
         if self._share is not None:
             self._count(0)
-        self._unbroken += _cost_of(message)
+        self._unbroken += 1 + (size >> 10)
         return message
 
     async def _wait(self) -> None:
@@ -206,7 +207,7 @@ class Conversation:
             message = frames.next_message()
             if message is not None and not self.is_closing:
                 arrived.append(message)
-                self._arrived_size += len(message)
+                self._arrived_size += _size_of(message)
                 continue
             if message is not None:
                 dropped += _cost_of(message)
@@ -355,7 +356,7 @@ class Conversation:
 
     def _end(self) -> None:
         """Take note that nothing more will come."""
-        if self.closed_with is None:
+        if self.closed_with in (None, (LOST, "")):  # a close may be among what is looked at later
             self.closed_with = self._frames.closed_with or (LOST, "")
         if not self.gone.done():
             self.gone.set_result(None)
@@ -430,4 +431,11 @@ class Conversation:
 
 
 def _cost_of(message: Message) -> int:
-    return 1 + (len(message) >> 10)
+    return 1 + (_size_of(message) >> 10)
+
+
+def _size_of(message: Message) -> int:
+    """Return the bytes of a message, those of a text in UTF-8."""
+    if isinstance(message, str) and not message.isascii():
+        return len(message.encode())
+    return len(message)

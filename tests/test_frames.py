@@ -454,6 +454,31 @@ def test_many_small_messages_that_inflate_to_nothing_leave_others_their_turn() -
     assert frames.unread == 0
 
 
+@pytest.mark.parametrize("piece", [b"", b"x"], ids=["empty", "one byte"])
+@pytest.mark.parametrize("offers", [(), (OFFER,)], ids=["plain", "compressed"])
+@pytest.mark.parametrize("count", [50, 10_000])
+def test_fragments_leave_others_their_turn(
+    piece: bytes, offers: tuple[str, ...], count: int
+) -> None:
+    packed = RSV1 if offers else 0
+    content = deflated(piece * count) if offers else piece * count
+    pieces = [content[at : at + 1] for at in range(count)]
+    message = masked(b"", bits=packed) + b"".join(masked(each, 0, bits=0) for each in pieces)
+    message += masked(b"", 0)
+    frames = Frames(count)
+    frames.negotiate(list(offers))
+    frames.feed(message * (10_000 // count))
+    taken, unread, messages = list[int](), frames.unread, list[Message]()
+    while (found := frames.next_message()) is not None or frames.has_more:
+        if found is None:
+            taken.append(unread - frames.unread)
+            unread = frames.unread
+        else:
+            messages.append(found)
+    assert messages == [piece * count] * (10_000 // count)
+    assert max(taken) <= 100 * len(masked(b"x"))
+
+
 @pytest.mark.parametrize("cut", range(1, 200_001, 33_333))
 def test_a_large_compressed_message_may_be_cut_anywhere(cut: int) -> None:
     data = random.Random(1).randbytes(200_000)
@@ -543,8 +568,9 @@ def test_what_a_client_sends_arrives(
         size = sizes[turn % len(sizes)]
         frames.feed(wire[:size])
         wire, turn = wire[size:], turn + 1
-        while (message := frames.next_message()) is not None:  # type: ignore[assignment]
-            got.append(message)
+        while (found := frames.next_message()) is not None or frames.has_more:
+            if found is not None:
+                got.append(found)
     assert got == sent
 
 

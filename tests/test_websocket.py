@@ -365,6 +365,79 @@ async def test_frames_that_are_no_messages_leave_others_their_turn(
     assert all(frame == Frame(FIN | PONG, b"") for frame in frames[:-1])
 
 
+async def test_the_code_of_a_close_behind_many_frames_and_an_end_arrives() -> None:
+    async def endpoint(socket: WebSocket) -> None:
+        await socket.accept()
+        await going_on.wait()
+        async for message in socket:
+            seen.append(message)
+        seen.append(socket.close_code)
+
+    seen: list[object] = []
+    going_on = asyncio.Event()
+    async with serving(endpoint) as (_, peer):
+        flood = masked(b"", PONG) * 2000
+        await peer.shake_hands(handshake() + flood + masked("x") + flood + close_frame(1000))
+        peer.end.write_eof()
+        await settle()
+        going_on.set()
+        await peer.frames()
+    assert seen == ["x", 1000]
+
+
+FRAGMENTS = masked("", bits=0) + masked("", 0, bits=0) * 60 + masked("x", 0)
+
+
+async def test_messages_of_many_fragments_leave_others_their_turn() -> None:
+    async def endpoint(socket: WebSocket) -> None:
+        async with counted_turns() as turns:
+            for _ in range(60):
+                assert await socket.receive() == "x"
+            assert turns[0] >= 40
+
+    async with serving(endpoint) as (_, peer):
+        await peer.shake_hands(handshake() + FRAGMENTS * 60)
+        assert await peer.frame() == closed(1000)
+
+
+async def test_messages_of_many_fragments_that_nobody_waits_for_leave_others_their_turn() -> None:
+    async def endpoint(socket: WebSocket) -> None:
+        await socket.accept()
+        await going_on.wait()
+
+    going_on = asyncio.Event()
+    async with serving(endpoint) as (house, peer):
+        await peer.shake_hands(handshake())
+        await house.pass_time(1)
+        async with counted_turns() as turns:
+            await peer.send(FRAGMENTS * 60, masked(b"", PING))
+            assert await peer.frame() == Frame(FIN | PONG, b"")
+            assert turns[0] >= 40
+        going_on.set()
+
+
+async def test_texts_that_nobody_waits_for_are_counted_in_bytes() -> None:
+    async def endpoint(socket: WebSocket) -> None:
+        await socket.accept()
+        await going_on.wait()
+        async for message in socket:
+            got.append(message)
+
+    going_on, got, sent = asyncio.Event(), list[str | bytes](), "\U0001f600" * 1000
+    async with serving(endpoint) as (house, peer):
+        await peer.shake_hands(handshake())
+        await house.pass_time(1)
+        await peer.send(masked(sent) * 30)
+        await settle()
+        assert house.server.budget.total >= 30 * 4000
+        going_on.set()
+        await settle()
+        assert got == [sent] * 30
+        await peer.send(close_frame(1000))
+        await peer.frames()
+        assert house.server.budget.total == 0
+
+
 async def accept(socket: WebSocket) -> None:
     await socket.accept()
 
