@@ -22,7 +22,7 @@ from .errors import (
     RouteConflict,
 )
 from .functions import describe
-from .handlers import Handler, Middleware, placed_at
+from .handlers import Handler, Middleware, check_sole, placed_at
 from .hints import with_hints
 from .logs import Log
 from .middleware.errors import ErrorBoundary, ErrorHandlers
@@ -232,7 +232,7 @@ class Place:
         self.missed: Handler = self._wrap(_missed, _missed, level.middleware)
 
     def __str__(self) -> str:
-        return f"the app mounted at {self.prefix!r}"
+        return f"the app mounted at {self.prefix!r}" if self.prefix else "the app"
 
     def handler_of(self, route: Route, pattern: Pattern) -> Handler:
         """Return the chain of a route: its endpoint with all that is around it."""
@@ -269,6 +269,8 @@ class Place:
     ) -> Handler:
         """Return the handler that calls an endpoint, inside all its middleware."""
         around = self._around(use)
+        where = str(self) if endpoint is _missed else describe(endpoint)
+        check_sole((middleware for _, middleware in around), where)
         finish = ReturnConverter(endpoint, self.level.app).convert
         handler = make_handler(call, finish, self.errors.answer, hands_on=bool(around))
         return _chain(around, handler, hands_on=False)

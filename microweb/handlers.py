@@ -30,6 +30,27 @@ class PlacedMiddleware(Protocol):
         """Return the middleware for an app at `prefix`, empty for the outermost."""
 
 
+@runtime_checkable
+class SoleMiddleware(Protocol):
+    """Middleware of which one may stand around a route: `sole_source_of` names what it gives."""
+
+    sole_source_of: str
+
+
+def check_sole(middleware: Iterable[Middleware], where: str) -> None:
+    """Raise ConfigurationError if two of `middleware` are the sole source of the same."""
+    seen: dict[str, str] = {}
+    for each in middleware:
+        if isinstance(each, SoleMiddleware):
+            given, name = each.sole_source_of, type(each).__name__
+            if given in seen:
+                raise ConfigurationError(
+                    f"{where}: expected one source of {given}, got {name} inside {seen[given]}: "
+                    "keep one of the two; that of an app serves the apps mounted in it as well"
+                )
+            seen[given] = name
+
+
 def placed_at(middleware: Iterable[Middleware], prefix: str) -> list[Middleware]:
     """Return the middleware as it is for an app at `prefix`."""
     return [

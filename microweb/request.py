@@ -292,7 +292,9 @@ class Request(metaclass=Suggesting):
         if self._state is None:
             self._state = _State()
         elif self._state._session_source is not None:
-            raise ConfigurationError("Sessions stands twice around this route: keep the outer one")
+            raise ConfigurationError(
+                "the session of this request has a source already: keep the outer one"
+            )
         self._state._session_source = source
 
     def hold(self, answer: Held) -> None:

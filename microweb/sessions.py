@@ -112,6 +112,8 @@ class Sessions:
     Raises: ConfigurationError for a key that is missing or weak, without showing it.
     """
 
+    sole_source_of = "request.session"
+
     @names_keywords
     def __init__(
         self,

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from itsdangerous import TimestampSigner, base64_encode
 from redis_server import COMMAND, redis_server
 
-from microweb import App, ConfigurationError, Handler, Request, Response, from_thread
+from microweb import App, ConfigurationError, Handler, Request, Response, Router, from_thread
 from microweb.errors import LocalProtocolError, SessionTooLarge, TooManyRequests
 from microweb.session import Session
 from microweb.session_stores import MemoryStore, RedisStore
@@ -536,11 +536,93 @@ async def test_request_state_says_what_the_application_left_there_alone() -> Non
         assert (await client.get("/")).text == "{'user': 'ada'} _State(user='ada')"
 
 
-async def test_sessions_twice_around_a_route_is_refused() -> None:
-    app = site(Sessions(KEY))
+def twice_in_one_app(app: App) -> None:
     app.use(Sessions(KEY))
+    app.use(Sessions(KEY, cookie="other"))
+
+
+def twice_by_one_object(app: App) -> None:
+    app.use(shared := Sessions(KEY))
+    app.use(shared)
+
+
+def around_app_and_route(app: App) -> None:
+    app.use(Sessions(KEY))
+
+    @app.get("/", use=[Sessions(KEY)])
+    async def index() -> str:
+        return ""
+
+
+def around_app_and_router(app: App) -> None:
+    router = Router("/r", use=[Sessions(KEY)])
+
+    @router.get("/")
+    async def index() -> str:
+        return ""
+
+    app.use(Sessions(KEY))
+    app.include(router)
+
+
+def around_app_and_mounted(app: App) -> None:
+    app.use(Sessions(KEY))
+    app.mount("/inner", site(Sessions(KEY, path="/")))
+
+
+def around_mount_and_mounted(app: App) -> None:
+    app.mount("/inner", site(Sessions(KEY)), use=[Sessions(KEY)])
+
+
+def around_app_and_deeply_mounted(app: App) -> None:
+    class Own(Sessions):
+        pass
+
+    middle = App()
+    middle.mount("/deep", site(Own(KEY)))
+    app.use(Sessions(KEY))
+    app.mount("/middle", middle)
+
+
+@pytest.mark.parametrize(
+    ("register", "where"),
+    [
+        (twice_in_one_app, "the app"),
+        (twice_by_one_object, "the app"),
+        (around_app_and_route, r".*index at test_sessions.py:\d+"),
+        (around_app_and_router, r".*index at test_sessions.py:\d+"),
+        (around_app_and_mounted, "the app mounted at '/inner'"),
+        (around_mount_and_mounted, "the app mounted at '/inner'"),
+        (around_app_and_deeply_mounted, "the app mounted at '/middle/deep'"),
+    ],
+)
+def test_sessions_twice_around_a_route_is_refused_at_the_start(
+    register: Callable[[App], None], where: str
+) -> None:
+    app = App()
+    register(app)
+    with pytest.raises(
+        ConfigurationError, match=rf"^{where}: expected one source of request\.session"
+    ):
+        app.freeze()
+
+
+async def test_sessions_of_apps_side_by_side_are_no_two_around_a_route() -> None:
+    app, shared = App(), Sessions(KEY)
+    for prefix in ("/a", "/b"):
+        app.mount(prefix, site(shared), use=[])
+    app.freeze()
+
+
+async def test_two_sources_inside_middleware_of_ones_own_are_refused() -> None:
+    app, inner = site(Sessions(KEY)), Sessions(KEY)
+
+    @app.middleware
+    async def wrap(request: Request, call_next: Handler) -> Response:
+        return await inner(request, call_next)
+
     async with app.test_client() as client:
-        with pytest.raises(ConfigurationError, match="Sessions stands twice around this route"):
+        with pytest.raises(ConfigurationError, match="has a source already: keep the outer one"):
             await client.get("/")
 
 
@@ -556,16 +638,13 @@ async def test_sessions_may_be_for_one_route() -> None:
         assert [(await client.get("/count")).text for _ in range(3)] == ["1", "2", "3"]
 
 
-async def test_a_mounted_app_has_the_session_of_the_outer_one(app: App) -> None:
+async def test_a_mounted_app_has_the_session_of_the_outer_one() -> None:
     inner = site(None)
     outer = App()
     outer.use(Sessions(KEY))
     outer.mount("/inner", inner)
-    outer.mount("/again", app)
     async with outer.test_client() as client:
         assert (await client.get("/inner/")).json() == {}
-        with pytest.raises(ConfigurationError, match="Sessions stands twice"):
-            await client.get("/again/")
 
 
 # --- the sessions of mounted apps
@@ -1382,8 +1461,8 @@ async def test_login_session_finds_sessions_wherever_they_are() -> None:
 @pytest.mark.parametrize("count", [0, 2])
 async def test_login_session_needs_one_sessions(count: int) -> None:
     app = App()
-    for _ in range(count):
-        app.use(Sessions(KEY))
+    for number in range(count):
+        app.mount(f"/{number}", site(Sessions(KEY)))
     async with app.test_client() as client:
         with pytest.raises(ConfigurationError, match=f"expected one Sessions .* got {count}: "):
             await client.login_session({})
