@@ -93,7 +93,7 @@ def parse_json(
     without them for a number that is refused in more than 64 KiB; ContentTooLarge for more than
     `max_values` elements and members.
     """
-    # Each value takes a byte at least. The call for a short text would cost 0.1 us, as `_decode`'s.
+    # Each value takes a byte at least. A call for a short text costs 0.05 us, as `_decode` does.
     if max_values is not None and len(data) > max_values and has_more_values(data, max_values):
         raise ContentTooLarge(
             f"expected at most {max_values} values in a JSON body (max_json_values), got more"

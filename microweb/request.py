@@ -482,7 +482,7 @@ class Request(metaclass=Suggesting):
         check_json_fields(section.headers)
         if section.content_length > limit:
             raise _too_much_json(limit)
-        # A coroutine costs 0.2 us, so there is none for a body that is here.
+        # For a body that is here a call does, which costs 0.1 us less than a coroutine.
         body = self._take_body()
         if body is None:
             body = await self.body()
