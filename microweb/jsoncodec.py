@@ -91,12 +91,13 @@ def parse_json(
 
     Raises: BadRequest with line and column (or the byte, if it is not UTF-8), both from 1, but
     without them for a number that is refused in more than 64 KiB; ContentTooLarge for more than
-    `max_values` elements and members.
+    `max_values` elements and members, or half as many objects.
     """
     # Each value takes a byte at least. A call for a short text costs 0.05 us, as `_decode` does.
     if max_values is not None and len(data) > max_values and has_more_values(data, max_values):
         raise ContentTooLarge(
-            f"expected at most {max_values} values in a JSON body (max_json_values), got more"
+            f"expected at most {max_values} values in a JSON body (max_json_values), "
+            "and at most half as many objects, got more"
         )
     text = (data.decode("ascii") if data.isascii() else _decode(data)).rstrip(_WHITESPACE)
     if not text:
@@ -137,19 +138,24 @@ def _scan(text: str, start: int) -> tuple[object, int]:
 
 
 def has_more_values(data: bytes, limit: int) -> bool:
-    """Return whether a JSON text holds more than `limit` elements and members.
+    """Return whether a JSON text holds more than `limit` elements and members, or objects twice.
 
     Each has a comma behind it, or is the last one in its array or object; those are counted as
     the brackets that open them, so an empty one counts as if it held one. Commas and brackets in
     strings are not counted.
+
+    An object costs 0.45 us, another value 0.03 to 0.25. In arrays of objects at most half of the
+    values are objects. Objects of one member, one inside the other, would be all of them: 70 ms.
     """
-    if len(data) <= limit or data.count(b",") + data.count(b"[") + data.count(b"{") <= limit:
+    objects = data.count(b"{")
+    if len(data) <= limit or max(data.count(b",") + data.count(b"["), objects) + objects <= limit:
         return False
     plain = data.replace(b"\\\\", b"").replace(b'\\"', b"")
     marks = plain.translate(None, _NEITHER_QUOTE_NOR_VALUE)
     # Between two strings stands one of the marks: two quotes side by side are one string.
     outside = b"".join(marks.replace(b'""', b"").split(b'"')[::2])
-    return len(outside) - outside.count(b":") > limit
+    objects = outside.count(b"{")
+    return max(len(outside) - outside.count(b":"), 2 * objects) > limit
 
 
 def _check_surrogates(text: str) -> None:

@@ -227,10 +227,17 @@ def number_of(value: object) -> int:
     return 0
 
 
+def objects_in(value: object) -> int:
+    if not isinstance(value, (dict, list)):
+        return 0
+    inner = list(value.values() if isinstance(value, dict) else value)
+    return isinstance(value, dict) + sum(map(objects_in, inner))
+
+
 @given(JSON_VALUES, st.booleans())
 def test_elements_and_members_are_counted(value: object, is_ascii: bool) -> None:
     data = json.dumps(value, ensure_ascii=is_ascii).encode()
-    number = number_of(value)
+    number = max(number_of(value), 2 * objects_in(value))
     assert not has_more_values(data, number)
     assert number == 0 or has_more_values(data, number - 1)
 
@@ -253,6 +260,25 @@ def test_marks_in_strings_are_not_counted(data: bytes, number: int) -> None:
     assert parse_json(data, max_values=number) == json.loads(data)
     with pytest.raises(ContentTooLarge, match="max_json_values"):
         parse_json(data, max_values=number - 1)
+
+
+def test_half_of_the_values_may_be_objects() -> None:
+    nested = b'[{"{":{"[":{}}},1,2,3]'
+    assert number_of(json.loads(nested)) == 7
+    assert not has_more_values(nested, 7)
+    deep = b'{"{":' * 3 + b"1" + b"}" * 3
+    assert not has_more_values(deep, 6)
+    assert has_more_values(deep, 5)
+    with pytest.raises(ContentTooLarge, match="at most half as many objects"):
+        parse_json(deep, max_values=5)
+
+
+@pytest.mark.parametrize("length", [1, 2, 10])
+def test_arrays_of_objects_may_have_as_many_values_as_the_limit(length: int) -> None:
+    data = json.dumps([{str(key): 1 for key in range(length)}] * 20).encode()
+    number = 20 + 20 * length
+    assert not has_more_values(data, number)
+    assert has_more_values(data, number - 1)
 
 
 @pytest.mark.parametrize("was_enabled", [True, False])
