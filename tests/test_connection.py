@@ -27,6 +27,7 @@ from serving import (
     statuses,
 )
 
+from microweb import streams
 from microweb.bytestream import ByteStream
 from microweb.errors import ClientDisconnected, MalformedRequest, NotFound, ProtocolError
 from microweb.memory import ClientEnd
@@ -494,9 +495,12 @@ async def test_stream_that_fails_before_its_first_byte_is_a_500(
     make: Callable[[], AsyncIterator[str] | Iterator[str]],
     content_type: str | None,
     caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async def handler(request: Request) -> Response:
         return Response.stream(make(), content_type=content_type)
+
+    monkeypatch.setattr(streams, "_HEAD_WAIT_S", DEADLINE_S)  # a thread may take long to begin
 
     async with in_memory(handler) as house:
         end = house.connect()

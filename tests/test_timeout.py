@@ -116,16 +116,20 @@ async def test_answer_of_an_endpoint_that_will_not_be_cancelled_is_sent() -> Non
 
 
 async def test_plain_def_runs_on_in_its_thread() -> None:
-    app, may_end, has_ended = App(), threading.Event(), threading.Event()
+    app = App()
+    has_begun, may_end, has_ended = threading.Event(), threading.Event(), threading.Event()
 
     @app.get("/", use=[Timeout(SHORT_S)])
     def index() -> str:
+        has_begun.set()
         may_end.wait(20)
         has_ended.set()
         return "nobody gets this"
 
     async with app.test_client() as client:
-        assert (await client.get("/")).status_code == 503
+        async with asyncio.timeout(20):
+            while not has_begun.is_set():  # the time may be over before a thread has begun
+                assert (await client.get("/")).status_code == 503
         assert not has_ended.is_set()
         may_end.set()
         assert await asyncio.to_thread(has_ended.wait, 20)
