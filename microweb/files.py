@@ -304,7 +304,8 @@ class FileResponse(StreamResponse):
         self, stream: ByteStream, request: Request, heads: HeadCache, connection: bytes
     ) -> None:
         """Write the answer. Raises: LocalProtocolError where the file became shorter meanwhile."""
-        await self.prepare(request)  # where no application did it
+        if self._exchange is not request or self._parts is None:  # no application has prepared it
+            await self.prepare(request)
         if self._pieces is not _OWN_PIECES:
             try:
                 await super().send_to(stream, request, heads, connection)

@@ -52,6 +52,7 @@ Leave = Callable[..., Awaitable[bool | None]]
 Opened = tuple["Begun[Piece | _End] | None", AsyncIterator[Piece] | None, object]
 
 _SOURCES = (AsyncIterable, Iterable, AbstractAsyncContextManager, AbstractContextManager)
+_SURE_SOURCES = (AsyncGeneratorType, tuple)  # to ask the classes above takes a microsecond
 _CHUNKED = b"Transfer-Encoding: chunked\r\n"
 _HEAD_WAIT_S = 0.5  # for a stream's first piece, or its fault: a query that fails takes less
 _LABEL = "a streamed answer"
@@ -92,7 +93,7 @@ class StreamResponse(Response):
         *,
         content_type: str | None = None,
     ) -> None:
-        if type(pieces) is not AsyncGeneratorType:
+        if type(pieces) not in _SURE_SOURCES:
             _check_source(pieces)
         super().__init__(b"", status, headers, content_type=content_type)
         self._pieces = pieces
