@@ -245,7 +245,8 @@ def _named_app(module: ModuleType, name: str, place: str, apps: dict[str, App]) 
     if inspect.isroutine(found):
         return _made_app(found, f"{place}:{name}")
     if not isinstance(found, App):
-        _fail(f"{place}:{name} is no App, got {type(found).__name__}: {has}")
+        kind = "a class" if isinstance(found, type) else type(found).__name__
+        _fail(f"{place}:{name} is no App, got {kind}: {has}")
     return found
 
 

@@ -192,7 +192,7 @@ def test_attribute_that_is_missing(write: Write) -> None:
 def test_attribute_that_is_no_app(write: Write) -> None:
     write("hello.py", "app = 'App'\nfrom microweb import App\n")
     assert complaint("run", "hello.py:app") == "hello.py:app is no App, got str: it has no App"
-    assert complaint("run", "hello.py:App") == "hello.py:App is no App, got type: it has no App"
+    assert complaint("run", "hello.py:App") == "hello.py:App is no App, got a class: it has no App"
 
 
 @pytest.mark.parametrize("command", ["run", "dev"])
