@@ -125,6 +125,7 @@ HOUSE = [
     # the server, which knows no application
     "server",
     "server.config",
+    "server.bounded",
     "server.buffered",
     "server.outflow",
     "server.sockets",

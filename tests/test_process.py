@@ -357,10 +357,46 @@ async def end() -> None:
         "app.run(port=0, grace_s=0.05)",
     )
     program.urls()
-    program.process.send_signal(signal.SIGTERM)
-    program.out.wait_for("cancelled")
-    program.err.wait_for("the lifespan did not end within 1 s: it is cancelled")
-    program.stop(status=128 + signal.SIGTERM)
+    program.stop()
+    assert "cancelled" in program.out.rest()
+    assert program.err.rest().splitlines() == [
+        "the lifespan did not end within 1 s: it is cancelled",
+        "the lifespan did not end within 1 s of its cancellation: it is left behind",
+    ]
+
+
+@pytest.mark.parametrize("when", ["startup", "shutdown"])
+def test_lifespan_that_swallows_its_cancellation_holds_no_stop(start: Start, when: str) -> None:
+    program = start(
+        f"""
+@app.lifespan
+async def outer(app):
+    try:
+        yield
+    finally:
+        await asyncio.sleep(0)
+        print("outer left")
+
+@app.on_{when}
+async def stubborn() -> None:
+    print("begun")
+    while True:
+        try:
+            await asyncio.sleep(600)
+        except asyncio.CancelledError:
+            print("swallowed")
+""",
+        "app.run(port=0, grace_s=0.05)\nprint('after run')",
+    )
+    if when == "startup":
+        program.out.wait_for("begun")
+    else:
+        program.urls()
+    program.stop()
+    out = program.out.rest()
+    assert "swallowed" in out and "after run" in out
+    assert "outer left" in out
+    assert "1 s of its cancellation: it is left behind" in program.err.rest()
 
 
 def test_first_interrupt_says_for_which_requests_the_server_waits(start: Start) -> None:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable, Generator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack
 from types import TracebackType
+from typing import Any
 
 from ..background import Background
 from ..errors import ProtocolError, ThreadsStuck
@@ -20,6 +21,7 @@ from ..parser import RequestLines
 from ..request import Request
 from ..response import Response
 from ..threads import Pools, open_pools
+from .bounded import bounded_when_cancelled
 from .buffered import Budget
 from .config import ServerConfig
 from .connection import Connection, Handler
@@ -88,7 +90,8 @@ class Server:
         self.unflushed: list[Connection] = []  # with answers of this turn of the loop
         self.isolates = False  # whether each exchange has a context of its own
         self._lifespan = lifespan
-        self._cleanup = AsyncExitStack()
+        self._cleanup = AsyncExitStack()  # of the lifespan
+        self._resources = ExitStack()
         self._timer: asyncio.TimerHandle | None = None
         self._stop_timer: asyncio.TimerHandle | None = None
         self._silence_s = _SILENCE_S
@@ -136,13 +139,14 @@ class Server:
         loop = asyncio.get_running_loop()
         self.clock, self._call_soon = loop.time, loop.call_soon
         self.pools = open_pools(self.config.threads)
-        self._cleanup.callback(self.pools.close)
-        self._cleanup.enter_context(called_in_children(self._let_go))
+        self._resources.callback(self.pools.close)
+        self._resources.enter_context(called_in_children(self._let_go))
         self._tick()
         self.background.open()
         if self._lifespan is not None:
             try:
-                await self._cleanup.enter_async_context(self._lifespan)
+                entering = self._cleanup.enter_async_context(self._lifespan)
+                await self._bounded(entering, max(self.config.grace_s, _CANCEL_S))
             except BaseException:
                 await self.background.close(0.0, _CANCEL_S)  # what it stood on is gone
                 raise
@@ -207,12 +211,18 @@ class Server:
         saying = asyncio.get_running_loop().call_later(within_s, _log.error, text, within_s)
         try:
             async with asyncio.timeout(within_s) as limit:
-                await self._cleanup.aclose()
+                await self._bounded(self._cleanup.aclose(), _CANCEL_S)
         except TimeoutError:
             if not limit.expired():
                 raise
         finally:
             saying.cancel()
+            self._resources.close()
+
+    async def _bounded(self, lifespan: Coroutine[Any, Any, object], within_s: float) -> None:
+        """Enter or leave the lifespan, for a bounded time once that is cancelled."""
+        text = "the lifespan did not end within %g s of its cancellation: it is left behind"
+        await bounded_when_cancelled(lifespan, within_s, lambda: _log.error(text, within_s))
 
     def awaited(self) -> str:
         """Return the work that a stop would wait for, `2 requests (GET /a, GET /b)`, or ""."""
