@@ -243,6 +243,25 @@ async def test_any_part_of_an_app_may_answer_by_one_that_is_shared(hook: str) ->
     assert [*page.headers] == ["content-type"]
 
 
+@pytest.mark.parametrize("has_status", [True, False])
+async def test_middleware_may_answer_by_one_that_is_shared_in_a_tuple(has_status: bool) -> None:
+    app, page = App(), Response("x")
+    app.use(Meeting(len(NAMES)))
+    app.use(mark)
+
+    @app.middleware
+    async def answer_by_page(request: Request, call_next: Handler) -> tuple[object, ...]:
+        own = {"X-Own": request.query["name"]}
+        return (page, 201, own) if has_status else (page, own)
+
+    app.get("/")(lambda: "not reached")
+    for name, answer in zip(NAMES, await ask_all(app), strict=True):
+        assert (answer.status_code, answer.text) == (201 if has_status else 200, "x")
+        assert answer.headers.get_list("x-own") == [name]
+        assert fields_of(answer) == marked(name)
+    assert (page.status, [*page.headers]) == (200, ["content-type"])
+
+
 async def test_status_of_a_tuple_is_that_of_one_answer() -> None:
     app, page = App(), Response("x")
     app.get("/a")(lambda: (page, 404))
