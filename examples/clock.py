@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from datetime import datetime
 
 from microweb import App, Request, Response, html
-from microweb.events import ServerEvent
+from microweb.sse import ServerEvent
 
 TICK_S = 1.0
 

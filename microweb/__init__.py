@@ -3,18 +3,18 @@
 import typing
 
 from .app import App
-from .elsewhere import public_name
+from .bodies.forms import UploadFile
+from .concurrency.threads import from_thread
+from .endpoints.interfaces import Handler, Middleware
 from .errors import ClientDisconnected, ConfigurationError, HTTPError, abort
-from .handlers import Handler, Middleware
-from .headers import Headers
+from .http.headers import Headers
+from .http.multidict import MultiDict
 from .markup import html
-from .multidict import MultiDict
 from .request import Request
 from .response import Response
 from .router import Router
-from .threads import from_thread
-from .uploads import UploadFile
-from .websocket import WebSocket
+from .suggestions import public_name
+from .websocket.socket import WebSocket
 
 __all__ = [
     "App",
@@ -38,7 +38,7 @@ __version__ = "0.1.0"
 
 if not typing.TYPE_CHECKING:
     # `from microweb import request` would give the module, not the error that names the remedy.
-    del request, session, websocket  # noqa: F821
+    del request, websocket  # noqa: F821
 
     def __getattr__(name: str) -> object:
         return public_name(name)

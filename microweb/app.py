@@ -16,30 +16,30 @@ from os import PathLike
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Never, TypeVar, Unpack
 
-from .background import Background, nowhere_to_run
-from .binding import bind
-from .dispatch import Dispatcher, Level, over_socket, pattern_of
-from .elsewhere import Suggesting, point_to_ours, unknown_keyword
+from .concurrency.background import Background, nowhere_to_run
+from .concurrency.callables import describe, folder_of
+from .dispatch.boundary import ErrorHandlers, ErrorKey
+from .dispatch.dispatcher import Dispatcher, Level, over_socket, pattern_of
+from .endpoints.arguments import bind
+from .endpoints.hooks import after, before
+from .endpoints.interfaces import Middleware, check_parameters, placed_at
+from .endpoints.lifespan import Lifespan, call_hook, check_hook, manager_of, state_from
+from .endpoints.signature import inspect_endpoint
 from .errors import ConfigurationError, ProtocolError
-from .functions import describe, folder_of
-from .handlers import Middleware, check_parameters, placed_at
-from .lifespan import Lifespan, call_hook, check_hook, manager_of, state_from
-from .middleware.errors import ErrorHandlers, ErrorKey
-from .middleware.hooks import after, before
-from .patterns import BUILT_IN, Converter, Pattern, parse_pattern
+from .http.interfaces import BodyLimits
+from .http.urlencoded import encode_urlencoded
 from .request import Request
 from .response import Response
 from .router import Route, Router
-from .signature import inspect_endpoint
+from .routing.patterns import BUILT_IN, Converter, Pattern, parse_pattern
 from .static import StaticFiles, redirect_to_folder
-from .surroundings import BodyLimits
-from .urlencoded import encode_urlencoded
+from .suggestions import Suggesting, point_to_ours, unknown_keyword
 
 if TYPE_CHECKING:
     from .server.config import RunOptions, ServerOptions
     from .server.server import Server
     from .templating import Templates
-    from .testing import TestClient
+    from .testing.client import TestClient
 
 F = TypeVar("F", bound=Callable[..., object])
 T = TypeVar("T")
@@ -359,7 +359,7 @@ class App(Router, metaclass=Suggesting):
         `raise_errors`: what an endpoint raises and nobody answers comes out of the await. Raises:
         MissingExtra without httpx: pip install 'microweb[testing]'.
         """
-        from .testing import TestClient
+        from .testing.client import TestClient
 
         return TestClient(
             self, raise_errors=raise_errors, lifespan=lifespan, base_url=base_url, **httpx_options

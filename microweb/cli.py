@@ -24,8 +24,8 @@ from typing import NamedTuple, NoReturn, cast, get_args, get_type_hints
 
 from . import __version__
 from .app import App
+from .concurrency.callables import innermost
 from .errors import ConfigurationError
-from .functions import innermost
 from .server.config import AccessLog, LoopName, ServerConfig, ServerOptions
 from .server.console import open_standard_descriptors, show
 from .server.process import run

@@ -13,10 +13,10 @@ from functools import lru_cache
 from hashlib import sha256
 from typing import Literal
 
+from .bodies.json import encode_json
 from .errors import HTTPError, ProtocolError
-from .headers import list_members
-from .heads import phrase_of
-from .jsoncodec import encode_json
+from .http.headers import list_members
+from .http.response_head import phrase_of
 from .markup import HTMLText, html
 from .response import HTML, TEXT, Response
 

@@ -30,8 +30,8 @@ from .errors import (
     UnknownMethod,
     UnsupportedVersion,
 )
-from .framing import CLOSE, KEEP_ALIVE, ChunkedDecoder, LengthDecoder
-from .grammar import (
+from .http.framing import CLOSE, KEEP_ALIVE, ChunkedDecoder, LengthDecoder
+from .http.grammar import (
     ABSOLUTE_FORM,
     BAD_ESCAPE,
     BARE_CR_OR_LF,
@@ -42,10 +42,10 @@ from .grammar import (
     TOKEN_TEXT,
     plain_head,
 )
-from .headers import Headers, list_members, parse_header_section
+from .http.headers import Headers, list_members, parse_header_section
+from .http.interfaces import Peer
+from .http.request_head import HeaderSection, LastSection, PlainSection, RequestLine
 from .request import Request, make_request
-from .requestheads import HeaderSection, LastSection, PlainSection, RequestLine
-from .surroundings import Peer
 
 _SPACE = ord(" ")
 _MAX_EMPTY_LINES = 8  # before a request line: RFC 9112 section 2.2 asks for at least one

@@ -4,7 +4,7 @@ A request is a thin view on two immutable values that the parser made, its `Requ
 `HeaderSection`, which may be shared with other requests that repeat the same bytes. Everything
 costly (query, cookies, decoded path, body) is worked out when it is first asked for.
 
-What it needs of the layers above it, it has by the protocols of `surroundings`.
+What it needs of the layers above it, it has by the protocols of `http.interfaces`.
 """
 
 from __future__ import annotations
@@ -25,19 +25,7 @@ from typing import (
 )
 from urllib.parse import unquote
 
-from .cookies import parse_cookies
-from .elsewhere import Suggesting, point_to_ours
-from .errors import (
-    BadRequest,
-    BodyConsumed,
-    ConfigurationError,
-    ContentTooLarge,
-    HTTPError,
-    MicrowebError,
-    ProtocolError,
-)
-from .headers import Headers
-from .incoming import (
+from .bodies.incoming import (
     MULTIPART,
     URLENCODED,
     charset_of,
@@ -50,12 +38,20 @@ from .incoming import (
     parse_form,
     refuse_media_type,
 )
-from .jsoncodec import JSONObject, parse_json
-from .jsontypes import converter_near
-from .multidict import MultiDict
-from .requestheads import HeaderSection, RequestLine
-from .session import Session
-from .surroundings import (
+from .bodies.json import JSONObject, parse_json
+from .bodies.json_types import converter_near
+from .errors import (
+    BadRequest,
+    BodyConsumed,
+    ConfigurationError,
+    ContentTooLarge,
+    HTTPError,
+    MicrowebError,
+    ProtocolError,
+)
+from .http.cookies import parse_cookies
+from .http.headers import Headers
+from .http.interfaces import (
     Address,
     BodySource,
     Held,
@@ -65,12 +61,16 @@ from .surroundings import (
     SessionSource,
     TimeLimit,
 )
-from .urlencoded import parse_urlencoded
+from .http.multidict import MultiDict
+from .http.request_head import HeaderSection, RequestLine
+from .http.urlencoded import parse_urlencoded
+from .sessions.session import Session
+from .suggestions import Suggesting, point_to_ours
 
 if TYPE_CHECKING:
     from .app import App
-    from .forms import Part
-    from .uploads import Form
+    from .bodies.forms import Form
+    from .bodies.multipart import Part
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -280,7 +280,7 @@ class Request(metaclass=Suggesting):
         if source is None:
             raise ConfigurationError(
                 "request.session: add `app.use(Sessions(os.environ['SECRET_KEY']))`, with Sessions "
-                "from microweb.sessions, before the middleware that uses it"
+                "from microweb.middleware.sessions, before the middleware that uses it"
             )
         return source.open()
 
@@ -520,7 +520,7 @@ class Request(metaclass=Suggesting):
         return form
 
     async def _multipart_form(self) -> Form:
-        from .forms import read_form
+        from .bodies.multipart import read_form
 
         if self._state is None:
             self._state = _State()
@@ -565,7 +565,7 @@ class Request(metaclass=Suggesting):
         check_coding(self.section.headers)
         if media_type_of(self.section.headers) != MULTIPART:
             refuse_media_type(MULTIPART)
-        from .forms import read_parts
+        from .bodies.multipart import read_parts
 
         async for part in read_parts(
             self.stream(),

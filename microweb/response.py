@@ -22,17 +22,17 @@ from os import PathLike
 from sys import getrefcount
 from typing import Literal, Never
 
-from .bytestream import ByteStream
-from .charsets import encode_utf8
-from .cookies import SetCookie
-from .elsewhere import Suggesting, point_to_ours, unknown_keyword
+from .bodies.json import encode_json
 from .errors import LocalProtocolError
-from .framing import CLOSE
-from .grammar import CONTENT_LENGTH
-from .headers import CopiedHeaders, MutableHeaders, check_value, list_members, refuse_touch
-from .heads import HeadCache, status_line
-from .jsoncodec import encode_json
+from .http.bytestream import ByteStream
+from .http.charsets import encode_utf8
+from .http.cookies import SetCookie
+from .http.framing import CLOSE
+from .http.grammar import CONTENT_LENGTH
+from .http.headers import CopiedHeaders, MutableHeaders, check_value, list_members, refuse_touch
+from .http.response_head import HeadCache, status_line
 from .request import Request
+from .suggestions import Suggesting, point_to_ours, unknown_keyword
 
 Fields = Mapping[str, str] | Iterable[tuple[str, str]]
 Piece = str | bytes
@@ -119,7 +119,7 @@ class Response(metaclass=Suggesting):
 
         What a URL can't hold is percent-encoded, so that a value from the peer splits nothing.
         """
-        from .redirects import RedirectResponse
+        from .bodies.redirect import RedirectResponse
 
         return RedirectResponse(url, status, local=local)
 
@@ -157,7 +157,7 @@ class Response(metaclass=Suggesting):
     ) -> Response:
         """Answer with server-sent events, as they come: what a page's `EventSource` reads.
 
-        An event is a `str`, a `ServerEvent` from `microweb.events`, or what JSON can hold. They
+        An event is a `str`, a `ServerEvent` from `microweb.sse`, or what JSON can hold. They
         come from an async iterator, mostly an async generator, or from a context manager that
         gives one: a channel's subscription. That is entered before the head is sent.
 
@@ -166,7 +166,7 @@ class Response(metaclass=Suggesting):
         that got nothing for `heartbeat_s` gets a comment; one that has taken nothing between two
         of these is gone. WHATWG HTML section 9.2.
         """
-        from .eventstreams import EventResponse
+        from .sse.body import EventResponse
 
         return EventResponse(events, headers, heartbeat_s=heartbeat_s)
 
@@ -188,7 +188,7 @@ class Response(metaclass=Suggesting):
         file is there, a symbolic link to one included, the answer is 404 (NotFound); a file that
         must not be read is an OSError.
         """
-        from .files import FileResponse
+        from .bodies.file import FileResponse
 
         return FileResponse(
             path, content_type=content_type, download_name=download_name, cache=cache
@@ -563,7 +563,7 @@ class JSONResponse(Response):
 @cache
 def _stream_response() -> Callable[..., Response]:
     """Return the class, which is imported once: asking each time costs 2 us of a stream's 90."""
-    from .streams import StreamResponse
+    from .bodies.stream import StreamResponse
 
     return StreamResponse
 

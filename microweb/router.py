@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, Never, TypedDict, TypeVar, Unpack
 
-from microweb.elsewhere import unknown_keyword
-from microweb.errors import ConfigurationError
-from microweb.functions import default_name, describe
-from microweb.grammar import METHODS, is_method
-from microweb.handlers import Middleware, check_middleware
-from microweb.handshake import parse_origins
-from microweb.localclasses import remember_beside
+from .concurrency.callables import default_name, describe
+from .concurrency.local_classes import remember_beside
+from .endpoints.interfaces import Middleware, check_middleware
+from .errors import ConfigurationError
+from .http.grammar import METHODS, is_method
+from .suggestions import unknown_keyword
+from .websocket.handshake import parse_origins
 
 F = TypeVar("F", bound=Callable[..., object])
 M = TypeVar("M", bound=Middleware)

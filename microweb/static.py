@@ -14,14 +14,14 @@ from errno import EACCES, EINVAL, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR
 from functools import partial
 from typing import NamedTuple
 
+from .bodies.file import FileResponse, OpenFile
+from .concurrency.threads import run_short_work
 from .errors import ConfigurationError, NotFound
-from .filefields import IMMUTABLE, coding_of, media_type_of
-from .files import FileResponse, OpenFile
-from .headers import list_members
-from .negotiation import IDENTITY, choose_coding
+from .http.headers import list_members
+from .http.mediatypes import IMMUTABLE, coding_of, media_type_of
+from .http.negotiation import IDENTITY, choose_coding
 from .request import Request
 from .response import Response
-from .threads import run_short_work
 
 INDEX = "index.html"
 

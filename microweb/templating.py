@@ -18,15 +18,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from .charsets import encode_utf8
+from .bodies.stream import StreamResponse
+from .concurrency.callables import folder_of
+from .concurrency.threads import run_in_thread
 from .errors import ConfigurationError, MissingExtra
-from .functions import folder_of
-from .heads import HeadCache
+from .http.charsets import encode_utf8
+from .http.response_head import HeadCache
 from .request import Request
 from .response import HTML, Response
-from .session import Session
-from .streams import StreamResponse
-from .threads import run_in_thread
+from .sessions.session import Session
 
 try:
     import jinja2

@@ -11,7 +11,7 @@ from enum import Enum
 from typing import Any
 
 import pytest
-from serving import on_loopback, peer_of
+from support.serving import on_loopback, peer_of
 
 import microweb
 from microweb import (
@@ -26,7 +26,7 @@ from microweb import (
     abort,
 )
 from microweb.errors import RouteConflict
-from microweb.testing import TestClient
+from microweb.testing.client import TestClient
 
 
 def client_of(app: App, **options: Any) -> TestClient:
@@ -565,7 +565,7 @@ def test_what_is_imported_from_other_frameworks_is_answered_with_ours(name: str)
 
 
 def test_modules_can_be_imported_under_names_of_other_frameworks() -> None:
-    for name in ("request", "session", "websocket"):
+    for name in ("request", "websocket"):
         code = f"import microweb.{name} as found; import microweb; assert microweb.{name} is found"
         exec(code)
     assert not hasattr(microweb, "jsonify")

@@ -8,7 +8,7 @@ from pathlib import Path
 from textwrap import indent
 
 import pytest
-from processes import Program, get, run_to_end
+from support.processes import Program, get, run_to_end
 
 import microweb
 from microweb import App, cli

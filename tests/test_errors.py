@@ -17,7 +17,8 @@ from jinja2 import TemplateNotFound
 
 import microweb
 from microweb import errors
-from microweb.background import TaskExit
+from microweb.bodies.json_readers import Mismatch, Refusal
+from microweb.concurrency.background import TaskExit
 from microweb.errors import (
     BadRequest,
     ConfigurationError,
@@ -35,9 +36,8 @@ from microweb.errors import (
     Unauthorized,
     abort,
 )
-from microweb.jsonreaders import Mismatch, Refusal
 from microweb.templating import MissingTemplate, Templates
-from microweb.websocket_client import HandshakeRefused, SocketClosed
+from microweb.testing.websocket import HandshakeRefused, SocketClosed
 
 CLASSES = {
     name: value

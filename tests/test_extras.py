@@ -6,7 +6,7 @@ import tomllib
 
 import pytest
 from packaging.requirements import Requirement
-from processes import ROOT
+from support.processes import ROOT
 
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 REQUIREMENTS = [Requirement(line) for extra in EXTRAS.values() for line in extra]

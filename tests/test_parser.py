@@ -8,10 +8,9 @@ import h11
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from malformed import ACCEPTED, HOST, REFUSED, Accepted, Refused
-from reading import Exchange, FakePeer, Outcome, Reader, each_byte, read
+from support.malformed import ACCEPTED, HOST, REFUSED, Accepted, Refused
+from support.reading import Exchange, FakePeer, Outcome, Reader, each_byte, read
 
-from microweb import headers as headers_module
 from microweb import parser as parser_module
 from microweb.errors import (
     HeadTooLarge,
@@ -21,8 +20,9 @@ from microweb.errors import (
     TargetTooLong,
     UnknownMethod,
 )
-from microweb.framing import ChunkedDecoder, LengthDecoder
-from microweb.headers import MutableHeaders
+from microweb.http import headers as headers_module
+from microweb.http.framing import ChunkedDecoder, LengthDecoder
+from microweb.http.headers import MutableHeaders
 from microweb.parser import Limits, Parser, RequestLines, is_host, parse_request_line
 
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"

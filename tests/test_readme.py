@@ -17,18 +17,18 @@ from types import ModuleType
 from typing import NamedTuple
 
 import pytest
-from processes import DEADLINE_S, ROOT
+from support.processes import DEADLINE_S, ROOT
 
 import microweb
 from microweb import App, Request, Response
 from microweb.cli import main
+from microweb.endpoints.results import ReturnConverter
 from microweb.parser import Parser
-from microweb.returns import ReturnConverter
 from microweb.server.config import ServerConfig
 from microweb.server.connection import Connection
+from microweb.server.network import Wire
 from microweb.server.server import Server
-from microweb.server.wire import Wire
-from microweb.testing import live_server
+from microweb.testing.client import live_server
 
 PACKAGE = Path(microweb.__file__).parent
 README = (ROOT / "README.md").read_text("utf-8")

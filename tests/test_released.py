@@ -8,7 +8,7 @@ import weakref
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from serving import DEADLINE_S, get, on_loopback, peer_of, post, until_none
+from support.serving import DEADLINE_S, get, on_loopback, peer_of, post, until_none
 
 from microweb import App, Request, Response, abort
 from microweb.server.server import Server

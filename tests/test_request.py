@@ -21,10 +21,10 @@ from microweb.errors import (
     UnprocessableContent,
     UnsupportedMediaType,
 )
+from microweb.http.interfaces import Address
+from microweb.http.request_head import RequestLine
 from microweb.parser import decide_framing, parse_request_line
 from microweb.request import make_request
-from microweb.requestheads import RequestLine
-from microweb.surroundings import Address
 
 
 class FakePeer:

@@ -9,7 +9,9 @@ from typing import Any
 
 import h11
 import pytest
-from answering import (
+from hypothesis import given
+from hypothesis import strategies as st
+from support.answering import (
     GET,
     HEAD,
     HEADS,
@@ -21,19 +23,17 @@ from answering import (
     send,
     split,
 )
-from hypothesis import given
-from hypothesis import strategies as st
-from serving import get, on_loopback, peer_of
+from support.serving import get, on_loopback, peer_of
 
 from microweb import App
 from microweb import response as response_module
-from microweb.bytestream import ByteStream
+from microweb.bodies.stream import StreamResponse
 from microweb.errors import ClientDisconnected, LocalProtocolError
-from microweb.framing import CLOSE, KEEP_ALIVE
+from microweb.http.bytestream import ByteStream
+from microweb.http.framing import CLOSE, KEEP_ALIVE
 from microweb.request import Request
 from microweb.response import HTML, JSON, OCTETS, TEXT, JSONResponse, Response
-from microweb.streams import StreamResponse
-from microweb.upgrades import UpgradeResponse
+from microweb.websocket.upgrade import UpgradeResponse
 
 # --- encode ---------------------------------------------------------------------------
 

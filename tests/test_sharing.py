@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from serving import get, in_memory, on_loopback, peer_of, read_all
+from support.serving import get, in_memory, on_loopback, peer_of, read_all
 
 from microweb import App, HTTPError, Request, Response
-from microweb.endpoints import Handler
+from microweb.endpoints.handler import Handler
 from microweb.errors import LocalProtocolError
 from microweb.middleware.compression import Compression
 from microweb.middleware.conditional import ConditionalGet
-from microweb.sessions import Sessions
+from microweb.middleware.sessions import Sessions
 from microweb.templating import Templates
 
 KEY = "0123456789abcdefghijklmnopqrstuvwxyz"

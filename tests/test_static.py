@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from processes import DEADLINE_S, ENVIRONMENT
+from support.processes import DEADLINE_S, ENVIRONMENT
 
 from microweb import App, ConfigurationError, Request, Response, Router, static
-from microweb.filefields import IMMUTABLE
+from microweb.http.mediatypes import IMMUTABLE
 from microweb.static import HASHED_NAME, StaticFiles, redirect_to_folder
 
 SECRET = "SECRET"

@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from microweb import App, ConfigurationError, Handler, Request, Response, Router, abort, html
 from microweb.errors import LocalProtocolError, ProtocolError
-from microweb.sessions import Sessions
+from microweb.middleware.sessions import Sessions
 from microweb.templating import TemplateResponse, Templates, TemplateStream
 
 Write = Callable[..., Templates]

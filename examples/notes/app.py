@@ -12,10 +12,10 @@ import os
 import secrets
 
 from microweb import App, HTTPError
-from microweb.heads import phrase_of
+from microweb.http.response_head import phrase_of
 from microweb.middleware.csrf import CSRFProtection
 from microweb.middleware.security import ContentSecurityPolicy, SecurityHeaders
-from microweb.sessions import Sessions
+from microweb.middleware.sessions import Sessions
 from microweb.templating import TemplateResponse
 
 import accounts

@@ -15,9 +15,9 @@ from itertools import islice
 from types import NoneType
 from urllib.parse import quote_plus, unquote_plus
 
-from ..cookies import parse_cookies
-from ..headers import Headers, MutableHeaders
-from ..multidict import MultiDict
+from ..http.cookies import parse_cookies
+from ..http.headers import Headers, MutableHeaders
+from ..http.multidict import MultiDict
 from .secrets import (
     find_secrets,
     has_scheme,

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterable
 from itertools import groupby
 
+from ..concurrency.callables import describe
 from ..errorpages import (
     default_answer,
     encode_text,
@@ -20,9 +21,8 @@ from ..errorpages import (
     status_of,
 )
 from ..errors import HTTPError, ProtocolError
-from ..functions import describe
-from ..headers import Headers
-from ..heads import phrase_of
+from ..http.headers import Headers
+from ..http.response_head import phrase_of
 from ..markup import HTMLText, html
 from ..request import Request, bytes_of
 from ..response import TEXT, Response

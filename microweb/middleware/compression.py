@@ -17,15 +17,15 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Protocol
 
-from ..elsewhere import names_keywords
+from ..bodies.stream import StreamResponse
+from ..concurrency.threads import run_short_work
+from ..endpoints.interfaces import Handler
 from ..errors import ConfigurationError, MissingExtra
-from ..handlers import Handler
-from ..headers import MutableHeaders, add_vary
-from ..negotiation import IDENTITY, negotiate_coding
+from ..http.headers import MutableHeaders, add_vary
+from ..http.negotiation import IDENTITY, negotiate_coding
 from ..request import Request
 from ..response import Piece, Response
-from ..streams import StreamResponse
-from ..threads import run_short_work
+from ..suggestions import names_keywords
 
 # What shrinks; the rest is compressed already (images, films, archives) or unknown. Font formats
 # but for WOFF, which is compressed, and bitmaps shrink as well.

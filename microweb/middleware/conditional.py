@@ -10,20 +10,20 @@ from __future__ import annotations
 
 import hashlib
 
-from ..conditional import (
+from ..bodies.stream import StreamResponse
+from ..concurrency.threads import run_short_work
+from ..endpoints.interfaces import Handler
+from ..errors import PreconditionFailed
+from ..http.headers import MutableHeaders
+from ..http.preconditions import (
     Outcome,
     evaluate,
     is_conditional,
     strip_content_fields,
     validators_of,
 )
-from ..errors import PreconditionFailed
-from ..handlers import Handler
-from ..headers import MutableHeaders
 from ..request import Request
 from ..response import Response
-from ..streams import StreamResponse
-from ..threads import run_short_work
 
 _KNOWN_WAYS = (Response.send_to, StreamResponse.send_to)
 _INLINE_BYTES = 256 * 1024  # 0.2 ms with the processor's own SHA-256, 1 ms without

@@ -11,15 +11,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from inspect import isawaitable, iscoroutine
 
-from ..elsewhere import names_keywords
+from ..concurrency.callables import describe, is_async
+from ..endpoints.interfaces import Handler, check_parameters
 from ..errors import ConfigurationError
-from ..functions import describe, is_async
-from ..grammar import is_method
-from ..handlers import Handler, check_parameters
-from ..headers import add_vary, check_name
-from ..origins import EXPECTED, NULL, is_origin
+from ..http.grammar import is_method
+from ..http.headers import add_vary, check_name
+from ..http.origins import EXPECTED, NULL, is_origin
 from ..request import Request
 from ..response import Response
+from ..suggestions import names_keywords
 
 
 class CORS:

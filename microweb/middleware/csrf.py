@@ -19,8 +19,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from ..endpoints.interfaces import Handler
 from ..errors import ConfigurationError, Forbidden
-from ..handlers import Handler
 from ..request import Request
 from ..response import Response
 

@@ -13,11 +13,11 @@ from collections.abc import Iterable
 from contextlib import suppress
 from ipaddress import IPv6Address, ip_address
 
-from ..elsewhere import names_keywords
+from ..endpoints.interfaces import Handler
 from ..errors import ConfigurationError, HTTPError
-from ..handlers import Handler
 from ..request import Request
 from ..response import Response
+from ..suggestions import names_keywords
 
 # LDH labels, and the underscore that DNS allows: no character with a meaning in a page or a shell.
 # RFC 1123 section 2.1

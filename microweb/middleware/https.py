@@ -11,8 +11,8 @@ by http, as browsers count them as secure (W3C Secure Contexts section 3.1).
 
 from __future__ import annotations
 
+from ..endpoints.interfaces import Handler
 from ..errors import BadRequest
-from ..handlers import Handler
 from ..logs import Log
 from ..request import Request
 from ..response import Response

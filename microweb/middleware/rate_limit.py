@@ -23,13 +23,13 @@ from hashlib import blake2b
 from itertools import islice
 from os import urandom
 
-from ..addresses import network_of
-from ..elsewhere import names_keywords
+from ..concurrency.callables import describe, is_async
+from ..endpoints.interfaces import Handler, check_parameters
 from ..errors import ConfigurationError, TooManyRequests
-from ..functions import describe, is_async
-from ..handlers import Handler, check_parameters
 from ..request import Request
 from ..response import Response
+from ..server.addresses import network_of
+from ..suggestions import names_keywords
 
 MAX_KEYS = 65536  # some 14 MB
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from os import urandom
 
-from ..handlers import Handler
+from ..endpoints.interfaces import Handler
 from ..request import Request
 from ..response import Response
 

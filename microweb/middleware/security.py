@@ -20,9 +20,9 @@ import re
 from base64 import b64encode
 from os import urandom
 
+from ..endpoints.interfaces import Handler
 from ..errors import ConfigurationError, LocalProtocolError
-from ..handlers import Handler
-from ..headers import MutableHeaders
+from ..http.headers import MutableHeaders
 from ..request import Request
 from ..response import Response
 

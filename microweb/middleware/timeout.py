@@ -10,11 +10,11 @@ from __future__ import annotations
 import asyncio
 import math
 
-from ..elsewhere import names_keywords
+from ..endpoints.interfaces import Handler
 from ..errors import ConfigurationError, ServiceUnavailable
-from ..handlers import Handler
 from ..request import Request
 from ..response import Response
+from ..suggestions import names_keywords
 
 
 class Timeout:

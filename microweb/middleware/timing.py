@@ -13,8 +13,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ..handlers import Handler
-from ..headers import check_name, check_value
+from ..endpoints.interfaces import Handler
+from ..http.headers import check_name, check_value
 from ..request import Request
 from ..response import Response
 

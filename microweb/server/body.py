@@ -13,7 +13,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
-from ..bytestream import Share
 from ..errors import (
     BodyConsumed,
     ClientDisconnected,
@@ -21,10 +20,11 @@ from ..errors import (
     MicrowebError,
     ServiceUnavailable,
 )
-from ..framing import ChunkedDecoder, LengthDecoder
-from ..headers import CheckedHeaders, Headers
+from ..http.bytestream import Share
+from ..http.framing import ChunkedDecoder, LengthDecoder
+from ..http.headers import CheckedHeaders, Headers
+from ..http.request_head import HeaderSection
 from ..parser import Parser
-from ..requestheads import HeaderSection
 from .buffered import FREE_BYTES
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ from dataclasses import dataclass, fields
 from ipaddress import IPv6Network, ip_network
 from typing import Annotated, Literal, TypedDict
 
-from ..elsewhere import keyword_remedy
+from ..concurrency.threads import DEFAULT_THREADS
 from ..errors import ConfigurationError
 from ..parser import Limits
-from ..threads import DEFAULT_THREADS
+from ..suggestions import keyword_remedy
 
 LoopName = Literal["auto", "asyncio", "uvloop"]
 AccessLog = bool | Literal["auto"]

@@ -21,25 +21,25 @@ from collections.abc import Callable, Coroutine
 from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any
 
-from ..addresses import network_of
+from ..bodies.stream import StreamResponse
+from ..concurrency.remedies import add_remedy
 from ..errors import BodyTimeout, ClientDisconnected, HTTPError, ProtocolError
-from ..framing import CLOSE
-from ..headers import Headers
-from ..heads import phrase_of
+from ..http.framing import CLOSE
+from ..http.headers import Headers
+from ..http.interfaces import Address
+from ..http.request_head import HeaderSection, RequestLine
+from ..http.response_head import phrase_of
 from ..logs import Log
 from ..parser import Parser
-from ..remedies import add_remedy
 from ..request import Request, make_request, name_in_log, request_id_of
-from ..requestheads import HeaderSection, RequestLine
 from ..response import Response
-from ..streams import StreamResponse
-from ..surroundings import Address
+from .addresses import network_of
 from .body import Body
 from .buffered import Share
-from .driven import Driven
-from .handover import CROWDED_S, SILENCE_S
-from .presence import Presence
-from .wire import NEVER, READ_BYTES, Phase
+from .context import Driven
+from .disconnects import Presence
+from .network import NEVER, READ_BYTES, Phase
+from .upgrade import CROWDED_S, SILENCE_S
 
 if TYPE_CHECKING:
     from .server import Server

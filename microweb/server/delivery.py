@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from ..bytestream import Receiver
 from ..errors import MicrowebError
-from ..framing import ChunkedDecoder
+from ..http.bytestream import Receiver
+from ..http.framing import ChunkedDecoder
 from ..parser import Parser
 
 

@@ -14,9 +14,9 @@ import os
 import socket
 from collections.abc import Callable
 
-from ..descriptors import MIN_SPARE, spare_descriptors
+from ..concurrency.descriptors import MIN_SPARE, spare_descriptors
+from ..concurrency.throttle import Throttle
 from ..logs import Log
-from ..throttle import Throttle
 from .sockets import has_input
 
 Accept = Callable[[asyncio.StreamReader, asyncio.StreamWriter], None]

@@ -7,7 +7,7 @@ minutes to read so many of these that the loop can write more.
 
 from __future__ import annotations
 
-from ..bytestream import Share
+from ..http.bytestream import Share
 from .config import ServerConfig
 
 MAX_CREDIT_S = 60.0  # of a peer that was faster than the minimum rate

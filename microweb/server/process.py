@@ -13,12 +13,12 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
-from ..background import Background
+from ..concurrency.background import Background
 from ..errors import ConfigurationError, MissingExtra, ProtocolError, ThreadsStuck
 from ..logs import Log
 from ..request import Request
 from ..response import Response
-from .access import access_log_shown, access_logger, is_access_logged
+from .access_log import access_log_shown, access_logger, is_access_logged
 from .config import LoopName, ServerConfig, ServerOptions
 from .connection import Handler
 from .console import (

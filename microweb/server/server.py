@@ -13,22 +13,22 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack
 from types import TracebackType
 from typing import Any
 
-from ..background import Background
+from ..concurrency.background import Background
+from ..concurrency.threads import Pools, open_pools
 from ..errors import ProtocolError, ThreadsStuck
-from ..heads import HeadCache, phrase_of
+from ..http.response_head import HeadCache, phrase_of
 from ..logs import Log
 from ..parser import RequestLines
 from ..request import Request
 from ..response import Response
-from ..threads import Pools, open_pools
 from .bounded import bounded_when_cancelled
 from .buffered import Budget
 from .config import ServerConfig
 from .connection import Connection, Handler
 from .eviction import Eviction
 from .forks import called_in_children, let_go
-from .forwarded import TrustedProxies
 from .listeners import Listeners
+from .proxies import TrustedProxies
 from .sockets import bind, cannot_listen, url_of
 
 Refuse = Callable[[ProtocolError], Awaitable[Response]]

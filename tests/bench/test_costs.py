@@ -11,14 +11,14 @@ import time
 from collections.abc import Callable
 
 import pytest
-from reading import FakePeer
-from serving import STREAM_LIMIT
+from support.reading import FakePeer
+from support.serving import STREAM_LIMIT
 
 from microweb import App, Request, Response
-from microweb.heads import HeadCache
-from microweb.memory import connect
+from microweb.http.response_head import HeadCache
 from microweb.parser import Limits, Parser, RequestLines
 from microweb.server.process import make_server
+from microweb.testing.network import connect
 
 ROUNDS = 5
 TIMES = 2000

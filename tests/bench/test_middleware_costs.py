@@ -12,10 +12,10 @@ import time
 from statistics import median
 from typing import Any
 
-from reading import FakePeer
+from support.reading import FakePeer
 
 from microweb import App
-from microweb.heads import HeadCache
+from microweb.http.response_head import HeadCache
 from microweb.middleware.authentication import BasicAuth, BearerAuth
 from microweb.middleware.compression import Compression
 from microweb.middleware.conditional import ConditionalGet

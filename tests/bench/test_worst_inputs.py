@@ -20,36 +20,36 @@ from typing import TypedDict
 from uuid import UUID
 
 import pytest
-from reading import FakePeer
-from websocketing import empty_blocks
+from support.reading import FakePeer
+from support.websocketing import empty_blocks
 
 from microweb import App, Middleware, Request
-from microweb.charsets import codec_of
-from microweb.conditional import parse_entity_tags
-from microweb.cookies import parse_cookies
-from microweb.dates import parse_http_date
+from microweb.bodies.json import parse_json
+from microweb.bodies.json_types import converter_for
+from microweb.bodies.multipart import read_form
 from microweb.errorpages import preferred_form
 from microweb.errors import MicrowebError
-from microweb.filenames import safe_filename
-from microweb.forms import read_form
-from microweb.frames import Frames
-from microweb.framing import ChunkedDecoder
-from microweb.headers import Headers
-from microweb.jsoncodec import parse_json
-from microweb.jsontypes import converter_for
+from microweb.http.charsets import codec_of
+from microweb.http.cookies import parse_cookies
+from microweb.http.dates import parse_http_date
+from microweb.http.filenames import safe_filename
+from microweb.http.framing import ChunkedDecoder
+from microweb.http.headers import Headers
+from microweb.http.interfaces import Address
+from microweb.http.negotiation import parse_weights
+from microweb.http.preconditions import parse_entity_tags
+from microweb.http.ranges import parse_ranges
+from microweb.http.urlencoded import parse_urlencoded
 from microweb.middleware.authentication import BasicAuth
 from microweb.middleware.compression import Compression
 from microweb.middleware.cors import CORS
-from microweb.negotiation import parse_weights
+from microweb.middleware.sessions import Sessions
 from microweb.parser import Limits, Parser, RequestLines
-from microweb.patterns import BUILT_IN, parse_pattern
-from microweb.ranges import parse_ranges
+from microweb.routing.patterns import BUILT_IN, parse_pattern
+from microweb.routing.tree import Found, RouteTree
 from microweb.server.config import ServerConfig
-from microweb.server.forwarded import TrustedProxies
-from microweb.sessions import Sessions
-from microweb.surroundings import Address
-from microweb.tree import Found, RouteTree
-from microweb.urlencoded import parse_urlencoded
+from microweb.server.proxies import TrustedProxies
+from microweb.websocket.protocol import Frames
 
 ROUNDS = 3
 CONFIG = ServerConfig()

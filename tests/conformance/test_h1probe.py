@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from processes import DEADLINE_S, ENVIRONMENT, Program
+from support.processes import DEADLINE_S, ENVIRONMENT, Program
 
 PROBE = Path(__file__).parents[2].parent / "shared" / "conformance"
 

@@ -11,10 +11,10 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 import pytest
-from serving import on_loopback, peer_of, statuses
+from support.serving import on_loopback, peer_of, statuses
 
 from microweb import App, Request, Response
-from microweb.testing import Misbehaving
+from microweb.testing.client import Misbehaving
 
 HOST = b"Host: localhost\r\n"
 LAST = b"GET /last HTTP/1.1\r\nHost: a\r\n\r\n"

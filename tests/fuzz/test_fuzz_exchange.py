@@ -18,17 +18,17 @@ import pytest
 from conftest import LOOP
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from serving import DEADLINE_S, in_memory
+from support.serving import DEADLINE_S, in_memory
 
 from microweb import App
 from microweb.errors import BodyConsumed, ClientDisconnected, HTTPError
-from microweb.memory import ClientEnd
 from microweb.request import Request
 from microweb.response import Response
 from microweb.server.body import Body
 from microweb.server.connection import Connection, Handler
-from microweb.server.presence import Presence
+from microweb.server.disconnects import Presence
 from microweb.server.process import loop_factory
+from microweb.testing.network import ClientEnd
 
 MINUTES = float(os.environ.get("MICROWEB_FUZZ_MINUTES", "0"))
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from malformed import ACCEPTED, REFUSED
-from reading import Outcome, Reader, read
+from support.malformed import ACCEPTED, REFUSED
+from support.reading import Outcome, Reader, read
 
 from microweb.errors import ContentTooLarge, ProtocolError
 

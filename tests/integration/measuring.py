@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from processes import Program
+from support.processes import Program
 
 HERE = Path(__file__).parent
 

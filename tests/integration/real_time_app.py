@@ -6,7 +6,7 @@ import asyncio
 import sys
 
 from microweb import App, Request, Response, WebSocket
-from microweb.channels import Channels
+from microweb.channels.channel import Channels
 
 SECOND_S = 1.0  # between heartbeats, and pings: deadlines are looked at once a second
 

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
-from serving import (
+from support.serving import (
     DEADLINE_S,
     QUICK_S,
     MemoryHouse,
@@ -22,12 +22,12 @@ from serving import (
     settle,
     until_none,
 )
-from websocketing import Peer, close_frame, closed, handshake
+from support.websocketing import Peer, close_frame, closed, handshake
 
 from microweb import App, Request, Response, WebSocket
-from microweb.channels import Channels
+from microweb.channels.channel import Channels
 from microweb.middleware.timeout import Timeout
-from microweb.testing import Misbehaving
+from microweb.testing.client import Misbehaving
 
 in_silence = pytest.mark.usefixtures("nothing_is_logged")
 

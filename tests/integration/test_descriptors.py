@@ -5,9 +5,9 @@ from __future__ import annotations
 import socket
 import time
 
-from measuring import MeasuredServer, needs_proc, on_both_loops
-from processes import DEADLINE_S
-from serving import GET
+from integration.measuring import MeasuredServer, needs_proc, on_both_loops
+from support.processes import DEADLINE_S
+from support.serving import GET
 
 FILES = 128
 

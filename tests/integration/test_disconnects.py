@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from serving import DEADLINE_S, get, on_loopback, peer_of, post, until_none
+from support.serving import DEADLINE_S, get, on_loopback, peer_of, post, until_none
 
 from microweb import App, Request
 

@@ -14,11 +14,20 @@ from typing import Any
 
 import httpx
 import pytest
-from serving import DEADLINE_S, QUICK_S, get, on_loopback, peer_of, post, statuses, until_none
+from support.serving import (
+    DEADLINE_S,
+    QUICK_S,
+    get,
+    on_loopback,
+    peer_of,
+    post,
+    statuses,
+    until_none,
+)
 
 from microweb import App, Request, Response, WebSocket, abort
+from microweb.server.network import Phase
 from microweb.server.server import Server
-from microweb.server.wire import Phase
 
 pytestmark = pytest.mark.usefixtures("nothing_is_logged")
 

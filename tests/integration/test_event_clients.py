@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from serving import DEADLINE_S, get, on_loopback, peer_of, post, until_none
+from support.serving import DEADLINE_S, get, on_loopback, peer_of, post, until_none
 
 from microweb import App, Request, Response
-from microweb.eventsource import EventParser
-from microweb.testing import Misbehaving
+from microweb.testing.client import Misbehaving
+from microweb.testing.eventsource import EventParser
 
 pytestmark = pytest.mark.usefixtures("nothing_is_logged")
 

@@ -8,7 +8,16 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
-from serving import DEADLINE_S, QUICK_S, get, on_loopback, peer_of, post, statuses, until_none
+from support.serving import (
+    DEADLINE_S,
+    QUICK_S,
+    get,
+    on_loopback,
+    peer_of,
+    post,
+    statuses,
+    until_none,
+)
 
 from microweb import App, Request, Response, from_thread
 from microweb.errors import BodyConsumed

@@ -9,11 +9,11 @@ import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
-from serving import DEADLINE_S, QUICK_S, get, on_loopback, peer_of, statuses
+from support.serving import DEADLINE_S, QUICK_S, get, on_loopback, peer_of, statuses
 
 from microweb import App, Request, Response, WebSocket, from_thread
 from microweb.middleware.timeout import Timeout
-from microweb.testing import Misbehaving
+from microweb.testing.client import Misbehaving
 
 
 class Stop(BaseException):

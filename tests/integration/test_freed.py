@@ -8,7 +8,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
-from serving import DEADLINE_S, get, on_loopback, peer_of, post, until_none
+from support.serving import DEADLINE_S, get, on_loopback, peer_of, post, until_none
 
 from microweb import App, Request, Response, WebSocket
 from microweb.server.connection import Connection

@@ -10,13 +10,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
-from serving import DEADLINE_S, GET, get, on_loopback, peer_of, post, statuses, until_none
+from support.serving import DEADLINE_S, GET, get, on_loopback, peer_of, post, statuses, until_none
 
 from microweb import App, Request, Response
 from microweb.errors import ClientDisconnected
+from microweb.server.network import Phase
 from microweb.server.server import Server
-from microweb.server.wire import Phase
-from microweb.testing import Misbehaving
+from microweb.testing.client import Misbehaving
 
 MIB = 1024 * 1024
 

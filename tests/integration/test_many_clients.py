@@ -11,9 +11,9 @@ import time
 from itertools import count
 from pathlib import Path
 
-from measuring import MeasuredServer, needs_proc, on_both_loops
-from processes import DEADLINE_S, Program
-from serving import GET
+from integration.measuring import MeasuredServer, needs_proc, on_both_loops
+from support.processes import DEADLINE_S, Program
+from support.serving import GET
 
 IS_FULL = os.environ.get("MICROWEB_LOAD") == "full"
 IDLE, DRIPPING, ASKED = (5000, 200, 3000) if IS_FULL else (500, 50, 200)

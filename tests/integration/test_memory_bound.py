@@ -6,9 +6,9 @@ import socket
 from pathlib import Path
 
 import pytest
-from measuring import MeasuredServer, needs_proc, on_both_loops
-from processes import DEADLINE_S
-from serving import GET, get
+from integration.measuring import MeasuredServer, needs_proc, on_both_loops
+from support.processes import DEADLINE_S
+from support.serving import GET, get
 
 MIB = 1024 * 1024
 SIZE = 64 * MIB

@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
-from measuring import MeasuredServer, needs_proc, on_both_loops
-from processes import DEADLINE_S, connect
-from serving import get
+from integration.measuring import MeasuredServer, needs_proc, on_both_loops
+from support.processes import DEADLINE_S, connect
+from support.serving import get
 
 resource = pytest.importorskip("resource")
 

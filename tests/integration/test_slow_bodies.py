@@ -9,9 +9,9 @@ from contextlib import ExitStack
 from typing import Self
 
 import pytest
-from measuring import MeasuredServer, needs_proc, on_both_loops
-from processes import DEADLINE_S
-from serving import get, post
+from integration.measuring import MeasuredServer, needs_proc, on_both_loops
+from support.processes import DEADLINE_S
+from support.serving import get, post
 
 pytestmark = needs_proc
 

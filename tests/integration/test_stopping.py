@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from conftest import LOOP
-from processes import DEADLINE_S, Program
+from support.processes import DEADLINE_S, Program
 
 SOURCE = """
 import asyncio, os, sys, time

@@ -6,8 +6,8 @@ import asyncio
 import logging
 
 import pytest
-from serving import DEADLINE_S, QUICK_S, on_loopback, peer_of, until_none
-from websocketing import close_frame, handshake, masked
+from support.serving import DEADLINE_S, QUICK_S, on_loopback, peer_of, until_none
+from support.websocketing import close_frame, handshake, masked
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 

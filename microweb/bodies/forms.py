@@ -1,0 +1,263 @@
+"""Uploaded files, and the form that brings them.
+
+Strategy: the files of one form lie one behind the other in one spool: in memory up to 1 MiB, past
+that in a single temporary file, which has no name from its first byte on (or is deleted with its
+last handle, on Windows). So there is nothing to clean up however a request ends, and a form holds
+one file descriptor and one MiB, whatever it brings. No file is touched on the event loop.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import tempfile
+import threading
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from ..concurrency.descriptors import take_descriptor
+from ..concurrency.threads import run_short_work
+from ..errors import MissingValue
+from ..http.filenames import safe_filename
+from ..http.headers import Headers
+from ..http.multidict import MultiDict
+
+_LABEL = "an uploaded file"
+_IN_MEMORY = 1 << 20
+_PIECE = 256 * 1024  # 64 KiB takes twice the time for a large file: a thread is asked for each
+
+
+class _SpoolFile:
+    """A temporary file without a name, by its descriptor; closed with its last reference.
+
+    A file object in its place would warn that it is unclosed, if the garbage collector finalizes it
+    before its owner.
+    """
+
+    __slots__ = ("_descriptor", "_lock")
+
+    def __init__(self) -> None:
+        self._descriptor = -1
+        self._lock = threading.Lock()  # the descriptor has one position
+        file = tempfile.TemporaryFile(prefix="microweb-", buffering=0)  # noqa: SIM115
+        self._descriptor = take_descriptor(cast(BinaryIO, file))
+
+    def append(self, data: bytes | bytearray) -> None:
+        """Write `data` at the end. Raises: OSError if the disk is full."""
+        rest = memoryview(data)
+        with self._lock:
+            os.lseek(self._opened(), 0, os.SEEK_END)
+            while rest:
+                rest = rest[os.write(self._descriptor, rest) :]
+
+    def read(self, start: int, size: int) -> bytes:
+        """Return `size` bytes from `start` on, fewer at the file's end."""
+        pieces = []
+        with self._lock:
+            os.lseek(self._opened(), start, os.SEEK_SET)
+            while size > 0 and (piece := os.read(self._descriptor, size)):
+                pieces.append(piece)
+                size -= len(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _opened(self) -> int:
+        if self._descriptor < 0:
+            raise ValueError("an upload is read or written in a closed file")
+        return self._descriptor
+
+    def close(self) -> None:
+        """Close it, once no other thread uses it; later uses raise ValueError."""
+        with self._lock:
+            descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    def __del__(self) -> None:
+        self.close()
+
+
+class Spool:
+    """Bytes that are written once, in order, and then read at any place."""
+
+    __slots__ = ("_file", "_memory", "size")
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._memory = bytearray()  # not yet in the file; all of it where there is none
+        self._file: _SpoolFile | None = None
+
+    @property
+    def in_memory(self) -> int:
+        """How many bytes are not on the disk."""
+        return len(self._memory)
+
+    async def write(self, piece: bytes) -> None:
+        """Add `piece`. Raises: OSError where the disk is full."""
+        self._memory += piece
+        self.size += len(piece)
+        if len(self._memory) > _IN_MEMORY:
+            await self._flush()
+
+    async def finish(self) -> None:
+        """Make all that was written readable."""
+        if self._file is not None and self._memory:
+            await self._flush()
+
+    async def _flush(self) -> None:
+        data, self._memory = self._memory, bytearray()
+        await run_short_work(_LABEL, partial(self._append, data))
+
+    def _append(self, data: bytearray) -> None:
+        if self._file is None:
+            self._file = _SpoolFile()
+        self._file.append(data)
+
+    async def read(self, start: int, size: int) -> bytes:
+        """Return `size` bytes from `start` on."""
+        if self._file is None:
+            return bytes(memoryview(self._memory)[start : start + size])
+        return await run_short_work(_LABEL, partial(self._read, start, size))
+
+    def _read(self, start: int, size: int) -> bytes:
+        if self._file is None:
+            return bytes(memoryview(self._memory)[start : start + size])
+        return self._file.read(start, size)
+
+    def copy(self, start: int, size: int, target: BinaryIO) -> None:
+        """Write `size` bytes from `start` on to `target`: for a thread."""
+        end = start + size
+        for at in range(start, end, _PIECE):
+            target.write(self._read(at, min(_PIECE, end - at)))
+
+    def close(self) -> None:
+        """Give the room on the disk and in memory back now; reading ends."""
+        self._memory = bytearray()
+        if self._file is not None:
+            self._file.close()
+
+
+class UploadFile:
+    """A file of a form: `form.files["avatar"]`.
+
+    `filename` is one safe component, so that `save(f"uploads/{upload.filename}")` stays in its
+    folder; `raw_filename` is what the client said, for nothing but showing it, escaped. The same is
+    true of `content_type` (`application/octet-stream` where it said none) and `headers`, those of
+    the part. `size` is in bytes. It can be read as often as is wanted, in memory or on disk, until
+    it is dropped; then nothing is left of it.
+    """
+
+    __slots__ = ("_spool", "_start", "content_type", "filename", "headers", "raw_filename", "size")
+
+    def __init__(
+        self, raw_filename: str, headers: Headers, spool: Spool, start: int, size: int
+    ) -> None:
+        self.filename = safe_filename(raw_filename)
+        self.raw_filename = raw_filename
+        self.headers = headers
+        self.content_type = headers.get("content-type", "application/octet-stream")
+        self.size = size
+        self._spool = spool
+        self._start = start
+
+    async def read(self) -> bytes:
+        """Return the whole content."""
+        return await self._spool.read(self._start, self.size)
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """Yield the content in pieces of 256 KiB."""
+        end = self._start + self.size
+        for at in range(self._start, end, _PIECE):
+            yield await self._spool.read(at, min(_PIECE, end - at))
+
+    async def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+        """Write the content to a new file at `path`, and return it as a Path.
+
+        With `overwrite` it replaces what is there, in one step: readers see the old content or the
+        new. Symbolic links at `path` itself are not followed. The folder must be there. Where
+        writing fails, nothing is left.
+
+        Raises: FileExistsError where something is there and `overwrite` is not set; other OSErrors.
+        """
+        target = Path(path)
+        await run_short_work(_LABEL, partial(self._save, target, overwrite))
+        return target
+
+    def _save(self, target: Path, overwrite: bool) -> None:
+        written = target.with_name(f".{secrets.token_hex(8)}.part") if overwrite else target
+        with open(written, "xb") as file:
+            try:
+                self._spool.copy(self._start, self.size, file)
+                file.close()  # here, so that what it could not write is an error of the copy
+                if overwrite:
+                    os.replace(written, target)
+            except BaseException:
+                written.unlink()
+                raise
+
+    def close(self) -> None:
+        """Close all files of its form: they lie in one place."""
+        self._spool.close()
+
+    def __repr__(self) -> str:
+        return f"<UploadFile {self.filename!r}, {self.size} bytes>"
+
+
+class Files(Mapping[str, UploadFile]):
+    """The files of a form by the names of their fields.
+
+    As a mapping it has each name once, with its first file; `get_all(name)` has all of a name,
+    `pairs()` all as they were sent.
+    """
+
+    __slots__ = ("_first", "_pairs")
+
+    def __init__(self, pairs: Iterable[tuple[str, UploadFile]] = ()) -> None:
+        self._pairs = tuple(pairs)
+        self._first: dict[str, UploadFile] = {}
+        for name, file in self._pairs:
+            self._first.setdefault(name, file)
+
+    def __getitem__(self, name: str) -> UploadFile:
+        """Return the first file of `name`. Raises: MissingValue, which is a 400 that names it."""
+        file = self._first.get(name)
+        if file is None:
+            raise MissingValue(f"expected a file for {name[:80]!r}, got none")
+        return file
+
+    def get_all(self, name: str) -> list[UploadFile]:
+        """Return all files of `name` in the order they were sent."""
+        return [file for other, file in self._pairs if other == name]
+
+    def pairs(self) -> list[tuple[str, UploadFile]]:
+        """Return each (name, file) as it was sent, those of repeated names too."""
+        return list(self._pairs)
+
+    def close(self) -> None:
+        """Give the room that they take on the disk back now; those can't be read any more."""
+        for _, file in self._pairs:
+            file.close()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._first)
+
+    def __len__(self) -> int:
+        return len(self._first)
+
+    def __repr__(self) -> str:
+        return f"Files({list(self._pairs)!r})"
+
+
+class Form(MultiDict):
+    """The fields of a form, and its `files`, of which a url-encoded one has none."""
+
+    __slots__ = ("files",)
+
+    def __init__(
+        self,
+        fields: Iterable[tuple[str, str]] = (),
+        files: Iterable[tuple[str, UploadFile]] = (),
+    ) -> None:
+        super().__init__(fields)
+        self.files = Files(files)

@@ -1,0 +1,321 @@
+"""Readers: what checks a JSON value against one type, and converts it.
+
+A reader that refuses raises `Mismatch`, and each container that it passes adds its step, so that
+places like `$.items[2].price` cost nothing until something is wrong. `json_types` makes the readers
+of a type out of these.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import date, datetime, time
+from decimal import Decimal, InvalidOperation
+from types import NoneType
+from typing import Any
+from uuid import UUID
+
+from .json import JSONObject, encode_json
+
+Convert = Callable[[object], object]
+
+_SHOWN_CHARACTERS = 80
+
+# As many as `int` reads of a string, since `int(Decimal("1e999999999"))` would fill the memory.
+_MAX_DECIMAL_DIGITS = 4300
+_DECIMAL = re.compile(r"-?[0-9]++(?:\.[0-9]++)?(?:[eE][-+]?[0-9]++)?")
+
+# --- what is wrong, and where ---------------------------------------------------------
+
+
+class Mismatch(Exception):
+    """A value is not what it should be. `steps` is the way to it, the innermost first."""
+
+    def __init__(self, expected: str, value: object) -> None:
+        self.expected = expected
+        self.value = value
+        self.steps: list[str | int] = []
+
+    def problem(self) -> str:
+        return f"expected {self.expected}, got {show(self.value)}"
+
+    def place(self) -> str:
+        return "$" + "".join(map(_show_step, reversed(self.steps)))
+
+
+class Refusal(Mismatch):
+    """A mismatch in words of its own."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__("", None)
+        self._problem = problem
+
+    def problem(self) -> str:
+        return self._problem
+
+
+def show(value: object) -> str:
+    """Return a JSON value as messages have it: short, and a container by its kind."""
+    if isinstance(value, str):
+        return _quote(value)
+    if isinstance(value, dict):
+        return "an object"
+    if isinstance(value, list):
+        return "an array"
+    if value is None or isinstance(value, (bool, int, float)):
+        return encode_json(value).decode()[:_SHOWN_CHARACTERS]
+    return type(value).__qualname__
+
+
+def _quote(text: str) -> str:
+    return encode_json(text[:_SHOWN_CHARACTERS]).decode()
+
+
+def _show_step(step: str | int) -> str:
+    if isinstance(step, int):
+        return f"[{step}]"
+    is_plain = len(step) <= _SHOWN_CHARACTERS and step.isascii() and step.isidentifier()
+    return f".{step}" if is_plain else f"[{_quote(step)}]"
+
+
+# --- readers --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reader:
+    """What reads one type: `convert` returns the value, or raises `Mismatch`.
+
+    For a union to choose by: `takes` is the container (`list` or `dict`) that it reads, if it
+    reads one, and `fits` tells whether such a container has its outline; None: any has. `scalars`
+    are the classes of the other values that it may read. `tags` are the readers of an object's
+    `Literal` and Enum members.
+    """
+
+    expected: str
+    convert: Convert
+    takes: type | None = None
+    fits: Callable[[Any], bool] | None = None
+    tags: dict[str, Reader] = field(default_factory=dict)
+    scalars: frozenset[type] = frozenset()
+
+
+def _exactly(kind: type, expected: str) -> Reader:
+    def convert_exactly(value: object) -> object:
+        if type(value) is not kind:  # a bool is an int to isinstance
+            raise Mismatch(expected, value)
+        return value
+
+    return Reader(expected, convert_exactly, scalars=frozenset((kind,)))
+
+
+def container(kind: type, expected: str, convert_container: Convert) -> Reader:
+    def convert_checked(value: object) -> object:
+        if not isinstance(value, kind):
+            raise Mismatch(expected, value)
+        return convert_container(value)
+
+    return Reader(expected, convert_checked, takes=kind)
+
+
+def _parsed(parse: Callable[[str], object], expected: str) -> Reader:
+    def convert_parsed(value: object) -> object:
+        if not isinstance(value, str):
+            raise Mismatch(expected, value)
+        try:
+            return parse(value)
+        except ValueError as error:
+            raise Mismatch(expected, value) from error
+
+    return Reader(expected, convert_parsed, scalars=frozenset((str,)))
+
+
+def _same(value: object) -> object:
+    return value
+
+
+def _float(value: object) -> float:
+    if type(value) is float:
+        return value
+    if type(value) is not int:
+        raise Mismatch("a number", value)
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise Mismatch("a number that a float can hold", value) from error
+
+
+def _uuid(text: str) -> UUID:
+    uuid = UUID(text)
+    if str(uuid) != text.lower():  # UUID() takes braces, "urn:" and stray hyphens too
+        raise ValueError("not in the form of RFC 9562 section 4")
+    return uuid
+
+
+def _decimal(value: object) -> Decimal:
+    if type(value) is int:
+        return Decimal(value)
+    if type(value) is float:
+        return Decimal(repr(value))  # 0.1 as it was written, not the float nearest to it
+    # Decimal() takes spaces, underscores, "NaN" and the digits of any script too.
+    if not isinstance(value, str) or _DECIMAL.fullmatch(value) is None:
+        raise Mismatch("a decimal number", value)
+    try:
+        number = Decimal(value)
+    except InvalidOperation as error:
+        raise Mismatch("a decimal number", value) from error
+    if abs(number.adjusted()) > _MAX_DECIMAL_DIGITS:
+        raise Mismatch(f"a decimal number of at most {_MAX_DECIMAL_DIGITS} digits", value)
+    return number
+
+
+def one_of(choices: dict[object, object]) -> Reader:
+    """Return what reads a key of `choices` as its value; 1, 1.0 and True are three keys."""
+    table = {(type(key), key): choice for key, choice in choices.items()}
+    expected = " or ".join(map(show, choices))[:_SHOWN_CHARACTERS]
+
+    def fits(value: object) -> bool:
+        return not isinstance(value, (dict, list)) and (type(value), value) in table
+
+    def convert_choice(value: object) -> object:
+        if not fits(value):
+            raise Mismatch(expected, value)
+        return table[type(value), value]
+
+    classes = frozenset([kind for kind, _ in table])
+    return Reader(expected, convert_choice, fits=fits, scalars=classes)
+
+
+PLAIN: dict[type, Reader] = {
+    object: Reader("anything", _same),
+    str: _exactly(str, "a string"),
+    int: _exactly(int, "an integer"),
+    float: Reader("a number", _float, scalars=frozenset((int, float))),
+    bool: _exactly(bool, "a boolean"),
+    NoneType: _exactly(NoneType, "null"),
+    dict: container(dict, "an object", _same),
+    list: container(list, "an array", _same),
+    tuple: container(list, "an array", lambda value: tuple(value)),  # type: ignore[arg-type]
+    datetime: _parsed(datetime.fromisoformat, "a date and time in ISO 8601"),
+    date: _parsed(date.fromisoformat, "a date in ISO 8601"),
+    time: _parsed(time.fromisoformat, "a time in ISO 8601"),
+    UUID: _parsed(_uuid, "a UUID"),
+    Decimal: Reader("a decimal number", _decimal, scalars=frozenset((int, float, str))),
+}
+
+
+class Outline:
+    """The members of an object. It is filled after it is known, so that a class can hold itself."""
+
+    def __init__(self) -> None:
+        self._members: list[tuple[str, Convert, bool]] = []
+        self._required: set[str] = set()
+        self.tags: dict[str, Reader] = {}
+
+    def add(self, name: str, reader: Reader, is_required: bool) -> None:
+        self._members.append((name, reader.convert, is_required))
+        if is_required:
+            self._required.add(name)
+        if reader.fits is not None and reader.takes is None:
+            self.tags[name] = reader
+
+    def fits(self, value: dict[str, object]) -> bool:
+        """Tell whether all required members are there, and those that are tags are right."""
+        return value.keys() >= self._required and all(
+            name not in value or _is_tagged(value, name, tag) for name, tag in self.tags.items()
+        )
+
+    def read(self, value: object) -> JSONObject:
+        """Return the converted members that `value` has. Raises: Mismatch."""
+        if not isinstance(value, dict):
+            raise Mismatch("an object", value)
+        members = JSONObject()
+        name = ""
+        try:
+            for name, convert_member, is_required in self._members:
+                if name in value:
+                    members[name] = convert_member(value[name])
+                elif is_required:
+                    raise Refusal("missing")
+        except Mismatch as mismatch:
+            mismatch.steps.append(name)
+            raise
+        return members
+
+
+# --- containers -----------------------------------------------------------------------
+
+
+def choose(readers: list[Reader], value: Any, expected: str) -> Reader:
+    """Return the one of `readers` that an array or an object is for. Raises: Mismatch."""
+    if len(readers) == 1:
+        return readers[0]
+    for reader in readers:
+        if reader.fits is None or reader.fits(value):
+            return reader
+    tagged = [
+        reader
+        for reader in readers
+        if reader.tags and all(_is_tagged(value, *named) for named in reader.tags.items())
+    ]
+    if len(tagged) == 1:
+        return tagged[0]  # which then says what else is wrong
+    for name in readers[0].tags:
+        if name in value and all(name in reader.tags for reader in readers):
+            tags = " or ".join(reader.tags[name].expected for reader in readers)
+            mismatch = Mismatch(tags, value[name])
+            mismatch.steps.append(name)
+            raise mismatch
+    raise Refusal(f"expected {expected}, got {show(value)} of another shape")
+
+
+def _is_tagged(value: dict[str, object], name: str, tag: Reader) -> bool:
+    return name in value and tag.fits is not None and tag.fits(value[name])
+
+
+def list_of(convert_item: Convert) -> Callable[[Any], list[object]]:
+    def convert_items(value: list[object]) -> list[object]:
+        items: list[object] = []
+        try:
+            for item in value:
+                items.append(convert_item(item))
+        except Mismatch as mismatch:
+            mismatch.steps.append(len(items))
+            raise
+        return items
+
+    return convert_items
+
+
+def dict_of(convert_member: Convert) -> Callable[[Any], JSONObject]:
+    def convert_members(value: dict[str, object]) -> JSONObject:
+        members = JSONObject()
+        key = ""
+        try:
+            for key, member in value.items():
+                members[key] = convert_member(member)
+        except Mismatch as mismatch:
+            mismatch.steps.append(key)
+            raise
+        return members
+
+    return convert_members
+
+
+def tuple_of(converts: list[Convert]) -> Reader:
+    expected = f"an array of length {len(converts)}"
+
+    def convert_items(value: Any) -> object:
+        if len(value) != len(converts):
+            raise Refusal(f"expected {expected}, got one of length {len(value)}")
+        items: list[object] = []
+        try:
+            for convert_item, item in zip(converts, value, strict=True):
+                items.append(convert_item(item))
+        except Mismatch as mismatch:
+            mismatch.steps.append(len(items))
+            raise
+        return tuple(items)
+
+    checked = container(list, expected, convert_items)
+    return Reader(expected, checked.convert, list, lambda value: len(value) == len(converts))

@@ -1,0 +1,332 @@
+"""Typed JSON bodies: a parsed value checked against a type, and converted to it.
+
+A type is compiled once to nested closures, one for each of its parts; a class that holds itself
+finds its own closure, begun and not yet filled. The closures are those of `json_readers`.
+
+A union never goes back: a value's JSON type, then its tags (`Literal` and Enum members) and its
+required keys, choose one alternative, whose error is final. Trying the alternatives in turn would
+take exponential time for classes that hold each other.
+"""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import MISSING, fields, is_dataclass
+from enum import Enum
+from functools import lru_cache
+from types import FrameType, NoneType, UnionType
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    NewType,
+    NotRequired,
+    Required,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+    is_typeddict,
+    overload,
+)
+
+from ..concurrency.local_classes import classes_beside, remember_classes
+from ..errors import ConfigurationError, HTTPError, UnprocessableContent
+from .json_readers import (
+    PLAIN,
+    Convert,
+    Mismatch,
+    Outline,
+    Reader,
+    Refusal,
+    choose,
+    container,
+    dict_of,
+    list_of,
+    one_of,
+    tuple_of,
+)
+
+T = TypeVar("T")
+
+
+# --- public ---------------------------------------------------------------------------
+
+
+def convert(value: object, kind: type[T]) -> T:
+    """Return `value`, as `parse_json` gives it, converted to `kind`.
+
+    Keys that `kind` doesn't name are left out.
+
+    Raises: UnprocessableContent (422), whose detail says the place, what was expected and what it
+    got, and whose member `place` is the place; ConfigurationError for a type that JSON can't be
+    read as.
+    """
+    return converter_for(kind)(value)
+
+
+@overload
+def converter_for(kind: type[T]) -> Callable[[object], T]: ...
+@overload
+def converter_for(kind: object) -> Callable[[object], object]: ...
+def converter_for(kind: object) -> Callable[[object], object]:
+    """Return what converts a value to `kind` as `convert` does, built once for each type.
+
+    `kind` is made of dict, list, tuple, dataclasses, TypedDicts, str, int, float, bool, None, Any,
+    Literal, unions, Enums (by value), datetime, date and time (ISO 8601), UUID and Decimal. An int
+    is accepted as float; else nothing is coerced. A union takes the first alternative that fits:
+    an object by its required keys, and its `Literal` and Enum members.
+
+    Raises: ConfigurationError for any other type.
+    """
+    try:
+        # Unions are equal in whatever order, but the order means something.
+        return _cached_converter(kind, "" if isinstance(kind, type) else repr(kind))
+    except TypeError:  # unhashable, as Annotated[int, {}] is
+        return _build_converter(kind)
+
+
+def converter_near(kind: type[T], frame: FrameType) -> Callable[[object], T]:
+    """Return `converter_for(kind)`, whose classes may name others that a function has made.
+
+    `frame` is of the function that asks for it.
+    """
+    try:
+        return converter_for(kind)
+    except ConfigurationError:
+        remember_classes(frame)
+        return converter_for(kind)
+
+
+@lru_cache(maxsize=1024)
+def _cached_converter(kind: object, order: str) -> Convert:
+    return _build_converter(kind)
+
+
+def _build_converter(kind: object) -> Convert:
+    read = _Compiler().reader_of(kind).convert
+
+    def converter(value: object) -> object:
+        try:
+            return read(value)
+        except Mismatch as mismatch:
+            place = mismatch.place()
+            raise UnprocessableContent(f"{place}: {mismatch.problem()}", place=place) from mismatch
+        except RecursionError as error:
+            raise UnprocessableContent("$: nested too deeply", place="$") from error
+
+    return converter
+
+
+# --- types to readers -----------------------------------------------------------------
+
+
+class _Compiler:
+    """Makes the reader of one type, and of each type in it."""
+
+    def __init__(self) -> None:
+        self._begun: dict[type, Reader] = {}
+
+    def reader_of(self, kind: object) -> Reader:
+        kind = _bare(kind)
+        origin = get_origin(kind)
+        arguments = get_args(kind)
+        if origin is None:
+            return self._class_reader(kind)
+        if origin in (Union, UnionType):
+            return self._union_reader(kind)
+        if origin is Literal:
+            return one_of({_json_form(choice, kind): choice for choice in arguments})
+        if origin in (list, dict, tuple) and not hasattr(kind, "__args__"):
+            return PLAIN[origin]  # typing.List, which ought to be written list
+        if origin is list:
+            return container(list, "an array", list_of(self.reader_of(arguments[0]).convert))
+        if origin is dict and _bare(arguments[0]) is str:
+            return container(dict, "an object", dict_of(self.reader_of(arguments[1]).convert))
+        if origin is tuple and arguments[1:] == (...,):
+            convert_items = list_of(self.reader_of(arguments[0]).convert)
+            return container(list, "an array", lambda value: tuple(convert_items(value)))
+        if origin is tuple:
+            return tuple_of([self.reader_of(argument).convert for argument in arguments])
+        raise _unknown(kind)
+
+    def _class_reader(self, kind: object) -> Reader:
+        if not isinstance(kind, type):
+            raise _unknown(kind)
+        if kind in PLAIN:
+            return PLAIN[kind]
+        if kind in self._begun:
+            return self._begun[kind]
+        if issubclass(kind, Enum):
+            return one_of({_json_form(member, kind): member for member in kind})
+        if is_typeddict(kind):
+            return self._typed_dict_reader(kind)
+        if is_dataclass(kind):
+            return self._dataclass_reader(kind)
+        raise _unknown(kind)
+
+    def _typed_dict_reader(self, cls: Any) -> Reader:
+        outline = Outline()
+        reader = Reader("an object", outline.read, dict, outline.fits, outline.tags)
+        self._begun[cls] = reader
+        for name, hint in _hints_of(cls, self._begun).items():
+            # Before `Required` and `NotRequired` in a string, `__required_keys__` is blind.
+            qualifiers = set(_qualifiers_of(hint))
+            is_required = name in cls.__required_keys__ and NotRequired not in qualifiers
+            self._add(cls, outline, name, hint, is_required or Required in qualifiers)
+        return reader
+
+    def _dataclass_reader(self, cls: type) -> Reader:
+        outline = Outline()
+
+        def convert_object(value: object) -> object:
+            members = outline.read(value)
+            try:
+                return cls(**members)
+            except HTTPError:
+                raise
+            except (TypeError, ValueError) as error:  # from its __post_init__
+                raise Refusal(str(error) or "refused") from error
+
+        reader = Reader("an object", convert_object, dict, outline.fits, outline.tags)
+        self._begun[cls] = reader
+        hints = _hints_of(cls, self._begun)
+        defaults = {
+            member.name: member.default is not MISSING or member.default_factory is not MISSING
+            for member in fields(cls)
+            if member.init
+        }
+        for name, has_default in defaults.items():
+            self._add(cls, outline, name, hints[name], is_required=not has_default)
+        _check_constructor(cls, defaults)
+        return reader
+
+    def _add(self, cls: type, outline: Outline, name: str, hint: object, is_required: bool) -> None:
+        try:
+            reader = self.reader_of(hint)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{cls.__qualname__}.{name}: {error}") from error
+        outline.add(name, reader, is_required)
+
+    def _union_reader(self, kind: object) -> Reader:
+        readers = [self.reader_of(alternative) for alternative in _alternatives(kind)]
+        anything = PLAIN[object]
+        if anything in readers:
+            return anything
+        accepts_null = PLAIN[NoneType] in readers
+        arrays = [reader for reader in readers if reader.takes is list]
+        objects = [reader for reader in readers if reader.takes is dict]
+        # Only those that may take a value are tried: a refusal takes ten times as long.
+        scalars: dict[type, list[Convert]] = {
+            kind: [reader.convert for reader in readers if kind in reader.scalars]
+            for kind in (str, int, float, bool)
+        }
+        for readers_of_one in (arrays, objects):
+            if any(reader.fits is None for reader in readers_of_one[:-1]):
+                raise ConfigurationError(
+                    f"{kind} has alternatives that JSON can't tell apart: put the union inside "
+                    "(list[A | B]), or tell objects apart by a Literal member"
+                )
+        expected = " or ".join(dict.fromkeys(reader.expected for reader in readers))
+
+        def convert_union(value: object) -> object:
+            if value is None and accepts_null:
+                return None
+            if isinstance(value, dict) and objects:
+                return choose(objects, value, expected).convert(value)
+            if isinstance(value, list) and arrays:
+                return choose(arrays, value, expected).convert(value)
+            for convert_scalar in scalars.get(type(value), ()):
+                try:
+                    return convert_scalar(value)
+                except Mismatch:
+                    continue
+            raise Mismatch(expected, value)
+
+        return Reader(expected, convert_union)
+
+
+# --- types ----------------------------------------------------------------------------
+
+_QUALIFIERS = (Annotated, Required, NotRequired, getattr(typing, "ReadOnly", Required))  # 3.13
+
+
+def _bare(kind: object) -> object:
+    """Return `kind` without what means nothing here: Annotated, NewType, Required..."""
+    while True:
+        if kind is Any:
+            return object
+        if kind is None:
+            return NoneType
+        if isinstance(kind, NewType):
+            kind = kind.__supertype__
+        elif _is_qualified(kind):
+            kind = get_args(kind)[0]
+        else:
+            return kind
+
+
+def _is_qualified(kind: object) -> bool:
+    return get_origin(kind) in _QUALIFIERS
+
+
+def _qualifiers_of(kind: object) -> Iterator[object]:
+    while _is_qualified(kind):
+        yield get_origin(kind)
+        kind = get_args(kind)[0]
+
+
+def _alternatives(kind: object) -> Iterator[object]:
+    kind = _bare(kind)
+    if get_origin(kind) in (Union, UnionType):
+        for alternative in get_args(kind):
+            yield from _alternatives(alternative)
+    else:
+        yield kind
+
+
+def _json_form(choice: object, kind: object) -> object:
+    value = choice.value if isinstance(choice, Enum) else choice
+    if value is None or type(value) in (str, int, float, bool):
+        return value
+    raise ConfigurationError(f"{kind} has the value {value!r}, which JSON can't hold")
+
+
+def _hints_of(cls: type, begun: Iterable[type]) -> dict[str, object]:
+    try:
+        try:
+            return get_type_hints(cls, include_extras=True)
+        except NameError:  # a class in a function isn't found among its module's names
+            local = classes_beside(cls) | {known.__name__: known for known in begun}
+            local |= {name: value for name, value in vars(cls).items() if isinstance(value, type)}
+            return get_type_hints(cls, localns=local, include_extras=True)
+    except (AttributeError, NameError, SyntaxError, TypeError) as error:
+        raise ConfigurationError(
+            f"{cls.__qualname__} has an annotation that can't be resolved ({error}): "
+            "define what it names at the top level of the module"
+        ) from error
+
+
+def _check_constructor(cls: type, defaults: dict[str, bool]) -> None:
+    """Check that the fields are what `cls` is made of. Raises: ConfigurationError."""
+    required = [name for name, has_default in defaults.items() if not has_default]
+    try:
+        signature = inspect.signature(cls)
+        signature.bind(**dict.fromkeys(defaults))
+        signature.bind(**dict.fromkeys(required))
+    except TypeError as error:
+        raise ConfigurationError(
+            f"{cls.__qualname__} can't be made of its fields ({error}): give each InitVar, and "
+            "each argument of its own __init__, a default"
+        ) from error
+
+
+def _unknown(kind: object) -> ConfigurationError:
+    name = kind.__qualname__ if isinstance(kind, type) else str(kind)
+    return ConfigurationError(
+        f"JSON can't be read as {name}: use dict, list, tuple, a dataclass, a TypedDict, str, int, "
+        "float, bool, None, Literal, an Enum, datetime, date, time, UUID or Decimal"
+    )

@@ -1,0 +1,8 @@
+"""Channels: publish a message to every subscriber, over event streams or WebSockets."""
+
+from .broker import Broker, MemoryBroker
+from .channel import Channel, Channels
+from .message import Gap, Message
+from .subscription import Subscription
+
+__all__ = ["Broker", "Channel", "Channels", "Gap", "MemoryBroker", "Message", "Subscription"]

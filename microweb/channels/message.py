@@ -1,0 +1,154 @@
+"""What goes through a channel: messages, and the gaps between them.
+
+A message is turned into bytes where it is published, once, and these are what brokers carry: a
+letter for its kind, then text in UTF-8, bytes, or JSON. All subscribers of a process share one
+`Message`, which keeps what it was encoded to for an event stream and for a WebSocket, so that ten
+thousand of them cost one encoding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from ..bodies.json import encode_json, parse_json
+from ..concurrency.throttle import Throttle
+from ..http.charsets import encode_utf8
+from ..logs import Log
+
+_TEXT, _BYTES, _JSON = b"t", b"b", b"j"
+_UNREAD = object()
+
+_log = Log("microweb.error")
+_unfit = Throttle()  # clients of a WebSocket decide whether a message is bytes
+
+
+class Entry(NamedTuple):
+    """What a broker keeps and carries: an id, unique in its channel, and a message's bytes.
+
+    Without a payload it is a place to continue from, and no message.
+    """
+
+    id: str
+    payload: bytes | None
+
+
+def encode_payload(message: object, default: Callable[[object], object] | None = None) -> bytes:
+    """Return the bytes that a message is carried as: str, bytes, or what JSON takes.
+
+    Raises: TypeError for what JSON doesn't take; ValueError as `encode_json`, and for a str that
+    UTF-8 can't hold.
+    """
+    if isinstance(message, str):
+        return _TEXT + encode_utf8(message)
+    if isinstance(message, (bytes, bytearray, memoryview)):
+        return _BYTES + message
+    return _JSON + encode_json(message, default)
+
+
+def checked_payload(payload: bytes) -> bytes:
+    """Return a payload that came from outside; content that is no message is a message of bytes.
+
+    Another program may have written it. Every event stream and socket of its channel would fail at
+    it, and again at each reconnect while it is in the history.
+    """
+    if payload.startswith(_BYTES):
+        return payload
+    try:
+        payload.decode()
+    except UnicodeDecodeError:
+        return _BYTES + payload
+    return payload if payload.startswith((_TEXT, _JSON)) else _BYTES + payload
+
+
+class Message:
+    """A message as subscribers get it, the same object for all of them: don't change its data."""
+
+    __slots__ = ("_data", "_event", "_frame", "_payload", "id")
+
+    def __init__(self, id: str, payload: bytes) -> None:
+        self.id = id
+        self._payload = payload
+        self._data: object = _UNREAD
+        self._event: bytes | None = None
+        self._frame: bytes | None = None
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(id={self.id!r}, data={self.data!r:.80})"
+
+    @property
+    def data(self) -> object:
+        """What was published: a str, bytes, or what its JSON says."""
+        if self._data is _UNREAD:
+            self._data = self._read()
+        return self._data
+
+    def encode_event(self) -> bytes:
+        """Return it as a whole server-sent event, made at the first call.
+
+        Bytes, which an event can't hold, are a gap with their id in their place: an event stream
+        that ended here would get them again each time that its client comes back.
+        """
+        if self._event is None:
+            self._event = self._make_event()
+        return self._event
+
+    def encode_frame(self) -> bytes:
+        """Return it as a whole WebSocket frame, made at the first call: text, binary for bytes."""
+        if self._frame is None:
+            from ..websocket.socket import encode_frame
+
+            content = self._payload[1:]
+            self._frame = encode_frame(content if self._is(_BYTES) else content.decode())
+        return self._frame
+
+    def _is(self, kind: bytes) -> bool:
+        return self._payload.startswith(kind)
+
+    def _read(self) -> object:
+        content = self._payload[1:]
+        if self._is(_BYTES):
+            return content
+        if self._is(_TEXT):
+            return content.decode()
+        return parse_json(content, allow_surrogates=True)
+
+    def _make_event(self, event: str | None = None) -> bytes:
+        from ..sse.event import ServerEvent
+
+        if self._is(_BYTES):
+            if _unfit.permits():
+                _log.warning(
+                    "channels: an event stream got a gap in place of bytes (id %s): publish a str, "
+                    "or what JSON takes, to channels that event streams subscribe to",
+                    self.id,
+                )
+            return Gap(1, self.id).encode_event()
+        text = self._payload[1:].decode()
+        return ServerEvent(text, event=event, id=self.id or None).encode_event()
+
+
+class Gap(Message):
+    """Here messages are missing: `missed` of them, None where nobody knows how many, if any.
+
+    In an event stream it is the event `gap`, in a WebSocket a text, both with the JSON
+    `{"gap": true, "missed": 3}`, which is its `data` too. It has an id where no message follows
+    that is here already; else who leaves now continues from the message before.
+    """
+
+    __slots__ = ("missed",)
+
+    def __init__(self, missed: int | None, id: str = "") -> None:
+        number = b"null" if missed is None else b"%d" % missed
+        super().__init__(id, _JSON + b'{"gap":true,"missed":%b}' % number)
+        self.missed = missed
+
+    def _make_event(self, event: str | None = None) -> bytes:
+        return super()._make_event("gap")
+
+
+def widened(gap: Gap | None, lost: Message) -> Gap:
+    """Return the gap that is left where `lost`, a message or a gap, falls out beside `gap`."""
+    missed = 0 if gap is None else gap.missed
+    more = lost.missed if isinstance(lost, Gap) else 1
+    return Gap(None if missed is None or more is None else missed + more)

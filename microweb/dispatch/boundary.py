@@ -1,0 +1,227 @@
+"""The error boundary: what was raised -> the answer.
+
+One stands around the endpoint and around each middleware, so that middleware always gets a
+Response from `call_next`. What an application registered with `errorhandler` comes first; what
+nobody answers is logged once and is a 500 that says nothing.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from contextlib import suppress
+
+from ..concurrency.callables import describe
+from ..concurrency.remedies import add_remedy
+from ..endpoints.handler import UNANSWERED, as_async
+from ..endpoints.results import ReturnConverter, split_tuple
+from ..endpoints.signature import hints_of
+from ..errorpages import default_answer, plain_answer, status_of
+from ..errors import (
+    ClientDisconnected,
+    ConfigurationError,
+    HTTPError,
+    MicrowebError,
+    ProtocolError,
+    is_disconnect,
+    sole_error,
+)
+from ..http.interfaces import RequestApp
+from ..logs import Log
+from ..request import Request, name_in_log, request_id_of
+from ..response import Response
+from ..sessions.session import NoSession
+
+ErrorKey = int | type[Exception]
+
+_log = Log("microweb.error")
+
+
+class ErrorHandlers:
+    """One application's answers to what is raised, by class and by status."""
+
+    def __init__(self) -> None:
+        self._by_class: dict[type[Exception], ErrorHandler] = {}
+        self._by_status: dict[int, ErrorHandler] = {}
+
+    def register(self, key: ErrorKey, function: Callable[..., object]) -> None:
+        """Answer errors of this class or status by `function`. Raises: ConfigurationError."""
+        handler = ErrorHandler(key, function)
+        if isinstance(key, int) and 400 <= key <= 599:
+            self._by_status[key] = handler
+        elif isinstance(key, type) and issubclass(key, Exception):
+            if issubclass(key, ProtocolError) and handler.takes_request:
+                raise ConfigurationError(
+                    f"{handler}: what broke HTTP has no request: take 'error' alone"
+                )
+            self._by_class[key] = handler
+        else:
+            raise ConfigurationError(
+                f"{handler}: expected errorhandler(status from 400 to 599) or "
+                f"errorhandler(class of Exception), got {key!r:.80}"
+            )
+
+    def find(self, error: BaseException, *, has_request: bool = True) -> ErrorHandler | None:
+        """Return the handler of the most specific class, then of the status.
+
+        One of what is wider than HTTPError (Exception) comes after that of an HTTPError's status:
+        it is for what nobody thought of.
+        """
+        if not self._by_class and not self._by_status:
+            return None
+        wide = (MicrowebError, Exception) if isinstance(error, (HTTPError, ProtocolError)) else ()
+        kinds = [kind for kind in type(error).__mro__ if kind not in wide]
+        candidates = [self._by_class.get(kind) for kind in kinds]
+        candidates.append(self._by_status.get(status_of(error)))
+        candidates += [self._by_class.get(kind) for kind in wide]
+        for handler in candidates:
+            if handler is not None and (has_request or not handler.takes_request):
+                return handler
+        return None
+
+
+class ErrorBoundary:
+    """Answers what was raised in one application at the place that it is mounted at.
+
+    What its own handlers don't answer goes to the application around it.
+    """
+
+    def __init__(
+        self, handlers: ErrorHandlers, app: RequestApp, outer: ErrorBoundary | None, *, debug: bool
+    ) -> None:
+        self._handlers = handlers
+        self._app = app
+        self._outer = outer
+        self._debug = debug
+
+    async def answer(self, request: Request, error: BaseException) -> Response:
+        """Return the answer to what was raised. Raises: ClientDisconnected, which has none."""
+        if is_disconnect(error):
+            raise ClientDisconnected("the client has left") from error
+        request.error = error = sole_error(error)
+        handler = self._find(error, has_request=True)
+        is_fault = not isinstance(error, (HTTPError, ProtocolError))
+        if is_fault and (handler is None or isinstance(handler.key, int)):
+            fields = {"request_id": request_id_of(request)}
+            add_remedy(error)
+            _log.error("%s failed", name_in_log(request), exc_info=error, extra=fields)
+        if handler is None:
+            response = self._unhandled(request, error, status_of(error))
+        else:
+            response = await self._answer_by(handler, request, error)
+        if response.status == 405 and request.match is not None:  # RFC 9110 section 15.5.6
+            allowed = request.match.allowed_beside(request.method, request.raw_path)
+            response.headers.setdefault("Allow", ", ".join(allowed))
+        request.close_form()  # the traceback would keep its files
+        if not is_fault:
+            # With it the request would keep itself, by the frames that it was raised through.
+            error.__traceback__ = None
+        return response
+
+    async def refuse(self, error: ProtocolError) -> Response:
+        """Return the answer to what was no request."""
+        handler = self._find(error, has_request=False)
+        if handler is None:
+            return default_answer(error, None, debug=self._debug)
+        return await self._answer_by(handler, None, error)
+
+    def _find(self, error: BaseException, *, has_request: bool) -> ErrorHandler | None:
+        handler = self._handlers.find(error, has_request=has_request)
+        if handler is None and self._outer is not None:
+            return self._outer._find(error, has_request=has_request)
+        return handler
+
+    async def _answer_by(
+        self, handler: ErrorHandler, request: Request | None, error: BaseException
+    ) -> Response:
+        try:
+            return await handler.answer(request, error, self._app)
+        except (ClientDisconnected, *UNANSWERED):
+            raise
+        except BaseException as failure:
+            fields = {"request_id": None if request is None else request_id_of(request)}
+            _log.exception("%s failed for %r", handler, error, extra=fields)
+            if request is None:
+                return plain_answer(500, None)
+            request.error = failure
+            return self._unhandled(request, failure, 500)
+
+    def _unhandled(self, request: Request, error: BaseException, status: int) -> Response:
+        """Return the answer to what no handler answers, or to a handler that failed."""
+        accept = request.headers.get("accept", "")
+        if self._debug:
+            from ..debug.page import debug_answer, is_forwarded
+
+            try:
+                if not is_forwarded(request.headers):
+                    return debug_answer(request, error, status)
+            except Exception:
+                _log.exception("the page that shows %r failed", error)
+        if status != status_of(error):
+            return plain_answer(status, accept)
+        return default_answer(error, accept, debug=self._debug)
+
+
+class ErrorHandler:
+    """A user's error handler: `async def missing(request, error)`, either parameter optional.
+
+    A page of errors is the site's, and asks for the session; what is raised around `Sessions` has
+    none, and gets one that is empty.
+    """
+
+    def __init__(self, key: ErrorKey, function: Callable[..., object]) -> None:
+        self.key = key
+        self._function = function
+        self._call = as_async(function)
+        self._positional: list[str] = []  # what each takes: "request" or "error"
+        self._named: dict[str, str] = {}
+        hints = hints_of(inspect.unwrap(function))
+        for name, parameter in inspect.signature(function).parameters.items():
+            if parameter.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
+                continue
+            if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
+                self._named[name] = self._source_of(name, hints.get(name))
+            else:
+                self._positional.append(self._source_of(name, hints.get(name)))
+        self.takes_request = "request" in (*self._positional, *self._named.values())
+
+    def __str__(self) -> str:
+        return describe(self._function)
+
+    def _source_of(self, name: str, hint: object) -> str:
+        if name == "request" or (isinstance(hint, type) and issubclass(hint, Request)):
+            return "request"
+        if name == "error" or (isinstance(hint, type) and issubclass(hint, BaseException)):
+            return "error"
+        raise ConfigurationError(
+            f"{self}: an error handler takes 'request' and 'error', either may be left out, "
+            f"got {name!r}"
+        )
+
+    async def answer(
+        self, request: Request | None, error: BaseException, app: RequestApp
+    ) -> Response:
+        """Call it and convert what it returns; a plain value keeps the error's status."""
+        if request is not None:
+            with suppress(ConfigurationError):  # it has one, and that stays
+                request.use_session(NoSession())
+        given = {"request": request, "error": error}
+        value = await self._call(
+            *[given[what] for what in self._positional],
+            **{name: given[what] for name, what in self._named.items()},
+        )
+        response = ReturnConverter(self._function, app).convert(value)
+        if response is value:
+            response.check_unclaimed()
+            response = response.hand_on()  # it may answer other requests as well
+        is_whole = isinstance(value, Response) and not (value.is_value and value.status == 200)
+        if not is_whole and split_tuple(value)[1] is None:
+            response.status = status_of(error)
+        if isinstance(error, HTTPError):
+            for name, text in error.headers.items():
+                response.headers.setdefault(name, text)
+        if response.needs_prepare:
+            if request is not None:
+                return await response.prepare(request)
+            _ = response.body  # what can't be made without a request fails here
+        return response

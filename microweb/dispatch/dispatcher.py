@@ -1,0 +1,442 @@
+"""A frozen application: request line -> Match, which has the handler with all that is around it.
+
+`Level` is what one app registered, as plain data. `Dispatcher` builds from the levels of an app and
+of those mounted in it the one route tree, and for each route its chain: the endpoint, inside the
+route's middleware, inside its app's, inside that of the apps around it. Each link answers what it
+raises, so that the next one out gets a Response.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from inspect import isroutine
+
+from ..concurrency.callables import describe
+from ..endpoints.arguments import bind, bind_socket
+from ..endpoints.handler import UNANSWERED, Finish, OnError, in_thread, make_handler
+from ..endpoints.interfaces import Handler, Middleware, check_sole, placed_at
+from ..endpoints.results import ReturnConverter
+from ..endpoints.signature import Signature, inspect_endpoint
+from ..errors import BadRequest, HTTPError, MethodNotAllowed, NotFound, RouteConflict
+from ..http.interfaces import BodyLimits, RequestApp
+from ..http.request_head import RequestLine
+from ..logs import Log
+from ..request import Request, name_in_log, request_id_of
+from ..response import RESPONSE_CLASSES, Response, is_held_once
+from ..router import Route
+from ..routing.patterns import BUILT_IN, Converter, Pattern, parse_pattern
+from ..routing.tree import Found, Missed, RouteTree, Scopes
+from .boundary import ErrorBoundary, ErrorHandlers
+
+# RFC 9110 section 9.3, RFC 5789: a path without a route for one is a 404 or 405, and no 501.
+_METHODS_OF_HTTP = frozenset(("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH"))
+_log = Log("microweb.error")
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """One app as it stands when it is frozen, and those that are mounted in it."""
+
+    app: RequestApp
+    debug: bool
+    limits: BodyLimits
+    redirect_slashes: bool
+    routes: tuple[Route, ...]
+    middleware: tuple[Middleware, ...]
+    errors: ErrorHandlers
+    converters: Mapping[str, Converter]
+    mounted: tuple[tuple[str, tuple[Middleware, ...], Level], ...]  # prefix, use, inner
+
+
+class Match:
+    """What matching decided about a request, before any user code ran."""
+
+    __slots__ = (
+        "allowed",
+        "app",
+        "dispatcher",
+        "fault",
+        "handler",
+        "is_repeatable",
+        "limits",
+        "on_disconnect",
+        "params",
+        "place",
+        "prefix",
+        "root",
+        "route",
+    )
+
+    def __init__(
+        self, dispatcher: Dispatcher, place: Place, target: Target | None, params: dict[str, object]
+    ) -> None:
+        self.dispatcher = dispatcher
+        self.root = dispatcher.root.level.app  # what matched; its memo is no other app's
+        self.place = place
+        self.app = place.level.app
+        self.prefix = place.prefix
+        self.params = params
+        self.handler = place.missed
+        self.route: Route | None = None
+        self.limits = place.limits
+        self.on_disconnect: str | None = None
+        self.is_repeatable = True
+        if target is not None:
+            self.handler = target.handler
+            self.route = target.route
+            self.on_disconnect = target.route.on_disconnect
+            self.limits = target.limits
+            self.is_repeatable = target.is_repeatable
+        self.allowed: tuple[str, ...] = ()  # the path's methods, where none of its routes matched
+        self.fault: BadRequest | None = None
+
+    def allowed_beside(self, method: str, raw_path: str) -> tuple[str, ...]:
+        """Return the other methods that are answered at that path."""
+        same = ("GET", "HEAD") if method in ("GET", "HEAD") else (method,)
+        allowed = () if self.fault is not None else self.dispatcher.allowed(raw_path)
+        return tuple(each for each in allowed if each not in same)
+
+    @property
+    def debug(self) -> bool:
+        """Whether this app, or one around it, debugs."""
+        return self.place.debug
+
+
+class Dispatcher:
+    """Matches request lines for a frozen app. Raises: ConfigurationError, RouteConflict."""
+
+    def __init__(self, level: Level) -> None:
+        self._tree: RouteTree[Target] = RouteTree()
+        self._places: Scopes[Place] = Scopes()
+        self._methods = {"OPTIONS"}  # that some route answers
+        self._conflicts: list[RouteConflict] = []
+        self.root = Place(level)
+        self._plant(self.root)
+        if self._conflicts:  # all of them at once
+            raise RouteConflict("\n".join(map(str, self._conflicts)))
+        self._all_methods = tuple(sorted(self._methods))
+
+    def match(self, line: RequestLine) -> Match:
+        """Return what answers `line`. Runs no user code but converters."""
+        match = self._match(line)
+        if line.authority is not None and line.target[:6].lower() == "https:":
+            match.handler = _over_https(match.handler, match.place.errors.answer)
+        return match
+
+    def _match(self, line: RequestLine) -> Match:
+        fault = None
+        try:
+            found = self._tree.find(line.method, line.raw_path)
+        except BadRequest as error:
+            found, fault = None, error
+        if isinstance(found, Found):
+            return Match(self, found.value.place, found.value, found.params)
+        place = self._places.find(line.raw_path)
+        assert place is not None  # the outermost app is at every path
+        match = Match(self, place, None, {})
+        match.fault = fault
+        match.allowed = found.allowed if found is not None else ()
+        if line.raw_path == "*":
+            match.allowed = self._all_methods
+        return match
+
+    def allowed(self, raw_path: str) -> tuple[str, ...]:
+        """Return the methods that are answered at that path."""
+        found = self._tree.find("", raw_path)  # no route has that method
+        return found.allowed if isinstance(found, Missed) else ()
+
+    def knows(self, method: str) -> bool:
+        """Whether a method means something here: each server knows those of HTTP itself."""
+        return method in _METHODS_OF_HTTP or method in self._methods
+
+    def other_slash(self, line: RequestLine) -> str | None:
+        """Return the path with its last slash added or taken, where something is there."""
+        path = line.raw_path
+        other = path[:-1] if path.endswith("/") else path + "/"
+        return other if isinstance(self._tree.find(line.method, other), Found) else None
+
+    def asked_about(self, request: Request) -> Handler:
+        """Return what answers an OPTIONS that no route does.
+
+        A CORS preflight goes through the own middleware of the route that it asks about, which has
+        become the request's: what is around that route alone could not answer it otherwise.
+        """
+        line, asked = request.line, request.match
+        method = request.headers.get("access-control-request-method")
+        found = self._tree.find(method, line.raw_path) if method is not None else None
+        if not isinstance(found, Found) or found.value.preflight is None:
+            return _options
+        match = Match(self, found.value.place, found.value, found.params)
+        match.allowed = asked.allowed if asked is not None else ()
+        request.match = match
+        return found.value.preflight
+
+    def _plant(self, place: Place) -> None:
+        self._places.add(parse_pattern(place.prefix or "/"), place)
+        for route in place.level.routes:
+            pattern = pattern_of(route, place.level.converters, place.prefix)
+            target = Target(
+                place,
+                route,
+                place.handler_of(route, pattern),
+                place.preflight_of(route),
+                _is_pure(pattern),
+                BodyLimits(route.max_body, route.max_json, route.max_json_values).inside(
+                    place.limits
+                ),
+            )
+            try:
+                self._tree.add(pattern, route.methods, target)
+            except RouteConflict as conflict:
+                self._conflicts.append(conflict)
+            self._methods.update(route.methods, ("HEAD",) if "GET" in route.methods else ())
+        for prefix, use, level in place.level.mounted:
+            self._plant(Place(level, prefix, place, use))
+
+
+class Place:
+    """One app at the prefix that it is mounted at; the outermost one at none."""
+
+    def __init__(
+        self,
+        level: Level,
+        prefix: str = "",
+        outer: Place | None = None,
+        use: tuple[Middleware, ...] = (),
+    ) -> None:
+        self.level = level
+        self.prefix: str = prefix
+        self.limits = level.limits
+        self._outer = outer
+        self.debug = level.debug
+        if outer is not None:
+            # As URLs have it: `url_for` puts it before what the mounted app says.
+            self.prefix = outer.prefix + parse_pattern(prefix).format({})
+            self.limits = level.limits.inside(outer.limits)
+            self.debug = level.debug or outer.debug
+        self._use = placed_at(use, self.prefix)
+        self.errors: ErrorBoundary = ErrorBoundary(
+            level.errors,
+            level.app,
+            outer.errors if outer is not None else None,
+            debug=self.debug,
+        )
+        self.missed: Handler = self._wrap(_missed, _missed, level.middleware)
+
+    def __str__(self) -> str:
+        return f"the app mounted at {self.prefix!r}" if self.prefix else "the app"
+
+    def handler_of(self, route: Route, pattern: Pattern) -> Handler:
+        """Return the chain of a route: its endpoint with all that is around it."""
+        signature = inspect_endpoint(route.endpoint)
+        if route.is_websocket:
+            call = over_socket(signature, pattern, route.origins)
+        else:
+            call = self._call_of(route, signature, pattern)
+        return self._wrap(route.endpoint, call, route.use)
+
+    def _call_of(
+        self, route: Route, signature: Signature, pattern: Pattern
+    ) -> Callable[[Request], object]:
+        """Return what calls a route's endpoint for a request."""
+        call = bind(signature, pattern.parameters)
+        if not signature.is_async:
+            call = in_thread(str(route), call, may_read=signature.may_take_request)
+        if not self.debug:
+            return call
+        from ..debug.slips import with_hints
+
+        return with_hints(route.endpoint, call)
+
+    def preflight_of(self, route: Route) -> Handler | None:
+        """Return the answer to a CORS preflight inside a route's own middleware, if it has any."""
+        own = route.use[len(self.level.middleware) :]  # the app's own comes first
+        if not own:
+            return None
+        return _chain(
+            [(self, each) for each in placed_at(own, self.prefix)], _options, hands_on=True
+        )
+
+    def _wrap(
+        self,
+        endpoint: Callable[..., object],
+        call: Callable[[Request], object],
+        use: tuple[Middleware, ...],
+    ) -> Handler:
+        """Return the handler that calls an endpoint, inside all its middleware."""
+        around = self._around(use)
+        where = str(self) if endpoint is _missed else describe(endpoint)
+        check_sole((middleware for _, middleware in around), where)
+        finish = ReturnConverter(endpoint, self.level.app).convert
+        handler = make_handler(call, finish, self.errors.answer, hands_on=bool(around))
+        return _chain(around, handler, hands_on=False)
+
+    def _around(self, middleware: tuple[Middleware, ...]) -> list[tuple[Place, Middleware]]:
+        """Return middleware inside that of the apps around this one, the outermost first."""
+        own = [(self, each) for each in placed_at(middleware, self.prefix)]
+        if self._outer is None:
+            return own
+        return self._outer._around((*self._outer.level.middleware, *self._use)) + own
+
+
+def _chain(
+    around: Sequence[tuple[Place, Middleware]], handler: Handler, *, hands_on: bool
+) -> Handler:
+    """Return `handler` inside middleware, the outermost first; `hands_on` as for `_around`."""
+    for depth, (place, middleware) in reversed(tuple(enumerate(around))):
+        is_outermost = depth == 0 and not hands_on
+        handler = _around(
+            middleware,
+            handler,
+            ReturnConverter(middleware, place.level.app, passes_on=True).convert,
+            place.errors.answer,
+            hands_on=not is_outermost and not _is_ours(middleware),
+            closes=is_outermost,
+        )
+    return handler
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A route as it stands in the tree."""
+
+    place: Place
+    route: Route
+    handler: Handler
+    preflight: Handler | None
+    is_repeatable: bool  # its match may be kept for a request line that is sent again
+    limits: BodyLimits  # the route's, inside the app's
+
+    def __str__(self) -> str:
+        return str(replace(self.route, path=self.place.prefix + self.route.path))
+
+
+def over_socket(
+    signature: Signature, pattern: Pattern, origins: frozenset[str]
+) -> Callable[[Request], object]:
+    """Return what answers a request by a WebSocket endpoint.
+
+    Raises: ConfigurationError, which names the remedy; MissingExtra.
+    """
+    from ..websocket.endpoint import answering
+
+    return answering(bind_socket(signature, pattern.parameters), origins)
+
+
+def pattern_of(route: Route, converters: Mapping[str, Converter], prefix: str = "") -> Pattern:
+    """Return a route's pattern; where the path names no converter the annotation does."""
+    path = prefix + route.path
+    names = parse_pattern(path, converters).parameters
+    return parse_pattern(path, converters, inspect_endpoint(route.endpoint).converters(names))
+
+
+def _is_pure(pattern: Pattern) -> bool:
+    # What a converter of the application's made may be changed by who gets it.
+    return BUILT_IN.keys() >= set(pattern.parameters.values())
+
+
+async def _missed(request: Request) -> Response:
+    """The endpoint of what no route answers: 404, 405, 501, OPTIONS, the other slash."""
+    match, line = request.match, request.line
+    assert isinstance(match, Match)
+    if match.fault is not None:
+        raise match.fault
+    if not match.dispatcher.knows(line.method):
+        raise HTTPError(501, "a method that nothing here answers")
+    if match.allowed:
+        if line.method == "OPTIONS":
+            return await match.dispatcher.asked_about(request)(request)
+        raise MethodNotAllowed(match.allowed)
+    other = None
+    if match.prefix and not request.path:
+        other = f"{line.raw_path}/"  # from a mount's bare prefix to where it begins
+    elif match.place.level.redirect_slashes:
+        other = match.dispatcher.other_slash(line)
+    if other is None:
+        raise NotFound
+    # A path that begins with two slashes would be an authority. RFC 3986 section 4.2
+    path = "/" + other.lstrip("/\\")
+    query = f"?{line.query_string}" if line.query_string else ""
+    return Response.redirect(path + query, 308)
+
+
+def _over_https(handler: Handler, on_error: OnError) -> Handler:
+    """Return the handler for a target that names https: who asks must have come by it.
+
+    RFC 9110 section 7.4
+    """
+
+    async def handle(request: Request) -> Response:
+        if request.scheme != "https":  # nor says a trusted proxy that it is
+            error = HTTPError(421, "a target of https on a connection that is not secure")
+            return await on_error(request, error)
+        return await handler(request)
+
+    return handle
+
+
+async def _options(request: Request) -> Response:
+    """The endpoint of OPTIONS where no route has it. RFC 9110 section 9.3.7"""
+    allowed = request.match.allowed if request.match is not None else ()
+    return Response(b"", 204, {"Allow": ", ".join(allowed)})
+
+
+def _is_ours(middleware: Middleware) -> bool:
+    """Whether it comes with microweb: then it keeps no Response, so each one is of one exchange."""
+    kind = middleware if isroutine(middleware) else type(middleware)
+    return kind.__module__.partition(".")[0] == "microweb"
+
+
+def _around(
+    middleware: Middleware,
+    call_next: Handler,
+    finish: Finish,
+    on_error: OnError,
+    *,
+    hands_on: bool,
+    closes: bool,
+) -> Handler:
+    """Return the handler that is `middleware` around `call_next`.
+
+    `hands_on`: other middleware stands around it, and gets a copy of the Response that
+    `middleware` returns, because it may have kept that to answer other requests.
+
+    `closes`: none stands around it, so that what it returns is sent, and no other stream.
+    """
+
+    async def handle(request: Request) -> Response:
+        response = None
+        try:
+            value: object = await middleware(request, call_next)
+            if value is None:
+                raise TypeError(
+                    f"{describe(middleware)} returned None: did you forget "
+                    "`return await call_next(request)`?"
+                )
+            response = value if isinstance(value, RESPONSE_CLASSES) else finish(value)
+            if response.needs_prepare:
+                response = await response.prepare(request)
+            if hands_on and response is value and not is_held_once(response):
+                response = response.hand_on()
+        except UNANSWERED:
+            raise
+        except BaseException as error:
+            response = await on_error(request, error)
+        finally:
+            if closes and request.has_state:
+                await _close_dropped(request, response)
+        return response
+
+    return handle
+
+
+async def _close_dropped(request: Request, response: object) -> None:
+    """Close the streams that were made to answer a request, and are not its answer."""
+    for held in tuple(request.held):
+        if held is not response:
+            try:
+                await held.discard()
+            except Exception:
+                fields = {"request_id": request_id_of(request)}
+                _log.exception("%s: closing %r failed", name_in_log(request), held, extra=fields)

@@ -1,0 +1,111 @@
+"""An endpoint -> Handler: call it, convert what it returns, answer what it raises.
+
+`arguments` says what it is called with and `results` what becomes of its value; this puts the two
+around the call, on the loop or, for a plain `def`, in a thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable
+from functools import partial
+from types import CoroutineType
+from typing import Any
+
+from ..concurrency.callables import describe, is_async
+from ..concurrency.threads import run_in_thread, running_pools
+from ..http.charsets import encode_utf8
+from ..request import Request
+from ..response import TEXT, Response, plain_response
+from .interfaces import Handler as Handler
+
+# What no answer stands for: the task of a handler is cancelled, or Python closes its coroutine.
+UNANSWERED = (asyncio.CancelledError, GeneratorExit)
+
+OnError = Callable[[Request, BaseException], Awaitable[Response]]
+Finish = Callable[[object], Response]
+
+
+def make_handler(
+    call: Callable[[Request], object], finish: Finish, on_error: OnError, *, hands_on: bool
+) -> Handler:
+    """Return the handler that answers with what `call` returns, or raises.
+
+    `hands_on`: middleware stands around it, which gets a copy of a Response that `call` returns.
+    """
+
+    async def handle(request: Request) -> Response:
+        try:
+            value = call(request)
+            if type(value) is CoroutineType or hasattr(value, "__await__"):
+                value = await value
+            if type(value) is str:
+                try:
+                    return plain_response(value.encode(), TEXT)
+                except UnicodeEncodeError:
+                    encode_utf8(value)  # raises an error that names the place
+                    raise
+            response = finish(value)
+            if response.needs_prepare:
+                response = await response.prepare(request)
+            return response.hand_on() if hands_on and response is value else response
+        except UNANSWERED:
+            raise
+        except BaseException as error:  # sys.exit() ends no server
+            return await on_error(request, error)
+
+    return handle
+
+
+def in_thread(
+    label: str, call: Callable[..., object], *, may_read: bool = True
+) -> Callable[..., Awaitable[object]]:
+    """Return `call` as a function that runs it in the pool of threads.
+
+    If it `may_read` the body of a request that it is called with, it may wait for the client.
+    """
+    if not may_read:
+        return lambda *args, **kwargs: run_in_thread(label, partial(call, *args, **kwargs))
+
+    def run(*args: object, **kwargs: object) -> Awaitable[object]:
+        work = partial(call, *args, **kwargs)
+        for each in args:
+            if isinstance(each, Request) and each.waits_for_body:
+                return _run_with_wait(label, work, each)
+        return run_in_thread(label, work)
+
+    return run
+
+
+async def _run_with_wait(label: str, work: Callable[[], object], request: Request) -> object:
+    """Run `work` in a thread once that may wait for the rest of the body, or need not.
+
+    Each such thread is one more in the process, so their number is bounded. Past it the body is
+    read here, and a body that is larger than that waits for its turn.
+    """
+    pool = running_pools().functions
+    if not pool.try_reserve():
+        assert request.source is not None
+        await request.source.read_ahead(request.max_body)
+        if not request.waits_for_body:
+            return await pool.run(label, work)
+        await pool.reserve()
+    return await pool.run(label, work, has_reserved=True)
+
+
+def as_async(function: Callable[..., Any]) -> Callable[..., Awaitable[object]]:
+    """Return a user's function as one to await: an `async def` as it is, a `def` in a thread.
+
+    If the `def` returns an awaitable, as a lambda around an `async def` does, that is awaited. Left
+    as it is, it would be true: authentication would let everybody in.
+    """
+    if is_async(function):
+        return function
+    call = in_thread(describe(function), function)
+
+    async def call_and_await(*args: object, **kwargs: object) -> object:
+        value = await call(*args, **kwargs)
+        return await value if inspect.isawaitable(value) else value
+
+    return call_and_await

@@ -1,0 +1,36 @@
+"""before_request and after_request: middleware that is called on one side only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from ..request import Request
+from .handler import as_async
+from .interfaces import Answer, Handler, Middleware
+
+
+def before(function: Callable[..., object]) -> Middleware:
+    """Return middleware that answers with what `function(request)` returns, if it is not None."""
+    call = as_async(function)
+
+    @wraps(function)
+    async def middleware(request: Request, call_next: Handler) -> Answer:
+        answer: Any = await call(request)
+        return await call_next(request) if answer is None else answer
+
+    return middleware
+
+
+def after(function: Callable[..., object]) -> Middleware:
+    """Return middleware that calls `function(request, response)`, which may return another."""
+    call = as_async(function)
+
+    @wraps(function)
+    async def middleware(request: Request, call_next: Handler) -> Answer:
+        response = await call_next(request)
+        answer: Any = await call(request, response)
+        return response if answer is None else answer
+
+    return middleware

@@ -1,0 +1,72 @@
+"""What runs around an app's life: async generators, async context managers, hooks."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TypeVar
+
+from ..concurrency.callables import describe
+from ..errors import ConfigurationError
+from .interfaces import check_parameters
+
+A = TypeVar("A")
+
+Lifespan = Callable[
+    [A],
+    AsyncGenerator[Mapping[str, object] | None, None]
+    | AbstractAsyncContextManager[Mapping[str, object] | None],
+]
+
+
+def manager_of(
+    lifespan: Lifespan[A], app: A
+) -> AbstractAsyncContextManager[Mapping[str, object] | None]:
+    """Return the context manager that one lifespan is. Raises: ConfigurationError."""
+    manager = lifespan(app)
+    if isinstance(manager, AsyncGenerator):
+        return asynccontextmanager(lambda generator: generator)(manager)
+    if inspect.iscoroutine(manager):
+        manager.close()
+    if not hasattr(manager, "__aenter__"):
+        raise ConfigurationError(
+            f"{describe(lifespan)}: write a lifespan as an async generator that yields once, or "
+            "use @app.on_startup"
+        )
+    return manager
+
+
+def state_from(values: object, lifespan: Callable[..., object]) -> Mapping[str, object]:
+    """Return what a lifespan yielded for `app.state`. Raises: ConfigurationError."""
+    if values is None:
+        return {}
+    if not isinstance(values, Mapping):
+        raise ConfigurationError(
+            f"{describe(lifespan)}: yield a dict for app.state or nothing, got {values!r:.80}"
+        )
+    return values
+
+
+def check_hook(function: Callable[..., object], role: str) -> None:
+    """Raise ConfigurationError if `function` takes anything but the app, or nothing."""
+    check_parameters(
+        function, role, *(["app"] if callable(function) and _takes_app(function) else [])
+    )
+
+
+async def call_hook(function: Callable[..., object], app: object) -> None:
+    """Call `function()`, or `function(app)` if it takes a parameter."""
+    result = function(app) if _takes_app(function) else function()
+    if inspect.isawaitable(result):
+        await result
+
+
+def _takes_app(function: Callable[..., object]) -> bool:
+    """Whether a hook has a parameter that is given by position."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except ValueError:  # it is built in
+        return False
+    by_name = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD)
+    return any(each.kind not in by_name for each in parameters)

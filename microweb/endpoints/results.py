@@ -1,0 +1,151 @@
+"""What an endpoint returned -> Response, by one converter per endpoint."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from dataclasses import is_dataclass
+
+from ..bodies.json import encode_json
+from ..bodies.json_writers import writer_for
+from ..concurrency.callables import describe
+from ..http.charsets import encode_utf8
+from ..http.interfaces import RequestApp
+from ..response import HTML, JSON, OCTETS, TEXT, Fields, Response, plain_response
+from .signature import return_hint_of
+
+
+class ReturnConverter:
+    """Turns the values that one endpoint returns into Responses: `convert(value)`.
+
+    str -> text, what has `__html__` -> a page, bytes -> octets, dict, list and dataclasses -> JSON,
+    None -> 204, generators -> a stream, (value, status), (value, headers), (value, status,
+    headers); a Response as it is. JSON has what the endpoint's annotation declares, and no more.
+
+    Raises: TypeError that names the endpoint for anything else.
+    """
+
+    __slots__ = ("_app", "_endpoint", "_passes_on", "_write")
+
+    def __init__(
+        self, endpoint: Callable[..., object], app: RequestApp, *, passes_on: bool = False
+    ) -> None:
+        self._endpoint = endpoint
+        self._passes_on = passes_on  # the Response may be that of another endpoint
+        self._write = writer_for(return_hint_of(endpoint))
+        self._app = app  # for its `json_default`, which may be set until it is needed
+
+    def convert(self, value: object) -> Response:
+        """Return the Response that `value` stands for."""
+        if type(value) is str:
+            return plain_response(encode_utf8(value), TEXT)
+        if isinstance(value, (dict, list)):
+            return self._from_json(value)
+        if type(value) is tuple:
+            return self._from_tuple(value)
+        if isinstance(value, Response):
+            return value
+        return self._from_other(value)
+
+    def _from_json(self, value: object) -> Response:
+        try:
+            if self._write is not None:
+                value = self._write(value)
+            return plain_response(encode_json(value, self._app.json_default), JSON)
+        except TypeError as error:
+            raise self._named(error) from error
+
+    def _check_declared(self, value: object) -> None:
+        try:
+            if self._write is not None:
+                self._write(value)
+        except TypeError as error:
+            raise self._named(error) from error
+
+    def _named(self, error: TypeError) -> TypeError:
+        return TypeError(f"{describe(self._endpoint)}: {error}")
+
+    def _from_other(self, value: object) -> Response:
+        if value is None:
+            return Response(b"", 204)
+        as_html = getattr(value, "__html__", None)
+        if as_html is not None and not isinstance(value, type):
+            return plain_response(encode_utf8(str(as_html())), HTML)
+        if is_dataclass(value) and not isinstance(value, type):
+            return self._from_json(value)
+        if isinstance(value, str):
+            return plain_response(encode_utf8(value), TEXT)
+        if isinstance(value, (bytes, bytearray, memoryview)):
+            return plain_response(bytes(value), OCTETS)
+        if isinstance(value, (AsyncIterator, Iterator)):
+            return Response.stream(value)
+        if inspect.iscoroutine(value):
+            value.close()
+            raise TypeError(
+                f"{describe(self._endpoint)} returned a coroutine: did you forget await?"
+            )
+        return self._by_json_default(value)
+
+    def _by_json_default(self, value: object) -> Response:
+        """Return the answer for a value that only the application's `json_default` knows."""
+        refusal = None
+        if self._app.json_default is not None:
+            self._check_declared(value)
+            try:
+                value = self._app.json_default(value)
+                return plain_response(encode_json(value, self._app.json_default), JSON)
+            except TypeError as error:  # as a `default` of the standard library's `json` refuses
+                refusal = error
+        raise TypeError(
+            f"{describe(self._endpoint)} returned {type(value).__name__}: expected str, bytes, "
+            "dict, list, a dataclass, None, a generator, a Response, or one of these in "
+            "(value, status), (value, headers) or (value, status, headers)"
+        ) from refusal
+
+    def _from_tuple(self, value: tuple[object, ...]) -> Response:
+        if (meant := _meant_by(value)) is not None:
+            raise TypeError(
+                f"{describe(self._endpoint)} returned {value!r:.80}: the value comes first, "
+                f"expected {meant}"
+            )
+        content, status, headers = split_tuple(value)
+        if status is None and headers is None:
+            return self._from_other(value)
+        response = self.convert(content) if content is not None else Response(b"", status or 204)
+        if response is content:
+            if not self._passes_on:
+                response.check_unclaimed()
+            response = response.hand_on()  # it may answer other requests as well
+        if status is not None and response.status != status:
+            response.status = status
+        if isinstance(headers, Mapping):
+            response.headers.update(headers)
+        else:
+            for name, text in headers or ():
+                if name.lower() == "content-type":
+                    response.headers[name] = text
+                else:
+                    response.headers.add(name, text)
+        return response
+
+
+def _meant_by(value: tuple[object, ...]) -> str | None:
+    """Return the order that was meant, if a status or headers stand before the value."""
+    first = value[0] if value else None
+    if isinstance(first, int) and not isinstance(first, bool):
+        return {2: "(value, status)", 3: "(value, status, headers)"}.get(len(value))
+    if isinstance(first, dict) and len(value) == 2 and isinstance(value[1], (str, bytes)):
+        return "(value, headers)"
+    return None
+
+
+def split_tuple(value: object) -> tuple[object, int | None, Fields | None]:
+    """Split what an endpoint returned into content, status and header fields."""
+    match value:
+        case (content, int(status), Mapping() | list() as headers):
+            return content, int(status), headers
+        case (content, int(status)) if type(value) is tuple:
+            return content, int(status), None
+        case (content, Mapping() | list() as headers) if type(value) is tuple:
+            return content, None, headers
+    return value, None, None

@@ -1,0 +1,182 @@
+"""A user's function -> its parameters and annotations, through the decorators around it."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from inspect import Parameter
+from types import NoneType, SimpleNamespace, UnionType
+from typing import Annotated, Union, get_args, get_origin, get_type_hints
+from uuid import UUID
+
+from ..concurrency.callables import called_by, describe, innermost, is_async, layers_of
+from ..concurrency.local_classes import classes_beside
+from ..errors import ConfigurationError
+from ..request import Request
+from ..websocket.socket import WebSocket
+
+MISSING = Parameter.empty
+POSITIONAL = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
+
+# Annotation of a path parameter -> the converter that it stands for.
+PATH_TYPES: dict[object, str] = {str: "str", int: "int", float: "float", UUID: "uuid"}
+
+_QUOTED_NAME = re.compile(r"(['\"])([\w.]+)\1")
+_UNRESOLVABLE = (NameError, TypeError, AttributeError, SyntaxError)
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What an endpoint is called for: a parameter of this name or annotation takes it."""
+
+    name: str
+    kind: type
+
+    def is_taken_by(self, name: str, hint: object) -> bool:
+        """Whether a parameter takes it."""
+        if isinstance(hint, str):  # a name that exists for type checkers alone
+            return name == self.name or hint.rpartition(".")[2] == self.kind.__name__
+        if isinstance(hint, type) and hint is not MISSING:
+            return issubclass(hint, self.kind)
+        return name == self.name
+
+
+REQUEST = Subject("request", Request)
+SOCKET = Subject("socket", WebSocket)
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """The parameters of a function, or of one inside a decorator, and their annotations."""
+
+    parameters: Mapping[str, Parameter]
+    hints: Mapping[str, object]
+    is_decorator: bool
+
+    def name_of(self, subject: Subject) -> str | None:
+        """Return the parameter that takes what the endpoint is called for."""
+        for name in self.parameters:
+            if subject.is_taken_by(name, self.hints.get(name, MISSING)):
+                return name
+        first = next(iter(self.parameters.values()), None)
+        if self.is_decorator and first is not None and first.kind in POSITIONAL:
+            # `functools.wraps` puts the inner function's annotations in place of its own.
+            return first.name if first.name not in self.hints else None
+        return None
+
+    def has(self, kind: object) -> bool:
+        """Whether a parameter is of this kind: `*args`, `**kwargs`."""
+        return any(parameter.kind is kind for parameter in self.parameters.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What an endpoint wants, outermost decorator first, and what kind it is."""
+
+    function: Callable[..., object]
+    layers: tuple[Layer, ...]
+    is_async: bool  # call it on the loop: what it returns may have to be awaited
+
+    @property
+    def hints(self) -> dict[str, object]:
+        """The annotations of all layers by name; the outermost has the last word."""
+        return {name: hint for layer in reversed(self.layers) for name, hint in layer.hints.items()}
+
+    @property
+    def may_take_request(self) -> bool:
+        """Whether the request may be among the arguments."""
+        return any(
+            layer.name_of(REQUEST) is not None or layer.has(Parameter.VAR_POSITIONAL)
+            for layer in self.layers
+        )
+
+    @property
+    def is_resolved(self) -> bool:
+        """Whether all annotations are known; a name may be defined further down its module."""
+        return not any(isinstance(hint, str) for hint in self.hints.values())
+
+    def converters(self, names: Mapping[str, str]) -> dict[str, str]:
+        """Return the converter that each path parameter's annotation stands for, where it does."""
+        hints = self.hints
+        kinds = {name: PATH_TYPES.get(without_none(hints.get(name))) for name in names}
+        return {name: kind for name, kind in kinds.items() if kind is not None}
+
+
+def inspect_endpoint(function: Callable[..., object]) -> Signature:
+    """Read a function's signature. Raises: ConfigurationError for what is no function."""
+    if isinstance(function, type) or not callable(function):
+        raise ConfigurationError(f"expected a function as endpoint, got {function!r:.80}")
+    try:
+        layers = tuple(map(_read_layer, layers_of(function)))
+    except ValueError as error:
+        raise ConfigurationError(f"{describe(function)}: its signature can't be read") from error
+    return Signature(function, layers, is_async(function))
+
+
+def hints_of(function: Callable[..., object]) -> dict[str, object]:
+    """Return the annotations by name; one that can't be resolved stays a str."""
+    called = called_by(function)
+    try:
+        return get_type_hints(called, include_extras=True)
+    except _UNRESOLVABLE:
+        pass
+    # One name that exists for type checkers alone must not take the others with it.
+    scope = getattr(inspect.unwrap(called), "__globals__", {})
+    local = classes_beside(innermost(called))
+    hints = dict(getattr(called, "__annotations__", {}))
+    for name, hint in hints.items():
+        alone = SimpleNamespace(__annotations__={name: hint})
+        try:
+            hints[name] = get_type_hints(alone, scope, local, include_extras=True)[name]
+        except _UNRESOLVABLE:
+            quoted = _QUOTED_NAME.fullmatch(hint) if isinstance(hint, str) else None
+            if quoted is not None:  # twice: annotations are texts without quotes already
+                hints[name] = quoted[2]
+    return hints
+
+
+def return_hint_of(function: Callable[..., object]) -> object:
+    """Return the annotation of what a function returns: `object` without one.
+
+    One that can't be resolved stays a str. A class that is local to another function is found if
+    the function uses it.
+    """
+    hint = hints_of(function).get("return", object)
+    if isinstance(hint, str):
+        inner = called_by(inspect.unwrap(function))
+        with suppress(*_UNRESOLVABLE):
+            known = inspect.getclosurevars(inner)
+            alone = SimpleNamespace(__annotations__={"return": hint})
+            return get_type_hints(
+                alone, getattr(inner, "__globals__", {}), dict(known.nonlocals), include_extras=True
+            )["return"]
+    return hint
+
+
+def _read_layer(function: Callable[..., object]) -> Layer:
+    parameters = inspect.signature(function, follow_wrapped=False).parameters
+    given = function.keywords if isinstance(function, partial) else {}
+    return Layer(
+        {name: each for name, each in parameters.items() if name not in given},
+        hints_of(function),
+        hasattr(function, "__wrapped__"),
+    )
+
+
+def without_annotated(hint: object) -> object:
+    """Return what `Annotated` is put around."""
+    return get_args(hint)[0] if get_origin(hint) is Annotated else hint
+
+
+def without_none(hint: object) -> object:
+    """Return `X` for `X | None`; anything else as it is, but for `Annotated`."""
+    hint = without_annotated(hint)
+    if get_origin(hint) in (Union, UnionType):
+        members = [member for member in get_args(hint) if member is not NoneType]
+        if len(members) == 1:
+            return without_annotated(members[0])
+    return hint

@@ -1,0 +1,183 @@
+"""Cookies, both ways: strict in what is set, lenient in what is read. RFC 6265 and its successor.
+
+Strategy: the Cookie field is split on `;` before anything else, so that no quoting can hide one
+cookie inside another; a Set-Cookie that browsers would drop in silence is refused when it is made.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from .dates import format_http_date
+from .grammar import TOKEN_TEXT
+
+_OWS = " \t"
+_SHOWN_CHARACTERS = 80
+MAX_NAME_AND_VALUE = 4096  # bytes; browsers ignore a larger one (RFC 6265bis)
+_MAX_ATTRIBUTE = 1024  # bytes; browsers ignore a longer path or domain, and use their default
+
+# cookie-octet = %x21 / %x23-2B / %x2D-3A / %x3C-5B / %x5D-7E               RFC 6265 section 4.1.1
+_NOT_COOKIE_OCTET = re.compile(r"[^\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]")
+
+# av-octet = any CHAR except CTLs or ";"                                    RFC 6265 section 4.1.1
+# A path that does not begin with "/", and an empty domain, browsers read as if not given.
+_AV_OCTET = r"[\x20-\x3a\x3c-\x7e]"
+_PATH = re.compile(rf"/{_AV_OCTET}*+")
+_DOMAIN = re.compile(rf"{_AV_OCTET}++")
+
+
+def parse_cookies(header: str) -> dict[str, str]:
+    """Return the cookies of a Cookie field value; of one name, the first. Nothing is an error.
+
+    A pair without `=` or without a name is skipped. A value in double quotes loses them, and is
+    otherwise as it was sent.
+    """
+    cookies: dict[str, str] = {}
+    for name, value in _pairs(header):
+        cookies.setdefault(name, value)
+    return cookies
+
+
+def cookie_values(header: str, name: str) -> list[str]:
+    """Return the values of all cookies of this name in a Cookie field value, in order."""
+    return [value for each, value in _pairs(header) if each == name]
+
+
+def _pairs(header: str) -> Iterator[tuple[str, str]]:
+    for pair in header.split(";"):
+        name, equals, value = pair.partition("=")
+        # Only OWS: were U+00A0 stripped as well, it would disguise a "__Host-" that is none.
+        name = name.strip(_OWS)
+        if equals and name:
+            yield name, _unquote(value.strip(_OWS))
+
+
+def _unquote(value: str) -> str:
+    if len(value) >= 2 and value[0] == value[-1] == '"':
+        return value[1:-1]
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class SetCookie:
+    """A cookie to set, checked when it is made.
+
+    `max_age` is in seconds, `expires` an aware datetime or seconds since the epoch. `secure=None`
+    leaves it to `encode`; a `__Host-` or `__Secure-` name, `samesite="none"` and `partitioned`
+    imply it.
+
+    Raises: ValueError for what a browser would refuse or read differently.
+    """
+
+    name: str
+    value: str = ""
+    max_age: int | None = None
+    expires: datetime | float | None = None
+    path: str | None = "/"
+    domain: str | None = None
+    secure: bool | None = None
+    httponly: bool = True
+    samesite: Literal["lax", "strict", "none"] | None = "lax"
+    partitioned: bool = False
+
+    def __post_init__(self) -> None:
+        self._check_name_and_value()
+        self._check_lifetime()
+        self._check_scope()
+        if self.secure is False and (reason := self._reason_for_secure()):
+            raise ValueError(f"expected secure=True or None for {reason}, got False")
+
+    def encode(self, *, secure_by_default: bool) -> str:
+        """Return the Set-Cookie field value; `secure_by_default` decides where `secure` is None."""
+        secure = secure_by_default if self.secure is None else self.secure
+        parts = [f"{self.name}={self.value}"]
+        if self.expires is not None:
+            parts.append(f"Expires={_format_expires(self.expires)}")
+        if self.max_age is not None:
+            parts.append(f"Max-Age={self.max_age}")
+        if self.domain is not None:
+            parts.append(f"Domain={self.domain}")
+        if self.path is not None:
+            parts.append(f"Path={self.path}")
+        if secure or self._reason_for_secure():
+            parts.append("Secure")
+        if self.httponly:
+            parts.append("HttpOnly")
+        if self.samesite is not None:
+            parts.append(f"SameSite={self.samesite.capitalize()}")
+        if self.partitioned:
+            parts.append("Partitioned")
+        return "; ".join(parts)
+
+    def is_same_as(self, other: SetCookie) -> bool:
+        """Whether a browser would keep one of the two. RFC 6265 section 5.3, step 11.
+
+        A partitioned cookie is kept beside one that is not.
+        """
+        return self._identity() == other._identity()
+
+    def _identity(self) -> tuple[str, str | None, str, bool]:
+        domain = (self.domain or "").lower().removeprefix(".")
+        return self.name, self.path, domain, self.partitioned
+
+    def _check_name_and_value(self) -> None:
+        name = self.name[:_SHOWN_CHARACTERS]
+        if not TOKEN_TEXT.fullmatch(self.name):
+            raise ValueError(f"expected a token as the cookie's name, got {name!r}")
+        # The value may be a secret: the message shows the one character, never the whole.
+        if bad := _NOT_COOKIE_OCTET.search(self.value):
+            raise ValueError(
+                f"expected cookie-octets as the value of {name!r}, got {bad[0]!r} at "
+                f"index {bad.start()}: encode it with urllib.parse.quote"
+            )
+        size = len(self.name) + len(self.value)
+        if size > MAX_NAME_AND_VALUE:
+            most = f"at most {MAX_NAME_AND_VALUE} bytes"
+            raise ValueError(f"expected {most} of name and value for {name!r}, got {size}")
+
+    def _check_lifetime(self) -> None:
+        if self.max_age is not None and type(self.max_age) is not int:  # True is an int as well
+            raise ValueError(f"expected max_age as an int of seconds, got {self.max_age!r}")
+        if self.expires is not None:
+            _format_expires(self.expires)
+
+    def _check_scope(self) -> None:
+        if self.path is not None and not _PATH.fullmatch(self.path):
+            got = self.path[:_SHOWN_CHARACTERS]
+            raise ValueError(f"expected path as / and visible ASCII without ;, got {got!r}")
+        if self.domain is not None and not _DOMAIN.fullmatch(self.domain):
+            got = self.domain[:_SHOWN_CHARACTERS]
+            raise ValueError(f"expected domain as visible ASCII without ;, got {got!r}")
+        for name, value in (("path", self.path), ("domain", self.domain)):
+            if value is not None and len(value) > _MAX_ATTRIBUTE:
+                raise ValueError(
+                    f"expected {name} of at most {_MAX_ATTRIBUTE} bytes, got {len(value)}"
+                )
+        if self._has_prefix("__Host-") and (self.path != "/" or self.domain is not None):
+            got = f"path={self.path!r}, domain={self.domain!r}"
+            raise ValueError(f"expected path='/', domain=None for a name with __Host-, got {got}")
+        if self.samesite not in (None, "lax", "strict", "none"):
+            got = repr(self.samesite)
+            raise ValueError(f"expected samesite as 'lax', 'strict', 'none' or None, got {got}")
+
+    def _reason_for_secure(self) -> str | None:
+        if self._has_prefix("__Host-") or self._has_prefix("__Secure-"):
+            return "a name with __Host- or __Secure-"
+        if self.samesite == "none":
+            return "samesite='none'"
+        return "partitioned=True" if self.partitioned else None
+
+    def _has_prefix(self, prefix: str) -> bool:
+        return self.name.lower().startswith(prefix.lower())
+
+
+def _format_expires(expires: datetime | float) -> str:
+    if isinstance(expires, datetime):
+        if expires.utcoffset() is None:
+            raise ValueError(f"expected expires as an aware datetime, got {expires!r}")
+        expires = expires.timestamp()
+    return format_http_date(expires)

@@ -1,0 +1,260 @@
+"""Where a body ends: decoding and encoding by length and by chunks. RFC 9112 sections 6.2 and 7.1.
+
+A decoder is given the bytes that are buffered and where to begin, and says what content it took
+and where it stopped. It keeps no bytes: what it cannot judge yet it leaves to its caller, who
+calls again with more behind it. That is at most one unfinished line, because content is handed
+out as it comes and each line is used up when it is whole; so the work is linear in the body,
+however it is cut.
+
+A body that can no longer become a valid one is refused at the first byte that shows it, and for
+the same reason however it is cut. A decoder that raises has taken nothing: it stands as before
+the call. The end of input is the caller's business: a decoder that is not complete then was cut.
+"""
+
+from __future__ import annotations
+
+import re
+
+from ..errors import ContentTooLarge, HeadTooLarge, MalformedRequest
+from .grammar import CHUNK_LINE, FIELD_CHAR, FIELD_LINE, TCHAR
+
+# last-chunk, and the CRLF that ends an empty trailer section               RFC 9112 section 7.1
+LAST_CHUNK = b"0\r\n\r\n"
+
+# What an answer says about the connection where it has to.                 RFC 9112 section 9.3
+CLOSE = b"Connection: close\r\n"
+KEEP_ALIVE = b"Connection: keep-alive\r\n"
+
+# Totals beyond this are refused whatever `max_content` says: no file is larger (off_t).
+_MAX_CONTENT = 2**63
+
+# 2**64 has 17 digits. Some senders pad with zeros, to 8 or 16 digits; nobody needs 32.
+_MAX_SIGNIFICANT_DIGITS = 16
+_MAX_DIGITS = 32
+
+# Nearly every chunk line: a size without extensions. What it doesn't match is looked at closely.
+_PLAIN_LINE = re.compile(rb"([0-9A-Fa-f]{1,16}+)\r\n")
+
+# As much as can begin a chunk line: the last extension may lack its name, value or closing quote.
+_QUOTED_SO_FAR = rb'"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]++|\\%b)*["\\]?+' % FIELD_CHAR
+_CHUNK_LINE_SO_FAR = re.compile(
+    rb"([0-9A-Fa-f]++)((?:(?<![;=]);(?:%b++(?:=(?:%b++|%b)?)?)?)*)" % (TCHAR, TCHAR, _QUOTED_SO_FAR)
+)
+
+# As much as can begin a field line.
+_FIELD_LINE_SO_FAR = re.compile(rb"(?:%b++(:%b*+)?)?" % (TCHAR, FIELD_CHAR))
+
+# What a chunked decoder stands before, where that is not so many bytes of chunk-data.
+_CHUNK_END = 0
+_CHUNK_START = -1
+_TRAILERS = -2
+
+
+class LengthDecoder:
+    """The body that `Content-Length` announced. RFC 9112 section 6.2."""
+
+    __slots__ = ("is_complete", "length", "remaining")
+
+    def __init__(self, length: int) -> None:
+        self.length = length
+        self.is_complete = length == 0
+        self.remaining = length
+
+    def decode(self, data: bytes, position: int) -> tuple[bytes, int]:
+        """Return what of `data[position:]` is content, and the position behind it.
+
+        `data` itself, not a copy, where all of it is content.
+        """
+        content = data[position : position + self.remaining]
+        self.remaining -= len(content)
+        self.is_complete = self.remaining == 0
+        return content, position + len(content)
+
+
+class ChunkedDecoder:
+    """The body that `Transfer-Encoding: chunked` announced. RFC 9112 section 7.1.
+
+    `max_content` bounds the sum of the chunk sizes; set it before the first `decode`. `trailers`
+    are whole once `is_complete`: names in lower case, values without the whitespace around them.
+    They belong to no header section, so a `host` or `content-length` among them has no effect;
+    never merge them.
+
+    `max_extension` bounds the extensions of one chunk, `max_extensions` those of the body: without
+    that a byte of content may cost kilobytes (CVE-2023-39326 in Go, CVE-2024-22019 in Node.js).
+    """
+
+    __slots__ = (
+        "_announced",
+        "_extensions_left",
+        "_left",
+        "_max_extension",
+        "_max_trailer_fields",
+        "_trailers_left",
+        "is_complete",
+        "max_content",
+        "trailers",
+    )
+
+    def __init__(
+        self,
+        *,
+        max_extensions: int = 65536,
+        max_extension: int = 128,
+        max_trailers: int = 8192,
+        max_trailer_fields: int = 100,
+    ) -> None:
+        self.max_content: int | None = None
+        self.is_complete = False
+        self.trailers: list[tuple[str, str]] = []
+        self._max_extension = max_extension
+        self._extensions_left = max_extensions
+        self._trailers_left = max_trailers
+        self._max_trailer_fields = max_trailer_fields
+        self._announced = 0
+        self._left = _CHUNK_START
+
+    def decode(self, data: bytes, position: int) -> tuple[bytes, int]:
+        """Return the content of `data[position:]`, and the position behind what was decoded.
+
+        Content may be `b""`: the body is complete, or what is there is no whole line. Keep
+        `data[position:]` and call again with more appended.
+
+        Raises: MalformedRequest; ContentTooLarge, as soon as too large a chunk is announced;
+        HeadTooLarge, for the trailer section. Nothing is taken then.
+        """
+        if self.is_complete:
+            return b"", position
+        # Kept in locals until the end, so that nothing is taken where a line is refused.
+        left, announced, extensions_left = self._left, self._announced, self._extensions_left
+        max_content = _MAX_CONTENT if self.max_content is None else self.max_content
+        parts = []
+        length = len(data)
+        while position < length:
+            if left > 0:
+                part = data[position : position + left]
+                parts.append(part)
+                position += len(part)
+                left -= len(part)
+            elif left == _CHUNK_END:
+                if not _ends_chunk(data, position):
+                    break
+                position += 2
+                left = _CHUNK_START
+            elif left == _CHUNK_START:
+                if plain := _PLAIN_LINE.match(data, position):
+                    size, position = int(plain[1], 16), plain.end()
+                elif line := self._chunk_line(data, position, extensions_left):
+                    size, position, extensions_left = line
+                else:
+                    break
+                announced += size
+                if announced > max_content:
+                    raise ContentTooLarge(f"expected at most {max_content} bytes of content")
+                end = position + size
+                if size and data[end : end + 2] == b"\r\n":  # whole: a third less time
+                    parts.append(data[position:end])
+                    position = end + 2
+                else:
+                    left = size or _TRAILERS
+            else:
+                position = self._decode_trailers(data, position)
+                break
+        self._left, self._announced, self._extensions_left = left, announced, extensions_left
+        return b"".join(parts), position
+
+    def _chunk_line(
+        self, data: bytes, position: int, extensions_left: int
+    ) -> tuple[int, int, int] | None:
+        """Return size, end and what is left for extensions; None while the line is unfinished."""
+        allowed = min(self._max_extension, extensions_left)
+        so_far = _CHUNK_LINE_SO_FAR.match(data, position, position + _MAX_DIGITS + allowed + 1)
+        if so_far is None:
+            raise MalformedRequest("chunk size is not 1*HEXDIG", data[position : position + 2])
+        digits, extensions = so_far.groups()
+        end = so_far.end()
+        if len(digits[:_MAX_DIGITS].lstrip(b"0")) > _MAX_SIGNIFICANT_DIGITS:
+            raise ContentTooLarge(f"expected at most {_MAX_CONTENT} bytes of content")
+        if len(digits) > _MAX_DIGITS:
+            raise MalformedRequest("chunk size has too many zeros", data[position:end])
+        if len(extensions) > allowed:
+            raise MalformedRequest("chunk extensions too long", data[position:end])
+        following = data[end : end + 2]
+        if not following:
+            return None
+        is_whole = CHUNK_LINE.fullmatch(data, position, end) is not None
+        if is_whole and following == b"\r\n":
+            return int(digits, 16), end + 2, extensions_left - len(extensions)
+        if is_whole and following == b"\r":
+            return None
+        reason = _line_end_fault("a chunk line", following, is_whole) or (
+            "invalid chunk extension" if extensions else "chunk size is not 1*HEXDIG"
+        )
+        raise MalformedRequest(reason, data[position : end + 2])
+
+    def _decode_trailers(self, data: bytes, position: int) -> int:
+        """Take the whole lines of the trailer section; return the position behind them."""
+        fields: list[tuple[str, str]] = []
+        start = position
+        while not (is_complete := data.startswith(b"\r\n", position)):
+            if data[position : position + 2] in (b"", b"\r"):
+                break
+            if len(self.trailers) + len(fields) == self._max_trailer_fields:
+                raise HeadTooLarge("too many trailer fields")
+            line = _trailer_line(data, position, self._trailers_left - (position - start))
+            if line is None:
+                break
+            field, position = line
+            fields.append(field)
+        self._trailers_left -= position - start
+        self.trailers += fields
+        self.is_complete = is_complete
+        return position + 2 if is_complete else position
+
+
+def encode_chunk(data: bytes) -> bytes:
+    """Return `data` as one chunk; no bytes for no data, because an empty chunk is the last one.
+
+    RFC 9112 section 7.1.
+    """
+    return b"%x\r\n%b\r\n" % (len(data), data) if data else b""
+
+
+def _ends_chunk(data: bytes, position: int) -> bool:
+    """Whether the CRLF behind chunk-data is there; false while it is unfinished."""
+    following = data[position : position + 2]
+    if following not in (b"\r\n", b"\r"):
+        raise MalformedRequest("chunk-data is longer than its chunk size", following)
+    return following == b"\r\n"
+
+
+def _trailer_line(data: bytes, position: int, left: int) -> tuple[tuple[str, str], int] | None:
+    """Return the field and the end of its line; None while the line is unfinished."""
+    so_far = _FIELD_LINE_SO_FAR.match(data, position, position + left)
+    assert so_far is not None  # it matches nothing, if nothing else
+    end = so_far.end()
+    if end + len(b"\r\n") - position > left:
+        raise HeadTooLarge("trailer section too large", data[position:end])
+    following = data[end : end + 2]
+    if not following:
+        return None
+    field = FIELD_LINE.fullmatch(data, position, end)
+    if field and following == b"\r\n":
+        name, value = field[1].decode("ascii"), field[2].decode("latin-1")
+        return (name.lower(), value.strip(" \t")), end + 2
+    if field and following == b"\r":
+        return None
+    reason = _line_end_fault("a trailer line", following, field is not None) or (
+        "obs-fold or whitespace before a trailer field"
+        if following[0] in b" \t" and end == position
+        else f"invalid trailer field {'value' if so_far[1] else 'name'}"
+    )
+    raise MalformedRequest(reason, data[position : end + 2])
+
+
+def _line_end_fault(line: str, following: bytes, is_whole: bool) -> str | None:
+    """Return what is wrong with the line's end, if it is that: `following` doesn't belong."""
+    if following[0] == ord("\n"):
+        return f"bare LF in {line}"
+    if following[0] == ord("\r") and is_whole:
+        return f"bare CR in {line}"
+    return None

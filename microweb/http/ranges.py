@@ -1,0 +1,92 @@
+"""Byte ranges: which parts of a representation are asked for. RFC 9110 section 14.
+
+Whatever is asked for, no byte is sent twice: ranges that overlap or touch become one (section
+15.3.7.2 allows it), and a list longer than `MAX_RANGES` is ignored (section 14.2), so that an
+answer is never larger than the content and the heads of a few parts.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from ..errors import RangeNotSatisfiable
+from .headers import list_members
+
+MAX_RANGES = 32  # what readers of documents and archives ask for at once; Apache allows 200
+
+# int-range = first-pos "-" [ last-pos ]; suffix-range = "-" suffix-length  RFC 9110 section 14.1.2
+# Positions of more digits than a file can have may be ignored, like all of Range.
+_RANGE = re.compile(r"([0-9]{0,19}+)-([0-9]{0,19}+)")
+
+
+class Span(NamedTuple):
+    """So many bytes from an offset on."""
+
+    offset: int
+    length: int
+
+    @property
+    def end(self) -> int:
+        """The offset behind it."""
+        return self.offset + self.length
+
+
+def parse_ranges(value: str, size: int) -> list[Span] | None:
+    """Return what a Range field asks for of a representation of `size` bytes.
+
+    None where the field is to be ignored: another unit, a malformed or abusive list, and empty
+    content, of which there is no range. The spans are in the order in which they were asked for,
+    clamped to the size; those that overlap or touch are one.
+
+    Raises: RangeNotSatisfiable (416) where no range of the list has a byte in common with it.
+    """
+    unit, separator, range_set = value.partition("=")
+    if unit.strip(" ").lower() != "bytes" or not separator or not size:
+        return None
+    members = list_members(range_set)
+    if not members or len(members) > MAX_RANGES:
+        return None
+    spans = []
+    for member in members:
+        match = _RANGE.fullmatch(member)
+        if match is None or match[0] == "-":
+            return None
+        first, last = match.groups()
+        if first and last and int(last) < int(first):
+            return None
+        span = _suffix(int(last), size) if not first else _span(int(first), last, size)
+        if span.length > 0:
+            spans.append(span)
+    if not spans:
+        raise RangeNotSatisfiable(headers={"Content-Range": f"bytes */{size}"})
+    return _merge(spans)
+
+
+def content_range(span: Span, size: int) -> str:
+    """Return the value of Content-Range: `bytes 0-5/13`. RFC 9110 section 14.4"""
+    return f"bytes {span.offset}-{span.end - 1}/{size}"
+
+
+def _span(first: int, last: str, size: int) -> Span:
+    end = min(int(last) + 1, size) if last else size
+    return Span(first, end - first)
+
+
+def _suffix(length: int, size: int) -> Span:
+    length = min(length, size)
+    return Span(size - length, length)
+
+
+def _merge(spans: list[Span]) -> list[Span]:
+    """Join what overlaps or touches; each stands where the first of its parts was."""
+    merged: list[tuple[int, Span]] = []
+    for index, span in sorted(enumerate(spans), key=lambda each: each[1].offset):
+        if merged and span.offset <= merged[-1][1].end:
+            first_index, before = merged[-1]
+            end = max(before.end, span.end)
+            joined = Span(before.offset, end - before.offset)
+            merged[-1] = min(first_index, index), joined
+        else:
+            merged.append((index, span))
+    return [span for _, span in sorted(merged)]

@@ -1,0 +1,267 @@
+"""Path patterns: `/users/{id:int}` parsed once, matched by segment, and written back for `url_for`.
+
+A path is a list of segments, split at "/" before it is percent-decoded, so that `%2F` never makes
+a segment (RFC 3986 section 2.2). A pattern's segment is either a literal, or one whole parameter
+that a converter reads. Whatever a pattern can't mean is refused here, with the remedy, when the
+route is registered; a request only ever meets patterns that parsed.
+
+What `Pattern.format` writes, the same pattern reads back; anything else it refuses.
+"""
+
+from __future__ import annotations
+
+import keyword
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from types import MappingProxyType
+from typing import Any
+from uuid import UUID
+
+from ..errors import ConfigurationError
+from ..http.urlencoded import percent_decode, percent_encode
+
+_PARAMETER = re.compile(r"\{([^{}:]*+)(?::([^{}]*+))?\}")
+
+# Clients resolve these before they send them. RFC 3986 section 5.2.4
+_DOT_SEGMENTS = frozenset({".", ".."})
+
+_AFTER_ALL = 1 << 30
+
+
+# --- converters -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Converter:
+    """How the text of one decoded segment becomes a value, and back.
+
+    `pattern` is a regex that the whole segment must match, then `parse` makes the value. A
+    `ValueError` from `parse` means that the pattern doesn't match after all. `format` is for
+    `url_for`.
+
+    Raises: ConfigurationError where the name is no identifier or the pattern no regex.
+    """
+
+    name: str
+    pattern: str
+    parse: Callable[[str], object]
+    format: Callable[[Any], str] = str
+    matches: Callable[[str], object | None] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if not self.name.isidentifier():
+            raise ConfigurationError(f"name the converter {self.name!r} with an identifier")
+        try:
+            matches = re.compile(self.pattern).fullmatch
+        except re.error as error:
+            raise ConfigurationError(
+                f"converter {self.name!r}: correct its regex {self.pattern!r}: {error}"
+            ) from error
+        object.__setattr__(self, "matches", matches)
+
+
+def parse_int64(text: str) -> int:
+    """Return what digits say, where it fits 64 bits as in SQL. Raises: ValueError."""
+    value = int(text)
+    if not -(1 << 63) <= value < 1 << 63:
+        raise ValueError(f"expected an integer of 64 bits, got {text[:80]!r}")
+    return value
+
+
+def _format_float(value: float) -> str:
+    return f"{Decimal(repr(float(value))):f}"  # repr() alone would write 1e-07
+
+
+def _format_uuid(value: object) -> str:
+    """Return the canonical form, also of a text in another one: `uuid.hex`."""
+    try:
+        return str(UUID(str(value)))
+    except ValueError:
+        return str(value)  # which the pattern refuses
+
+
+STR = Converter("str", r"(?s:.+)", str)
+PATH = Converter("path", r"(?s:.+)", str)
+
+# In order of priority, but that converters of the application stand before `str`. The digits are
+# bounded so that no int is costly to read, and a float is never infinite (1.8e308).
+BUILT_IN: Mapping[str, Converter] = MappingProxyType(
+    {
+        "uuid": Converter(
+            "uuid", r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}", UUID, _format_uuid
+        ),
+        "int": Converter("int", r"-?[0-9]{1,19}", parse_int64),
+        "float": Converter("float", r"-?[0-9]{1,308}(?:\.[0-9]+)?", float, _format_float),
+        "str": STR,
+        "path": PATH,
+    }
+)
+
+
+def _rank(converter: Converter, converters: Mapping[str, Converter]) -> int:
+    if converter is STR or converter is PATH:
+        return _AFTER_ALL + (converter is PATH)  # whatever is registered later
+    return list(converters.values()).index(converter)
+
+
+# --- patterns -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A segment `{name:converter}`; of two at one place the lower `rank` is tried first."""
+
+    name: str
+    converter: Converter
+    rank: int
+
+    @property
+    def takes_rest(self) -> bool:
+        """Whether it takes all segments that are left, not one."""
+        return self.converter is PATH
+
+    def format(self, value: object) -> str:
+        """Return `value` percent-encoded. Raises: ValueError or TypeError if it doesn't fit."""
+        if value is None:
+            raise TypeError(f"expected a value for the path parameter {self.name!r}, got None")
+        text = self.converter.format(value)
+        if self.converter.matches(text) is None:
+            raise ValueError(
+                f"expected {self.converter.name} for the path parameter {self.name!r}, "
+                f"got {value!r:.80}"
+            )
+        self.converter.parse(text)
+        segments = text.split("/") if self.takes_rest else [text]
+        if not _DOT_SEGMENTS.isdisjoint(segments):
+            raise ValueError(
+                f"expected no '.' or '..' as a segment in the path parameter {self.name!r}, "
+                f"got {value!r:.80}: clients resolve it to another path"
+            )
+        return "/".join(map(percent_encode, segments))
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """A parsed path: as it was written, and its segments, literals decoded."""
+
+    path: str
+    segments: tuple[str | Parameter, ...]
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        """The name of each parameter and of its converter, in order."""
+        return {
+            segment.name: segment.converter.name
+            for segment in self.segments
+            if isinstance(segment, Parameter)
+        }
+
+    def format(self, params: Mapping[str, object]) -> str:
+        """Return the path that this pattern reads as `params`, percent-encoded.
+
+        It never begins with "//", which a browser takes for another host (RFC 3986 section 4.2).
+
+        Raises: TypeError for a parameter that is missing, unknown or None; ValueError for a value
+        that this pattern would not read.
+        """
+        expected = self.parameters
+        if params.keys() != expected.keys():
+            raise TypeError(
+                f"expected the parameters ({', '.join(expected)}) for {self.path!r}, "
+                f"got ({', '.join(params)})"
+            )
+        parts = [
+            part.format(params[part.name]) if isinstance(part, Parameter) else percent_encode(part)
+            for part in self.segments
+        ]
+        written = "/" + "/".join(parts)
+        if written.startswith("//"):
+            raise ValueError(f"expected one leading '/' for {self.path!r}, got {written[:80]!r}")
+        return written
+
+
+def parse_pattern(
+    path: str,
+    converters: Mapping[str, Converter] = BUILT_IN,
+    defaults: Mapping[str, str] = MappingProxyType({}),
+) -> Pattern:
+    """Return the pattern that `path` means.
+
+    `converters` are the built-in ones, then the application's own in order of registration.
+    `defaults` has the converter's name for parameters that are written without one (`{id}`);
+    those that it lacks are `str`, and names that aren't in the path don't matter.
+
+    Raises: ConfigurationError, which names path and remedy.
+    """
+    _check_path(path)
+    segments: list[str | Parameter] = []
+    for raw in path.split("/")[1:]:
+        if "{" in raw or "}" in raw:
+            segments.append(_parse_parameter(raw, path, converters, defaults))
+        else:
+            segments.append(_parse_literal(raw, path))
+    parameters = [segment for segment in segments if isinstance(segment, Parameter)]
+    names = [parameter.name for parameter in parameters]
+    for name in names:
+        if names.count(name) > 1:
+            raise _fault(path, f"{name!r} stands there twice: give each parameter its own name")
+    for segment in segments[:-1]:
+        if isinstance(segment, Parameter) and segment.takes_rest:
+            raise _fault(path, f"{segment.name!r} takes the rest: make it the last segment")
+    return Pattern(path, tuple(segments))
+
+
+def _check_path(path: str) -> None:
+    if not path:
+        raise _fault(path, "write '/'; only a Router with a prefix has a route at ''")
+    if not path.startswith("/"):
+        raise _fault(path, "begin it with '/'")
+    if path.startswith("//"):
+        raise _fault(path, "begin it with one '/': browsers take '//name' for another host")
+    if "?" in path or "#" in path:
+        raise _fault(path, "leave the query and fragment out (a literal '?' is %3F, '#' is %23)")
+
+
+def _parse_literal(raw: str, path: str) -> str:
+    try:
+        literal = percent_decode(raw)
+        percent_encode(literal)
+    except ValueError as error:
+        raise _fault(
+            path, f"correct the escape in {raw!r}: '%' and two hex digits, UTF-8 (a '%' is %25)"
+        ) from error
+    if literal in _DOT_SEGMENTS:
+        raise _fault(path, f"leave the segment {raw!r} out: clients resolve it before they ask")
+    return literal
+
+
+def _parse_parameter(
+    raw: str, path: str, converters: Mapping[str, Converter], defaults: Mapping[str, str]
+) -> Parameter:
+    match = _PARAMETER.fullmatch(raw)
+    if match is None:
+        raise _fault(
+            path,
+            f"write {raw!r} as a whole segment, '{{name}}' or '{{name:converter}}' "
+            "(a literal '{' is %7B, '}' is %7D)",
+        )
+    name, converter_name = match.groups()
+    if not name.isidentifier() or keyword.iskeyword(name):
+        raise _fault(path, f"name the parameter {raw!r} with an identifier that is no keyword")
+    if converter_name is None:
+        converter_name = defaults.get(name, STR.name)
+    if converter_name not in converters:
+        if name in converters:
+            raise _fault(path, f"write {{{converter_name}:{name}}} in place of {raw}")
+        known = ", ".join(converters)
+        raise _fault(
+            path, f"register the converter {converter_name!r} of {raw!r}, or use one of {known}"
+        )
+    converter = converters[converter_name]
+    return Parameter(name, converter, _rank(converter, converters))
+
+
+def _fault(path: str, remedy: str) -> ConfigurationError:
+    return ConfigurationError(f"route path {path!r}: {remedy}")

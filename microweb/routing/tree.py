@@ -1,0 +1,227 @@
+"""The route tree: method and path -> what was registered for them.
+
+The tree has a node per segment of the registered patterns; routes that differ in a literal are
+keys of one dict, so that a lookup costs the same among ten routes and ten thousand. A search goes
+depth first, at each place in the order literal, uuid, int, float, the application's converters,
+str, path. It backtracks, but meets each node at most once, because a node's depth fixes the
+segment that it is tried against: no path, however hostile, costs more than the routes registered
+plus its own length. A pattern without parameters is found by its path in one dict, before all that.
+
+Segments are split before they are percent-decoded, and "." and ".." are left as they are: a URI's
+hierarchy is its sender's business (RFC 3986 sections 2.2 and 6.2.2.3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from ..errors import BadRequest, ConfigurationError, RouteConflict
+from ..http.urlencoded import percent_decode
+from .patterns import PATH, Converter, Parameter, Pattern
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Found(Generic[T]):
+    """The value registered for a request, and its path parameters in order."""
+
+    value: T
+    params: dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Missed:
+    """No route. `allowed` has the methods that the path is there for, sorted; empty is a 404."""
+
+    allowed: tuple[str, ...]
+
+
+@dataclass(slots=True, eq=False)
+class _Entry(Generic[T]):
+    names: tuple[str, ...]  # of the parameters: routes of one shape may name them differently
+    value: T
+
+
+@dataclass(slots=True, eq=False)
+class _Node(Generic[T]):
+    entries: dict[str, _Entry[T]] = field(default_factory=dict)  # by method
+    literals: dict[str, _Node[T]] = field(default_factory=dict)
+    edges: list[_Edge[T]] = field(default_factory=list)  # the most specific first
+
+    def child(self, segment: str | Parameter) -> _Node[T]:
+        """Return the node below for `segment`, made at the first call."""
+        if isinstance(segment, str):
+            return self.literals.setdefault(segment, _Node())
+        for edge in self.edges:
+            if edge.converter == segment.converter:
+                return edge.node
+        edge = _Edge(segment.rank, segment.converter, _Node())
+        self.edges.append(edge)
+        self.edges.sort(key=_Edge.sort_key)
+        return edge.node
+
+
+@dataclass(slots=True, eq=False)
+class _Edge(Generic[T]):
+    rank: int
+    converter: Converter
+    node: _Node[T]
+
+    def sort_key(self) -> tuple[int, str, str]:
+        # Ranks are of one application: name and regex settle a tie with that of a mounted one.
+        return self.rank, self.converter.name, self.converter.pattern
+
+
+class RouteTree(Generic[T]):
+    """Values by method and pattern. The order in which they were added never matters."""
+
+    def __init__(self) -> None:
+        self._root: _Node[T] = _Node()
+        self._static: dict[str, _Node[T]] = {}
+
+    def add(self, pattern: Pattern, methods: Iterable[str], value: T) -> None:
+        """Register `value`; its `str()` names it in a conflict.
+
+        Raises: RouteConflict where a pattern of the same shape (literals and converters; names
+        don't matter) has one of the methods; then nothing is added.
+        """
+        node = self._root
+        for segment in pattern.segments:
+            node = node.child(segment)
+        methods = tuple(methods)
+        for method in methods:
+            if method in node.entries:
+                raise RouteConflict(
+                    f"{node.entries[method].value} and {value} both answer {method} at the same "
+                    "shape of path: change the path or the methods of one"
+                )
+        entry = _Entry(tuple(pattern.parameters), value)
+        node.entries.update(dict.fromkeys(methods, entry))
+        if not entry.names:
+            # As it was written and as it is usually sent; another spelling takes the search.
+            self._static[pattern.path] = self._static[pattern.format({})] = node
+
+    def find(self, method: str, raw_path: str) -> Found[T] | Missed:
+        """Return what the most specific pattern that has `method` was registered with.
+
+        `raw_path` is as it was sent. HEAD is answered by GET where the pattern doesn't have it.
+        Where only other methods match, `Missed.allowed` has those of all patterns that match, with
+        HEAD beside GET, and OPTIONS always.
+
+        Raises: BadRequest for an escape that is broken, or that isn't UTF-8.
+        """
+        node = self._static.get(raw_path)
+        if node is not None:
+            entry = node.entries.get(method)
+            if entry is not None:
+                return Found(entry.value, {})
+        search: _Search[T] = _Search(method, _split(raw_path))
+        return search.visit(self._root, 1, ()) or search.missed()
+
+
+class _Search(Generic[T]):
+    """The search for one request, depth first."""
+
+    __slots__ = ("_allowed", "_depth", "_method", "_segments")
+
+    def __init__(self, method: str, segments: list[str]) -> None:
+        self._method = method
+        self._segments = segments
+        self._depth = len(segments)
+        self._allowed: set[str] = set()
+
+    def visit(self, node: _Node[T], depth: int, values: tuple[object, ...]) -> Found[T] | None:
+        """Return the most specific match from `node` on, which the segment at `depth` follows."""
+        if depth == self._depth:
+            return self._arrive(node, values)
+        segment = self._segments[depth]
+        literal = node.literals.get(segment)
+        if literal is not None:
+            found = self.visit(literal, depth + 1, values)
+            if found is not None:
+                return found
+        for edge in node.edges:
+            converter = edge.converter
+            text, below = segment, depth + 1
+            if converter is PATH:
+                text, below = "/".join(self._segments[depth:]), self._depth
+            if converter.matches(text) is None:
+                continue
+            try:
+                value = converter.parse(text)
+            except ValueError:
+                continue
+            found = self.visit(edge.node, below, (*values, value))
+            if found is not None:
+                return found
+        return None
+
+    def _arrive(self, node: _Node[T], values: tuple[object, ...]) -> Found[T] | None:
+        entry = node.entries.get(self._method)
+        if entry is None and self._method == "HEAD":
+            entry = node.entries.get("GET")
+        if entry is not None:
+            return Found(entry.value, dict(zip(entry.names, values, strict=True)))
+        self._allowed.update(node.entries)
+        return None
+
+    def missed(self) -> Missed:
+        """Return what `visit` met instead of a match."""
+        allowed = self._allowed
+        if allowed:
+            allowed.update(("HEAD", "OPTIONS") if "GET" in allowed else ("OPTIONS",))
+        return Missed(tuple(sorted(allowed)))
+
+
+def _split(raw_path: str) -> list[str]:
+    """Return the decoded segments; the first is what stands before the leading "/": nothing."""
+    if not raw_path.startswith("/"):
+        return [""]  # `OPTIONS *` has no segment that a pattern could match
+    segments = raw_path.split("/")
+    if "%" not in raw_path:
+        return segments
+    try:
+        return [percent_decode(segment) for segment in segments]
+    except ValueError as error:
+        raise BadRequest("the path has a broken escape, or one that is not UTF-8") from error
+
+
+class Scopes(Generic[T]):
+    """Values by literal prefix: which mounted application a path lies in."""
+
+    def __init__(self) -> None:
+        self._values: dict[tuple[str, ...], T] = {}
+        self._deepest = 0
+
+    def add(self, prefix: Pattern, value: T) -> None:
+        """Register `value` for all paths below `prefix`, and for `prefix` itself.
+
+        Raises: RouteConflict where the prefix is taken; ConfigurationError where it has parameters.
+        """
+        literals = [segment for segment in prefix.segments if isinstance(segment, str)]
+        if len(literals) != len(prefix.segments):
+            raise ConfigurationError(f"prefix {prefix.path!r}: leave the parameters out")
+        key = tuple(literals[:-1] if literals[-1] == "" else literals)
+        if key in self._values:
+            raise RouteConflict(
+                f"{self._values[key]} and {value} both stand at {prefix.path!r}: move one"
+            )
+        self._values[key] = value
+        self._deepest = max(self._deepest, len(key))
+
+    def find(self, raw_path: str) -> T | None:
+        """Return the value of the longest prefix of `raw_path`; of its sound part, if broken."""
+        segments: list[str] = []
+        for raw in raw_path.split("/", self._deepest + 1)[1 : self._deepest + 1]:
+            try:
+                segments.append(percent_decode(raw))
+            except ValueError:
+                break
+        for end in range(len(segments), -1, -1):
+            value = self._values.get(tuple(segments[:end]))
+            if value is not None:
+                return value
+        return None

@@ -1,0 +1,399 @@
+"""One connection's bytes: reads and writes with a deadline, and an end that loses no answer.
+
+No timer runs per connection: what waits sets a phase and a deadline, and the server's sweep calls
+`check_deadlines()` once a second. Answers are put into `unflushed`, and written by `flush()` at the
+end of the loop's turn. RFC 9112 section 9.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+from collections.abc import Callable
+from enum import Enum, auto
+from typing import Any, Protocol, cast
+
+from ..errors import BodyTimeout, ClientDisconnected, HeadTimeout
+from ..http.bytestream import Descriptor, Share
+from .config import ServerConfig
+from .interruptible import Interruptible
+from .outflow import Outflow
+from .sockets import has_ended, has_input, has_room, unsent_bytes
+
+NEVER = float("inf")
+
+READ_BYTES = 64 * 1024
+_HIGH_WATER = 64 * 1024  # with more than this unsent, wait for the peer
+
+# A file, or its file system, that the kernel can't send from: it is read.
+_CANNOT_SEND = frozenset((errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP))
+
+
+class Phase(Enum):
+    """What a connection waits for, which says what its deadline means.
+
+    In the first three it waits for the handler where a request is under way, without a deadline.
+    """
+
+    START = auto()  # the first request's first byte
+    HEAD = auto()  # the rest of a head
+    IDLE = auto()  # a later request's first byte
+    BODY = auto()  # more of a body
+    LINGER = auto()  # the peer to close, after the last answer
+
+
+class WireServer(Protocol):
+    """The server, as far as a wire speaks of it."""
+
+    config: ServerConfig
+    clock: Callable[[], float]
+    is_stopping: bool
+    lingering: int  # connections that wait for their peers to close, behind the last answer
+
+    @property
+    def unflushed(self) -> list[Any]:
+        """The connections whose answers the end of this turn of the loop writes."""
+
+    def flush_soon(self) -> None:
+        """Have it do so."""
+
+
+class Wire:
+    """The two streams of a connection, and what it waits for."""
+
+    __slots__ = (
+        "_draining",
+        "_ended",
+        "_held",
+        "_is_full",
+        "_lingers_until",
+        "_outflow",
+        "_phase_before",
+        "_reader",
+        "_reading",
+        "_server",
+        "_taken",
+        "_writable",
+        "_writer",
+        "config",
+        "deadline",
+        "phase",
+        "transport",
+        "unflushed",
+        "written",
+    )
+
+    def __init__(
+        self, server: WireServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        self._server = server
+        self._reader = reader
+        self._writer = writer
+        self.config = server.config
+        self.transport = writer.transport
+        self.phase = self._phase_before = Phase.START
+        self._reading: Interruptible[bytes] | None = None  # of a body, under way
+        self.deadline = server.clock() + server.config.head_timeout_s
+        self.unflushed = b""  # answers of this turn of the loop, to be written at its end
+        self.written = 0  # bytes that `write` has sent
+        self._outflow: Outflow | None = None  # while bytes wait for the peer
+        self._writable: asyncio.Future[None] | None = None  # waited for, while a file is sent
+        self._ended: asyncio.Future[None] | None = None  # bytes that are discarded
+        self._lingers_until = NEVER
+        self._held = 0  # bytes of the answer that is being written
+        self._draining = 0  # how many wait in `drain`
+        self._is_full = False  # the transport holds more than the peer takes
+        self._taken = -1  # bytes of `written` that the peer had taken at the last `probe`
+
+    def clock(self) -> float:
+        """Return the loop's time in seconds."""
+        return self._server.clock()
+
+    async def read_within(self, seconds: float) -> bytes:
+        """Return more of a body, `b""` at the end of input.
+
+        Raises: BodyTimeout, ClientDisconnected; the error of `end_reading`.
+        """
+        self.flush()
+        self._phase_before, self.phase = self.phase, Phase.BODY
+        self.deadline = self._server.clock() + seconds
+        reading = self._reading = Interruptible(self._reader.read(READ_BYTES))
+        try:
+            data = await reading
+            if not data:
+                self.left()
+            return data
+        except OSError as error:
+            raise self.left("the peer left inside the body") from error
+        finally:
+            if self._reading is reading:  # else `end_reading` was here first
+                self._reading, self.phase = None, self._phase_before
+
+    def left(self, message: str = "the peer left") -> ClientDisconnected:
+        """Return the error that tells the exchange that its client left; take note of that."""
+        return ClientDisconnected(message)
+
+    def end_reading(self, error: Exception) -> None:
+        """Raise `error` in a task that waits in `read_within`, which takes no byte any more."""
+        reading, self._reading = self._reading, None
+        if reading is not None:
+            self.phase = self._phase_before
+            reading.interrupt(error)
+
+    def write(self, data: bytes | memoryview) -> bool:
+        """Send `data`; return whether to `drain()` before more. Raises: ClientDisconnected."""
+        transport = self.transport
+        # Past this point asyncio would drop it without a word, and uvloop raise RuntimeError.
+        if transport.is_closing():
+            raise self.left("the peer left before the answer was out")
+        if type(data) is not bytes:
+            data = memoryview(data).cast("B")  # its length is in bytes then, not in items
+        transport.write(data)
+        self.written += len(data)
+        size = transport.get_write_buffer_size()
+        if size or self._outflow is not None:
+            self._note_sent(len(data))
+        return size > _HIGH_WATER
+
+    def probe(self, data: bytes) -> None:
+        """Send `data`, unless there is more to take already, to learn whether the peer is there.
+
+        One that has taken nothing since the last time, though there was something, is cut off: its
+        network is gone, or it doesn't read. While the answer waits in `drain`, that has a deadline.
+        """
+        if self.transport.is_closing() or self.is_draining:
+            return
+        unsent = self.transport.get_write_buffer_size()
+        if (connected := self.transport.get_extra_info("socket")) is not None:
+            unsent += unsent_bytes(connected)
+        taken_before, self._taken = self._taken, self.written - unsent
+        if not unsent:
+            self.transport.write(data)
+            self.written += len(data)
+        elif self._taken == taken_before:
+            self.transport.abort()
+
+    async def drain(self) -> None:
+        """Wait until the peer has taken most of what was written. Raises: ClientDisconnected."""
+        if self.transport.is_closing():
+            raise self.left("the peer left before the answer was out")
+        if self._outflow is None and self.transport.get_write_buffer_size():
+            self._note_sent(0)
+        self._draining += 1
+        try:
+            await self._writer.drain()
+        except OSError as error:
+            raise self.left("the peer left before the answer was out") from error
+        finally:
+            self._draining -= 1
+        self._is_full = False
+        if self.transport.is_closing():
+            raise self.left("the peer left before the answer was out")
+
+    def abort(self) -> None:
+        """Cut the connection: what waits for the peer goes on at once."""
+        self.transport.abort()
+
+    async def _drain_all(self) -> None:
+        """Wait until the kernel has all that was written. Raises: ClientDisconnected."""
+        transport = self.transport
+        if transport.get_write_buffer_size():
+            transport.set_write_buffer_limits(0)
+            try:
+                await self.drain()
+            finally:
+                transport.set_write_buffer_limits()
+
+    async def send_file(self, file: Descriptor, offset: int, count: int) -> int:
+        """Have the kernel send a part of a file; return how many bytes of it, 0 where it can't.
+
+        `loop.sendfile` would do the same system call, but on asyncio alone, and it neither shows
+        how far it has come, so that a slow peer could be told from one that reads nothing, nor ends
+        where the transport is aborted. Read and written, 1 MiB costs twice the time on uvloop.
+        Raises: ClientDisconnected.
+        """
+        connected = self.transport.get_extra_info("socket")
+        is_plain = self.transport.get_extra_info("sslcontext") is None
+        if connected is None or not is_plain or not hasattr(os, "sendfile"):
+            return 0
+        await self._drain_all()
+        if self.transport.is_closing():
+            raise self.left("the peer left before the file was out")
+        try:
+            # One of our own: the loop does not watch it, and the transport can't close it, after
+            # which the number could be another connection's.
+            descriptor, sent = os.dup(connected.fileno()), 0
+        except OSError:
+            return 0  # there are too many: it is read
+        try:
+            while sent < count:
+                try:
+                    taken = os.sendfile(descriptor, file.fileno(), offset + sent, count - sent)
+                except BlockingIOError:
+                    await self._wait_until_writable(descriptor)
+                    continue
+                if not taken:
+                    break  # the file became shorter
+                sent += taken
+                if self._outflow is not None:
+                    self._outflow.give(taken)
+        except OSError as error:
+            if error.errno == errno.EIO:
+                raise
+            if sent or error.errno not in _CANNOT_SEND:
+                raise self.left("the peer left before the file was out") from error
+        finally:
+            os.close(descriptor)
+            self.written += sent
+        return sent
+
+    async def _wait_until_writable(self, descriptor: int) -> None:
+        """Wait until the peer has taken some of a file. Raises: ClientDisconnected."""
+        loop = asyncio.get_running_loop()
+        self._writable = writable = loop.create_future()
+        self._note_sent(0)
+        loop.add_writer(descriptor, _wake, writable)
+        try:
+            await writable
+        finally:
+            loop.remove_writer(descriptor)
+            self._writable = None
+        if self.transport.is_closing():
+            raise self.left("the peer left before the file was out")
+
+    def has_ended(self) -> bool:
+        """Whether the peer sends no more: the reader says so only once all before that is read."""
+        if self._reader.at_eof():
+            return True
+        connected = self.transport.get_extra_info("socket")
+        return connected is not None and has_ended(connected)
+
+    def flush(self) -> None:
+        """Write the answers of this turn of the loop. A peer that left shows at the next read."""
+        unflushed, transport = self.unflushed, self.transport
+        if unflushed:
+            self.unflushed = b""
+            if not transport.is_closing():
+                transport.write(unflushed)
+                if (size := transport.get_write_buffer_size()) or self._outflow is not None:
+                    self._is_full = self._is_full or size > _HIGH_WATER
+                    self._note_sent(len(unflushed))
+
+    # --- deadlines
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether something waits for the peer to read."""
+        return self._draining > 0 or self._writable is not None
+
+    def check_deadlines(self, now: float) -> None:
+        """Do what a deadline that has passed means for what is waited for."""
+        if self._outflow is not None:
+            self._look_at_outflow(self._outflow, now)
+        if self.deadline <= now and (self.phase is Phase.BODY or not self.is_draining):
+            # Bytes that were read in this turn of the loop reach their task before the call.
+            asyncio.get_running_loop().call_soon(self._expire)
+
+    def _expire(self) -> None:
+        """Do what the deadline means, unless bytes came in time.
+
+        After a pause (SIGSTOP, a handler that blocked the loop) they still wait to be read.
+        """
+        phase, reader = self.phase, self._reader
+        if self.deadline > self._server.clock() or self.transport.is_closing():
+            return
+        if self.has_input() and self._server.clock() < self._lingers_until:
+            return  # the sweep comes again
+        if phase is Phase.LINGER:
+            if self._ended is not None:
+                _wake(self._ended)
+        elif phase is Phase.BODY:
+            reader.set_exception(BodyTimeout("a body that stalled, or came too slowly"))
+        elif phase is Phase.HEAD:
+            reader.set_exception(HeadTimeout("a head that was not whole in time"))
+        else:
+            self._end_input()
+        self.deadline = NEVER
+
+    def has_input(self) -> bool:
+        """Return whether the kernel holds bytes of the peer, or its end, that nobody read yet."""
+        connected = self.transport.get_extra_info("socket")
+        return connected is not None and has_input(connected)
+
+    def _end_input(self) -> None:
+        """Have an idle connection end as if the peer had ended it: behind the answers before."""
+        cast(asyncio.Transport, self.transport).pause_reading()
+        self._reader.feed_eof()
+        self.deadline = NEVER
+
+    # --- bytes that wait for the peer
+
+    def share(self, lose: Callable[[], None]) -> Share:
+        """Return a share, for this client, of the memory that is buffered for all."""
+        raise NotImplementedError
+
+    def _note_sent(self, size: int) -> None:
+        """Count bytes that were sent, because these or others wait for the peer."""
+        outflow, waiting = self._outflow, self.transport.get_write_buffer_size()
+        if outflow is None:
+            unsent = self._unsent_bytes()
+            outflow = self._outflow = Outflow(unsent, self._server.clock())
+        else:
+            outflow.give(size)
+        if waiting > _HIGH_WATER or self._held:
+            self._count(outflow, 0)
+
+    def hold(self, size: int) -> None:
+        """Count `size` bytes of the answer as buffered for the client, until the next call."""
+        if size == self._held:
+            return
+        self._held = size
+        if self._outflow is not None:
+            self._count(self._outflow, 0)
+
+    def _unsent_bytes(self) -> int:
+        """Return how many bytes wait: in the transport, and in the kernel if it says so."""
+        connected = self.transport.get_extra_info("socket")
+        in_kernel = 0 if connected is None else unsent_bytes(connected)
+        return self.transport.get_write_buffer_size() + in_kernel
+
+    def _look_at_outflow(self, outflow: Outflow, now: float) -> None:
+        """Cut the peer off if it takes what waits for it too slowly."""
+        waiting = self.transport.get_write_buffer_size()
+        if not (waiting or self.is_draining):
+            self._end_outflow()
+            return
+        connected = self.transport.get_extra_info("socket")
+        if connected is not None and has_room(connected):
+            # After a pause of ours the peer may have read all, and the loop not written more yet.
+            outflow.excuse(now)
+        taken = outflow.look(self._unsent_bytes(), now, self.config)
+        if outflow.is_too_slow(now, self.config):
+            self._cut_off()
+        elif outflow.share is not None:
+            self._count(outflow, taken)
+
+    def _count(self, outflow: Outflow, taken: int) -> None:
+        """Count the bytes that wait, and those of the answer that is being written."""
+        size = self._held + self.transport.get_write_buffer_size()
+        if outflow.share is None:
+            outflow.share, taken = self.share(self._cut_off), size  # a new one is no slow one yet
+        outflow.share.hold(size, taken)
+
+    def _end_outflow(self) -> None:
+        outflow, self._outflow = self._outflow, None
+        if outflow is not None and outflow.share is not None:
+            outflow.share.release()
+
+    def _cut_off(self) -> None:
+        """Cut the connection of a peer that does not read."""
+        self._end_outflow()
+        self.transport.abort()
+        if self._writable is not None:  # which the transport knows nothing of
+            _wake(self._writable)
+
+
+def _wake(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

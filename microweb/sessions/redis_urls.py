@@ -1,0 +1,30 @@
+"""The URL of a Redis: whether a client can be made for it, said before anything connects."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..errors import ConfigurationError
+
+
+def check_redis_url(user: str, url: object) -> None:
+    """Raise ConfigurationError, which shows no password, if it is no URL of a Redis.
+
+    `user` is the class that was given `url`.
+    """
+    if not isinstance(url, str):
+        raise ConfigurationError(
+            f"{user}: expected a URL such as 'redis://localhost:6379/0', got {type(url).__name__}"
+        )
+    from redis.asyncio import ConnectionPool
+    from redis.exceptions import RedisError
+
+    try:
+        pool: Any = ConnectionPool.from_url(url)
+        pool.make_connection()  # it does not connect yet
+    except (ValueError, TypeError, RedisError):  # the text may have a part of the password
+        raise ConfigurationError(
+            f"{user}: expected a URL such as 'redis://localhost:6379/0', 'rediss://...' or "
+            "'unix:///path', with options that redis knows, got another: percent-encode the "
+            "special characters of a password"
+        ) from None

@@ -1,0 +1,171 @@
+"""The answer that is server-sent events, for as long as its client reads them.
+
+It is a stream whose pieces are events. What sets it apart is that it may have nothing to say for
+hours: so a comment goes out where nothing else did (no timer runs for that, the connection looks
+each second), it ends with its client whatever the route says of clients that leave, and it ends
+when the server stops. It ends by cancelling what the next event is waited for with, so that it is
+closed, its `finally` run, wherever it stands. WHATWG HTML section 9.2
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import AsyncGenerator, AsyncIterable, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import cast
+
+from ..bodies.stream import Pieces, Source, StreamResponse
+from ..errors import LocalProtocolError
+from ..http.bytestream import ByteStream
+from ..http.framing import encode_chunk
+from ..http.response_head import HeadCache
+from ..request import Request
+from ..response import Fields, Response
+from .event import HEARTBEAT, Default, encode
+
+Events = AsyncIterable[object] | AbstractAsyncContextManager[AsyncIterable[object]]
+
+_MEDIA_TYPE = "text/event-stream"
+
+# A page waits for the head alone, so the first event, or the fault in its place, has this long: a
+# look into a database takes less.
+_HEAD_WAIT_S = 0.05
+
+
+class EventResponse(StreamResponse):
+    """An answer of server-sent events: see `Response.events`.
+
+    Raises: TypeError for what is no async iterator and gives none; ValueError for a `heartbeat_s`
+    that is not above 0.
+    """
+
+    __slots__ = ("_feed",)
+
+    def __init__(
+        self, events: Events, headers: Fields | None = None, *, heartbeat_s: float = 15.0
+    ) -> None:
+        if not hasattr(events, "__aenter__") and not hasattr(events, "__aiter__"):
+            name = type(events).__name__
+            raise TypeError(f"expected an async iterator of events, or a subscription, got {name}")
+        if not 0 < heartbeat_s < math.inf:
+            raise ValueError(f"expected heartbeat_s above 0, got {heartbeat_s!r}")
+        self._feed = _Feed(heartbeat_s)
+        # They become pieces once they are entered.
+        super().__init__(cast(Source, events), 200, headers, content_type=_MEDIA_TYPE)
+        self.headers.setdefault("Cache-Control", "no-cache")
+        self.headers.setdefault("X-Accel-Buffering", "no")  # nginx would hold events back
+
+    async def prepare(self, request: Request) -> Response:
+        self._feed.take_note(request)
+        return await super().prepare(request)
+
+    def _as_pieces(self, value: Pieces) -> Pieces:
+        self._open.append((None, None, value))
+        return self._feed.pieces(cast(AsyncIterable[object], value))
+
+    def _head_wait_s(self) -> float | None:
+        # A subscription that was entered has failed by now, if it does.
+        return _HEAD_WAIT_S if self._leave is None else 0.0
+
+    async def send_to(
+        self, stream: ByteStream, request: Request, heads: HeadCache, connection: bytes
+    ) -> None:
+        """Write the events. Raises: LocalProtocolError where a length is declared."""
+        self._claim(request)
+        self._feed.begin(stream)
+        stream.inform(self._feed)
+        try:
+            if "content-length" in self.headers:
+                await self.discard()
+                raise LocalProtocolError("an event stream has no length: leave Content-Length out")
+            await super().send_to(stream, request, heads, connection)
+        finally:
+            stream.inform(None)
+
+
+class _Feed:
+    """Where the events come from; `Lasting`, as the connection sees it."""
+
+    __slots__ = (
+        "_default",
+        "_has_sent",
+        "_heartbeat",
+        "_heartbeat_s",
+        "_is_stopping",
+        "_is_waiting",
+        "_quiet_since",
+        "_stream",
+    )
+
+    _stream: ByteStream
+
+    def __init__(self, heartbeat_s: float) -> None:
+        self._heartbeat_s = heartbeat_s
+        self._heartbeat = b""
+        self._default: Default = None
+        self._is_stopping = False
+        self._is_waiting = False  # for the next event
+        self._has_sent = True  # since the connection last looked
+        self._quiet_since = 0.0
+
+    def take_note(self, request: Request) -> None:
+        """Take note of the request that the events are for."""
+        if request.match is not None:
+            self._default = request.match.app.json_default
+        is_chunked = request.section.minor_version > 0
+        self._heartbeat = encode_chunk(HEARTBEAT) if is_chunked else HEARTBEAT
+
+    def begin(self, stream: ByteStream) -> None:
+        """Take note of where the events go."""
+        self._stream = stream
+
+    async def pieces(self, events: AsyncIterable[object]) -> AsyncGenerator[bytes, None]:
+        """Yield the events as they are sent."""
+        if self._is_stopping:
+            return
+        default = self._default
+        self._is_waiting = True
+        try:
+            if start := _start_of(events):
+                yield start
+            async for event in events:
+                self._is_waiting = False
+                self._has_sent = True
+                yield encode(event, default)
+                if self._is_stopping:
+                    break
+                self._is_waiting = True
+        except asyncio.CancelledError:
+            if not self._has_stopped():
+                raise
+        finally:
+            self._is_waiting = False  # what closes the events is not interrupted
+
+    # --- the connection's part
+
+    def look(self, now: float) -> None:
+        if self._is_stopping:
+            self.stop()  # it was shielded
+        elif self._has_sent:
+            self._has_sent = False
+            self._quiet_since = now
+        elif now - self._quiet_since >= self._heartbeat_s:
+            self._quiet_since = now
+            self._stream.probe(self._heartbeat)
+
+    def stop(self) -> None:
+        self._is_stopping = True
+        if self._is_waiting:
+            self._stream.interrupt()
+
+    def _has_stopped(self) -> bool:
+        """Whether a cancellation was that of `stop` alone; it is over then."""
+        task = asyncio.current_task()
+        return self._is_stopping and task is not None and task.uncancel() == 0
+
+
+def _start_of(events: AsyncIterable[object]) -> bytes:
+    """Return what goes before the first event: a place to continue from, where one is offered."""
+    encode_start: Callable[[], bytes] | None = getattr(events, "encode_start", None)
+    return b"" if encode_start is None else encode_start()

@@ -1,0 +1,32 @@
+"""Test an application: in memory, by `app.test_client()`, or on a socket, by `live_server`."""
+
+import typing
+
+from .client import LiveServer, Misbehaving, TestClient, live_server
+from .events import EventStream
+from .eventsource import ReceivedEvent
+
+if typing.TYPE_CHECKING:
+    from .websocket import ClientSocket, HandshakeRefused, SocketClosed
+
+__all__ = [
+    "ClientSocket",
+    "EventStream",
+    "HandshakeRefused",
+    "LiveServer",
+    "Misbehaving",
+    "ReceivedEvent",
+    "SocketClosed",
+    "TestClient",
+    "live_server",
+]
+
+if not typing.TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        """Import the names of WebSockets when they are needed: they have an extra of their own."""
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from . import websocket
+
+        return getattr(websocket, name)

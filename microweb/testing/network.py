@@ -1,0 +1,315 @@
+"""Connections in memory: the server's end is an asyncio transport, the client's end an object.
+
+Both ends behave as sockets do, so that what is tested over them holds on the network: bytes arrive
+in pieces, each direction holds a bounded number of them and then the writer waits, either side may
+end its half, and who writes to a client that has left is told by a reset. There is no thread and
+no task in between; what one end does, the other sees at its next await.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from contextvars import Context, copy_context
+from itertools import count
+from typing import Any
+
+from ..http.interfaces import Address
+from ..server.server import STREAM_LIMIT, Server
+
+Accept = Callable[[asyncio.StreamReader, asyncio.StreamWriter], None]
+
+_HOST = "127.0.0.1"
+_FIRST_PORT = 49152  # of those that clients have. RFC 6335 section 6
+_KERNEL_BYTES = 64 * 1024  # in a socket's buffer: sent, as far as the server can tell
+_PIECE_BYTES = 64 * 1024  # at most this arrives at once
+_HIGH_WATER = 64 * 1024  # asyncio's own default
+
+
+class MemoryServer:
+    """A `Server`, not started, that listens nowhere: from now to `stop()`, on the running loop.
+
+    The lifespan is entered and left on a task of its own, whichever tasks the clients are used
+    from: a cancel scope inside of it (a TaskGroup, a timeout) can't be left by another task.
+    """
+
+    def __init__(self, server: Server) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._server = server
+        self._ports = count(_FIRST_PORT)
+        self._context: asyncio.Future[Context] = self._loop.create_future()
+        self._stopping = asyncio.Event()
+        self._exits: list[BaseException] = []
+        server.background.on_exit = self._exits.append
+        # As behind a socket, exchanges see the variables of the lifespan, not those of the test.
+        self._task = self._loop.create_task(self._live(), context=Context())
+
+    async def _live(self) -> None:
+        try:
+            await self._server.open()
+            self._context.set_result(copy_context())
+            await self._stopping.wait()
+        finally:
+            await self._server.stop(silence_s=0.0)
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it runs on the running loop; another one's may be gone."""
+        return self._loop is asyncio.get_running_loop()
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the lifespan has failed or was left."""
+        return self._task.done()
+
+    async def opened(self) -> None:
+        """Wait until connections are taken. Raises what the lifespan raises."""
+        if not self._context.done():
+            either: set[asyncio.Future[Any]] = {self._task, self._context}
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if self._task.done():
+            await self._task
+
+    def connect(self, sslcontext: ssl.SSLContext | None = None) -> ClientEnd:
+        """Return the client's end of a new connection: see `connect`."""
+        context = self._context.result().copy()
+        return context.run(
+            connect,
+            self._server.accept,
+            limit=STREAM_LIMIT,
+            client=Address(_HOST, next(self._ports)),
+            server=Address(_HOST, 80 if sslcontext is None else 443),
+            sslcontext=sslcontext,
+        )
+
+    async def see_off(self, address: Address) -> None:
+        """Have the server look at a client, which has left, and wait until it is done with it."""
+        for connection in tuple(self._server.connections):
+            if connection.address == address and connection.task is not None:
+                connection.check(self._server.clock())
+                await asyncio.wait([connection.task])
+
+    def take_exit(self) -> BaseException | None:
+        """Return, once, what a task in the background raised that is no Exception."""
+        return self._exits.pop(0) if self._exits else None
+
+    async def stop(self) -> None:
+        """Stop the server and leave the lifespan. Raises what that raises."""
+        self._stopping.set()
+        await self._task
+
+
+def connect(
+    accept: Accept,
+    *,
+    limit: int,
+    client: tuple[str, int],
+    server: tuple[str, int],
+    sslcontext: ssl.SSLContext | None = None,
+) -> ClientEnd:
+    """Connect to a server by its `asyncio.start_server` callback and return the client's end.
+
+    `limit` is the StreamReader's, in bytes. `client` and `server` are the addresses that either
+    side sees. With `sslcontext` the connection counts as TLS, though nothing is encrypted: it
+    can't be half-closed.
+    """
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader(limit, loop)
+    protocol = asyncio.StreamReaderProtocol(reader, accept, loop)
+    extra: dict[str, object] = {"peername": client, "sockname": server}
+    if sslcontext is not None:
+        extra["sslcontext"] = sslcontext
+    end = ClientEnd(protocol, extra)
+    protocol.connection_made(end.transport)
+    return end
+
+
+class ClientEnd:
+    """What the client holds: reads what the server wrote, writes what the server reads.
+
+    One task may read while another writes. A cancelled read has taken nothing; a cancelled write
+    may have sent a part.
+    """
+
+    def __init__(self, protocol: asyncio.Protocol, extra: dict[str, object]) -> None:
+        self.transport = ServerEnd(protocol, extra)
+        self._has_ended = False
+
+    @property
+    def _protocol(self) -> asyncio.Protocol:
+        protocol = self.transport.get_protocol()
+        assert isinstance(protocol, asyncio.Protocol)
+        return protocol
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether `read()` would return at once."""
+        return self.transport.has_ended or bool(self.transport.arrived)
+
+    async def read(self, max_bytes: int = _PIECE_BYTES) -> bytes:
+        """Return what the server sent next, `b""` at its end. Raises: ConnectionError."""
+        transport = self.transport
+        while not (self.is_readable or transport.has_client_left):
+            await transport.changed()
+        if transport.has_client_left:
+            raise ConnectionAbortedError("read from a connection that this side has closed")
+        return transport.take(max_bytes)
+
+    async def write(self, data: bytes) -> None:
+        """Send `data`, waiting while the server does not read. Raises: ConnectionError."""
+        transport, rest = self.transport, memoryview(data)
+        while rest:
+            while not (transport.is_reading() or transport.is_closing() or self._has_ended):
+                await transport.changed()
+            if transport.is_closing() or self._has_ended:
+                raise BrokenPipeError("write to a connection that is closed")
+            self._protocol.data_received(bytes(rest[:_PIECE_BYTES]))
+            rest = rest[_PIECE_BYTES:]
+
+    def write_eof(self) -> None:
+        """End this side; the server's can still be read, but for TLS."""
+        if self._has_ended:
+            return
+        self._has_ended = True
+        if not self.transport.is_closing() and not self._protocol.eof_received():
+            self.transport.close()
+
+    def close(self) -> None:
+        """Leave; a server with more to say is reset, as by a socket closed with unread bytes."""
+        self.transport.client_leaves()
+        self.write_eof()
+
+
+class ServerEnd(asyncio.Transport):
+    """What the server's StreamReader and StreamWriter stand on."""
+
+    def __init__(self, protocol: asyncio.BaseProtocol, extra: dict[str, object]) -> None:
+        super().__init__(extra)
+        self.arrived = bytearray()  # written, and not read by the client
+        self.has_ended = False  # after `arrived` nothing will come
+        self.has_client_left = False
+        self._loop = asyncio.get_running_loop()
+        self._protocol = protocol
+        self._changes: set[asyncio.Future[None]] = set()  # of who waits for this end
+        self._is_closing = False
+        self._is_lost = False
+        self._is_reading = True
+        self._is_writing_paused = False
+        self._low_water, self._high_water = _HIGH_WATER // 4, _HIGH_WATER
+
+    # --- the client's part
+
+    async def changed(self) -> None:
+        """Wait until the server has written, ended or gone on reading."""
+        change = self._loop.create_future()
+        self._changes.add(change)
+        try:
+            await change
+        finally:
+            self._changes.discard(change)
+
+    def take(self, max_bytes: int) -> bytes:
+        """Return and forget the first bytes that arrived."""
+        data = bytes(self.arrived[:max_bytes])
+        del self.arrived[:max_bytes]
+        if self._is_writing_paused and self.get_write_buffer_size() <= self._low_water:
+            self._is_writing_paused = False
+            self._protocol.resume_writing()
+        if self._is_closing and not self.get_write_buffer_size():
+            self._lose(None)
+        return data
+
+    def client_leaves(self) -> None:
+        """Take note that nobody will read any more."""
+        if self.has_client_left:
+            return
+        self.has_client_left = True
+        if self.arrived:
+            self.arrived.clear()
+            self._lose(ConnectionResetError("the client left with unread bytes"))
+        self._tell()
+
+    # --- the server's part: asyncio.Transport
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        if self._is_closing:
+            return  # as asyncio does
+        if self.has_ended:
+            raise RuntimeError("write() after write_eof()")
+        if self.has_client_left:
+            self._lose(ConnectionResetError("the client has left"))
+            return
+        self.arrived += data
+        self._tell()
+        self._pause_over(self._high_water)
+
+    def write_eof(self) -> None:
+        self.has_ended = True
+        self._tell()
+
+    def can_write_eof(self) -> bool:
+        return self.get_extra_info("sslcontext") is None
+
+    def close(self) -> None:
+        if self._is_closing:
+            return
+        self._is_closing = self.has_ended = True
+        self._tell()
+        if not self.get_write_buffer_size():
+            self._lose(None)
+
+    def abort(self) -> None:
+        del self.arrived[_KERNEL_BYTES:]
+        self._lose(None)
+
+    def is_closing(self) -> bool:
+        return self._is_closing
+
+    def get_write_buffer_size(self) -> int:
+        return max(0, len(self.arrived) - _KERNEL_BYTES)
+
+    def get_write_buffer_limits(self) -> tuple[int, int]:
+        return self._low_water, self._high_water
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        if high is None:
+            high = _HIGH_WATER if low is None else 4 * low
+        self._low_water = high // 4 if low is None else low
+        self._high_water = high
+        self._pause_over(high)
+
+    def pause_reading(self) -> None:
+        self._is_reading = False
+
+    def resume_reading(self) -> None:
+        self._is_reading = True
+        self._tell()
+
+    def is_reading(self) -> bool:
+        return self._is_reading
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        self._protocol = protocol
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        return self._protocol
+
+    # --- private
+
+    def _pause_over(self, high_water: int) -> None:
+        if not self._is_writing_paused and self.get_write_buffer_size() > high_water:
+            self._is_writing_paused = True
+            self._protocol.pause_writing()
+
+    def _tell(self) -> None:
+        for change in self._changes:
+            if not change.done():
+                change.set_result(None)
+
+    def _lose(self, error: Exception | None) -> None:
+        if self._is_lost:
+            return
+        self._is_lost = self._is_closing = self.has_ended = True
+        self._tell()
+        self._loop.call_soon(self._protocol.connection_lost, error)

@@ -1,0 +1,284 @@
+"""A WebSocket client in memory, for tests: `client.websocket(path)` of a `TestClient`.
+
+It speaks through the same real parser and connection as the client's requests, by the sans-I/O
+protocol of `websockets`. RFC 6455
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+from collections import deque
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any, Protocol
+
+from ..errors import MicrowebError, MissingExtra
+from .network import ClientEnd
+
+try:
+    import httpx
+except ImportError as error:
+    raise MissingExtra("microweb.testing", "testing") from error
+try:
+    from websockets.client import ClientProtocol
+    from websockets.datastructures import Headers
+    from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
+    from websockets.frames import BINARY, CONT, TEXT, Frame
+    from websockets.http11 import Request, Response
+    from websockets.protocol import CLOSED, CONNECTING, OPEN
+    from websockets.typing import Subprotocol
+    from websockets.uri import parse_uri
+except ImportError as error:
+    raise MissingExtra("client.websocket()", "websockets") from error
+
+
+class HandshakeRefused(MicrowebError):
+    """A handshake was not answered by a 101: `response` is the `httpx.Response` that came."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        self.response = response
+        super().__init__(f"{response.status_code} {response.text[:200]}".rstrip())
+
+
+class SocketClosed(MicrowebError):
+    """The socket is closed, with `code` and `reason`; 1006 where it was cut. RFC 6455 §7.1.5"""
+
+    def __init__(self, code: int, reason: str) -> None:
+        self.code = code
+        self.reason = reason
+        super().__init__(f"{code} {reason}".rstrip())
+
+
+class SocketTransport(Protocol):
+    """A client's transport, as far as its sockets speak of it."""
+
+    async def connect(self, sslcontext: ssl.SSLContext | None = None) -> ClientEnd: ...
+    def error_of(self, end: ClientEnd) -> BaseException | None:
+        """Return what the application raised on a connection, where that is to be raised here."""
+
+
+class ClientSocket:
+    """The client's end of a WebSocket, made by `client.websocket(path)`; `async with` connects.
+
+    Leaving the block closes it, with 1000, and waits for the server's end. `response` is the
+    answer to the handshake, `subprotocol` what the server chose of those that were offered. What
+    the endpoint raises and nobody answers comes out of the await that meets it, or at the end of
+    the block, if the client has `raise_errors`.
+
+    Each wait is bounded by the client's read timeout. Raises: HandshakeRefused where it connects;
+    SocketClosed; httpx.ReadTimeout.
+    """
+
+    response: httpx.Response
+
+    def __init__(
+        self,
+        transport: SocketTransport,
+        request: httpx.Request,
+        *,
+        subprotocols: Sequence[str],
+        compress: bool,
+        timeout_s: float | None,
+        on_response: Callable[[httpx.Response], object],
+    ) -> None:
+        self._transport = transport
+        self._request = request
+        self._timeout_s = timeout_s
+        self._on_response = on_response
+        self._is_secure = request.url.scheme == "https"
+        url = request.url.copy_with(scheme="wss" if self._is_secure else "ws")
+        self._protocol = ClientProtocol(
+            parse_uri(str(url)),
+            extensions=[ClientPerMessageDeflateFactory()] if compress else None,
+            subprotocols=[Subprotocol(each) for each in subprotocols] or None,
+            max_size=None,
+        )
+        self._messages: deque[str | bytes] = deque()
+        self._parts: list[bytes] = []
+        self._is_text = False
+
+    @property
+    def subprotocol(self) -> str | None:
+        """The subprotocol that the server chose."""
+        return self._protocol.subprotocol
+
+    @property
+    def close_code(self) -> int | None:
+        """The code of the server's close, or None; 1006 where the connection was cut."""
+        return None if self._protocol.state is not CLOSED else self._protocol.close_code
+
+    @property
+    def close_reason(self) -> str:
+        """The reason that came with it."""
+        return self._protocol.close_reason or ""
+
+    # --- connecting and leaving
+
+    async def __aenter__(self) -> ClientSocket:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if self._is_secure else None
+        self._end = await self._transport.connect(context)
+        try:
+            self._protocol.send_request(self._handshake())
+            await self._flush()
+            while self._protocol.state is CONNECTING:
+                await self._read()
+                if self._protocol.handshake_exc is not None:
+                    self._raise_error()
+                    raise self._refusal(self._protocol.handshake_exc)
+        except BaseException:
+            self._end.close()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            if error is None:
+                await self.close()
+                while self._protocol.state is not CLOSED:
+                    await self._read()
+                self._raise_error()
+        finally:
+            self._end.close()
+
+    def _handshake(self) -> Request:
+        """Return the request, with the client's fields and those of the protocol."""
+        fields = Headers()
+        for name, value in self._request.headers.multi_items():
+            if name != "connection":
+                fields[name] = value
+        for name, value in self._protocol.connect().headers.raw_items():
+            if name not in ("Host", "Authorization"):
+                fields[name] = value
+        return Request(self._request.url.raw_path.decode("ascii"), fields)
+
+    def _refusal(self, error: Exception) -> Exception:
+        if hasattr(self, "response"):
+            return HandshakeRefused(self.response)
+        return httpx.RemoteProtocolError(str(error))
+
+    def _take_response(self, response: Response) -> None:
+        self.response = httpx.Response(
+            response.status_code,
+            headers=list(response.headers.raw_items()),
+            content=bytes(response.body or b""),
+            request=self._request,
+        )
+        self._on_response(self.response)
+
+    # --- messages
+
+    async def send(self, message: str | bytes) -> None:
+        """Send a str as text, bytes as binary. Raises: SocketClosed."""
+        self._check_open()
+        if isinstance(message, str):
+            self._protocol.send_text(message.encode())
+        else:
+            self._protocol.send_binary(message)
+        await self._flush()
+
+    async def send_json(self, value: object) -> None:
+        """Send a value as JSON text. Raises: SocketClosed."""
+        await self.send(json.dumps(value))
+
+    async def ping(self) -> None:
+        """Send a ping; its answer is met by whatever waits next. Raises: SocketClosed."""
+        self._check_open()
+        self._protocol.send_ping(b"")
+        await self._flush()
+
+    async def receive(self) -> str | bytes:
+        """Return the next message. Raises: SocketClosed; what the endpoint raised."""
+        while not self._messages:
+            if self._protocol.state is CLOSED:
+                self._raise_error()
+                raise self._closed()
+            await self._read()
+        return self._messages.popleft()
+
+    async def receive_json(self) -> Any:
+        """Return the next message's JSON value. Raises: as `receive`; ValueError."""
+        return json.loads(await self.receive())
+
+    def __aiter__(self) -> ClientSocket:
+        return self
+
+    async def __anext__(self) -> str | bytes:
+        try:
+            return await self.receive()
+        except SocketClosed:
+            raise StopAsyncIteration from None
+
+    async def close(self, code: int = 1000, reason: str = "") -> None:
+        """Send a close frame, once; messages that come until the server's can be received."""
+        if self._protocol.state is OPEN:
+            self._protocol.send_close(code, reason)
+            await self._flush()
+
+    # --- bytes
+
+    async def _read(self) -> None:
+        """Take what comes next."""
+        end = self._connected()
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                data = await end.read()
+        except TimeoutError as error:
+            raise httpx.ReadTimeout("nothing came from the server") from error
+        except ConnectionError:
+            data = b""
+        if data:
+            self._protocol.receive_data(data)
+        else:
+            self._protocol.receive_eof()
+        for event in self._protocol.events_received():
+            if isinstance(event, Response):
+                self._take_response(event)
+            elif isinstance(event, Frame) and event.opcode in (TEXT, BINARY, CONT):
+                self._take_frame(event)
+        await self._flush()
+
+    def _take_frame(self, frame: Frame) -> None:
+        if frame.opcode is not CONT:
+            self._is_text = frame.opcode is TEXT
+        self._parts.append(bytes(frame.data))
+        if frame.fin:
+            data, self._parts = b"".join(self._parts), []
+            self._messages.append(data.decode() if self._is_text else data)
+
+    async def _flush(self) -> None:
+        """Send what the protocol has to say; a server that has left shows where one reads."""
+        for data in self._protocol.data_to_send():
+            try:
+                if data:
+                    await self._end.write(data)
+                else:
+                    self._end.write_eof()
+            except ConnectionError:
+                return
+
+    def _connected(self) -> ClientEnd:
+        if not hasattr(self, "_end"):
+            raise RuntimeError("it connects by `async with client.websocket(path) as socket:`")
+        return self._end
+
+    def _check_open(self) -> None:
+        self._connected()
+        if self._protocol.state is not OPEN:
+            self._raise_error()
+            raise self._closed()
+
+    def _closed(self) -> SocketClosed:
+        close = self._protocol.close_rcvd or self._protocol.close_sent
+        return SocketClosed(1006, "") if close is None else SocketClosed(close.code, close.reason)
+
+    def _raise_error(self) -> None:
+        error = self._transport.error_of(self._end)
+        if error is not None:
+            raise error

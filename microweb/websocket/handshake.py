@@ -1,0 +1,176 @@
+"""The opening handshake of a WebSocket, as far as it is decided by the request alone.
+
+Plain functions on a request: whether it asks for a WebSocket, whether it does so rightly, whether a
+page of its origin may. RFC 6455 sections 4.2 and 10.2.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import re
+from collections.abc import Iterable
+
+from ..errors import BadRequest, ConfigurationError, Forbidden, HTTPError
+from ..http.grammar import TOKEN_TEXT
+from ..http.headers import list_members
+from ..http.origins import EXPECTED, is_origin, without_usual_port
+from ..request import Request
+
+_VERSION = "13"
+_GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+
+EVERY_ORIGIN = "*"
+
+
+def check_handshake(request: Request) -> None:
+    """Refuse what is no opening handshake. RFC 6455 sections 4.2.1 and 4.4
+
+    Raises: HTTPError (426, which names the protocol and its version) for an ordinary request and
+    for another version; BadRequest for a handshake that is malformed.
+    """
+    headers = request.headers
+    if not _is_upgrade(request):
+        raise HTTPError(
+            426, "this is a WebSocket: it can't be asked for directly", headers=_WHAT_TO_SEND
+        )
+    versions = headers.get_all("sec-websocket-version")
+    if versions != [_VERSION]:
+        raise HTTPError(426, f"expected WebSocket version {_VERSION}", headers=_WHAT_TO_SEND)
+    keys = headers.get_all("sec-websocket-key")
+    if len(keys) != 1 or not _is_key(keys[0]):
+        raise BadRequest("expected one Sec-WebSocket-Key, 16 bytes in base64")
+    if request.section.has_body:
+        raise BadRequest("expected no body in a WebSocket handshake")
+
+
+_WHAT_TO_SEND = {
+    "Upgrade": "websocket",
+    "Connection": "Upgrade",  # RFC 9110 section 7.8
+    "Sec-WebSocket-Version": _VERSION,
+}
+
+
+def _is_upgrade(request: Request) -> bool:
+    """Whether a request asks for a WebSocket; HTTP/1.0 can't. RFC 9110 section 7.8"""
+    return (
+        request.method == "GET"
+        and request.section.minor_version > 0
+        and "upgrade" in _members(request, "connection")
+        and "websocket" in _members(request, "upgrade")
+    )
+
+
+def _members(request: Request, name: str) -> list[str]:
+    return list_members(",".join(request.headers.get_all(name)).lower())
+
+
+def _is_key(key: str) -> bool:
+    try:
+        return len(base64.b64decode(key, validate=True)) == 16
+    except (binascii.Error, ValueError):
+        return False
+
+
+def accept_of(request: Request) -> str:
+    """Return what Sec-WebSocket-Accept answers to a request's key. RFC 6455 section 4.2.2"""
+    digest = hashlib.sha1((request.headers["sec-websocket-key"] + _GUID).encode("latin-1"))
+    return base64.b64encode(digest.digest()).decode()
+
+
+def offered_subprotocols(request: Request) -> tuple[str, ...]:
+    """Return the subprotocols that the client can speak, the ones it likes best first."""
+    return tuple(list_members(",".join(request.headers.get_all("sec-websocket-protocol"))))
+
+
+# --- extensions -----------------------------------------------------------------------
+
+Offer = tuple[str, list[tuple[str, str | None]]]  # an extension and its parameters
+
+# extension = token *( ";" token [ "=" ( token / quoted-string ) ] )         RFC 6455 section 9.1
+_NAME = re.compile(rf"[ \t]*+({TOKEN_TEXT.pattern})[ \t]*+")
+_PARAMETER = re.compile(
+    rf";[ \t]*+({TOKEN_TEXT.pattern})[ \t]*+"
+    rf'(?:=[ \t]*+(?:({TOKEN_TEXT.pattern})|"((?:[^"\\]|\\.)*)")[ \t]*+)?'
+)
+_EMPTY = re.compile(r"[ \t,]*+")  # members may be empty. RFC 9110 section 5.6.1.2
+_NEXT = re.compile(r",[ \t,]*+|\Z")
+_ESCAPED = re.compile(r"\\(.)")
+
+
+def parse_extensions(fields: Iterable[str], known: str) -> list[Offer]:
+    """Return the extensions that `Sec-WebSocket-Extensions` offers. RFC 6455 section 9.1
+
+    The value of a quoted string must be a token once it is unquoted. Agents of TR-369 send others,
+    for an extension that no server here speaks: they are malformed only in the `known` one.
+
+    Raises: BadRequest.
+    """
+    text = ",".join(fields)
+    offers: list[Offer] = []
+    position = _EMPTY.match(text).end()  # type: ignore[union-attr]  # it always matches
+    while position < len(text):
+        if (name := _NAME.match(text, position)) is None:
+            raise _malformed(text, position)
+        position = name.end()
+        parameters: list[tuple[str, str | None]] = []
+        while (found := _PARAMETER.match(text, position)) is not None:
+            parameters.append((found[1], _value_of(found, must_be_token=name[1] == known)))
+            position = found.end()
+        if (after := _NEXT.match(text, position)) is None:
+            raise _malformed(text, position)
+        position = after.end()
+        offers.append((name[1], parameters))
+    return offers
+
+
+def _value_of(found: re.Match[str], *, must_be_token: bool) -> str | None:
+    token, quoted = found[2], found[3]
+    if quoted is None:
+        return token
+    value = _ESCAPED.sub(r"\1", quoted)
+    if must_be_token and TOKEN_TEXT.fullmatch(value) is None:
+        raise _malformed(found.string, found.start(3))
+    return value
+
+
+def _malformed(text: str, position: int) -> BadRequest:
+    return BadRequest(
+        "expected extensions as RFC 6455 section 9.1 has them in Sec-WebSocket-Extensions, "
+        f"got {text[position : position + 40]!r}"
+    )
+
+
+# --- origins --------------------------------------------------------------------------
+
+
+def parse_origins(origins: Iterable[str] | None) -> frozenset[str]:
+    """Return the origins that a route lets in beside its own; `*` is every one.
+
+    Raises: ConfigurationError for what no browser would send as an origin.
+    """
+    listed = frozenset((origins,) if isinstance(origins, str) else origins or ())
+    for origin in listed - {EVERY_ORIGIN}:
+        if not is_origin(origin):
+            raise ConfigurationError(
+                f"origins: expected '*', or each origin {EXPECTED}, got {origin!r:.80}"
+            )
+    return listed
+
+
+def check_origin(request: Request, allowed: frozenset[str]) -> None:
+    """Refuse a page of another site: browsers send it our cookies. RFC 6455 section 10.2
+
+    Who sends no Origin is no browser. Raises: Forbidden.
+    """
+    origins = request.headers.get_all("origin")
+    if not origins or EVERY_ORIGIN in allowed:
+        return
+    if len(origins) == 1:
+        origin, host = without_usual_port(origins[0].lower()), request.host.lower()
+        if origin in allowed:
+            return
+        if host and origin == without_usual_port(f"{request.scheme}://{host}"):
+            return
+    raise Forbidden("a page of another origin can't have this WebSocket")

@@ -1,0 +1,621 @@
+from __future__ import annotations
+
+from dataclasses import KW_ONLY, InitVar, dataclass, field
+from datetime import UTC, date, datetime, time
+from decimal import Decimal
+from enum import Enum
+from typing import (
+    Annotated,
+    Any,
+    ClassVar,
+    Generic,
+    Literal,
+    NewType,
+    NotRequired,
+    Optional,
+    Required,
+    TypedDict,
+    TypeVar,
+    Union,
+)
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from microweb.bodies.json import encode_json, parse_json
+from microweb.bodies.json_types import convert, converter_for
+from microweb.errors import ConfigurationError, InvalidValue, MissingValue, UnprocessableContent
+
+T = TypeVar("T")
+UserId = NewType("UserId", int)
+
+
+class Color(Enum):
+    RED = "red"
+    NUMBER = 1
+
+
+@dataclass
+class Item:
+    name: str
+    price: float
+
+
+@dataclass
+class Order:
+    items: list[Item]
+    note: str | None = None
+    tags: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Node:
+    value: int
+    children: list[Node] = field(default_factory=list)
+    parent: Node | None = None
+
+
+@dataclass
+class Cat:
+    kind: Literal["cat"]
+    lives: int
+
+
+@dataclass
+class Dog:
+    kind: Literal["dog"]
+    breed: str
+
+
+@dataclass
+class Circle:
+    radius: float
+
+
+@dataclass
+class Square:
+    side: float
+
+
+class Base(TypedDict, total=False):
+    id: Required[int]
+    nickname: str
+
+
+class User(Base):
+    name: str
+    age: NotRequired[Annotated[int, "years"]]
+    friend: NotRequired[User]
+
+
+def convert_to(kind: Any, value: object) -> Any:
+    return convert(value, kind)
+
+
+def refusal_of(kind: Any, value: object) -> str:
+    with pytest.raises(UnprocessableContent) as caught:
+        convert(value, kind)
+    error = caught.value
+    assert error.status == 422
+    place = error.extra["place"]
+    assert error.detail.startswith(f"{place}: ")
+    return error.detail
+
+
+# --- scalars --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "converted"),
+    [
+        (str, "a", "a"),
+        (int, 1, 1),
+        (float, 1.5, 1.5),
+        (float, 1, 1.0),
+        (bool, True, True),
+        (None, None, None),
+        (Any, {"a": [1]}, {"a": [1]}),
+        (object, None, None),
+        (UserId, 5, 5),
+        (Annotated[int, "doc"], 5, 5),
+        (Annotated[int, ["unhashable"]], 5, 5),
+        (Color, "red", Color.RED),
+        (Color, 1, Color.NUMBER),
+        (Literal["a", 1, None], None, None),
+        (Literal[Color.RED], "red", Color.RED),
+        (datetime, "2024-02-29T12:30:00Z", datetime(2024, 2, 29, 12, 30, tzinfo=UTC)),
+        (date, "2024-02-29", date(2024, 2, 29)),
+        (time, "12:30", time(12, 30)),
+        (UUID, "00000000-0000-0000-0000-00000000000A", UUID(int=10)),
+        (Decimal, "1.10", Decimal("1.10")),
+        (Decimal, 0.1, Decimal("0.1")),
+        (Decimal, 3, Decimal(3)),
+        (Decimal, "-1E+2", Decimal("-1E+2")),
+    ],
+)
+def test_scalar_is_converted(kind: Any, value: object, converted: object) -> None:
+    result = convert_to(kind, value)
+    assert result == converted
+    assert type(result) is type(converted)
+    assert str(result) == str(converted)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "detail"),
+    [
+        (str, 1, "$: expected a string, got 1"),
+        (str, None, "$: expected a string, got null"),
+        (int, True, "$: expected an integer, got true"),
+        (int, 1.0, "$: expected an integer, got 1.0"),
+        (int, "1", '$: expected an integer, got "1"'),
+        (float, True, "$: expected a number, got true"),
+        (float, "x", '$: expected a number, got "x"'),
+        (float, 10**400, f"$: expected a number that a float can hold, got 1{'0' * 79}"),
+        (bool, 1, "$: expected a boolean, got 1"),
+        (bool, "true", '$: expected a boolean, got "true"'),
+        (None, False, "$: expected null, got false"),
+        (UserId, "a", '$: expected an integer, got "a"'),
+        (Color, True, '$: expected "red" or 1, got true'),
+        (Color, "RED", '$: expected "red" or 1, got "RED"'),
+        (Color, ["red"], '$: expected "red" or 1, got an array'),
+        (Literal[1], True, "$: expected 1, got true"),
+        (Literal[True], 1, "$: expected true, got 1"),
+        (Literal[1], 1.0, "$: expected 1, got 1.0"),
+        (Literal["a"], {}, '$: expected "a", got an object'),
+        (datetime, "soon", '$: expected a date and time in ISO 8601, got "soon"'),
+        (datetime, 5, "$: expected a date and time in ISO 8601, got 5"),
+        (date, "2023-02-29", '$: expected a date in ISO 8601, got "2023-02-29"'),
+        (date, "\ud800", r'$: expected a date in ISO 8601, got "\ud800"'),
+        (time, "25:00", '$: expected a time in ISO 8601, got "25:00"'),
+        (UUID, "{" + "0" * 32 + "}", f'$: expected a UUID, got "{{{"0" * 32}}}"'),
+        (UUID, "1_0" + "0" * 29, f'$: expected a UUID, got "1_0{"0" * 29}"'),
+        (Decimal, "NaN", '$: expected a decimal number, got "NaN"'),
+        (Decimal, "1_0", '$: expected a decimal number, got "1_0"'),
+        (Decimal, " 1", '$: expected a decimal number, got " 1"'),
+        (Decimal, "٣", '$: expected a decimal number, got "٣"'),
+        (Decimal, True, "$: expected a decimal number, got true"),
+        (Decimal, "1e" + "9" * 30, f'$: expected a decimal number, got "1e{"9" * 30}"'),
+        (
+            Decimal,
+            "1e999999",
+            '$: expected a decimal number of at most 4300 digits, got "1e999999"',
+        ),
+        (str, ["a"], "$: expected a string, got an array"),
+        (str, {"a": 1}, "$: expected a string, got an object"),
+    ],
+)
+def test_another_shape_is_a_422_that_says_so(kind: Any, value: object, detail: str) -> None:
+    assert refusal_of(kind, value) == detail
+
+
+def test_what_was_sent_is_cut() -> None:
+    assert refusal_of(int, "x" * 1000) == f'$: expected an integer, got "{"x" * 80}"'
+
+
+# --- arrays and objects ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "converted"),
+    [
+        (dict, {"a": 1}, {"a": 1}),
+        (list, [1, "a"], [1, "a"]),
+        (tuple, [1, "a"], (1, "a")),
+        (list[float], [1, 2.5], [1.0, 2.5]),
+        (dict[str, Color], {"a": "red"}, {"a": Color.RED}),
+        (dict[Annotated[str, 1], int], {"a": 1}, {"a": 1}),
+        (tuple[int, ...], [1, 2, 3], (1, 2, 3)),
+        (tuple[int, str], [1, "a"], (1, "a")),
+        (tuple[()], [], ()),
+        (list[list[date]], [[], ["2024-01-01"]], [[], [date(2024, 1, 1)]]),
+    ],
+)
+def test_container_is_converted(kind: Any, value: object, converted: object) -> None:
+    result = convert_to(kind, value)
+    assert result == converted
+    assert isinstance(result, type(converted))
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "detail"),
+    [
+        (dict, [], "$: expected an object, got an array"),
+        (list, {}, "$: expected an array, got an object"),
+        (tuple, "ab", '$: expected an array, got "ab"'),
+        (list[int], "12", '$: expected an array, got "12"'),
+        (list[int], [1, 2, "x"], '$[2]: expected an integer, got "x"'),
+        (list[list[int]], [[1], [2, None]], "$[1][1]: expected an integer, got null"),
+        (dict[str, int], {"a": 1, "b": []}, "$.b: expected an integer, got an array"),
+        (dict[str, int], {"a b": "x"}, '$["a b"]: expected an integer, got "x"'),
+        (dict[str, int], {'"\ud800': "x"}, r'$["\"\ud800"]: expected an integer, got "x"'),
+        (dict[str, int], {"": "x"}, '$[""]: expected an integer, got "x"'),
+        (dict[str, int], {" " * 99: 1.5}, f'$["{" " * 80}"]: expected an integer, got 1.5'),
+        (dict[str, int], {"k" * 99: 1.5}, f'$["{"k" * 80}"]: expected an integer, got 1.5'),
+        (tuple[int, ...], [1, "x"], '$[1]: expected an integer, got "x"'),
+        (tuple[int, str], [1, 2], "$[1]: expected a string, got 2"),
+        (tuple[int, str], [1], "$: expected an array of length 2, got one of length 1"),
+        (tuple[int, str], {}, "$: expected an array of length 2, got an object"),
+        (tuple[()], [1], "$: expected an array of length 0, got one of length 1"),
+    ],
+)
+def test_place_is_the_way_to_what_is_wrong(kind: Any, value: object, detail: str) -> None:
+    assert refusal_of(kind, value) == detail
+
+
+def test_a_missing_key_of_a_typed_dict_is_still_a_named_400() -> None:
+    value = convert({"a": 1}, dict[str, int])
+    with pytest.raises(MissingValue, match="'b'"):
+        value["b"]
+
+
+# --- dataclasses ----------------------------------------------------------------------
+
+
+def test_dataclass_is_made_with_its_defaults() -> None:
+    order = convert({"items": [{"name": "tea", "price": 2}]}, Order)
+    assert order == Order([Item("tea", 2.0)])
+
+
+def test_default_factory_is_called_for_each() -> None:
+    first, second = (convert({"items": []}, Order) for _ in range(2))
+    assert first.tags is not second.tags
+
+
+def test_unknown_keys_are_ignored() -> None:
+    assert convert({"name": "tea", "price": 1.0, "admin": True}, Item) == Item("tea", 1.0)
+
+
+@pytest.mark.parametrize(
+    ("value", "place", "problem"),
+    [
+        ([], "$", "expected an object, got an array"),
+        ({}, "$.items", "missing"),
+        ({"items": None}, "$.items", "expected an array, got null"),
+        ({"items": [{"name": "tea"}]}, "$.items[0].price", "missing"),
+        (
+            {"items": [{"name": "a", "price": 1}] * 2 + [{"name": "a", "price": "x"}]},
+            "$.items[2].price",
+            'expected a number, got "x"',
+        ),
+        ({"items": [], "note": 1}, "$.note", "expected a string or null, got 1"),
+        ({"items": [], "tags": None}, "$.tags", "expected an array, got null"),
+    ],
+)
+def test_place_is_a_member_of_the_problem(value: object, place: str, problem: str) -> None:
+    with pytest.raises(UnprocessableContent) as caught:
+        convert(value, Order)
+    assert caught.value.detail == f"{place}: {problem}"
+    assert caught.value.extra == {"place": place}
+
+
+@dataclass
+class Account:
+    kinds: ClassVar[list[str]] = []
+    name: str
+    secret: InitVar[str] = "none"
+    _: KW_ONLY
+    age: int
+    initial: str = field(init=False)
+
+    def __post_init__(self, secret: str) -> None:
+        self.initial = self.name[0] + secret
+
+
+def test_only_fields_of_init_are_read() -> None:
+    value = {"name": "ann", "age": 5, "secret": "known", "initial": "x", "kinds": 1}
+    account = convert(value, Account)
+    assert (account.name, account.age, account.initial) == ("ann", 5, "anone")
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    low: int
+    high: int
+
+    def __post_init__(self) -> None:
+        if self.low == 0:
+            raise InvalidValue("low is 0")
+        if self.low == 1:
+            raise TypeError
+        if self.low > self.high:
+            raise ValueError(f"low {self.low} is above high {self.high}")
+
+
+@pytest.mark.parametrize(
+    ("low", "detail"), [(2, "$[0]: low 2 is above high 1"), (1, "$[0]: refused")]
+)
+def test_what_post_init_refuses_is_a_422_with_its_place(low: int, detail: str) -> None:
+    assert refusal_of(list[Range], [{"low": low, "high": 1}]) == detail
+
+
+def test_http_error_of_post_init_is_kept() -> None:
+    with pytest.raises(InvalidValue, match="low is 0"):
+        convert({"low": 0, "high": 1}, Range)
+
+
+def test_another_error_of_post_init_is_kept() -> None:
+    @dataclass
+    class Broken:
+        def __post_init__(self) -> None:
+            raise LookupError("a bug")
+
+    with pytest.raises(LookupError, match="a bug"):
+        convert({}, Broken)
+
+
+def test_recursive_dataclass_is_converted() -> None:
+    value = {"value": 1, "children": [{"value": 2, "parent": {"value": 3}}]}
+    assert convert(value, Node) == Node(1, [Node(2, parent=Node(3))])
+    assert refusal_of(Node, {"value": 1, "children": [{"value": 2}, {}]}) == (
+        "$.children[1].value: missing"
+    )
+
+
+def test_recursive_dataclass_in_a_function_is_converted() -> None:
+    @dataclass
+    class Local:
+        @dataclass
+        class Inner:
+            owner: Local | None = None
+
+        next: Local | None = None
+        inner: Inner | None = None
+
+    assert convert({"next": {"inner": {}}}, Local) == Local(Local(inner=Local.Inner()))
+
+
+def test_nesting_that_exhausts_the_stack_is_a_422() -> None:
+    value: dict[str, object] = {"value": 1}
+    for _ in range(100_000):
+        value = {"value": 1, "children": [value]}
+    assert refusal_of(Node, value) == "$: nested too deeply"
+
+
+# --- TypedDicts -----------------------------------------------------------------------
+
+
+def test_typed_dict_has_only_the_keys_that_it_names() -> None:
+    value = {"id": 1, "name": "ann", "friend": {"id": 2, "name": "bob", "age": 5}, "admin": True}
+    assert convert(value, User) == {
+        "id": 1,
+        "name": "ann",
+        "friend": {"id": 2, "name": "bob", "age": 5},
+    }
+
+
+@pytest.mark.parametrize(
+    ("value", "detail"),
+    [
+        ({"name": "ann"}, "$.id: missing"),
+        ({"id": 1}, "$.name: missing"),
+        ({"id": 1, "name": "a", "nickname": None}, "$.nickname: expected a string, got null"),
+        ({"id": 1, "name": "a", "friend": {"id": 2}}, "$.friend.name: missing"),
+        ({"id": 1, "name": "a", "age": "x"}, '$.age: expected an integer, got "x"'),
+        (1, "$: expected an object, got 1"),
+    ],
+)
+def test_typed_dict_is_checked(value: object, detail: str) -> None:
+    assert refusal_of(User, value) == detail
+
+
+def test_key_of_a_typed_dict_may_be_no_identifier() -> None:
+    Odd = TypedDict("Odd", {"x-y": int})
+    assert convert({"x-y": 1}, Odd) == {"x-y": 1}
+    assert refusal_of(Odd, {}) == '$["x-y"]: missing'
+
+
+# --- unions ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "converted"),
+    [
+        (int | None, None, None),
+        (Optional[int], 5, 5),  # noqa: UP045
+        (int | float, 1, 1),
+        (float | int, 1, 1.0),
+        (str | date, "2024-01-01", "2024-01-01"),
+        (date | str, "2024-01-01", date(2024, 1, 1)),
+        (date | str, "soon", "soon"),
+        (list[float | int], [1], [1.0]),
+        (list[int | float], [1], [1]),
+        (int | Any, "a", "a"),
+        (Annotated[int | None, 1] | str, None, None),
+        (str | list[str], ["a"], ["a"]),
+        (str | dict[str, int] | list[int], {"a": 1}, {"a": 1}),
+        (tuple[int, int] | tuple[int, int, int], [1, 2, 3], (1, 2, 3)),
+        (tuple[int, int] | list[str], ["a"], ["a"]),
+        (Cat | Dog, {"kind": "dog", "breed": "pug"}, Dog("dog", "pug")),
+        (Circle | Square | None, {"side": 1}, Square(1.0)),
+        (Square | dict[str, int], {"width": 1}, {"width": 1}),
+    ],
+)
+def test_union_takes_the_first_alternative_that_fits(
+    kind: Any, value: object, converted: object
+) -> None:
+    result = convert_to(kind, value)
+    assert result == converted
+    assert repr(result) == repr(converted)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "detail"),
+    [
+        (int | None, "x", '$: expected an integer or null, got "x"'),
+        (int | str | None, [], "$: expected an integer or a string or null, got an array"),
+        (Item | None, {"name": "a"}, "$.price: missing"),
+        (Item | str, 5, "$: expected an object or a string, got 5"),
+        (list[int] | None, ["x"], '$[0]: expected an integer, got "x"'),
+        (list[int] | None, {}, "$: expected an array or null, got an object"),
+        (Cat | Dog, {"kind": "dog"}, "$.breed: missing"),
+        (Cat | Dog, {"kind": "cat", "lives": "x"}, '$.lives: expected an integer, got "x"'),
+        (Cat | Dog, {"kind": "cow"}, '$.kind: expected "cat" or "dog", got "cow"'),
+        (Cat | Dog, {}, "$: expected an object, got an object of another shape"),
+        (Circle | Square, {}, "$: expected an object, got an object of another shape"),
+        (
+            tuple[int, int] | tuple[int],
+            [],
+            "$: expected an array of length 2 or an array of length 1, got an array of "
+            "another shape",
+        ),
+    ],
+)
+def test_union_says_what_is_wrong_with_the_one_that_fits(
+    kind: Any, value: object, detail: str
+) -> None:
+    assert refusal_of(kind, value) == detail
+
+
+@dataclass
+class Left:
+    child: Left | Right | None = None
+    leaf: int = 0
+
+
+@dataclass
+class Right:
+    child: Left | Right | None = None
+    leaf: int = 0
+
+
+def test_union_of_classes_that_hold_each_other_takes_linear_time() -> None:
+    value: dict[str, object] = {"leaf": "x"}
+    for _ in range(60):  # 2 ** 60 tries, were each alternative tried
+        value = {"child": value}
+    assert refusal_of(Left | Right, value).endswith('.leaf: expected an integer, got "x"')
+
+
+@pytest.mark.parametrize("kind", [list[int] | list[str], dict[str, int] | Item])
+def test_union_that_json_cannot_tell_apart_is_refused(kind: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"can't tell apart: put the union inside"):
+        converter_for(kind)
+
+
+# --- types ----------------------------------------------------------------------------
+
+
+class Unusable(Enum):
+    PAIR = (1, 2)
+
+
+@dataclass
+class Page(Generic[T]):
+    items: list[T]
+
+
+@dataclass
+class Outer:
+    inner: list[Page[int]]
+
+
+@pytest.mark.parametrize(
+    ("kind", "named"),
+    [
+        (complex, "read as complex: use dict, list"),
+        (set[int], r"read as set\[int\]: use dict, list"),
+        (dict[int, str], r"read as dict\[int, str\]: use"),
+        (bytes | None, "read as bytes: use"),
+        ("Item", "read as Item: use"),
+        (Page, "Page.items: JSON can't be read as ~T: use"),
+        (Outer, r"Outer.inner: JSON can't be read as .*Page\[int\]: use"),
+        (Unusable, r"Unusable.* has the value \(1, 2\), which JSON can't hold"),
+        (Literal[b"a"], "has the value b'a', which JSON can't hold"),
+    ],
+)
+def test_unknown_type_is_named_with_the_remedy(kind: Any, named: str) -> None:
+    with pytest.raises(ConfigurationError, match=named):
+        converter_for(kind)
+
+
+def test_annotation_that_names_nothing_is_a_configuration_error() -> None:
+    @dataclass
+    class Lost:
+        other: Elsewhere  # type: ignore[name-defined]  # noqa: F821
+
+    with pytest.raises(ConfigurationError, match=r"Lost has an annotation .*'Elsewhere' is not"):
+        converter_for(Lost)
+
+
+def test_init_var_without_a_default_is_a_configuration_error() -> None:
+    @dataclass
+    class Locked:
+        name: str
+        key: InitVar[str]
+
+    with pytest.raises(ConfigurationError, match=r"Locked can't be made of its fields .*'key'"):
+        converter_for(Locked)
+
+
+def test_fields_that_init_does_not_take_are_a_configuration_error() -> None:
+    @dataclass(init=False)
+    class Own:
+        name: str
+
+        def __init__(self) -> None:
+            self.name = "own"
+
+    with pytest.raises(ConfigurationError, match=r"Own can't be made of its fields .*'name'"):
+        converter_for(Own)
+
+
+def test_converter_is_built_once() -> None:
+    assert converter_for(Order) is converter_for(Order)
+    assert converter_for(list[Item]) is converter_for(list[Item])
+
+
+def test_order_of_a_union_is_not_lost_in_the_cache() -> None:
+    assert repr(convert_to(Union[int, float], 1)) == "1"  # noqa: UP007
+    assert repr(convert_to(Union[float, int], 1)) == "1.0"  # noqa: UP007
+
+
+@dataclass
+class Everything:
+    text: str
+    number: float
+    count: int
+    flag: bool
+    moment: datetime
+    day: date
+    hour: time
+    uuid: UUID
+    price: Decimal
+    color: Color
+    item: Item
+    pair: tuple[int, str]
+    prices: dict[str, Decimal]
+    maybe: Item | str | None
+    nodes: list[Node]
+
+
+floats = st.floats(allow_nan=False, allow_infinity=False)
+items = st.builds(Item, st.text(), floats)
+nodes = st.recursive(
+    st.builds(Node, st.integers()),
+    lambda inner: st.builds(Node, st.integers(), st.lists(inner, max_size=3), st.none() | inner),
+    max_leaves=5,
+)
+decimals = st.decimals(allow_nan=False, allow_infinity=False)
+everything = st.builds(
+    Everything,
+    text=st.text(),
+    number=floats,
+    prices=st.dictionaries(st.text(), decimals),
+    price=decimals,
+    item=items,
+    maybe=st.none() | items | st.text(),
+    nodes=st.lists(nodes, max_size=3),
+)
+
+
+@given(everything)
+def test_what_is_written_is_read_again(value: Everything) -> None:
+    assert convert(parse_json(encode_json(value)), Everything) == value
+
+
+def test_types_are_those_of_the_annotations() -> None:
+    item: Item = convert({"name": "a", "price": 1}, Item)
+    prices: dict[str, float] = convert({"a": 1}, dict[str, float])
+    user: User = convert({"id": 1, "name": "a"}, User)
+    assert (item.price, prices["a"], user["id"]) == (1.0, 1.0, 1)

@@ -1,0 +1,391 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+from support.answering import (
+    GET,
+    HEAD,
+    HEADS,
+    OLD,
+    FakeStream,
+    Pieces,
+    make_request,
+    send,
+    split,
+)
+
+from microweb import App
+from microweb.bodies import stream as streams_module
+from microweb.bodies.stream import StreamResponse
+from microweb.errors import ClientDisconnected, LocalProtocolError
+from microweb.http.framing import CLOSE
+from microweb.request import Request
+from microweb.response import OCTETS, TEXT, Response
+
+LARGE = 64 * 1024
+
+
+async def test_a_stream_is_chunked() -> None:
+    pieces = Pieces("é", b"", b"\xff\xfe")
+    stream = await send(Response.stream(pieces.generate()))
+    assert split(stream.written) == (
+        b"HTTP/1.1 200 OK",
+        {b"content-type": TEXT.encode(), b"transfer-encoding": b"chunked"},
+        b"4\r\n\xc3\xa9\xff\xfe\r\n0\r\n\r\n",
+    )
+    assert pieces.is_closed
+
+
+async def test_a_stream_is_never_one_piece() -> None:
+    assert Response.stream(["a"]).encode(GET, HEADS, b"") is None
+
+
+@pytest.mark.parametrize(
+    ("pieces", "content_type"),
+    [(["a", b"b"], TEXT), ([b"a", "b"], OCTETS), ([""], TEXT), ([b"", ""], OCTETS), ([], None)],
+)
+async def test_the_first_piece_decides_the_content_type(
+    pieces: list[str | bytes], content_type: str | None
+) -> None:
+    _, fields, _ = split((await send(Response.stream(pieces))).written)
+    assert fields.get(b"content-type") == (content_type.encode() if content_type else None)
+
+
+@pytest.mark.parametrize("content_type", [None, "text/csv"])
+async def test_the_head_goes_with_the_first_piece(content_type: str | None) -> None:
+    seen: list[int] = []
+    stream = FakeStream()
+
+    async def pieces() -> AsyncIterator[str]:
+        seen.append(len(stream.writes))
+        yield ""
+        seen.append(len(stream.writes))
+        await asyncio.sleep(0)
+        seen.append(len(stream.writes))
+        yield "a"
+
+    response = Response.stream(pieces(), content_type=content_type)
+    await response.send_to(stream, GET, HEADS, b"")
+    assert seen == [0, 0, 1]
+    assert split(stream.written)[1][b"content-type"] == (content_type or TEXT).encode()
+
+
+async def test_what_makes_the_pieces_may_say_what_they_are() -> None:
+    async def pieces() -> AsyncIterator[str]:
+        response.headers["Content-Type"] = "text/csv"
+        yield "a,b"
+
+    response = Response.stream(pieces())
+    _, fields, _ = split((await send(response)).written)
+    assert fields[b"content-type"] == b"text/csv"
+
+
+async def test_the_head_does_not_wait_long_for_the_first_piece(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(streams_module, "_HEAD_WAIT_S", 0.001)
+    stream = FakeStream()
+
+    async def pieces() -> AsyncIterator[str]:
+        async with asyncio.timeout(10):
+            while not stream.writes:
+                await asyncio.sleep(0.001)
+        assert split(stream.written)[2] == b""
+        yield "a"
+
+    await Response.stream(pieces(), content_type="text/csv").send_to(stream, GET, HEADS, b"")
+    assert split(stream.written)[2] == b"1\r\na\r\n0\r\n\r\n"
+
+
+async def test_the_head_of_an_event_stream_goes_out_at_once() -> None:
+    seen: list[int] = []
+    stream = FakeStream()
+
+    async def pieces() -> AsyncIterator[str]:
+        seen.append(len(stream.writes))
+        yield "data: a\n\n"
+
+    content_type = "text/event-stream; charset=utf-8"
+    await Response.stream(pieces(), content_type=content_type).send_to(stream, GET, HEADS, b"")
+    assert seen == [1]
+
+
+async def test_a_peer_that_left_before_the_late_head_is_met_at_the_first_piece(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(streams_module, "_HEAD_WAIT_S", 0.001)
+
+    async def pieces() -> AsyncIterator[str]:
+        await asyncio.sleep(0.02)
+        yield "a"
+
+    response = Response.stream(pieces(), content_type="text/csv")
+    with pytest.raises(ClientDisconnected):
+        await response.send_to(FakeStream(closes_after=0), GET, HEADS, b"")
+
+
+async def test_an_empty_stream_has_its_end() -> None:
+    _, fields, body = split((await send(Response.stream([]))).written)
+    assert fields == {b"transfer-encoding": b"chunked"}
+    assert body == b"0\r\n\r\n"
+
+
+async def test_a_stream_to_http_1_0_ends_with_the_connection() -> None:
+    stream = await send(Response.stream(["a", "b"]), OLD, CLOSE)
+    _, fields, body = split(stream.written)
+    assert fields == {b"content-type": TEXT.encode(), b"connection": b"close"}
+    assert body == b"ab"
+
+
+async def test_a_plain_iterable_is_iterated_in_a_thread() -> None:
+    threads: set[int] = set()
+
+    def pieces() -> Iterator[str]:
+        try:
+            for piece in "abc":
+                threads.add(threading.get_ident())
+                yield piece
+        finally:
+            threads.add(threading.get_ident())
+
+    stream = await send(Response.stream(pieces()))
+    assert split(stream.written)[2] == b"1\r\na\r\n1\r\nb\r\n1\r\nc\r\n0\r\n\r\n"
+    assert threads
+    assert threading.get_ident() not in threads
+
+
+@pytest.mark.parametrize("request_", [GET, OLD])
+async def test_a_declared_length_frames_a_stream(request_: Request) -> None:
+    response = Response.stream(["he", b"llo"], headers={"Content-Length": "5"})
+    _, fields, body = split((await send(response, request_)).written)
+    assert fields == {b"content-type": TEXT.encode(), b"content-length": b"5"}
+    assert body == b"hello"
+
+
+async def test_a_stream_longer_than_it_said_is_a_fault() -> None:
+    pieces = Pieces("hell", "o!", "more")
+    response = Response.stream(pieces.generate(), headers={"Content-Length": "5"})
+    stream = FakeStream()
+    with pytest.raises(LocalProtocolError, match="longer than its Content-Length"):
+        await response.send_to(stream, GET, HEADS, b"")
+    assert stream.written.endswith(b"\r\n\r\nhell")  # and the rest is never sent
+    assert pieces.started == 2
+    assert pieces.is_closed
+
+
+@pytest.mark.parametrize("pieces", [[], ["hell"]])
+async def test_a_stream_shorter_than_it_said_is_a_fault(pieces: list[str]) -> None:
+    response = Response.stream(pieces, headers={"Content-Length": "5"})
+    stream = FakeStream()
+    with pytest.raises(LocalProtocolError, match="with Content-Length 5"):
+        await response.send_to(stream, GET, HEADS, b"")
+    assert bool(stream.writes) is bool(pieces)
+
+
+@pytest.mark.parametrize("length", ["x", "", "-1", "+1", "1_0", "1, 1", "\xb2"])
+async def test_a_stream_says_no_length_that_is_none(length: str) -> None:
+    pieces = Pieces("a")
+    response = Response.stream(
+        pieces.generate(), headers={"Content-Length": length}, content_type=TEXT
+    )
+    stream = FakeStream()
+    with pytest.raises(LocalProtocolError, match="Content-Length"):
+        await response.send_to(stream, GET, HEADS, b"")
+    assert stream.writes == []
+
+
+@pytest.mark.parametrize("content_type", [None, "text/csv"])
+async def test_a_stream_that_fails_at_once_has_written_nothing(content_type: str | None) -> None:
+    pieces = Pieces(RuntimeError("boom"))
+    stream = FakeStream()
+    response = Response.stream(pieces.generate(), content_type=content_type)
+    with pytest.raises(RuntimeError, match="boom"):
+        await response.send_to(stream, GET, HEADS, b"")
+    assert stream.writes == []
+    assert pieces.is_closed
+
+
+async def test_a_stream_that_fails_half_way_has_no_end() -> None:
+    pieces = Pieces("a", RuntimeError("boom"))
+    stream = FakeStream()
+    with pytest.raises(RuntimeError, match="boom"):
+        await Response.stream(pieces.generate()).send_to(stream, GET, HEADS, b"")
+    assert stream.written.endswith(b"1\r\na\r\n")
+
+
+async def test_a_stream_is_closed_where_the_peer_leaves() -> None:
+    pieces = Pieces(*[bytes(LARGE)] * 4)
+    stream = FakeStream(closes_after=2)
+    with pytest.raises(ClientDisconnected):
+        await Response.stream(pieces.generate()).send_to(stream, GET, HEADS, b"")
+    assert pieces.started == 3
+    assert pieces.is_closed
+
+
+async def test_a_plain_iterable_is_closed_where_the_peer_leaves() -> None:
+    closed = threading.Event()
+
+    def pieces() -> Iterator[str]:
+        try:
+            while True:
+                yield "a"
+        finally:
+            closed.set()
+
+    with pytest.raises(ClientDisconnected):
+        await Response.stream(pieces()).send_to(FakeStream(closes_after=3), GET, HEADS, b"")
+    assert closed.is_set()
+
+
+async def test_a_stream_waits_for_the_peer() -> None:
+    stream = FakeStream(high_water=10)
+    response = Response.stream(["a" * LARGE, "b", "c" * LARGE], content_type=TEXT)
+    await response.send_to(stream, GET, HEADS, b"")
+    assert stream.drained_at == [1, 3]
+
+
+async def test_pieces_of_one_turn_of_the_loop_are_one_chunk_in_one_write() -> None:
+    stream, seen = FakeStream(), []
+
+    async def pieces() -> AsyncIterator[str]:
+        yield "a"
+        yield "b"
+        await asyncio.sleep(0)
+        seen.append(stream.written)
+        yield "c"
+
+    await Response.stream(pieces()).send_to(stream, GET, HEADS, b"")
+    assert [split(data)[2] for data in seen] == [b"2\r\nab\r\n"]
+    assert stream.writes[1:] == [b"1\r\nc\r\n0\r\n\r\n"]
+
+
+async def test_pieces_without_a_wait_are_joined_up_to_a_bound_and_others_have_their_turn() -> None:
+    stream, turns = FakeStream(), 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    counting = asyncio.create_task(count())
+    await Response.stream(Pieces(*[bytes(1024)] * 640).generate()).send_to(stream, GET, HEADS, b"")
+    counting.cancel()
+    assert max(map(len, stream.writes)) < LARGE + 2048
+    assert len(stream.writes) == 11  # and the end
+    assert turns >= 10
+
+
+async def test_buffer_may_be_filled_again_once_it_was_taken() -> None:
+    buffer = bytearray(1)
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for byte in b"abc":
+            buffer[0] = byte
+            yield buffer
+
+    _, _, body = split((await send(Response.stream(pieces()))).written)
+    assert body == b"3\r\nabc\r\n0\r\n\r\n"
+
+
+async def test_peer_that_left_between_two_pieces_is_met_at_the_next() -> None:
+    async def pieces() -> AsyncIterator[str]:
+        yield "a"
+        await asyncio.sleep(0)
+        yield "b"  # is put, and not written
+        raise AssertionError("for nobody")
+
+    with pytest.raises(ClientDisconnected):
+        await Response.stream(pieces()).send_to(FakeStream(closes_after=0), GET, HEADS, b"")
+
+
+@pytest.mark.parametrize(
+    ("method", "status", "framing"),
+    [
+        ("HEAD", 200, {b"transfer-encoding": b"chunked"}),
+        ("GET", 204, {}),
+        ("GET", 304, {}),
+        ("GET", 205, {b"content-length": b"0"}),
+        ("HEAD", 204, {}),
+        ("HEAD", 205, {b"content-length": b"0"}),
+    ],
+)
+async def test_a_stream_that_nobody_wants_is_closed_and_never_started(
+    method: str, status: int, framing: dict[bytes, bytes]
+) -> None:
+    pieces = Pieces("a")
+    response = Response.stream(pieces.generate(), status)
+    _, fields, body = split((await send(response, make_request(method))).written)
+    assert (fields, body) == (framing, b"")
+    assert pieces.started == 0
+    with pytest.raises(StopAsyncIteration):
+        assert isinstance(response, StreamResponse)
+        await anext(response.pieces)  # type: ignore[call-overload]
+
+
+async def test_an_open_file_that_nobody_wants_is_closed() -> None:
+    class File:
+        is_closed = False
+
+        def __iter__(self) -> Iterator[bytes]:
+            raise AssertionError("nobody wants it")
+
+        def close(self) -> None:
+            self.is_closed = True
+
+    file = File()
+    await send(Response.stream(file), HEAD)
+    assert file.is_closed
+
+
+async def test_a_204_stream_says_no_length() -> None:
+    response = Response.stream([], 204, {"Content-Length": "0"})
+    with pytest.raises(LocalProtocolError, match="Content-Length"):
+        await send(response)
+
+
+@pytest.mark.parametrize("piece", [1, None, {"a": 1}, ("a", 200)])
+async def test_a_piece_of_another_type_is_named(piece: Any) -> None:
+    app = App()
+
+    @app.get("/")
+    async def show() -> AsyncIterator[Any]:
+        yield piece
+
+    expected = rf"a stream yielded {type(piece).__name__}: expected str or bytes as its pieces"
+    async with app.test_client() as client:
+        with pytest.raises(TypeError, match=expected):
+            await client.get("/")
+
+
+def test_a_stream_has_no_whole_body() -> None:
+    response = Response.stream(["a"])
+    with pytest.raises(LocalProtocolError, match="no whole body"):
+        _ = response.body
+    with pytest.raises(LocalProtocolError, match="no whole body"):
+        response.body = b"a"
+
+
+@pytest.mark.parametrize("piece", ["hello", b"hello"])
+def test_one_piece_is_no_stream(piece: str | bytes) -> None:
+    with pytest.raises(TypeError, match="expected an iterable of pieces"):
+        Response.stream(piece)
+
+
+async def test_middleware_can_change_the_pieces() -> None:
+    response = Response.stream(["a", "b"])
+    assert isinstance(response, StreamResponse)
+    before = response.pieces
+
+    async def louder() -> AsyncIterator[str]:
+        async for piece in before:
+            yield str(piece).upper()
+
+    response.pieces = louder()
+    assert split((await send(response)).written)[2] == b"1\r\nA\r\n1\r\nB\r\n0\r\n\r\n"
+    with pytest.raises(LocalProtocolError, match="was sent"):
+        response.pieces = []

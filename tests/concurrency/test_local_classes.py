@@ -1,0 +1,181 @@
+"""Annotations that name classes of a function, and names that only type checkers know.
+
+Under `from __future__ import annotations`, as here, each annotation is a text.
+"""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypedDict
+
+import pytest
+
+from microweb import App, ConfigurationError, Request, WebSocket
+from microweb.concurrency.local_classes import _BESIDE
+
+if TYPE_CHECKING:
+    from microweb import Request as HiddenRequest
+
+
+def make_app() -> App:
+    app = App()
+
+    @dataclass
+    class Tag:
+        name: str
+
+    @dataclass
+    class Note:
+        title: str
+        tags: list[Tag]
+
+    class Page(TypedDict):
+        notes: list[Note]
+        tag: Tag
+
+    @app.post("/note")
+    async def note(request: Request) -> object:
+        return (await request.json(Note)).tags
+
+    @app.post("/notes")
+    async def notes(request: Request) -> object:
+        return (await request.json(list[Note]))[0].tags
+
+    @app.post("/page")
+    async def page(request: Request) -> object:
+        return (await request.json(Page))["notes"]
+
+    @app.get("/declared")
+    async def declared() -> Note:
+        return Note("a", [Tag("b")])
+
+    return app
+
+
+NOTE = {"title": "a", "tags": [{"name": "b"}]}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "answer"),
+    [
+        ("/note", NOTE, NOTE["tags"]),
+        ("/notes", [NOTE], NOTE["tags"]),
+        ("/page", {"notes": [NOTE], "tag": {"name": "c"}}, [NOTE]),
+    ],
+)
+async def test_classes_beside_an_endpoint_may_name_one_another(
+    path: str, value: object, answer: object
+) -> None:
+    async with make_app().test_client() as client:
+        assert (await client.post(path, json=value)).json() == answer
+
+
+async def test_an_answer_of_such_classes_is_written() -> None:
+    async with make_app().test_client() as client:
+        assert (await client.get("/declared")).json() == NOTE
+
+
+async def test_two_apps_of_one_function_have_classes_of_their_own() -> None:
+    first, second = make_app(), make_app()
+    for app in (first, second, first):
+        async with app.test_client() as client:
+            assert (await client.post("/note", json=NOTE)).json() == NOTE["tags"]
+
+
+async def test_classes_of_the_endpoint_itself() -> None:
+    app = App()
+
+    @app.post("/")
+    async def show(request: Request) -> object:
+        @dataclass
+        class Tag:
+            name: str
+
+        @dataclass
+        class Note:
+            tags: list[Tag]
+
+        note = await request.json(Note)
+        assert isinstance(note.tags[0], Tag)
+        return note.tags
+
+    async with app.test_client() as client:
+        for _ in range(2):
+            assert (await client.post("/", json=NOTE)).json() == NOTE["tags"]
+
+
+async def test_a_name_that_nobody_knows_is_an_error_that_names_it() -> None:
+    @dataclass
+    class Note:
+        tags: list[Missing]  # type: ignore[name-defined]  # noqa: F821
+
+    app = App()
+
+    @app.post("/")
+    async def show(request: Request) -> object:
+        return await request.json(Note)
+
+    async with app.test_client() as client:
+        with pytest.raises(ConfigurationError, match="'Missing' is not defined"):
+            await client.post("/", json=NOTE)
+
+
+async def test_a_websocket_reads_such_classes() -> None:
+    app = App()
+
+    @app.websocket("/")
+    async def echo(socket: WebSocket) -> None:
+        @dataclass
+        class Tag:
+            name: str
+
+        @dataclass
+        class Note:
+            tags: list[Tag]
+
+        await socket.send_json((await socket.receive_json(Note)).tags)
+        async for note in socket.iter_json(Note):
+            await socket.send_json(note.tags)
+
+    async with app.test_client() as client, client.websocket("/") as socket:
+        for _ in range(2):
+            await socket.send_json(NOTE)
+            assert await socket.receive_json() == NOTE["tags"]
+
+
+def test_nothing_is_kept_of_an_app_that_is_gone() -> None:
+    app = make_app()
+    app.freeze()
+    gone = weakref.ref(app.routes[0].endpoint)
+    before = len(_BESIDE)
+    del app
+    gc.collect()
+    assert gone() is None
+    assert len(_BESIDE) < before
+
+
+@pytest.mark.parametrize("postponed", ["HiddenRequest", "'HiddenRequest'", '"HiddenRequest"'])
+async def test_a_quoted_name_for_type_checkers_is_the_request(postponed: str) -> None:
+    app = App()
+
+    async def show(req: HiddenRequest, id: int) -> str:
+        return f"{req.method} {id}"
+
+    show.__annotations__["req"] = postponed.replace("Hidden", "")
+    app.get("/{id}")(show)
+    async with app.test_client() as client:
+        assert (await client.get("/3")).text == "GET 3"
+
+
+async def test_a_quoted_annotation_under_postponed_ones() -> None:
+    app = App()
+
+    @app.get("/")
+    async def show(req: "Request", page: "int" = 1) -> "str":  # noqa: UP037
+        return f"{req.method} {page}"
+
+    async with app.test_client() as client:
+        assert (await client.get("/?page=2")).text == "GET 2"
+        assert (await client.get("/?page=x")).status_code == 400

@@ -1,0 +1,607 @@
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from microweb import (
+    App,
+    ClientDisconnected,
+    ConfigurationError,
+    HTTPError,
+    Request,
+    Response,
+    abort,
+)
+from microweb.dispatch.boundary import ErrorKey
+from microweb.errorpages import preferred_form
+from microweb.errors import (
+    BadRequest,
+    MethodNotAllowed,
+    MicrowebError,
+    NotFound,
+    ProtocolError,
+    UnsupportedVersion,
+)
+
+BROKEN = b"GET / HTTP/1.1\r\nHost : x\r\n\r\n"
+
+
+def raising(error: Exception, *, debug: bool = False) -> App:
+    app = App(debug=debug)
+
+    @app.get("/")
+    async def index() -> str:
+        raise error
+
+    return app
+
+
+def answering(app: App, *keys: ErrorKey) -> App:
+    """Register a handler per key that answers with the key's name."""
+    for key in keys:
+        app.errorhandler(key)(named(key))
+    return app
+
+
+def named(key: ErrorKey) -> Callable[[], Awaitable[str]]:
+    async def handler() -> str:
+        return key.__name__ if isinstance(key, type) else str(key)
+
+    return handler
+
+
+async def get(app: App, url: str = "/", **options: Any) -> Any:
+    async with app.test_client(raise_errors=False) as client:
+        return await client.get(url, **options)
+
+
+# --- which handler --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("keys", "answers"),
+    [
+        ((404, NotFound, HTTPError, Exception), "NotFound"),
+        ((404, HTTPError, Exception), "HTTPError"),
+        ((404, Exception), "404"),
+        ((404, MicrowebError), "404"),
+        ((Exception,), "Exception"),
+        ((405, BadRequest), "Not Found\n"),
+    ],
+)
+@pytest.mark.parametrize("backwards", [False, True])
+async def test_most_specific_class_then_the_status_then_what_is_wider(
+    keys: tuple[ErrorKey, ...], answers: str, backwards: bool
+) -> None:
+    app = answering(App(), *(reversed(keys) if backwards else keys))
+    response = await get(app)
+    assert (response.status_code, response.text) == (404, answers)
+
+
+@pytest.mark.parametrize(
+    ("keys", "answers"),
+    [
+        ((500, ZeroDivisionError, ArithmeticError, Exception), "ZeroDivisionError"),
+        ((500, ArithmeticError, Exception), "ArithmeticError"),
+        ((500, Exception), "Exception"),
+        ((500, ValueError), "500"),
+    ],
+)
+async def test_other_exceptions_have_the_status_500(
+    keys: tuple[ErrorKey, ...], answers: str
+) -> None:
+    response = await get(answering(raising(ZeroDivisionError()), *keys))
+    assert (response.status_code, response.text) == (500, answers)
+
+
+async def test_status_handler_answers_any_error_of_that_status() -> None:
+    response = await get(answering(raising(HTTPError(418)), 418))
+    assert (response.status_code, response.text) == (418, "418")
+
+
+async def test_returned_status_is_no_error() -> None:
+    app = answering(App(), 404, Exception)
+
+    @app.get("/")
+    async def index() -> object:
+        return "mine", 404
+
+    response = await get(app)
+    assert (response.status_code, response.text) == (404, "mine")
+
+
+async def test_mounted_apps_handlers_come_first_then_the_parents() -> None:
+    app, inner = App(), App()
+
+    @inner.get("/")
+    async def index(kind: str) -> str:
+        raise {"value": ValueError(), "key": KeyError(), "none": NotFound()}[kind]
+
+    app.mount("/m", inner)
+    answering(app, ValueError, LookupError, 404)
+
+    @inner.errorhandler(500)
+    async def inner_fault(error: Exception) -> str:
+        return f"inner {type(error).__name__}"
+
+    @inner.errorhandler(KeyError)
+    async def inner_key() -> str:
+        return "inner key"
+
+    assert (await get(app, "/m/?kind=value")).text == "inner ValueError"
+    assert (await get(app, "/m/?kind=key")).text == "inner key"
+    assert (await get(app, "/m/?kind=none")).text == "404"
+    assert (await get(app, "/m/nowhere")).text == "404"
+
+
+async def test_mounted_apps_404_is_its_own() -> None:
+    app, inner = App(), App()
+    answering(app, 404)
+
+    @inner.errorhandler(404)
+    async def lost(request: Request) -> str:
+        return f"inner {request.prefix} {request.path}"
+
+    app.mount("/m", inner)
+    assert (await get(app, "/m/x")).text == "inner /m /x"
+    assert (await get(app, "/x")).text == "404"
+
+
+async def test_fault_of_the_parents_middleware_is_the_parents() -> None:
+    app, inner = App(), App()
+    answering(inner, ValueError)
+
+    @app.middleware
+    async def fail(request: Request, call_next: object) -> Response:
+        raise ValueError
+
+    @app.errorhandler(ValueError)
+    async def parents() -> str:
+        return "parent"
+
+    app.mount("/m", inner)
+    assert (await get(app, "/m/x")).text == "parent"
+
+
+# --- what a handler takes and returns -------------------------------------------------
+
+
+async def both(request: Request, error: NotFound) -> str:
+    return f"{request.path} {error.detail}"
+
+
+async def swapped(error: Exception, request: Request) -> str:
+    return f"{request.path} {error}"
+
+
+async def by_annotation(req: Request, problem: NotFound) -> str:
+    return f"{req.path} {problem.detail}"
+
+
+async def by_position(request: Request, error: NotFound, /) -> str:
+    return f"{request.path} {error.detail}"
+
+
+async def by_keyword(*, error: NotFound, request: Request) -> str:
+    return f"{request.path} {error.detail}"
+
+
+def in_a_thread(request: Request, error: NotFound) -> str:
+    return f"{request.path} {error.detail}"
+
+
+class Handler:
+    async def __call__(self, request: Request, error: NotFound) -> str:
+        return f"{request.path} {error.detail}"
+
+
+def decorated() -> Callable[..., object]:
+    @functools.wraps(both)
+    def wrapper(*args: Any, **kwargs: Any) -> object:
+        return both(*args, **kwargs)
+
+    return wrapper
+
+
+@pytest.mark.parametrize(
+    "handler",
+    [both, by_annotation, by_position, by_keyword, in_a_thread, Handler(), decorated()],
+)
+async def test_handler_gets_request_and_error(handler: Callable[..., object]) -> None:
+    app = raising(NotFound("gone"))
+    app.errorhandler(404)(handler)
+    response = await get(app)
+    assert (response.status_code, response.text) == (404, "/ gone")
+
+
+async def test_parameters_may_stand_in_any_order_or_be_left_out() -> None:
+    app = raising(NotFound("gone"))
+    app.errorhandler(404)(swapped)
+    assert (await get(app)).text == "/ 404 gone"
+    assert (await get(answering(raising(NotFound()), 404))).text == "404"
+
+
+@pytest.mark.parametrize(
+    ("value", "status", "text"),
+    [
+        ("gone", 404, "gone"),
+        ({"a": 1}, 404, '{"a":1}'),
+        (None, 404, ""),
+        (("gone", {"X-A": "1"}), 404, "gone"),
+        (("gone", 410), 410, "gone"),
+        (("gone", 200, {"X-A": "1"}), 200, "gone"),
+        (Response("mine", 203), 203, "mine"),
+    ],
+)
+async def test_plain_value_keeps_the_status_of_the_error(
+    value: object, status: int, text: str
+) -> None:
+    app = App()
+
+    @app.errorhandler(404)
+    async def missing() -> object:
+        return value
+
+    response = await get(app)
+    assert (response.status_code, response.text) == (status, text)
+
+
+async def test_header_fields_of_the_error_stay() -> None:
+    app = answering(raising(HTTPError(401, headers={"WWW-Authenticate": "Basic"})), 401, 405)
+    assert (await get(app)).headers["www-authenticate"] == "Basic"
+    async with app.test_client() as client:
+        response = await client.post("/")
+    assert (response.text, response.headers["allow"]) == ("405", "GET, HEAD, OPTIONS")
+
+
+def test_handler_of_a_parameter_that_it_is_not_given() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+
+        @App().errorhandler(404)
+        async def missing(request: Request, user: str) -> None: ...
+
+    assert "missing at test_boundary.py:" in str(caught.value)
+    assert "an error handler takes 'request' and 'error'" in str(caught.value)
+    assert "got 'user'" in str(caught.value)
+
+
+@pytest.mark.parametrize("key", [200, 399, 600, "404", KeyboardInterrupt, str, None])
+def test_key_that_is_no_error(key: Any) -> None:
+    with pytest.raises(ConfigurationError, match="expected errorhandler"):
+        App().errorhandler(key)(named(404))
+
+
+# --- faults ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("failure", [ValueError("secret"), NotFound("secret")])
+async def test_handler_that_fails_is_a_plain_500(
+    failure: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = App()
+
+    @app.errorhandler(404)
+    async def missing() -> str:
+        raise failure
+
+    answering(app, 500, Exception)
+    response = await get(app)
+    assert (response.status_code, response.text) == (500, "Internal Server Error\n")
+    assert "missing at test_boundary.py" in caplog.text
+
+
+async def test_handler_that_returns_rubbish_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    app = App()
+
+    @app.errorhandler(404)
+    async def missing() -> object:
+        return 5
+
+    assert (await get(app)).status_code == 500
+    assert "missing at test_boundary.py" in caplog.text
+    assert "returned int" in caplog.text
+
+
+async def test_unanswered_exception_is_logged_once_and_says_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    app = raising(ValueError("secret"), debug=False)
+    response = await get(app, "/?token=hidden")
+    assert (response.status_code, response.text) == (500, "Internal Server Error\n")
+    (record,) = [each for each in caplog.records if each.levelno >= logging.WARNING]
+    assert (record.name, record.getMessage()) == ("microweb.error", "GET / failed")
+    assert record.exc_info is not None and isinstance(record.exc_info[1], ValueError)
+
+
+async def test_page_for_500_does_not_hide_the_fault(caplog: pytest.LogCaptureFixture) -> None:
+    assert (await get(answering(raising(ValueError()), 500))).text == "500"
+    assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize("keys", [(ValueError,), (Exception,)])
+async def test_answered_exception_is_not_logged(
+    keys: tuple[ErrorKey, ...], caplog: pytest.LogCaptureFixture
+) -> None:
+    await get(answering(raising(ValueError()), *keys))
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize("error", [NotFound(), HTTPError(503, "busy")])
+async def test_http_error_is_not_logged(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
+    await get(raising(error))
+    assert caplog.records == []
+
+
+async def test_client_that_left_is_nobodys_error(caplog: pytest.LogCaptureFixture) -> None:
+    app = answering(raising(ClientDisconnected()), Exception, 500)
+    async with app.test_client(raise_errors=False) as client:
+        answer = await client.raw(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert answer == b""
+    assert caplog.records == []
+
+
+async def test_test_client_raises_what_nobody_answered() -> None:
+    async with raising(ValueError("mine")).test_client() as client:
+        with pytest.raises(ValueError, match="mine"):
+            await client.get("/")
+
+
+# --- what broke HTTP ------------------------------------------------------------------
+
+
+async def refused(app: App, data: bytes = BROKEN) -> bytes:
+    async with app.test_client() as client:
+        return await client.raw(data)
+
+
+async def test_protocol_error_is_answered_by_its_handler() -> None:
+    app = App()
+
+    @app.errorhandler(ProtocolError)
+    async def styled(error: ProtocolError) -> object:
+        return f"<{error.status}>", {"X-A": "1"}
+
+    answer = await refused(app)
+    assert answer.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    assert b"\r\nX-A: 1\r\n" in answer and answer.endswith(b"\r\n\r\n<400>")
+    assert b"\r\nConnection: close\r\n" in answer
+
+
+async def test_protocol_errors_leaf_is_more_specific() -> None:
+    app = answering(App(), ProtocolError, UnsupportedVersion)
+    assert (await refused(app)).endswith(b"\r\n\r\nProtocolError")
+    answer = await refused(app, b"GET / HTTP/2.0\r\nHost: x\r\n\r\n")
+    assert answer.endswith(b"\r\n\r\nUnsupportedVersion")
+
+
+async def test_connection_closes_whatever_the_handler_says() -> None:
+    app = App()
+
+    @app.errorhandler(ProtocolError)
+    async def styled() -> object:
+        return "x", 200, {"Connection": "keep-alive"}
+
+    answer = await refused(app, BROKEN + b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert b"\r\nConnection: close\r\n" in answer and b"keep-alive" not in answer
+
+
+@pytest.mark.parametrize("kind", [ProtocolError, UnsupportedVersion])
+def test_protocol_errors_handler_has_no_request(kind: type[Exception]) -> None:
+    with pytest.raises(ConfigurationError, match="has no request: take 'error' alone"):
+        App().errorhandler(kind)(both)
+
+
+async def test_handler_that_wants_a_request_is_passed_over() -> None:
+    app = App()
+    app.errorhandler(400)(both)
+    app.errorhandler(Exception)(both)
+    assert (await refused(app)).endswith(b"\r\n\r\nBad Request\n")
+    answering(app := App(), Exception)
+    app.errorhandler(400)(both)
+    assert (await refused(app)).endswith(b"\r\n\r\nException")
+
+
+async def test_protocol_errors_handler_that_fails_is_a_plain_500() -> None:
+    app = App()
+
+    @app.errorhandler(ProtocolError)
+    async def styled() -> str:
+        raise ValueError
+
+    answer = await refused(app)
+    assert answer.startswith(b"HTTP/1.1 500 ") and b"Connection: close" in answer
+
+
+async def test_reason_is_told_in_debug_alone() -> None:
+    assert (await refused(App())).endswith(b"\r\n\r\nBad Request\n")
+    answer = await refused(App(debug=True))
+    assert len(answer.partition(b"\r\n\r\n")[2]) > len("Bad Request\n")
+
+
+# --- the default answer ---------------------------------------------------------------
+
+
+async def test_detail_is_for_the_client() -> None:
+    response = await get(raising(NotFound("no such user")))
+    assert (response.status_code, response.text) == (404, "Not Found\nno such user\n")
+    assert response.headers["content-type"] == "text/plain; charset=utf-8"
+
+
+async def test_abort_is_problem_details_for_who_prefers_json() -> None:
+    app = App()
+
+    @app.get("/")
+    async def index() -> str:
+        abort(409, "taken", headers={"Retry-After": "5"}, name="bob")
+
+    response = await get(app, headers={"Accept": "application/json"})
+    assert response.status_code == 409
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.headers["retry-after"] == "5"
+    assert response.json() == {
+        "status": 409,
+        "title": "Conflict",
+        "detail": "taken",
+        "name": "bob",
+    }
+
+
+async def test_type_and_title_of_problem_details_are_the_applications() -> None:
+    app = raising(NotFound(type="/errors/user", title="No such user"))
+    response = await get(app, headers={"Accept": "application/json"})
+    assert response.json() == {"status": 404, "title": "No such user", "type": "/errors/user"}
+
+
+async def test_problem_details_of_a_fault_say_nothing() -> None:
+    response = await get(raising(ValueError("secret")), headers={"Accept": "application/json"})
+    assert response.json() == {"status": 500, "title": "Internal Server Error"}
+
+
+@pytest.mark.parametrize("is_handled", [False, True])
+@pytest.mark.parametrize("is_mounted", [False, True])
+async def test_405_raised_by_hand_allows_what_other_routes_do(
+    is_mounted: bool, is_handled: bool
+) -> None:
+    app = inner = App()
+    if is_mounted:
+        app.mount("/inner", inner := App())
+
+    @inner.post("/{x}")
+    async def change(x: str) -> None:
+        abort(405, "read only")
+
+    @inner.route("/fixed", ("GET", "PUT"))
+    async def show(request: Request) -> None:
+        raise HTTPError(405, headers={"allow": "POST"} if request.query else None)
+
+    @inner.delete("/other")
+    async def other() -> None: ...
+
+    if is_handled:
+
+        @app.errorhandler(405)
+        async def refused() -> str:
+            return "read only\n"
+
+    async with app.test_client(base_url="http://a" + "/inner" * is_mounted) as client:
+        answers = [
+            await client.post("/fixed"),
+            await client.get("/fixed"),
+            await client.head("/fixed"),
+            await client.put("/fixed"),
+            await client.put("/fixed?own=1"),
+        ]
+    assert [answer.status_code for answer in answers] == [405] * 5
+    assert "read only" in answers[0].text
+    assert [answer.headers["allow"] for answer in answers] == [
+        "GET, HEAD, OPTIONS, PUT",
+        "OPTIONS, POST, PUT",
+        "OPTIONS, POST, PUT",
+        "GET, HEAD, OPTIONS, POST",
+        "POST",
+    ]
+
+
+async def test_405_where_nothing_else_is_allowed_says_so() -> None:
+    response = await get(raising(HTTPError(405)))
+    assert response.headers["allow"] == "OPTIONS"
+
+
+async def test_405_says_allow() -> None:
+    response = await get(raising(MethodNotAllowed(["PUT", "GET"])))
+    assert response.headers["allow"] == "GET, PUT"
+
+
+@pytest.mark.parametrize(
+    ("accept", "wanted"),
+    [
+        ("", False),
+        ("*/*", False),
+        ("text/html", False),
+        ("application/json", True),
+        ("Application/JSON; charset=utf-8", True),
+        ("application/problem+json", True),
+        ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", False),
+        ("text/html, application/json", False),
+        ("text/html;q=0.5, application/json;q=0.9", True),
+        ("application/json;q=0", False),
+        ("application/json;q=x", False),
+        ("application/json, text/plain, */*", True),
+        (";,;q=1,/", False),
+    ],
+)
+def test_who_prefers_json(accept: str, wanted: bool) -> None:
+    assert (preferred_form(accept) == "json") is wanted
+
+
+async def test_a_group_that_says_but_that_the_client_has_left_is_not_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    app = App()
+
+    @app.get("/left")
+    async def left() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(leave())
+
+    @app.get("/failed")
+    async def failed() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(leave())
+            group.create_task(fail())
+
+    async def leave() -> None:
+        raise ClientDisconnected("the peer left")
+
+    async def fail() -> None:
+        raise ValueError("a bug")
+
+    async with app.test_client(raise_errors=False) as client:
+        with pytest.raises(httpx.RemoteProtocolError):
+            await client.get("/left")
+        assert not caplog.records
+        assert (await client.get("/failed")).status_code == 500
+    assert [record.getMessage() for record in caplog.records] == ["GET /failed failed"]
+
+
+def left() -> Exception:
+    return ClientDisconnected("the peer left")
+
+
+@pytest.mark.parametrize(
+    ("leaves", "status"),
+    [
+        ([HTTPError(418, "tea")], 418),
+        ([left(), HTTPError(418, "tea"), left()], 418),
+        ([ExceptionGroup("inner", [left(), ExceptionGroup("one", [HTTPError(418, "tea")])])], 418),
+        ([HTTPError(418, "tea"), HTTPError(404)], 500),
+        ([HTTPError(418, "tea"), HTTPError(418, "tea")], 500),
+        ([HTTPError(418, "tea"), ExceptionGroup("inner", [ValueError(1)])], 500),
+        ([ValueError(1)], 500),
+    ],
+)
+async def test_a_group_with_one_http_error_is_that_answer(
+    leaves: list[Exception], status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = App()
+
+    @app.get("/")
+    async def fail() -> None:
+        raise ExceptionGroup("group", leaves)
+
+    @app.errorhandler(418)
+    async def tea(error: HTTPError) -> str:
+        return f"handled: {error.detail}"
+
+    async with app.test_client(raise_errors=False) as client:
+        answer = await client.get("/")
+    assert answer.status_code == status
+    assert (answer.text == "handled: tea") is (status == 418)
+    assert len(caplog.records) == (status == 500)

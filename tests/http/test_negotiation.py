@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import pytest
+
+from microweb.http.negotiation import (
+    choose_coding,
+    negotiate_coding,
+    parse_weights,
+    refuses_identity,
+)
+
+ALL = ("zstd", "br", "gzip")
+
+
+@pytest.mark.parametrize(
+    ("field", "coding"),
+    [
+        ("", "identity"),
+        ("gzip", "gzip"),
+        ("GZIP", "gzip"),
+        ("x-gzip", "gzip"),
+        ("gzip, deflate, br, zstd", "zstd"),
+        ("gzip, deflate, br", "br"),
+        ("deflate", "identity"),
+        ("br;q=0.5, gzip;q=0.9, zstd;q=0.1", "gzip"),
+        ("br ; q=0.5 , gzip;Q=0.9", "gzip"),
+        ("gzip;q=0", "identity"),
+        ("gzip;q=0.000, br;q=0.001", "br"),
+        ("*", "zstd"),
+        ("*, zstd;q=0", "br"),
+        ("*;q=0.1, gzip", "gzip"),
+        ("*;q=0", "identity"),
+        ("*;q=0, gzip", "gzip"),
+        ("identity", "identity"),
+        ("identity, gzip;q=0.5", "identity"),
+        ("identity;q=0.5, gzip", "gzip"),
+        ("identity;q=0.5, gzip;q=0.5", "gzip"),
+        ("identity;q=0, gzip;q=0.001", "gzip"),
+        # RFC 9110 section 12.5.3
+        ("compress, gzip", "gzip"),
+        ("gzip;q=1.0, identity; q=0.5, *;q=0", "gzip"),
+    ],
+)
+def test_the_coding_that_the_client_likes_best(field: str, coding: str) -> None:
+    assert choose_coding(field, ALL) == coding
+
+
+def test_of_equals_the_first_that_is_available() -> None:
+    assert choose_coding("gzip, br", ("gzip", "br")) == "gzip"
+    assert choose_coding("gzip, br", ()) == "identity"
+
+
+@pytest.mark.parametrize(
+    "weight", ["q=nan", "q=inf", "q=1e0", "q=1.001", "q=2", "q=-1", "q=0.1234", "q=", "level=9", ""]
+)
+def test_what_is_no_weight_takes_its_member_out(weight: str) -> None:
+    assert parse_weights(f"br;{weight}, gzip;q=0.5") == {"gzip": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("field", "refuses"),
+    [
+        ("", False),
+        ("gzip", False),
+        ("identity;q=0", True),
+        ("identity;q=0.001", False),
+        ("*;q=0", True),
+        ("*;q=0, identity", False),
+        ("*;q=0.5, identity;q=0", True),
+    ],
+)
+def test_identity_is_taken_unless_it_is_refused(field: str, refuses: bool) -> None:
+    assert refuses_identity(field) is refuses
+
+
+def test_a_long_field_is_negotiated_alike() -> None:
+    long = "unknown, " * 3000 + "br, identity;q=0"
+    for field in (long, "br, identity;q=0"):
+        assert negotiate_coding(field, ALL) == ("br", True)

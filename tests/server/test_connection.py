@@ -1,0 +1,1576 @@
+"""One connection, over memory: its exchanges, its deadlines by a clock that tests move, its end."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import tracemalloc
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import suppress
+from contextvars import ContextVar, copy_context
+from typing import Any
+
+import pytest
+from support.serving import (
+    DEADLINE_S,
+    GET,
+    QUICK_S,
+    MemoryHouse,
+    get,
+    in_memory,
+    post,
+    read_all,
+    read_until,
+    settle,
+    statuses,
+)
+
+from microweb.bodies import stream as streams
+from microweb.errors import ClientDisconnected, MalformedRequest, NotFound, ProtocolError
+from microweb.http.bytestream import ByteStream
+from microweb.request import Request
+from microweb.response import Response
+from microweb.server.network import Phase
+from microweb.testing.network import ClientEnd
+from microweb.websocket.upgrade import UpgradeResponse
+
+USER: ContextVar[str] = ContextVar("user", default="nobody")
+
+CHUNKED = "Transfer-Encoding: chunked"
+EXPECT = "Expect: 100-continue"
+
+
+async def hello(request: Request) -> Response:
+    return Response(request.path)
+
+
+async def echo(request: Request) -> Response:
+    return Response(await request.body())
+
+
+# --- exchanges
+
+
+async def test_request_is_answered() -> None:
+    async with in_memory(hello) as house:
+        end = house.connect()
+        await end.write(GET)
+        answer = await read_until(end, b"\r\n\r\n/")
+        assert answer.startswith(b"HTTP/1.1 200 OK\r\nDate: ")
+        end.close()
+
+
+async def test_pipelined_requests_are_answered_in_order_by_one_write() -> None:
+    async with in_memory(hello) as house:
+        end = house.connect()
+        await end.write(get("/1") + get("/2") + get("/3"))
+        answers = await end.read()
+        assert statuses(answers) == [200] * 3
+        assert answers.index(b"/1") < answers.index(b"/2") < answers.index(b"/3")
+        end.close()
+
+
+async def test_what_came_before_an_error_is_answered() -> None:
+    async with in_memory(hello) as house:
+        end = house.connect()
+        await end.write(get("/1") + get("/2") + b"garbage\r\n\r\n" + get("/3"))
+        end.write_eof()
+        answers = await read_all(end)
+        assert statuses(answers) == [200, 200, 400]
+        assert b"\r\n\r\n/2" in answers and b"/3" not in answers
+        assert answers.count(b"Connection: close\r\n") == 1
+
+
+async def test_handler_that_waits_holds_no_earlier_answer_back() -> None:
+    is_open = asyncio.Event()
+
+    async def handler(request: Request) -> Response:
+        if request.path == "/wait":
+            await is_open.wait()
+        return Response(request.path)
+
+    async with in_memory(handler) as house:
+        end = house.connect()
+        await end.write(get("/1") + get("/wait") + get("/2"))
+        assert (await end.read()).endswith(b"\r\n\r\n/1")
+        is_open.set()
+        assert statuses(await read_until(end, b"\r\n\r\n/2")) == [200, 200]
+        end.close()
+
+
+async def test_nothing_behind_connection_close_is_processed() -> None:
+    seen = []
+
+    async def handler(request: Request) -> Response:
+        seen.append(request.path)
+        return Response("x")
+
+    async with in_memory(handler) as house:
+        end = house.connect()
+        await end.write(get("/1", "Connection: close") + get("/2"))
+        end.write_eof()
+        answer = await read_all(end)
+        assert statuses(answer) == [200] and b"Connection: close\r\n" in answer
+        assert seen == ["/1"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "is_persistent"),
+    [((), False), (("Connection: keep-alive",), True), (("Connection: Keep-Alive, x",), True)],
+)
+async def test_persistence_of_http_1_0(fields: tuple[str, ...], is_persistent: bool) -> None:
+    async with in_memory(hello) as house:
+        end = house.connect()
+        await end.write(get("/1", *fields, version="1.0") + get("/2", version="1.0"))
+        end.write_eof()
+        answers = await read_all(end)
+        assert len(statuses(answers)) == 1 + is_persistent
+        assert (b"Connection: keep-alive\r\n" in answers) is is_persistent
+
+
+@pytest.mark.parametrize("status", [204, 304])
+async def test_answer_without_content_keeps_the_framing_in_step(status: int) -> None:
+    async def handler(request: Request) -> Response:
+        return Response("not to be sent", status if request.path == "/none" else 200)
+
+    async with in_memory(handler) as house:
+        end = house.connect()
+        await end.write(get("/none") + GET)
+        end.write_eof()
+        first, second = (await read_all(end)).split(b"HTTP/1.1 200 OK\r\n")
+        assert first.startswith(b"HTTP/1.1 %d " % status) and first.endswith(b"\r\n\r\n")
+        assert b"content-length" not in first.lower()
+        assert second.endswith(b"\r\n\r\nnot to be sent")
+
+
+@pytest.mark.parametrize("size", [10, 100_000])
+async def test_head_sends_the_length_and_no_content(size: int) -> None:
+    async def handler(request: Request) -> Response:
+        return Response(bytes(size))
+
+    async with in_memory(handler) as house:
+        end = house.connect()
+        await end.write(b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n" * 2)
+        end.write_eof()
+        answers = await read_all(end)
+        assert statuses(answers) == [200, 200] and answers.endswith(b"\r\n\r\n")
+        assert answers.count(b"Content-Length: %d\r\n" % size) == 2
+
+
+async def test_context_variable_is_not_seen_by_the_next_request() -> None:
+    async def handler(request: Request) -> Response:
+        before = USER.get()
+        USER.set("bob")
+        if request.path == "/wait":
+            await asyncio.sleep(0)
+        assert USER.get() == "bob"
+        return Response(before)
+
+    async with in_memory(handler) as house:
+        end = house.connect()
+        await end.write(GET + get("/wait") + GET + get("/wait"))
+        end.write_eof()
+        answers = await read_all(end)
+        assert answers.count(b"nobody") == 4 and b"bob" not in answers
+
+
+async def test_requests_share_one_context_until_one_leaves_something_in_it() -> None:
+    async def handler(request: Request) -> Response:
+        before = USER.get()
+        if request.path == "/set":
+            USER.set("bob")
+        elif request.path == "/reset":
+            USER.reset(USER.set("bob"))
+        return Response(before)
+
+    async with in_memory(handler) as house:
+        end = house.connect()
+        await end.write(GET + get("/reset") + GET)
+        await settle()
+        assert not house.server.isolates
+        await end.write(get("/set") + GET + get("/set") + GET)
+        end.write_eof()
+        assert (await read_all(end)).count(b"nobody") == 7
+        assert house.server.isolates
+        later = house.connect()
+        await later.write(GET + get("/set") + GET)
+        later.write_eof()
+        assert (await read_all(later)).count(b"nobody") == 3
+
+
+async def test_variables_set_before_the_server_are_seen_and_stay() -> None:
+    async def handler(request: Request) -> Response:
+        before = USER.get()
+        USER.set("bob")
+        return Response(before)
+
+    USER.set("alice")
+    async with in_memory(handler) as house:
+        end = house.connect(copy_context())
+        await end.write(GET * 3)
+        end.write_eof()
+        assert (await read_all(end)).count(b"alice") == 3
+
+
+async def test_stream_sees_the_variables_of_its_handler() -> None:
+    async def pieces() -> AsyncIterator[str]:
+        for _ in range(3):
+            yield USER.get()
+            await asyncio.sleep(0)
+
+    async def handler(request: Request) -> Response:
+        before = USER.get()
+        USER.set("bob")
+        return Response.stream(pieces(), headers={"X-Before": before})
+
+    async with in_memory(handler) as house:
+        end = house.connect()
+        await end.write(GET * 2)
+        end.write_eof()
+        answers = await read_all(end)
+        assert answers.count(b"X-Before: nobody") == 2 and answers.count(b"3\r\nbob\r\n") == 6
+
+
+async def outlive_a_cancellation() -> int:
+    """Be cancelled and go on; return how often the task had been before."""
+    task = asyncio.current_task()
+    assert task is not None
+    before = task.cancelling()
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await asyncio.sleep(0)
+    return before
+
+
+@pytest.mark.parametrize("is_stream", [False, True])
+async def test_later_exchanges_begin_uncancelled(is_stream: bool) -> None:
+    async def pieces() -> AsyncIterator[str]:
+        yield f"cancelling {await outlive_a_cancellation()}"
+
+    async def handler(request: Request) -> Response:
+        if is_stream:
+            return Response.stream(pieces())
+        return Response(f"cancelling {await outlive_a_cancellation()}")
+
+    async with in_memory(handler) as house:
+        end = house.connect()
+        await end.write(GET * 3)
+        end.write_eof()
+        assert (await read_all(end)).count(b"cancelling 0") == 3
+
+
+# --- fairness
+
+
+async def large(request: Request) -> Response:
+    return Response(bytes(70_000))
+
+
+async def streamed(request: Request) -> Response:
+    return Response.stream(iter_pieces(), content_type="text/plain")
+
+
+async def iter_pieces() -> AsyncIterator[str]:
+    yield "a"
+    yield "b"
+
+
+@pytest.mark.parametrize(
+    ("handler", "request_", "most"),
+    [
+        (hello, GET, 32),
+        (echo, post("/", b"five!"), 32),
+        (echo, post("/", b"5\r\nfive!\r\n0\r\n\r\n", CHUNKED), 32),
+        (hello, post("/", b"unread"), 32),
+        (hello, post("/", b"6\r\nunread\r\n0\r\n\r\n", CHUNKED), 32),
+        (streamed, GET, 32),
+        (large, GET, 1),
+    ],
+    ids=["get", "post", "chunked", "unread", "unread-chunked", "stream", "large"],
+)
+async def test_flood_of_pipelined_requests_lets_others_run(
+    handler: Callable[[Request], Coroutine[Any, Any, Response]], request_: bytes, most: int
+) -> None:
+    loop = asyncio.get_running_loop()
+    turn, exchanges = 0, Counter[int]()
+
+    def count_turns() -> None:
+        nonlocal turn
+        turn += 1
+        if len(house.server.connections):
+            loop.call_soon(count_turns)
+
+    async def counted(request: Request) -> Response:
+        exchanges[turn] += 1
+        return await handler(request)
+
+    async with in_memory(counted) as house:
+        end = house.connect()
+        await settle()
+        count_turns()
+        sending = asyncio.create_task(end.write(request_ * 500))
+        end_of_answers = 0
+        async with asyncio.timeout(20):
+            while exchanges.total() < 500 or end_of_answers == 0:
+                end_of_answers = len(await end.read())
+        await sending
+        end.close()
+        await settle()
+        assert exchanges.total() == 500
+        assert max(exchanges.values()) <= most
+
+
+async def test_other_client_is_answered_amid_a_flood() -> None:
+    answered: list[str] = []
+
+    async def handler(request: Request) -> Response:
+        answered.append(request.path)
+        return Response("x")
+
+    async with in_memory(handler) as house:
+        flooding, other = house.connect(), house.connect()
+        await settle()
+        await flooding.write(get("/flood") * 600)
+        await other.write(get("/other"))
+        await read_until(other, b"\r\n\r\nx")
+        assert answered.index("/other") <= 64
+        flooding.close()
+        other.close()
+
+
+# --- faults
+
+
+def faulty(error: Exception) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+    async def handler(request: Request) -> Response:
+        raise error
+
+    return handler
+
+
+@pytest.mark.parametrize("error", [ValueError("secret"), FileNotFoundError("secret")])
+async def test_fault_of_a_bare_handler_is_a_500_and_logged_once(
+    error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with in_memory(faulty(error)) as house:
+        end = house.connect()
+        await end.write(GET * 2)
+        end.write_eof()
+        answer = await read_all(end)
+        assert statuses(answer) == [500]
+        assert b"Connection: close\r\n" in answer and b"secret" not in answer
+    (record,) = caplog.records
+    assert (record.name, record.getMessage()) == ("microweb.error", "GET / failed")
+    assert record.exc_info and record.exc_info[1] is error
+
+
+async def test_http_error_of_a_bare_handler_is_its_status() -> None:
+    async with in_memory(faulty(NotFound())) as house:
+        end = house.connect()
+        await end.write(GET)
+        assert statuses(await read_all(end)) == [404]
+
+
+async def test_what_is_no_response_is_a_500(caplog: pytest.LogCaptureFixture) -> None:
+    async def handler(request: Request) -> Response:
+        return None  # type: ignore[return-value]
+
+    async with in_memory(handler) as house:
+        end = house.connect()
+        await end.write(GET)
+        assert statuses(await read_all(end)) == [500]
+    assert len(caplog.records) == 1
+
+
+async def test_cancellation_of_something_awaited_is_a_500(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def handler(request: Request) -> Response:
+        other = asyncio.create_task(asyncio.Event().wait())
+        await asyncio.sleep(0)
+        other.cancel()
+        await other
+        return Response("never")
+
+    async with in_memory(handler) as house:
+        end = house.connect()
+        await end.write(GET)
+        assert statuses(await read_all(end)) == [500]
+    assert [record.getMessage() for record in caplog.records] == ["GET / failed"]
+
+
+def test_task_that_is_dropped_with_its_loop_fails_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def handler(request: Request) -> Response:
+        await asyncio.Event().wait()
+        return Response("never")
+
+    async def begin() -> Coroutine[Any, Any, None]:
+        house = MemoryHouse(handler)
+        await house.open()
+        await house.connect().write(GET)
+        await settle()
+        assert house.connection.task is not None
+        running: Any = house.connection.task.get_coro()
+        return running  # type: ignore[no-any-return]
+
+    loop = asyncio.new_event_loop()
+    running = loop.run_until_complete(begin())
+    running.close()  # as the garbage collector does
+    loop.close()
+    gc.collect()  # the task, whose end asyncio logs, in this test and in no later one
+    assert "failed" not in caplog.text
+
+
+async def test_head_that_is_not_whole_in_time_gets_no_content() -> None:
+    async with in_memory(hello, head_timeout_s=3) as house:
+        end = house.connect()
+        await end.write(b"HEAD / HTTP/1.1\r\nHost")
+        await house.pass_time(4)
+        answer = await read_all(end)
+    assert statuses(answer) == [408] and answer.endswith(b"\r\n\r\n")
+
+
+@pytest.mark.parametrize(("method", "content"), [("GET", b"Bad Request\n"), ("HEAD", b"")])
+@pytest.mark.parametrize("behind", [b"", GET, b"HEAD / HTTP/1.1\r\n\r\n"])
+async def test_refusal_by_a_handler_is_an_answer_to_its_request(
+    method: str, content: bytes, behind: bytes
+) -> None:
+    async def handler(request: Request) -> Response:
+        raise MalformedRequest("not like this")
+
+    async with in_memory(handler) as house:
+        end = house.connect()
+        await end.write(GET.replace(b"GET", method.encode()) + behind)
+        end.write_eof()
+        answer = await read_all(end)
+    assert statuses(answer) == [400] and answer.partition(b"\r\n\r\n")[2] == content
+
+
+async def test_refusal_that_fails_closes_and_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    async def refuse(error: Exception) -> Response:
+        raise ValueError("no answer to that")
+
+    async with in_memory(hello) as house:
+        house.server.refuse = refuse
+        end = house.connect()
+        await end.write(b"garbage\r\n\r\n")
+        assert await read_all(end) == b""
+    assert [record.getMessage() for record in caplog.records] == ["a connection failed"]
+
+
+# --- streams
+
+
+async def broken_off(*pieces: str) -> AsyncIterator[str]:
+    for piece in pieces:
+        yield piece
+    raise OSError("the disk is gone")
+
+
+def broken_off_in_a_thread() -> Iterator[str]:
+    yield from ()
+    raise OSError("the disk is gone")
+
+
+async def test_stream_that_fails_half_way_is_cut(caplog: pytest.LogCaptureFixture) -> None:
+    async def handler(request: Request) -> Response:
+        return Response.stream(broken_off("abc"))
+
+    async with in_memory(handler) as house:
+        end = house.connect()
+        await end.write(GET * 2)
+        answer = await read_all(end)
+        assert statuses(answer) == [200]
+        assert answer.endswith(b"3\r\nabc\r\n")  # no last chunk
+    assert [record.getMessage() for record in caplog.records] == ["GET / failed"]
+
+
+@pytest.mark.parametrize("content_type", [None, "text/csv"])
+@pytest.mark.parametrize("make", [broken_off, broken_off_in_a_thread])
+async def test_stream_that_fails_before_its_first_byte_is_a_500(
+    make: Callable[[], AsyncIterator[str] | Iterator[str]],
+    content_type: str | None,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def handler(request: Request) -> Response:
+        return Response.stream(make(), content_type=content_type)
+
+    monkeypatch.setattr(streams, "_HEAD_WAIT_S", DEADLINE_S)  # a thread may take long to begin
+
+    async with in_memory(handler) as house:
+        end = house.connect()
+        await end.write(GET)
+        assert statuses(await read_all(end)) == [500]
+    assert len(caplog.records) == 1
+
+
+async def test_stream_of_a_body_that_is_malformed_is_refused(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def handler(request: Request) -> Response:
+        return Response.stream(request.stream())
+
+    async def refuse(error: ProtocolError) -> Response:
+        return Response("refused", error.status)
+
+    async with in_memory(handler) as house:
+        house.server.refuse = refuse
+        end = house.connect()
+        await end.write(post("/", b"zz\r\n", CHUNKED))
+        end.write_eof()
+        answer = await read_all(end)
+        assert statuses(answer) == [400] and answer.endswith(b"\r\n\r\nrefused")
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("said", ["2", "4"])
+async def test_stream_of_another_length_than_declared_is_cut(
+    said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def pieces() -> AsyncIterator[str]:
+        yield "ab"
+        yield "c"
+
+    async def handler(request: Request) -> Response:
+        return Response.stream(pieces(), headers={"Content-Length": said})
+
+    async with in_memory(handler) as house:
+        end = house.connect()
+        await end.write(GET)
+        head, content = (await read_all(end)).split(b"\r\n\r\n")
+        assert b"Content-Length: " + said.encode() in head
+        assert len(content) <= int(said)
+    assert len(caplog.records) == 1
+
+
+async def test_stream_waits_while_the_peer_does_not_read() -> None:
+    produced = 0
+
+    async def pieces() -> AsyncIterator[bytes]:
+        nonlocal produced
+        while True:
+            produced += 1
+            yield bytes(16 * 1024)
+
+    async def handler(request: Request) -> Response:
+        return Response.stream(pieces())
+
+    async with in_memory(handler) as house:
+        end = house.connect()
+        await end.write(GET)
+        await settle()
+        assert produced * 16 <= 64 + 64 + 16 + 16  # KiB: the kernel's, the mark, what passed it
+        before = produced
+        await end.read(200_000)
+        await settle()
+        assert produced > before
+        end.close()
+
+
+# --- bodies that nobody read
+
+
+async def test_small_unread_body_is_skimmed() -> None:
+    async with in_memory(hello) as house:
+        end = house.connect()
+        await end.write(post("/1", b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n") + get("/2"))
+        end.write_eof()
+        answers = await read_all(end)
+        assert statuses(answers) == [200, 200] and b"smuggled" not in answers
+
+
+async def test_rest_of_an_unread_body_may_come_after_the_answer() -> None:
+    async with in_memory(hello) as house:
+        end = house.connect()
+        await end.write(post("/1", b"", "Content-Length: 10") + b"five!")
+        assert statuses(await read_until(end, b"/1")) == [200]
+        await end.write(b"five!" + get("/2"))
+        assert statuses(await read_until(end, b"/2")) == [200]
+        end.close()
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        post("/", b"", "Content-Length: 100000"),
+        post("/", b"5\r\nfive!\r\n", CHUNKED),
+        post("/", b"", "Content-Length: 5", EXPECT),
+        post("/", b"five!", "Content-Length: 5", EXPECT),
+        post("/", b"zz\r\n", CHUNKED),
+    ],
+    ids=["large", "chunked", "expected", "expected-and-sent", "malformed"],
+)
+async def test_unread_body_closes_and_the_answer_says_so(request_: bytes) -> None:
+    async with in_memory(hello) as house:
+        end = house.connect()
+        await end.write(request_)
+        answer = await read_all(end)
+        assert statuses(answer) == [200] and b"Connection: close\r\n" in answer
+        end.close()
+
+
+async def test_unread_body_that_stalls_gets_no_second_answer() -> None:
+    async with in_memory(hello, body_timeout_s=20) as house:
+        end = house.connect()
+        await end.write(post("/", b"", "Content-Length: 10"))
+        assert statuses(await read_until(end, b"\r\n\r\n/")) == [200]
+        await house.pass_time(19)
+        await end.write(b"x")
+        await house.pass_time(1)  # as a whole, not since the last byte
+        assert await read_all(end) == b""
+
+
+# --- deadlines
+
+
+async def test_silent_start_is_closed_without_an_answer() -> None:
+    async with in_memory(hello, head_timeout_s=10) as house:
+        end = house.connect()
+        await house.pass_time(9.9)
+        assert not end.is_readable
+        await house.pass_time(0.1)
+        assert await read_all(end) == b""
+
+
+async def test_head_deadline_is_absolute() -> None:
+    async with in_memory(hello, head_timeout_s=10) as house:
+        end = house.connect()
+        for byte in GET[:9]:
+            await end.write(bytes((byte,)))
+            await house.pass_time(1)
+        assert not end.is_readable
+        await house.pass_time(1)
+        answer = await read_until(end, b"Timeout\n")
+        assert statuses(answer) == [408] and b"Connection: close\r\n" in answer
+        end.close()
+
+
+async def test_head_deadline_of_a_later_request_begins_at_its_first_byte() -> None:
+    async with in_memory(hello, head_timeout_s=10, idle_timeout_s=75) as house:
+        end = house.connect()
+        await end.write(GET)
+        await read_until(end, b"\r\n\r\n/")
+        await house.pass_time(60)
+        await end.write(GET[:5])
+        await house.pass_time(9)
+        await end.write(GET[5:9])
+        assert not end.is_readable
+        await house.pass_time(1)
+        assert statuses(await read_until(end, b"Timeout\n")) == [408]
+        end.close()
+
+
+async def test_late_head_lingers_for_the_answer_to_arrive() -> None:
+    async with in_memory(hello, head_timeout_s=10) as house:
+        end = house.connect()
+        await end.write(GET[:5])
+        await house.pass_time(10)
+        assert house.connection.phase is Phase.LINGER
+        await end.write(GET[5:7])  # a reset would be the answer to that on a closed socket
+        assert statuses(await read_all(end)) == [408]
+        await house.pass_time(5)
+        assert not house.server.connections
+
+
+async def test_head_keeps_its_deadline_while_answers_before_it_are_read() -> None:
+    async def handler(request: Request) -> Response:
+        return Response(bytes(60_000))
+
+    async with in_memory(handler, head_timeout_s=10, write_timeout_s=30) as house:
+        end = house.connect()
+        await end.write(GET * 3 + GET[:5])
+        await house.pass_time(1)
+        await end.write(GET[5:7])
+        await house.pass_time(1)
+        assert house.connection.is_draining
+        answers = b""
+        while answers.count(0) < 3 * 60_000:
+            answers += await end.read()
+        await house.pass_time(8)
+        assert statuses(await read_all(end)) == [408]
+
+
+async def test_idle_connection_is_closed_without_an_answer() -> None:
+    async with in_memory(hello, idle_timeout_s=75) as house:
+        house.server.idle_deadline = house.now + 75
+        end = house.connect()
+        await end.write(GET)
+        await read_until(end, b"\r\n\r\n/")
+        await house.pass_time(74)
+        assert not end.is_readable
+        await house.pass_time(1)
+        assert await read_all(end) == b""
+
+
+async def test_idle_connection_whose_answer_is_not_read_is_cut_off() -> None:
+    async def handler(request: Request) -> Response:
+        return Response(bytes(60_000))
+
+    async with in_memory(handler, idle_timeout_s=75) as house:
+        house.server.idle_deadline = house.now + 75
+        end = house.connect()
+        await end.write(GET * 2)
+        await settle()
+        assert end.transport.get_write_buffer_size() > 0
+        await house.pass_time(house.server.config.write_timeout_s - 1)
+        assert house.server.connections
+        await house.pass_time(1)
+        assert not house.server.connections
+
+
+async def test_idle_connection_whose_answer_is_read_slowly_gets_all_of_it() -> None:
+    async def handler(request: Request) -> Response:
+        return Response(bytes(60_000))
+
+    async with in_memory(handler, idle_timeout_s=75) as house:
+        house.server.idle_deadline = house.now + 75
+        end = house.connect()
+        await end.write(GET * 2)
+        await settle()
+        data = b""
+        while end.transport.get_write_buffer_size() > 0:
+            data += await end.read(10_000)
+            await house.pass_time(29)
+        data += await read_all(end)
+        assert statuses(data) == [200] * 2 and len(data) > 2 * 60_000
+
+
+async def test_handler_has_no_deadline() -> None:
+    is_open = asyncio.Event()
+
+    async def handler(request: Request) -> Response:
+        await is_open.wait()
+        return Response("at last")
+
+    async with in_memory(handler) as house:
+        end = house.connect()
+        await end.write(GET)
+        await house.pass_time(100_000)
+        is_open.set()
+        assert b"at last" in await read_until(end, b"at last")
+        end.close()
+
+
+async def test_body_that_stops_is_a_408() -> None:
+    async with in_memory(echo, body_timeout_s=20) as house:
+        end = house.connect()
+        await end.write(post("/", b"", "Content-Length: 10") + b"five!")
+        await house.pass_time(19)
+        assert not end.is_readable
+        await house.pass_time(1)
+        assert statuses(await read_until(end, b"\n")) == [408]
+        end.close()
+
+
+async def test_body_slower_than_the_minimum_rate_is_a_408() -> None:
+    async with in_memory(echo, body_timeout_s=20, min_body_rate=256) as house:
+        end = house.connect()
+        await end.write(post("/", b"", "Content-Length: 100000"))
+        elapsed = 0
+        while not end.is_readable and elapsed < 100:
+            await end.write(bytes(200))
+            await house.pass_time(1)
+            elapsed += 1
+        assert statuses(await read_until(end, b"\n")) == [408]
+        assert 20 <= elapsed < 100
+        end.close()
+
+
+async def test_slow_but_steady_body_is_read() -> None:
+    async with in_memory(echo, body_timeout_s=20, min_body_rate=256) as house:
+        end = house.connect()
+        await end.write(post("/", b"", "Content-Length: 100000"))
+        for _ in range(200):
+            await end.write(bytes(500))
+            await house.pass_time(1)
+        assert statuses(await read_until(end, bytes(100_000))) == [200]
+        end.close()
+
+
+async def test_peer_that_does_not_read_is_cut_off() -> None:
+    async with in_memory(large, write_timeout_s=30) as house:
+        end = house.connect()
+        await end.write(GET * 10)
+        await house.pass_time(29)
+        assert house.connection.is_draining
+        assert end.transport.get_write_buffer_size() <= 64 * 1024 + 70_000 + 1024
+        await house.pass_time(1)
+        assert not house.server.connections
+
+
+async def test_peer_that_reads_slowly_is_served() -> None:
+    async def handler(request: Request) -> Response:
+        return Response(bytes(1_000_000))
+
+    async with in_memory(handler, write_timeout_s=30) as house:
+        end = house.connect()
+        await end.write(get("/", "Connection: close"))
+        data = b""
+        while piece := await end.read(20_000):
+            data += piece
+            await house.pass_time(29)
+        assert len(data) > 1_000_000
+
+
+@pytest.mark.parametrize("persistence", ["close", "keep-alive"])
+async def test_peer_that_reads_less_than_the_minimum_rate_is_cut_off(persistence: str) -> None:
+    async def handler(request: Request) -> Response:
+        return Response(bytes(1_000_000))
+
+    async with in_memory(handler, write_timeout_s=30, min_write_rate=256) as house:
+        end = house.connect()
+        await end.write(get("/", f"Connection: {persistence}"))
+        await end.read(100_000)  # earns a minute
+        await house.pass_time(1)
+        elapsed = 1
+        while house.server.connections and elapsed < 1000:
+            await end.read(2048)  # of 2560 in that time
+            await house.pass_time(10)
+            elapsed += 10
+        assert 400 < elapsed < 500  # the minute and `write_timeout_s`, by 2 s of each 10
+
+
+async def test_time_without_bytes_that_wait_is_not_the_readers() -> None:
+    async def handler(request: Request) -> Response:
+        async def pieces() -> AsyncIterator[bytes]:
+            for _ in range(10):
+                yield bytes(60_000)
+                await may_go_on.acquire()
+
+        return Response.stream(pieces())
+
+    may_go_on = asyncio.Semaphore(0)
+    async with in_memory(handler, write_timeout_s=30, min_write_rate=256) as house:
+        end = house.connect()
+        await end.write(get("/", "Connection: close"))
+        data = b""
+        for _ in range(10):
+            while len(data) < 50_000 or end.is_readable:
+                data += await end.read()
+            await house.pass_time(1000)
+            assert house.server.connections
+            may_go_on.release()
+        assert (data + await read_all(end)).endswith(b"0\r\n\r\n")
+
+
+async def test_minimum_rate_of_0_is_none() -> None:
+    async def handler(request: Request) -> Response:
+        return Response(bytes(1_000_000))
+
+    async with in_memory(handler, write_timeout_s=30, min_write_rate=0) as house:
+        end = house.connect()
+        await end.write(get("/", "Connection: close"))
+        for _ in range(100):
+            await end.read(10)
+            await house.pass_time(29)
+        assert house.server.connections
+        end.close()
+
+
+async def test_reading_a_body_and_writing_have_a_deadline_each() -> None:
+    """A body's deadline stays behind no write that began after the read, nor the reverse."""
+    received = []
+
+    async def handler(request: Request) -> Response:
+        async def receive() -> None:
+            async for piece in request.stream():
+                received.append(piece)
+
+        async def pieces() -> AsyncIterator[bytes]:
+            receiving = asyncio.create_task(receive())
+            await asyncio.sleep(0)
+            for _ in range(4):
+                yield bytes(100_000)
+            await receiving
+
+        return Response.stream(pieces())
+
+    async with in_memory(handler, body_timeout_s=20, write_timeout_s=60) as house:
+        end = house.connect()
+        await end.write(post("/", b"", "Content-Length: 2") + b"a")
+        await house.pass_time(10)
+        assert house.connection.is_draining and received == [b"a"]
+        await end.write(b"b")
+        await settle()
+        assert received == [b"a", b"b"]
+        await house.pass_time(40)
+        answer = await read_until(end, b"0\r\n\r\n")
+        assert statuses(answer) == [200]
+        await house.pass_time(40)
+        await end.write(GET)
+        assert statuses(await read_until(end, b"\r\n\r\n")) == [200]
+        end.close()
+
+
+async def test_body_that_stalls_while_the_peer_does_not_read_is_a_timeout() -> None:
+    errors = []
+
+    async def handler(request: Request) -> Response:
+        async def receive() -> None:
+            try:
+                await request.body()
+            except ProtocolError as error:
+                errors.append(type(error).__name__)
+
+        async def pieces() -> AsyncIterator[bytes]:
+            receiving = asyncio.create_task(receive())
+            await asyncio.sleep(0)
+            yield bytes(400_000)
+            await receiving
+
+        return Response.stream(pieces())
+
+    async with in_memory(handler, body_timeout_s=20, write_timeout_s=60) as house:
+        end = house.connect()
+        await end.write(post("/", b"", "Content-Length: 2") + b"a")
+        await house.pass_time(10)
+        assert house.connection.is_draining and not errors
+        await house.pass_time(15)
+        assert errors == ["BodyTimeout"]
+        end.close()
+
+
+# --- peers that leave
+
+
+class Left:
+    """A handler that says how it ended."""
+
+    def __init__(self, on_disconnect: str | None = None) -> None:
+        self.is_open = asyncio.Event()
+        self.ending = "none yet"
+        self.on_disconnect = on_disconnect
+
+    async def __call__(self, request: Request) -> Response:
+        try:
+            await self.is_open.wait()
+        except asyncio.CancelledError:
+            self.ending = "cancelled"
+            raise
+        self.ending = "finished"
+        return Response("x")
+
+
+@pytest.mark.parametrize(("method", "ending"), [("GET", "cancelled"), ("POST", "finished")])
+async def test_handler_of_a_peer_that_was_reset(
+    method: str, ending: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    handler = Left()
+    async with in_memory(handler) as house:
+        end = house.connect()
+        await end.write(GET.replace(b"GET", method.encode()))
+        await settle()
+        end.transport.abort()
+        await house.pass_time(1)
+        handler.is_open.set()
+        await settle()
+        assert handler.ending == ending
+    assert not caplog.records
+
+
+async def test_half_closed_peer_gets_the_answer_of_a_slow_handler() -> None:
+    handler = Left()
+    async with in_memory(handler) as house:
+        end = house.connect()
+        await end.write(GET)
+        end.write_eof()
+        await house.pass_time(1)
+        handler.is_open.set()
+        assert statuses(await read_all(end)) == [200]
+
+
+async def test_stream_of_undeclared_length_ends_with_the_input() -> None:
+    is_closed = asyncio.Event()
+
+    async def events() -> AsyncIterator[str]:
+        try:
+            yield "first"
+            await asyncio.Event().wait()
+        finally:
+            is_closed.set()
+
+    async def handler(request: Request) -> Response:
+        return Response.stream(events())
+
+    async with in_memory(handler) as house:
+        end = house.connect()
+        await end.write(GET)
+        await read_until(end, b"first")
+        end.write_eof()
+        await house.pass_time(1)
+        assert is_closed.is_set() and not house.server.connections
+
+
+async def test_stream_of_declared_length_outlives_the_input() -> None:
+    is_open = asyncio.Event()
+
+    async def pieces() -> AsyncIterator[str]:
+        yield "first"
+        await is_open.wait()
+        yield "second"
+
+    async def handler(request: Request) -> Response:
+        return Response.stream(pieces(), headers={"Content-Length": "11"})
+
+    async with in_memory(handler) as house:
+        end = house.connect()
+        await end.write(GET)
+        end.write_eof()
+        await house.pass_time(1)
+        is_open.set()
+        assert (await read_all(end)).endswith(b"\r\n\r\nfirstsecond")
+
+
+async def test_peer_that_leaves_is_never_logged(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING)
+    raised = []
+
+    async def handler(request: Request) -> Response:
+        try:
+            await request.body()
+        except ClientDisconnected as error:
+            raised.append(error)
+            raise
+        return Response("x")
+
+    async with in_memory(handler) as house:
+        end = house.connect()
+        await end.write(post("/", b"", "Content-Length: 10"))
+        await settle()
+        end.transport._lose(ConnectionResetError())
+        await settle()
+        assert len(raised) == 1 and not house.server.connections
+    assert not caplog.records
+
+
+async def test_body_that_ends_early_is_no_request() -> None:
+    async with in_memory(echo) as house:
+        end = house.connect()
+        await end.write(post("/", b"", "Content-Length: 10") + b"five!")
+        end.write_eof()
+        assert await read_all(end) == b""
+
+
+async def test_answers_before_a_body_that_ends_early_arrive() -> None:
+    async def handler(request: Request) -> Response:
+        return Response(await request.body() or bytes(200_000))
+
+    async with in_memory(handler) as house:
+        end = house.connect()
+        await end.write(GET + post("/", b"", "Content-Length: 10") + b"five!")
+        end.write_eof()
+        assert (await read_all(end)).endswith(bytes(200_000))
+
+
+@pytest.mark.parametrize("sent", [b"", b"\r\n", GET[:9], GET[:-2]])
+async def test_end_of_input_before_a_whole_head_is_the_end(sent: bytes) -> None:
+    async with in_memory(hello) as house:
+        end = house.connect()
+        await end.write(sent)
+        end.write_eof()
+        assert await read_all(end) == b""
+
+
+# --- upgrades
+
+
+def upgrading(
+    run: Callable[[ByteStream], Coroutine[Any, Any, None]],
+) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+    async def handler(request: Request) -> Response:
+        return UpgradeResponse({"Upgrade": "echo"}, run)
+
+    return handler
+
+
+UPGRADE = get("/", "Upgrade: echo", "Connection: Upgrade")
+
+
+async def test_upgrade_keeps_the_bytes_that_came_behind() -> None:
+    async def run(stream: ByteStream) -> None:
+        while data := await stream.read():
+            stream.write(data.upper())
+
+    async with in_memory(upgrading(run)) as house:
+        end = house.connect()
+        await end.write(UPGRADE + b"early ")
+        head = await read_until(end, b"EARLY ")
+        assert head.startswith(b"HTTP/1.1 101 Switching Protocols\r\n")
+        assert head.endswith(b"\r\n\r\nEARLY ")
+        await end.write(b"late")
+        assert await read_until(end, b"LATE") == b"LATE"
+        end.write_eof()
+        assert await read_all(end) == b""
+
+
+async def say_back(stream: ByteStream) -> None:
+    while data := await stream.read():
+        stream.write(b"<%b>" % data)
+
+
+@pytest.mark.parametrize(
+    ("body", "framing"), [(b"hello", "Content-Length: 5"), (b"5\r\nhello\r\n0\r\n\r\n", CHUNKED)]
+)
+async def test_upgrade_begins_behind_the_content(body: bytes, framing: str) -> None:
+    raw = post("/", body, framing, "Connection: upgrade", "Upgrade: echo") + b"other"
+    for cut in range(len(raw) - len(body) - 5, len(raw)):
+        async with in_memory(upgrading(say_back)) as house:
+            end = house.connect()
+            await end.write(raw[:cut])
+            await settle()
+            await end.write(raw[cut:])
+            end.write_eof()
+            answer = await read_all(end)
+        assert statuses(answer) == [101]
+        assert b"".join(answer.partition(b"\r\n\r\n")[2].split(b"><")) == b"<other>"
+
+
+async def test_upgrade_that_expects_100_gets_it_before_101() -> None:
+    async with in_memory(upgrading(say_back)) as house:
+        end = house.connect()
+        await end.write(
+            post(
+                "/",
+                b"",
+                "Content-Length: 5",
+                "Expect: 100-continue",
+                "Connection: upgrade",
+                "Upgrade: echo",
+            )
+        )
+        assert statuses(await read_until(end, b"\r\n\r\n")) == [100]
+        await end.write(b"helloother")
+        end.write_eof()
+        answer = await read_all(end)
+    assert statuses(answer) == [101] and answer.endswith(b"\r\n\r\n<other>")
+
+
+async def test_upgrade_with_content_over_the_limit_is_refused() -> None:
+    async with in_memory(upgrading(say_back), max_body=4) as house:
+        end = house.connect()
+        await end.write(
+            post("/", b"hello", "Content-Length: 5", "Connection: upgrade", "Upgrade: echo")
+        )
+        end.write_eof()
+        assert statuses(await read_all(end)) == [413]
+
+
+async def test_upgrade_writes_behind_its_head() -> None:
+    async def run(stream: ByteStream) -> None:
+        stream.write(b"welcome")
+
+    async with in_memory(upgrading(run)) as house:
+        end = house.connect()
+        await end.write(UPGRADE)
+        end.write_eof()
+        answer = await read_all(end)
+        assert answer.startswith(b"HTTP/1.1 101 ") and answer.endswith(b"\r\n\r\nwelcome")
+
+
+async def test_what_is_written_soon_goes_out_at_the_end_of_the_turn() -> None:
+    async def run(stream: ByteStream) -> None:
+        stream.write_soon(b"a")
+        stream.write_soon(b"b")
+        assert not ends[0].is_readable or b"ab" not in ends[0].transport.arrived
+        await stream.read()
+        assert stream.write_soon(b"c" * 300_000)  # more than is kept for that
+        house.connection.transport.abort()
+        with pytest.raises(ClientDisconnected):
+            stream.write_soon(b"d")
+        ended.append(True)
+
+    ends: list[ClientEnd] = []
+    ended: list[bool] = []
+    async with in_memory(upgrading(run)) as house:
+        ends.append(house.connect())
+        await ends[0].write(UPGRADE)
+        assert (await read_until(ends[0], b"ab")).endswith(b"\r\n\r\nab")
+        await ends[0].write(b"go on")
+        await settle()
+    assert ended
+
+
+class Taken:
+    """What is handed over, and an answer to each piece."""
+
+    def __init__(self, stream: ByteStream) -> None:
+        self.stream = stream
+        self.pieces: list[bytes] = []
+        self.ended = asyncio.Event()
+
+    def data_received(self, data: bytes) -> None:
+        self.pieces.append(data)
+        self.stream.write(data.upper())
+
+    def end_received(self) -> None:
+        self.ended.set()
+
+
+async def test_an_upgrade_is_handed_what_comes() -> None:
+    async def run(stream: ByteStream) -> None:
+        taken = Taken(stream)
+        stream.hand_over(taken)
+        await taken.ended.wait()
+        assert b"".join(taken.pieces) == b"early late"
+
+    async with in_memory(upgrading(run)) as house:
+        end = house.connect()
+        await end.write(UPGRADE + b"early ")
+        assert (await read_until(end, b"EARLY ")).endswith(b"\r\n\r\nEARLY ")
+        await end.write(b"late")
+        assert await read_until(end, b"LATE") == b"LATE"
+        end.write_eof()
+        assert await read_all(end) == b""
+
+
+async def test_an_upgrade_may_read_again() -> None:
+    async def run(stream: ByteStream) -> None:
+        taken = Taken(stream)
+        stream.hand_over(taken)
+        while not taken.pieces:
+            await asyncio.sleep(0)
+        stream.pause_reading()
+        stream.hand_over(None)
+        stream.write(b" to be read")
+        stream.write(await stream.read())
+
+    async with in_memory(upgrading(run)) as house:
+        end = house.connect()
+        await end.write(UPGRADE)
+        await read_until(end, b"\r\n\r\n")
+        await end.write(b"a")
+        assert await read_until(end, b"read") == b"A to be read"
+        await end.write(b"b")
+        assert await read_all(end) == b"b"
+
+
+async def test_an_upgrade_that_pauses_has_its_peer_wait() -> None:
+    async def run(stream: ByteStream) -> None:
+        taken = Taken(stream)
+        stream.hand_over(taken)
+        stream.pause_reading()
+        await going_on.wait()
+        assert not taken.pieces
+        stream.resume_reading()
+        await taken.ended.wait()
+        stream.pause_reading()  # too late, and no error
+        stream.resume_reading()
+
+    going_on = asyncio.Event()
+    async with in_memory(upgrading(run)) as house:
+        end = house.connect()
+        await end.write(UPGRADE)
+        await read_until(end, b"\r\n\r\n")
+        writing = asyncio.create_task(end.write(b"x"))
+        await settle()
+        assert not writing.done()
+        going_on.set()
+        await writing
+        assert await read_until(end, b"X") == b"X"
+        house.connection.transport.abort()
+        assert await read_all(end) == b""
+
+
+@pytest.mark.parametrize("leave", ["end", "abort"])
+async def test_an_upgrade_of_a_peer_that_left_before_is_told(leave: str) -> None:
+    async def run(stream: ByteStream) -> None:
+        await going_on.wait()
+        taken = Taken(stream)
+        stream.hand_over(taken)
+        await taken.ended.wait()
+        told.append(True)
+
+    told: list[bool] = []
+    going_on = asyncio.Event()
+    async with in_memory(upgrading(run)) as house:
+        end = house.connect()
+        await end.write(UPGRADE)
+        await read_until(end, b"\r\n\r\n")
+        if leave == "end":
+            end.write_eof()
+        else:
+            house.connection.transport.abort()
+        await settle()
+        going_on.set()
+        await settle()
+    assert told
+
+
+async def test_upgrade_is_not_for_http_1_0(caplog: pytest.LogCaptureFixture) -> None:
+    ran = []
+
+    async def run(stream: ByteStream) -> None:
+        ran.append(stream)
+
+    async with in_memory(upgrading(run)) as house:
+        end = house.connect()
+        await end.write(UPGRADE.replace(b"HTTP/1.1", b"HTTP/1.0"))
+        assert statuses(await read_all(end)) == [400]
+    assert not ran and not caplog.records
+
+
+async def test_upgrade_that_fails_is_cut_and_logged(caplog: pytest.LogCaptureFixture) -> None:
+    async def run(stream: ByteStream) -> None:
+        raise ValueError("of this protocol")
+
+    async with in_memory(upgrading(run)) as house:
+        end = house.connect()
+        await end.write(UPGRADE)
+        await read_all(end)
+    assert [record.getMessage() for record in caplog.records] == ["GET / failed"]
+
+
+async def test_upgrade_of_a_peer_that_was_reset_ends(caplog: pytest.LogCaptureFixture) -> None:
+    async def run(stream: ByteStream) -> None:
+        while await stream.read():
+            pass
+
+    async with in_memory(upgrading(run)) as house:
+        end = house.connect()
+        await end.write(UPGRADE)
+        await read_until(end, b"\r\n\r\n")
+        end.transport._lose(ConnectionResetError())
+        await settle()
+        assert not house.server.connections
+    assert not caplog.records
+
+
+# --- answers that last
+
+
+class Ticker:
+    """An answer that writes what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[float | str] = []
+        self.is_over = asyncio.Event()
+
+    def look(self, now: float) -> None:
+        self.told.append(now)
+
+    def stop(self) -> None:
+        self.told.append("stop")
+        self.is_over.set()
+
+    async def run(self, stream: ByteStream) -> None:
+        stream.inform(self)
+        await self.is_over.wait()
+        stream.write(b"told")
+        stream.inform(None)
+
+
+async def test_lasting_answer_is_told_of_seconds_and_of_the_stop() -> None:
+    ticker = Ticker()
+    async with in_memory(upgrading(ticker.run)) as house:
+        end = house.connect()
+        await end.write(UPGRADE)
+        await house.pass_time(1)
+        await house.pass_time(1)
+        stopping = asyncio.create_task(house.server.stop(silence_s=0.0))
+        assert (await read_all(end)).endswith(b"told")
+        await stopping
+        assert ticker.told == [house.now - 1, house.now, "stop"]
+
+
+async def test_lasting_answer_that_begins_while_the_server_stops_is_told_so() -> None:
+    ticker, entered, is_open = Ticker(), asyncio.Event(), asyncio.Event()
+
+    async def slow(request: Request) -> Response:
+        entered.set()
+        await is_open.wait()
+        return UpgradeResponse({"Upgrade": "echo"}, ticker.run)
+
+    async with in_memory(slow) as house:
+        end = house.connect()
+        await end.write(UPGRADE)
+        await entered.wait()
+        stopping = asyncio.create_task(house.server.stop(silence_s=0.0))
+        await settle()
+        is_open.set()
+        assert (await read_all(end)).endswith(b"told")
+        await stopping
+        assert ticker.told == ["stop"]
+
+
+async def test_what_lasts_no_more_is_told_nothing() -> None:
+    ticker, is_open = Ticker(), asyncio.Event()
+
+    async def run(stream: ByteStream) -> None:
+        stream.inform(ticker)
+        stream.inform(None)
+        await is_open.wait()
+
+    async with in_memory(upgrading(run)) as house:
+        end = house.connect()
+        await end.write(UPGRADE)
+        await house.pass_time(1)
+        is_open.set()
+        end.write_eof()
+        await read_all(end)
+    assert ticker.told == []
+
+
+# --- endings
+
+
+async def test_stream_that_outlives_the_server_is_written_out() -> None:
+    is_open = asyncio.Event()
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"first"
+        await is_open.wait()
+        yield bytes(100_000)
+
+    async def handler(request: Request) -> Response:
+        return Response.stream(pieces())
+
+    async with in_memory(handler) as house:
+        end = house.connect()
+        await end.write(GET)
+        await read_until(end, b"first")
+        stopping = asyncio.create_task(house.server.stop(silence_s=0.0))
+        await settle()
+        is_open.set()
+        async with asyncio.timeout(DEADLINE_S):
+            while not house.connection.is_draining:
+                await asyncio.sleep(QUICK_S)
+        assert (await read_all(end)).endswith(b"\r\n0\r\n\r\n")
+        await stopping
+
+
+async def test_refused_peer_that_goes_on_sending_can_read_the_answer() -> None:
+    async with in_memory(echo, max_body=1000) as house:
+        end = house.connect()
+        await end.write(post("/", bytes(64_000), "Content-Length: 128000"))
+        await end.write(bytes(64_000))
+        end.write_eof()
+        assert statuses(await read_all(end)) == [413]
+
+
+async def test_lingering_keeps_nothing_and_has_an_end() -> None:
+    async with in_memory(echo, max_body=1000) as house:
+        end = house.connect()
+        await end.write(post("/", b"", "Content-Length: 1000000000"))
+        assert statuses(await read_until(end, b"\n")) == [413]
+        assert house.connection.phase is Phase.LINGER
+        tracemalloc.start()
+        try:
+            for _ in range(7):
+                await end.write(bytes(10_000_000))
+                await house.pass_time(4)
+            assert tracemalloc.get_traced_memory()[1] < 15_000_000  # one write and a little
+        finally:
+            tracemalloc.stop()
+        assert house.server.connections
+        await house.pass_time(2)  # 30 s in all
+        assert not house.server.connections
+        end.close()
+
+
+@pytest.mark.parametrize("is_secure", [False, True])
+async def test_lingering_ends_with_the_body(is_secure: bool) -> None:
+    async with in_memory(echo, max_body=1000) as house:
+        end = house.connect(is_secure=is_secure)
+        await end.write(post("/", b"", "Content-Length: 1000000"))
+        assert statuses(await read_until(end, b"\r\n\r\n")) == [413]
+        await end.write(bytes(999_999))
+        await settle()
+        assert house.server.connections
+        await end.write(b"x")
+        await settle()
+        assert not house.server.connections
+        assert await read_all(end) == b""
+
+
+async def test_lingering_ends_with_silence() -> None:
+    async with in_memory(hello) as house:
+        end = house.connect()
+        await end.write(b"garbage\r\n\r\n")
+        assert statuses(await read_all(end)) == [400]
+        await house.pass_time(4.9)
+        await end.write(b"more")
+        await house.pass_time(4.9)
+        assert house.server.connections
+        await house.pass_time(0.1)
+        assert not house.server.connections
+        end.close()
+
+
+async def test_lingering_is_short_when_a_tenth_of_all_connections_does_so() -> None:
+    async with in_memory(hello, max_connections=20) as house:
+        ends = [house.connect() for _ in range(3)]
+        for end in ends:
+            await end.write(b"garbage\r\n\r\n")
+            await settle()
+        await house.pass_time(2)
+        assert len(house.server.connections) == 2 == house.server.lingering
+        await house.pass_time(3)
+        assert not house.server.connections and not house.server.lingering
+        for end in ends:
+            end.close()
+
+
+async def test_lingering_of_a_connection_too_many_is_short() -> None:
+    is_open = asyncio.Event()
+
+    async def wait(request: Request) -> Response:
+        await is_open.wait()
+        return Response("x")
+
+    async with in_memory(wait, max_connections=1) as house:
+        first = house.connect()
+        await first.write(GET)  # an idle one would make room
+        await settle()
+        second = house.connect()
+        assert statuses(await read_until(second, b"\r\n\r\n")) == [503]
+        await settle()
+        (refused,) = house.server._refused
+        await house.pass_time(1.9)
+        refused.check(house.now)
+        await settle()
+        assert house.server._refused
+        await house.pass_time(0.1)
+        refused.check(house.now)
+        await settle()
+        assert not house.server._refused
+        is_open.set()
+        first.close()
+        second.close()
+
+
+async def test_access_log_has_a_record_per_request() -> None:
+    access: list[tuple[str, int, int]] = []
+
+    async def handler(request: Request) -> Response:
+        return Response.stream(broken_off()) if request.path == "/broken" else Response("x")
+
+    def log(request: Request, status: int, size: int, seconds: float) -> None:
+        access.append((request.path, status, size))
+
+    async with in_memory(handler) as house:
+        house.server.access_log = log
+        end = house.connect()
+        await end.write(GET + get("/broken"))
+        end.write_eof()
+        answers = await read_all(end)
+    assert [(path, status) for path, status, _ in access] == [("/", 200), ("/broken", 500)]
+    assert sum(size for *_, size in access) == len(answers)
+
+
+async def test_awaiting_what_was_cancelled_before_is_a_500() -> None:
+    async def handler(request: Request) -> Response:
+        cancelled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        cancelled.cancel()
+        await cancelled  # raises without a suspension
+        return Response("never")
+
+    async with in_memory(handler) as house:
+        end = house.connect()
+        await end.write(GET)
+        answer = await read_all(end)
+    assert statuses(answer) == [500]

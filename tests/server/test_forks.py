@@ -1,0 +1,105 @@
+"""Children that an endpoint forks: the server's sockets, signals and logs are not theirs."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from support.processes import DEADLINE_S, Program, get
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+
+LOOPS = ["asyncio"]
+if importlib.util.find_spec("uvloop") is not None:
+    LOOPS.append("uvloop")
+
+SOURCE = """
+import logging, os, signal, sys, warnings
+from microweb import App
+
+warnings.simplefilter("ignore", DeprecationWarning)  # of a fork beside threads
+app = App()
+
+def fork() -> str:
+    child = os.fork()
+    if not child:
+        logging.getLogger("app").warning("written by the child")
+        os.read(0, 1)  # to the end of stdin, which is the end of the test, however it ends
+        os._exit(0)
+    return str(child)
+
+@app.get("/fork")
+async def fork_on_the_loop() -> str:
+    return fork()
+
+@app.get("/fork-in-thread")
+def fork_in_a_thread() -> str:
+    return fork()
+
+@app.get("/end/{child}")
+def end(child: int) -> str:
+    os.kill(child, signal.SIGTERM)
+    return str(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+
+app.run("127.0.0.1", 0, loop=sys.argv[1])
+"""
+
+
+class Forking:
+    """A server whose endpoints fork."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        (self.url,) = program.urls()
+
+    def address(self) -> tuple[str, int]:
+        place = urlsplit(self.url)
+        assert place.hostname is not None and place.port is not None
+        return place.hostname, place.port
+
+    def fork(self, path: str) -> int:
+        """Return the child, once the answer has come to its end: that of the connection."""
+        with socket.create_connection(self.address(), timeout=DEADLINE_S) as client:
+            client.sendall(f"GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
+            with client.makefile("rb") as file:
+                answer = file.read()
+        return int(answer.rpartition(b"\r\n\r\n")[2])
+
+
+@pytest.fixture(params=LOOPS)
+def forking(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Forking]:
+    script = tmp_path / "app.py"
+    script.write_text(SOURCE)
+    with Program(script, request.param) as program:
+        yield Forking(program)
+
+
+@pytest.mark.parametrize("path", ["/fork", "/fork-in-thread"])
+def test_end_of_an_answer_reaches_the_client(forking: Forking, path: str) -> None:
+    forking.fork(path)
+    forking.fork(path)
+
+
+@pytest.mark.parametrize("path", ["/fork", "/fork-in-thread"])
+def test_child_has_default_signal_handlers(forking: Forking, path: str) -> None:
+    child = forking.fork(path)
+    assert get(forking.url, f"/end/{child}") == (200, str(-signal.SIGTERM))
+    assert get(forking.url, "/nothing")[0] == 404  # the signal was the child's alone
+
+
+def test_port_is_free_once_the_server_is_gone(forking: Forking) -> None:
+    forking.fork("/fork")
+    forking.program.stop()
+    with socket.create_server(forking.address()):
+        pass
+
+
+def test_child_can_log(forking: Forking) -> None:
+    forking.fork("/fork")
+    forking.program.err.wait_for("written by the child")

@@ -1,0 +1,151 @@
+"""What tests of answers need: requests, a stream that keeps what is written, pieces."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from microweb.errors import ClientDisconnected
+from microweb.http.bytestream import Lasting
+from microweb.http.headers import Headers
+from microweb.http.interfaces import Address
+from microweb.http.response_head import HeadCache
+from microweb.parser import Limits, Parser, RequestLines
+from microweb.request import Request
+from microweb.response import Response
+
+
+@dataclass
+class FakePeer:
+    """A `Peer` that nobody is behind."""
+
+    scheme: str = "http"
+    address: Address | None = None
+    max_form_fields: int = 1000
+    max_form_text: int = 1000
+    max_json: int = 1 << 20
+    max_json_values: int = 150_000
+
+    def origin_of(self, headers: Headers) -> tuple[Address | None, str]:
+        return self.address, self.scheme
+
+    @contextmanager
+    def cleaning_up(self, request: object) -> Iterator[None]:
+        yield
+
+
+@dataclass
+class FakeStream:
+    """A `ByteStream` that keeps what is written, and wants a drain past `high_water` bytes."""
+
+    high_water: int = 1_000_000
+    closes_after: int = 1_000_000
+    writes: list[bytes] = field(default_factory=list)
+    drained_at: list[int] = field(default_factory=list)  # after so many writes
+    lasting: Lasting | None = None
+    held: list[int] = field(default_factory=list)  # sizes that were counted, one by one
+
+    def hold(self, size: int) -> None:
+        self.held.append(size)
+
+    def write(self, data: bytes | memoryview) -> bool:
+        self._check()
+        self.writes.append(bytes(data))
+        return len(data) > self.high_water
+
+    def _check(self) -> None:
+        if len(self.writes) >= self.closes_after:
+            raise ClientDisconnected("the peer left")
+
+    async def drain(self) -> None:
+        self._check()
+        self.drained_at.append(len(self.writes))
+
+    async def read(self) -> bytes:
+        return b""
+
+    def inform(self, lasting: Lasting | None) -> None:
+        self.lasting = lasting
+
+    def probe(self, data: bytes) -> None:
+        self.writes.append(data)
+
+    is_shielded = False
+
+    def has_ended(self) -> bool:
+        return False
+
+    def has_input(self) -> bool:
+        return False
+
+    def interrupt(self) -> None:
+        raise AssertionError("nothing stops here")
+
+    @property
+    def written(self) -> bytes:
+        return b"".join(self.writes)
+
+
+def make_request(
+    method: str = "GET",
+    *fields: str,
+    version: str = "1.1",
+    scheme: str = "http",
+    host: str = "testserver",
+) -> Request:
+    parser = Parser(FakePeer(scheme), RequestLines(), Limits())
+    lines = [f"{method} /page HTTP/{version}", f"Host: {host}", *fields, "", ""]
+    parser.feed("\r\n".join(lines).encode())
+    request = parser.next_request()
+    assert request is not None
+    return request
+
+
+GET = make_request()
+HEAD = make_request("HEAD")
+OLD = make_request(version="1.0")
+HEADS = HeadCache()  # of one second, so that answers can be compared
+
+
+def encode(response: Response, request: Request = GET, connection: bytes = b"") -> bytes:
+    answer = response.encode(request, HEADS, connection)
+    assert answer is not None
+    return answer
+
+
+async def send(response: Response, request: Request = GET, connection: bytes = b"") -> FakeStream:
+    stream = FakeStream()
+    await response.send_to(stream, request, HEADS, connection)
+    return stream
+
+
+def split(answer: bytes) -> tuple[bytes, dict[bytes, bytes], bytes]:
+    """Return status line, fields in lower case without Date, and body."""
+    head, end, body = answer.partition(b"\r\n\r\n")
+    assert end
+    first, *lines = head.split(b"\r\n")
+    fields = dict(line.split(b": ", 1) for line in lines)
+    assert len(fields) == len(lines)
+    assert re.fullmatch(rb"\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT", fields.pop(b"Date"))
+    return first, {name.lower(): value for name, value in fields.items()}, body
+
+
+class Pieces:
+    """An asynchronous iterator that knows how far it came and whether it was closed."""
+
+    def __init__(self, *pieces: str | bytes | Exception) -> None:
+        self.pieces = pieces
+        self.started = 0
+        self.is_closed = False
+
+    async def generate(self) -> AsyncIterator[str | bytes]:
+        try:
+            for piece in self.pieces:
+                self.started += 1
+                if isinstance(piece, Exception):
+                    raise piece
+                yield piece
+        finally:
+            self.is_closed = True

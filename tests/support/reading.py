@@ -1,0 +1,137 @@
+"""Reads a connection's bytes by the parser alone, as the server does: heads, and bodies at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from microweb.errors import ContentTooLarge, ProtocolError
+from microweb.http.framing import CLOSE, ChunkedDecoder
+from microweb.http.headers import Headers
+from microweb.http.interfaces import Address
+from microweb.parser import Limits, Parser, RequestLines
+from microweb.request import Request
+
+MAX_BODY = 16 * 1024 * 1024
+
+
+class FakePeer:
+    """A `Peer` that nobody is behind."""
+
+    address = None
+    scheme = "http"
+    max_form_fields = 1000
+    max_form_text = 1000
+    max_json = 1 << 20
+    max_json_values = 150_000
+
+    def origin_of(self, headers: Headers) -> tuple[Address | None, str]:
+        return None, "http"
+
+
+@dataclass
+class Exchange:
+    """What was read of one request."""
+
+    method: str
+    target: str
+    path: str
+    query_string: str
+    host: str
+    fields: list[tuple[str, str]]
+    minor_version: int
+    is_persistent: bool
+    expects_continue: bool
+    body: bytes | None = None  # None: no decoder was made, so there is none
+    trailers: list[tuple[str, str]] = field(default_factory=list)
+    is_whole: bool = True
+
+
+@dataclass
+class Outcome:
+    """All that was read from a connection, and the refusal that ended it."""
+
+    exchanges: list[Exchange]
+    refusal: type[Exception] | None = None
+    reason: str = ""
+
+
+class Reader:
+    """Reads a connection as the server does: bodies at once, all of them."""
+
+    def __init__(self, limits: Limits | None = None, lines: RequestLines | None = None) -> None:
+        self.parser = Parser(
+            FakePeer(), RequestLines() if lines is None else lines, limits or Limits()
+        )
+        self.exchanges: list[Exchange] = []
+        self.requests: list[Request] = []
+
+    def feed(self, data: bytes) -> None:
+        """Take what the socket brought. Raises: ProtocolError, ContentTooLarge."""
+        if self.parser.decoder is not None:
+            self.parser.feed(data)
+            data = b""
+            if not self._read_body():
+                return
+        while (request := self.parser.next_request(data)) is not None:
+            data = b""
+            self._begin(request)
+            if not self._read_body():
+                break
+
+    def _begin(self, request: Request) -> None:
+        section, decoder = request.section, self.parser.decoder
+        if isinstance(decoder, ChunkedDecoder):
+            decoder.max_content = MAX_BODY
+        self.requests.append(request)
+        self.exchanges.append(
+            Exchange(
+                request.method,
+                request.line.target,
+                request.raw_path,
+                request.query_string,
+                request.host,
+                request.headers.pairs(),
+                section.minor_version,
+                section.persistence != CLOSE,
+                section.expects_continue,
+                None if decoder is None else b"",
+                is_whole=decoder is None,
+            )
+        )
+
+    def _read_body(self) -> bool:
+        """Read on in the body; return whether a next request can begin."""
+        decoder = self.parser.decoder
+        if decoder is None:
+            return True
+        exchange = self.exchanges[-1]
+        while piece := self.parser.next_content():
+            assert exchange.body is not None
+            exchange.body += piece
+        if piece is None:
+            return False
+        if isinstance(decoder, ChunkedDecoder):
+            exchange.trailers = decoder.trailers
+        exchange.is_whole = decoder.is_complete
+        self.parser.decoder = None
+        return True
+
+
+def read(*reads: bytes, limits: Limits | None = None, lines: RequestLines | None = None) -> Outcome:
+    """Return what is read when the bytes come in these reads."""
+    reader = Reader(limits, lines)
+    try:
+        for data in reads:
+            reader.feed(data)
+    except (ProtocolError, ContentTooLarge) as error:
+        for exchange in reader.exchanges[-1:]:
+            if not exchange.is_whole:
+                exchange.body = b""  # how much of it came before the fault is up to the cuts
+        return Outcome(reader.exchanges, type(error), getattr(error, "reason", ""))
+    return Outcome(reader.exchanges)
+
+
+def each_byte(data: bytes) -> Iterable[bytes]:
+    """Yield each byte by itself."""
+    return (data[i : i + 1] for i in range(len(data)))

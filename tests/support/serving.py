@@ -1,0 +1,159 @@
+"""Servers for tests: in memory with a clock of their own, and on loopback with a quick sweep."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from contextvars import Context
+from typing import Unpack
+
+import pytest
+
+from microweb.server import server as server_module
+from microweb.server.config import ServerConfig, ServerOptions
+from microweb.server.connection import Connection, Handler
+from microweb.server.process import Application, make_server
+from microweb.server.server import STREAM_LIMIT, Server
+from microweb.testing.client import Misbehaving
+from microweb.testing.network import ClientEnd, connect
+
+DEADLINE_S = 20.0  # of a wait that a passing test does not come near
+QUICK_S = 0.01
+LATER_S = 1_000_000.0
+
+GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+def get(target: str, *fields: str, version: str = "1.1") -> bytes:
+    """Return a GET request."""
+    lines = [f"GET {target} HTTP/{version}", "Host: a", *fields]
+    return "".join(f"{line}\r\n" for line in [*lines, ""]).encode()
+
+
+def post(target: str, body: bytes = b"", *fields: str) -> bytes:
+    """Return a POST request with a Content-Length, unless `fields` say how it is framed."""
+    framing = fields or (f"Content-Length: {len(body)}",)
+    lines = [f"POST {target} HTTP/1.1", "Host: a", *framing]
+    return "".join(f"{line}\r\n" for line in [*lines, ""]).encode() + body
+
+
+def statuses(data: bytes) -> list[int]:
+    """Return the status codes of the answers in `data`."""
+    return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d{3}) ", data)]
+
+
+async def read_until(end: ClientEnd, delimiter: bytes) -> bytes:
+    """Return what comes up to the read that completes `delimiter`, or up to the end."""
+    data = b""
+    async with asyncio.timeout(DEADLINE_S):
+        while delimiter not in data and (piece := await end.read()):
+            data += piece
+    return data
+
+
+async def read_all(end: ClientEnd) -> bytes:
+    """Return everything up to the server's end."""
+    data = b""
+    async with asyncio.timeout(DEADLINE_S):
+        while piece := await end.read():
+            data += piece
+    return data
+
+
+class MemoryHouse:
+    """A server of one handler in memory, and the clock by which its deadlines pass."""
+
+    def __init__(self, handler: Handler, **options: Unpack[ServerOptions]) -> None:
+        self.now = 1000.0
+        self.server = Server(handler, ServerConfig.from_options(options))
+
+    async def open(self) -> None:
+        await self.server.open()
+        self.server.clock = lambda: self.now
+        self._tick()
+
+    def connect(self, context: Context | None = None, *, is_secure: bool = False) -> ClientEnd:
+        """Return the client's end of a new connection, which is served in a copy of `context`.
+
+        By default that is an empty one, as servers have it; what runs tests leaves things in ours.
+        `is_secure`: the connection counts as TLS, and can't be half-closed.
+        """
+        return (Context() if context is None else context).run(
+            connect,
+            self.server.accept,
+            limit=STREAM_LIMIT,
+            client=("127.0.0.1", 50000),
+            server=("127.0.0.1", 80),
+            sslcontext=ssl.create_default_context() if is_secure else None,
+        )
+
+    @property
+    def connection(self) -> Connection:
+        """The only connection."""
+        (connection,) = self.server.connections
+        return connection
+
+    async def pass_time(self, seconds: float) -> None:
+        """Let time pass, as the sweep sees it, and all that follows from it happen."""
+        await settle()
+        self.now += seconds
+        self._tick()
+        for connection in tuple(self.server.connections):
+            connection.check(self.now)
+        await settle()
+
+    def _tick(self) -> None:
+        # What the server does each second: not by the loop's clock, which began with the machine.
+        self.server.idle_deadline = self.now + self.server.config.idle_timeout_s + 1
+
+
+async def settle() -> None:
+    """Let what is ready to run happen: nothing in memory takes more turns than this."""
+    for _ in range(30):
+        await asyncio.sleep(0)
+
+
+@asynccontextmanager
+async def in_memory(
+    handler: Handler, **options: Unpack[ServerOptions]
+) -> AsyncIterator[MemoryHouse]:
+    """Serve a handler in memory; at the end no task and no connection may be left."""
+    house = MemoryHouse(handler, **options)
+    tasks = asyncio.all_tasks()
+    await house.open()
+    try:
+        yield house
+    finally:
+        house.server.clock = lambda: house.now + LATER_S  # all that still waits has its deadline
+        await house.server.stop(silence_s=0.0)
+    assert not house.server.connections
+    assert asyncio.all_tasks() <= tasks
+
+
+@asynccontextmanager
+async def on_loopback(app: Application, **options: Unpack[ServerOptions]) -> AsyncIterator[Server]:
+    """Serve an app on this loop and a free port, with a sweep that does not take seconds."""
+    defaults = ServerOptions(host="127.0.0.1", port=0, access_log=False, grace_s=1.0)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(server_module, "_TICK_S", QUICK_S)
+        server = await make_server(app, defaults | options)
+        try:
+            yield server
+        finally:
+            await server.stop(silence_s=0.0)
+
+
+def peer_of(server: Server, *, timeout_s: float = DEADLINE_S) -> Misbehaving:
+    """Return a client of `server`, not connected yet."""
+    host, port = server.sockets[0].getsockname()[:2]
+    return Misbehaving(host, port, timeout_s=timeout_s)
+
+
+async def until_none(connections: set[Connection]) -> None:
+    """Wait until the server has forgotten them all."""
+    async with asyncio.timeout(DEADLINE_S):
+        while connections:
+            await asyncio.sleep(QUICK_S)

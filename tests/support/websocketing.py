@@ -1,0 +1,169 @@
+"""What tests of WebSockets need: handshakes and frames as bytes, a client's end of a connection."""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+
+from support.serving import DEADLINE_S
+
+from microweb.testing.network import ClientEnd
+
+KEY = "dGhlIHNhbXBsZSBub25jZQ=="  # of RFC 6455 section 1.3
+ACCEPT = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+
+FIELDS = {
+    "Host": "testserver",
+    "Upgrade": "websocket",
+    "Connection": "Upgrade",
+    "Sec-WebSocket-Key": KEY,
+    "Sec-WebSocket-Version": "13",
+}
+
+TEXT, BINARY, CLOSE, PING, PONG = 0x1, 0x2, 0x8, 0x9, 0xA
+FIN, RSV1, RSV2, RSV3 = 0x80, 0x40, 0x20, 0x10
+
+
+def handshake(
+    target: str = "/ws",
+    *lines: str,
+    method: str = "GET",
+    version: str = "1.1",
+    **changed: str | None,
+) -> bytes:
+    """Return a handshake; `changed` replaces fields (`_` for `-`), or leaves out those of None."""
+    fields = {**FIELDS, **{name.replace("_", "-"): value for name, value in changed.items()}}
+    given = [f"{name}: {value}" for name, value in fields.items() if value is not None]
+    return "\r\n".join([f"{method} {target} HTTP/{version}", *given, *lines, "", ""]).encode()
+
+
+def masked(
+    payload: bytes | str, opcode: int | None = None, *, bits: int = FIN, mask: bytes = b"\1\2\3\4"
+) -> bytes:
+    """Return one frame of a client's. RFC 6455 section 5.2"""
+    if opcode is None:
+        opcode = TEXT if isinstance(payload, str) else BINARY
+    data = payload.encode() if isinstance(payload, str) else payload
+    size = len(data)
+    if size < 126:
+        length = bytes((0x80 | size,))
+    elif size < 65536:
+        length = b"\xfe" + size.to_bytes(2)
+    else:
+        length = b"\xff" + size.to_bytes(8)
+    hidden = bytes(byte ^ mask[index % 4] for index, byte in enumerate(data))
+    return bytes((bits | opcode,)) + length + mask + hidden
+
+
+def close_frame(code: int, reason: str = "") -> bytes:
+    return masked(code.to_bytes(2) + reason.encode(), CLOSE)
+
+
+DEFLATE_ORDER = (16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1)  # RFC 1951
+
+
+def empty_blocks(size: int) -> bytes:
+    """Return Huffman tables without data, of which each byte costs most: 250 ns."""
+    lengths = "".join("100" if code in (1, 18) else "000" for code in DEFLATE_ORDER)
+    table = "1" + f"{138 - 11:07b}"[::-1] + "1" + f"{118 - 11:07b}"[::-1] + "0"  # 256 zeros, a one
+    block = "0" + "01" + "00000" + "00000" + f"{18 - 4:04b}"[::-1] + lengths + table + "0" + "0"
+    bits = block * (8 * size // len(block))
+    bits += "000" + "0" * (-(len(bits) + 3) % 8)  # the header of the stored block at the end
+    return int(bits[::-1], 2).to_bytes(len(bits) // 8, "little")
+
+
+class Frame:
+    """One frame of the server's."""
+
+    def __init__(self, first: int, payload: bytes) -> None:
+        self.first = first
+        self.payload = payload
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Frame) and vars(self) == vars(other)
+
+    def __repr__(self) -> str:
+        return f"Frame({self.first:#x}, {self.payload!r})"
+
+
+def text(payload: str) -> Frame:
+    return Frame(FIN | TEXT, payload.encode())
+
+
+def closed(code: int, reason: str = "") -> Frame:
+    return Frame(FIN | CLOSE, code.to_bytes(2) + reason.encode())
+
+
+PINGED = Frame(FIN | PING, b"")
+
+
+class Peer:
+    """A client's end that reads frames; made by `shaken`."""
+
+    def __init__(self, end: ClientEnd) -> None:
+        self.end = end
+        self.head = b""
+        self._buffer = b""
+
+    async def shake_hands(self, request: bytes) -> Peer:
+        """Send a handshake, perhaps with frames behind it, and read the head of the answer."""
+        await self.end.write(request)
+        while b"\r\n\r\n" not in self._buffer:
+            await self._read_more()
+        self.head, _, self._buffer = self._buffer.partition(b"\r\n\r\n")
+        return self
+
+    async def send(self, *frames: bytes) -> None:
+        await self.end.write(b"".join(frames))
+
+    async def frame(self) -> Frame | None:
+        """Return the next frame, None at the server's end."""
+        while (found := self._parse()) is None:
+            if not await self._read_more():
+                assert not self._buffer, self._buffer
+                return None
+        return found
+
+    async def frames(self) -> list[Frame]:
+        """Return all frames up to the server's end."""
+        found = []
+        while (frame := await self.frame()) is not None:
+            found.append(frame)
+        return found
+
+    async def frames_until_close(self) -> list[Frame]:
+        """Return all frames up to the server's close frame."""
+        found: list[Frame] = []
+        while not found or found[-1].first != FIN | CLOSE:
+            frame = await self.frame()
+            assert frame is not None
+            found.append(frame)
+        return found
+
+    def _parse(self) -> Frame | None:
+        data = self._buffer
+        if len(data) < 2:
+            return None
+        start, size = 2, data[1]
+        if size == 126:
+            start, size = 4, int.from_bytes(data[2:4])
+        elif size == 127:
+            start, size = 10, int.from_bytes(data[2:10])
+        if len(data) < start + size:
+            return None
+        self._buffer = data[start + size :]
+        return Frame(data[0], data[start : start + size])
+
+    async def _read_more(self) -> bool:
+        async with asyncio.timeout(DEADLINE_S):
+            try:
+                data = await self.end.read()
+            except ConnectionError:
+                data = b""
+        self._buffer += data
+        return bool(data)
+
+
+def deflated(data: bytes) -> bytes:
+    packer = zlib.compressobj(wbits=-12)
+    return (packer.compress(data) + packer.flush(zlib.Z_SYNC_FLUSH))[:-4]

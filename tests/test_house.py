@@ -1,0 +1,118 @@
+"""The rooms: each module has its test file, tests mirror the package, the top level stays small."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import microweb
+
+TESTS = Path(__file__).parent
+PACKAGE = Path(microweb.__file__).parent
+
+# Folders of tests that mirror no package.
+OTHERS = {"bench", "conformance", "examples", "fuzz", "integration", "support"}
+
+# Modules without a test file of their own -> the file that tests them. Closed: it only shrinks.
+TESTED_IN = {
+    "bodies/incoming.py": "test_request.py",
+    "bodies/json_readers.py": "bodies/test_json.py",
+    "bodies/outlet.py": "bodies/test_stream.py",
+    "channels/message.py": "channels/test_channel.py",
+    "channels/redis.py": "channels/test_broker.py",
+    "channels/redis_listener.py": "channels/test_broker.py",
+    "channels/subscription.py": "channels/test_channel.py",
+    "channels/topic.py": "channels/test_channel.py",
+    "concurrency/callables.py": "endpoints/test_handler.py",
+    "concurrency/descriptors.py": "integration/test_descriptors.py",
+    "debug/secrets.py": "debug/test_masking.py",
+    "debug/slips.py": "endpoints/test_handler.py",
+    "endpoints/arguments.py": "endpoints/test_handler.py",
+    "endpoints/hooks.py": "test_app.py",
+    "endpoints/lifespan.py": "test_app.py",
+    "endpoints/results.py": "endpoints/test_handler.py",
+    "endpoints/signature.py": "endpoints/test_handler.py",
+    "http/bytestream.py": "server/test_connection.py",
+    "http/interfaces.py": "test_request.py",
+    "http/origins.py": "middleware/test_cors.py",
+    "http/request_head.py": "test_parser.py",
+    "server/disconnects.py": "integration/test_disconnects.py",
+    "server/eviction.py": "server/test_server.py",
+    "server/listeners.py": "server/test_server.py",
+    "server/network.py": "server/test_connection.py",
+    "server/outflow.py": "integration/test_memory_bound.py",
+    "server/signals.py": "server/test_process.py",
+    "server/upgrade.py": "websocket/test_upgrade.py",
+    "sessions/redis.py": "sessions/test_memory.py",
+    "sessions/store.py": "sessions/test_memory.py",
+    "testing/httpx_backend.py": "testing/test_client.py",
+    "websocket/connection.py": "websocket/test_socket.py",
+    "websocket/deflate.py": "websocket/test_protocol.py",
+}
+
+# The public names that packages hand on, by the paths that users write.
+PUBLIC = {
+    "channels": "Broker Channel Channels Gap MemoryBroker Message Subscription",
+    "sessions": "Session SessionStore",
+    "sse": "ServerEvent",
+    "testing": "ClientSocket EventStream HandshakeRefused LiveServer Misbehaving ReceivedEvent "
+    "SocketClosed TestClient live_server",
+    "websocket": "WebSocket",
+}
+
+
+def modules() -> list[Path]:
+    """Return the modules that need a test file, relative to the package."""
+    found = [path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py")]
+    return sorted(path for path in found if not path.stem.startswith("__"))
+
+
+@pytest.mark.parametrize("module", modules(), ids=str)
+def test_each_module_has_its_test_file(module: Path) -> None:
+    own = module.with_name(f"test_{module.name}")
+    elsewhere = TESTED_IN.get(module.as_posix())
+    if elsewhere is None:
+        assert (TESTS / own).is_file(), f"expected tests of microweb/{module} in tests/{own}"
+    else:
+        assert (TESTS / elsewhere).is_file(), f"tests of microweb/{module}: no tests/{elsewhere}"
+        assert not (TESTS / own).exists(), (
+            f"microweb/{module} has tests/{own}: take it off the list"
+        )
+
+
+def test_the_list_of_exceptions_names_modules() -> None:
+    assert set(TESTED_IN) <= {module.as_posix() for module in modules()}
+
+
+def test_folders_of_tests_mirror_packages() -> None:
+    folders = {path.parent.relative_to(TESTS).as_posix() for path in TESTS.rglob("test_*.py")}
+    packages = {path.parent.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py")}
+    assert folders - packages <= OTHERS
+
+
+def test_no_folder_of_tests_is_a_package() -> None:
+    """`tests/http/__init__.py` would hide the standard library's `http`."""
+    assert list(TESTS.rglob("__init__.py")) == []
+
+
+def test_the_top_level_is_small() -> None:
+    files = list(PACKAGE.glob("*.py"))
+    folders = [path for path in PACKAGE.iterdir() if path.is_dir() and any(path.glob("*.py"))]
+    assert len(files) <= 15
+    assert len(folders) <= 15
+
+
+def test_a_package_hands_on_its_public_names() -> None:
+    for package, names in PUBLIC.items():
+        module = __import__(f"microweb.{package}", fromlist=["__all__"])
+        assert module.__all__ == names.split()
+        for name in module.__all__:
+            assert getattr(module, name).__module__.startswith(f"microweb.{package}.")
+
+
+def test_an_init_holds_nothing_but_names_that_it_hands_on() -> None:
+    for path in PACKAGE.rglob("*/__init__.py"):
+        for node in ast.parse(path.read_text("utf-8")).body:
+            assert not isinstance(node, ast.ClassDef), path

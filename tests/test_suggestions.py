@@ -1,0 +1,107 @@
+"""Keywords and names of other frameworks are answered with ours."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+
+import pytest
+
+import microweb
+from microweb import App, ConfigurationError, HTTPError, Request, Response, abort
+from microweb.channels.channel import Channels
+from microweb.middleware.compression import Compression
+from microweb.middleware.cors import CORS
+from microweb.middleware.hosts import AllowedHosts
+from microweb.middleware.rate_limit import RateLimit
+from microweb.middleware.sessions import Sessions
+from microweb.middleware.timeout import Timeout
+from microweb.suggestions import _KEYWORDS, names_keywords
+
+OURS: dict[str, type | Callable[..., object]] = {
+    "App": App,
+    "Request": Request,
+    "Response": Response,
+    "HTTPError": HTTPError,
+    "abort": abort,
+    "CORS": CORS,
+    "Compression": Compression,
+    "Sessions": Sessions,
+    "Channels": Channels,
+    "AllowedHosts": AllowedHosts,
+    "Timeout": Timeout,
+    "RateLimit": RateLimit,
+}
+
+
+@pytest.mark.parametrize(
+    ("call", "keywords", "ours"),
+    [
+        (CORS, {"allow_origins": ["*"]}, "CORS(origins)"),
+        (CORS, {"origins": "*", "allow_methods": ["GET"]}, "CORS(origins, methods=...)"),
+        (Compression, {"minimum_size": 500}, "Compression(min_bytes=...)"),
+        (Sessions, {"secret_key": "x" * 32, "session_cookie": "s"}, "Sessions(secret_key, cookie="),
+        (Channels, {"url": "redis://localhost"}, "Channels(broker=RedisBroker(url))"),
+        (AllowedHosts, {"allowed_hosts": ["a.example"]}, "AllowedHosts(hosts)"),
+        (Timeout, {"timeout": 1}, "Timeout(seconds)"),
+        (RateLimit, {"limit": 1}, "RateLimit(quota, window_s)"),
+    ],
+)
+def test_keyword_of_another_framework_names_ours(
+    call: Callable[..., object], keywords: dict[str, object], ours: str
+) -> None:
+    with pytest.raises(TypeError, match=r"^\w+\(\) has no keyword '\w+': in microweb") as caught:
+        call(**keywords)
+    assert f"in microweb it is `{ours}" in str(caught.value)
+
+
+def test_other_wrong_calls_are_told_by_python() -> None:
+    with pytest.raises(TypeError, match="unexpected keyword argument 'nonsense'"):
+        Compression(nonsense=1)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="missing 1 required positional argument: 'origins'"):
+        CORS()  # type: ignore[call-arg]
+
+
+def test_fault_within_a_call_is_not_taken_for_a_wrong_call() -> None:
+    def fail(status: int, **extra: object) -> None:
+        raise TypeError("within")
+
+    fail.__qualname__ = "Timeout"
+    with pytest.raises(TypeError, match=r"^within$"):
+        names_keywords(fail)(1, timeout=2)
+
+
+@pytest.mark.parametrize("call", _KEYWORDS)
+def test_keywords_of_other_frameworks_are_none_of_ours(call: str) -> None:
+    owner, _, name = call.partition(".")
+    function = getattr(OURS[owner], name) if name else OURS[owner]
+    assert not inspect.signature(function).parameters.keys() & _KEYWORDS[call].keys()
+
+
+def test_options_of_other_servers_name_ours() -> None:
+    text = r"^unknown option 'debug': in microweb it is `App\(debug=True\)`$"
+    with pytest.raises(ConfigurationError, match=text):
+        App().serve(debug=True)  # type: ignore[call-arg]
+    with pytest.raises(ConfigurationError, match=r"'reload': leave it out, nothing reloads$"):
+        App().serve(port=0, reload=True)  # type: ignore[call-arg]
+
+
+def test_options_of_other_websocket_routes_name_ours() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        App().websocket("/", subprotocols=["chat"])  # type: ignore[arg-type]
+    assert str(caught.value) == (
+        "websocket() has no keyword 'subprotocols': in microweb it is "
+        "`await socket.accept(subprotocol)`"
+    )
+
+
+def test_channels_that_get_a_name_say_where_it_belongs() -> None:
+    with pytest.raises(ConfigurationError, match=r"got 'news': write .* and channels\[name\] for"):
+        Channels("news")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["WebSocketDisconnect", "status", "HTTPBearer", "Mount", "run"])
+def test_import_of_another_frameworks_name_names_ours(name: str) -> None:
+    with pytest.raises(ImportError, match=f"^microweb has no '{name}': (write|catch) "):
+        exec(f"from microweb import {name}")
+    assert not hasattr(microweb, name)

@@ -1,0 +1,1610 @@
+"""WebSocket endpoints by bytes: in memory, where time passes as it is told to."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import select
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, Unpack
+
+import pytest
+from support.serving import (
+    DEADLINE_S,
+    MemoryHouse,
+    in_memory,
+    on_loopback,
+    peer_of,
+    settle,
+    statuses,
+    until_none,
+)
+from support.websocketing import (
+    CLOSE,
+    FIN,
+    PING,
+    PINGED,
+    PONG,
+    RSV1,
+    TEXT,
+    Frame,
+    Peer,
+    close_frame,
+    closed,
+    deflated,
+    empty_blocks,
+    handshake,
+    masked,
+    text,
+)
+
+from microweb import App, ClientDisconnected, Request, Response, WebSocket, abort
+from microweb.errors import LocalProtocolError
+from microweb.response import Response as AnyResponse
+from microweb.server.config import ServerOptions
+from microweb.websocket.socket import encode_frame
+
+Endpoint = Callable[[WebSocket], Awaitable[object]]
+
+
+@asynccontextmanager
+async def serving(
+    endpoint: Endpoint, app: App | None = None, **options: Unpack[ServerOptions]
+) -> AsyncIterator[tuple[MemoryHouse, Peer]]:
+    """Serve an endpoint at /ws, and connect a peer that has not said anything."""
+    app = app or App()
+    app.websocket("/ws")(endpoint)
+    app.freeze()
+    async with in_memory(app, **options) as house:
+        peer = Peer(house.connect())
+        yield house, peer
+        peer.end.close()
+
+
+async def echo(socket: WebSocket) -> None:
+    async for message in socket:
+        await socket.send(message)
+
+
+# --- messages
+
+
+async def test_messages_are_echoed_until_the_client_closes() -> None:
+    async with serving(echo) as (_, peer):
+        await peer.shake_hands(handshake())
+        assert statuses(peer.head) == [101]
+        await peer.send(masked("hello"), masked(b"\0\1"), close_frame(1000, "bye"))
+        assert await peer.frames() == [text("hello"), Frame(0x82, b"\0\1"), closed(1000, "bye")]
+
+
+async def test_what_came_right_behind_the_handshake_is_kept() -> None:
+    async with serving(echo) as (_, peer):
+        await peer.shake_hands(handshake() + masked("at once") + close_frame(1000))
+        assert await peer.frames() == [text("at once"), closed(1000)]
+
+
+async def test_a_frame_is_sent_as_it_was_made() -> None:
+    frame = encode_frame("for all")
+
+    async def endpoint(socket: WebSocket) -> None:
+        await socket.send_frame(frame)
+        await socket.send_frame(encode_frame(b"twice"))
+
+    async with serving(endpoint) as (_, peer):
+        await peer.shake_hands(handshake())
+        assert [await peer.frame() for _ in range(3)] == [
+            text("for all"),
+            Frame(0x82, b"twice"),
+            closed(1000),
+        ]
+        await peer.send(close_frame(1000))
+        assert await peer.frame() is None
+
+
+@pytest.mark.parametrize("kind", [bytearray, memoryview])
+async def test_other_buffers_are_binary(kind: type) -> None:
+    async def endpoint(socket: WebSocket) -> None:
+        await socket.send(kind(b"abc"))
+
+    async with serving(endpoint) as (_, peer):
+        await peer.shake_hands(handshake())
+        assert await peer.frame() == Frame(0x82, b"abc")
+
+
+async def test_what_is_no_message_is_refused() -> None:
+    async def endpoint(socket: WebSocket) -> None:
+        with pytest.raises(TypeError, match="expected a message as str or bytes, got dict"):
+            await socket.send({"a": 1})  # type: ignore[arg-type]
+
+    async with serving(endpoint) as (_, peer):
+        await peer.shake_hands(handshake())
+        assert await peer.frame() == closed(1000)
+
+
+async def test_json_both_ways() -> None:
+    @dataclass
+    class Move:
+        x: int
+
+    async def endpoint(socket: WebSocket) -> None:
+        await socket.send_json({"got": await socket.receive_json()})
+        move = await socket.receive_json(Move)
+        await socket.send_json(move)
+        async for value in socket.iter_json():
+            await socket.send_json(value)
+
+    async with serving(endpoint) as (_, peer):
+        await peer.shake_hands(handshake())
+        await peer.send(masked('"é"'), masked(b'{"x": 3}'), masked("[1]"), close_frame(1000))
+        assert await peer.frames() == [
+            text('{"got":"é"}'),
+            text('{"x":3}'),
+            text("[1]"),
+            closed(1000),
+        ]
+
+
+@pytest.mark.parametrize("message", ["no json", "", r'"\ud800"', r'{"\udfff": 1}'])
+async def test_what_is_no_json_closes_with_1007(
+    message: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def endpoint(socket: WebSocket) -> None:
+        await socket.receive_json()
+
+    async with serving(endpoint) as (_, peer):
+        await peer.shake_hands(handshake())
+        await peer.send(masked(message))
+        frame = await peer.frame()
+        assert frame is not None and frame.payload[:2] == (1007).to_bytes(2)
+    assert not caplog.records
+
+
+async def test_an_http_error_in_a_task_group_closes_as_by_itself(
+    nothing_is_logged: None,
+) -> None:
+    async def endpoint(socket: WebSocket) -> None:
+        await socket.accept()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(socket.receive_json())
+
+    async with serving(endpoint) as (_, peer):
+        await peer.shake_hands(handshake())
+        await peer.send(masked("no json"))
+        frame = await peer.frame()
+        assert frame is not None and frame.payload[:2] == (1007).to_bytes(2)
+
+
+@pytest.mark.parametrize("size", [1_100_000, 5_000_000, 50_000_000])
+@pytest.mark.parametrize("ends", ["the message", "the endpoint"])
+async def test_the_code_of_a_close_inside_a_large_message_arrives(size: int, ends: str) -> None:
+    async def endpoint(socket: WebSocket) -> None:
+        await socket.accept()
+        if ends == "the endpoint":
+            await socket.close(4000)
+        await echo(socket)
+
+    app = App()
+    app.websocket("/ws")(endpoint)
+    async with on_loopback(app) as server:
+        host, port = server.sockets[0].getsockname()[:2]
+        reader, writer = await asyncio.open_connection(host, port)
+        writer.write(handshake())
+        async with asyncio.timeout(DEADLINE_S):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"\x82\xff" + size.to_bytes(8) + bytes(4) + bytes(size))
+            await writer.drain()  # as clients do that read only once all is sent
+            code = 1009 if ends == "the message" else 4000
+            assert (await reader.read())[2:4] == code.to_bytes(2)
+        writer.close()
+        await until_none(server.connections)
+
+
+async def test_types_of_many_values_are_made_beside_the_loop() -> None:
+    threads = set()
+
+    @dataclass
+    class Point:
+        x: int
+
+        def __post_init__(self) -> None:
+            threads.add(threading.get_ident())
+
+    async def endpoint(socket: WebSocket) -> None:
+        await socket.send_json(len(await socket.receive_json(list[Point])))
+
+    async with serving(endpoint) as (_, peer):
+        await peer.shake_hands(handshake())
+        await peer.send(masked("[" + ",".join(['{"x":1}'] * 6000) + "]"))
+        assert await peer.frame() == text("6000")
+    assert len(threads) == 1 and threading.get_ident() not in threads
+
+
+async def test_json_of_too_many_values_closes_with_1009() -> None:
+    async def endpoint(socket: WebSocket) -> None:
+        await socket.send_json(len(await socket.receive_json()))
+        await socket.receive_json()
+
+    async with serving(endpoint, max_json_values=3) as (_, peer):
+        await peer.shake_hands(handshake())
+        await peer.send(masked("[1,1,1]"), masked("[1,1,1,1]"))
+        assert await peer.frame() == text("3")
+        frame = await peer.frame()
+        assert frame is not None and frame.payload[:2] == (1009).to_bytes(2)
+
+
+async def test_a_client_that_floods_and_leaves_while_it_is_closed() -> None:
+    faults: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, fault: faults.append(fault))
+
+    async def endpoint(socket: WebSocket) -> None:
+        await socket.accept()
+
+    async with serving(endpoint) as (house, peer):
+        await peer.shake_hands(handshake())
+        await peer.send(masked(b"", PING) * 1000)
+        peer.end.close()
+        await until_none(house.server.connections)
+        await settle()
+    assert not faults
+
+
+async def test_a_cancelled_receive_has_taken_nothing() -> None:
+    async def endpoint(socket: WebSocket) -> None:
+        await socket.accept()
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(socket.receive(), 0.001)
+        await socket.send("now")
+        await socket.send(await socket.receive())
+
+    async with serving(endpoint) as (_, peer):
+        await peer.shake_hands(handshake())
+        assert await peer.frame() == text("now")
+        await peer.send(masked("message"))
+        assert await peer.frame() == text("message")
+
+
+async def test_two_tasks_do_not_receive_at_once() -> None:
+    async def endpoint(socket: WebSocket) -> None:
+        await socket.accept()
+        first = asyncio.create_task(socket.receive())
+        await asyncio.sleep(0)
+        with pytest.raises(LocalProtocolError, match="another task"):
+            await socket.receive()
+        await socket.send("go on")
+        await socket.send(await first)
+
+    async with serving(endpoint) as (_, peer):
+        await peer.shake_hands(handshake())
+        assert await peer.frame() == text("go on")
+        await peer.send(masked("one"))
+        assert await peer.frame() == text("one")
+
+
+async def test_tasks_of_an_endpoint_share_its_socket() -> None:
+    async def endpoint(socket: WebSocket) -> None:
+        async def tell(number: int) -> None:
+            await socket.send(f"{number}")  # the first of them makes the handshake
+
+        async with asyncio.TaskGroup() as group:
+            for number in range(3):
+                group.create_task(tell(number))
+
+    async with serving(endpoint) as (_, peer):
+        await peer.shake_hands(handshake())
+        frames = [await peer.frame() for _ in range(4)]
+        assert frames == [text("0"), text("1"), text("2"), closed(1000)]
+
+
+@asynccontextmanager
+async def counted_turns() -> AsyncIterator[list[int]]:
+    """Count the loop's turns that another task gets meanwhile."""
+
+    async def count() -> None:
+        while True:
+            turns[0] += 1
+            await asyncio.sleep(0)
+
+    turns = [0]
+    counting = asyncio.create_task(count())
+    try:
+        yield turns
+    finally:
+        counting.cancel()
+
+
+async def test_one_client_that_floods_leaves_others_their_turn() -> None:
+    async def endpoint(socket: WebSocket) -> None:
+        async with counted_turns() as turns:
+            for _ in range(1000):
+                await socket.receive()
+            assert turns[0] >= 15
+
+    async with serving(endpoint) as (_, peer):
+        await peer.shake_hands(handshake() + masked("") * 1000)
+        assert await peer.frame() == closed(1000)
+
+
+@pytest.mark.parametrize(
+    "flood",
+    [
+        masked(b"", PING) * 2000 + masked("end"),
+        masked(b"", PONG) * 2000 + masked("end"),
+        masked("end", bits=0) + masked("", 0, bits=0) * 2000 + masked("", 0),
+    ],
+    ids=["pings", "pongs", "fragments"],
+)
+@pytest.mark.parametrize("has_ended", [False, True])
+async def test_frames_that_are_no_messages_leave_others_their_turn(
+    flood: bytes, has_ended: bool
+) -> None:
+    async def endpoint(socket: WebSocket) -> None:
+        await socket.accept()
+        await going_on.wait()
+        async with counted_turns() as turns:
+            assert await socket.receive() == "end"
+            assert turns[0] >= 20
+        assert [message async for message in socket] == ["more"]
+        seen.append(socket.close_code)
+
+    seen: list[object] = []
+    going_on = asyncio.Event()
+    async with serving(endpoint) as (_, peer):
+        await peer.shake_hands(handshake() + flood + masked("more"))
+        if has_ended:
+            peer.end.write_eof()
+        else:
+            await peer.send(close_frame(1000))
+        going_on.set()
+        frames = await peer.frames()
+    assert seen == [1006 if has_ended else 1000]
+    assert all(frame == Frame(FIN | PONG, b"") for frame in frames[:-1])
+
+
+async def test_the_code_of_a_close_behind_many_frames_and_an_end_arrives() -> None:
+    async def endpoint(socket: WebSocket) -> None:
+        await socket.accept()
+        await going_on.wait()
+        async for message in socket:
+            seen.append(message)
+        seen.append(socket.close_code)
+
+    seen: list[object] = []
+    going_on = asyncio.Event()
+    async with serving(endpoint) as (_, peer):
+        flood = masked(b"", PONG) * 2000
+        await peer.shake_hands(handshake() + flood + masked("x") + flood + close_frame(1000))
+        peer.end.write_eof()
+        await settle()
+        going_on.set()
+        await peer.frames()
+    assert seen == ["x", 1000]
+
+
+FRAGMENTS = masked("", bits=0) + masked("", 0, bits=0) * 60 + masked("x", 0)
+
+
+async def test_messages_of_many_fragments_leave_others_their_turn() -> None:
+    async def endpoint(socket: WebSocket) -> None:
+        async with counted_turns() as turns:
+            for _ in range(60):
+                assert await socket.receive() == "x"
+            assert turns[0] >= 40
+
+    async with serving(endpoint) as (_, peer):
+        await peer.shake_hands(handshake() + FRAGMENTS * 60)
+        assert await peer.frame() == closed(1000)
+
+
+async def test_messages_of_many_fragments_that_nobody_waits_for_leave_others_their_turn() -> None:
+    async def endpoint(socket: WebSocket) -> None:
+        await socket.accept()
+        await going_on.wait()
+
+    going_on = asyncio.Event()
+    async with serving(endpoint) as (house, peer):
+        await peer.shake_hands(handshake())
+        await house.pass_time(1)
+        async with counted_turns() as turns:
+            await peer.send(FRAGMENTS * 60, masked(b"", PING))
+            assert await peer.frame() == Frame(FIN | PONG, b"")
+            assert turns[0] >= 40
+        going_on.set()
+
+
+async def test_texts_that_nobody_waits_for_are_counted_in_bytes() -> None:
+    async def endpoint(socket: WebSocket) -> None:
+        await socket.accept()
+        await going_on.wait()
+        async for message in socket:
+            got.append(message)
+
+    going_on, got, sent = asyncio.Event(), list[str | bytes](), "\U0001f600" * 1000
+    async with serving(endpoint) as (house, peer):
+        await peer.shake_hands(handshake())
+        await house.pass_time(1)
+        await peer.send(masked(sent) * 30)
+        await settle()
+        assert house.server.budget.total >= 30 * 4000
+        going_on.set()
+        await settle()
+        assert got == [sent] * 30
+        await peer.send(close_frame(1000))
+        await peer.frames()
+        assert house.server.budget.total == 0
+
+
+async def accept(socket: WebSocket) -> None:
+    await socket.accept()
+
+
+async def test_what_comes_behind_our_close_leaves_others_their_turn() -> None:
+    async with serving(accept) as (_, peer):
+        await peer.shake_hands(handshake())
+        assert await peer.frame() == closed(1000)
+        async with counted_turns() as turns:
+            await peer.send(masked("x" * 1000) * 200, close_frame(1000))
+            assert await peer.frame() is None
+            assert turns[0] >= 3
+
+
+@pytest.mark.parametrize("size", [1, 10_000])
+async def test_an_endpoint_that_sends_leaves_others_their_turn(size: int) -> None:
+    async def endpoint(socket: WebSocket) -> None:
+        await socket.accept()
+        async with counted_turns() as turns:
+            for _ in range(1000):
+                await socket.send("x" * size)
+            assert turns[0] >= 15
+
+    async with serving(endpoint) as (_, peer):
+        await peer.shake_hands(handshake())
+        frames = await peer.frames_until_close()
+        assert (len(frames), frames[-1]) == (1001, closed(1000))
+
+
+# --- the handshake
+
+
+async def test_before_the_first_use_it_is_an_ordinary_request() -> None:
+    async def endpoint(socket: WebSocket) -> object:
+        return {"not": "today"}, 503, {"Retry-After": "9"}
+
+    async with serving(endpoint) as (_, peer):
+        await peer.shake_hands(handshake())
+        assert statuses(peer.head) == [503]
+        assert b"Retry-After: 9" in peer.head
+
+
+async def test_an_endpoint_that_never_uses_its_socket_is_403() -> None:
+    async def endpoint(socket: WebSocket) -> None:
+        return None
+
+    async with serving(endpoint) as (_, peer):
+        await peer.shake_hands(handshake())
+        assert statuses(peer.head) == [403]
+
+
+async def test_a_close_before_the_handshake_is_403() -> None:
+    async def endpoint(socket: WebSocket) -> None:
+        await socket.close()
+        with pytest.raises(ClientDisconnected, match="before it was accepted"):
+            await socket.send("x")
+        assert socket.close_code is None
+
+    async with serving(endpoint) as (_, peer):
+        await peer.shake_hands(handshake())
+        assert statuses(peer.head) == [403]
+
+
+async def test_what_is_raised_before_is_an_ordinary_answer() -> None:
+    async def endpoint(socket: WebSocket) -> None:
+        abort(401, "who are you?", headers={"WWW-Authenticate": "Basic"})
+
+    async with serving(endpoint) as (_, peer):
+        await peer.shake_hands(handshake())
+        assert statuses(peer.head) == [401]
+        assert b"WWW-Authenticate: Basic" in peer.head
+
+
+async def test_a_fault_before_is_logged_once_and_a_500(caplog: pytest.LogCaptureFixture) -> None:
+    async def endpoint(socket: WebSocket) -> None:
+        raise RuntimeError("secret")
+
+    async with serving(endpoint) as (_, peer):
+        await peer.shake_hands(handshake())
+        assert statuses(peer.head) == [500]
+        assert b"secret" not in peer.head
+    (record,) = caplog.records
+    assert (record.name, record.getMessage()) == ("microweb.error", "GET /ws failed")
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (b"GET /ws HTTP/1.1\r\nHost: a\r\n\r\n", 426),
+        (handshake(Sec_WebSocket_Version="8"), 426),
+        (handshake(Sec_WebSocket_Key="x"), 400),
+        (handshake(method="POST", Content_Length="0"), 405),
+        (handshake(version="1.0"), 426),
+        (handshake(Origin="http://evil"), 403),
+        (handshake("/ws", "Sec-WebSocket-Extensions: ;"), 400),
+    ],
+)
+async def test_what_is_no_handshake_never_reaches_the_endpoint(
+    request_: bytes, status: int
+) -> None:
+    async def endpoint(socket: WebSocket) -> None:
+        raise AssertionError("it was called")
+
+    async with serving(endpoint) as (_, peer):
+        await peer.shake_hands(request_)
+        assert statuses(peer.head) == [status]
+        if status == 426:
+            assert b"Upgrade: websocket\r\n" in peer.head
+            assert b"Connection: Upgrade\r\n" in peer.head or b"HTTP/1.0" in request_
+            assert b"Sec-WebSocket-Version: 13" in peer.head
+
+
+async def test_a_subprotocol_of_those_that_are_offered() -> None:
+    async def endpoint(socket: WebSocket) -> None:
+        assert socket.subprotocols == ("a", "b")
+        assert socket.subprotocol is None
+        with pytest.raises(LocalProtocolError, match="'c'"):
+            await socket.accept("c")
+        await socket.accept("b")
+        await socket.send(str(socket.subprotocol))
+        with pytest.raises(LocalProtocolError, match="accepted already"):
+            await socket.accept("a")
+
+    async with serving(endpoint) as (_, peer):
+        await peer.shake_hands(handshake("/ws", "Sec-WebSocket-Protocol: a, b"))
+        assert b"\r\nSec-WebSocket-Protocol: b\r\n" in peer.head
+        assert await peer.frame() == text("b")
+
+
+async def test_no_subprotocol_is_said_where_none_was_chosen() -> None:
+    async with serving(echo) as (_, peer):
+        await peer.shake_hands(handshake("/ws", "Sec-WebSocket-Protocol: a, b"))
+        assert b"sec-websocket-protocol" not in peer.head.lower()
+
+
+async def test_headers_of_the_endpoint_and_of_middleware_are_on_the_101() -> None:
+    app = App()
+
+    @app.after_request
+    async def mark(request: Request, response: AnyResponse) -> None:
+        assert response.status == 101
+        response.headers["X-Middleware"] = "yes"
+        response.set_cookie("seen", "1")
+
+    async def endpoint(socket: WebSocket) -> None:
+        await socket.accept(headers={"X-Endpoint": "yes"})
+
+    async with serving(endpoint, app) as (_, peer):
+        await peer.shake_hands(handshake())
+        assert b"X-Middleware: yes\r\n" in peer.head
+        assert b"X-Endpoint: yes\r\n" in peer.head
+        assert b"Set-Cookie: seen=1; Path=/; HttpOnly; SameSite=Lax" in peer.head
+
+
+@pytest.mark.parametrize(
+    "name", ["Connection", "upgrade", "Content-Length", "Sec-WebSocket-Accept"]
+)
+async def test_the_handshakes_own_fields_are_its_own(name: str) -> None:
+    async def endpoint(socket: WebSocket) -> None:
+        with pytest.raises(LocalProtocolError, match=f"{name} is the handshake's"):
+            await socket.accept(headers={name: "x"})
+        with pytest.raises(LocalProtocolError, match="control characters"):
+            await socket.accept(headers={"X": "a\r\nb"})
+        await socket.send("still")
+
+    async with serving(endpoint) as (_, peer):
+        await peer.shake_hands(handshake())
+        assert await peer.frame() == text("still")
+
+
+@pytest.mark.parametrize("fails", [True, False])
+async def test_middleware_may_answer_something_else(
+    fails: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    app, ended = App(), []
+
+    @app.middleware
+    async def refuse(request: Request, call_next: Callable[..., Awaitable[Response]]) -> object:
+        await call_next(request)
+        if fails:
+            raise RuntimeError("broken middleware")
+        return "no", 418
+
+    async def endpoint(socket: WebSocket) -> None:
+        try:
+            await socket.accept()
+        except ClientDisconnected:
+            ended.append("told")
+            raise
+
+    async with serving(endpoint, app) as (_, peer):
+        await peer.shake_hands(handshake())
+        assert statuses(peer.head) == [500 if fails else 418]
+        await settle()
+        assert ended == ["told"]
+    assert len(caplog.records) == fails
+
+
+async def test_what_fails_when_middleware_answered_is_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    app = App()
+
+    @app.middleware
+    async def refuse(request: Request, call_next: Callable[..., Awaitable[Response]]) -> object:
+        await call_next(request)
+        return "no", 418
+
+    async def endpoint(socket: WebSocket) -> None:
+        try:
+            await socket.accept()
+        finally:
+            raise RuntimeError("on the way out")
+
+    async with serving(endpoint, app) as (_, peer):
+        await peer.shake_hands(handshake())
+        await settle()
+    (record,) = caplog.records
+    assert record.getMessage() == "GET /ws failed"
+
+
+async def test_where_no_more_background_work_is_taken_the_endpoint_ends() -> None:
+    seen: list[object] = []
+
+    async def endpoint(socket: WebSocket) -> None:
+        with pytest.raises(ClientDisconnected):
+            await socket.accept()
+        seen.append("told")
+
+    async with serving(endpoint, max_background_tasks=1) as (house, peer):
+        running = house.server.background.spawn(asyncio.Event().wait())
+        await peer.shake_hands(handshake())
+        assert statuses(peer.head) == [503]
+        assert seen == ["told"]
+        running.cancel()
+
+
+async def test_a_client_that_left_before_the_handshake() -> None:
+    ended = []
+
+    async def endpoint(socket: WebSocket) -> None:
+        await leaving.wait()
+        with pytest.raises(ClientDisconnected):
+            await socket.accept()
+        ended.append(True)
+
+    leaving = asyncio.Event()
+    async with serving(endpoint) as (house, peer):
+        await peer.end.write(handshake())
+        await settle()
+        house.connection.transport.abort()
+        await house.pass_time(1)  # the endpoint of a GET would be cancelled
+        assert not ended
+        leaving.set()
+        await settle()
+        assert ended
+
+
+async def test_context_variables_of_middleware_are_seen_throughout() -> None:
+    user: ContextVar[str] = ContextVar("user")
+    app = App()
+
+    @app.middleware
+    async def sign_in(request: Request, call_next: Callable[..., Awaitable[Response]]) -> object:
+        user.set("ada")
+        return await call_next(request)
+
+    async def endpoint(socket: WebSocket) -> None:
+        await socket.send(user.get())
+        await socket.receive()
+        await socket.send(user.get())
+
+    async with serving(endpoint, app) as (_, peer):
+        await peer.shake_hands(handshake())
+        await peer.send(masked("go on"))
+        assert [await peer.frame(), await peer.frame()] == [text("ada"), text("ada")]
+
+
+async def test_a_cancellation_before_the_handshake_reaches_the_endpoint() -> None:
+    app, ended = App(), []
+
+    @app.middleware
+    async def hurry(request: Request, call_next: Callable[..., Awaitable[Response]]) -> object:
+        try:
+            async with asyncio.timeout(0.001):
+                return await call_next(request)
+        except TimeoutError:
+            return "too slow", 504
+
+    async def endpoint(socket: WebSocket) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append(True)
+
+    async with serving(endpoint, app) as (_, peer):
+        await peer.shake_hands(handshake())
+        assert statuses(peer.head) == [504]
+        assert ended
+
+
+async def test_an_endpoint_may_outlive_a_cancellation() -> None:
+    app = App()
+
+    @app.middleware
+    async def hurry(request: Request, call_next: Callable[..., Awaitable[Response]]) -> object:
+        asyncio.current_task().cancel()  # type: ignore[union-attr]
+        return await call_next(request)
+
+    async def endpoint(socket: WebSocket) -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            await socket.send("all the same")
+
+    async with serving(endpoint, app) as (_, peer):
+        await peer.shake_hands(handshake())
+        assert await peer.frame() == text("all the same")
+
+
+# --- closing
+
+
+async def test_the_endpoints_end_closes_with_1000() -> None:
+    async def endpoint(socket: WebSocket) -> str:
+        await socket.accept()
+        return "not sent"
+
+    async with serving(endpoint) as (_, peer):
+        await peer.shake_hands(handshake())
+        assert await peer.frame() == closed(1000)
+        await peer.send(masked("too late"), close_frame(1000))
+        assert await peer.frame() is None
+
+
+async def test_the_endpoint_closes_with_code_and_reason() -> None:
+    seen: list[object] = []
+
+    async def endpoint(socket: WebSocket) -> None:
+        await socket.accept()
+        assert (socket.close_code, socket.close_reason) == (None, "")
+        await socket.close(4000, "dönt")
+        await socket.close(4001)  # once is enough
+        seen.extend((socket.close_code, socket.close_reason))
+        async for message in socket:
+            seen.append(message)
+        with pytest.raises(ClientDisconnected, match="4000"):
+            await socket.send("x")
+        with pytest.raises(ClientDisconnected, match="4000"):
+            await socket.receive()
+
+    async with serving(endpoint) as (_, peer):
+        await peer.shake_hands(handshake() + masked("before"))
+        assert await peer.frames_until_close() == [closed(4000, "dönt")]
+        await peer.send(close_frame(4000))
+        assert await peer.frame() is None
+        await settle()
+    assert seen == [4000, "dönt"]
+
+
+@pytest.mark.parametrize("code", [0, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000])
+async def test_codes_that_can_not_be_sent_are_refused(code: int) -> None:
+    async def endpoint(socket: WebSocket) -> None:
+        await socket.accept()
+        with pytest.raises(ValueError, match="close code"):
+            await socket.close(code)
+        with pytest.raises(ValueError, match="reason"):
+            await socket.close(1000, "é" * 62)
+
+    async with serving(endpoint) as (_, peer):
+        await peer.shake_hands(handshake())
+        assert await peer.frame() == closed(1000)
+
+
+@pytest.mark.parametrize(
+    ("sent", "code", "reason"),
+    [
+        (close_frame(1001, "tab closed"), 1001, "tab closed"),
+        (masked(b"", CLOSE), 1005, ""),
+        (masked("x" * 2000), 1009, None),
+        (b"\x81\x01x", 1002, None),
+    ],
+)
+async def test_the_endpoint_sees_why_it_was_closed(
+    sent: bytes, code: int, reason: str | None
+) -> None:
+    seen: list[object] = []
+
+    async def endpoint(socket: WebSocket) -> None:
+        async for message in socket:
+            seen.append(message)
+        seen.append(socket.close_code)
+        if reason is not None:
+            assert socket.close_reason == reason
+        assert str(code) in repr(socket)
+
+    async with serving(endpoint, max_message=1000) as (_, peer):
+        await peer.shake_hands(handshake())
+        await peer.send(masked("before"), sent)
+        frames = await peer.frames()
+        assert [frame.first for frame in frames] == [FIN | CLOSE]
+    assert seen == ["before", code]
+
+
+async def test_an_end_without_a_close_is_1006() -> None:
+    seen: list[object] = []
+
+    async def endpoint(socket: WebSocket) -> None:
+        with pytest.raises(ClientDisconnected, match="1006"):
+            await socket.receive()
+        seen.append(socket.close_code)
+
+    async with serving(endpoint) as (_, peer):
+        await peer.shake_hands(handshake())
+        peer.end.write_eof()
+        assert await peer.frame() is None
+    assert seen == [1006]
+
+
+@pytest.mark.parametrize("raised", [RuntimeError("secret"), abort])
+async def test_a_fault_behind_the_handshake_closes_with_1011(
+    raised: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def endpoint(socket: WebSocket) -> None:
+        await socket.receive()
+        if isinstance(raised, Exception):
+            raise raised
+        abort(500)
+
+    async with serving(endpoint) as (_, peer):
+        await peer.shake_hands(handshake())
+        await peer.send(masked("go"))
+        assert await peer.frame() == closed(1011)
+        await peer.send(close_frame(1011))
+        assert await peer.frame() is None
+    (record,) = caplog.records
+    assert (record.name, record.getMessage()) == ("microweb.error", "GET /ws failed")
+    assert record.exc_info is not None
+
+
+async def test_what_is_unavailable_behind_the_handshake_closes_with_1013(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def endpoint(socket: WebSocket) -> None:
+        await socket.receive()
+        abort(503, "come back later")
+
+    async with serving(endpoint) as (_, peer):
+        await peer.shake_hands(handshake())
+        await peer.send(masked("go"))
+        assert await peer.frame() == closed(1013, "come back later")
+    assert not caplog.records
+
+
+async def test_a_refusal_behind_the_handshake_closes_with_1008(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def endpoint(socket: WebSocket) -> None:
+        await socket.accept()
+        abort(403, "é" * 100)
+
+    async with serving(endpoint) as (_, peer):
+        await peer.shake_hands(handshake())
+        assert await peer.frame() == closed(1008, "é" * 61)
+    assert not caplog.records
+
+
+async def test_an_endpoint_that_is_told_is_no_fault(caplog: pytest.LogCaptureFixture) -> None:
+    async def endpoint(socket: WebSocket) -> None:
+        while True:
+            await socket.receive()
+
+    async with serving(endpoint) as (_, peer):
+        await peer.shake_hands(handshake())
+        await peer.send(close_frame(1000))
+        assert await peer.frames() == [closed(1000)]
+    assert not caplog.records
+
+
+async def test_what_tells_the_tasks_of_a_group_is_no_fault(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def endpoint(socket: WebSocket) -> None:
+        async def read() -> None:
+            async with asyncio.TaskGroup() as inner:
+                inner.create_task(receive_for_ever(socket))
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(read())
+
+    async with serving(endpoint) as (_, peer):
+        await peer.shake_hands(handshake())
+        await peer.send(close_frame(1000))
+        assert await peer.frames() == [closed(1000)]
+    assert not caplog.records
+
+
+async def receive_for_ever(socket: WebSocket) -> None:
+    while True:
+        await socket.receive()
+
+
+async def test_a_task_of_the_endpoints_that_is_cancelled_closes_with_1011() -> None:
+    async def endpoint(socket: WebSocket) -> None:
+        await socket.accept()
+        task = asyncio.create_task(asyncio.Event().wait())
+        task.cancel()
+        await task
+
+    async with serving(endpoint) as (_, peer):
+        await peer.shake_hands(handshake())
+        assert await peer.frame() == closed(1011)
+
+
+async def test_a_close_that_is_not_answered_is_waited_for_5_seconds() -> None:
+    async def endpoint(socket: WebSocket) -> None:
+        await socket.accept()
+
+    async with serving(endpoint) as (house, peer):
+        await peer.shake_hands(handshake())
+        assert await peer.frame() == closed(1000)
+        await house.pass_time(1)
+        await house.pass_time(4)
+        assert house.server.connections
+        await house.pass_time(1)
+        assert not house.server.connections
+        assert await peer.frame() is None
+
+
+# --- while nobody receives
+
+
+async def test_pings_are_answered_while_the_endpoint_receives() -> None:
+    async with serving(echo) as (_, peer):
+        await peer.shake_hands(handshake())
+        await peer.send(masked(b"a", PING), masked("m"), masked(b"b", PING))
+        frames = [await peer.frame() for _ in range(3)]
+        assert frames == [Frame(FIN | PONG, b"a"), text("m"), Frame(FIN | PONG, b"b")]
+
+
+async def test_pings_are_answered_while_the_endpoint_does_something_else() -> None:
+    async def endpoint(socket: WebSocket) -> None:
+        await socket.accept()
+        await going_on.wait()
+        async for message in socket:
+            await socket.send(message)
+
+    going_on = asyncio.Event()
+    async with serving(endpoint) as (house, peer):
+        await peer.shake_hands(handshake() + masked("early") + masked(b"x", PING))
+        await house.pass_time(1)
+        assert await peer.frame() == Frame(FIN | PONG, b"x")
+        await peer.send(masked(b"y", PING))
+        assert await peer.frame() == Frame(FIN | PONG, b"y")
+        await peer.send(masked("late"))
+        await settle()
+        going_on.set()
+        assert [await peer.frame(), await peer.frame()] == [text("early"), text("late")]
+        await peer.send(masked("and on"), close_frame(1000))
+        assert await peer.frames() == [text("and on"), closed(1000)]
+
+
+async def test_what_arrives_unasked_for_is_bounded() -> None:
+    async def endpoint(socket: WebSocket) -> None:
+        await socket.accept()
+        await going_on.wait()
+        got.extend([await socket.receive() for _ in range(200)])
+
+    got: list[object] = []
+    going_on = asyncio.Event()
+    message = "x" * 4096
+    async with serving(endpoint) as (house, peer):
+        await peer.shake_hands(handshake())
+        sending = asyncio.create_task(peer.send(*([masked(message)] * 200)))
+        for _ in range(5):
+            await house.pass_time(1)
+        assert not sending.done()  # the peer waits
+        going_on.set()
+        assert await peer.frame() == closed(1000)
+        await sending
+    assert got == [message] * 200
+
+
+async def test_empty_messages_that_nobody_receives_are_bounded() -> None:
+    """They have no size, but each takes its place in memory."""
+
+    async def endpoint(socket: WebSocket) -> None:
+        await socket.accept()
+        await going_on.wait()
+        got.extend([await socket.receive() for _ in range(50_000)])
+
+    got: list[object] = []
+    going_on = asyncio.Event()
+    async with serving(endpoint) as (house, peer):
+        await peer.shake_hands(handshake())
+        sending = asyncio.create_task(peer.send(masked("") * 50_000))
+        for _ in range(5):
+            await house.pass_time(1)
+        for _ in range(50):
+            await settle()
+        assert not sending.done()  # the peer waits
+        going_on.set()
+        assert await peer.frame() == closed(1000)
+        await sending
+    assert got == [""] * 50_000
+
+
+async def test_an_endpoint_that_only_sends_is_told_of_a_close() -> None:
+    seen: list[object] = []
+
+    async def endpoint(socket: WebSocket) -> None:
+        await socket.accept()
+        await going_on.wait()
+        try:
+            await socket.send("anybody?")
+        finally:
+            seen.append(socket.close_code)
+
+    going_on = asyncio.Event()
+    async with serving(endpoint) as (house, peer):
+        await peer.shake_hands(handshake())
+        await peer.send(close_frame(1001))
+        await house.pass_time(1)
+        assert await peer.frame() == closed(1001)
+        going_on.set()
+        await settle()
+    assert seen == [1001]
+
+
+async def test_messages_from_before_a_close_are_received() -> None:
+    got: list[object] = []
+
+    async def endpoint(socket: WebSocket) -> None:
+        await socket.accept()
+        await going_on.wait()
+        got.extend([message async for message in socket])
+
+    going_on = asyncio.Event()
+    async with serving(endpoint) as (house, peer):
+        await peer.shake_hands(handshake())
+        await peer.send(masked("a"), masked("b"), close_frame(1000))
+        await house.pass_time(1)
+        assert await peer.frame() == closed(1000)
+        going_on.set()
+        await settle()
+    assert got == ["a", "b"]
+
+
+async def wait_for_ever(socket: WebSocket) -> None:
+    await socket.accept()
+    await wait_for_ever_in(socket)
+
+
+async def wait_for_ever_in(socket: WebSocket) -> None:
+    try:
+        await asyncio.Event().wait()
+    finally:
+        ENDED.append(socket.close_code)
+
+
+ENDED: list[int | None] = []
+
+
+@pytest.mark.parametrize("leave", ["end", "reset"])
+async def test_an_endpoint_whose_client_is_lost_is_cancelled_a_second_later(leave: str) -> None:
+    ENDED.clear()
+    async with serving(wait_for_ever) as (house, peer):
+        await peer.shake_hands(handshake())
+        if leave == "end":
+            peer.end.write_eof()
+        else:
+            house.connection.transport.abort()
+        await house.pass_time(1)
+        assert not ENDED
+        await house.pass_time(1)
+        assert ENDED == [1006]
+        assert not house.server.connections
+
+
+async def test_a_close_that_came_before_the_end_counts() -> None:
+    seen: list[object] = []
+
+    async def endpoint(socket: WebSocket) -> None:
+        async for message in socket:
+            seen.append(message)
+        seen.append(socket.close_code)
+
+    async with serving(endpoint) as (_, peer):
+        await peer.shake_hands(handshake())
+        await peer.send(masked("last words"), close_frame(1000, "bye"))
+        peer.end.write_eof()
+        assert await peer.frame() == closed(1000, "bye")
+        assert await peer.frame() is None
+        assert seen == ["last words", 1000]
+
+
+async def test_an_endpoint_has_10_seconds_behind_a_close() -> None:
+    ENDED.clear()
+    async with serving(wait_for_ever) as (house, peer):
+        await peer.shake_hands(handshake())
+        await peer.send(close_frame(1000))
+        await house.pass_time(1)
+        for _ in range(9):
+            await house.pass_time(1)
+        assert not ENDED
+        await house.pass_time(1)
+        assert ENDED == [1000]
+
+
+async def test_a_shield_holds_while_the_client_is_lost() -> None:
+    seen: list[object] = []
+
+    async def endpoint(socket: WebSocket) -> None:
+        await socket.accept()
+        async with socket.request.shield():
+            await going_on.wait()
+            seen.append("saved")
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            seen.append("cancelled")
+            raise
+
+    going_on = asyncio.Event()
+    async with serving(endpoint) as (house, peer):
+        await peer.shake_hands(handshake())
+        peer.end.close()
+        for _ in range(30):
+            await house.pass_time(1)
+        assert not seen
+        going_on.set()
+        await settle()
+        await house.pass_time(1)
+        assert seen == ["saved", "cancelled"]
+        assert not house.server.connections
+
+
+async def test_an_endpoint_that_was_told_is_left_alone() -> None:
+    ended = []
+
+    async def endpoint(socket: WebSocket) -> None:
+        async for _ in socket:
+            pass
+        await going_on.wait()
+        ended.append(True)
+
+    going_on = asyncio.Event()
+    async with serving(endpoint) as (house, peer):
+        await peer.shake_hands(handshake())
+        peer.end.write_eof()
+        for _ in range(100):
+            await house.pass_time(1)
+        assert not ended
+        going_on.set()
+        await settle()
+        assert ended
+        assert not house.server.connections
+
+
+# --- pings of ours
+
+
+async def test_a_silent_peer_is_pinged_and_then_dropped() -> None:
+    seen: list[object] = []
+
+    async def endpoint(socket: WebSocket) -> None:
+        async for message in socket:
+            seen.append(message)
+        seen.append(socket.close_code)
+
+    async with serving(endpoint, ping_interval_s=5, ping_timeout_s=3) as (house, peer):
+        await peer.shake_hands(handshake())
+        await house.pass_time(1)
+        await house.pass_time(4)
+        assert not peer.end.is_readable
+        await house.pass_time(1)
+        assert await peer.frame() == PINGED
+        await peer.send(masked(b"", PONG))
+        for _ in range(6):
+            await house.pass_time(1)
+        assert await peer.frame() == PINGED
+        await peer.send(masked("any sign of life"))
+        for _ in range(6):
+            await house.pass_time(1)
+        assert await peer.frame() == PINGED
+        await house.pass_time(2)
+        assert seen == ["any sign of life"]
+        await house.pass_time(1)
+        assert seen == ["any sign of life", 1006]
+        assert await peer.frame() is None
+        assert not house.server.connections
+
+
+async def test_pings_may_be_off() -> None:
+    async with serving(echo, ping_interval_s=0) as (house, peer):
+        await peer.shake_hands(handshake())
+        for _ in range(100):
+            await house.pass_time(10)
+        assert not peer.end.is_readable
+        await peer.send(masked("there"))
+        assert await peer.frame() == text("there")
+
+
+async def test_a_peer_that_is_not_read_from_is_not_held_to_be_silent() -> None:
+    async with serving(wait_for_ever, ping_interval_s=5, ping_timeout_s=3, grace_s=0.01) as (
+        house,
+        peer,
+    ):
+        await peer.shake_hands(handshake())
+        sending = asyncio.create_task(peer.send(*([masked("x" * 4096)] * 200)))
+        pings = 0
+        for _ in range(50):
+            await house.pass_time(1)
+            if peer.end.is_readable:
+                assert await peer.frame() == PINGED  # which tells whether it is there: see `probe`
+                pings += 1
+        assert 8 <= pings <= 10
+        assert house.server.connections
+        assert not sending.done()
+        sending.cancel()
+
+
+@pytest.mark.parametrize("resets", [True, False])
+async def test_a_client_that_leaves_is_nothing_to_log(
+    resets: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = App()
+    app.websocket("/ws")(echo)
+    async with on_loopback(app) as server:
+        async with peer_of(server) as peer:
+            await peer.send(handshake())
+            await peer.read_until(b"\r\n\r\n")
+            if resets:
+                await peer.reset()
+        await until_none(server.connections)
+    assert not caplog.records
+
+
+@pytest.mark.skipif(not hasattr(select, "POLLRDHUP"), reason="the system does not tell")
+@pytest.mark.parametrize("resets", [True, False])
+async def test_a_client_that_left_more_than_is_read_is_noticed(resets: bool) -> None:
+    async def endpoint(socket: WebSocket) -> None:
+        await wait_for_ever(socket)
+
+    ENDED.clear()
+    app = App()
+    app.websocket("/ws")(endpoint)
+    async with on_loopback(app) as server:
+        async with peer_of(server) as peer:
+            await peer.send(handshake())
+            await peer.read_until(b"\r\n\r\n")
+            await peer.send(masked("x" * 4096) * 50)
+            if resets:
+                await peer.reset()
+        async with asyncio.timeout(DEADLINE_S):
+            while not ENDED:
+                await asyncio.sleep(0.01)
+        await until_none(server.connections)
+    assert ENDED == [1006]
+
+
+UNFINISHED = 500_000  # bytes of a message, which random ones take compressed too
+
+
+@pytest.mark.parametrize(
+    ("frames", "counted"),
+    [
+        (masked(bytes(UNFINISHED)), 0),
+        (masked(bytes(UNFINISHED), bits=0), UNFINISHED),
+        (masked(deflated(random.Random(1).randbytes(UNFINISHED)), bits=RSV1), UNFINISHED),
+    ],
+    ids=["whole", "unfinished", "compressed-unfinished"],
+)
+async def test_memory_for_messages_is_counted_while_it_is_held(frames: bytes, counted: int) -> None:
+    came = asyncio.Event()
+
+    async def endpoint(socket: WebSocket) -> None:
+        async for _ in socket:
+            came.set()
+
+    app = App()
+    app.websocket("/ws")(endpoint)
+    async with on_loopback(app) as server:
+        async with peer_of(server) as peer:
+            await peer.send(handshake("/ws", "Sec-WebSocket-Extensions: permessage-deflate"))
+            await peer.read_until(b"\r\n\r\n")
+            await peer.send(frames)
+            async with asyncio.timeout(DEADLINE_S):
+                if not counted:
+                    await came.wait()
+                while not counted <= server.budget.total < counted + 1000:
+                    await asyncio.sleep(0.01)
+        await until_none(server.connections)
+        assert server.budget.total == 0
+
+
+async def test_an_endpoint_pings_by_itself() -> None:
+    async def endpoint(socket: WebSocket) -> None:
+        await socket.ping()
+        await socket.receive()
+
+    async with serving(endpoint) as (_, peer):
+        await peer.shake_hands(handshake())
+        assert await peer.frame() == PINGED
+
+
+# --- slow readers
+
+
+async def test_send_waits_for_a_slow_reader() -> None:
+    sent = 0
+
+    async def endpoint(socket: WebSocket) -> None:
+        nonlocal sent
+        for _ in range(100):
+            await socket.send(b"x" * 16384)
+            sent += 1
+
+    async with serving(endpoint) as (_, peer):
+        await peer.shake_hands(handshake())
+        await settle()
+        assert 0 < sent < 20
+        frames = [await peer.frame() for _ in range(101)]
+        assert frames[-1] == closed(1000)
+        assert sent == 100
+
+
+async def test_a_reader_that_takes_nothing_is_dropped() -> None:
+    seen: list[object] = []
+
+    async def endpoint(socket: WebSocket) -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(3):
+                    group.create_task(socket.send(b"x" * 500_000))
+        except* ClientDisconnected as group_of:
+            seen.append(len(group_of.exceptions))
+
+    async with serving(endpoint, write_timeout_s=7) as (house, peer):
+        await peer.shake_hands(handshake())
+        await house.pass_time(6)
+        assert not seen
+        await house.pass_time(2)
+        await settle()
+        assert seen == [3]
+
+
+async def test_one_sender_that_gives_up_leaves_the_others_their_deadline() -> None:
+    seen: list[object] = []
+
+    async def endpoint(socket: WebSocket) -> None:
+        await socket.accept()
+        first = asyncio.create_task(socket.send(b"x" * 500_000))
+        second = asyncio.create_task(socket.send(b"x"))
+        await asyncio.sleep(0)
+        first.cancel()
+        with pytest.raises(ClientDisconnected):
+            await second
+        seen.append(True)
+
+    async with serving(endpoint, write_timeout_s=7) as (house, peer):
+        await peer.shake_hands(handshake())
+        await house.pass_time(8)
+        await settle()
+        assert seen == [True]
+
+
+async def test_pongs_wait_for_a_slow_reader_too() -> None:
+    async with serving(echo) as (house, peer):
+        await peer.shake_hands(handshake())
+        flood = asyncio.create_task(peer.send(*([masked(b"p" * 125, PING)] * 20_000)))
+        await settle()
+        await settle()
+        assert not flood.done()
+        assert house.connection.transport.get_write_buffer_size() < 200_000
+        flood.cancel()
+
+
+# --- the server's stop
+
+
+@pytest.mark.parametrize("use", ["send", "receive"])
+@pytest.mark.parametrize("leave", ["close", "end"])
+async def test_a_task_beside_the_endpoint_that_sees_the_end_leaves_it_watched(
+    leave: str, use: str
+) -> None:
+    ENDED.clear()
+
+    async def go_on(socket: WebSocket) -> None:
+        with suppress(ClientDisconnected):
+            while True:
+                await (socket.send("tick") if use == "send" else socket.receive())
+                await ticking.wait()
+
+    async def endpoint(socket: WebSocket) -> None:
+        await socket.accept()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(go_on(socket))
+            await wait_for_ever_in(socket)
+
+    ticking = asyncio.Event()
+    async with serving(endpoint) as (house, peer):
+        await peer.shake_hands(handshake())
+        if leave == "close":
+            await peer.send(close_frame(1000))
+        else:
+            peer.end.write_eof()
+        await settle()
+        await house.pass_time(1)
+        ticking.set()
+        for _ in range(11):
+            await house.pass_time(1)
+        assert [1000 if leave == "close" else 1006] == ENDED
+        assert not house.server.connections
+
+
+@pytest.mark.parametrize("goes_on", [True, False])
+async def test_an_endpoint_whose_send_fails_has_10_seconds_to_clean_up(goes_on: bool) -> None:
+    ended: list[str] = []
+
+    async def endpoint(socket: WebSocket) -> None:
+        try:
+            with suppress(ClientDisconnected):
+                while True:
+                    await socket.send("tick")
+                    await asyncio.sleep(0)
+            await going_on.wait()
+            ended.append("cleaned up")
+        except asyncio.CancelledError:
+            ended.append("cancelled")
+            raise
+
+    going_on = asyncio.Event()
+    async with serving(endpoint) as (house, peer):
+        await peer.shake_hands(handshake())
+        peer.end.close()
+        for _ in range(10):
+            await house.pass_time(1)
+        assert not ended
+        if goes_on:
+            going_on.set()
+            await settle()
+        await house.pass_time(1)
+        assert ended == ["cleaned up" if goes_on else "cancelled"]
+        assert not house.server.connections
+
+
+async def test_a_server_that_stops_closes_with_1001() -> None:
+    seen: list[object] = []
+
+    async def endpoint(socket: WebSocket) -> None:
+        async for _ in socket:
+            pass
+        seen.append(socket.close_code)
+
+    async with serving(endpoint, grace_s=5) as (house, peer):
+        await peer.shake_hands(handshake())
+        stopping = asyncio.create_task(house.server.stop(silence_s=0.0))
+        assert await peer.frame() == closed(1001)
+        assert not stopping.done()
+        await peer.send(close_frame(1001))
+        assert await peer.frame() is None
+        await stopping
+        assert seen == [1001]
+
+
+async def test_a_server_that_is_stopping_says_so_at_once() -> None:
+    async def endpoint(socket: WebSocket) -> None:
+        await going_on.wait()
+        await socket.accept()
+
+    going_on = asyncio.Event()
+    async with serving(endpoint, grace_s=5) as (house, peer):
+        await peer.end.write(handshake())
+        await settle()
+        stopping = asyncio.create_task(house.server.stop(silence_s=0.0))
+        await settle()
+        going_on.set()
+        await peer.shake_hands(b"")
+        assert await peer.frame() == closed(1001)
+        await peer.send(close_frame(1001))
+        await stopping
+
+
+async def test_an_endpoint_that_goes_on_is_cancelled_after_the_grace() -> None:
+    ENDED.clear()
+    async with serving(wait_for_ever, grace_s=0.01) as (house, peer):
+        await peer.shake_hands(handshake())
+        await house.server.stop(silence_s=0.0)
+        assert ENDED == [1001]
+        assert await peer.frame() == closed(1001)
+        assert await peer.frame() is None
+
+
+async def test_what_fails_while_it_is_cancelled_is_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def endpoint(socket: WebSocket) -> None:
+        await socket.accept()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            raise RuntimeError("in the cleanup")
+
+    async with serving(endpoint, grace_s=0.01) as (house, peer):
+        await peer.shake_hands(handshake())
+        await house.server.stop(silence_s=0.0)
+    cut, failed = caplog.records
+    assert cut.getMessage() == "GET /ws (route /ws) did not end within grace_s=0.01: cut"
+    assert failed.getMessage() == "GET /ws failed"
+
+
+# --- beside it
+
+
+async def test_a_compressed_message_is_answered_by_one() -> None:
+    async with serving(echo) as (_, peer):
+        await peer.shake_hands(handshake("/ws", "Sec-WebSocket-Extensions: permessage-deflate"))
+        assert b"Sec-WebSocket-Extensions: permessage-deflate; server_no_context" in peer.head
+        await peer.send(masked("x" * 2000))
+        frame = await peer.frame()
+        assert frame is not None and frame.first == 0x81 | RSV1
+        assert len(frame.payload) < 100
+
+
+async def test_a_final_block_leaves_the_connection_working() -> None:
+    hello = masked(bytes.fromhex("f348cdc9c9070000"), bits=FIN | RSV1, opcode=TEXT)
+    async with serving(echo) as (_, peer):
+        await peer.shake_hands(handshake("/ws", "Sec-WebSocket-Extensions: permessage-deflate"))
+        await peer.send(hello, hello, masked("plain"), hello, close_frame(1000))
+        texts = [text(each) for each in ("Hello", "Hello", "plain", "Hello")]
+        assert await peer.frames() == [*texts, closed(1000)]
+
+
+async def test_a_message_that_is_slow_to_inflate_leaves_others_their_turn() -> None:
+    size, seen = 600_000, list[int]()
+
+    async def endpoint(socket: WebSocket) -> None:
+        await socket.accept()
+        async with counted_turns() as turns:
+            await asyncio.sleep(0)
+            assert await socket.receive() == ""
+            seen.append(turns[0])
+        await socket.send(await socket.receive())
+
+    slow = masked(empty_blocks(size), TEXT, bits=FIN | RSV1)
+    head = handshake("/ws", "Sec-WebSocket-Extensions: permessage-deflate")
+    async with serving(endpoint) as (_, peer):
+        await peer.shake_hands(head + slow + masked("next"))
+        assert await peer.frame() == text("next")
+    assert seen[0] >= size // (32 * 1024)
+
+
+@pytest.mark.parametrize("offer", ['bbf-usp-protocol; eid="proto::agent"', "", ", ,"])
+async def test_an_extension_that_is_not_ours_is_declined(offer: str) -> None:
+    async with serving(echo) as (_, peer):
+        await peer.shake_hands(handshake("/ws", f"Sec-WebSocket-Extensions: {offer}"))
+        assert statuses(peer.head) == [101]
+        assert b"extensions" not in peer.head.lower()
+        await peer.send(masked("hello"))
+        assert await peer.frame() == text("hello")
+
+
+async def test_nothing_of_a_frame_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    async with serving(echo) as (_, peer):
+        await peer.shake_hands(handshake())
+        await peer.send(masked("secret"), masked(b"\xff", 1))
+        assert [frame.first for frame in await peer.frames()] == [0x81, 0x88]
+    assert "secret" not in caplog.text
