@@ -18,9 +18,11 @@ from typing import TYPE_CHECKING, Any, Never, TypeVar, Unpack
 
 from .concurrency.background import Background, nowhere_to_run
 from .concurrency.callables import describe, folder_of
-from .dispatch.boundary import ErrorHandlers, ErrorKey
-from .dispatch.dispatcher import Dispatcher, Level, over_socket, pattern_of
+from .dispatch.boundary import ErrorHandlers
+from .dispatch.chain import Level, over_socket
+from .dispatch.dispatcher import Dispatcher, pattern_of
 from .endpoints.arguments import bind
+from .endpoints.error_handler import ErrorKey
 from .endpoints.hooks import after, before
 from .endpoints.interfaces import Middleware, check_parameters, placed_at
 from .endpoints.lifespan import Lifespan, call_hook, check_hook, manager_of, state_from

@@ -4,21 +4,20 @@ import contextlib
 import functools
 import pydoc
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextvars import ContextVar
 from datetime import date
 from enum import Enum
 from typing import Any
 
 import pytest
-from support.serving import on_loopback, peer_of
+from support.apps import client_of, hello, tracer
 
 import microweb
 from microweb import (
     App,
     ConfigurationError,
     Handler,
-    HTTPError,
     Request,
     Response,
     Router,
@@ -26,25 +25,6 @@ from microweb import (
     abort,
 )
 from microweb.errors import RouteConflict
-from microweb.testing.client import TestClient
-
-
-def client_of(app: App, **options: Any) -> TestClient:
-    return app.test_client(follow_redirects=False, **options)
-
-
-async def hello(request: Request, **params: object) -> str:
-    return f"{request.prefix}|{request.path}"
-
-
-def tracer(trace: list[str], name: str) -> Callable[[Request, Handler], Awaitable[Response]]:
-    async def middleware(request: Request, call_next: Handler) -> Response:
-        trace.append(name)
-        response = await call_next(request)
-        trace.append(f"/{name}")
-        return response
-
-    return middleware
 
 
 def noted(lifespan_log: list[str], name: str) -> Callable[[App], AsyncIterator[dict[str, object]]]:
@@ -58,272 +38,7 @@ def noted(lifespan_log: list[str], name: str) -> Callable[[App], AsyncIterator[d
     return life
 
 
-# --- methods --------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE"])
-async def test_shorthand_for_each_method(method: str) -> None:
-    app = App()
-
-    @getattr(app, method.lower())("/")
-    async def show(request: Request) -> str:
-        return request.method
-
-    async with client_of(app) as client:
-        assert (await client.request(method, "/")).text == method
-        other = "POST" if method == "GET" else "GET"
-        assert (await client.request(other, "/")).status_code == 405
-
-
-async def test_one_endpoint_at_several_paths_and_methods() -> None:
-    app = App()
-
-    @app.post("/b")
-    @app.route("/a", ["GET", "PUT"])
-    async def show(request: Request) -> str:
-        return f"{request.method} {request.path}"
-
-    async with client_of(app) as client:
-        assert (await client.get("/a")).text == "GET /a"
-        assert (await client.put("/a")).text == "PUT /a"
-        assert (await client.post("/b")).text == "POST /b"
-
-
-async def test_head_is_get_without_its_content() -> None:
-    app = App()
-    app.get("/")(hello)
-    async with client_of(app) as client:
-        response = await client.head("/")
-    assert (response.status_code, response.content) == (200, b"")
-    assert response.headers["content-length"] == "2"
-
-
-async def test_method_that_no_route_has_is_405_with_allow() -> None:
-    app = App()
-    app.get("/u/{id}")(hello)
-    app.delete("/u/me")(hello)
-    async with client_of(app) as client:
-        response = await client.post("/u/me")
-    assert response.status_code == 405
-    assert response.headers["allow"] == "DELETE, GET, HEAD, OPTIONS"
-
-
-async def test_options_tells_the_methods() -> None:
-    app = App()
-    app.post("/")(hello)
-    async with client_of(app) as client:
-        response = await client.options("/")
-        assert (response.status_code, response.headers["allow"]) == (204, "OPTIONS, POST")
-        assert (await client.options("/nowhere")).status_code == 404
-
-
-async def test_own_options_route_answers_itself() -> None:
-    app = App()
-    app.route("/", ["OPTIONS"])(hello)
-    async with client_of(app) as client:
-        assert (await client.options("/")).text == "|/"
-
-
-async def test_options_asterisk_tells_the_methods_of_all_routes() -> None:
-    app, inner = App(), App()
-    app.get("/a")(hello)
-    inner.patch("/b")(hello)
-    app.mount("/inner", inner)
-    async with client_of(app) as client:
-        answer = await client.raw(b"OPTIONS * HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-    assert answer.startswith(b"HTTP/1.1 204 ")
-    assert b"\r\nAllow: GET, HEAD, OPTIONS, PATCH\r\n" in answer
-
-
-async def test_path_with_a_broken_escape_is_400() -> None:
-    app = App()
-    app.get("/{x}")(hello)
-    async with client_of(app) as client:
-        answer = await client.raw(b"GET /%zz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-    assert answer.startswith(b"HTTP/1.1 400 ")
-
-
-# --- slashes --------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("route", "asked"), [("/a/b", "/a/b/"), ("/a/b/", "/a/b")])
-async def test_redirect_to_the_path_with_the_other_slash(route: str, asked: str) -> None:
-    app = App(redirect_slashes=True)
-    app.post(route)(hello)
-    async with client_of(app) as client:
-        response = await client.post(f"{asked}?x=1&y=%20")
-        assert (response.status_code, response.headers["location"]) == (308, f"{route}?x=1&y=%20")
-        assert (await client.get(asked)).status_code == 404
-
-
-async def test_slashes_are_not_redirected_unless_asked_for() -> None:
-    app = App()
-    app.get("/a")(hello)
-    async with client_of(app) as client:
-        assert (await client.get("/a/")).status_code == 404
-
-
-@pytest.mark.parametrize("target", ["//evil.example", "/%5Cevil.example", "//evil.example/.."])
-async def test_redirect_never_leaves_the_origin(target: str) -> None:
-    app = App(redirect_slashes=True)
-    app.converter("any", ".*", str)
-    app.get("/{one:any}/")(hello)
-    app.get("/{one:any}/{two:any}/")(hello)
-    app.get("/{one:any}/{two:any}/{three:any}/")(hello)
-    async with client_of(app) as client:
-        answer = await client.raw(
-            f"GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode()
-        )
-    assert f"\r\nLocation: /{target.lstrip('/')}/\r\n".encode() in answer
-
-
 # --- middleware -----------------------------------------------------------------------
-
-
-async def test_first_registered_middleware_is_outermost() -> None:
-    app, trace = App(), []
-    app.use(tracer(trace, "a"))
-    app.get("/", use=[tracer(trace, "route 1"), tracer(trace, "route 2")])(hello)
-    app.middleware(tracer(trace, "b"))
-    async with client_of(app) as client:
-        await client.get("/")
-    assert trace == ["a", "b", "route 1", "route 2", "/route 2", "/route 1", "/b", "/a"]
-
-
-async def test_middleware_of_routers_and_mounts_runs_inside_the_apps() -> None:
-    app, inner, trace = App(), App(), []
-    router = Router("/r", use=[tracer(trace, "router")])
-    router.get("/", use=[tracer(trace, "route")])(hello)
-    router.use(tracer(trace, "router later"))
-    inner.include(router)
-    inner.use(tracer(trace, "inner"))
-    app.mount("/m", inner, use=[tracer(trace, "mount")])
-    app.use(tracer(trace, "app"))
-    async with client_of(app) as client:
-        assert (await client.get("/m/r/")).text == "/m|/r/"
-    begun = ["app", "mount", "inner", "router", "router later", "route"]
-    assert trace == begun + [f"/{name}" for name in reversed(begun)]
-
-
-async def test_use_of_a_mounted_router() -> None:
-    app, router, trace = App(), Router(), []
-    router.get("/x")(hello)
-    app.mount("/m", router, use=[tracer(trace, "mount")])
-    async with client_of(app) as client:
-        assert (await client.get("/m/x")).text == "|/m/x"
-    assert trace == ["mount", "/mount"]
-
-
-async def test_object_as_middleware() -> None:
-    class Stamp:
-        async def __call__(self, request: Request, call_next: Handler) -> Response:
-            response = await call_next(request)
-            response.headers["X-Stamp"] = "yes"
-            return response
-
-    app = App()
-    app.use(Stamp())
-    app.get("/")(hello)
-    async with client_of(app) as client:
-        assert (await client.get("/")).headers["x-stamp"] == "yes"
-
-
-@pytest.mark.parametrize(
-    ("value", "status", "text"),
-    [("no", 200, "no"), (("no", 403), 403, "no"), ({"a": 1}, 200, '{"a":1}'), (b"", 200, "")],
-)
-async def test_middleware_may_return_what_an_endpoint_may(
-    value: Any, status: int, text: str
-) -> None:
-    app = App()
-
-    @app.middleware
-    async def stop(request: Request, call_next: Handler) -> Any:
-        return value
-
-    app.get("/")(hello)
-    async with client_of(app) as client:
-        response = await client.get("/")
-    assert (response.status_code, response.text) == (status, text)
-
-
-async def test_middleware_always_gets_a_response() -> None:
-    app, seen = App(), []
-
-    @app.middleware
-    async def look(request: Request, call_next: Handler) -> Response:
-        response = await call_next(request)
-        seen.append((isinstance(response, Response), response.status, type(request.error).__name__))
-        return response
-
-    @app.middleware
-    async def guard(request: Request, call_next: Handler) -> Response:
-        if request.path == "/secret":
-            abort(401)
-        return await call_next(request)
-
-    @app.get("/")
-    async def index(request: Request) -> str:
-        raise ValueError(request.path)
-
-    app.get("/text")(hello)
-    async with client_of(app, raise_errors=False) as client:
-        for path in ("/", "/text", "/nowhere", "/secret"):
-            await client.get(path)
-        await client.post("/")
-    assert seen == [
-        (True, 500, "ValueError"),
-        (True, 200, "NoneType"),
-        (True, 404, "NotFound"),
-        (True, 401, "Unauthorized"),
-        (True, 405, "MethodNotAllowed"),
-    ]
-
-
-async def test_fault_of_middleware_is_a_500_that_says_nothing(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    app = App()
-
-    @app.middleware
-    async def fail(request: Request, call_next: Handler) -> Response:
-        await call_next(request)
-        raise ValueError("secret")
-
-    app.get("/")(hello)
-    async with client_of(app, raise_errors=False) as client:
-        response = await client.get("/")
-    assert (response.status_code, response.text) == (500, "Internal Server Error\n")
-    assert [record.name for record in caplog.records] == ["microweb.error"]
-
-
-async def test_middleware_that_returns_rubbish_is_named() -> None:
-    app = App()
-
-    @app.middleware
-    async def rubbish(request: Request, call_next: Handler) -> Any:
-        return 5
-
-    app.get("/")(hello)
-    with pytest.raises(TypeError, match=r"rubbish at test_app.py:\d+ returned int"):
-        async with client_of(app) as client:
-            await client.get("/")
-
-
-async def test_middleware_that_returns_nothing_forgot_it(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    app = App()
-
-    @app.middleware
-    async def forgetful(request: Request, call_next: Handler) -> Any:
-        await call_next(request)
-
-    app.get("/")(hello)
-    async with app.test_client(raise_errors=False) as client:
-        assert (await client.get("/")).status_code == 500
-    assert "forgetful at test_app.py:" in caplog.text
-    assert "returned None: did you forget `return await call_next(request)`?" in caplog.text
 
 
 class Unasked:
@@ -1125,7 +840,7 @@ def test_conflict_names_both_routes_with_file_and_line() -> None:
     with pytest.raises(RouteConflict) as caught:
         app.freeze()
     first, second = hello.__code__.co_firstlineno, other.__code__.co_firstlineno
-    assert f"GET /m/{{a}} (hello at test_app.py:{first})" in str(caught.value)
+    assert f"GET /m/{{a}} (hello at apps.py:{first})" in str(caught.value)
     assert f"GET /m/{{b}} (other at test_app.py:{second})" in str(caught.value)
     with pytest.raises(RouteConflict, match="both answer GET"):
         app.freeze()  # and not some other error
@@ -1137,54 +852,6 @@ def test_two_apps_at_one_prefix_are_a_conflict() -> None:
     app.mount("/m", App())
     with pytest.raises(RouteConflict, match="'/m'"):
         app.freeze()
-
-
-# --- methods --------------------------------------------------------------------------
-
-
-async def test_any_token_is_a_method_of_a_route() -> None:
-    app = App()
-
-    @app.route("/cache", methods=["PURGE", "QUERY"])
-    async def purge(request: Request) -> str:
-        return f"{request.method} {await request.text()}"
-
-    @app.get("/page")
-    async def page() -> str:
-        return "page"
-
-    @app.errorhandler(501)
-    async def unknown(error: HTTPError) -> str:
-        return f"handled: {error.detail}"
-
-    async with client_of(app) as client:
-        answer = await client.request("PURGE", "/cache", content=b"all")
-        assert (answer.status_code, answer.text) == (200, "PURGE all")
-        answer = await client.request("QUERY", "/cache", content=b"q")
-        assert (answer.status_code, answer.text) == (200, "QUERY q")
-        answer = await client.request("PURGE", "/page")
-        assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD, OPTIONS")
-        assert (await client.request("PURGE", "/missing")).status_code == 404
-        answer = await client.get("/cache")
-        assert (answer.status_code, answer.headers["allow"]) == (405, "OPTIONS, PURGE, QUERY")
-        for method in ("PROPFIND", "BREW"):
-            for path in ("/cache", "/page", "/missing"):
-                answer = await client.request(method, path)
-                assert answer.status_code == 501
-                assert answer.text == "handled: a method that nothing here answers"
-        for method in ("POST", "DELETE", "PATCH", "TRACE"):  # any server knows them
-            assert (await client.request(method, "/page")).status_code == 405
-            assert (await client.request(method, "/missing")).status_code == 404
-
-
-async def test_a_method_of_a_mounted_app_is_known() -> None:
-    app, inner = App(), App()
-    inner.route("/", methods=["PURGE"])(lambda: "purged")
-    app.get("/page")(lambda: "page")
-    app.mount("/inner", inner)
-    async with client_of(app) as client:
-        assert (await client.request("PURGE", "/inner/")).text == "purged"
-        assert (await client.request("PURGE", "/page")).status_code == 405
 
 
 # --- limits and state -----------------------------------------------------------------
@@ -1382,48 +1049,3 @@ async def test_dir_of_a_request_lists_no_names_of_other_frameworks() -> None:
         names = (await client.get("/")).json()
     assert {"query", "json", "session"} <= set(names)
     assert not set(names) & set(names_said(Request))
-
-
-# --- targets that name a scheme
-
-
-HTTPS = b"GET %b HTTP/1.1\r\nHost: a\r\n%bConnection: close\r\n\r\n"
-
-
-@pytest.mark.parametrize(
-    ("target", "status"),
-    [
-        (b"http://a/", 200),
-        (b"https://a/", 421),
-        (b"HTTPS://a/", 421),
-        (b"https://a/nowhere", 421),
-        (b"/https://a/", 404),
-    ],
-)
-async def test_target_of_https_needs_a_secure_connection(target: bytes, status: int) -> None:
-    app = App()
-
-    @app.get("/")
-    async def index(request: Request) -> str:
-        return request.url
-
-    async with app.test_client() as client:
-        for _ in range(2):  # the second time it is known
-            answer = await client.raw(HTTPS % (target, b""))
-            assert answer.startswith(b"HTTP/1.1 %d " % status)
-
-
-async def test_target_of_https_through_a_trusted_proxy() -> None:
-    app = App()
-
-    @app.get("/")
-    async def index(request: Request) -> str:
-        return request.url
-
-    async with on_loopback(app, trusted_proxies=["127.0.0.1"]) as server:
-        async with peer_of(server) as peer:
-            await peer.send(HTTPS % (b"https://a/", b"X-Forwarded-Proto: https\r\n"))
-            assert (await peer.read_all()).endswith(b"https://a/")
-        async with peer_of(server) as peer:
-            await peer.send(HTTPS % (b"https://a/", b"X-Forwarded-Proto: http\r\n"))
-            assert (await peer.read_all()).startswith(b"HTTP/1.1 421 Misdirected Request\r\n")

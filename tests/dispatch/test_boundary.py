@@ -1,13 +1,12 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import httpx
 import pytest
+from support.apps import answering, get, named, raising
 
 from microweb import (
     App,
@@ -18,7 +17,7 @@ from microweb import (
     Response,
     abort,
 )
-from microweb.dispatch.boundary import ErrorKey
+from microweb.endpoints.error_handler import ErrorKey
 from microweb.errorpages import preferred_form
 from microweb.errors import (
     BadRequest,
@@ -32,33 +31,8 @@ from microweb.errors import (
 BROKEN = b"GET / HTTP/1.1\r\nHost : x\r\n\r\n"
 
 
-def raising(error: Exception, *, debug: bool = False) -> App:
-    app = App(debug=debug)
-
-    @app.get("/")
-    async def index() -> str:
-        raise error
-
-    return app
-
-
-def answering(app: App, *keys: ErrorKey) -> App:
-    """Register a handler per key that answers with the key's name."""
-    for key in keys:
-        app.errorhandler(key)(named(key))
-    return app
-
-
-def named(key: ErrorKey) -> Callable[[], Awaitable[str]]:
-    async def handler() -> str:
-        return key.__name__ if isinstance(key, type) else str(key)
-
-    return handler
-
-
-async def get(app: App, url: str = "/", **options: Any) -> Any:
-    async with app.test_client(raise_errors=False) as client:
-        return await client.get(url, **options)
+async def both(request: Request, error: NotFound) -> str:
+    return f"{request.path} {error.detail}"
 
 
 # --- which handler --------------------------------------------------------------------
@@ -169,108 +143,6 @@ async def test_fault_of_the_parents_middleware_is_the_parents() -> None:
     assert (await get(app, "/m/x")).text == "parent"
 
 
-# --- what a handler takes and returns -------------------------------------------------
-
-
-async def both(request: Request, error: NotFound) -> str:
-    return f"{request.path} {error.detail}"
-
-
-async def swapped(error: Exception, request: Request) -> str:
-    return f"{request.path} {error}"
-
-
-async def by_annotation(req: Request, problem: NotFound) -> str:
-    return f"{req.path} {problem.detail}"
-
-
-async def by_position(request: Request, error: NotFound, /) -> str:
-    return f"{request.path} {error.detail}"
-
-
-async def by_keyword(*, error: NotFound, request: Request) -> str:
-    return f"{request.path} {error.detail}"
-
-
-def in_a_thread(request: Request, error: NotFound) -> str:
-    return f"{request.path} {error.detail}"
-
-
-class Handler:
-    async def __call__(self, request: Request, error: NotFound) -> str:
-        return f"{request.path} {error.detail}"
-
-
-def decorated() -> Callable[..., object]:
-    @functools.wraps(both)
-    def wrapper(*args: Any, **kwargs: Any) -> object:
-        return both(*args, **kwargs)
-
-    return wrapper
-
-
-@pytest.mark.parametrize(
-    "handler",
-    [both, by_annotation, by_position, by_keyword, in_a_thread, Handler(), decorated()],
-)
-async def test_handler_gets_request_and_error(handler: Callable[..., object]) -> None:
-    app = raising(NotFound("gone"))
-    app.errorhandler(404)(handler)
-    response = await get(app)
-    assert (response.status_code, response.text) == (404, "/ gone")
-
-
-async def test_parameters_may_stand_in_any_order_or_be_left_out() -> None:
-    app = raising(NotFound("gone"))
-    app.errorhandler(404)(swapped)
-    assert (await get(app)).text == "/ 404 gone"
-    assert (await get(answering(raising(NotFound()), 404))).text == "404"
-
-
-@pytest.mark.parametrize(
-    ("value", "status", "text"),
-    [
-        ("gone", 404, "gone"),
-        ({"a": 1}, 404, '{"a":1}'),
-        (None, 404, ""),
-        (("gone", {"X-A": "1"}), 404, "gone"),
-        (("gone", 410), 410, "gone"),
-        (("gone", 200, {"X-A": "1"}), 200, "gone"),
-        (Response("mine", 203), 203, "mine"),
-    ],
-)
-async def test_plain_value_keeps_the_status_of_the_error(
-    value: object, status: int, text: str
-) -> None:
-    app = App()
-
-    @app.errorhandler(404)
-    async def missing() -> object:
-        return value
-
-    response = await get(app)
-    assert (response.status_code, response.text) == (status, text)
-
-
-async def test_header_fields_of_the_error_stay() -> None:
-    app = answering(raising(HTTPError(401, headers={"WWW-Authenticate": "Basic"})), 401, 405)
-    assert (await get(app)).headers["www-authenticate"] == "Basic"
-    async with app.test_client() as client:
-        response = await client.post("/")
-    assert (response.text, response.headers["allow"]) == ("405", "GET, HEAD, OPTIONS")
-
-
-def test_handler_of_a_parameter_that_it_is_not_given() -> None:
-    with pytest.raises(ConfigurationError) as caught:
-
-        @App().errorhandler(404)
-        async def missing(request: Request, user: str) -> None: ...
-
-    assert "missing at test_boundary.py:" in str(caught.value)
-    assert "an error handler takes 'request' and 'error'" in str(caught.value)
-    assert "got 'user'" in str(caught.value)
-
-
 @pytest.mark.parametrize("key", [200, 399, 600, "404", KeyboardInterrupt, str, None])
 def test_key_that_is_no_error(key: Any) -> None:
     with pytest.raises(ConfigurationError, match="expected errorhandler"):
@@ -294,18 +166,6 @@ async def test_handler_that_fails_is_a_plain_500(
     response = await get(app)
     assert (response.status_code, response.text) == (500, "Internal Server Error\n")
     assert "missing at test_boundary.py" in caplog.text
-
-
-async def test_handler_that_returns_rubbish_is_named(caplog: pytest.LogCaptureFixture) -> None:
-    app = App()
-
-    @app.errorhandler(404)
-    async def missing() -> object:
-        return 5
-
-    assert (await get(app)).status_code == 500
-    assert "missing at test_boundary.py" in caplog.text
-    assert "returned int" in caplog.text
 
 
 async def test_unanswered_exception_is_logged_once_and_says_nothing(

@@ -1,0 +1,85 @@
+"""A user's error handler: its parameters, its call, and the answer that it returns."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from contextlib import suppress
+
+from ..concurrency.callables import describe
+from ..errorpages import status_of
+from ..errors import ConfigurationError, HTTPError
+from ..http.interfaces import RequestApp
+from ..request import Request
+from ..response import Response
+from ..sessions.session import NoSession
+from .handler import as_async
+from .results import ReturnConverter, split_tuple
+from .signature import hints_of
+
+ErrorKey = int | type[Exception]
+
+
+class ErrorHandler:
+    """A user's error handler: `async def missing(request, error)`, either parameter optional.
+
+    A page of errors is the site's, and asks for the session; what is raised around `Sessions` has
+    none, and gets one that is empty.
+    """
+
+    def __init__(self, key: ErrorKey, function: Callable[..., object]) -> None:
+        self.key = key
+        self._function = function
+        self._call = as_async(function)
+        self._positional: list[str] = []  # what each takes: "request" or "error"
+        self._named: dict[str, str] = {}
+        hints = hints_of(inspect.unwrap(function))
+        for name, parameter in inspect.signature(function).parameters.items():
+            if parameter.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
+                continue
+            if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
+                self._named[name] = self._source_of(name, hints.get(name))
+            else:
+                self._positional.append(self._source_of(name, hints.get(name)))
+        self.takes_request = "request" in (*self._positional, *self._named.values())
+
+    def __str__(self) -> str:
+        return describe(self._function)
+
+    def _source_of(self, name: str, hint: object) -> str:
+        if name == "request" or (isinstance(hint, type) and issubclass(hint, Request)):
+            return "request"
+        if name == "error" or (isinstance(hint, type) and issubclass(hint, BaseException)):
+            return "error"
+        raise ConfigurationError(
+            f"{self}: an error handler takes 'request' and 'error', either may be left out, "
+            f"got {name!r}"
+        )
+
+    async def answer(
+        self, request: Request | None, error: BaseException, app: RequestApp
+    ) -> Response:
+        """Call it and convert what it returns; a plain value keeps the error's status."""
+        if request is not None:
+            with suppress(ConfigurationError):  # it has one, and that stays
+                request.use_session(NoSession())
+        given = {"request": request, "error": error}
+        value = await self._call(
+            *[given[what] for what in self._positional],
+            **{name: given[what] for name, what in self._named.items()},
+        )
+        response = ReturnConverter(self._function, app).convert(value)
+        if response is value:
+            response.check_unclaimed()
+            response = response.hand_on()  # it may answer other requests as well
+        is_whole = isinstance(value, Response) and not (value.is_value and value.status == 200)
+        if not is_whole and split_tuple(value)[1] is None:
+            response.status = status_of(error)
+        if isinstance(error, HTTPError):
+            for name, text in error.headers.items():
+                response.headers.setdefault(name, text)
+        if response.needs_prepare:
+            if request is not None:
+                return await response.prepare(request)
+            _ = response.body  # what can't be made without a request fails here
+        return response
