@@ -8,34 +8,30 @@ from __future__ import annotations
 
 import sys
 from asyncio import Task
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from enum import Enum
 from os import PathLike
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Never, TypeVar, Unpack
 
 from .concurrency.background import Background, nowhere_to_run
-from .concurrency.callables import describe, folder_of
+from .concurrency.callables import folder_of
 from .dispatch.boundary import ErrorHandlers
-from .dispatch.chain import Level, over_socket
-from .dispatch.dispatcher import Dispatcher, pattern_of
-from .endpoints.arguments import bind
-from .endpoints.error_handler import ErrorKey
+from .dispatch.chain import Level
+from .dispatch.dispatcher import Dispatcher, check_endpoint, pattern_of
+from .endpoints.error_handler import ErrorKey, check_key
 from .endpoints.hooks import after, before
 from .endpoints.interfaces import Middleware, check_parameters, placed_at
-from .endpoints.lifespan import Lifespan, call_hook, check_hook, manager_of, state_from
-from .endpoints.signature import inspect_endpoint
+from .endpoints.lifespan import Lifespan, at_shutdown, at_startup, manager_of, state_from
 from .errors import ConfigurationError, ProtocolError
 from .http.interfaces import BodyLimits
-from .http.urlencoded import encode_urlencoded
 from .request import Request
 from .response import Response
 from .router import Route, Router
-from .routing.patterns import BUILT_IN, Converter, Pattern, parse_pattern
-from .static import StaticFiles, redirect_to_folder
-from .suggestions import Suggesting, point_to_ours, unknown_keyword
+from .routing.names import RouteNames
+from .routing.patterns import BUILT_IN, Converter, parse_pattern
+from .suggestions import APP_KEYWORDS, APP_NAMES, Suggesting, point_to_ours, unknown_keyword
 
 if TYPE_CHECKING:
     from .server.config import RunOptions, ServerOptions
@@ -70,7 +66,7 @@ class App(Router, metaclass=Suggesting):
         if misplaced:
             raise ConfigurationError(f"App takes keywords alone: leave {misplaced[0]!r:.80} out")
         if unknown:
-            raise ConfigurationError(unknown_keyword("App()", unknown, _KEYWORDS_ELSEWHERE))
+            raise ConfigurationError(unknown_keyword("App()", unknown, APP_KEYWORDS))
         super().__init__()
         self.debug = debug
         self.max_body = max_body
@@ -85,7 +81,7 @@ class App(Router, metaclass=Suggesting):
         self._converters: dict[str, Converter] = dict(BUILT_IN)
         self._mounts: list[_Mount] = []
         self._lifespans: list[Lifespan[App]] = []
-        self._names: dict[str, list[Pattern]] = {}
+        self._names: RouteNames | None = None  # once frozen
         self._backgrounds: list[Background] = []  # of the servers that serve it
 
     # --- registering
@@ -113,12 +109,7 @@ class App(Router, metaclass=Suggesting):
         The function takes `request` and `error`, either may be left out. A plain value keeps the
         error's status. Raises: ConfigurationError.
         """
-
-        if callable(key) and not isinstance(key, type):
-            raise ConfigurationError(
-                f"errorhandler({describe(key)}): write @app.errorhandler(404) or "
-                "@app.errorhandler(ExceptionType)"
-            )
+        check_key(key)
 
         def register(function: F) -> F:
             self._check_open("error handler")
@@ -196,6 +187,8 @@ class App(Router, metaclass=Suggesting):
 
         Raises: ConfigurationError where the folder or the fallback is not there.
         """
+        from .static import StaticFiles
+
         files = StaticFiles(
             folder_of(sys._getframe(1)) / folder,
             fallback=fallback,
@@ -203,13 +196,7 @@ class App(Router, metaclass=Suggesting):
             immutable=immutable,
             precompressed=precompressed,
         )
-        prefix, middleware = prefix.rstrip("/"), tuple(use)
-        self.get(f"{prefix}/{{path:path}}", name=name, use=middleware)(files.serve)
-        if files.has_index:
-            self.get(f"{prefix}/", name=f"{name}.index", use=middleware)(files.serve)
-            if prefix:
-                bare = self.get(prefix, name=f"{name}.folder", use=middleware)
-                bare(redirect_to_folder)
+        files.add_to(self, prefix, name=name, use=use)
 
     def lifespan(self, function: F) -> F:
         """Run an async generator function (or context manager) of the app around its life.
@@ -224,27 +211,13 @@ class App(Router, metaclass=Suggesting):
     def on_startup(self, function: F) -> F:
         """Call `function()` before the first request."""
         self._check_open("on_startup")
-        check_hook(function, "on_startup")
-
-        async def life(app: App) -> AsyncGenerator[None, None]:
-            await call_hook(function, app)
-            yield
-
-        self.lifespan(life)
+        self._lifespans.append(at_startup(function))
         return function
 
     def on_shutdown(self, function: F) -> F:
         """Call `function()` after the last request, the last registered first."""
         self._check_open("on_shutdown")
-        check_hook(function, "on_shutdown")
-
-        async def life(app: App) -> AsyncGenerator[None, None]:
-            try:
-                yield
-            finally:
-                await call_hook(function, app)
-
-        self.lifespan(life)
+        self._lifespans.append(at_shutdown(function))
         return function
 
     @property
@@ -288,20 +261,7 @@ class App(Router, metaclass=Suggesting):
         for a parameter that is missing or does not fit.
         """
         names = self._names or self._index_names()
-        patterns = names.get(name, [])
-        if len(patterns) != 1:
-            count = f"{len(patterns)} routes" if patterns else "no route"
-            raise LookupError(
-                f"url_for: {count} of name {name!r}; give one with name=, there is {sorted(names)}"
-            )
-        (pattern,) = patterns
-        for key in params.keys() & _URL_OPTIONS_ELSEWHERE.keys() - set(pattern.parameters):
-            raise TypeError(f"url_for: leave {key} out: {_URL_OPTIONS_ELSEWHERE[key]}")
-        own = {key: value for key, value in params.items() if key in pattern.parameters}
-        query = [
-            pair for key, value in params.items() if key not in own for pair in _fields(key, value)
-        ]
-        return pattern.format(own) + (f"?{encode_urlencoded(query)}" if query else "")
+        return names.url_for(name, params)
 
     def spawn(self, coroutine: Coroutine[Any, Any, T], *, name: str | None = None) -> Task[T]:
         """Run `coroutine` in the background, in a task that the server owns; from any thread.
@@ -416,13 +376,10 @@ class App(Router, metaclass=Suggesting):
             mounted=tuple((each.prefix, each.use, each.app._level()) for each in self._mounts),
         )
 
-    def _index_names(self) -> dict[str, list[Pattern]]:
-        names: dict[str, list[Pattern]] = {}
+    def _index_names(self) -> RouteNames:
+        names = RouteNames()
         for route in self.routes:
-            patterns = names.setdefault(route.name, [])
-            pattern = pattern_of(route, self._converters)
-            if all(pattern.path != other.path for other in patterns):
-                patterns.append(pattern)
+            names.add(route.name, pattern_of(route, self._converters))
         return names
 
     @property
@@ -435,20 +392,7 @@ class App(Router, metaclass=Suggesting):
         return [self, *(app for mount in self._mounts for app in mount.app.all_apps())]
 
     def _add(self, route: Route) -> None:
-        """Refuse, where it is registered already, an endpoint whose parameters fit nothing."""
-        signature = inspect_endpoint(route.endpoint)
-        try:
-            pattern = parse_pattern(route.path, self._converters)
-            pattern = parse_pattern(
-                route.path, self._converters, signature.converters(pattern.parameters)
-            )
-        except ConfigurationError:
-            pattern = None  # a converter may yet come: `freeze` will say
-        if pattern is not None and signature.is_resolved:
-            if route.is_websocket:
-                over_socket(signature, pattern, route.origins)
-            else:
-                bind(signature, pattern.parameters)
+        check_endpoint(route, self._converters)
         super()._add(route)
 
     def all_middleware(self, prefix: str = "") -> list[Middleware]:
@@ -474,84 +418,4 @@ class _Mount:
     use: tuple[Middleware, ...]
 
 
-def _fields(name: str, value: object) -> list[tuple[str, str]]:
-    """Return the fields of the query that an endpoint reads as `value`."""
-    if value is None:
-        return []
-    if isinstance(value, (list, tuple)):
-        return [pair for each in value for pair in _fields(name, each)]
-    if isinstance(value, bool):
-        return [(name, "true" if value else "false")]
-    return [(name, str(value.value if isinstance(value, Enum) else value))]
-
-
-# Options of `url_for` in other frameworks -> the way here.
-_URL_OPTIONS_ELSEWHERE = {
-    "_external": "absolute URLs are by request.url_for(name, ..., absolute=True)",
-    "_scheme": "absolute URLs are by request.url_for(name, ..., absolute=True)",
-    "_anchor": "write url_for(name, ...) + '#anchor'",
-    "_method": "a name stands for one path, whatever the method",
-}
-
-# Keywords of an application in other frameworks -> the way here.
-_KEYWORDS_ELSEWHERE = {
-    "import_name": "leave it out, an app needs no name",
-    "name": "leave it out, an app needs no name",
-    "title": "leave it out, there is no schema",
-    "description": "leave it out, there is no schema",
-    "version": "leave it out, there is no schema",
-    "routes": "@app.get(path) for each",
-    "middleware": "app.use(middleware)",
-    "dependencies": "app.use(middleware)",
-    "exception_handlers": "@app.errorhandler(ExceptionType)",
-    "lifespan": "@app.lifespan",
-    "on_startup": "@app.on_startup",
-    "on_shutdown": "@app.on_shutdown",
-    "static_folder": "app.static(prefix, folder)",
-    "static_url_path": "app.static(prefix, folder)",
-    "template_folder": "app.templates = Templates(folder)",
-    "strict_slashes": "App(redirect_slashes=True)",
-    "client_max_size": "App(max_body=...)",
-    "root_path": "outer_app.mount(prefix, app)",
-    "secret_key": "app.use(Sessions(secret_key))",
-    "docs_url": "leave it out, there is no schema",
-    "openapi_url": "leave it out, there is no schema",
-}
-
-# What other frameworks call a thing -> what it is called here; not for type checkers.
-_NAMES_ELSEWHERE = {
-    "add_url_rule": "app.route(path)(endpoint)",
-    "add_route": "app.route(path)(endpoint)",
-    "add_api_route": "app.route(path)(endpoint)",
-    "api_route": "@app.route(path, methods)",
-    "register_blueprint": "app.include(router)",
-    "blueprint": "app.include(router)",
-    "include_router": "app.include(router)",
-    "add_middleware": "app.use(middleware)",
-    "exception_handler": "@app.errorhandler(ExceptionType)",
-    "add_exception_handler": "@app.errorhandler(ExceptionType)",
-    "exception": "@app.errorhandler(ExceptionType)",
-    "register_error_handler": "@app.errorhandler(404)",
-    "error": "@app.errorhandler(404)",
-    "on_event": "@app.on_startup or @app.on_shutdown",
-    "before_first_request": "@app.on_startup",
-    "before_serving": "@app.on_startup",
-    "after_serving": "@app.on_shutdown",
-    "teardown_request": "@app.after_request",
-    "teardown_appcontext": "@app.after_request",
-    "url_path_for": "app.url_for(name)",
-    "reverse": "app.url_for(name)",
-    "listen": "app.run()",
-    "start": "app.run()",
-    "add_task": "app.spawn(coroutine)",
-    "add_background_task": "app.spawn(coroutine)",
-    "create_task": "app.spawn(coroutine)",
-    "config": "app.state",
-    "jinja_env": "app.templates.environment",
-    "template_filter": "app.templates.environment.filters",
-    "template_global": "app.templates.environment.globals",
-    "context_processor": "app.templates.environment.globals",
-    "extensions": "app.state",
-    "ctx": "app.state",
-}
-point_to_ours(App, _NAMES_ELSEWHERE)
+point_to_ours(App, APP_NAMES)

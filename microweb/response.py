@@ -527,6 +527,14 @@ def plain_response(body: bytes, content_type: str) -> Response:
     return response
 
 
+def redirect_to_path(request: Request, raw_path: str) -> Response:
+    """Return the redirect to another path of this origin; the query of `request` stays."""
+    # A path that begins with two slashes would be an authority. RFC 3986 section 4.2
+    path = "/" + raw_path.lstrip("/\\")
+    query = f"?{request.query_string}" if request.query_string else ""
+    return Response.redirect(path + query, 308)
+
+
 class JSONResponse(Response):
     """An answer whose body is encoded once the app's `json_default` is known."""
 

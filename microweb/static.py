@@ -10,18 +10,21 @@ from __future__ import annotations
 import os
 import re
 import stat
+from collections.abc import Iterable
 from errno import EACCES, EINVAL, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR
 from functools import partial
 from typing import NamedTuple
 
 from .bodies.file import FileResponse, OpenFile
 from .concurrency.threads import run_short_work
+from .endpoints.interfaces import Middleware
 from .errors import ConfigurationError, NotFound
 from .http.headers import list_members
 from .http.mediatypes import IMMUTABLE, coding_of, media_type_of
 from .http.negotiation import IDENTITY, choose_coding
 from .request import Request
-from .response import Response
+from .response import Response, redirect_to_path
+from .router import Router
 
 INDEX = "index.html"
 
@@ -78,7 +81,7 @@ class _Entry(NamedTuple):
 
 
 class StaticFiles:
-    """The files of a folder; its options are those of `Router.static`.
+    """The files of a folder; its options are those of `App.static`.
 
     Raises: ConfigurationError where there is no such folder or fallback.
     """
@@ -108,6 +111,18 @@ class StaticFiles:
     def has_index(self) -> bool:
         """Whether anything answers for the folder itself."""
         return self._fallback is not None or self._find_file(INDEX) is not None
+
+    def add_to(
+        self, router: Router, prefix: str, *, name: str, use: Iterable[Middleware] = ()
+    ) -> None:
+        """Register the routes of the folder below `prefix`: its files, itself, its bare prefix."""
+        prefix, middleware = prefix.rstrip("/"), tuple(use)
+        router.get(f"{prefix}/{{path:path}}", name=name, use=middleware)(self.serve)
+        if self.has_index:
+            router.get(f"{prefix}/", name=f"{name}.index", use=middleware)(self.serve)
+            if prefix:
+                bare = router.get(prefix, name=f"{name}.folder", use=middleware)
+                bare(redirect_to_folder)
 
     # --- the endpoint
 
@@ -229,10 +244,7 @@ def _open(entry: _Entry) -> OpenFile:
 
 def redirect_to_folder(request: Request) -> Response:
     """Send the client to the same path with a slash behind it, so that relative links work."""
-    # A path that begins with two slashes would be an authority. RFC 3986 section 4.2
-    path = "/" + request.raw_path.lstrip("/\\")
-    query = f"?{request.query_string}" if request.query_string else ""
-    return Response.redirect(f"{path}/{query}", 308)
+    return redirect_to_path(request, f"{request.raw_path}/")
 
 
 def _is_plain(segment: str) -> bool:

@@ -88,6 +88,7 @@ HOUSE = [
     # the application
     "routing.patterns",
     "routing.tree",
+    "routing.names",
     "endpoints.interfaces",
     "router",
     "endpoints.signature",
@@ -236,6 +237,7 @@ PURE = [
     "parser",
     "routing.patterns",
     "routing.tree",
+    "routing.names",
 ]
 WAITING = {"asyncio", "socket", "ssl", "select", "selectors", "threading", "concurrent"}
 

@@ -9,18 +9,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from ..endpoints.arguments import bind
 from ..endpoints.handler import OnError
 from ..endpoints.interfaces import Handler
 from ..endpoints.signature import inspect_endpoint
-from ..errors import BadRequest, HTTPError, MethodNotAllowed, NotFound, RouteConflict
+from ..errors import (
+    BadRequest,
+    ConfigurationError,
+    HTTPError,
+    MethodNotAllowed,
+    NotFound,
+    RouteConflict,
+)
 from ..http.interfaces import BodyLimits
 from ..http.request_head import RequestLine
 from ..request import Request
-from ..response import Response
+from ..response import Response, redirect_to_path
 from ..router import Route
 from ..routing.patterns import BUILT_IN, Converter, Pattern, parse_pattern
 from ..routing.tree import Found, Missed, RouteTree, Scopes
-from .chain import Level, Place, answer_options
+from .chain import Level, Place, answer_options, over_socket
 
 # RFC 9110 section 9.3, RFC 5789: a path without a route for one is a 404 or 405, and no 501.
 _METHODS_OF_HTTP = frozenset(("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH"))
@@ -194,6 +202,24 @@ def pattern_of(route: Route, converters: Mapping[str, Converter], prefix: str = 
     return parse_pattern(path, converters, inspect_endpoint(route.endpoint).converters(names))
 
 
+def check_endpoint(route: Route, converters: Mapping[str, Converter]) -> None:
+    """Refuse, when it is registered, an endpoint whose parameters fit nothing.
+
+    Nothing is refused yet while a converter or an annotation of the route is still unknown.
+    """
+    signature = inspect_endpoint(route.endpoint)
+    try:
+        pattern = pattern_of(route, converters)
+    except ConfigurationError:
+        return  # a converter may yet come: `freeze` will say
+    if not signature.is_resolved:
+        return
+    if route.is_websocket:
+        over_socket(signature, pattern, route.origins)
+    else:
+        bind(signature, pattern.parameters)
+
+
 def _is_pure(pattern: Pattern) -> bool:
     # What a converter of the application's made may be changed by who gets it.
     return BUILT_IN.keys() >= set(pattern.parameters.values())
@@ -218,10 +244,7 @@ async def _missed(request: Request) -> Response:
         other = match.dispatcher.other_slash(line)
     if other is None:
         raise NotFound
-    # A path that begins with two slashes would be an authority. RFC 3986 section 4.2
-    path = "/" + other.lstrip("/\\")
-    query = f"?{line.query_string}" if line.query_string else ""
-    return Response.redirect(path + query, 308)
+    return redirect_to_path(request, other)
 
 
 def _over_https(handler: Handler, on_error: OnError) -> Handler:

@@ -20,6 +20,15 @@ from .signature import hints_of
 ErrorKey = int | type[Exception]
 
 
+def check_key(key: object) -> None:
+    """Raise ConfigurationError for a function in place of a key: parentheses are missing."""
+    if callable(key) and not isinstance(key, type):
+        raise ConfigurationError(
+            f"errorhandler({describe(key)}): write @app.errorhandler(404) or "
+            "@app.errorhandler(ExceptionType)"
+        )
+
+
 class ErrorHandler:
     """A user's error handler: `async def missing(request, error)`, either parameter optional.
 

@@ -48,14 +48,43 @@ def state_from(values: object, lifespan: Callable[..., object]) -> Mapping[str, 
     return values
 
 
-def check_hook(function: Callable[..., object], role: str) -> None:
-    """Raise ConfigurationError if `function` takes anything but the app, or nothing."""
+def at_startup(function: Callable[..., object]) -> Lifespan[A]:
+    """Return the lifespan that calls `function()`, or `function(app)`, as it begins.
+
+    Raises: ConfigurationError if `function` takes anything else.
+    """
+    _check_hook(function, "on_startup")
+
+    async def life(app: A) -> AsyncGenerator[None, None]:
+        await _call(function, app)
+        yield
+
+    return life
+
+
+def at_shutdown(function: Callable[..., object]) -> Lifespan[A]:
+    """Return the lifespan that calls `function()`, or `function(app)`, as it ends.
+
+    Raises: ConfigurationError if `function` takes anything else.
+    """
+    _check_hook(function, "on_shutdown")
+
+    async def life(app: A) -> AsyncGenerator[None, None]:
+        try:
+            yield
+        finally:
+            await _call(function, app)
+
+    return life
+
+
+def _check_hook(function: Callable[..., object], role: str) -> None:
     check_parameters(
         function, role, *(["app"] if callable(function) and _takes_app(function) else [])
     )
 
 
-async def call_hook(function: Callable[..., object], app: object) -> None:
+async def _call(function: Callable[..., object], app: object) -> None:
     """Call `function()`, or `function(app)` if it takes a parameter."""
     result = function(app) if _takes_app(function) else function()
     if inspect.isawaitable(result):

@@ -1,0 +1,67 @@
+"""The names of routes: a name and parameters -> the path and query that `url_for` returns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+
+from ..http.urlencoded import encode_urlencoded
+from .patterns import Pattern
+
+
+class RouteNames:
+    """The patterns of an application's routes by the names of the routes."""
+
+    def __init__(self) -> None:
+        self._patterns: dict[str, list[Pattern]] = {}
+
+    def add(self, name: str, pattern: Pattern) -> None:
+        """Add the pattern of a route. Routes of one name and one path count as one."""
+        patterns = self._patterns.setdefault(name, [])
+        if all(pattern.path != other.path for other in patterns):
+            patterns.append(pattern)
+
+    def url_for(self, name: str, params: Mapping[str, object]) -> str:
+        """Return the path of the route `name`; parameters that its path lacks go to the query.
+
+        Raises: LookupError for a name that no route, or more than one has; ValueError or TypeError
+        for a parameter that is missing or does not fit.
+        """
+        pattern = self._pattern_of(name)
+        for key in params.keys() & _OPTIONS_ELSEWHERE.keys() - set(pattern.parameters):
+            raise TypeError(f"url_for: leave {key} out: {_OPTIONS_ELSEWHERE[key]}")
+        own = {key: value for key, value in params.items() if key in pattern.parameters}
+        query = [
+            pair for key, value in params.items() if key not in own for pair in _fields(key, value)
+        ]
+        return pattern.format(own) + (f"?{encode_urlencoded(query)}" if query else "")
+
+    def _pattern_of(self, name: str) -> Pattern:
+        patterns = self._patterns.get(name, [])
+        if len(patterns) != 1:
+            count = f"{len(patterns)} routes" if patterns else "no route"
+            known = sorted(self._patterns)
+            raise LookupError(
+                f"url_for: {count} of name {name!r}; give one with name=, there is {known}"
+            )
+        return patterns[0]
+
+
+def _fields(name: str, value: object) -> list[tuple[str, str]]:
+    """Return the fields of the query that an endpoint reads as `value`."""
+    if value is None:
+        return []
+    if isinstance(value, (list, tuple)):
+        return [pair for each in value for pair in _fields(name, each)]
+    if isinstance(value, bool):
+        return [(name, "true" if value else "false")]
+    return [(name, str(value.value if isinstance(value, Enum) else value))]
+
+
+# Options of `url_for` in other frameworks -> the way here.
+_OPTIONS_ELSEWHERE = {
+    "_external": "absolute URLs are by request.url_for(name, ..., absolute=True)",
+    "_scheme": "absolute URLs are by request.url_for(name, ..., absolute=True)",
+    "_anchor": "write url_for(name, ...) + '#anchor'",
+    "_method": "a name stands for one path, whatever the method",
+}
