@@ -14,7 +14,9 @@ from .request import Request
 from .response import Response
 from .router import Router
 from .suggestions import public_name
-from .websocket.socket import WebSocket
+
+if typing.TYPE_CHECKING:
+    from .websocket.socket import WebSocket
 
 __all__ = [
     "App",
@@ -38,7 +40,16 @@ __version__ = "0.1.0"
 
 if not typing.TYPE_CHECKING:
     # `from microweb import request` would give the module, not the error that names the remedy.
-    del request, websocket  # noqa: F821
+    del request  # noqa: F821
 
     def __getattr__(name: str) -> object:
-        return public_name(name)
+        if name != "WebSocket":
+            return public_name(name)
+        from .websocket.socket import WebSocket  # imported when it is first asked for
+
+        globals().pop("websocket", None)  # as for `request`
+        globals()[name] = WebSocket
+        return WebSocket
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

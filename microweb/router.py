@@ -13,8 +13,8 @@ from .concurrency.local_classes import remember_beside
 from .endpoints.interfaces import Middleware, check_middleware
 from .errors import ConfigurationError
 from .http.grammar import METHODS, is_method
+from .http.origins import parse_origins
 from .suggestions import unknown_keyword
-from .websocket.handshake import parse_origins
 
 F = TypeVar("F", bound=Callable[..., object])
 M = TypeVar("M", bound=Middleware)

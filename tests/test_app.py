@@ -4,6 +4,8 @@ import contextlib
 import functools
 import pydoc
 import re
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextvars import ContextVar
 from datetime import date
@@ -11,6 +13,7 @@ from typing import Any
 
 import pytest
 from support.apps import client_of, hello, tracer
+from support.processes import ENVIRONMENT
 
 import microweb
 from microweb import (
@@ -263,10 +266,29 @@ def test_what_other_frameworks_pass_to_a_route_is_answered_with_ours() -> None:
             register("/a", nonsense=1)
 
 
-@pytest.mark.parametrize("name", ["jsonify", "request", "session", "websocket", "Blueprint"])
+@pytest.mark.parametrize("name", ["jsonify", "request", "session", "Blueprint"])
 def test_what_is_imported_from_other_frameworks_is_answered_with_ours(name: str) -> None:
     with pytest.raises(ImportError, match=rf"^microweb has no '{name}': "):
         exec(f"from microweb import {name}")
+
+
+def test_websocket_of_other_frameworks_is_answered_with_ours() -> None:
+    """In an interpreter that has imported no module of that name by itself."""
+    code = "from microweb import App, WebSocket, websocket"
+    command = [sys.executable, "-c", code]
+    ended = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=60)
+    assert "ImportError: microweb has no 'websocket': @app.websocket gives" in ended.stderr
+
+
+def test_websocket_is_a_public_name_that_is_imported_when_it_is_asked_for() -> None:
+    code = """import microweb, sys
+assert not [name for name in sys.modules if name.startswith("microweb.websocket")]
+assert "WebSocket" in dir(microweb) and "WebSocket" in microweb.__all__
+from microweb import *
+from microweb.websocket import WebSocket as same
+assert WebSocket is microweb.WebSocket is same
+"""
+    subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, timeout=60, check=True)
 
 
 def test_modules_can_be_imported_under_names_of_other_frameworks() -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from support.processes import ENVIRONMENT
 
 import microweb
 
@@ -83,7 +85,6 @@ HOUSE = [
     "websocket.connection",
     "websocket.socket",
     "websocket",
-    "websocket.endpoint",
     "parser",
     # the application
     "routing.patterns",
@@ -93,6 +94,7 @@ HOUSE = [
     "router",
     "endpoints.signature",
     "endpoints.arguments",
+    "websocket.endpoint",
     "endpoints.handler",
     "endpoints.results",
     "debug.slips",
@@ -427,3 +429,40 @@ def test_the_public_names_are_those_that_are_listed() -> None:
     for name in listed:
         is_alias = name in ("Handler", "Middleware")
         assert is_alias or getattr(microweb, name).__module__.startswith("microweb.")
+
+
+SERVED_ONCE = """
+import asyncio, sys
+from microweb import App
+
+app = App()
+
+@app.get("/hello/{name}")
+async def hello(name: str) -> dict[str, str]:
+    return {"hello": name}
+
+async def main() -> None:
+    async with app.serve(host="127.0.0.1", port=0) as server:
+        port = int(server.url.rpartition(":")[2])
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET /hello/ann HTTP/1.1\\r\\nHost: a\\r\\nConnection: close\\r\\n\\r\\n")
+        assert (await reader.read()).endswith(b'{"hello":"ann"}')
+        writer.close()
+        await writer.wait_closed()
+
+asyncio.run(main())
+print(*(name.removeprefix("microweb.") for name in sys.modules if name.startswith("microweb.")))
+"""
+ROOMS = {"middleware", "sse", "websocket", "channels", "testing", "debug", "sessions"}
+
+
+def test_an_app_that_served_a_request_has_imported_no_optional_room() -> None:
+    """In a fresh interpreter. `sessions.session` is a dict, which each request can have."""
+    command = [sys.executable, "-c", SERVED_ONCE]
+    ended = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 0, ended.stderr
+    imported = set(ended.stdout.split())
+    assert {"app", "request", "response", "server.connection"} <= imported
+    optional = {name for name in imported if name.split(".")[0] in ROOMS}
+    optional |= imported & {"static", "templating"}
+    assert optional <= {"sessions", "sessions.session", "sessions.store"}

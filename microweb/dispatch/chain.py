@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from inspect import isroutine
 
 from ..concurrency.callables import describe
-from ..endpoints.arguments import bind, bind_socket
+from ..endpoints.arguments import bind
 from ..endpoints.handler import UNANSWERED, Finish, OnError, in_thread, make_handler
 from ..endpoints.interfaces import Handler, Middleware, check_sole, placed_at
 from ..endpoints.results import ReturnConverter
@@ -153,7 +153,7 @@ def over_socket(
 
     Raises: ConfigurationError, which names the remedy; MissingExtra.
     """
-    from ..websocket.endpoint import answering
+    from ..websocket.endpoint import answering, bind_socket
 
     return answering(bind_socket(signature, pattern.parameters), origins)
 

@@ -16,22 +16,20 @@ import re
 from collections.abc import Callable, Mapping
 from enum import Enum
 from functools import partial
-from inspect import Parameter, iscoroutinefunction
+from inspect import Parameter
 from typing import Any, get_args, get_origin
 from uuid import UUID
 
-from ..concurrency.callables import describe, implementations_of
+from ..concurrency.callables import describe
 from ..errors import ConfigurationError, InvalidValue, MissingValue
 from ..http.multidict import parse_bool
 from ..request import Request
 from ..routing.patterns import BUILT_IN, parse_int64
-from ..websocket.socket import WebSocket
 from .signature import (
     MISSING,
     PATH_TYPES,
     POSITIONAL,
     REQUEST,
-    SOCKET,
     Layer,
     Signature,
     Subject,
@@ -49,33 +47,16 @@ def bind(signature: Signature, path: Mapping[str, str]) -> Callable[[Request], o
 
     Raises: ConfigurationError that names function, parameter and remedy.
     """
-    binding = _Binding(signature, path, REQUEST)
-    binding.bind_own()
-    binding.bind_inside()
+    binding = Binding(signature, path, REQUEST)
     return _fastest_call(signature.function, binding.positional, binding.named, path)
 
 
-def bind_socket(signature: Signature, path: Mapping[str, str]) -> Callable[[WebSocket], object]:
-    """Return a function that calls a WebSocket endpoint for a socket. Raises: as `bind`."""
-    function = signature.function
-    if not any(map(iscoroutinefunction, implementations_of(function))):
-        raise ConfigurationError(f"{describe(function)}: write a WebSocket endpoint as async def")
-    binding = _Binding(signature, path, SOCKET)
-    binding.bind_own()
-    binding.bind_inside()
+class Binding:
+    """The arguments of one endpoint's call: `positional` and `named` have a getter for each.
 
-    def value(getter: Getter, socket: WebSocket) -> object:
-        return socket if getter is _itself else getter(socket.request)
-
-    def call(socket: WebSocket) -> object:
-        arguments = {name: value(getter, socket) for name, getter in binding.named.items()}
-        return function(*[value(getter, socket) for getter in binding.positional], **arguments)
-
-    return call
-
-
-class _Binding:
-    """The arguments of one endpoint's call, as they are found."""
+    A getter takes the request and returns the value. `subject_itself` stands for the subject of
+    the call, which the caller has. Raises: ConfigurationError, as `bind`.
+    """
 
     def __init__(self, signature: Signature, path: Mapping[str, str], subject: Subject) -> None:
         self.subject = subject
@@ -87,8 +68,10 @@ class _Binding:
         self._names: set[str] = set()  # of the parameters that have a value
         self._has_args = self.own.has(Parameter.VAR_POSITIONAL)
         self._has_kwargs = self.own.has(Parameter.VAR_KEYWORD)
+        self._bind_own()
+        self._bind_inside()
 
-    def bind_own(self) -> None:
+    def _bind_own(self) -> None:
         """Bind the parameters that the function itself names."""
         for index, (name, parameter) in enumerate(self.own.parameters.items()):
             if parameter.kind in (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD):
@@ -97,7 +80,7 @@ class _Binding:
             if getter is None:
                 raise ConfigurationError(self._fits_nothing(name))
             # The request first, and by position, is the cheapest call.
-            leads = index == 0 and getter is _itself
+            leads = index == 0 and getter is subject_itself
             by_position = parameter.kind in POSITIONAL and (leads or self._has_args)
             self._give(name, getter, parameter.kind is Parameter.POSITIONAL_ONLY or by_position)
         missing = self.path.keys() - self._names
@@ -107,11 +90,11 @@ class _Binding:
                 f"{describe(self.function)}: the path has {{{name}}}, add a parameter {name!r}"
             )
 
-    def bind_inside(self) -> None:
+    def _bind_inside(self) -> None:
         """Bind what goes into `*args` and `**kwargs`."""
         needs_subject = self.own.name_of(self.subject) in (None, *self.path)
         if not self.inside and needs_subject and self._has_args:
-            self.positional.append(_itself)
+            self.positional.append(subject_itself)
         for layer in self.inside:
             subject_name = layer.name_of(self.subject)
             if needs_subject and subject_name is not None:
@@ -136,7 +119,7 @@ class _Binding:
         is_first = next(iter(layer.parameters)) == name
         by_position = is_first and layer.parameters[name].kind in POSITIONAL and self._has_args
         if by_position or self._has_kwargs:
-            self._give(name, _itself, by_position)
+            self._give(name, subject_itself, by_position)
 
     def _give(self, name: str, getter: Getter, by_position: bool) -> None:
         self._names.add(name)
@@ -152,8 +135,8 @@ class _Binding:
             self._check_path_type(name, hint)
             return _path_getter(name)
         if name == layer.name_of(self.subject):
-            return _itself
-        if self.subject is SOCKET and REQUEST.is_taken_by(name, hint):
+            return subject_itself
+        if any(each.is_taken_by(name, hint) for each in self.subject.companions):
             return _request
         return _query_getter(name, hint, parameter.default)
 
@@ -190,7 +173,7 @@ def _fastest_call(
     path: Mapping[str, str],
 ) -> Callable[[Request], object]:
     """Return the plainest call that does it: the general one costs 0.5 us more."""
-    has_request = positional == [_itself]
+    has_request = positional == [subject_itself]
     if has_request and not named:
         return function
     if not positional and not named:
@@ -211,7 +194,8 @@ def _fastest_call(
 # --- where values come from -----------------------------------------------------------
 
 
-def _itself(request: Request) -> object:
+def subject_itself(request: Request) -> object:
+    """Return the subject of an endpoint that answers a request: the request."""
     return request
 
 

@@ -17,7 +17,6 @@ from ..concurrency.callables import called_by, describe, innermost, is_async, la
 from ..concurrency.local_classes import classes_beside
 from ..errors import ConfigurationError
 from ..request import Request
-from ..websocket.socket import WebSocket
 
 MISSING = Parameter.empty
 POSITIONAL = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
@@ -35,6 +34,7 @@ class Subject:
 
     name: str
     kind: type
+    companions: tuple[Subject, ...] = ()  # of the request: parameters may take them too
 
     def is_taken_by(self, name: str, hint: object) -> bool:
         """Whether a parameter takes it."""
@@ -46,7 +46,6 @@ class Subject:
 
 
 REQUEST = Subject("request", Request)
-SOCKET = Subject("socket", WebSocket)
 
 
 @dataclass(frozen=True, slots=True)

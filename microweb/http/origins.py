@@ -6,8 +6,12 @@ CORS and the handshake of a WebSocket have one rule. RFC 6454 section 6.2
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import TypeGuard
 
+from ..errors import ConfigurationError
+
+EVERY_ORIGIN = "*"
 NULL = "null"  # of sandboxed frames, among others: every page can make one
 
 # origin = scheme "://" host [ ":" port ]. That of a local file has no host.
@@ -33,3 +37,17 @@ def without_usual_port(origin: str) -> str:
     """Return an origin without the port that its scheme has anyway."""
     usual = _USUAL_PORTS.get(origin.partition("://")[0])
     return origin.removesuffix(usual) if usual is not None else origin
+
+
+def parse_origins(origins: Iterable[str] | None) -> frozenset[str]:
+    """Return the origins that a route lets in beside its own; `*` is every one.
+
+    Raises: ConfigurationError for what no browser would send as an origin.
+    """
+    listed = frozenset((origins,) if isinstance(origins, str) else origins or ())
+    for origin in listed - {EVERY_ORIGIN}:
+        if not is_origin(origin):
+            raise ConfigurationError(
+                f"origins: expected '*', or each origin {EXPECTED}, got {origin!r:.80}"
+            )
+    return listed

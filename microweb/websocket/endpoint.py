@@ -11,13 +11,17 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from ..concurrency.background import create_task
+from ..concurrency.callables import describe, implementations_of
 from ..concurrency.remedies import add_remedy
+from ..endpoints.arguments import Binding, Getter, subject_itself
+from ..endpoints.signature import REQUEST, Signature, Subject
 from ..errors import (
     BadRequest,
     ClientDisconnected,
+    ConfigurationError,
     ContentTooLarge,
     Forbidden,
     HTTPError,
@@ -53,7 +57,29 @@ _HANG_UP_S = 1.0  # from the peer's close to ours
 
 _MAX_REASON = 123  # bytes. RFC 6455 section 5.5
 
+SOCKET = Subject("socket", WebSocket, companions=(REQUEST,))
+
 _log = Log("microweb.error")
+
+
+def bind_socket(signature: Signature, path: Mapping[str, str]) -> Callable[[WebSocket], object]:
+    """Return a function that calls a WebSocket endpoint for a socket.
+
+    `path` is name -> converter name. Raises: ConfigurationError that names function and remedy.
+    """
+    function = signature.function
+    if not any(map(inspect.iscoroutinefunction, implementations_of(function))):
+        raise ConfigurationError(f"{describe(function)}: write a WebSocket endpoint as async def")
+    binding = Binding(signature, path, SOCKET)
+
+    def value(getter: Getter, socket: WebSocket) -> object:
+        return socket if getter is subject_itself else getter(socket.request)
+
+    def call(socket: WebSocket) -> object:
+        arguments = {name: value(getter, socket) for name, getter in binding.named.items()}
+        return function(*[value(getter, socket) for getter in binding.positional], **arguments)
+
+    return call
 
 
 def answering(

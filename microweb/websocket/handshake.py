@@ -12,16 +12,14 @@ import hashlib
 import re
 from collections.abc import Iterable
 
-from ..errors import BadRequest, ConfigurationError, Forbidden, HTTPError
+from ..errors import BadRequest, Forbidden, HTTPError
 from ..http.grammar import TOKEN_TEXT
 from ..http.headers import list_members
-from ..http.origins import EXPECTED, is_origin, without_usual_port
+from ..http.origins import EVERY_ORIGIN, without_usual_port
 from ..request import Request
 
 _VERSION = "13"
 _GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-
-EVERY_ORIGIN = "*"
 
 
 def check_handshake(request: Request) -> None:
@@ -143,20 +141,6 @@ def _malformed(text: str, position: int) -> BadRequest:
 
 
 # --- origins --------------------------------------------------------------------------
-
-
-def parse_origins(origins: Iterable[str] | None) -> frozenset[str]:
-    """Return the origins that a route lets in beside its own; `*` is every one.
-
-    Raises: ConfigurationError for what no browser would send as an origin.
-    """
-    listed = frozenset((origins,) if isinstance(origins, str) else origins or ())
-    for origin in listed - {EVERY_ORIGIN}:
-        if not is_origin(origin):
-            raise ConfigurationError(
-                f"origins: expected '*', or each origin {EXPECTED}, got {origin!r:.80}"
-            )
-    return listed
 
 
 def check_origin(request: Request, allowed: frozenset[str]) -> None:

@@ -5,6 +5,7 @@ from support.answering import FakePeer
 from support.websocketing import ACCEPT, KEY, handshake
 
 from microweb.errors import BadRequest, ConfigurationError, Forbidden, HTTPError
+from microweb.http.origins import parse_origins
 from microweb.parser import Limits, Parser, RequestLines
 from microweb.request import Request
 from microweb.websocket.handshake import (
@@ -13,7 +14,6 @@ from microweb.websocket.handshake import (
     check_origin,
     offered_subprotocols,
     parse_extensions,
-    parse_origins,
 )
 
 EVERY = parse_origins("*")
