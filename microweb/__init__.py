@@ -5,14 +5,13 @@ import typing
 from .app import App
 from .bodies.forms import UploadFile
 from .concurrency.threads import from_thread
-from .endpoints.interfaces import Handler, Middleware
 from .errors import ClientDisconnected, ConfigurationError, HTTPError, abort
 from .http.headers import Headers
 from .http.multidict import MultiDict
 from .markup import html
 from .request import Request
-from .response import Response
-from .router import Router
+from .response import Handler, Response
+from .router import Middleware, Router
 from .suggestions import public_name
 
 if typing.TYPE_CHECKING:

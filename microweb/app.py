@@ -16,19 +16,18 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Never, TypeVar, Unpack
 
 from .concurrency.background import Background, nowhere_to_run
-from .concurrency.callables import folder_of
+from .concurrency.callables import check_parameters, folder_of
 from .dispatch.boundary import ErrorHandlers
-from .dispatch.chain import Level
+from .dispatch.chain import Level, placed_at
 from .dispatch.dispatcher import Dispatcher, check_endpoint, pattern_of
 from .endpoints.error_handler import ErrorKey, check_key
 from .endpoints.hooks import after, before
-from .endpoints.interfaces import Middleware, check_parameters, placed_at
 from .endpoints.lifespan import Lifespan, at_shutdown, at_startup, manager_of, state_from
 from .errors import ConfigurationError, ProtocolError
 from .http.interfaces import BodyLimits
 from .request import Request
 from .response import Response
-from .router import Route, Router
+from .router import Middleware, Route, Router
 from .routing.names import RouteNames
 from .routing.patterns import BUILT_IN, Converter, parse_pattern
 from .suggestions import APP_KEYWORDS, APP_NAMES, Suggesting, point_to_ours, unknown_keyword

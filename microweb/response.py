@@ -13,14 +13,14 @@ What it needs of the connection it has by the protocol `ByteStream`.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from copy import copy
 from datetime import datetime
 from functools import cache
 from os import PathLike
 from sys import getrefcount
-from typing import Literal, Never
+from typing import Any, Literal, Never
 
 from .bodies.json import encode_json
 from .errors import LocalProtocolError
@@ -476,6 +476,10 @@ class _PlainResponse(Response):
 # For `isinstance`, which knows an exact class at once, and takes 0.1 us more for another one: most
 # responses that middleware sees are plain. See `Suggesting`.
 RESPONSE_CLASSES: tuple[type[Response], ...] = (_PlainResponse, Response)
+
+
+# An app is one, and so is each link of its chain: the server needs nothing else.
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 def is_held_once(response: Response) -> bool:

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal, Never, TypedDict, TypeVar, Unpack
+from typing import Any, ClassVar, Literal, Never, TypedDict, TypeVar, Unpack
 
-from .concurrency.callables import default_name, describe
+from .concurrency.callables import check_parameters, default_name, describe, is_async
 from .concurrency.local_classes import remember_beside
-from .endpoints.interfaces import Middleware, check_middleware
 from .errors import ConfigurationError
 from .http.grammar import METHODS, is_method
 from .http.origins import parse_origins
+from .request import Request
+from .response import Handler, Response
 from .suggestions import unknown_keyword
+
+# None is not among them: it means that a `return` was forgotten.
+Answer = Response | str | bytes | Mapping[str, Any] | list[Any] | tuple[Any, ...]
+Middleware = Callable[[Request, Handler], Awaitable[Answer]]
 
 F = TypeVar("F", bound=Callable[..., object])
 M = TypeVar("M", bound=Middleware)
@@ -294,6 +299,22 @@ class Router:
     def _check_open(self, what: str) -> None:
         if self._frozen:
             raise ConfigurationError(f"{what}: register it before the application starts")
+
+
+def check_middleware(middleware: object) -> None:
+    """Raise ConfigurationError for anything but `async def (request, call_next)`."""
+    if isinstance(middleware, str):
+        raise ConfigurationError(
+            f"middleware({middleware!r}): write @app.middleware, without parentheses"
+        )
+    if isinstance(middleware, type):
+        name = middleware.__name__
+        raise ConfigurationError(f"middleware: {name} is a class: make one of it, as {name}(...)")
+    if not callable(middleware) or not is_async(middleware):
+        raise ConfigurationError(
+            f"{describe(middleware)}: write middleware as async def (request, call_next)"
+        )
+    check_parameters(middleware, "middleware", "request", "call_next")
 
 
 def _checked(use: Iterable[Middleware]) -> tuple[Middleware, ...]:

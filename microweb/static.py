@@ -17,14 +17,13 @@ from typing import NamedTuple
 
 from .bodies.file import FileResponse, OpenFile
 from .concurrency.threads import run_short_work
-from .endpoints.interfaces import Middleware
 from .errors import ConfigurationError, NotFound
 from .http.headers import list_members
 from .http.mediatypes import IMMUTABLE, coding_of, media_type_of
 from .http.negotiation import IDENTITY, choose_coding
 from .request import Request
 from .response import Response, redirect_to_path
-from .router import Router
+from .router import Middleware, Router
 
 INDEX = "index.html"
 

@@ -90,7 +90,6 @@ HOUSE = [
     "routing.patterns",
     "routing.tree",
     "routing.names",
-    "endpoints.interfaces",
     "router",
     "endpoints.signature",
     "endpoints.arguments",

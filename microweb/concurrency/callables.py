@@ -9,6 +9,8 @@ from functools import partial
 from pathlib import Path, PurePath
 from types import FrameType
 
+from ..errors import ConfigurationError
+
 
 def describe(function: object) -> str:
     """Return what a person finds a function by, as far as it is known: `show at app.py:12`."""
@@ -76,3 +78,19 @@ def folder_of(frame: FrameType) -> Path:
     """Return the folder of the file whose code a frame runs, else the current one."""
     file = frame.f_globals.get("__file__")
     return Path(file).resolve().parent if isinstance(file, str) else Path.cwd()
+
+
+def check_parameters(function: Callable[..., object], role: str, *names: str) -> None:
+    """Raise ConfigurationError if `function` can't be called with these, by position."""
+    if not callable(function):
+        raise ConfigurationError(f"{role}: expected a function, got {function!r:.80}")
+    try:
+        signature = inspect.signature(function, follow_wrapped=False)
+    except ValueError:  # it is built in
+        return
+    try:
+        signature.bind(*names)
+    except TypeError:
+        raise ConfigurationError(
+            f"{describe(function)}: {role} takes ({', '.join(names)}), this takes {signature}"
+        ) from None

@@ -7,21 +7,22 @@ apps around it. Each link answers what it raises, so that the next one out gets 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from inspect import isroutine
+from typing import Protocol, runtime_checkable
 
 from ..concurrency.callables import describe
 from ..endpoints.arguments import bind
 from ..endpoints.handler import UNANSWERED, Finish, OnError, in_thread, make_handler
-from ..endpoints.interfaces import Handler, Middleware, check_sole, placed_at
 from ..endpoints.results import ReturnConverter
 from ..endpoints.signature import Signature, inspect_endpoint
+from ..errors import ConfigurationError
 from ..http.interfaces import BodyLimits, RequestApp
 from ..logs import Log
 from ..request import Request, name_in_log, request_id_of
-from ..response import RESPONSE_CLASSES, Response, is_held_once
-from ..router import Route
+from ..response import RESPONSE_CLASSES, Handler, Response, is_held_once
+from ..router import Middleware, Route
 from ..routing.patterns import Converter, Pattern, parse_pattern
 from .boundary import ErrorBoundary, ErrorHandlers
 
@@ -41,6 +42,21 @@ class Level:
     errors: ErrorHandlers
     converters: Mapping[str, Converter]
     mounted: tuple[tuple[str, tuple[Middleware, ...], Level], ...]  # prefix, use, inner
+
+
+@runtime_checkable
+class PlacedMiddleware(Protocol):
+    """Middleware that differs with the prefix that its app is mounted at."""
+
+    def mounted_at(self, prefix: str) -> Middleware:
+        """Return the middleware for an app at `prefix`, empty for the outermost."""
+
+
+@runtime_checkable
+class SoleMiddleware(Protocol):
+    """Middleware of which one may stand around a route: `sole_source_of` names what it gives."""
+
+    sole_source_of: str
 
 
 class Place:
@@ -116,7 +132,7 @@ class Place:
     ) -> Handler:
         """Return the handler that calls an endpoint, inside all its middleware."""
         around = self._around(use)
-        check_sole((middleware for _, middleware in around), label)
+        _check_sole((middleware for _, middleware in around), label)
         finish = ReturnConverter(endpoint, self.level.app).convert
         handler = make_handler(call, finish, self.errors.answer, hands_on=bool(around))
         return _chain(around, handler, hands_on=False)
@@ -156,6 +172,28 @@ def over_socket(
     from ..websocket.endpoint import answering, bind_socket
 
     return answering(bind_socket(signature, pattern.parameters), origins)
+
+
+def placed_at(middleware: Iterable[Middleware], prefix: str) -> list[Middleware]:
+    """Return the middleware as it is for an app at `prefix`."""
+    return [
+        each.mounted_at(prefix) if isinstance(each, PlacedMiddleware) else each
+        for each in middleware
+    ]
+
+
+def _check_sole(middleware: Iterable[Middleware], where: str) -> None:
+    """Raise ConfigurationError if two of `middleware` are the sole source of the same."""
+    seen: dict[str, str] = {}
+    for each in middleware:
+        if isinstance(each, SoleMiddleware):
+            given, name = each.sole_source_of, type(each).__name__
+            if given in seen:
+                raise ConfigurationError(
+                    f"{where}: expected one source of {given}, got {name} inside {seen[given]}: "
+                    "keep one of the two; that of an app serves the apps mounted in it as well"
+                )
+            seen[given] = name
 
 
 def _is_ours(middleware: Middleware) -> bool:

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 
 from ..endpoints.arguments import bind
 from ..endpoints.handler import OnError
-from ..endpoints.interfaces import Handler
 from ..endpoints.signature import inspect_endpoint
 from ..errors import (
     BadRequest,
@@ -24,7 +23,7 @@ from ..errors import (
 from ..http.interfaces import BodyLimits
 from ..http.request_head import RequestLine
 from ..request import Request
-from ..response import Response, redirect_to_path
+from ..response import Handler, Response, redirect_to_path
 from ..router import Route
 from ..routing.patterns import BUILT_IN, Converter, Pattern, parse_pattern
 from ..routing.tree import Found, Missed, RouteTree, Scopes

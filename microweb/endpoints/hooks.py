@@ -7,8 +7,9 @@ from functools import wraps
 from typing import Any
 
 from ..request import Request
+from ..response import Handler
+from ..router import Answer, Middleware
 from .handler import as_async
-from .interfaces import Answer, Handler, Middleware
 
 
 def before(function: Callable[..., object]) -> Middleware:

@@ -7,9 +7,8 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TypeVar
 
-from ..concurrency.callables import describe
+from ..concurrency.callables import check_parameters, describe
 from ..errors import ConfigurationError
-from .interfaces import check_parameters
 
 A = TypeVar("A")
 

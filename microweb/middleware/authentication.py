@@ -20,13 +20,13 @@ from hmac import compare_digest
 from inspect import Parameter
 from typing import Any
 
+from ..concurrency.callables import check_parameters
 from ..endpoints.handler import as_async
-from ..endpoints.interfaces import Handler, check_parameters
 from ..endpoints.signature import REQUEST, hints_of
 from ..errors import BadRequest, ConfigurationError, Unauthorized
 from ..http.headers import check_value
 from ..request import Request
-from ..response import Response
+from ..response import Handler, Response
 
 # credentials = auth-scheme [ 1*SP ( token68 / ... ) ]                      RFC 9110 section 11.4
 # token68 = 1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="

@@ -19,12 +19,11 @@ from typing import Protocol
 
 from ..bodies.stream import StreamResponse
 from ..concurrency.threads import run_short_work
-from ..endpoints.interfaces import Handler
 from ..errors import ConfigurationError, MissingExtra
 from ..http.headers import MutableHeaders, add_vary
 from ..http.negotiation import IDENTITY, negotiate_coding
 from ..request import Request
-from ..response import Piece, Response
+from ..response import Handler, Piece, Response
 from ..suggestions import names_keywords
 
 # What shrinks; the rest is compressed already (images, films, archives) or unknown. Font formats

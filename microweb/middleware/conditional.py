@@ -12,7 +12,6 @@ import hashlib
 
 from ..bodies.stream import StreamResponse
 from ..concurrency.threads import run_short_work
-from ..endpoints.interfaces import Handler
 from ..errors import PreconditionFailed
 from ..http.headers import MutableHeaders
 from ..http.preconditions import (
@@ -23,7 +22,7 @@ from ..http.preconditions import (
     validators_of,
 )
 from ..request import Request
-from ..response import Response
+from ..response import Handler, Response
 
 _KNOWN_WAYS = (Response.send_to, StreamResponse.send_to)
 _INLINE_BYTES = 256 * 1024  # 0.2 ms with the processor's own SHA-256, 1 ms without

@@ -11,14 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from inspect import isawaitable, iscoroutine
 
-from ..concurrency.callables import describe, is_async
-from ..endpoints.interfaces import Handler, check_parameters
+from ..concurrency.callables import check_parameters, describe, is_async
 from ..errors import ConfigurationError
 from ..http.grammar import is_method
 from ..http.headers import add_vary, check_name
 from ..http.origins import EXPECTED, NULL, is_origin
 from ..request import Request
-from ..response import Response
+from ..response import Handler, Response
 from ..suggestions import names_keywords
 
 

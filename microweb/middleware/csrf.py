@@ -19,10 +19,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from ..endpoints.interfaces import Handler
 from ..errors import ConfigurationError, Forbidden
 from ..request import Request
-from ..response import Response
+from ..response import Handler, Response
 
 _SAFE_METHODS = frozenset(("GET", "HEAD", "OPTIONS"))
 _OWN_SITES = frozenset(("same-origin", "none"))

@@ -13,10 +13,9 @@ from collections.abc import Iterable
 from contextlib import suppress
 from ipaddress import IPv6Address, ip_address
 
-from ..endpoints.interfaces import Handler
 from ..errors import ConfigurationError, HTTPError
 from ..request import Request
-from ..response import Response
+from ..response import Handler, Response
 from ..suggestions import names_keywords
 
 # LDH labels, and the underscore that DNS allows: no character with a meaning in a page or a shell.

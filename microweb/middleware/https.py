@@ -11,11 +11,10 @@ by http, as browsers count them as secure (W3C Secure Contexts section 3.1).
 
 from __future__ import annotations
 
-from ..endpoints.interfaces import Handler
 from ..errors import BadRequest
 from ..logs import Log
 from ..request import Request
-from ..response import Response
+from ..response import Handler, Response
 
 _LOCAL = frozenset(("localhost", "127.0.0.1", "::1"))
 

@@ -23,11 +23,10 @@ from hashlib import blake2b
 from itertools import islice
 from os import urandom
 
-from ..concurrency.callables import describe, is_async
-from ..endpoints.interfaces import Handler, check_parameters
+from ..concurrency.callables import check_parameters, describe, is_async
 from ..errors import ConfigurationError, TooManyRequests
 from ..request import Request
-from ..response import Response
+from ..response import Handler, Response
 from ..server.addresses import network_of
 from ..suggestions import names_keywords
 

@@ -12,9 +12,8 @@ from __future__ import annotations
 import re
 from os import urandom
 
-from ..endpoints.interfaces import Handler
 from ..request import Request
-from ..response import Response
+from ..response import Handler, Response
 
 _ID_BYTES = 16
 

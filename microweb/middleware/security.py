@@ -20,11 +20,10 @@ import re
 from base64 import b64encode
 from os import urandom
 
-from ..endpoints.interfaces import Handler
 from ..errors import ConfigurationError, LocalProtocolError
 from ..http.headers import MutableHeaders
 from ..request import Request
-from ..response import Response
+from ..response import Handler, Response
 
 _NONCE_BYTES = 18  # 128 bits are asked for (CSP3 section 7.1); base64 writes these without padding
 

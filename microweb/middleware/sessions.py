@@ -23,7 +23,6 @@ from collections.abc import Mapping, Sequence
 from copy import copy
 from typing import Any
 
-from ..endpoints.interfaces import Handler
 from ..errors import (
     ConfigurationError,
     InvalidSessionNumber,
@@ -37,7 +36,7 @@ from ..http.headers import MutableHeaders, list_members
 from ..http.urlencoded import percent_decode
 from ..logs import Log
 from ..request import Request, name_in_log
-from ..response import Response
+from ..response import Handler, Response
 from ..sessions.session import (
     EMPTY,
     Session,

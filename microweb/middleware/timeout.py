@@ -10,10 +10,9 @@ from __future__ import annotations
 import asyncio
 import math
 
-from ..endpoints.interfaces import Handler
 from ..errors import ConfigurationError, ServiceUnavailable
 from ..request import Request
-from ..response import Response
+from ..response import Handler, Response
 from ..suggestions import names_keywords
 
 

@@ -13,10 +13,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ..endpoints.interfaces import Handler
 from ..http.headers import check_name, check_value
 from ..request import Request
-from ..response import Response
+from ..response import Handler, Response
 
 
 class ServerTiming:

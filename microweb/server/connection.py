@@ -44,8 +44,6 @@ from .upgrade import CROWDED_S, SILENCE_S
 if TYPE_CHECKING:
     from .server import Server
 
-Handler = Callable[[Request], Coroutine[Any, Any, Response]]
-
 Rest = Coroutine[Any, Any, bool]  # of an exchange: returns whether the connection goes on
 
 _SKIM_BYTES = 64 * 1024  # of a body that nobody read, to keep the connection

@@ -11,8 +11,7 @@ from ipaddress import IPv6Address, ip_address
 from typing import Any
 
 from ..request import Request
-from ..response import Response
-from .connection import Handler
+from ..response import Handler, Response
 
 
 class LoopbackOnly:

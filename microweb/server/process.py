@@ -17,10 +17,9 @@ from ..concurrency.background import Background
 from ..errors import ConfigurationError, MissingExtra, ProtocolError, ThreadsStuck
 from ..logs import Log
 from ..request import Request
-from ..response import Response
+from ..response import Handler, Response
 from .access_log import access_log_shown, access_logger, is_access_logged
 from .config import LoopName, ServerConfig, ServerOptions
-from .connection import Handler
 from .console import (
     closed_stderr_hidden,
     is_terminal,

@@ -20,11 +20,11 @@ from ..http.response_head import HeadCache, phrase_of
 from ..logs import Log
 from ..parser import RequestLines
 from ..request import Request
-from ..response import Response
+from ..response import Handler, Response
 from .bounded import bounded_when_cancelled
 from .buffered import Budget
 from .config import ServerConfig
-from .connection import Connection, Handler
+from .connection import Connection
 from .eviction import Eviction
 from .forks import called_in_children, let_go
 from .listeners import Listeners

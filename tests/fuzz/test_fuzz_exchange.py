@@ -23,9 +23,9 @@ from support.serving import DEADLINE_S, in_memory
 from microweb import App
 from microweb.errors import BodyConsumed, ClientDisconnected, HTTPError
 from microweb.request import Request
-from microweb.response import Response
+from microweb.response import Handler, Response
 from microweb.server.body import Body
-from microweb.server.connection import Connection, Handler
+from microweb.server.connection import Connection
 from microweb.server.disconnects import Presence
 from microweb.server.process import loop_factory
 from microweb.testing.network import ClientEnd

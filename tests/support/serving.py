@@ -12,9 +12,10 @@ from typing import Unpack
 
 import pytest
 
+from microweb.response import Handler
 from microweb.server import server as server_module
 from microweb.server.config import ServerConfig, ServerOptions
-from microweb.server.connection import Connection, Handler
+from microweb.server.connection import Connection
 from microweb.server.process import Application, make_server
 from microweb.server.server import STREAM_LIMIT, Server
 from microweb.testing.client import Misbehaving

@@ -1,4 +1,4 @@
-"""Handler and Middleware, as a type checker sees them; the checks at registration: test_app.py."""
+"""Handler, Middleware and the keywords of an app, as a type checker sees them."""
 
 from __future__ import annotations
 
