@@ -55,6 +55,7 @@ TESTED_IN = {
 # The public names that packages hand on, by the paths that users write.
 PUBLIC = {
     "channels": "Broker Channel Channels Gap MemoryBroker Message Subscription",
+    "cli": "main",
     "sessions": "Session SessionStore",
     "sse": "ServerEvent",
     "testing": "ClientSocket EventStream HandshakeRefused LiveServer Misbehaving ReceivedEvent "

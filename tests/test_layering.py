@@ -170,6 +170,13 @@ HOUSE = [
     "testing.events",
     "testing.client",
     "testing",
+    "cli.command",
+    "cli.target",
+    "cli.options",
+    "cli.run",
+    "cli.routes",
+    "cli.dev",
+    "cli.command_line",
     "cli",
     "__main__",
 ]
@@ -243,7 +250,7 @@ PURE = [
 WAITING = {"asyncio", "socket", "ssl", "select", "selectors", "threading", "concurrent"}
 
 # The packages whose `__init__` hands on their public names.
-HANDS_ON = {"microweb", "channels", "sessions", "sse", "testing", "websocket"}
+HANDS_ON = {"microweb", "channels", "cli", "sessions", "sse", "testing", "websocket"}
 
 # The module that an extra is for -> what it brings.
 EXTRAS = {

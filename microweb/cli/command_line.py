@@ -1,0 +1,45 @@
+"""`main`: parse the arguments, call the command. Each command is a module of this package."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import NoReturn
+
+from .. import __version__
+from ..server.console import open_standard_descriptors
+from . import dev, routes, run
+from .command import fail_usage
+
+COMMANDS = (run.COMMAND, dev.COMMAND, routes.COMMAND)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command in `argv`, by default the process's own.
+
+    Raises: SystemExit with status 1 if the command fails, 2 for a wrong usage.
+    """
+    open_standard_descriptors()
+    given = _parser().parse_args(argv)
+    given.command(given)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Leave with one line, without the usage, which is longer than a screen."""
+        fail_usage(f"{message}: see {self.prog} --help")
+
+
+def _parser() -> _Parser:
+    parser = _Parser(
+        prog="microweb", description="Serve an app, or look at it.", allow_abbrev=False
+    )
+    parser.add_argument("--version", action="version", version=f"microweb {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="command")
+    for each in COMMANDS:
+        added = commands.add_parser(
+            each.name, help=each.help, description=each.help, allow_abbrev=False
+        )
+        each.add_arguments(added)
+        added.set_defaults(command=each.run)
+    return parser

@@ -1,0 +1,45 @@
+"""`microweb dev`: serve an app to this machine alone, with debug on."""
+
+from __future__ import annotations
+
+import argparse
+
+from ..errors import ConfigurationError
+from ..server import process
+from ..server.sockets import is_loopback
+from .command import Command, fail, fail_usage
+from .options import DEFAULTS, NAMES, add_server_options, server_options
+from .routes import print_routes
+from .target import add_target, load_app
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_target(parser)
+    add_server_options(parser, [name for name in NAMES if name != "debug_anywhere"])
+
+
+def _run(given: argparse.Namespace) -> None:
+    options = server_options(given)
+    host = options.get("host", DEFAULTS.host)
+    if not _is_loopback(host):
+        fail_usage(f"dev serves this machine alone, and {host} is not it: use microweb run")
+    app = load_app(given.target)
+    for each in app.all_apps():
+        each.debug = True
+    print_routes(app)
+    process.run(app, options)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return is_loopback(host)
+    except ConfigurationError as error:
+        fail(str(error))
+
+
+COMMAND = Command(
+    "dev",
+    "Serve an app to this machine alone, with debug on; print its routes.",
+    _add_arguments,
+    _run,
+)

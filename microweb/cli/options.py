@@ -1,0 +1,54 @@
+"""The fields of `ServerConfig` as options of a command, read off the class."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+from dataclasses import fields
+from functools import partial
+from typing import cast, get_args, get_type_hints
+
+from ..errors import ConfigurationError
+from ..server.config import AccessLog, LoopName, ServerConfig, ServerOptions
+from .command import fail_usage
+
+NAMES = tuple(field.name for field in fields(ServerConfig))
+DEFAULTS = ServerConfig()
+_METAVARS = {str: "NAME", int: "N", float: "N"}
+
+
+def add_server_options(parser: argparse.ArgumentParser, names: Iterable[str]) -> None:
+    """Add an option for each of these fields."""
+    group = parser.add_argument_group("options of the server")
+    hints = get_type_hints(ServerConfig, include_extras=True)
+    for name in names:
+        kind, text = get_args(hints[name])
+        flag = "--" + name.replace("_", "-")
+        default = getattr(DEFAULTS, name)
+        text = f"{text} (default: {default or 'none'})"
+        # Without a default of its own an option that was not given is not there.
+        add = partial(group.add_argument, flag, default=argparse.SUPPRESS, help=text)
+        if kind == AccessLog:
+            add(action=argparse.BooleanOptionalAction)
+        elif kind is bool:
+            add(action="store_true")
+        elif kind == LoopName:
+            add(choices=get_args(kind))
+        elif kind == tuple[str, ...]:
+            add(action="extend", type=_split, metavar="NETWORK,...")
+        else:
+            add(type=kind, metavar=_METAVARS[kind])
+
+
+def server_options(given: argparse.Namespace) -> ServerOptions:
+    """Return the options that were given. Raises: SystemExit if the server refuses a value."""
+    options = cast(ServerOptions, {key: getattr(given, key) for key in NAMES if key in given})
+    try:
+        ServerConfig.from_options(options)
+    except ConfigurationError as error:
+        fail_usage(str(error))
+    return options
+
+
+def _split(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]

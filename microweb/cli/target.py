@@ -1,0 +1,131 @@
+"""Find the app that a target names: `module:app` or `path/to/file.py`."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import inspect
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from operator import attrgetter
+from pathlib import Path
+from types import ModuleType
+
+from ..app import App
+from .command import fail, fail_usage
+
+_HELP = (
+    "module:app, or path/to/file.py (with :app where it has several); in place of app a function "
+    "that makes it, module:create_app"
+)
+
+
+def add_target(parser: argparse.ArgumentParser) -> None:
+    """Add the argument `target`, which `load_app` takes."""
+    parser.add_argument("target", help=_HELP)
+
+
+def load_app(target: str) -> App:
+    """Return the app that a target stands for: `module:app`, `file.py`, `file.py:app`.
+
+    In place of an app there may be a function that makes it: `module:create_app`. The module is
+    imported as Python would: from the current directory, or from the file's own.
+
+    Raises: SystemExit with one line that says what is missing; whatever the module raises.
+    """
+    place, name = _split_target(target)
+    module = _import_file(place) if _is_file(place) else _import_module(place)
+    apps = {key: value for key, value in vars(module).items() if isinstance(value, App)}
+    if name:
+        return _named_app(module, name, place, apps)
+    mounted = {id(inner) for app in apps.values() for inner in app.all_apps()[1:]}
+    outermost = {id(app): app for app in apps.values() if id(app) not in mounted}
+    if not outermost:
+        fail(
+            f"{place} has no App: expected one such as app = App(), or the name of a function that "
+            f"makes one, as in {place}:create_app"
+        )
+    if len(outermost) > 1:
+        names = [key for key, value in apps.items() if id(value) in outermost]
+        fail(f"{place} has several apps, {_listed(names)}: choose one, as in {place}:{names[0]}")
+    return outermost.popitem()[1]
+
+
+def _split_target(target: str) -> tuple[str, str]:
+    place, _, name = target.rpartition(":")
+    if place and name.replace(".", "").isidentifier():
+        return place, name
+    return target, ""  # the colon of C:\app.py is none of ours
+
+
+def _is_file(place: str) -> bool:
+    return place.endswith(".py") or "/" in place or os.sep in place
+
+
+def _import_module(name: str) -> ModuleType:
+    sys.path.insert(0, os.getcwd())
+    if not all(part.isidentifier() for part in name.split(".")):
+        fail_usage(f"expected module:app or path/to/file.py, got {name!r:.80}")
+    return _import(name, name)
+
+
+def _import_file(place: str) -> ModuleType:
+    path = Path(place).resolve()
+    if not path.is_file():
+        fail(f"there is no file {place}")
+    if path.suffix != ".py" or "." in path.stem:
+        fail(f"expected a file that Python can import, such as app.py, got {path.name}")
+    folder, name = path.parent, path.stem
+    while (folder / "__init__.py").is_file():  # a part of a package: its relative imports work
+        folder, name = folder.parent, f"{folder.name}.{name}"
+    sys.path.insert(0, str(folder))
+    module = _import(name, place)
+    if Path(module.__file__ or "").resolve() != path:
+        fail(f"{place}: another module is named {name!r} already, rename the file")
+    return module
+
+
+def _import(name: str, place: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise  # the module is there, what it imports is not
+        fail(f"there is no module {error.name!r} in {os.getcwd()} or among the installed")
+    except SyntaxError as error:
+        fail(f"{place} can't be read\n{''.join(traceback.format_exception_only(error)).rstrip()}")
+
+
+def _named_app(module: ModuleType, name: str, place: str, apps: dict[str, App]) -> App:
+    has = f"it has {_listed(list(apps))}" if apps else "it has no App"
+    try:
+        found = attrgetter(name)(module)
+    except AttributeError:
+        fail(f"{place} has no {name!r}: {has}")
+    if inspect.isroutine(found):
+        return _made_app(found, f"{place}:{name}")
+    if not isinstance(found, App):
+        kind = "a class" if isinstance(found, type) else type(found).__name__
+        fail(f"{place}:{name} is no App, got {kind}: {has}")
+    return found
+
+
+def _made_app(function: Callable[..., object], target: str) -> App:
+    """Return the app that a function makes."""
+    if inspect.iscoroutinefunction(function):
+        fail(f"{target} is async: make the app in a plain def, and await in a lifespan")
+    parameters = inspect.signature(function).parameters.values()
+    variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    for each in parameters:
+        if each.default is each.empty and each.kind not in variable:
+            fail(f"{target} needs {each.name!r}: give it a default, it is called without arguments")
+    made = function()
+    if not isinstance(made, App):
+        fail(f"{target}() returned {type(made).__name__}: expected an App")
+    return made
+
+
+def _listed(names: list[str]) -> str:
+    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]

@@ -1,0 +1,48 @@
+"""Files of an app below the current directory, and its commands in this process or in others."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from support.commanding import Served, Write
+from support.processes import Program
+
+from microweb.server import process
+
+
+@pytest.fixture
+def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
+    """Write a file below the current directory; what was imported is forgotten afterwards."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", sys.path[:])
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # a file of one name each time
+    before = set(sys.modules)
+
+    def write_file(name: str, source: str) -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(source)
+        return path
+
+    yield write_file
+    for name in set(sys.modules) - before:
+        if (getattr(sys.modules[name], "__file__", None) or "").startswith(str(tmp_path)):
+            del sys.modules[name]
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch) -> Served:
+    """What would be served; a process that does it is another test's."""
+    calls: Served = []
+    monkeypatch.setattr(process, "run", lambda app, options: calls.append((app, options)))
+    return calls
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Program]]:
+    with ExitStack() as stack:
+        yield lambda *arguments: stack.enter_context(Program(*arguments, cwd=tmp_path))

@@ -1,0 +1,74 @@
+"""The options of the server on the command line."""
+
+from __future__ import annotations
+
+import pytest
+from support.commanding import APP, Served, Write, misuse
+
+from microweb import cli
+from microweb.cli.options import NAMES
+from microweb.server.config import ServerConfig, ServerOptions
+
+
+def test_options_are_the_fields_of_the_configuration() -> None:
+    assert set(NAMES) == set(ServerOptions.__annotations__)
+
+
+def test_each_field_of_the_configuration_has_its_option(write: Write, served: Served) -> None:
+    write("hello.py", APP)
+    config = ServerConfig()
+    options: dict[str, object] = {}
+    argv = ["run", "hello.py"]
+    for name in ServerOptions.__annotations__:
+        flag, default = f"--{name.replace('_', '-')}", getattr(config, name)
+        if name == "access_log":
+            argv.append(flag)
+            options[name] = True
+        elif name == "loop":
+            argv += [flag, "asyncio"]
+            options[name] = "asyncio"
+        elif name == "trusted_proxies":
+            argv += [flag, "10.0.0.0/8, ::1", flag, "192.0.2.1"]
+            options[name] = ["10.0.0.0/8", "::1", "192.0.2.1"]
+        elif name == "debug_anywhere":
+            argv.append(flag)
+            options[name] = True
+        elif isinstance(default, str):
+            argv += [flag, "127.0.0.1"]
+            options[name] = "127.0.0.1"
+        else:
+            argv += [flag, "7"]
+            options[name] = 7
+    cli.main(argv)
+    assert served[0][1] == options
+    taken = ServerConfig.from_options(served[0][1])
+    assert taken.trusted_proxies == ("10.0.0.0/8", "::1", "192.0.2.1")
+
+
+def test_access_log_can_be_turned_off(write: Write, served: Served) -> None:
+    write("hello.py", APP)
+    cli.main(["run", "--no-access-log", "--grace-s", "0.5", "hello.py"])
+    assert served[0][1] == {"access_log": False, "grace_s": 0.5}
+
+
+@pytest.mark.parametrize("command", ["run", "dev"])
+def test_help_has_each_option_with_its_default(
+    capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main([command, "--help"])
+    assert caught.value.code == 0
+    text = " ".join(capsys.readouterr().out.split())
+    of_dev = {*ServerOptions.__annotations__} - {"debug_anywhere"}
+    for name in ServerOptions.__annotations__ if command == "run" else of_dev:
+        assert f"--{name.replace('_', '-')} " in text.replace(",", " ")
+        assert f"(default: {getattr(ServerConfig(), name) or 'none'})" in text
+
+
+@pytest.mark.parametrize("option", ["--port=65536", "--max-body=0", "--trusted-proxies=here"])
+@pytest.mark.parametrize("command", ["run", "dev"])
+def test_value_that_the_server_refuses(
+    write: Write, capsys: pytest.CaptureFixture[str], command: str, option: str
+) -> None:
+    write("hello.py", APP)
+    misuse(capsys, command, "hello.py", option)

@@ -1,0 +1,192 @@
+"""The app that a target names."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from textwrap import indent
+
+import pytest
+from support.commanding import APP, Served, Write, complaint, misuse
+from support.processes import run_to_end
+
+from microweb import App, cli
+from microweb.cli.target import load_app
+
+
+def test_a_target_is_a_module_or_a_file(write: Write) -> None:
+    write("hello.py", APP)
+    app = load_app("hello:app")
+    assert app is sys.modules["hello"].app
+    assert load_app("hello.py") is app
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["hello.py", "hello.py:app", "./hello.py", "hello:app", "hello", "hello:outer.app"],
+)
+def test_app_is_found(write: Write, served: Served, target: str) -> None:
+    write("hello.py", APP + "\nclass outer:\n    app = app\n")
+    cli.main(["run", target])
+    ((app, options),) = served
+    assert (type(app), options) == (App, {})
+    assert app is sys.modules["hello"].app
+
+
+def test_file_in_another_folder_imports_its_neighbours(write: Write, served: Served) -> None:
+    write("site/names.py", "NAME = 'x'")
+    path = write("site/hello.py", "from names import NAME\n" + APP)
+    cli.main(["run", str(path)])
+    assert len(served) == 1
+
+
+@pytest.mark.parametrize("target", ["site/web/main.py", "site.web.main", "site.web.main:app"])
+def test_file_in_a_package_has_its_relative_imports(
+    write: Write, served: Served, target: str
+) -> None:
+    write("site_/web/__init__.py", "")
+    write("site_/__init__.py", "NAME = 'x'")
+    write("site_/web/main.py", "from .. import NAME\n" + APP)
+    cli.main(["run", target.replace("site", "site_")])
+    assert len(served) == 1
+
+
+def test_guarded_run_of_the_file_is_not_executed(write: Write, served: Served) -> None:
+    write("hello.py", APP + "\nif __name__ == '__main__':\n    raise SystemExit('run twice')\n")
+    cli.main(["run", "hello.py"])
+    assert len(served) == 1
+
+
+def test_second_name_of_the_app_is_no_second_app(write: Write, served: Served) -> None:
+    write("hello.py", APP + "\napplication = app\n")
+    cli.main(["run", "hello.py"])
+    assert len(served) == 1
+
+
+def test_mounted_app_is_not_meant(write: Write, served: Served) -> None:
+    write("hello.py", APP + "\nadmin = App()\napp.mount('/admin', admin)\n")
+    cli.main(["run", "hello.py"])
+    assert served[0][0] is sys.modules["hello"].app
+    cli.main(["run", "hello.py:admin"])
+    assert served[1][0] is sys.modules["hello"].admin
+
+
+def test_unknown_module(write: Write) -> None:
+    expected = f"there is no module 'nothing' in {Path.cwd()} or among the installed"
+    assert complaint("run", "nothing:app") == expected
+
+
+def test_unknown_module_of_a_package(write: Write) -> None:
+    write("hello/__init__.py", "")
+    assert complaint("run", "hello.web:app").startswith("there is no module 'hello.web' in ")
+
+
+def test_unknown_file(write: Write) -> None:
+    assert complaint("run", "web/hello.py") == "there is no file web/hello.py"
+
+
+@pytest.mark.parametrize("name", ["hello.txt", "hello.web.py"])
+def test_file_that_is_no_module(write: Write, name: str) -> None:
+    write(name, APP)
+    expected = f"expected a file that Python can import, such as app.py, got {name}"
+    assert complaint("run", f"./{name}") == expected
+
+
+@pytest.mark.parametrize("target", ["", ":", ":app", "a b", "hello:", "hello:1", "a..b:app"])
+def test_target_that_is_none(write: Write, capsys: pytest.CaptureFixture[str], target: str) -> None:
+    text = misuse(capsys, "run", target)
+    assert text.startswith("expected module:app or path/to/file.py, got ")
+
+
+def test_file_with_the_name_of_a_loaded_module(write: Write) -> None:
+    write("logging.py", APP)
+    expected = "./logging.py: another module is named 'logging' already, rename the file"
+    assert complaint("run", "./logging.py") == expected
+
+
+@pytest.mark.parametrize("target", ["hello.py", "hello"])
+def test_module_without_an_app(write: Write, target: str) -> None:
+    write("hello.py", "from microweb import App\n")
+    assert complaint("run", target) == (
+        f"{target} has no App: expected one such as app = App(), or the name of a function that "
+        f"makes one, as in {target}:create_app"
+    )
+
+
+def test_module_with_several_apps(write: Write) -> None:
+    write("hello.py", APP + "\nother = App()\nthird = App()\n")
+    expected = "hello.py has several apps, app, other and third: choose one, as in hello.py:app"
+    assert complaint("run", "hello.py") == expected
+
+
+def test_attribute_that_is_missing(write: Write) -> None:
+    write("hello.py", APP)
+    assert complaint("run", "hello:ap") == "hello has no 'ap': it has app"
+
+
+def test_attribute_that_is_no_app(write: Write) -> None:
+    write("hello.py", "app = 'App'\nfrom microweb import App\n")
+    assert complaint("run", "hello.py:app") == "hello.py:app is no App, got str: it has no App"
+    assert complaint("run", "hello.py:App") == "hello.py:App is no App, got a class: it has no App"
+
+
+@pytest.mark.parametrize("command", ["run", "dev"])
+@pytest.mark.parametrize("target", ["hello.py:create_app", "hello:create_app", "hello:site.make"])
+def test_app_that_a_function_makes(
+    write: Write, served: Served, capsys: pytest.CaptureFixture[str], command: str, target: str
+) -> None:
+    source = (
+        f"def create_app(*args, debug=False, **options):\n{indent(APP, '    ')}\n    return app"
+    )
+    write("hello.py", f"{source}\n\nclass site:\n    make = staticmethod(create_app)\n")
+    cli.main([command, target])
+    ((app, _),) = served
+    assert [route.path for route in app.routes] == ["/"]
+    cli.main(["routes", target])
+    assert "hello.create_app.<locals>.index" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        ("def make(): ...", "hello:make() returned NoneType: expected an App"),
+        (
+            "def make(config): ...",
+            "hello:make needs 'config': give it a default, it is called without arguments",
+        ),
+        (
+            "async def make(): ...",
+            "hello:make is async: make the app in a plain def, and await in a lifespan",
+        ),
+    ],
+)
+def test_function_that_makes_no_app(write: Write, source: str, text: str) -> None:
+    write("hello.py", source)
+    assert complaint("run", "hello:make") == text
+
+
+def test_what_a_function_that_makes_the_app_raises_is_its_own_fault(write: Write) -> None:
+    write("hello.py", "def make():\n    return 1 / 0\n")
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["run", "hello:make"])
+
+
+def test_syntax_error_is_shown_with_its_place(write: Write) -> None:
+    path = write("hello.py", "app = (\n")
+    text = complaint("run", "hello.py")
+    assert text.startswith(f'hello.py can\'t be read\n  File "{path}", line 1\n    app = (\n')
+    assert text.endswith("SyntaxError: '(' was never closed")
+
+
+def test_what_the_module_raises_keeps_its_traceback(tmp_path: Path) -> None:
+    (tmp_path / "hello.py").write_text("import os\nprice = 1 / 0\n")
+    ended = run_to_end(["-m", "microweb", "run", "hello.py"], tmp_path)
+    assert ended.returncode == 1
+    assert 'hello.py", line 2, in <module>\n    price = 1 / 0' in ended.stderr
+    assert ended.stderr.endswith("ZeroDivisionError: division by zero\n")
+
+
+def test_import_that_the_module_lacks_is_its_own_fault(write: Write) -> None:
+    write("hello.py", "import nothing_of_this_name\n")
+    with pytest.raises(ModuleNotFoundError, match="nothing_of_this_name"):
+        cli.main(["run", "hello.py"])

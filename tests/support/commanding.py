@@ -1,0 +1,45 @@
+"""Commands of the command line in this process: how they fail, and an app to serve."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from microweb import App, cli
+from microweb.server.config import ServerOptions
+
+APP = """from microweb import App
+
+app = App()
+
+
+@app.get("/")
+async def index() -> str:
+    return "hello"
+"""
+DEBUG = APP.replace("App()", "App(debug=True)")
+
+Write = Callable[[str, str], Path]
+Served = list[tuple[App, ServerOptions]]
+
+
+def misuse(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
+    """Return the one line on stderr of a command that is used wrongly, its exit status being 2."""
+    with pytest.raises(SystemExit) as caught:
+        cli.main(argv)
+    assert caught.value.code == 2
+    text = capsys.readouterr().err
+    assert text.startswith("microweb: ")
+    assert text.count("\n") == 1
+    return text.removeprefix("microweb: ")
+
+
+def complaint(*argv: str) -> str:
+    """Return the line that a command leaves with, its exit status being 1."""
+    with pytest.raises(SystemExit) as caught:
+        cli.main(argv)
+    text = str(caught.value.code)
+    assert text.startswith("microweb: ")
+    return text.removeprefix("microweb: ")
