@@ -165,7 +165,7 @@ class Request(metaclass=Suggesting):
     def query(self) -> MultiDict:
         """The query's fields. Raises: TooManyFields (400) past `max_form_fields`."""
         if self._query is None:
-            limit = self.transport.max_form_fields
+            limit = self.transport.limits.max_form_fields
             self._query = MultiDict(parse_urlencoded(self.line.query_string, max_fields=limit))
         return self._query
 
@@ -530,8 +530,8 @@ class Request(metaclass=Suggesting):
             return await read_form(
                 self.stream(),
                 self.section.headers["content-type"],
-                max_parts=self.transport.max_form_fields,
-                max_text=self.transport.max_form_text,
+                max_parts=self.transport.limits.max_form_fields,
+                max_text=self.transport.limits.max_form_text,
                 keep=self.source.keep if self.source is not None else None,
             )
         except (HTTPError, ProtocolError) as error:
@@ -539,11 +539,11 @@ class Request(metaclass=Suggesting):
             raise
 
     async def _urlencoded_form(self) -> Form:
-        limit = self.transport.max_form_text
+        limit = self.transport.limits.max_form_text
         # Before it is read, where its length is declared.
         if self.section.content_length > limit or len(await self.body()) > limit:
             raise ContentTooLarge(f"the fields of this form are larger than {limit} bytes")
-        return parse_form(await self.body(), self.transport.max_form_fields)
+        return parse_form(await self.body(), self.transport.limits.max_form_fields)
 
     def close_form(self) -> None:
         """Close the files of a form that was read: for where its endpoint failed.
@@ -570,8 +570,8 @@ class Request(metaclass=Suggesting):
         async for part in read_parts(
             self.stream(),
             self.section.headers["content-type"],
-            max_parts=self.transport.max_form_fields,
-            max_text=self.transport.max_form_text,
+            max_parts=self.transport.limits.max_form_fields,
+            max_text=self.transport.limits.max_form_text,
         ):
             yield part
 
@@ -589,13 +589,13 @@ class Request(metaclass=Suggesting):
     def max_json(self) -> int:
         """The most bytes that `json()` reads, by the route, the app or the server."""
         limit = self.match.limits.max_json if self.match is not None else None
-        return self.transport.max_json if limit is None else limit
+        return self.transport.limits.max_json if limit is None else limit
 
     @property
     def max_json_values(self) -> int:
         """The most elements and members that JSON may have, by the route, the app or the server."""
         limit = self.match.limits.max_json_values if self.match is not None else None
-        return self.transport.max_json_values if limit is None else limit
+        return self.transport.limits.max_json_values if limit is None else limit
 
     @property
     def trailers(self) -> Headers | None:

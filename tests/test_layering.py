@@ -149,6 +149,7 @@ HOUSE = [
     "server.forks",
     "server.console",
     "server.proxies",
+    "server.state",
     "server.context",
     "server.delivery",
     "server.interruptible",
@@ -197,7 +198,6 @@ FOR_TYPES_ONLY = {
     ("app", "server.server"),
     ("app", "testing.client"),
     ("request", "app"),
-    ("server.connection", "server.server"),
 }
 
 # What is imported once it is asked for: large JSON and a form with files wait for threads.
@@ -354,7 +354,7 @@ def test_imports_are_found() -> None:
     """So that the tests below can fail."""
     assert Import("parser", "http.headers", True, False, False) in IMPORTS
     assert Import("dispatch.boundary", "response", True, False, False) in IMPORTS
-    assert Import("server.connection", "server.server", True, True, False) in IMPORTS
+    assert Import("app", "server.server", True, True, False) in IMPORTS
     assert Import("app", "server.process", True, False, True) in IMPORTS
     assert Import("microweb", "app", True, False, False) in IMPORTS
     assert Import("server.server", "asyncio", False, False, False) in IMPORTS

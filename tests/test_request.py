@@ -25,6 +25,7 @@ from microweb.http.interfaces import Address
 from microweb.http.request_head import RequestLine
 from microweb.parser import decide_framing, parse_request_line
 from microweb.request import make_request
+from microweb.server.config import ServerConfig
 
 
 class FakePeer:
@@ -32,10 +33,7 @@ class FakePeer:
 
     address = Address("10.0.0.9", 4711)
     scheme = "http"
-    max_form_fields = 3
-    max_form_text = 1000
-    max_json = 1 << 20
-    max_json_values = 150_000
+    limits = ServerConfig(max_form_fields=3, max_form_text=1000).limits
 
     def origin_of(self, headers: Headers) -> tuple[Address | None, str]:
         if "x-forwarded-for" in headers:

@@ -24,6 +24,22 @@ class Address(NamedTuple):
     port: int
 
 
+@dataclass(frozen=True, slots=True)
+class ServerLimits:
+    """The server's limits to the content of requests and to WebSockets.
+
+    `ServerConfig` says what each of them is. A route or an app may set some: see `BodyLimits`.
+    """
+
+    max_json: int
+    max_json_values: int
+    max_form_fields: int
+    max_form_text: int
+    max_message: int
+    ping_interval_s: float
+    ping_timeout_s: float
+
+
 class Peer(Protocol):
     """The connection, as far as a request speaks of it."""
 
@@ -32,19 +48,7 @@ class Peer(Protocol):
     @property
     def scheme(self) -> str: ...
     @property
-    def max_json(self) -> int: ...
-    @property
-    def max_json_values(self) -> int: ...
-    @property
-    def max_form_fields(self) -> int: ...
-    @property
-    def max_form_text(self) -> int: ...
-    @property
-    def max_message(self) -> int: ...
-    @property
-    def ping_interval_s(self) -> float: ...
-    @property
-    def ping_timeout_s(self) -> float: ...
+    def limits(self) -> ServerLimits: ...
     def origin_of(self, headers: Headers) -> tuple[Address | None, str]:
         """Return (client, scheme) as the trusted proxies in front of us say."""
 

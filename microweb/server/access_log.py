@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from ..logs import Log
 from ..request import Request, request_id_of
-from .server import AccessLog
+from .state import AccessLog
 
 _LINE = "%(method)s %(path)s %(status)d %(bytes)dB %(ms).1fms %(client)s"
 _LINE_WITH_ID = _LINE + " %(request_id)s"

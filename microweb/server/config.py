@@ -13,6 +13,7 @@ from typing import Annotated, Literal, TypedDict
 
 from ..concurrency.threads import DEFAULT_THREADS
 from ..errors import ConfigurationError
+from ..http.interfaces import ServerLimits
 from ..parser import Limits
 from ..suggestions import keyword_remedy
 
@@ -163,7 +164,20 @@ class ServerConfig:
         return cls(**options)
 
     @property
-    def limits(self) -> Limits:
+    def limits(self) -> ServerLimits:
+        """The part of requests and WebSockets."""
+        return ServerLimits(
+            max_json=self.max_json,
+            max_json_values=self.max_json_values,
+            max_form_fields=self.max_form_fields,
+            max_form_text=self.max_form_text,
+            max_message=self.max_message,
+            ping_interval_s=self.ping_interval_s,
+            ping_timeout_s=self.ping_timeout_s,
+        )
+
+    @property
+    def head_limits(self) -> Limits:
         """The parser's part."""
         return Limits(
             max_request_line=self.max_request_line,

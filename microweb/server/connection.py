@@ -19,7 +19,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from contextvars import Context, copy_context
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..bodies.stream import StreamResponse
 from ..concurrency.remedies import add_remedy
@@ -39,10 +39,8 @@ from .buffered import Share
 from .context import Driven
 from .disconnects import Presence
 from .network import NEVER, READ_BYTES, Phase
+from .state import ServerState
 from .upgrade import CROWDED_S, SILENCE_S
-
-if TYPE_CHECKING:
-    from .server import Server
 
 Rest = Coroutine[Any, Any, bool]  # of an exchange: returns whether the connection goes on
 
@@ -70,55 +68,36 @@ class Connection(Presence):
 
     __slots__ = (
         "_afterwards",
+        "_forget",
         "_joined",
         "_unbroken",
         "address",
-        "max_json",
-        "max_json_values",
+        "limits",
         "scheme",
     )
 
-    _server: Server
-
     def __init__(
-        self, server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self,
+        state: ServerState,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        forget: Callable[[Connection], None],
     ) -> None:
-        super().__init__(server, reader, writer)
+        super().__init__(state, reader, writer)
+        self._forget = forget  # called once it is over
         peer = writer.get_extra_info("peername")
         self.address = Address(peer[0], peer[1]) if isinstance(peer, tuple) else None
         self.scheme = "http" if writer.get_extra_info("sslcontext") is None else "https"
-        self.parser = Parser(self, server.lines, server.limits)
-        # Each JSON body asks for these: a property costs 0.1 us.
-        self.max_json = server.config.max_json
-        self.max_json_values = server.config.max_json_values
+        self.parser = Parser(self, state.lines, state.head_limits)
+        self.limits = state.limits
         self._joined = 0  # how many answers are in `unflushed`
         self._unbroken = 0  # what was sent by itself since others last had their turn
         self._afterwards: tuple[Callable[[], None], ...] = ()  # to start behind the answer
 
     # --- what requests and bodies ask of it
 
-    @property
-    def max_form_fields(self) -> int:
-        return self._server.config.max_form_fields
-
-    @property
-    def max_form_text(self) -> int:
-        return self._server.config.max_form_text
-
-    @property
-    def max_message(self) -> int:
-        return self._server.config.max_message
-
-    @property
-    def ping_interval_s(self) -> float:
-        return self._server.config.ping_interval_s
-
-    @property
-    def ping_timeout_s(self) -> float:
-        return self._server.config.ping_timeout_s
-
     def origin_of(self, headers: Headers) -> tuple[Address | None, str]:
-        proxies = self._server.proxies
+        proxies = self._state.proxies
         if not proxies:
             return self.address, self.scheme
         return proxies.origin_of(self.address, self.scheme, headers)
@@ -129,10 +108,10 @@ class Connection(Presence):
         if request is not None:
             client = self.origin_of(request.section.headers)[0]
         key = "" if client is None else network_of(client.host)
-        return Share(self._server.budget, key, lose)
+        return Share(self._state.budget, key, lose)
 
     def after_response(self, request: object, function: Callable[[], object]) -> None:
-        background = self._server.background
+        background = self._state.background
         background.call(self._keep_for_later, request, background.after(function))
 
     def write_interim(self, data: bytes) -> None:
@@ -165,28 +144,28 @@ class Connection(Presence):
             self._end_exchange()
             self._end_outflow()
             self._start_afterwards()
-            self._server.forget(self)
+            self._forget(self)
             self.transport.close()
             self.parser.leave_peer()  # so that all of it is freed now, and not collected one day
 
     async def turn_away(self, retry_after_s: int) -> None:
         """Answer 503 at once: there are more connections than `max_connections`."""
-        self._lingers_until = self._server.clock() + CROWDED_S
+        self._lingers_until = self._state.clock() + CROWDED_S
         try:
             await self._conclude(
                 Response("Too many connections\n", 503, {"Retry-After": str(retry_after_s)})
             )
         finally:
-            self._server.forget(self)
+            self._forget(self)
             self.transport.close()
 
     async def _serve(self) -> None:
-        parser, server, read = self.parser, self._server, self._reader.read
-        handler, task, clean = server.handler, self.task, copy_context()
+        parser, state, read = self.parser, self._state, self._reader.read
+        handler, task, clean = state.handler, self.task, copy_context()
         assert task is not None
         context: Context | None = None
         if clean:
-            server.isolates = True
+            state.isolates = True
         while data := await read(READ_BYTES):
             if self._is_full:
                 await self.drain()
@@ -200,9 +179,9 @@ class Connection(Presence):
                 self._request = request
                 if parser.decoder is not None:
                     request.source = Body(self, request.section)
-                begun = server.clock() if server.access_log is not None else 0.0
+                begun = state.clock() if state.access_log is not None else 0.0
                 try:
-                    if server.isolates:
+                    if state.isolates:
                         context = clean.copy()
                         response = await Driven(context, handler(request))
                     else:
@@ -224,7 +203,7 @@ class Connection(Presence):
                 elif self._afterwards:
                     self._start_afterwards()
                 if copy_context():
-                    server.isolates = True
+                    state.isolates = True
                 if parser.is_empty:
                     break
                 if (request := parser.next_request()) is None:
@@ -232,7 +211,7 @@ class Connection(Presence):
             del request, response, rest  # nothing is kept while the connection idles
             context = None
             self.phase = _IDLE
-            self.deadline = server.idle_deadline
+            self.deadline = state.idle_deadline
             if not parser.is_empty:
                 self._expect_head()
         self.flush()
@@ -255,28 +234,28 @@ class Connection(Presence):
 
     def _expect_head(self) -> None:
         # A connection's first deadline is that of its first head, unless a stop has shortened it.
-        if self.phase is not Phase.START or self._server.is_stopping:
-            self.deadline = self._server.clock() + self.config.head_timeout_s
+        if self.phase is not Phase.START or self._state.is_stopping:
+            self.deadline = self._state.clock() + self.config.head_timeout_s
         self.phase = _HEAD
 
     def _put(
         self, request: Request, response: Response, context: Context | None, begun: float
     ) -> Rest | None:
         """Put an answer where the end of this turn writes it; return what is left to await."""
-        server, parser, persistence = self._server, self.parser, request.section.persistence
+        state, parser, persistence = self._state, self.parser, request.section.persistence
         decoder = parser.decoder
         if decoder is not None and not decoder.is_complete and not self._can_go_on(request):
             persistence = CLOSE
-        if server.is_stopping and parser.is_empty:  # else the last of the pipelined says so
+        if state.is_stopping and parser.is_empty:  # else the last of the pipelined says so
             persistence = CLOSE
         try:
-            answer = response.encode(request, server.heads, persistence)
+            answer = response.encode(request, state.heads, persistence)
         except BaseException as error:  # it is none that HTTP can carry
             response, answer = self._failure(request, error), None
         if answer is None:
             return self._send(request, response, context, persistence, begun)
-        if server.access_log is not None:
-            server.access_log(request, response.status, len(answer), server.clock() - begun)
+        if state.access_log is not None:
+            state.access_log(request, response.status, len(answer), state.clock() - begun)
         is_turn_over = False
         if self.unflushed:
             self.unflushed += answer
@@ -285,9 +264,9 @@ class Connection(Presence):
         else:
             self.unflushed = answer
             self._joined = 1
-            unflushed = server.unflushed
+            unflushed = state.unflushed
             if not unflushed:
-                server.flush_soon()
+                state.flush_soon()
             unflushed.append(self)
         self._request = None
         if parser.decoder is not None:
@@ -376,7 +355,7 @@ class Connection(Presence):
         begun: float,
     ) -> bool:
         """Await an answer that writes itself; return whether the connection goes on."""
-        server = self._server
+        state = self._state
         self.flush()
         self.written, self._taken = 0, -1
         self._is_streaming = (
@@ -385,7 +364,7 @@ class Connection(Presence):
         persistence = response.persistence(request, persistence)
         if persistence is CLOSE and not response.may_read_body:
             self._discard_body(request)
-        sending = response.send_to(self, request, server.heads, persistence)
+        sending = response.send_to(self, request, state.heads, persistence)
         try:
             await (sending if context is None else Driven(context, sending))
         except ClientDisconnected:
@@ -400,12 +379,12 @@ class Connection(Presence):
             if is_cut:
                 # A cut answer must never be taken for a whole one.
                 raise ClientDisconnected("the answer was cut") from error
-            await response.send_to(self, request, server.heads, CLOSE)
+            await response.send_to(self, request, state.heads, CLOSE)
         finally:
             self._is_streaming = False
         self._forget_cancellation()
-        if server.access_log is not None:
-            server.access_log(request, response.status, self.written, server.clock() - begun)
+        if state.access_log is not None:
+            state.access_log(request, response.status, self.written, state.clock() - begun)
         self._unbroken += max(self.written, _JOINED_BYTES // _JOINED_ANSWERS)
         if persistence is not CLOSE and not self._can_go_on(request):  # reading has failed
             persistence = CLOSE
@@ -440,7 +419,7 @@ class Connection(Presence):
         self.flush()
         self._start_afterwards()
         # At a stop the peer may have sent its next request before it reads that it should not.
-        is_surprising = self._server.is_stopping
+        is_surprising = self._state.is_stopping
         await self.close(
             has_more=is_surprising or self.parser.decoder is not None or not self.parser.is_empty
         )
@@ -455,11 +434,11 @@ class Connection(Presence):
         request, parser = self._request, self.parser
         is_head = parser.is_at_head if request is None else request.line.method == "HEAD"
         self._end_exchange()
-        await self._conclude(await self._server.refuse(error), _HEAD_LINE if is_head else _NO_LINE)
+        await self._conclude(await self._state.refuse(error), _HEAD_LINE if is_head else _NO_LINE)
 
     async def _conclude(self, response: Response, line: RequestLine = _NO_LINE) -> None:
         """Send a last answer that no request asked for, and close behind it."""
-        request, heads = make_request(line, _NO_SECTION, self), self._server.heads
+        request, heads = make_request(line, _NO_SECTION, self), self._state.heads
         self.flush()
         try:
             answer = response.encode(request, heads, CLOSE)
@@ -478,14 +457,14 @@ class Connection(Presence):
         """
         if self._lasting is not None:
             self._lasting.stop()
-        self.check_stop(self._server.clock())
+        self.check_stop(self._state.clock())
 
     def idle_since(self) -> float | None:
         """Return when the connection began to wait for a request, None if it does not.
 
         None as well while the server stops: the sweep closes idle ones then, and times are unknown.
         """
-        if self._server.is_stopping:
+        if self._state.is_stopping:
             return None
         if self._request is not None or self.deadline == NEVER or self.transport.is_closing():
             return None
@@ -522,7 +501,7 @@ class Connection(Presence):
             self._check_peer()
             self._check_upload(self._request, now)
             self.deadline = NEVER  # the handler has as long as it needs
-        elif self.phase is Phase.IDLE and self.deadline < self._server.idle_deadline:
+        elif self.phase is Phase.IDLE and self.deadline < self._state.idle_deadline:
             self.parser.forget_head()
         self.check_deadlines(now)
 
@@ -541,7 +520,7 @@ class Connection(Presence):
         """Look at the deadline, often, while the server stops."""
         is_idle = self._request is None and self.phase in (Phase.START, Phase.IDLE)
         if is_idle or self.phase is Phase.LINGER:
-            self.deadline = min(self.deadline, self._server.idle_deadline)
+            self.deadline = min(self.deadline, self._state.idle_deadline)
         self.check_deadlines(now)
 
     def _expire(self) -> None:

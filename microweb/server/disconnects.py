@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager, contextmanager
 from ..errors import ClientDisconnected
 from ..http.bytestream import Lasting
 from ..request import Request
-from .network import WireServer
+from .state import ServerState
 from .upgrade import Handover
 
 _CANCELLED_WHEN_LOST = frozenset(("GET", "HEAD", "OPTIONS"))
@@ -35,9 +35,9 @@ class Presence(Handover):
     __slots__ = ("_is_lost", "_is_streaming", "_lasting", "_request", "_told", "_watch", "task")
 
     def __init__(
-        self, server: WireServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self, state: ServerState, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        super().__init__(server, reader, writer)
+        super().__init__(state, reader, writer)
         self.task: asyncio.Task[None] | None = None
         self._request: Request | None = None  # the one under way: not answered yet
         self._watch: Watch | None = None  # of its exchange, if that asked for anything
@@ -103,7 +103,7 @@ class Presence(Handover):
 
     def inform(self, lasting: Lasting | None) -> None:
         self._lasting = lasting
-        if lasting is not None and self._server.is_stopping:
+        if lasting is not None and self._state.is_stopping:
             lasting.stop()
 
     def interrupt(self) -> None:

@@ -12,14 +12,14 @@ import errno
 import os
 from collections.abc import Callable
 from enum import Enum, auto
-from typing import Any, Protocol, cast
+from typing import cast
 
 from ..errors import BodyTimeout, ClientDisconnected, HeadTimeout
 from ..http.bytestream import Descriptor, Share
-from .config import ServerConfig
 from .interruptible import Interruptible
 from .outflow import Outflow
 from .sockets import has_ended, has_input, has_room, unsent_bytes
+from .state import ServerState
 
 NEVER = float("inf")
 
@@ -43,22 +43,6 @@ class Phase(Enum):
     LINGER = auto()  # the peer to close, after the last answer
 
 
-class WireServer(Protocol):
-    """The server, as far as a wire speaks of it."""
-
-    config: ServerConfig
-    clock: Callable[[], float]
-    is_stopping: bool
-    lingering: int  # connections that wait for their peers to close, behind the last answer
-
-    @property
-    def unflushed(self) -> list[Any]:
-        """The connections whose answers the end of this turn of the loop writes."""
-
-    def flush_soon(self) -> None:
-        """Have it do so."""
-
-
 class Wire:
     """The two streams of a connection, and what it waits for."""
 
@@ -72,7 +56,7 @@ class Wire:
         "_phase_before",
         "_reader",
         "_reading",
-        "_server",
+        "_state",
         "_taken",
         "_writable",
         "_writer",
@@ -85,16 +69,16 @@ class Wire:
     )
 
     def __init__(
-        self, server: WireServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self, state: ServerState, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        self._server = server
+        self._state = state
         self._reader = reader
         self._writer = writer
-        self.config = server.config
+        self.config = state.config
         self.transport = writer.transport
         self.phase = self._phase_before = Phase.START
         self._reading: Interruptible[bytes] | None = None  # of a body, under way
-        self.deadline = server.clock() + server.config.head_timeout_s
+        self.deadline = state.clock() + state.config.head_timeout_s
         self.unflushed = b""  # answers of this turn of the loop, to be written at its end
         self.written = 0  # bytes that `write` has sent
         self._outflow: Outflow | None = None  # while bytes wait for the peer
@@ -108,7 +92,7 @@ class Wire:
 
     def clock(self) -> float:
         """Return the loop's time in seconds."""
-        return self._server.clock()
+        return self._state.clock()
 
     async def read_within(self, seconds: float) -> bytes:
         """Return more of a body, `b""` at the end of input.
@@ -117,7 +101,7 @@ class Wire:
         """
         self.flush()
         self._phase_before, self.phase = self.phase, Phase.BODY
-        self.deadline = self._server.clock() + seconds
+        self.deadline = self._state.clock() + seconds
         reading = self._reading = Interruptible(self._reader.read(READ_BYTES))
         try:
             data = await reading
@@ -301,9 +285,9 @@ class Wire:
         After a pause (SIGSTOP, a handler that blocked the loop) they still wait to be read.
         """
         phase, reader = self.phase, self._reader
-        if self.deadline > self._server.clock() or self.transport.is_closing():
+        if self.deadline > self._state.clock() or self.transport.is_closing():
             return
-        if self.has_input() and self._server.clock() < self._lingers_until:
+        if self.has_input() and self._state.clock() < self._lingers_until:
             return  # the sweep comes again
         if phase is Phase.LINGER:
             if self._ended is not None:
@@ -338,7 +322,7 @@ class Wire:
         outflow, waiting = self._outflow, self.transport.get_write_buffer_size()
         if outflow is None:
             unsent = self._unsent_bytes()
-            outflow = self._outflow = Outflow(unsent, self._server.clock())
+            outflow = self._outflow = Outflow(unsent, self._state.clock())
         else:
             outflow.give(size)
         if waiting > _HIGH_WATER or self._held:

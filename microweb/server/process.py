@@ -109,7 +109,7 @@ def _run(app: Application, options: ServerOptions, handler: logging.Handler) -> 
     _collect_less_often()
     try:
         with ExitStack() as stack:
-            if server.access_log is not None:
+            if server.state.access_log is not None:
                 stack.enter_context(access_log_shown(handler))
             runner = stack.enter_context(asyncio.Runner(loop_factory=new_loop))
             run_to_end(runner, _serve(server), server)

@@ -8,31 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import Coroutine, Generator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack
 from types import TracebackType
 from typing import Any
 
-from ..concurrency.background import Background
 from ..concurrency.threads import Pools, open_pools
-from ..errors import ProtocolError, ThreadsStuck
-from ..http.response_head import HeadCache, phrase_of
+from ..errors import ThreadsStuck
 from ..logs import Log
-from ..parser import RequestLines
-from ..request import Request
-from ..response import Handler, Response
+from ..response import Handler
 from .bounded import bounded_when_cancelled
-from .buffered import Budget
 from .config import ServerConfig
 from .connection import Connection
 from .eviction import Eviction
 from .forks import called_in_children, let_go
 from .listeners import Listeners
-from .proxies import TrustedProxies
 from .sockets import bind, cannot_listen, url_of
-
-Refuse = Callable[[ProtocolError], Awaitable[Response]]
-AccessLog = Callable[[Request, int, int, float], None]
+from .state import AccessLog, Refuse, ServerState, refuse_plainly
 
 _TICK_S = 1.0
 _STOP_TICK_S = 0.1  # of a server that stops: who waits for it should not wait a second more
@@ -44,11 +36,6 @@ _MAX_NAMED = 3  # requests, in the line that says what a stop waits for
 _MAX_REFUSED = 100  # connections over the limit that are told so; further ones are just closed
 
 _log = Log("microweb.server")
-
-
-async def refuse_plainly(error: ProtocolError) -> Response:
-    """Answer what was no request with its status and nothing else."""
-    return Response(f"{phrase_of(error.status)}\n", error.status)
 
 
 class Server:
@@ -67,28 +54,15 @@ class Server:
         lifespan: AbstractAsyncContextManager[object] | None = None,
         access_log: AccessLog | None = None,
     ) -> None:
-        self.handler = handler
         self.config = config or ServerConfig()
-        self.refuse = refuse
-        self.access_log = access_log
-        self.limits = self.config.limits
-        self.proxies = TrustedProxies(self.config.trusted_proxies)
-        self.lines = RequestLines()
-        self.heads = HeadCache()
+        self.state = ServerState(handler, self.config, refuse=refuse, access_log=access_log)
+        self.background = self.state.background
         self.connections: set[Connection] = set()
-        self.is_stopping = False
-        self.lingering = 0
-        self.idle_deadline = 0.0  # of a connection that begins to idle
-        self.clock: Callable[[], float] = lambda: 0.0  # the loop's, once it runs
         self.pools: Pools | None = None
-        self.budget = Budget(self.config.max_buffered, lambda: self.clock())
-        self.background = Background(self.config.max_background_tasks)
         self.sockets: list[socket.socket] = []
         self._listeners: Listeners | None = None
         self._refused: set[Connection] = set()
-        self._eviction = Eviction(self.connections, lambda: self.clock())
-        self.unflushed: list[Connection] = []  # with answers of this turn of the loop
-        self.isolates = False  # whether each exchange has a context of its own
+        self._eviction = Eviction(self.connections, lambda: self.state.clock())
         self._lifespan = lifespan
         self._cleanup = AsyncExitStack()  # of the lifespan
         self._resources = ExitStack()
@@ -136,8 +110,7 @@ class Server:
 
     async def open(self) -> None:
         """Get ready for connections that come by other ways than a listening socket."""
-        loop = asyncio.get_running_loop()
-        self.clock, self._call_soon = loop.time, loop.call_soon
+        self.state.open()
         self.pools = open_pools(self.config.threads)
         self._resources.callback(self.pools.close)
         self._resources.enter_context(called_in_children(self._let_go))
@@ -163,8 +136,8 @@ class Server:
             await self._stop(silence_s)
 
     async def _stop(self, silence_s: float) -> None:
-        self.is_stopping, self._silence_s = True, silence_s
-        ends_at = self.clock() + self.config.grace_s
+        self.state.is_stopping, self._silence_s = True, silence_s
+        ends_at = self.state.clock() + self.config.grace_s
         if self._stop_timer is None:
             self._tick_stopping()
         for connection in tuple(self.connections):
@@ -185,7 +158,7 @@ class Server:
     async def _finish_work(self, ends_at: float) -> None:
         tasks = self._tasks()
         if tasks:
-            _, tasks = await asyncio.wait(tasks, timeout=max(ends_at - self.clock(), 0.0))
+            _, tasks = await asyncio.wait(tasks, timeout=max(ends_at - self.state.clock(), 0.0))
         self._log_unfinished()
         ending = {each.task for each in self.connections if each.is_ending} & tasks
         for spared in (ending, set[object]()):  # a second cancellation cuts what cleans up
@@ -193,9 +166,9 @@ class Server:
                 task.cancel()
             if tasks:
                 _, tasks = await asyncio.wait(tasks, timeout=_CANCEL_S)
-        await self.background.close(max(ends_at - self.clock(), _CANCEL_S), _CANCEL_S)
+        await self.background.close(max(ends_at - self.state.clock(), _CANCEL_S), _CANCEL_S)
         if self.pools is not None:
-            await self.pools.wait_idle(max(ends_at - self.clock(), _CANCEL_S))
+            await self.pools.wait_idle(max(ends_at - self.state.clock(), _CANCEL_S))
 
     def _let_go(self) -> None:
         """Leave the sockets to the server, in a child that an endpoint has forked."""
@@ -249,7 +222,7 @@ class Server:
 
     def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Take a new connection: the callback of `asyncio.start_server`."""
-        connection = Connection(self, reader, writer)
+        connection = Connection(self.state, reader, writer, self._forget)
         is_full = len(self.connections) >= self.config.max_connections
         if is_full and not self._eviction.make_room():
             if len(self._refused) >= _MAX_REFUSED:
@@ -260,37 +233,24 @@ class Server:
         else:
             self.connections.add(connection)
             serving = connection.run()
-            if self.is_stopping:
+            if self.state.is_stopping:
                 connection.stop()
         connection.task = asyncio.get_running_loop().create_task(serving)
         if self._listeners is not None:
             self._listeners.look_at(writer.transport)
 
-    def flush_soon(self) -> None:
-        """Have the connections in `unflushed` write their answers at the end of this turn.
-
-        The writes of one turn stand together: done in between, each woke a client on the other
-        core, which cost 9 us of 30 a request.
-        """
-        self._call_soon(self._flush)
-
-    def _flush(self) -> None:
-        unflushed, self.unflushed = self.unflushed, []
-        for connection in unflushed:
-            connection.flush()
-
-    def forget(self, connection: Connection) -> None:
+    def _forget(self, connection: Connection) -> None:
         """Drop a connection that is over."""
         self.connections.discard(connection)
         self._refused.discard(connection)
 
     def _tick(self) -> None:
         self._timer = asyncio.get_running_loop().call_later(_TICK_S, self._tick)
-        now = self.clock()
-        self.heads.refresh()
+        now = self.state.clock()
+        self.state.heads.refresh()
         # A tick later than asked for, so that no connection idles less than it may.
-        if not self.is_stopping:
-            self.idle_deadline = now + self.config.idle_timeout_s + _TICK_S
+        if not self.state.is_stopping:
+            self.state.idle_deadline = now + self.config.idle_timeout_s + _TICK_S
         for connection in (*self.connections, *self._refused):
             connection.check(now)
         if self._listeners is not None:
@@ -298,8 +258,8 @@ class Server:
 
     def _tick_stopping(self) -> None:
         self._stop_timer = asyncio.get_running_loop().call_later(_STOP_TICK_S, self._tick_stopping)
-        now = self.clock()
-        self.idle_deadline = now + self._silence_s
+        now = self.state.clock()
+        self.state.idle_deadline = now + self._silence_s
         for connection in (*self.connections, *self._refused):
             connection.check_stop(now)
 

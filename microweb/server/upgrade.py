@@ -13,7 +13,8 @@ from typing import cast
 from ..http.bytestream import Receiver
 from ..parser import Parser
 from .delivery import Delivery, Discard, nothing, take_buffered
-from .network import NEVER, READ_BYTES, Phase, Wire, WireServer
+from .network import NEVER, READ_BYTES, Phase, Wire
+from .state import ServerState
 
 _JOINED_BYTES = 64 * 1024
 
@@ -33,9 +34,9 @@ class Handover(Wire):
     parser: Parser
 
     def __init__(
-        self, server: WireServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self, state: ServerState, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        super().__init__(server, reader, writer)
+        super().__init__(state, reader, writer)
         self._discard: Discard | None = None  # takes the rest of the peer's bytes
 
     async def read(self) -> bytes:
@@ -53,7 +54,7 @@ class Handover(Wire):
     def write_soon(self, data: bytes) -> bool:
         """Send `data` at the end of this turn of the loop, else as `write`.
 
-        An echo to each of 100 clients costs 6 % less by it: see `Server.flush_soon`.
+        An echo to each of 100 clients costs 6 % less by it: see `ServerState.flush_soon`.
         """
         if self.transport.is_closing():
             raise self.left("the peer left before the answer was out")
@@ -62,9 +63,9 @@ class Handover(Wire):
             self.unflushed += data
         else:
             self.unflushed = data
-            if not self._server.unflushed:
-                self._server.flush_soon()
-            self._server.unflushed.append(self)
+            if not self._state.unflushed:
+                self._state.flush_soon()
+            self._state.unflushed.append(self)
         if len(self.unflushed) > _JOINED_BYTES:
             self.flush()
         return self._is_full
@@ -140,26 +141,26 @@ class Handover(Wire):
 
     async def _linger(self) -> None:
         """Discard until the end of the body or of the peer's side, or until it is silent."""
-        transport, server = self.transport, self._server
+        transport, state = self.transport, self._state
         if transport.can_write_eof():
             transport.write_eof()
         if self._ended is None or self._discard is None:
             self.discard()
             assert self._ended is not None and self._discard is not None
-        is_crowded = server.lingering >= max(1, self.config.max_connections // _CROWD)
+        is_crowded = state.lingering >= max(1, self.config.max_connections // _CROWD)
         limit_s = CROWDED_S if is_crowded else _LINGER_S
-        self._lingers_until = min(self._lingers_until, server.clock() + limit_s)
+        self._lingers_until = min(self._lingers_until, state.clock() + limit_s)
 
         def renew() -> None:
-            self.deadline = min(server.clock() + SILENCE_S, self._lingers_until)
+            self.deadline = min(state.clock() + SILENCE_S, self._lingers_until)
 
         self._discard.on_data = renew
         self.phase = Phase.LINGER
         renew()
-        server.lingering += 1
+        state.lingering += 1
         try:
             await self._ended
         finally:
             self._discard.on_data = nothing  # `renew` keeps this connection
-            server.lingering -= 1
+            state.lingering -= 1
             self.deadline = NEVER

@@ -87,7 +87,7 @@ class MemoryServer:
         """Have the server look at a client, which has left, and wait until it is done with it."""
         for connection in tuple(self._server.connections):
             if connection.address == address and connection.task is not None:
-                connection.check(self._server.clock())
+                connection.check(self._server.state.clock())
                 await asyncio.wait([connection.task])
 
     def take_exit(self) -> BaseException | None:

@@ -103,7 +103,7 @@ class _Exchange:
 
     def __init__(self, request: Request, call: Callable[[WebSocket], object]) -> None:
         self._request = request
-        self._frames = Frames(request.transport.max_message)
+        self._frames = Frames(request.transport.limits.max_message)
         offers = request.headers.get_all("sec-websocket-extensions")
         self._extensions = self._frames.negotiate(offers)
         loop = asyncio.get_running_loop()
@@ -176,9 +176,9 @@ class _Exchange:
     # --- behind it
 
     async def _run(self, stream: ByteStream) -> None:
-        peer = self._request.transport
+        limits = self._request.transport.limits
         self._conversation = conversation = Conversation(
-            stream, self._frames, self._task, peer.ping_interval_s, peer.ping_timeout_s
+            stream, self._frames, self._task, limits.ping_interval_s, limits.ping_timeout_s
         )
         stream.inform(self)
         stream.hand_over(conversation)

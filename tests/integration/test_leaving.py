@@ -300,16 +300,16 @@ async def test_client_that_reads_slowly_but_steadily_lives() -> None:
     # As a whole it takes longer than the deadline of a write, and none of its parts does. Time
     # passes by the bytes that are read, so that a pause of this machine is no pause of the client.
     async with on_loopback(app, write_timeout_s=10) as server, peer_of(server) as peer:
-        begun = server.clock()
+        begun = server.state.clock()
         size = 0
-        server.clock = lambda: begun + size / (640 * 1024)
+        server.state.clock = lambda: begun + size / (640 * 1024)
         await peer.send(get("/", "Connection: close"))
         while piece := await peer.receive(64 * 1024):
             size += len(piece)
             for connection in tuple(server.connections):
-                connection.check(server.clock())
+                connection.check(server.state.clock())
             await asyncio.sleep(0)
-        assert server.clock() - begun > 20
+        assert server.state.clock() - begun > 20
         assert size > 16 * MIB
 
 

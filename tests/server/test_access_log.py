@@ -123,19 +123,19 @@ async def test_streamed_answer_is_counted(logger: logging.Logger) -> None:
 def test_records_are_made_where_logging_takes_them(logger: logging.Logger) -> None:
     logger.setLevel("INFO")
     assert not is_access_logged()  # nothing would come of them
-    assert make_server(App(), {}).access_log is None
+    assert make_server(App(), {}).state.access_log is None
     logger.addHandler(Collector())
-    assert make_server(App(), {}).access_log is not None
-    assert make_server(App(), {"access_log": False}).access_log is None
+    assert make_server(App(), {}).state.access_log is not None
+    assert make_server(App(), {"access_log": False}).state.access_log is None
 
 
 def test_no_record_is_made_where_logging_was_not_set_up() -> None:
-    assert make_server(App(), {}).access_log is None
+    assert make_server(App(), {}).state.access_log is None
 
 
 def test_terminal_makes_records(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
-    assert make_server(App(), {}).access_log is not None
+    assert make_server(App(), {}).state.access_log is not None
 
 
 def test_records_are_shown_where_nothing_takes_them(logger: logging.Logger) -> None:

@@ -40,7 +40,7 @@ class FakeConnection:
     ended_with: Exception | None = None
 
     def __post_init__(self) -> None:
-        self.parser = Parser(FakePeer(), RequestLines(), self.config.limits)
+        self.parser = Parser(FakePeer(), RequestLines(), self.config.head_limits)
         self.budget = Budget(self.config.max_buffered, self.clock)
 
     def share(self, lose: Callable[[], None]) -> Share:

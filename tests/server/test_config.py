@@ -75,7 +75,7 @@ def test_config_is_frozen() -> None:
 
 
 def test_limits_are_the_parsers_part() -> None:
-    limits = ServerConfig(max_request_line=1, max_header_fields=2, max_trailers=3).limits
+    limits = ServerConfig(max_request_line=1, max_header_fields=2, max_trailers=3).head_limits
     assert (limits.max_request_line, limits.max_header_fields, limits.max_trailers) == (1, 2, 3)
     assert limits.max_header_section == ServerConfig().max_header_section
     assert limits.max_chunk_extensions == ServerConfig().max_chunk_extensions

@@ -189,11 +189,11 @@ async def test_requests_share_one_context_until_one_leaves_something_in_it() -> 
         end = house.connect()
         await end.write(GET + get("/reset") + GET)
         await settle()
-        assert not house.server.isolates
+        assert not house.server.state.isolates
         await end.write(get("/set") + GET + get("/set") + GET)
         end.write_eof()
         assert (await read_all(end)).count(b"nobody") == 7
-        assert house.server.isolates
+        assert house.server.state.isolates
         later = house.connect()
         await later.write(GET + get("/set") + GET)
         later.write_eof()
@@ -455,7 +455,7 @@ async def test_refusal_that_fails_closes_and_is_logged(caplog: pytest.LogCapture
         raise ValueError("no answer to that")
 
     async with in_memory(hello) as house:
-        house.server.refuse = refuse
+        house.server.state.refuse = refuse
         end = house.connect()
         await end.write(b"garbage\r\n\r\n")
         assert await read_all(end) == b""
@@ -519,7 +519,7 @@ async def test_stream_of_a_body_that_is_malformed_is_refused(
         return Response("refused", error.status)
 
     async with in_memory(handler) as house:
-        house.server.refuse = refuse
+        house.server.state.refuse = refuse
         end = house.connect()
         await end.write(post("/", b"zz\r\n", CHUNKED))
         end.write_eof()
@@ -697,7 +697,7 @@ async def test_head_keeps_its_deadline_while_answers_before_it_are_read() -> Non
 
 async def test_idle_connection_is_closed_without_an_answer() -> None:
     async with in_memory(hello, idle_timeout_s=75) as house:
-        house.server.idle_deadline = house.now + 75
+        house.server.state.idle_deadline = house.now + 75
         end = house.connect()
         await end.write(GET)
         await read_until(end, b"\r\n\r\n/")
@@ -712,7 +712,7 @@ async def test_idle_connection_whose_answer_is_not_read_is_cut_off() -> None:
         return Response(bytes(60_000))
 
     async with in_memory(handler, idle_timeout_s=75) as house:
-        house.server.idle_deadline = house.now + 75
+        house.server.state.idle_deadline = house.now + 75
         end = house.connect()
         await end.write(GET * 2)
         await settle()
@@ -728,7 +728,7 @@ async def test_idle_connection_whose_answer_is_read_slowly_gets_all_of_it() -> N
         return Response(bytes(60_000))
 
     async with in_memory(handler, idle_timeout_s=75) as house:
-        house.server.idle_deadline = house.now + 75
+        house.server.state.idle_deadline = house.now + 75
         end = house.connect()
         await end.write(GET * 2)
         await settle()
@@ -1508,9 +1508,9 @@ async def test_lingering_is_short_when_a_tenth_of_all_connections_does_so() -> N
             await end.write(b"garbage\r\n\r\n")
             await settle()
         await house.pass_time(2)
-        assert len(house.server.connections) == 2 == house.server.lingering
+        assert len(house.server.connections) == 2 == house.server.state.lingering
         await house.pass_time(3)
-        assert not house.server.connections and not house.server.lingering
+        assert not house.server.connections and not house.server.state.lingering
         for end in ends:
             end.close()
 
@@ -1553,7 +1553,7 @@ async def test_access_log_has_a_record_per_request() -> None:
         access.append((request.path, status, size))
 
     async with in_memory(handler) as house:
-        house.server.access_log = log
+        house.server.state.access_log = log
         end = house.connect()
         await end.write(GET + get("/broken"))
         end.write_eof()

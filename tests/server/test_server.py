@@ -128,7 +128,7 @@ async def test_sweep_goes_on_after_a_fault(monkeypatch: pytest.MonkeyPatch) -> N
     loop, contexts = asyncio.get_running_loop(), []
     loop.set_exception_handler(lambda loop, context: contexts.append(context))
     async with on_loopback(Gate().app, idle_timeout_s=0) as server:
-        monkeypatch.setattr(server.heads, "refresh", lambda: 1 / 0)
+        monkeypatch.setattr(server.state.heads, "refresh", lambda: 1 / 0)
         async with asyncio.timeout(DEADLINE_S):
             while len(contexts) < 3:
                 await asyncio.sleep(0)
@@ -216,8 +216,8 @@ async def is_turned_away(end: ClientEnd) -> bool:
 
 def pass_a_second(server: Server) -> None:
     """Let connections count as idle that were silent until now."""
-    clock = server.clock
-    server.clock = lambda: clock() + 1.0 + QUICK_S
+    clock = server.state.clock
+    server.state.clock = lambda: clock() + 1.0 + QUICK_S
 
 
 class Client:
@@ -357,7 +357,7 @@ async def test_connection_that_idles_at_the_stop_has_its_next_request_answered()
         while len(server.connections) < 2:
             await asyncio.sleep(0)
         stopping = asyncio.create_task(server.stop())
-        while not server.is_stopping:
+        while not server.state.is_stopping:
             await asyncio.sleep(0)
         for peer in (fresh, idle):
             await peer.send(GET)
@@ -372,7 +372,7 @@ async def test_head_that_has_begun_at_the_stop_is_answered() -> None:
         while not server.connections:
             await asyncio.sleep(0)
         stopping = asyncio.create_task(server.stop(silence_s=0.0))
-        while not server.is_stopping:
+        while not server.state.is_stopping:
             await asyncio.sleep(0)
         await peer.send(GET[10:])
         assert statuses(await peer.read_all()) == [200]
@@ -395,7 +395,7 @@ async def test_request_behind_the_last_answer_does_not_destroy_it() -> None:
         await peer.send(get("/wait"))
         await gate.entered.wait()
         stopping = asyncio.create_task(server.stop())
-        while not server.is_stopping:
+        while not server.state.is_stopping:
             await asyncio.sleep(0)
         gate.is_open.set()
         while gate.endings != ["finished"]:
@@ -416,7 +416,7 @@ async def test_finished_answer_reaches_a_peer_that_reads_slowly() -> None:
         await peer.send(get("/large"))
         data = await peer.receive(1)
         stopping = asyncio.create_task(server.stop(silence_s=0.0))
-        while not server.is_stopping:
+        while not server.state.is_stopping:
             await asyncio.sleep(0)
         data += await peer.read_all()
         assert len(data) > 20_000_000
@@ -441,7 +441,7 @@ async def test_sweep_survives_a_connection_whose_end_its_answer_has_not_noticed(
             connection.transport.abort()
             while connected.fileno() >= 0:
                 await asyncio.sleep(0)
-            connection.check(server.clock())
+            connection.check(server.state.clock())
             await until_none(server.connections)
 
 
@@ -479,7 +479,7 @@ async def stop_amid(server: Server, gate: Gate, peer: Misbehaving, request: byte
     await peer.send(request)
     await gate.entered.wait()
     stopping = asyncio.create_task(server.stop())
-    while not server.is_stopping:
+    while not server.state.is_stopping:
         await asyncio.sleep(0)
     gate.is_open.set()
     data = await peer.read_all()
@@ -607,7 +607,7 @@ async def test_bytes_that_came_while_the_loop_was_blocked_are_answered(
         peer_of(server) as peer,
         peer_of(server) as blocking,
     ):
-        server.clock = lambda: loop.time() + late_s
+        server.state.clock = lambda: loop.time() + late_s
         await peer.send(GET)
         await peer.read_until(b"index")
         await peer.send(sent)
@@ -644,7 +644,7 @@ async def test_peer_that_read_while_the_loop_was_blocked_gets_the_rest() -> None
         peer_of(server) as peer,
         peer_of(server) as blocking,
     ):
-        server.clock = lambda: loop.time() + late_s
+        server.state.clock = lambda: loop.time() + late_s
         await peer.send(get("/large"))
         while not any(connection.is_draining for connection in server.connections):
             await asyncio.sleep(0)

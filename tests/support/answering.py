@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from microweb.errors import ClientDisconnected
 from microweb.http.bytestream import Lasting
 from microweb.http.headers import Headers
-from microweb.http.interfaces import Address
+from microweb.http.interfaces import Address, ServerLimits
 from microweb.http.response_head import HeadCache
 from microweb.parser import Limits, Parser, RequestLines
 from microweb.request import Request
 from microweb.response import Response
+from microweb.server.config import ServerConfig
 
 
 @dataclass
@@ -23,10 +24,7 @@ class FakePeer:
 
     scheme: str = "http"
     address: Address | None = None
-    max_form_fields: int = 1000
-    max_form_text: int = 1000
-    max_json: int = 1 << 20
-    max_json_values: int = 150_000
+    limits: ServerLimits = ServerConfig(max_form_text=1000).limits
 
     def origin_of(self, headers: Headers) -> tuple[Address | None, str]:
         return self.address, self.scheme

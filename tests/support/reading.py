@@ -11,6 +11,7 @@ from microweb.http.headers import Headers
 from microweb.http.interfaces import Address
 from microweb.parser import Limits, Parser, RequestLines
 from microweb.request import Request
+from microweb.server.config import ServerConfig
 
 MAX_BODY = 16 * 1024 * 1024
 
@@ -20,10 +21,7 @@ class FakePeer:
 
     address = None
     scheme = "http"
-    max_form_fields = 1000
-    max_form_text = 1000
-    max_json = 1 << 20
-    max_json_values = 150_000
+    limits = ServerConfig(max_form_text=1000).limits
 
     def origin_of(self, headers: Headers) -> tuple[Address | None, str]:
         return None, "http"

@@ -73,7 +73,7 @@ class MemoryHouse:
 
     async def open(self) -> None:
         await self.server.open()
-        self.server.clock = lambda: self.now
+        self.server.state.clock = lambda: self.now
         self._tick()
 
     def connect(self, context: Context | None = None, *, is_secure: bool = False) -> ClientEnd:
@@ -108,7 +108,7 @@ class MemoryHouse:
 
     def _tick(self) -> None:
         # What the server does each second: not by the loop's clock, which began with the machine.
-        self.server.idle_deadline = self.now + self.server.config.idle_timeout_s + 1
+        self.server.state.idle_deadline = self.now + self.server.config.idle_timeout_s + 1
 
 
 async def settle() -> None:
@@ -128,7 +128,7 @@ async def in_memory(
     try:
         yield house
     finally:
-        house.server.clock = lambda: house.now + LATER_S  # all that still waits has its deadline
+        house.server.state.clock = lambda: house.now + LATER_S  # whatever waits has its deadline
         await house.server.stop(silence_s=0.0)
     assert not house.server.connections
     assert asyncio.all_tasks() <= tasks

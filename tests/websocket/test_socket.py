@@ -429,13 +429,13 @@ async def test_texts_that_nobody_waits_for_are_counted_in_bytes() -> None:
         await house.pass_time(1)
         await peer.send(masked(sent) * 30)
         await settle()
-        assert house.server.budget.total >= 30 * 4000
+        assert house.server.state.budget.total >= 30 * 4000
         going_on.set()
         await settle()
         assert got == [sent] * 30
         await peer.send(close_frame(1000))
         await peer.frames()
-        assert house.server.budget.total == 0
+        assert house.server.state.budget.total == 0
 
 
 async def accept(socket: WebSocket) -> None:
@@ -1328,10 +1328,10 @@ async def test_memory_for_messages_is_counted_while_it_is_held(frames: bytes, co
             async with asyncio.timeout(DEADLINE_S):
                 if not counted:
                     await came.wait()
-                while not counted <= server.budget.total < counted + 1000:
+                while not counted <= server.state.budget.total < counted + 1000:
                     await asyncio.sleep(0.01)
         await until_none(server.connections)
-        assert server.budget.total == 0
+        assert server.state.budget.total == 0
 
 
 async def test_an_endpoint_pings_by_itself() -> None:
