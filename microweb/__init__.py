@@ -1,4 +1,11 @@
-"""microweb: an HTTP microframework that owns its whole path, from the socket to the handler."""
+"""microweb: an HTTP microframework that owns its whole path, from the socket to the handler.
+
+Read it in the order in which a request passes through it. The socket: `server/server.py`,
+`server/state.py`, `server/connection.py`, `server/network.py`. Bytes to a request: `parser.py`,
+`http/request_head.py`, `http/framing.py`, `http/headers.py`, `http/response_head.py`, `request.py`.
+The application: `app.py`, `dispatch/dispatcher.py`, `routing/tree.py`, `endpoints/handler.py`. The
+answer: `response.py`.
+"""
 
 import typing
 

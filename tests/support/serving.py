@@ -135,11 +135,13 @@ async def in_memory(
 
 
 @asynccontextmanager
-async def on_loopback(app: Application, **options: Unpack[ServerOptions]) -> AsyncIterator[Server]:
+async def on_loopback(
+    app: Application, *, tick_s: float = QUICK_S, **options: Unpack[ServerOptions]
+) -> AsyncIterator[Server]:
     """Serve an app on this loop and a free port, with a sweep that does not take seconds."""
     defaults = ServerOptions(host="127.0.0.1", port=0, access_log=False, grace_s=1.0)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(server_module, "_TICK_S", QUICK_S)
+        patched.setattr(server_module, "_TICK_S", tick_s)
         server = await make_server(app, defaults | options)
         try:
             yield server
