@@ -1,0 +1,76 @@
+"""RFC 6454 section 6.2: origins as clients send them."""
+
+from __future__ import annotations
+
+import pytest
+
+from microweb.http.origins import is_origin, without_usual_port
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "https://shop.example",
+        "https://shop.example:8443",
+        "http://localhost:5173",
+        "http://127.0.0.1",
+        "http://[::1]:8080",
+        "http://shop.example:443",  # the usual port of the other scheme
+        "app://x",
+        "capacitor://app",
+        "chrome-extension://abcdef",
+        "file://",
+        "null",
+    ],
+)
+def test_scheme_host_and_unusual_port_are_an_origin(origin: str) -> None:
+    assert is_origin(origin)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "*",
+        "shop.example",
+        "https://",
+        "https://shop.example/",
+        "https://Shop.example",
+        "HTTPS://shop.example",
+        "https://*.shop.example",
+        "https://shop.example:443",
+        "http://shop.example:80",
+        "http://shop.example:",
+        "http://shop.example:123456",
+        "https://shop.example\r\nX: y",
+        "https://shop.example\n",
+        "https://ada@shop.example",
+        "https://a b",
+        "https://a, https://b",
+        "http://[::1",
+        "file:///",
+        "file://host/",
+        "Null",
+        None,
+        5,
+        b"https://shop.example",
+    ],
+)
+def test_other_text_is_no_origin(text: object) -> None:
+    assert not is_origin(text)
+
+
+@pytest.mark.parametrize(
+    ("origin", "plain"),
+    [
+        ("http://a:80", "http://a"),
+        ("https://a:443", "https://a"),
+        ("http://a:443", "http://a:443"),
+        ("https://a:80", "https://a:80"),
+        ("app://a:80", "app://a:80"),
+        ("http://a", "http://a"),
+        ("null", "null"),
+    ],
+)
+def test_usual_port_is_left_out(origin: str, plain: str) -> None:
+    assert without_usual_port(origin) == plain
