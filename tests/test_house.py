@@ -34,7 +34,7 @@ TESTED_IN = {
     "endpoints/signature.py": "endpoints/test_handler.py",
     "http/bytestream.py": "server/test_connection.py",
     "http/interfaces.py": "test_request.py",
-    "http/request_head.py": "test_parser.py",
+    "http/origins.py": "middleware/test_cors.py",
     "server/disconnects.py": "integration/test_disconnects.py",
     "server/eviction.py": "server/test_server.py",
     "server/listeners.py": "server/test_server.py",

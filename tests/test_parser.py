@@ -18,12 +18,12 @@ from microweb.errors import (
     MalformedRequest,
     ProtocolError,
     TargetTooLong,
-    UnknownMethod,
 )
 from microweb.http import headers as headers_module
 from microweb.http.framing import ChunkedDecoder, LengthDecoder
 from microweb.http.headers import MutableHeaders
-from microweb.parser import Limits, Parser, RequestLines, is_host, parse_request_line
+from microweb.http.request_head import is_host, is_host_value
+from microweb.parser import Limits, Parser, RequestLines
 
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 POST = b"POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nhello"
@@ -213,15 +213,6 @@ def test_the_expectation_is_read(version: bytes, expect: bytes, expects_continue
 def test_the_authority_of_the_absolute_form_wins_over_host() -> None:
     raw = b"GET http://example.org:81/x HTTP/1.1\r\nHost: other.test\r\n\r\n"
     assert read(raw).exchanges[0].host == "example.org:81"
-
-
-def test_request_lines_of_every_form() -> None:
-    line = parse_request_line("GET", "http://a.test:80/p%20q?x=/y?")
-    assert (line.raw_path, line.query_string, line.authority) == ("/p%20q", "x=/y?", "a.test:80")
-    line = parse_request_line("OPTIONS", "*")
-    assert (line.raw_path, line.query_string, line.authority) == ("*", "", None)
-    with pytest.raises(UnknownMethod):
-        parse_request_line("CONNECT", "a.test:443")
 
 
 @pytest.mark.parametrize("method", ["PURGE", "get", "Get", "GETTER", "A" * 300, "!#$%&'*+-.^_`|~"])
@@ -502,7 +493,7 @@ def test_a_known_line_does_not_excuse_its_version(end: bytes) -> None:
 
 
 def test_the_memos_of_hosts_hold_no_long_one() -> None:
-    memos = (is_host, parser_module._is_host_value)
+    memos = (is_host, is_host_value)
     for memo in memos:
         memo.cache_clear()
     read(b"GET / HTTP/1.1\r\nHost: %b\r\n\r\n" % (b"a" * 30_000))
@@ -602,7 +593,7 @@ def test_a_short_head_behind_a_longer_one_is_searched_from_its_beginning() -> No
 
 
 def test_the_memos_of_hosts_and_names_are_bounded() -> None:
-    memos = (is_host, parser_module._is_host_value)
+    memos = (is_host, is_host_value)
     for number in range(2000):
         read(b"GET http://h%d/ HTTP/1.1\r\nHost: h%d\r\nX-%d: y\r\n\r\n" % ((number,) * 3))
         read(b"GET / HTTP/1.1\r\nHost: a\r\nUser-Agent: %d\r\n\r\n" % number)
@@ -783,22 +774,6 @@ def test_a_refused_parser_refuses_again() -> None:
     for _ in range(2):
         with pytest.raises(MalformedRequest):
             parser.next_request()
-
-
-# --- hosts ----------------------------------------------------------------------------
-
-
-@given(st.ip_addresses(v=6), st.integers(0, 65535))
-def test_every_ipv6_address_is_a_host(address: object, port: int) -> None:
-    assert is_host(f"[{address}]:{port}")
-    assert not is_host(f"{address}]:{port}")
-
-
-@given(st.text(max_size=20))
-def test_a_host_splits_nothing(text: str) -> None:
-    if is_host(text):
-        assert text.isascii()
-        assert not set(text) & set(' \t\r\n/?#@\\,"<>')
 
 
 # --- properties -----------------------------------------------------------------------

@@ -22,8 +22,7 @@ from microweb.errors import (
     UnsupportedMediaType,
 )
 from microweb.http.interfaces import Address
-from microweb.http.request_head import RequestLine
-from microweb.parser import decide_framing, parse_request_line
+from microweb.http.request_head import RequestLine, decide_framing, parse_request_line
 from microweb.request import make_request
 from microweb.server.config import ServerConfig
 

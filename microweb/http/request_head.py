@@ -1,13 +1,24 @@
-"""What a request's head parses to: its line, and the section of its fields. RFC 9112
+"""The head of a request as values: its request line, and its header section with the framing.
 
-Both are values that are not changed, so that requests which repeat the same bytes can share them.
+Plain functions make them of a method, a target and fields, and refuse the ones that RFC 9112
+forbids with a stable reason. The values are not changed, so that requests which repeat the same
+bytes can share them.
 """
 
 from __future__ import annotations
 
-from .framing import CLOSE
-from .headers import Headers, parse_header_section
+from functools import lru_cache
+from ipaddress import IPv6Address
+
+from ..errors import MalformedRequest, UnknownCoding, UnknownMethod
+from .framing import CLOSE, KEEP_ALIVE
+from .grammar import ABSOLUTE_FORM, BAD_ESCAPE, CONTENT_LENGTH, HOST, TOKEN_TEXT
+from .headers import Headers, list_members, parse_header_section
 from .interfaces import MatchInfo
+
+MAX_HOST_LENGTH = 261  # RFC 3986 section 3.2.2 has 255, and a port; bounds `is_host`'s memo
+_MAX_LENGTH_DIGITS = 18  # an exbibyte: no body is longer, and no integer conversion costs
+_FRAMING_FIELDS = frozenset(("connection", "content-length", "expect", "transfer-encoding"))
 
 
 class RequestLine:
@@ -99,3 +110,106 @@ class LastSection(PlainSection):
     __slots__ = ()
 
     persistence = CLOSE
+
+
+def parse_request_line(method: str, target: str) -> RequestLine:
+    """Parse method and target, which are a token and visible ASCII. RFC 9112 section 3.
+
+    Raises: UnknownMethod for CONNECT; MalformedRequest for a target in none of the forms that the
+    method takes.
+    """
+    if method == "CONNECT":
+        raise UnknownMethod("CONNECT, which asks for a proxy", method)
+    if target.startswith("/"):
+        raw_path, _, query_string = target.partition("?")
+        return RequestLine(method, target, raw_path, query_string, None)
+    if target == "*" and method == "OPTIONS":
+        return RequestLine(method, target, target, "", None)
+    match = ABSOLUTE_FORM.fullmatch(target)
+    if match is None:
+        raise MalformedRequest("a target in none of the forms that HTTP allows", target)
+    authority, raw_path, query_string = match.groups()
+    if len(authority) > MAX_HOST_LENGTH or not is_host(authority):
+        raise MalformedRequest("an authority that is no host", authority)
+    if not raw_path:  # an empty path is the root, but for OPTIONS the server: RFC 9112 3.2.4
+        raw_path = "*" if method == "OPTIONS" and "?" not in target else "/"
+    return RequestLine(method, target, raw_path, query_string, authority)
+
+
+def decide_framing(headers: Headers, minor_version: int) -> HeaderSection:
+    """Work out length, coding and persistence. Raises: ProtocolError. RFC 9112 sections 6.3, 9.3"""
+    fields = headers.by_name
+    host = fields.get("host")
+    if host is None:
+        if minor_version == 1:
+            raise MalformedRequest("no Host field in HTTP/1.1")
+    elif host and (len(host) > MAX_HOST_LENGTH or not is_host(host)):
+        # An empty one is for targets without authority.
+        raise MalformedRequest("more than one Host field, or one that is no host", host)
+    if minor_version == 1 and _FRAMING_FIELDS.isdisjoint(fields):
+        return HeaderSection(headers)
+    is_persistent = minor_version == 1
+    connection = fields.get("connection")
+    if connection is not None:
+        options = list_members(connection.lower())
+        is_persistent = "close" not in options and (is_persistent or "keep-alive" in options)
+    length, coding = fields.get("content-length"), fields.get("transfer-encoding")
+    if coding is not None:
+        _check_coding(coding, minor_version, has_length=length is not None)
+    expectations = list_members(fields.get("expect", "").lower())
+    expects_continue = minor_version == 1 and "100-continue" in expectations
+    section = HeaderSection(headers)
+    section.minor_version = minor_version
+    section.content_length = 0 if length is None else _parse_length(length)
+    section.is_chunked = coding is not None
+    section.has_body = section.is_chunked or section.content_length > 0
+    if not is_persistent:
+        section.persistence = CLOSE
+    elif minor_version == 0:
+        section.persistence = KEEP_ALIVE
+    section.expects_continue = expects_continue
+    return section
+
+
+@lru_cache(maxsize=512)
+def is_host_value(raw: bytes) -> bool:
+    """Whether Host may say this: a host, or nothing, for targets without authority."""
+    host = raw.decode("latin-1").strip(" \t")
+    return not host or is_host(host)
+
+
+@lru_cache(maxsize=512)
+def is_host(value: str) -> bool:
+    """Whether `value` is `uri-host [":" port]` and not empty. RFC 9110 section 7.2"""
+    match = HOST.fullmatch(value)
+    if match is None or BAD_ESCAPE.search(value):
+        return False
+    if match[1] is not None:
+        try:
+            IPv6Address(match[1])
+        except ValueError:
+            return False
+    return True
+
+
+def _parse_length(value: str) -> int:
+    if not CONTENT_LENGTH.fullmatch(value):
+        raise MalformedRequest("expected 1*DIGIT once in Content-Length", value)
+    if len(value) > _MAX_LENGTH_DIGITS:
+        raise MalformedRequest("a Content-Length beyond any body", value)
+    return int(value)
+
+
+def _check_coding(coding: str, minor_version: int, *, has_length: bool) -> None:
+    if minor_version == 0:
+        raise MalformedRequest("Transfer-Encoding in HTTP/1.0")
+    if has_length:
+        raise MalformedRequest("Transfer-Encoding beside Content-Length")
+    codings = coding.lower().split(",")
+    for name in codings:
+        if not TOKEN_TEXT.fullmatch(name.strip(" \t")):
+            raise MalformedRequest("a Transfer-Encoding that is no list of codings", coding)
+        if name.strip(" \t") != "chunked":
+            raise UnknownCoding("a transfer coding other than chunked", coding)
+    if len(codings) > 1:
+        raise MalformedRequest("chunked applied more than once", coding)
