@@ -19,7 +19,7 @@ from .concurrency.background import Background, nowhere_to_run
 from .concurrency.callables import check_parameters, folder_of
 from .dispatch.boundary import ErrorHandlers
 from .dispatch.chain import Level, placed_at
-from .dispatch.dispatcher import Dispatcher, check_endpoint, pattern_of
+from .dispatch.dispatcher import Dispatcher, Match, check_endpoint, pattern_of
 from .endpoints.error_handler import ErrorKey, check_key
 from .endpoints.hooks import after, before
 from .endpoints.lifespan import Lifespan, at_shutdown, at_startup, manager_of, state_from
@@ -40,6 +40,10 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., object])
 T = TypeVar("T")
+
+# The memo of matches is as large as the parser's of request lines.
+_MAX_MATCHES = 1024
+_MAX_PATH = 256
 
 
 class App(Router, metaclass=Suggesting):
@@ -77,6 +81,7 @@ class App(Router, metaclass=Suggesting):
         self._templates: Templates | None = None
         self._errors = ErrorHandlers()
         self._dispatcher: Dispatcher | None = None
+        self._matches: dict[tuple[str, str], Match] = {}  # a memo by method and raw path
         self._converters: dict[str, Converter] = dict(BUILT_IN)
         self._mounts: list[_Mount] = []
         self._lifespans: list[Lifespan[App]] = []
@@ -241,11 +246,13 @@ class App(Router, metaclass=Suggesting):
     def __call__(self, request: Request) -> Coroutine[Any, Any, Response]:
         """Return the coroutine that answers `request`."""
         line = request.line
-        match = line.match
-        if match is None or match.root is not self:
+        match = self._matches.get((line.method, line.raw_path))
+        if match is None or line.authority is not None:
             match = self._frozen_dispatcher().match(line)
-            if match.is_repeatable:
-                line.match = match
+            if match.is_repeatable and line.authority is None and len(line.raw_path) < _MAX_PATH:
+                if len(self._matches) >= _MAX_MATCHES:
+                    self._matches.clear()
+                self._matches[line.method, line.raw_path] = match
         request.match = match
         return match.handler(request)
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from support.apps import client_of, hello, tracer
 from support.processes import ENVIRONMENT
+from support.reading import FakePeer
 
 import microweb
 from microweb import (
@@ -27,6 +28,9 @@ from microweb import (
     abort,
 )
 from microweb.errors import RouteConflict
+from microweb.http.interfaces import MatchInfo
+from microweb.http.request_head import PlainSection, parse_request_line
+from microweb.request import make_request
 from microweb.suggestions import APP_NAMES
 
 
@@ -448,6 +452,47 @@ async def test_what_an_own_converter_made_is_not_shared_by_requests() -> None:
     async with client_of(app) as client:
         for _ in range(2):
             assert (await client.get("/a,b")).json() == ["a", "b", "seen"]
+
+
+def match_of(app: App, method: str, target: str) -> MatchInfo:
+    request = make_request(parse_request_line(method, target), PlainSection(), FakePeer())
+    app(request).close()
+    assert request.match is not None
+    return request.match
+
+
+def test_match_is_found_once_for_a_method_and_path() -> None:
+    app = App()
+    app.get("/{id:int}")(hello)
+    app.delete("/{id:int}")(hello)
+    match = match_of(app, "GET", "/1")
+    assert match_of(app, "GET", "/1?a=b") is match
+    assert match.params == {"id": 1}
+    assert match_of(app, "GET", "/2").params == {"id": 2}
+    route = match_of(app, "DELETE", "/1").route
+    assert route is not None and route.methods == ("DELETE",)
+    assert match_of(app, "PUT", "/1").allowed == ("DELETE", "GET", "HEAD", "OPTIONS")
+
+
+def test_match_of_a_known_path_does_not_excuse_an_https_target() -> None:
+    app = App()
+    app.get("/")(hello)
+    plain = match_of(app, "GET", "/")
+    for target in ("https://testserver/", "http://testserver/"):
+        assert match_of(app, "GET", target).route is plain.route
+        assert match_of(app, "GET", target) is not plain
+    assert match_of(app, "GET", "/") is plain
+
+
+def test_memo_of_matches_is_bounded() -> None:
+    app = App()
+    app.get("/{path:path}")(hello)
+    for number in range(2100):
+        assert match_of(app, "GET", f"/{number}").params == {"path": str(number)}
+        assert len(app._matches) <= 1024
+    app._matches.clear()
+    match_of(app, "GET", "/" + "a" * 300)
+    assert not app._matches
 
 
 def test_converter_of_a_taken_name_or_unknown_name() -> None:

@@ -56,7 +56,7 @@ class Match:
         self, dispatcher: Dispatcher, place: Place, target: Target | None, params: dict[str, object]
     ) -> None:
         self.dispatcher = dispatcher
-        self.root = dispatcher.root.level.app  # what matched; its memo is no other app's
+        self.root = dispatcher.root.level.app  # the outermost one
         self.place = place
         self.app = place.level.app
         self.prefix = place.prefix

@@ -14,7 +14,6 @@ from ..errors import MalformedRequest, UnknownCoding, UnknownMethod
 from .framing import CLOSE, KEEP_ALIVE
 from .grammar import ABSOLUTE_FORM, BAD_ESCAPE, CONTENT_LENGTH, HOST, TOKEN_TEXT
 from .headers import Headers, list_members, parse_header_section
-from .interfaces import MatchInfo
 
 MAX_HOST_LENGTH = 261  # RFC 3986 section 3.2.2 has 255, and a port; bounds `is_host`'s memo
 _MAX_LENGTH_DIGITS = 18  # an exbibyte: no body is longer, and no integer conversion costs
@@ -24,7 +23,7 @@ _FRAMING_FIELDS = frozenset(("connection", "content-length", "expect", "transfer
 class RequestLine:
     """A parsed request line without its version. RFC 9112 section 3."""
 
-    __slots__ = ("authority", "match", "method", "query_string", "raw_path", "target")
+    __slots__ = ("authority", "method", "query_string", "raw_path", "target")
 
     def __init__(
         self, method: str, target: str, raw_path: str, query_string: str, authority: str | None
@@ -34,7 +33,6 @@ class RequestLine:
         self.raw_path = raw_path
         self.query_string = query_string
         self.authority = authority  # of the absolute-form, which wins over Host
-        self.match: MatchInfo | None = None  # the app's memo for lines that are repeated
 
 
 class HeaderSection:

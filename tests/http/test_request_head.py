@@ -49,7 +49,9 @@ def test_an_empty_path_is_the_root_or_the_server(method: str, target: str, raw_p
     assert parse_request_line(method, target).raw_path == raw_path
 
 
-@pytest.mark.parametrize("target", ["*", "a", "http://", "http://a b/", "http://[::1/", "http:///x"])
+@pytest.mark.parametrize(
+    "target", ["*", "a", "http://", "http://a b/", "http://[::1/", "http:///x"]
+)
 def test_a_target_in_no_form_is_refused(target: str) -> None:
     with pytest.raises(MalformedRequest):
         parse_request_line("GET", target)
