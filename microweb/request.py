@@ -10,57 +10,21 @@ What it needs of the layers above it, it has by the protocols of `http.interface
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from inspect import iscoroutine
-from io import BytesIO
 from types import SimpleNamespace
-from typing import (
-    TYPE_CHECKING,
-    Any,
-    ParamSpec,
-    TypeVar,
-    overload,
-)
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 from urllib.parse import unquote
 
-from .bodies.incoming import (
-    MULTIPART,
-    URLENCODED,
-    charset_of,
-    check_coding,
-    check_json_fields,
-    convert_json,
-    decode_text,
-    json_container,
-    media_type_of,
-    parse_form,
-    refuse_media_type,
-)
-from .bodies.json import JSONObject, parse_json
+from .bodies.incoming import IncomingBody, json_container
 from .bodies.json_types import converter_near
-from .errors import (
-    BadRequest,
-    BodyConsumed,
-    ConfigurationError,
-    ContentTooLarge,
-    HTTPError,
-    MicrowebError,
-    ProtocolError,
-)
+from .errors import BadRequest, ConfigurationError
 from .http.cookies import parse_cookies
+from .http.exchange import Exchange
 from .http.headers import Headers
-from .http.interfaces import (
-    Address,
-    BodySource,
-    Held,
-    MatchInfo,
-    Peer,
-    RouteInfo,
-    SessionSource,
-    TimeLimit,
-)
+from .http.interfaces import Address, BodySource, MatchInfo, Peer, RouteInfo
 from .http.multidict import MultiDict
 from .http.request_head import HeaderSection, RequestLine
 from .http.urlencoded import parse_urlencoded
@@ -76,19 +40,6 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class _State(SimpleNamespace):
-    # What middleware of ours leaves beside the application's values, and a form that was read: it
-    # has a slot here, so that those show none of it, and a request without it has none to fill.
-    __slots__ = ("_form", "_form_error", "_held", "_limits", "_session_source")
-
-    def __init__(self) -> None:
-        self._form: Form | None = None
-        self._form_error: HTTPError | ProtocolError | None = None
-        self._held: list[Held] = []
-        self._limits: list[TimeLimit] = []
-        self._session_source: SessionSource | None = None
-
-
 class Request(metaclass=Suggesting):
     """One HTTP request. Made by the parser; handlers get it, tests send it.
 
@@ -97,10 +48,9 @@ class Request(metaclass=Suggesting):
     """
 
     __slots__ = (
-        "_body",
-        "_buffer",
         "_cookies",
-        "_is_streamed",
+        "_exchange",
+        "_incoming",
         "_origin",
         "_query",
         "_state",
@@ -118,13 +68,12 @@ class Request(metaclass=Suggesting):
     source: BodySource | None
     match: MatchInfo | None
     error: BaseException | None
-    _origin: tuple[Address | None, str]  # not set until it is asked for
+    _origin: tuple[Address | None, str] | None
     _query: MultiDict | None
     _cookies: dict[str, str] | None
-    _state: _State | None
-    _body: bytes | None
-    _buffer: BytesIO | None  # the body as far as it was read, until it is whole
-    _is_streamed: bool
+    _state: SimpleNamespace | None
+    _exchange: Exchange | None
+    _incoming: IncomingBody | None
 
     def __repr__(self) -> str:
         return f"<Request {self.method} {self.line.target!r}>"
@@ -230,11 +179,9 @@ class Request(metaclass=Suggesting):
 
     def _asker(self) -> tuple[Address | None, str]:
         """Return (client, scheme), found once: with 32 hops that takes 0.3 ms."""
-        try:
-            return self._origin
-        except AttributeError:
+        if self._origin is None:
             self._origin = self.transport.origin_of(self.section.headers)
-            return self._origin
+        return self._origin
 
     @property
     def url(self) -> str:
@@ -266,7 +213,7 @@ class Request(metaclass=Suggesting):
     def state(self) -> SimpleNamespace:
         """A place for middleware to leave values for the endpoint: `request.state.user`."""
         if self._state is None:
-            self._state = _State()
+            self._state = SimpleNamespace()
         return self._state
 
     @property
@@ -276,69 +223,19 @@ class Request(metaclass=Suggesting):
         Raises: ConfigurationError without `Sessions`; LocalProtocolError where the first look comes
         once the answer was decided.
         """
-        source = None if self._state is None else self._state._session_source
-        if source is None:
-            raise ConfigurationError(
-                "request.session: add `app.use(Sessions(os.environ['SECRET_KEY']))`, with Sessions "
-                "from microweb.middleware.sessions, before the middleware that uses it"
-            )
-        return source.open()
-
-    def use_session(self, source: SessionSource) -> None:
-        """Have `session` come from `source`: for middleware.
-
-        Raises: ConfigurationError where it comes from another already.
-        """
-        if self._state is None:
-            self._state = _State()
-        elif self._state._session_source is not None:
-            raise ConfigurationError(
-                "the session of this request has a source already: keep the outer one"
-            )
-        self._state._session_source = source
-
-    def hold(self, answer: Held) -> None:
-        """Have an answer to this request closed if another one is sent: for answers."""
-        if self._state is None:
-            self._state = _State()
-        self._state._held.append(answer)
+        return self.exchange.session
 
     @property
-    def has_state(self) -> bool:
-        """Whether anything was left on this request: `held` has nothing else."""
-        return self._state is not None
-
-    def release(self, answer: Held) -> None:
-        """Forget an answer that was sent, or closed."""
-        if self._state is not None:
-            self._state._held.remove(answer)
+    def exchange(self) -> Exchange:
+        """The resources of this exchange, for middleware and answers; made at the first look."""
+        if self._exchange is None:
+            self._exchange = Exchange()
+        return self._exchange
 
     @property
-    def held(self) -> Sequence[Held]:
-        """The answers that `hold` was given, and that still hold something."""
-        return () if self._state is None else self._state._held
-
-    def add_limit(self, limit: TimeLimit) -> None:
-        """Have a limit paused while a stream's first piece is waited for: for middleware."""
-        if self._state is None:
-            self._state = _State()
-        self._state._limits.append(limit)
-
-    def begin_stream(self) -> Callable[[], None] | None:
-        """Close the session and pause time limits while a stream's first piece is made.
-
-        The answer is decided, as for the pieces behind that. Return what ends this: for answers.
-        """
-        if self._state is None:
-            return None
-        source, limits = self._state._session_source, self._state._limits
-        if source is None and not limits:
-            return None
-        if source is not None:
-            source.close()
-        for limit in limits:
-            limit.pause()
-        return partial(_end_begin, source, limits)
+    def has_exchange(self) -> bool:
+        """Whether anything was kept in `exchange`."""
+        return self._exchange is not None
 
     def url_for(self, name: str, /, *, absolute: bool = False, **params: object) -> str:
         """Return the path of the route `name` of this app, with the prefix it is mounted at.
@@ -395,6 +292,13 @@ class Request(metaclass=Suggesting):
 
     # --- the body
 
+    @property
+    def incoming(self) -> IncomingBody:
+        """The reader of this request's body, made when it is first asked for."""
+        if self._incoming is None:
+            self._incoming = IncomingBody(self.section, self.source, self.transport.limits)
+        return self._incoming
+
     async def body(self) -> bytes:
         """Return the whole body, the same at each call.
 
@@ -402,55 +306,14 @@ class Request(metaclass=Suggesting):
         ClientDisconnected where the peer fails; BodyConsumed after `stream()`, and once the request
         is answered, unless it was read before.
         """
-        body = self._take_body()
-        if body is None:
-            assert self.source is not None
-            if self._buffer is None:
-                # Kept on the request: a caller that is cancelled half-way loses nothing.
-                self._buffer = BytesIO()
-            buffer = self._buffer
-            try:
-                while piece := await self.source.read(self.max_body):
-                    buffer.write(piece)
-                    self.source.keep(buffer.tell())
-            except MicrowebError:
-                # The error's traceback and the request keep each other, and would keep these bytes.
-                self._buffer = None
-                buffer.close()
-                raise
-            body = self._body = buffer.getvalue()  # which copies nothing
-            self._buffer = None
-        return body
+        return await self.incoming.read(self.max_body)
 
-    def _take_body(self) -> bytes | None:
-        """Return the whole body if all of it is here, else None.
-
-        Raises: ContentTooLarge, BodyConsumed.
-        """
-        if self._body is None:
-            if self.source is None:
-                self._body = b""
-            elif self._is_streamed:
-                raise BodyConsumed("the body was streamed: read it with body() to have it twice")
-            elif self._buffer is None:
-                self._body = self.source.take_whole(self.max_body)
-        return self._body
-
-    async def stream(self) -> AsyncIterator[bytes]:
+    def stream(self) -> AsyncIterator[bytes]:
         """Yield the body in pieces as they come, keeping none; after `body()` replay it.
 
         Raises: as `body()`; BodyConsumed the second time.
         """
-        if self._body is not None or self._buffer is not None:
-            if body := await self.body():
-                yield body
-            return
-        if self._is_streamed:
-            raise BodyConsumed("the body was streamed: read it with body() to have it twice")
-        self._is_streamed = True
-        if self.source is not None:
-            while piece := await self.source.read(self.max_body):
-                yield piece
+        return self.incoming.stream(self.max_body)
 
     async def text(self) -> str:
         """Return the body decoded by its charset, UTF-8 if none is named.
@@ -460,9 +323,7 @@ class Request(metaclass=Suggesting):
         Raises: UnsupportedMediaType (415) for an unknown charset, and for a Content-Encoding;
         BadRequest for wrong bytes.
         """
-        headers = self.section.headers
-        check_coding(headers)
-        return await decode_text(await self.body(), charset_of(headers), name_in_log(self))
+        return await self.incoming.text(self.max_body, name_in_log(self))
 
     @overload
     async def json(self) -> Any: ...
@@ -478,21 +339,12 @@ class Request(metaclass=Suggesting):
         with the place if it is not of that shape; ContentTooLarge past `max_json` or
         `max_json_values`; UnsupportedMediaType for a Content-Encoding.
         """
-        limit, section = self.max_json, self.section
-        check_json_fields(section.headers)
-        if section.content_length > limit:
-            raise _too_much_json(limit)
-        # For a body that is here a call does, which costs 0.1 us less than a coroutine.
-        body = self._take_body()
-        if body is None:
-            body = await self.body()
-        if len(body) > limit:
-            raise _too_much_json(limit)
-        value = parse_json(body, max_values=self.max_json_values)
+        incoming = self.incoming
+        value = await incoming.json(self.max_body, self.max_json, self.max_json_values)
         if type is None:
-            return value if isinstance(value, JSONObject) else json_container(value)
+            return json_container(value)
         convert = converter_near(type, sys._getframe(1))
-        return await convert_json(body, value, convert, name_in_log(self))
+        return await incoming.convert(value, convert, name_in_log(self))
 
     async def form(self) -> Form:
         """Return the fields of a form, and its `files`; the same at each call.
@@ -504,57 +356,9 @@ class Request(metaclass=Suggesting):
         malformed one; ContentTooLarge past `max_form_fields` or `max_form_text`; as `body()`.
         WHATWG URL, application/x-www-form-urlencoded; RFC 7578.
         """
-        form = None if self._state is None else self._state._form
-        if form is None:
-            check_coding(self.section.headers)
-            media_type = media_type_of(self.section.headers)
-            if media_type == MULTIPART:
-                form = await self._multipart_form()
-            elif media_type == URLENCODED:
-                form = await self._urlencoded_form()
-            else:
-                refuse_media_type(URLENCODED, MULTIPART)
-            if self._state is None:
-                self._state = _State()
-            self._state._form = form
-        return form
+        return await self.incoming.form(self.max_body)
 
-    async def _multipart_form(self) -> Form:
-        from .bodies.multipart import read_form
-
-        if self._state is None:
-            self._state = _State()
-        elif (failed := self._state._form_error) is not None:
-            raise failed  # its body is gone: an error handler that asks again gets the same error
-        try:
-            return await read_form(
-                self.stream(),
-                self.section.headers["content-type"],
-                max_parts=self.transport.limits.max_form_fields,
-                max_text=self.transport.limits.max_form_text,
-                keep=self.source.keep if self.source is not None else None,
-            )
-        except (HTTPError, ProtocolError) as error:
-            self._state._form_error = error
-            raise
-
-    async def _urlencoded_form(self) -> Form:
-        limit = self.transport.limits.max_form_text
-        # Before it is read, where its length is declared.
-        if self.section.content_length > limit or len(await self.body()) > limit:
-            raise ContentTooLarge(f"the fields of this form are larger than {limit} bytes")
-        return parse_form(await self.body(), self.transport.limits.max_form_fields)
-
-    def close_form(self) -> None:
-        """Close the files of a form that was read: for where its endpoint failed.
-
-        The traceback and the request keep each other, and the form, for longer than a disk should.
-        """
-        form = None if self._state is None else self._state._form
-        if form is not None:
-            form.files.close()
-
-    async def parts(self) -> AsyncIterator[Part]:
+    def parts(self) -> AsyncIterator[Part]:
         """Yield the parts of a multipart form as they come, keeping none of them.
 
         Each is there until the next is asked for; what is not read of it is passed over.
@@ -562,23 +366,13 @@ class Request(metaclass=Suggesting):
         Raises: UnsupportedMediaType for another or a coded body; BadRequest for a malformed form;
         ContentTooLarge past `max_form_fields` parts; as `stream()`. RFC 7578.
         """
-        check_coding(self.section.headers)
-        if media_type_of(self.section.headers) != MULTIPART:
-            refuse_media_type(MULTIPART)
-        from .bodies.multipart import read_parts
-
-        async for part in read_parts(
-            self.stream(),
-            self.section.headers["content-type"],
-            max_parts=self.transport.limits.max_form_fields,
-            max_text=self.transport.limits.max_form_text,
-        ):
-            yield part
+        return self.incoming.parts(self.max_body)
 
     @property
     def waits_for_body(self) -> bool:
         """Whether reading the body may wait for the client."""
-        return self.source is not None and self._body is None and self.source.waits_for_peer
+        is_read = self._incoming is not None and self._incoming.is_whole
+        return self.source is not None and not is_read and self.source.waits_for_peer
 
     @property
     def max_body(self) -> int | None:
@@ -614,12 +408,12 @@ def make_request(
     request.source = source
     request.match = None
     request.error = None
+    request._origin = None
     request._query = None
     request._cookies = None
     request._state = None
-    request._body = None
-    request._buffer = None
-    request._is_streamed = False
+    request._exchange = None
+    request._incoming = None
     return request
 
 
@@ -633,27 +427,6 @@ def name_in_log(request: Request) -> str:
     request_id = request_id_of(request)
     name = f"{request.line.method} {request.line.raw_path}"
     return name if request_id is None else f"{name} [{request_id}]"
-
-
-def bytes_of(request: Request) -> tuple[bytes, bytes | None]:
-    """Return a request's head as it came, and its body as far as it was read and kept."""
-    line, section = request.line, request.section
-    start = f"{line.method} {line.target} HTTP/{request.http_version}\r\n"
-    body = request._body if request._buffer is None else request._buffer.getvalue()
-    if body is None and not section.has_body:
-        body = b""
-    return start.encode("latin-1", "replace") + section.raw, body
-
-
-def _too_much_json(limit: int) -> ContentTooLarge:
-    return ContentTooLarge(f"expected at most {limit} bytes of JSON (max_json), got more")
-
-
-def _end_begin(source: SessionSource | None, limits: list[TimeLimit]) -> None:
-    for limit in limits:
-        limit.resume()
-    if source is not None:
-        source.reopen()
 
 
 # What other frameworks call a thing -> what it is called here; not for type checkers.

@@ -18,7 +18,6 @@ OTHERS = {"bench", "conformance", "examples", "fuzz", "integration", "support"}
 
 # Modules without a test file of their own -> the file that tests them. Closed: it only shrinks.
 TESTED_IN = {
-    "bodies/incoming.py": "test_request.py",
     "bodies/outlet.py": "bodies/test_stream.py",
     "channels/message.py": "channels/test_channel.py",
     "channels/redis.py": "channels/test_broker.py",

@@ -71,7 +71,6 @@ NOT_YET = {
     ("middleware.sessions", "suggestions"),
     ("middleware.timeout", "suggestions"),
     ("request", "app"),
-    ("request", "bodies.multipart"),
     ("request", "suggestions"),
     ("response", "suggestions"),
     ("router", "request"),

@@ -1,24 +1,38 @@
-"""The content of a request's body, by its header section: text in its charset, JSON, a form.
+"""The body of a request: its bytes, read once, and their content: text, JSON, a form.
 
-A `Request` reads the bytes, and these say what they mean. Work that would hold the event loop for
-more than some milliseconds is done in a thread.
+`IncomingBody` reads the bytes from the connection, in pieces or whole. The functions below it give
+them a meaning by the header section. Work that would hold the event loop for more than some
+milliseconds is done in a thread.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from functools import partial
+from io import BytesIO
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
-from ..errors import BadRequest, ContentTooLarge, TooManyFields, UnsupportedMediaType
+from ..errors import (
+    BadRequest,
+    BodyConsumed,
+    ContentTooLarge,
+    HTTPError,
+    MicrowebError,
+    ProtocolError,
+    TooManyFields,
+    UnsupportedMediaType,
+)
 from ..http.charsets import codec_of, decode_in_pieces
 from ..http.headers import Headers, list_members
+from ..http.interfaces import BodySource, ServerLimits
+from ..http.request_head import HeaderSection
 from ..http.urlencoded import parse_urlencoded
-from .json import JSONArray, has_more_values
+from .json import JSONArray, has_more_values, parse_json
 from .json_readers import show
 
 if TYPE_CHECKING:
     from .forms import Form
+    from .multipart import Part
 
 T = TypeVar("T")
 
@@ -27,6 +41,187 @@ MULTIPART = "multipart/form-data"
 
 _MAX_DECODED_ON_LOOP = 1 << 20  # bytes of text: 8 ms in the slowest charset
 _MAX_VALUES_ON_LOOP = 5000  # 10 ms for dataclasses of a few fields
+
+
+class IncomingBody:
+    """Reads the body of one request. `limit` is the most bytes it may have, for None the server's.
+
+    The bytes are kept once they are read whole, and so is a form, so that a second look gets the
+    same. `limits` are the server's, for forms; without a `source` the body is empty.
+    """
+
+    __slots__ = (
+        "_buffer",
+        "_form",
+        "_form_error",
+        "_is_streamed",
+        "_limits",
+        "_section",
+        "_source",
+        "_whole",
+    )
+
+    def __init__(
+        self, section: HeaderSection, source: BodySource | None, limits: ServerLimits
+    ) -> None:
+        self._section = section
+        self._source = source
+        self._limits = limits
+        self._whole: bytes | None = None
+        self._buffer: BytesIO | None = None  # the body as far as it was read, until it is whole
+        self._is_streamed = False
+        self._form: Form | None = None
+        self._form_error: HTTPError | ProtocolError | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the whole body was read, and is kept."""
+        return self._whole is not None
+
+    @property
+    def so_far(self) -> bytes | None:
+        """The bytes that were read and kept; None if none were."""
+        return self._whole if self._buffer is None else self._buffer.getvalue()
+
+    def take(self, limit: int | None) -> bytes | None:
+        """Return the whole body if all of it is here, else None.
+
+        Raises: ContentTooLarge, BodyConsumed.
+        """
+        if self._whole is None:
+            if self._source is None:
+                self._whole = b""
+            elif self._is_streamed:
+                raise _consumed()
+            elif self._buffer is None:
+                self._whole = self._source.take_whole(limit)
+        return self._whole
+
+    async def read(self, limit: int | None) -> bytes:
+        """Return the whole body, the same at each call. Raises: as `Request.body()`."""
+        body = self.take(limit)
+        if body is None:
+            assert self._source is not None
+            if self._buffer is None:
+                # Kept on the request: a caller that is cancelled half-way loses nothing.
+                self._buffer = BytesIO()
+            buffer = self._buffer
+            try:
+                while piece := await self._source.read(limit):
+                    buffer.write(piece)
+                    self._source.keep(buffer.tell())
+            except MicrowebError:
+                # The error's traceback and the request keep each other, and would keep these bytes.
+                self._buffer = None
+                buffer.close()
+                raise
+            body = self._whole = buffer.getvalue()  # which copies nothing
+            self._buffer = None
+        return body
+
+    async def stream(self, limit: int | None) -> AsyncIterator[bytes]:
+        """Yield the body in pieces as they come, keeping none; after `read()` replay it.
+
+        Raises: as `read()`; BodyConsumed the second time.
+        """
+        if self._whole is not None or self._buffer is not None:
+            if body := await self.read(limit):
+                yield body
+            return
+        if self._is_streamed:
+            raise _consumed()
+        self._is_streamed = True
+        if self._source is not None:
+            while piece := await self._source.read(limit):
+                yield piece
+
+    async def text(self, limit: int | None, name: str) -> str:
+        """Return the body decoded; `name` is the request's. Raises: as `Request.text()`."""
+        headers = self._section.headers
+        check_coding(headers)
+        return await decode_text(await self.read(limit), charset_of(headers), name)
+
+    async def json(self, limit: int | None, max_json: int, max_values: int) -> object:
+        """Return the JSON value of the body. Raises: as `Request.json()`."""
+        check_json_fields(self._section.headers)
+        if (
+            self._section.content_length > max_json
+            or len(body := await self.read(limit)) > max_json
+        ):
+            raise ContentTooLarge(f"expected at most {max_json} bytes of JSON (max_json), got more")
+        return parse_json(body, max_values=max_values)
+
+    async def convert(self, value: object, convert: Callable[[object], T], name: str) -> T:
+        """Return the body's value, converted; `name` is the request's. Raises: as `convert`."""
+        return await convert_json(self._whole or b"", value, convert, name)
+
+    async def form(self, limit: int | None) -> Form:
+        """Return the fields of a form, and its files. Raises: as `Request.form()`."""
+        if self._form is None:
+            media_type = self._form_type(URLENCODED, MULTIPART)
+            if media_type == MULTIPART:
+                self._form = await self._multipart_form(limit)
+            else:
+                self._form = await self._urlencoded_form(limit)
+        return self._form
+
+    def close_form(self) -> None:
+        """Close the files of a form that was read: for where its endpoint failed.
+
+        The traceback and the request keep each other, and the form, for longer than a disk should.
+        """
+        if self._form is not None:
+            self._form.files.close()
+
+    async def parts(self, limit: int | None) -> AsyncIterator[Part]:
+        """Yield the parts of a multipart form as they come. Raises: as `Request.parts()`."""
+        self._form_type(MULTIPART)
+        from .multipart import read_parts
+
+        async for part in read_parts(
+            self.stream(limit),
+            self._section.headers["content-type"],
+            max_parts=self._limits.max_form_fields,
+            max_text=self._limits.max_form_text,
+        ):
+            yield part
+
+    def _form_type(self, *expected: str) -> str:
+        """Return the media type, one of `expected`. Raises: UnsupportedMediaType."""
+        check_coding(self._section.headers)
+        media_type = media_type_of(self._section.headers)
+        if media_type not in expected:
+            refuse_media_type(*expected)
+        return media_type
+
+    async def _multipart_form(self, limit: int | None) -> Form:
+        from .multipart import read_form
+
+        if self._form_error is not None:
+            # Its body is gone: an error handler that asks again gets the same error.
+            raise self._form_error
+        try:
+            return await read_form(
+                self.stream(limit),
+                self._section.headers["content-type"],
+                max_parts=self._limits.max_form_fields,
+                max_text=self._limits.max_form_text,
+                keep=self._source.keep if self._source is not None else None,
+            )
+        except (HTTPError, ProtocolError) as error:
+            self._form_error = error
+            raise
+
+    async def _urlencoded_form(self, limit: int | None) -> Form:
+        most = self._limits.max_form_text
+        # Before it is read, where its length is declared.
+        if self._section.content_length > most or len(await self.read(limit)) > most:
+            raise ContentTooLarge(f"the fields of this form are larger than {most} bytes")
+        return parse_form(await self.read(limit), self._limits.max_form_fields)
+
+
+def _consumed() -> BodyConsumed:
+    return BodyConsumed("the body was streamed: read it with body() to have it twice")
 
 
 # --- the header section

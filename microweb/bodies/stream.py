@@ -169,7 +169,7 @@ class StreamResponse(Response):
                 if wait_s is None:
                     self._is_late = True
                 if not self._is_late:
-                    end_begin = request.begin_stream()
+                    end_begin = request.exchange.begin_stream()
                     await self._take_first(wait_s or 0.0)
         except BaseException:
             await self.discard()
@@ -195,14 +195,14 @@ class StreamResponse(Response):
         if self._exchange is not request:
             self.check_unclaimed()
             self._exchange = request
-            request.hold(self)
+            request.exchange.hold(self)
 
     def _release(self) -> None:
         """Let go of the request: the pieces have come."""
         request, self._exchange = self._exchange, None
         self._is_used = True
         if request is not None:
-            request.release(self)
+            request.exchange.release(self)
 
     async def _enter(self) -> None:
         """Enter the context manager, if there is one: its value gives the pieces."""

@@ -24,7 +24,7 @@ from ..errors import HTTPError, ProtocolError
 from ..http.headers import Headers
 from ..http.response_head import phrase_of
 from ..markup import HTMLText, html
-from ..request import Request, bytes_of
+from ..request import Request
 from ..response import TEXT, Response
 from .masking import Mask, cut
 from .tracebacks import Fault, Frame, Line, describe_exception, format_fault
@@ -65,6 +65,15 @@ def debug_answer(request: Request, error: BaseException, status: int) -> Respons
     return response
 
 
+def _bytes_of(request: Request) -> tuple[bytes, bytes | None]:
+    """Return a request's head as it came, and its body as far as it was read and kept."""
+    line, section, body = request.line, request.section, request.incoming.so_far
+    start = f"{line.method} {line.target} HTTP/{request.http_version}\r\n"
+    if body is None and not section.has_body:
+        body = b""
+    return start.encode("latin-1", "replace") + section.raw, body
+
+
 class _View:
     """One error with its request, masked, in each of the three forms."""
 
@@ -73,7 +82,7 @@ class _View:
         self._error = error
         self._status = status
         self._mask = mask = Mask()
-        head, body = bytes_of(request)
+        head, body = _bytes_of(request)
         self._head = head.decode("latin-1")
         self._body = (
             None if body is None else body[:_SHOWN_BODY].decode("utf-8", "backslashreplace")

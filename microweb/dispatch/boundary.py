@@ -105,7 +105,7 @@ class ErrorBoundary:
         if response.status == 405 and request.match is not None:  # RFC 9110 section 15.5.6
             allowed = request.match.allowed_beside(request.method, request.raw_path)
             response.headers.setdefault("Allow", ", ".join(allowed))
-        request.close_form()  # the traceback would keep its files
+        request.incoming.close_form()  # the traceback would keep its files
         if not is_fault:
             # With it the request would keep itself, by the frames that it was raised through.
             error.__traceback__ = None

@@ -238,7 +238,7 @@ def _link(
         except BaseException as error:
             response = await on_error(request, error)
         finally:
-            if closes and request.has_state:
+            if closes and request.has_exchange:
                 await _close_dropped(request, response)
         return response
 
@@ -247,7 +247,7 @@ def _link(
 
 async def _close_dropped(request: Request, response: object) -> None:
     """Close the streams that were made to answer a request, and are not its answer."""
-    for held in tuple(request.held):
+    for held in tuple(request.exchange.held):
         if held is not response:
             try:
                 await held.discard()

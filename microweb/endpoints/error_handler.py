@@ -71,7 +71,7 @@ class ErrorHandler:
         """Call it and convert what it returns; a plain value keeps the error's status."""
         if request is not None:
             with suppress(ConfigurationError):  # it has one, and that stays
-                request.use_session(NoSession())
+                request.exchange.use_session(NoSession())
         given = {"request": request, "error": error}
         value = await self._call(
             *[given[what] for what in self._positional],

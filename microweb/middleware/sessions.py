@@ -160,7 +160,7 @@ class Sessions:
     async def __call__(self, request: Request, call_next: Handler) -> Response:
         """Answer by `call_next`, then set the cookie where the session has changed."""
         visit = _Visit(self, request)
-        request.use_session(visit)
+        request.exchange.use_session(visit)
         try:
             if self._store is not None:
                 await self._fetch(visit, self._store)

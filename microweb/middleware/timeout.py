@@ -37,7 +37,7 @@ class Timeout:
 
     async def __call__(self, request: Request, call_next: Handler) -> Response:
         limit = _Limit(self._seconds)
-        request.add_limit(limit)
+        request.exchange.add_limit(limit)
         try:
             return await call_next(request)
         except asyncio.CancelledError as error:

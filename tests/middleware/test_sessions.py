@@ -535,7 +535,7 @@ async def test_request_state_says_what_the_application_left_there_alone() -> Non
         return f"{vars(request.state)} {request.state!r}"
 
     async with app.test_client() as client:
-        assert (await client.get("/")).text == "{'user': 'ada'} _State(user='ada')"
+        assert (await client.get("/")).text == "{'user': 'ada'} namespace(user='ada')"
 
 
 def twice_in_one_app(app: App) -> None:
