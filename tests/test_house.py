@@ -33,7 +33,6 @@ TESTED_IN = {
     "endpoints/signature.py": "endpoints/test_handler.py",
     "http/bytestream.py": "server/test_connection.py",
     "http/interfaces.py": "test_request.py",
-    "http/origins.py": "middleware/test_cors.py",
     "server/disconnects.py": "integration/test_disconnects.py",
     "server/eviction.py": "server/test_server.py",
     "server/listeners.py": "server/test_server.py",
@@ -121,7 +120,7 @@ MAX_FUNCTION_LINES = 50  # without its docstring
 
 # Those that are longer as yet. Closed: these only shrink.
 LONG_MODULES = set(
-    "bodies/stream.py parser.py request.py response.py"
+    "bodies/stream.py request.py response.py"
     " server/connection.py testing/client.py websocket/connection.py".split()
 )
 LONG_FUNCTIONS = {"server/connection.py:_serve", "websocket/protocol.py:next_message"}
