@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import zlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Unpack
 
-from support.serving import DEADLINE_S
+from support.serving import DEADLINE_S, MemoryHouse, in_memory
 
+from microweb import App, WebSocket
+from microweb.server.config import ServerOptions
 from microweb.testing.network import ClientEnd
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="  # of RFC 6455 section 1.3
@@ -167,3 +172,40 @@ class Peer:
 def deflated(data: bytes) -> bytes:
     packer = zlib.compressobj(wbits=-12)
     return (packer.compress(data) + packer.flush(zlib.Z_SYNC_FLUSH))[:-4]
+
+
+Endpoint = Callable[[WebSocket], Awaitable[object]]
+
+
+@asynccontextmanager
+async def serving(
+    endpoint: Endpoint, app: App | None = None, **options: Unpack[ServerOptions]
+) -> AsyncIterator[tuple[MemoryHouse, Peer]]:
+    """Serve an endpoint at /ws, and connect a peer that has not said anything."""
+    app = app or App()
+    app.websocket("/ws")(endpoint)
+    app.freeze()
+    async with in_memory(app, **options) as house:
+        peer = Peer(house.connect())
+        yield house, peer
+        peer.end.close()
+
+
+async def echo(socket: WebSocket) -> None:
+    async for message in socket:
+        await socket.send(message)
+
+
+ENDED: list[int | None] = []  # the codes that endpoints which wait for ever ended with
+
+
+async def wait_for_ever(socket: WebSocket) -> None:
+    await socket.accept()
+    await wait_for_ever_in(socket)
+
+
+async def wait_for_ever_in(socket: WebSocket) -> None:
+    try:
+        await asyncio.Event().wait()
+    finally:
+        ENDED.append(socket.close_code)

@@ -1,19 +1,44 @@
-"""WebSocket routes: how they are registered and bound, mounted and shown."""
+"""WebSocket routes and their endpoints: from registration to the end of the connection."""
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import logging
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from contextvars import ContextVar
 from pathlib import Path
 
 import pytest
+from support.serving import settle, statuses
+from support.websocketing import (
+    ENDED,
+    close_frame,
+    closed,
+    echo,
+    handshake,
+    masked,
+    serving,
+    text,
+    wait_for_ever,
+    wait_for_ever_in,
+)
 
-from microweb import App, ConfigurationError, Request, Response, Router, WebSocket
+from microweb import (
+    App,
+    ClientDisconnected,
+    ConfigurationError,
+    Request,
+    Response,
+    Router,
+    WebSocket,
+    abort,
+)
 from microweb.cli import main
-from microweb.errors import RouteConflict
+from microweb.errors import LocalProtocolError, RouteConflict
 from microweb.middleware.compression import Compression
 from microweb.middleware.conditional import ConditionalGet
 from microweb.middleware.cors import CORS
@@ -348,3 +373,428 @@ async def test_debug_does_not_hint_at_what_an_endpoint_returns(
 def test_names_of_other_frameworks_say_ours() -> None:
     with pytest.raises(AttributeError, match=r"await socket\.receive\(\)"):
         WebSocket.receive_text  # type: ignore[attr-defined]  # noqa: B018
+
+
+# --- the handshake
+
+
+async def test_before_the_first_use_it_is_an_ordinary_request() -> None:
+    async def endpoint(socket: WebSocket) -> object:
+        return {"not": "today"}, 503, {"Retry-After": "9"}
+
+    async with serving(endpoint) as (_, peer):
+        await peer.shake_hands(handshake())
+        assert statuses(peer.head) == [503]
+        assert b"Retry-After: 9" in peer.head
+
+
+async def test_an_endpoint_that_never_uses_its_socket_is_403() -> None:
+    async def endpoint(socket: WebSocket) -> None:
+        return None
+
+    async with serving(endpoint) as (_, peer):
+        await peer.shake_hands(handshake())
+        assert statuses(peer.head) == [403]
+
+
+async def test_a_close_before_the_handshake_is_403() -> None:
+    async def endpoint(socket: WebSocket) -> None:
+        await socket.close()
+        with pytest.raises(ClientDisconnected, match="before it was accepted"):
+            await socket.send("x")
+        assert socket.close_code is None
+
+    async with serving(endpoint) as (_, peer):
+        await peer.shake_hands(handshake())
+        assert statuses(peer.head) == [403]
+
+
+async def test_what_is_raised_before_is_an_ordinary_answer() -> None:
+    async def endpoint(socket: WebSocket) -> None:
+        abort(401, "who are you?", headers={"WWW-Authenticate": "Basic"})
+
+    async with serving(endpoint) as (_, peer):
+        await peer.shake_hands(handshake())
+        assert statuses(peer.head) == [401]
+        assert b"WWW-Authenticate: Basic" in peer.head
+
+
+async def test_a_fault_before_is_logged_once_and_a_500(caplog: pytest.LogCaptureFixture) -> None:
+    async def endpoint(socket: WebSocket) -> None:
+        raise RuntimeError("secret")
+
+    async with serving(endpoint) as (_, peer):
+        await peer.shake_hands(handshake())
+        assert statuses(peer.head) == [500]
+        assert b"secret" not in peer.head
+    (record,) = caplog.records
+    assert (record.name, record.getMessage()) == ("microweb.error", "GET /ws failed")
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (b"GET /ws HTTP/1.1\r\nHost: a\r\n\r\n", 426),
+        (handshake(Sec_WebSocket_Version="8"), 426),
+        (handshake(Sec_WebSocket_Key="x"), 400),
+        (handshake(method="POST", Content_Length="0"), 405),
+        (handshake(version="1.0"), 426),
+        (handshake(Origin="http://evil"), 403),
+        (handshake("/ws", "Sec-WebSocket-Extensions: ;"), 400),
+    ],
+)
+async def test_what_is_no_handshake_never_reaches_the_endpoint(
+    request_: bytes, status: int
+) -> None:
+    async def endpoint(socket: WebSocket) -> None:
+        raise AssertionError("it was called")
+
+    async with serving(endpoint) as (_, peer):
+        await peer.shake_hands(request_)
+        assert statuses(peer.head) == [status]
+        if status == 426:
+            assert b"Upgrade: websocket\r\n" in peer.head
+            assert b"Connection: Upgrade\r\n" in peer.head or b"HTTP/1.0" in request_
+            assert b"Sec-WebSocket-Version: 13" in peer.head
+
+
+async def test_a_subprotocol_of_those_that_are_offered() -> None:
+    async def endpoint(socket: WebSocket) -> None:
+        assert socket.subprotocols == ("a", "b")
+        assert socket.subprotocol is None
+        with pytest.raises(LocalProtocolError, match="'c'"):
+            await socket.accept("c")
+        await socket.accept("b")
+        await socket.send(str(socket.subprotocol))
+        with pytest.raises(LocalProtocolError, match="accepted already"):
+            await socket.accept("a")
+
+    async with serving(endpoint) as (_, peer):
+        await peer.shake_hands(handshake("/ws", "Sec-WebSocket-Protocol: a, b"))
+        assert b"\r\nSec-WebSocket-Protocol: b\r\n" in peer.head
+        assert await peer.frame() == text("b")
+
+
+async def test_no_subprotocol_is_said_where_none_was_chosen() -> None:
+    async with serving(echo) as (_, peer):
+        await peer.shake_hands(handshake("/ws", "Sec-WebSocket-Protocol: a, b"))
+        assert b"sec-websocket-protocol" not in peer.head.lower()
+
+
+async def test_headers_of_the_endpoint_and_of_middleware_are_on_the_101() -> None:
+    app = App()
+
+    @app.after_request
+    async def mark(request: Request, response: Response) -> None:
+        assert response.status == 101
+        response.headers["X-Middleware"] = "yes"
+        response.set_cookie("seen", "1")
+
+    async def endpoint(socket: WebSocket) -> None:
+        await socket.accept(headers={"X-Endpoint": "yes"})
+
+    async with serving(endpoint, app) as (_, peer):
+        await peer.shake_hands(handshake())
+        assert b"X-Middleware: yes\r\n" in peer.head
+        assert b"X-Endpoint: yes\r\n" in peer.head
+        assert b"Set-Cookie: seen=1; Path=/; HttpOnly; SameSite=Lax" in peer.head
+
+
+@pytest.mark.parametrize(
+    "name", ["Connection", "upgrade", "Content-Length", "Sec-WebSocket-Accept"]
+)
+async def test_the_handshakes_own_fields_are_its_own(name: str) -> None:
+    async def endpoint(socket: WebSocket) -> None:
+        with pytest.raises(LocalProtocolError, match=f"{name} is the handshake's"):
+            await socket.accept(headers={name: "x"})
+        with pytest.raises(LocalProtocolError, match="control characters"):
+            await socket.accept(headers={"X": "a\r\nb"})
+        await socket.send("still")
+
+    async with serving(endpoint) as (_, peer):
+        await peer.shake_hands(handshake())
+        assert await peer.frame() == text("still")
+
+
+@pytest.mark.parametrize("fails", [True, False])
+async def test_middleware_may_answer_something_else(
+    fails: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    app, ended = App(), []
+
+    @app.middleware
+    async def refuse(request: Request, call_next: Callable[..., Awaitable[Response]]) -> object:
+        await call_next(request)
+        if fails:
+            raise RuntimeError("broken middleware")
+        return "no", 418
+
+    async def endpoint(socket: WebSocket) -> None:
+        try:
+            await socket.accept()
+        except ClientDisconnected:
+            ended.append("told")
+            raise
+
+    async with serving(endpoint, app) as (_, peer):
+        await peer.shake_hands(handshake())
+        assert statuses(peer.head) == [500 if fails else 418]
+        await settle()
+        assert ended == ["told"]
+    assert len(caplog.records) == fails
+
+
+async def test_what_fails_when_middleware_answered_is_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    app = App()
+
+    @app.middleware
+    async def refuse(request: Request, call_next: Callable[..., Awaitable[Response]]) -> object:
+        await call_next(request)
+        return "no", 418
+
+    async def endpoint(socket: WebSocket) -> None:
+        try:
+            await socket.accept()
+        finally:
+            raise RuntimeError("on the way out")
+
+    async with serving(endpoint, app) as (_, peer):
+        await peer.shake_hands(handshake())
+        await settle()
+    (record,) = caplog.records
+    assert record.getMessage() == "GET /ws failed"
+
+
+async def test_where_no_more_background_work_is_taken_the_endpoint_ends() -> None:
+    seen: list[object] = []
+
+    async def endpoint(socket: WebSocket) -> None:
+        with pytest.raises(ClientDisconnected):
+            await socket.accept()
+        seen.append("told")
+
+    async with serving(endpoint, max_background_tasks=1) as (house, peer):
+        running = house.server.background.spawn(asyncio.Event().wait())
+        await peer.shake_hands(handshake())
+        assert statuses(peer.head) == [503]
+        assert seen == ["told"]
+        running.cancel()
+
+
+async def test_a_client_that_left_before_the_handshake() -> None:
+    ended = []
+
+    async def endpoint(socket: WebSocket) -> None:
+        await leaving.wait()
+        with pytest.raises(ClientDisconnected):
+            await socket.accept()
+        ended.append(True)
+
+    leaving = asyncio.Event()
+    async with serving(endpoint) as (house, peer):
+        await peer.end.write(handshake())
+        await settle()
+        house.connection.transport.abort()
+        await house.pass_time(1)  # the endpoint of a GET would be cancelled
+        assert not ended
+        leaving.set()
+        await settle()
+        assert ended
+
+
+async def test_context_variables_of_middleware_are_seen_throughout() -> None:
+    user: ContextVar[str] = ContextVar("user")
+    app = App()
+
+    @app.middleware
+    async def sign_in(request: Request, call_next: Callable[..., Awaitable[Response]]) -> object:
+        user.set("ada")
+        return await call_next(request)
+
+    async def endpoint(socket: WebSocket) -> None:
+        await socket.send(user.get())
+        await socket.receive()
+        await socket.send(user.get())
+
+    async with serving(endpoint, app) as (_, peer):
+        await peer.shake_hands(handshake())
+        await peer.send(masked("go on"))
+        assert [await peer.frame(), await peer.frame()] == [text("ada"), text("ada")]
+
+
+async def test_a_cancellation_before_the_handshake_reaches_the_endpoint() -> None:
+    app, ended = App(), []
+
+    @app.middleware
+    async def hurry(request: Request, call_next: Callable[..., Awaitable[Response]]) -> object:
+        try:
+            async with asyncio.timeout(0.001):
+                return await call_next(request)
+        except TimeoutError:
+            return "too slow", 504
+
+    async def endpoint(socket: WebSocket) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append(True)
+
+    async with serving(endpoint, app) as (_, peer):
+        await peer.shake_hands(handshake())
+        assert statuses(peer.head) == [504]
+        assert ended
+
+
+async def test_an_endpoint_may_outlive_a_cancellation() -> None:
+    app = App()
+
+    @app.middleware
+    async def hurry(request: Request, call_next: Callable[..., Awaitable[Response]]) -> object:
+        asyncio.current_task().cancel()  # type: ignore[union-attr]
+        return await call_next(request)
+
+    async def endpoint(socket: WebSocket) -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            await socket.send("all the same")
+
+    async with serving(endpoint, app) as (_, peer):
+        await peer.shake_hands(handshake())
+        assert await peer.frame() == text("all the same")
+
+
+# --- the server's stop
+
+
+@pytest.mark.parametrize("use", ["send", "receive"])
+@pytest.mark.parametrize("leave", ["close", "end"])
+async def test_a_task_beside_the_endpoint_that_sees_the_end_leaves_it_watched(
+    leave: str, use: str
+) -> None:
+    ENDED.clear()
+
+    async def go_on(socket: WebSocket) -> None:
+        with suppress(ClientDisconnected):
+            while True:
+                await (socket.send("tick") if use == "send" else socket.receive())
+                await ticking.wait()
+
+    async def endpoint(socket: WebSocket) -> None:
+        await socket.accept()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(go_on(socket))
+            await wait_for_ever_in(socket)
+
+    ticking = asyncio.Event()
+    async with serving(endpoint) as (house, peer):
+        await peer.shake_hands(handshake())
+        if leave == "close":
+            await peer.send(close_frame(1000))
+        else:
+            peer.end.write_eof()
+        await settle()
+        await house.pass_time(1)
+        ticking.set()
+        for _ in range(11):
+            await house.pass_time(1)
+        assert [1000 if leave == "close" else 1006] == ENDED
+        assert not house.server.connections
+
+
+@pytest.mark.parametrize("goes_on", [True, False])
+async def test_an_endpoint_whose_send_fails_has_10_seconds_to_clean_up(goes_on: bool) -> None:
+    ended: list[str] = []
+
+    async def endpoint(socket: WebSocket) -> None:
+        try:
+            with suppress(ClientDisconnected):
+                while True:
+                    await socket.send("tick")
+                    await asyncio.sleep(0)
+            await going_on.wait()
+            ended.append("cleaned up")
+        except asyncio.CancelledError:
+            ended.append("cancelled")
+            raise
+
+    going_on = asyncio.Event()
+    async with serving(endpoint) as (house, peer):
+        await peer.shake_hands(handshake())
+        peer.end.close()
+        for _ in range(10):
+            await house.pass_time(1)
+        assert not ended
+        if goes_on:
+            going_on.set()
+            await settle()
+        await house.pass_time(1)
+        assert ended == ["cleaned up" if goes_on else "cancelled"]
+        assert not house.server.connections
+
+
+async def test_a_server_that_stops_closes_with_1001() -> None:
+    seen: list[object] = []
+
+    async def endpoint(socket: WebSocket) -> None:
+        async for _ in socket:
+            pass
+        seen.append(socket.close_code)
+
+    async with serving(endpoint, grace_s=5) as (house, peer):
+        await peer.shake_hands(handshake())
+        stopping = asyncio.create_task(house.server.stop(silence_s=0.0))
+        assert await peer.frame() == closed(1001)
+        assert not stopping.done()
+        await peer.send(close_frame(1001))
+        assert await peer.frame() is None
+        await stopping
+        assert seen == [1001]
+
+
+async def test_a_server_that_is_stopping_says_so_at_once() -> None:
+    async def endpoint(socket: WebSocket) -> None:
+        await going_on.wait()
+        await socket.accept()
+
+    going_on = asyncio.Event()
+    async with serving(endpoint, grace_s=5) as (house, peer):
+        await peer.end.write(handshake())
+        await settle()
+        stopping = asyncio.create_task(house.server.stop(silence_s=0.0))
+        await settle()
+        going_on.set()
+        await peer.shake_hands(b"")
+        assert await peer.frame() == closed(1001)
+        await peer.send(close_frame(1001))
+        await stopping
+
+
+async def test_an_endpoint_that_goes_on_is_cancelled_after_the_grace() -> None:
+    ENDED.clear()
+    async with serving(wait_for_ever, grace_s=0.01) as (house, peer):
+        await peer.shake_hands(handshake())
+        await house.server.stop(silence_s=0.0)
+        assert ENDED == [1001]
+        assert await peer.frame() == closed(1001)
+        assert await peer.frame() is None
+
+
+async def test_what_fails_while_it_is_cancelled_is_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def endpoint(socket: WebSocket) -> None:
+        await socket.accept()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            raise RuntimeError("in the cleanup")
+
+    async with serving(endpoint, grace_s=0.01) as (house, peer):
+        await peer.shake_hands(handshake())
+        await house.server.stop(silence_s=0.0)
+    cut, failed = caplog.records
+    assert cut.getMessage() == "GET /ws (route /ws) did not end within grace_s=0.01: cut"
+    assert failed.getMessage() == "GET /ws failed"
