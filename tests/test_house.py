@@ -37,7 +37,6 @@ TESTED_IN = {
     "server/network.py": "server/test_connection.py",
     "server/signals.py": "server/test_process.py",
     "server/upgrade.py": "websocket/test_upgrade.py",
-    "testing/httpx_backend.py": "testing/test_client.py",
     "websocket/connection.py": "websocket/test_socket.py",
     "websocket/deflate.py": "websocket/test_protocol.py",
 }
@@ -116,8 +115,7 @@ MAX_FUNCTION_LINES = 50  # without its docstring
 
 # Those that are longer as yet. Closed: these only shrink.
 LONG_MODULES = set(
-    "bodies/stream.py request.py response.py"
-    " server/connection.py testing/client.py websocket/connection.py".split()
+    "bodies/stream.py request.py response.py server/connection.py websocket/connection.py".split()
 )
 LONG_FUNCTIONS = {"server/connection.py:_serve", "websocket/protocol.py:next_message"}
 

@@ -107,6 +107,7 @@ EXTRAS = {
     "testing.httpx_backend": {"httpx", "httpcore"},
     "testing.websocket": {"httpx", "websockets"},
     "testing.events": {"httpx"},
+    "testing.transport": {"httpx"},
     "testing.client": {"httpx"},
     "sessions.redis": {"redis"},
     "sessions.redis_urls": {"redis"},

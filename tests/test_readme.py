@@ -28,7 +28,7 @@ from microweb.server.config import ServerConfig
 from microweb.server.connection import Connection
 from microweb.server.network import Wire
 from microweb.server.server import Server
-from microweb.testing.client import live_server
+from microweb.testing.live import live_server
 
 PACKAGE = Path(microweb.__file__).parent
 README = (ROOT / "README.md").read_text("utf-8")

@@ -2,9 +2,11 @@
 
 import typing
 
-from .client import LiveServer, Misbehaving, TestClient, live_server
+from .client import TestClient
 from .events import EventStream
 from .eventsource import ReceivedEvent
+from .live import LiveServer, live_server
+from .misbehaving import Misbehaving
 
 if typing.TYPE_CHECKING:
     from .websocket import ClientSocket, HandshakeRefused, SocketClosed

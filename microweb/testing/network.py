@@ -11,93 +11,12 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Callable
-from contextvars import Context, copy_context
-from itertools import count
-from typing import Any
-
-from ..http.interfaces import Address
-from ..server.server import STREAM_LIMIT, Server
 
 Accept = Callable[[asyncio.StreamReader, asyncio.StreamWriter], None]
 
-_HOST = "127.0.0.1"
-_FIRST_PORT = 49152  # of those that clients have. RFC 6335 section 6
 _KERNEL_BYTES = 64 * 1024  # in a socket's buffer: sent, as far as the server can tell
 _PIECE_BYTES = 64 * 1024  # at most this arrives at once
 _HIGH_WATER = 64 * 1024  # asyncio's own default
-
-
-class MemoryServer:
-    """A `Server`, not started, that listens nowhere: from now to `stop()`, on the running loop.
-
-    The lifespan is entered and left on a task of its own, whichever tasks the clients are used
-    from: a cancel scope inside of it (a TaskGroup, a timeout) can't be left by another task.
-    """
-
-    def __init__(self, server: Server) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._server = server
-        self._ports = count(_FIRST_PORT)
-        self._context: asyncio.Future[Context] = self._loop.create_future()
-        self._stopping = asyncio.Event()
-        self._exits: list[BaseException] = []
-        server.background.on_exit = self._exits.append
-        # As behind a socket, exchanges see the variables of the lifespan, not those of the test.
-        self._task = self._loop.create_task(self._live(), context=Context())
-
-    async def _live(self) -> None:
-        try:
-            await self._server.open()
-            self._context.set_result(copy_context())
-            await self._stopping.wait()
-        finally:
-            await self._server.stop(silence_s=0.0)
-
-    @property
-    def is_here(self) -> bool:
-        """Whether it runs on the running loop; another one's may be gone."""
-        return self._loop is asyncio.get_running_loop()
-
-    @property
-    def has_ended(self) -> bool:
-        """Whether the lifespan has failed or was left."""
-        return self._task.done()
-
-    async def opened(self) -> None:
-        """Wait until connections are taken. Raises what the lifespan raises."""
-        if not self._context.done():
-            either: set[asyncio.Future[Any]] = {self._task, self._context}
-            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-        if self._task.done():
-            await self._task
-
-    def connect(self, sslcontext: ssl.SSLContext | None = None) -> ClientEnd:
-        """Return the client's end of a new connection: see `connect`."""
-        context = self._context.result().copy()
-        return context.run(
-            connect,
-            self._server.accept,
-            limit=STREAM_LIMIT,
-            client=Address(_HOST, next(self._ports)),
-            server=Address(_HOST, 80 if sslcontext is None else 443),
-            sslcontext=sslcontext,
-        )
-
-    async def see_off(self, address: Address) -> None:
-        """Have the server look at a client, which has left, and wait until it is done with it."""
-        for connection in tuple(self._server.connections):
-            if connection.address == address and connection.task is not None:
-                connection.check(self._server.state.clock())
-                await asyncio.wait([connection.task])
-
-    def take_exit(self) -> BaseException | None:
-        """Return, once, what a task in the background raised that is no Exception."""
-        return self._exits.pop(0) if self._exits else None
-
-    async def stop(self) -> None:
-        """Stop the server and leave the lifespan. Raises what that raises."""
-        self._stopping.set()
-        await self._task
 
 
 def connect(

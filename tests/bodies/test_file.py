@@ -23,7 +23,7 @@ from microweb.errors import LocalProtocolError, NotFound
 from microweb.http.dates import format_http_date
 from microweb.server import connection
 from microweb.server.server import Server
-from microweb.testing.client import Misbehaving
+from microweb.testing.misbehaving import Misbehaving
 
 HELLO = b"static hello\n"
 MODIFIED_S = 1790812800

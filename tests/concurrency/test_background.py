@@ -29,7 +29,7 @@ from support.serving import (
 from microweb import App, Request, Response, abort, from_thread
 from microweb.concurrency.background import Background
 from microweb.errors import BrokerUnavailable, ClientDisconnected
-from microweb.testing.client import MemoryTransport
+from microweb.testing.transport import MemoryTransport
 
 USER: ContextVar[str] = ContextVar("user", default="nobody")
 

@@ -14,7 +14,7 @@ import pytest
 from support.serving import on_loopback, peer_of, statuses
 
 from microweb import App, Request, Response
-from microweb.testing.client import Misbehaving
+from microweb.testing.misbehaving import Misbehaving
 
 HOST = b"Host: localhost\r\n"
 LAST = b"GET /last HTTP/1.1\r\nHost: a\r\n\r\n"

@@ -13,7 +13,7 @@ import pytest
 from support import browser
 from support.processes import DEADLINE_S, ROOT
 
-from microweb.testing.client import Misbehaving, live_server
+from microweb.testing import Misbehaving, live_server
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

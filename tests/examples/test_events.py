@@ -14,7 +14,7 @@ from support import browser
 from support.processes import ROOT
 from support.serving import DEADLINE_S, get, on_loopback, peer_of, post
 
-from microweb.testing.client import live_server
+from microweb.testing.live import live_server
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

@@ -16,7 +16,7 @@ from support import browser
 from support.processes import ENVIRONMENT, ROOT, Program, get
 
 from microweb import App
-from microweb.testing.client import TestClient, live_server
+from microweb.testing import TestClient, live_server
 
 if TYPE_CHECKING:
     from httpx import Response

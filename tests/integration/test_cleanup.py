@@ -27,7 +27,7 @@ from support.websocketing import Peer, close_frame, closed, handshake
 from microweb import App, Request, Response, WebSocket
 from microweb.channels.channel import Channels
 from microweb.middleware.timeout import Timeout
-from microweb.testing.client import Misbehaving
+from microweb.testing.misbehaving import Misbehaving
 
 in_silence = pytest.mark.usefixtures("nothing_is_logged")
 

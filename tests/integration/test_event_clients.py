@@ -9,8 +9,8 @@ import pytest
 from support.serving import DEADLINE_S, get, on_loopback, peer_of, post, until_none
 
 from microweb import App, Request, Response
-from microweb.testing.client import Misbehaving
 from microweb.testing.eventsource import EventParser
+from microweb.testing.misbehaving import Misbehaving
 
 pytestmark = pytest.mark.usefixtures("nothing_is_logged")
 

@@ -13,7 +13,7 @@ from support.serving import DEADLINE_S, QUICK_S, get, on_loopback, peer_of, stat
 
 from microweb import App, Request, Response, WebSocket, from_thread
 from microweb.middleware.timeout import Timeout
-from microweb.testing.client import Misbehaving
+from microweb.testing.misbehaving import Misbehaving
 
 
 class Stop(BaseException):

@@ -16,7 +16,7 @@ from microweb import App, Request, Response
 from microweb.errors import ClientDisconnected
 from microweb.server.network import Phase
 from microweb.server.server import Server
-from microweb.testing.client import Misbehaving
+from microweb.testing.misbehaving import Misbehaving
 
 MIB = 1024 * 1024
 

@@ -8,7 +8,7 @@ import pytest
 from microweb import App, Request
 from microweb.middleware.hosts import AllowedHosts
 from microweb.middleware.https import HTTPSRedirect
-from microweb.testing.client import MemoryTransport
+from microweb.testing.transport import MemoryTransport
 
 
 def redirecting() -> App:

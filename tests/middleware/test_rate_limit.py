@@ -12,8 +12,8 @@ from microweb import App, ConfigurationError, Request
 from microweb.middleware.rate_limit import RateLimit, TokenBuckets
 from microweb.server.config import ServerConfig
 from microweb.server.server import Server
-from microweb.testing.client import MemoryTransport
 from microweb.testing.network import connect
+from microweb.testing.transport import MemoryTransport
 
 
 class Clock:

@@ -31,7 +31,8 @@ from microweb.sessions.memory import MemoryStore
 from microweb.sessions.redis import RedisStore
 from microweb.sessions.session import Session
 from microweb.sessions.store import SessionStore
-from microweb.testing.client import MemoryTransport, TestClient
+from microweb.testing.client import TestClient
+from microweb.testing.transport import MemoryTransport
 
 KEY = "an-example-key-for-tests-0123456789"
 OTHER_KEY = "another-example-key-for-tests-98765"

@@ -7,7 +7,7 @@ from support.serving import get, on_loopback, peer_of, statuses
 
 from microweb import App
 from microweb.server.loopback import is_loopback_name
-from microweb.testing.client import live_server
+from microweb.testing.live import live_server
 
 
 def faulty(*, debug: bool = True) -> App:

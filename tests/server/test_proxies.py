@@ -11,7 +11,7 @@ from microweb import App, Request
 from microweb.http.headers import Headers
 from microweb.http.interfaces import Address
 from microweb.server.proxies import TrustedProxies
-from microweb.testing.client import MemoryTransport
+from microweb.testing.transport import MemoryTransport
 
 PROXIES = TrustedProxies(["10.0.0.0/8", "2001:db8:1::/48"])
 PROXY = Address("10.0.0.1", 4000)

@@ -33,7 +33,7 @@ from microweb import App, ConfigurationError, Request
 from microweb.server.config import ServerConfig
 from microweb.server.listeners import Listeners
 from microweb.server.server import Server
-from microweb.testing.client import Misbehaving
+from microweb.testing.misbehaving import Misbehaving
 from microweb.testing.network import ClientEnd
 
 

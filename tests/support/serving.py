@@ -18,7 +18,7 @@ from microweb.server.config import ServerConfig, ServerOptions
 from microweb.server.connection import Connection
 from microweb.server.process import Application, make_server
 from microweb.server.server import STREAM_LIMIT, Server
-from microweb.testing.client import Misbehaving
+from microweb.testing.misbehaving import Misbehaving
 from microweb.testing.network import ClientEnd, connect
 
 DEADLINE_S = 20.0  # of a wait that a passing test does not come near

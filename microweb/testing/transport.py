@@ -1,0 +1,148 @@
+"""`MemoryTransport`: requests of httpx to an application, over connections in memory."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Coroutine
+from typing import Any, Unpack
+
+from ..concurrency.background import exit_of
+from ..errors import HTTPError, MissingExtra, ProtocolError
+from ..http.interfaces import Address
+from ..request import Request
+from ..response import Response
+from ..server.config import ServerConfig, ServerOptions
+from ..server.process import Application
+from ..server.server import Server
+from .httpx_backend import Content, httpx_errors, new_pool, to_httpcore
+from .live import MemoryServer
+from .network import ClientEnd
+
+try:
+    import httpx
+except ImportError as error:
+    raise MissingExtra("microweb.testing", "testing") from error
+
+_GRACE_S = 0.1  # the client is gone when its server stops: nothing is worth waiting for
+
+
+class MemoryTransport(httpx.AsyncBaseTransport):
+    """Requests to an application, over connections in memory, for an httpx client of your own.
+
+    `options` are the fields of `ServerConfig`. The app's lifespan begins with the first request,
+    or `async with`, and ends with `aclose()`; afterwards the transport may be used again. Requests
+    to any host come here; for https the application sees TLS, though nothing is encrypted.
+
+        transport = MemoryTransport(app, max_body=1024)
+        async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as client:
+            assert (await client.post("/", content=bytes(1025))).status_code == 413
+    """
+
+    def __init__(
+        self,
+        app: Application,
+        *,
+        raise_errors: bool = True,
+        lifespan: bool = True,
+        **options: Unpack[ServerOptions],
+    ) -> None:
+        self._app = app
+        self._config = ServerConfig.from_options(ServerOptions(grace_s=_GRACE_S) | options)
+        self._raises_errors = raise_errors
+        self._has_lifespan = lifespan
+        self._server: MemoryServer | None = None
+        self._pool = new_pool(self.connect)
+        self._requests: dict[Address | None, Request] = {}  # the last one of each connection
+
+    async def __aenter__(self) -> MemoryTransport:
+        await self._open()
+        return self
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send one request. Raises: httpx.TransportError; with `raise_errors` the app's own."""
+        await self._open()
+        with httpx_errors():
+            answer = await self._pool.handle_async_request(to_httpcore(request))
+        address = answer.extensions["network_stream"].get_extra_info("client_addr")
+        error = self._take_error(address, answer.status)
+        if error is not None:
+            await answer.aclose()
+            raise error
+        content = Content(answer, lambda: self._take_error(address))
+        return httpx.Response(
+            answer.status, headers=answer.headers, stream=content, extensions=answer.extensions
+        )
+
+    async def connect(self, sslcontext: ssl.SSLContext | None = None) -> ClientEnd:
+        """Return the client's end of a new connection; the caller closes it."""
+        return (await self._open()).connect(sslcontext)
+
+    def error_of(self, end: ClientEnd) -> BaseException | None:
+        """Return what was raised on a connection and is to come out of the client's await."""
+        host, port = end.transport.get_extra_info("peername")
+        return self._take_error(Address(host, port))
+
+    async def see_off(self, address: Address) -> BaseException | None:
+        """Wait until the server is done with a client that has left; return what it raised.
+
+        The server looks at its clients once a second: here it does so now.
+        """
+        if self._server is not None:
+            await self._server.see_off(address)
+        return self._take_error(address)
+
+    async def aclose(self) -> None:
+        """Close all connections and leave the lifespan. Raises what the lifespan raises then."""
+        server, self._server = self._server, None
+        if server is not None and server.is_here:
+            await self._pool.aclose()
+            await server.stop()
+            if (error := server.take_exit()) is not None:
+                raise error
+
+    async def _open(self) -> MemoryServer:
+        server = self._server
+        if server is None or not server.is_here:
+            server = self._server = self._new_server()
+            self._pool = new_pool(self.connect)
+            self._requests = {}
+        try:
+            await server.opened()
+        except BaseException:
+            if server.has_ended and self._server is server:
+                self._server = None  # the next request tries again
+            raise
+        return server
+
+    def _new_server(self) -> MemoryServer:
+        app = self._app
+        app.freeze()
+        life = app.life() if self._has_lifespan else None
+        server = Server(self._handle, self._config, refuse=app.refuse, lifespan=life)
+        app.attach(server.background)
+        return MemoryServer(server)
+
+    def _handle(self, request: Request) -> Coroutine[Any, Any, Response]:
+        self._requests[request.peer] = request
+        return self._app(request)
+
+    def _take_error(self, address: Address, status: int = 500) -> BaseException | None:
+        """Return, once, what the last request of a connection raised and `status` does not tell.
+
+        An error that is no Exception is to end the test, whatever was answered, as is one of a
+        task in the background: Ctrl-C, and `pytest.fail` in an endpoint.
+        """
+        if self._server is not None and (error := self._server.take_exit()) is not None:
+            return error
+        request = self._requests.get(address)
+        error = request.error if request is not None else None
+        if error is None:
+            if not self._raises_errors:
+                self._requests.pop(address, None)  # with what it holds, such as an upload's file
+            return None
+        if (exit := exit_of(error)) is None and not (self._raises_errors and status == 500):
+            return None
+        del self._requests[address]
+        if exit is not None:
+            return exit
+        return None if isinstance(error, (HTTPError, ProtocolError)) else error
