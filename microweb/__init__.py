@@ -19,7 +19,7 @@ from .markup import html
 from .request import Request
 from .response import Handler, Response
 from .router import Middleware, Router
-from .suggestions import public_name
+from .suggestions import apply_suggestions, public_name
 
 if typing.TYPE_CHECKING:
     from .websocket.socket import WebSocket
@@ -43,6 +43,8 @@ __all__ = [
     "html",
 ]
 __version__ = "0.1.0"
+
+apply_suggestions()
 
 if not typing.TYPE_CHECKING:
     # `from microweb import request` would give the module, not the error that names the remedy.

@@ -25,12 +25,12 @@ from .endpoints.hooks import after, before
 from .endpoints.lifespan import Lifespan, at_shutdown, at_startup, manager_of, state_from
 from .errors import ConfigurationError, ProtocolError
 from .http.interfaces import BodyLimits
+from .remedies import Suggesting, unknown_keyword
 from .request import Request
 from .response import Response
 from .router import Middleware, Route, Router
 from .routing.names import RouteNames
 from .routing.patterns import BUILT_IN, Converter, parse_pattern
-from .suggestions import APP_KEYWORDS, APP_NAMES, Suggesting, point_to_ours, unknown_keyword
 
 if TYPE_CHECKING:
     from .server.config import RunOptions, ServerOptions
@@ -69,7 +69,7 @@ class App(Router, metaclass=Suggesting):
         if misplaced:
             raise ConfigurationError(f"App takes keywords alone: leave {misplaced[0]!r:.80} out")
         if unknown:
-            raise ConfigurationError(unknown_keyword("App()", unknown, APP_KEYWORDS))
+            raise ConfigurationError(unknown_keyword("App", unknown))
         super().__init__()
         self.debug = debug
         self.max_body = max_body
@@ -422,6 +422,3 @@ class _Mount:
     prefix: str
     app: App
     use: tuple[Middleware, ...]
-
-
-point_to_ours(App, APP_NAMES)

@@ -28,8 +28,8 @@ from .http.interfaces import Address, BodySource, MatchInfo, Peer, RouteInfo
 from .http.multidict import MultiDict
 from .http.request_head import HeaderSection, RequestLine
 from .http.urlencoded import parse_urlencoded
+from .remedies import Suggesting
 from .sessions.session import Session
-from .suggestions import Suggesting, point_to_ours
 
 if TYPE_CHECKING:
     from .app import App
@@ -427,51 +427,3 @@ def name_in_log(request: Request) -> str:
     request_id = request_id_of(request)
     name = f"{request.line.method} {request.line.raw_path}"
     return name if request_id is None else f"{name} [{request_id}]"
-
-
-# What other frameworks call a thing -> what it is called here; not for type checkers.
-_NAMES_ELSEWHERE = {
-    "args": "request.query",
-    "query_params": "request.query",
-    "query_args": "request.query",
-    "rel_url": "request.url",
-    "get_json": "await request.json()",
-    "get_data": "await request.body()",
-    "data": "await request.body()",
-    "content": "request.stream()",
-    "read": "await request.body()",
-    "values": "request.query or await request.form()",
-    "view_args": "request.path_params",
-    "match_info": "request.path_params",
-    "path_args": "request.path_params",
-    "url_args": "request.path_params",
-    "remote_addr": "request.client.host",
-    "remote": "request.client.host",
-    "remote_ip": "request.client.host",
-    "ip": "request.client.host",
-    "client_addr": "request.client",
-    "g": "request.state",
-    "ctx": "request.state",
-    "context": "request.state",
-    "is_secure": 'request.scheme == "https"',
-    "content_type": 'request.headers.get("content-type")',
-    "mimetype": 'request.headers.get("content-type")',
-    "content_length": 'request.headers.get("content-length")',
-    "user_agent": 'request.headers.get("user-agent")',
-    "authorization": 'request.headers.get("authorization")',
-    "environ": "request.headers",
-    "META": "request.headers",
-    "GET": "request.query",
-    "POST": "await request.form()",
-    "COOKIES": "request.cookies",
-    "endpoint": "request.route",
-    "background": "request.after_response(function)",
-    "background_tasks": "request.after_response(function)",
-    "url_rule": "request.route",
-    "uri_template": "request.route.path",
-    "script_root": "request.prefix",
-    "root_path": "request.prefix",
-    "base_url": "request.url",
-    "full_path": "request.url",
-}
-point_to_ours(Request, _NAMES_ELSEWHERE)

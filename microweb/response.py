@@ -31,8 +31,8 @@ from .http.framing import CLOSE
 from .http.grammar import CONTENT_LENGTH
 from .http.headers import CopiedHeaders, MutableHeaders, check_value, list_members, refuse_touch
 from .http.response_head import HeadCache, status_line
+from .remedies import Suggesting, unknown_keyword
 from .request import Request
-from .suggestions import Suggesting, point_to_ours, unknown_keyword
 
 Fields = Mapping[str, str] | Iterable[tuple[str, str]]
 Piece = str | bytes
@@ -73,7 +73,7 @@ class Response(metaclass=Suggesting):
         **unknown: Never,
     ) -> None:
         if unknown:
-            raise TypeError(unknown_keyword("Response()", unknown, _KEYWORDS_ELSEWHERE))
+            raise TypeError(unknown_keyword("Response", unknown))
         if isinstance(body, str):
             body = encode_utf8(body)
             content_type = content_type or TEXT
@@ -606,40 +606,3 @@ def _check_content_type(content_type: str) -> None:
         check_value(content_type)
     except ValueError as error:
         raise LocalProtocolError(str(error)) from error
-
-
-# Keywords of a response in other frameworks -> the way here.
-_KEYWORDS_ELSEWHERE = {
-    "content": "Response(body)",
-    "data": "Response(body)",
-    "response": "Response(body)",
-    "text": "Response.text(text)",
-    "json": "Response.json(value)",
-    "status_code": "Response(body, status)",
-    "media_type": "Response(..., content_type=...)",
-    "mimetype": "Response(..., content_type=...)",
-    "background": "request.after_response(function)",
-    "direct_passthrough": "Response.stream(pieces)",
-}
-
-# What other frameworks call a thing -> what it is called here; not for type checkers.
-_NAMES_ELSEWHERE = {
-    "status_code": "response.status",
-    "status_int": "response.status",
-    "media_type": 'response.headers["content-type"]',
-    "mimetype": 'response.headers["content-type"]',
-    "content_type": 'response.headers["content-type"]',
-    "content": "response.body",
-    "data": "response.body",
-    "get_data": "response.body",
-    "set_data": "response.body = ...",
-    "body_iterator": "response.pieces",
-    "set_header": 'response.headers["X"] = "y"',
-    "add_header": 'response.headers.add("X", "y")',
-    "del_cookie": "response.delete_cookie(...)",
-    "unset_cookie": "response.delete_cookie(...)",
-    "background": "request.after_response(function)",
-    "call_on_close": "request.after_response(function)",
-    "make_response": "return (value, status, headers)",
-}
-point_to_ours(Response, _NAMES_ELSEWHERE)

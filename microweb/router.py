@@ -8,14 +8,14 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, Never, TypedDict, TypeVar, Unpack
 
+from .bodies.local_classes import remember_beside
 from .concurrency.callables import check_parameters, default_name, describe, is_async
-from .concurrency.local_classes import remember_beside
 from .errors import ConfigurationError
 from .http.grammar import METHODS, is_method
 from .http.origins import parse_origins
+from .remedies import KEYWORDS, unknown_keyword
 from .request import Request
 from .response import Handler, Response
-from .suggestions import unknown_keyword
 
 # None is not among them: it means that a `return` was forgotten.
 Answer = Response | str | bytes | Mapping[str, Any] | list[Any] | tuple[Any, ...]
@@ -94,7 +94,7 @@ class Router:
         **unknown: Never,
     ) -> None:
         if unknown:
-            raise ConfigurationError(unknown_keyword("Router()", unknown, _ROUTERS_ELSEWHERE))
+            raise ConfigurationError(unknown_keyword("Router", unknown))
         if prefix and (not prefix.startswith("/") or prefix.endswith("/")):
             raise ConfigurationError(
                 f"prefix {prefix!r}: begin it with '/' and end it without, as in '/users'"
@@ -144,7 +144,7 @@ class Router:
         """
         self._check_path(path)
         if unknown:
-            raise ConfigurationError(unknown_keyword("route()", unknown, _OPTIONS_ELSEWHERE))
+            raise ConfigurationError(unknown_keyword("route", unknown))
         if isinstance(methods, str):
             raise ConfigurationError(f"route path {path!r}: write methods=({methods!r},)")
         given, middleware = tuple(methods), _checked(use)
@@ -189,7 +189,7 @@ class Router:
         """
         self._check_path(path)
         if unknown:
-            raise ConfigurationError(unknown_keyword("websocket()", unknown, _SOCKETS_ELSEWHERE))
+            raise ConfigurationError(unknown_keyword("websocket", unknown))
         middleware, allowed = _checked(use), parse_origins(origins)
 
         def register(endpoint: F) -> F:
@@ -234,8 +234,8 @@ class Router:
     def _route(self, method: str, path: str, options: RouteOptions) -> Callable[[F], F]:
         unknown = options.keys() - RouteOptions.__annotations__.keys()
         if unknown:
-            names = {"methods": f"app.route({path!r}, methods)", **_OPTIONS_ELSEWHERE}
-            raise ConfigurationError(unknown_keyword(f"{method}()", unknown, names))
+            names = {"methods": f"app.route({path!r}, methods)", **KEYWORDS["route"]}
+            raise ConfigurationError(unknown_keyword(method, unknown, names))
         return self.route(path, (method.upper(),), **options)
 
     def use(self, middleware: Middleware) -> None:
@@ -254,7 +254,7 @@ class Router:
         Raises: ConfigurationError for an App, which has more than routes.
         """
         if unknown:
-            raise ConfigurationError(unknown_keyword("include()", unknown, _ROUTERS_ELSEWHERE))
+            raise ConfigurationError(unknown_keyword("include", unknown))
         if not isinstance(router, Router):
             raise ConfigurationError(f"include: expected a Router, got {router!r:.80}")
         if router._is_app:
@@ -334,44 +334,3 @@ def _check_place(label: str, path: str) -> None:
         converter, name = found.groups()
         ours = f"{{{name}}}" if converter in (None, "string") else f"{{{name}:{converter}}}"
         raise ConfigurationError(f"{label}: write {ours} in place of {found[0]}")
-
-
-# Options of a route in other frameworks -> the way here.
-_OPTIONS_ELSEWHERE = {
-    "endpoint": "name",
-    "strict_slashes": "App(redirect_slashes=True)",
-    "defaults": "a default of the parameter",
-    "dependencies": "use=[middleware]",
-    "middleware": "use=[middleware]",
-    "response_model": "the annotation of the returned value",
-    "response_class": "the returned value",
-    "status_code": "return value, status",
-    "include_in_schema": "leave it out, there is no schema",
-    "tags": "leave it out, there is no schema",
-    "summary": "leave it out, there is no schema",
-    "host": "AllowedHosts, or request.host",
-    "subdomain": "AllowedHosts, or request.host",
-    "version": "a Router with a prefix",
-    "stream": "leave it out: request.stream() is always there",
-}
-
-# Options of a WebSocket's route in other frameworks -> the way here.
-_SOCKETS_ELSEWHERE = {
-    "subprotocols": "await socket.accept(subprotocol)",
-    "subprotocol": "await socket.accept(subprotocol)",
-    "endpoint": "name",
-    "dependencies": "use=[middleware]",
-    "middleware": "use=[middleware]",
-    "methods": "leave it out, a WebSocket begins with GET",
-}
-
-# Keywords of other frameworks for a router, or for including one -> the way here.
-_ROUTERS_ELSEWHERE = {
-    "prefix": "Router(prefix)",
-    "url_prefix": "Router(prefix)",
-    "dependencies": "Router(prefix, use=[middleware])",
-    "middleware": "Router(prefix, use=[middleware])",
-    "tags": "leave it out, there is no schema",
-    "static_folder": "app.static(prefix, folder)",
-    "template_folder": "Templates(folder, other_folder)",
-}

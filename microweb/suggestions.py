@@ -1,128 +1,25 @@
-"""The names of other frameworks, answered with ours.
+"""The names of other frameworks, answered with ours: the tables, and `apply_suggestions`.
 
-`request.args` raises an AttributeError that says `request.query`. Each name is a descriptor on the
-class, not a `__getattr__`: up to Python 3.11 that takes every attribute of the class off the
-interpreter's fast path (50 ns for 9), and made an exchange in memory a tenth dearer.
+`request.args` raises an AttributeError that says `request.query`, `App(routes=...)` a
+ConfigurationError that says `@app.get(path)`. The mechanism is in `remedies`; `microweb/__init__`
+applies these tables to it, so that the modules that they speak of need none of them.
 """
 
 from __future__ import annotations
 
-import inspect
 import sys
-from collections.abc import Callable, Iterable, Mapping
-from functools import wraps
-from typing import NoReturn, ParamSpec, TypeVar
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
-
-class _Elsewhere:
-    """An attribute that is not here: reading, setting and deleting it name ours."""
-
-    def __init__(self, owner: str, name: str, ours: str) -> None:
-        self._owner = owner
-        self._name = name
-        self._text = f"has no attribute {name!r}: in microweb it is `{ours}`"
-
-    def __get__(self, instance: object, owner: type | None = None) -> NoReturn:
-        if instance is None and owner is not None:
-            text = f"type object {self._owner!r} {self._text}"
-            raise AttributeError(text, name=self._name, obj=owner)
-        self._refuse(instance)
-
-    def __set__(self, instance: object, value: object) -> NoReturn:
-        self._refuse(instance)
-
-    def __delete__(self, instance: object) -> NoReturn:
-        self._refuse(instance)
-
-    def _refuse(self, instance: object) -> NoReturn:
-        text = f"{self._owner!r} object {self._text}"
-        raise AttributeError(text, name=self._name, obj=instance)
+from .app import App
+from .remedies import KEYWORDS, Suggesting, point_to_ours
+from .request import Request
+from .response import Response
 
 
-class Suggesting(type):
-    """The class of a class that `point_to_ours` takes: its `dir()` and `help()` list ours alone.
-
-    Attributes of a class that has it cost the same. Only `isinstance(x, cls)` costs 0.1 us more
-    for `x` of another class, a subclass too.
-    """
-
-    def __dir__(cls) -> list[str]:
-        return _without_suggestions(super().__dir__(), cls)
-
-
-def _without_suggestions(names: Iterable[str], cls: type) -> list[str]:
-    hidden, seen = set[str](), set[str]()
-    for base in cls.__mro__:
-        for name, value in vars(base).items():
-            if type(value) is _Elsewhere and name not in seen:
-                hidden.add(name)
-            seen.add(name)
-    return [name for name in names if name not in hidden]
-
-
-def point_to_ours(cls: Suggesting, names: Mapping[str, str]) -> None:
-    """Have `cls` answer `names`, each what others call a thing, with its name here.
-
-    Neither `dir()` of an object lists them, nor that of the class.
-    """
-    for name, ours in names.items():
-        setattr(cls, name, _Elsewhere(cls.__name__, name, ours))
-
-    def __dir__(self: object) -> list[str]:
-        return _without_suggestions(object.__dir__(self), type(self))
-
-    cls.__dir__ = __dir__  # type: ignore[assignment]
-
-
-def unknown_keyword(call: str, unknown: Iterable[str], names: Mapping[str, str]) -> str:
-    """Return the message for a keyword that `call` does not take; `names` has the remedies."""
-    keyword = min(unknown)
-    text = f"{call} has no keyword {keyword!r}"
-    return f"{text}: {remedy_in(names[keyword])}" if keyword in names else text
-
-
-def remedy_in(ours: str) -> str:
-    """Return a remedy as part of a message: `ours` is code, or begins with "leave it out"."""
-    return ours if ours.startswith("leave it out") else f"in microweb it is `{ours}`"
-
-
-def keyword_remedy(call: str, keyword: str) -> str | None:
-    """Return the remedy for a keyword of another framework in a call of `Response.json`, say."""
-    ours = _KEYWORDS.get(call, {}).get(keyword)
-    return None if ours is None else remedy_in(ours)
-
-
-def names_keywords(function: Callable[P, T]) -> Callable[P, T]:
-    """Have a call of `function` with a keyword of another framework name ours, as a TypeError.
-
-    For functions that a request does not need: a call costs 0.1 us more.
-    """
-    call = function.__qualname__.removesuffix(".__init__")
-    names = _KEYWORDS[call]
-
-    @wraps(function)
-    def checked(*args: P.args, **kwargs: P.kwargs) -> T:
-        try:
-            return function(*args, **kwargs)
-        except TypeError:
-            foreign = kwargs.keys() & names.keys()
-            if not foreign or _accepts(function, *args, **kwargs):
-                raise
-        raise TypeError(unknown_keyword(f"{call}()", foreign, names))
-
-    return checked
-
-
-def _accepts(function: Callable[P, object], /, *args: P.args, **kwargs: P.kwargs) -> bool:
-    """Whether the arguments fit: then what was raised came from within the function."""
-    try:
-        inspect.signature(function).bind(*args, **kwargs)
-    except TypeError:
-        return False
-    return True
+def apply_suggestions() -> None:
+    """Have our classes answer the names of other frameworks, and our calls their keywords."""
+    for cls, names in NAMES.items():
+        point_to_ours(cls, names)
+    KEYWORDS.update(_KEYWORDS)
 
 
 def public_name(name: str) -> object:
@@ -143,6 +40,108 @@ def public_name(name: str) -> object:
         f"module 'microweb' has no attribute {name!r}" + (f": {ours}" if ours else "")
     )
 
+
+# Classes of ours -> a name in other frameworks -> the name here; not for type checkers.
+NAMES: dict[Suggesting, dict[str, str]] = {
+    App: {
+        "add_url_rule": "app.route(path)(endpoint)",
+        "add_route": "app.route(path)(endpoint)",
+        "add_api_route": "app.route(path)(endpoint)",
+        "api_route": "@app.route(path, methods)",
+        "register_blueprint": "app.include(router)",
+        "blueprint": "app.include(router)",
+        "include_router": "app.include(router)",
+        "add_middleware": "app.use(middleware)",
+        "exception_handler": "@app.errorhandler(ExceptionType)",
+        "add_exception_handler": "@app.errorhandler(ExceptionType)",
+        "exception": "@app.errorhandler(ExceptionType)",
+        "register_error_handler": "@app.errorhandler(404)",
+        "error": "@app.errorhandler(404)",
+        "on_event": "@app.on_startup or @app.on_shutdown",
+        "before_first_request": "@app.on_startup",
+        "before_serving": "@app.on_startup",
+        "after_serving": "@app.on_shutdown",
+        "teardown_request": "@app.after_request",
+        "teardown_appcontext": "@app.after_request",
+        "url_path_for": "app.url_for(name)",
+        "reverse": "app.url_for(name)",
+        "listen": "app.run()",
+        "start": "app.run()",
+        "add_task": "app.spawn(coroutine)",
+        "add_background_task": "app.spawn(coroutine)",
+        "create_task": "app.spawn(coroutine)",
+        "config": "app.state",
+        "jinja_env": "app.templates.environment",
+        "template_filter": "app.templates.environment.filters",
+        "template_global": "app.templates.environment.globals",
+        "context_processor": "app.templates.environment.globals",
+        "extensions": "app.state",
+        "ctx": "app.state",
+    },
+    Request: {
+        "args": "request.query",
+        "query_params": "request.query",
+        "query_args": "request.query",
+        "rel_url": "request.url",
+        "get_json": "await request.json()",
+        "get_data": "await request.body()",
+        "data": "await request.body()",
+        "content": "request.stream()",
+        "read": "await request.body()",
+        "values": "request.query or await request.form()",
+        "view_args": "request.path_params",
+        "match_info": "request.path_params",
+        "path_args": "request.path_params",
+        "url_args": "request.path_params",
+        "remote_addr": "request.client.host",
+        "remote": "request.client.host",
+        "remote_ip": "request.client.host",
+        "ip": "request.client.host",
+        "client_addr": "request.client",
+        "g": "request.state",
+        "ctx": "request.state",
+        "context": "request.state",
+        "is_secure": 'request.scheme == "https"',
+        "content_type": 'request.headers.get("content-type")',
+        "mimetype": 'request.headers.get("content-type")',
+        "content_length": 'request.headers.get("content-length")',
+        "user_agent": 'request.headers.get("user-agent")',
+        "authorization": 'request.headers.get("authorization")',
+        "environ": "request.headers",
+        "META": "request.headers",
+        "GET": "request.query",
+        "POST": "await request.form()",
+        "COOKIES": "request.cookies",
+        "endpoint": "request.route",
+        "background": "request.after_response(function)",
+        "background_tasks": "request.after_response(function)",
+        "url_rule": "request.route",
+        "uri_template": "request.route.path",
+        "script_root": "request.prefix",
+        "root_path": "request.prefix",
+        "base_url": "request.url",
+        "full_path": "request.url",
+    },
+    Response: {
+        "status_code": "response.status",
+        "status_int": "response.status",
+        "media_type": 'response.headers["content-type"]',
+        "mimetype": 'response.headers["content-type"]',
+        "content_type": 'response.headers["content-type"]',
+        "content": "response.body",
+        "data": "response.body",
+        "get_data": "response.body",
+        "set_data": "response.body = ...",
+        "body_iterator": "response.pieces",
+        "set_header": 'response.headers["X"] = "y"',
+        "add_header": 'response.headers.add("X", "y")',
+        "del_cookie": "response.delete_cookie(...)",
+        "unset_cookie": "response.delete_cookie(...)",
+        "background": "request.after_response(function)",
+        "call_on_close": "request.after_response(function)",
+        "make_response": "return (value, status, headers)",
+    },
+}
 
 _PARAMETER = "an endpoint has a parameter for it: async def show(request: Request)"
 
@@ -219,8 +218,80 @@ _SET_MEDIA_TYPE = dict.fromkeys(
     (*_MEDIA_TYPE, "content_type"), 'response.headers["content-type"] = ...'
 )
 
+# Keywords for a router, or for including one.
+_OF_ROUTERS = {
+    "url_prefix": "Router(prefix)",
+    "dependencies": "Router(prefix, use=[middleware])",
+    "middleware": "Router(prefix, use=[middleware])",
+    "tags": "leave it out, there is no schema",
+    "static_folder": "app.static(prefix, folder)",
+    "template_folder": "Templates(folder, other_folder)",
+}
+
 # Calls of ours -> their keywords in other frameworks -> the way here.
 _KEYWORDS: dict[str, dict[str, str]] = {
+    "App": {
+        "import_name": "leave it out, an app needs no name",
+        "name": "leave it out, an app needs no name",
+        "title": "leave it out, there is no schema",
+        "description": "leave it out, there is no schema",
+        "version": "leave it out, there is no schema",
+        "routes": "@app.get(path) for each",
+        "middleware": "app.use(middleware)",
+        "dependencies": "app.use(middleware)",
+        "exception_handlers": "@app.errorhandler(ExceptionType)",
+        "lifespan": "@app.lifespan",
+        "on_startup": "@app.on_startup",
+        "on_shutdown": "@app.on_shutdown",
+        "static_folder": "app.static(prefix, folder)",
+        "static_url_path": "app.static(prefix, folder)",
+        "template_folder": "app.templates = Templates(folder)",
+        "strict_slashes": "App(redirect_slashes=True)",
+        "client_max_size": "App(max_body=...)",
+        "root_path": "outer_app.mount(prefix, app)",
+        "secret_key": "app.use(Sessions(secret_key))",
+        "docs_url": "leave it out, there is no schema",
+        "openapi_url": "leave it out, there is no schema",
+    },
+    "Router": _OF_ROUTERS,
+    "include": {"prefix": "Router(prefix)", **_OF_ROUTERS},
+    "route": {
+        "endpoint": "name",
+        "strict_slashes": "App(redirect_slashes=True)",
+        "defaults": "a default of the parameter",
+        "dependencies": "use=[middleware]",
+        "middleware": "use=[middleware]",
+        "response_model": "the annotation of the returned value",
+        "response_class": "the returned value",
+        "status_code": "return value, status",
+        "include_in_schema": "leave it out, there is no schema",
+        "tags": "leave it out, there is no schema",
+        "summary": "leave it out, there is no schema",
+        "host": "AllowedHosts, or request.host",
+        "subdomain": "AllowedHosts, or request.host",
+        "version": "a Router with a prefix",
+        "stream": "leave it out: request.stream() is always there",
+    },
+    "websocket": {
+        "subprotocols": "await socket.accept(subprotocol)",
+        "subprotocol": "await socket.accept(subprotocol)",
+        "endpoint": "name",
+        "dependencies": "use=[middleware]",
+        "middleware": "use=[middleware]",
+        "methods": "leave it out, a WebSocket begins with GET",
+    },
+    "Response": {
+        "content": "Response(body)",
+        "data": "Response(body)",
+        "response": "Response(body)",
+        "text": "Response.text(text)",
+        "json": "Response.json(value)",
+        "status_code": "Response(body, status)",
+        "media_type": "Response(..., content_type=...)",
+        "mimetype": "Response(..., content_type=...)",
+        "background": "request.after_response(function)",
+        "direct_passthrough": "Response.stream(pieces)",
+    },
     "Response.text": {
         **dict.fromkeys(_STATUS, "Response.text(text, status)"),
         **dict.fromkeys(_CONTENT, "Response.text(text)"),
@@ -323,66 +394,4 @@ _KEYWORDS: dict[str, dict[str, str]] = {
         "times": "RateLimit(quota, window_s)",
         "seconds": "RateLimit(quota, window_s)",
     },
-}
-
-# Keywords of an application in other frameworks -> the way here.
-APP_KEYWORDS = {
-    "import_name": "leave it out, an app needs no name",
-    "name": "leave it out, an app needs no name",
-    "title": "leave it out, there is no schema",
-    "description": "leave it out, there is no schema",
-    "version": "leave it out, there is no schema",
-    "routes": "@app.get(path) for each",
-    "middleware": "app.use(middleware)",
-    "dependencies": "app.use(middleware)",
-    "exception_handlers": "@app.errorhandler(ExceptionType)",
-    "lifespan": "@app.lifespan",
-    "on_startup": "@app.on_startup",
-    "on_shutdown": "@app.on_shutdown",
-    "static_folder": "app.static(prefix, folder)",
-    "static_url_path": "app.static(prefix, folder)",
-    "template_folder": "app.templates = Templates(folder)",
-    "strict_slashes": "App(redirect_slashes=True)",
-    "client_max_size": "App(max_body=...)",
-    "root_path": "outer_app.mount(prefix, app)",
-    "secret_key": "app.use(Sessions(secret_key))",
-    "docs_url": "leave it out, there is no schema",
-    "openapi_url": "leave it out, there is no schema",
-}
-
-# Attributes of an application in other frameworks -> the way here; not for type checkers.
-APP_NAMES = {
-    "add_url_rule": "app.route(path)(endpoint)",
-    "add_route": "app.route(path)(endpoint)",
-    "add_api_route": "app.route(path)(endpoint)",
-    "api_route": "@app.route(path, methods)",
-    "register_blueprint": "app.include(router)",
-    "blueprint": "app.include(router)",
-    "include_router": "app.include(router)",
-    "add_middleware": "app.use(middleware)",
-    "exception_handler": "@app.errorhandler(ExceptionType)",
-    "add_exception_handler": "@app.errorhandler(ExceptionType)",
-    "exception": "@app.errorhandler(ExceptionType)",
-    "register_error_handler": "@app.errorhandler(404)",
-    "error": "@app.errorhandler(404)",
-    "on_event": "@app.on_startup or @app.on_shutdown",
-    "before_first_request": "@app.on_startup",
-    "before_serving": "@app.on_startup",
-    "after_serving": "@app.on_shutdown",
-    "teardown_request": "@app.after_request",
-    "teardown_appcontext": "@app.after_request",
-    "url_path_for": "app.url_for(name)",
-    "reverse": "app.url_for(name)",
-    "listen": "app.run()",
-    "start": "app.run()",
-    "add_task": "app.spawn(coroutine)",
-    "add_background_task": "app.spawn(coroutine)",
-    "create_task": "app.spawn(coroutine)",
-    "config": "app.state",
-    "jinja_env": "app.templates.environment",
-    "template_filter": "app.templates.environment.filters",
-    "template_global": "app.templates.environment.globals",
-    "context_processor": "app.templates.environment.globals",
-    "extensions": "app.state",
-    "ctx": "app.state",
 }

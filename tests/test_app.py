@@ -17,6 +17,8 @@ from support.processes import ENVIRONMENT
 from support.reading import FakePeer
 
 import microweb
+import microweb.suggestions as suggestions
+import microweb.websocket.suggestions as socket_suggestions
 from microweb import (
     App,
     ConfigurationError,
@@ -31,7 +33,6 @@ from microweb.errors import RouteConflict
 from microweb.http.interfaces import MatchInfo
 from microweb.http.request_head import PlainSection, parse_request_line
 from microweb.request import make_request
-from microweb.suggestions import APP_NAMES
 
 
 def noted(lifespan_log: list[str], name: str) -> Callable[[App], AsyncIterator[dict[str, object]]]:
@@ -980,11 +981,7 @@ def test_unknown_name_is_a_plain_attribute_error() -> None:
 
 
 def names_said(owner: type) -> Iterable[str]:
-    if owner is App:
-        return APP_NAMES
-    module = __import__(owner.__module__, fromlist=["_"])
-    names: dict[str, str] = module._NAMES_ELSEWHERE
-    return names
+    return {**suggestions.NAMES, WebSocket: socket_suggestions.NAMES}[owner]  # type: ignore[index]
 
 
 @pytest.mark.parametrize("owner", [App, Request, Response])

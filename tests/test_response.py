@@ -26,13 +26,13 @@ from support.answering import (
 from support.serving import get, on_loopback, peer_of
 
 from microweb import App
-from microweb import response as response_module
 from microweb.bodies.stream import StreamResponse
 from microweb.errors import ClientDisconnected, LocalProtocolError
 from microweb.http.bytestream import ByteStream
 from microweb.http.framing import CLOSE, KEEP_ALIVE
 from microweb.request import Request
 from microweb.response import HTML, JSON, OCTETS, TEXT, JSONResponse, Response
+from microweb.suggestions import NAMES
 from microweb.websocket.upgrade import UpgradeResponse
 
 # --- encode ---------------------------------------------------------------------------
@@ -602,7 +602,7 @@ def test_an_unknown_name_is_plainly_unknown() -> None:
 
 
 def test_every_name_of_ours_is_there() -> None:
-    for theirs, ours in response_module._NAMES_ELSEWHERE.items():
+    for theirs, ours in NAMES[Response].items():
         assert not hasattr(Response(), theirs)
         for name in re.findall(r"response\.(\w+)", ours):
             assert hasattr(StreamResponse, name)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 import microweb
-from microweb import App, ConfigurationError, HTTPError, Request, Response, abort
+from microweb import App, ConfigurationError, HTTPError, Request, Response, Router, abort
 from microweb.channels.channel import Channels
 from microweb.middleware.compression import Compression
 from microweb.middleware.cors import CORS
@@ -16,10 +16,14 @@ from microweb.middleware.hosts import AllowedHosts
 from microweb.middleware.rate_limit import RateLimit
 from microweb.middleware.sessions import Sessions
 from microweb.middleware.timeout import Timeout
-from microweb.suggestions import _KEYWORDS, names_keywords
+from microweb.remedies import KEYWORDS, names_keywords
 
 OURS: dict[str, type | Callable[..., object]] = {
     "App": App,
+    "Router": Router,
+    "include": Router.include,
+    "route": Router.route,
+    "websocket": Router.websocket,
     "Request": Request,
     "Response": Response,
     "HTTPError": HTTPError,
@@ -71,11 +75,11 @@ def test_fault_within_a_call_is_not_taken_for_a_wrong_call() -> None:
         names_keywords(fail)(1, timeout=2)
 
 
-@pytest.mark.parametrize("call", _KEYWORDS)
+@pytest.mark.parametrize("call", KEYWORDS)
 def test_keywords_of_other_frameworks_are_none_of_ours(call: str) -> None:
     owner, _, name = call.partition(".")
     function = getattr(OURS[owner], name) if name else OURS[owner]
-    assert not inspect.signature(function).parameters.keys() & _KEYWORDS[call].keys()
+    assert not inspect.signature(function).parameters.keys() & KEYWORDS[call].keys()
 
 
 def test_options_of_other_servers_name_ours() -> None:

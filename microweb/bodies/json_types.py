@@ -33,7 +33,6 @@ from typing import (
     overload,
 )
 
-from ..concurrency.local_classes import classes_beside, remember_classes
 from ..errors import ConfigurationError, HTTPError, UnprocessableContent
 from .json_readers import (
     PLAIN,
@@ -49,6 +48,7 @@ from .json_readers import (
     one_of,
     tuple_of,
 )
+from .local_classes import classes_beside, remember_classes
 
 T = TypeVar("T")
 

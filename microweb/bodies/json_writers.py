@@ -35,7 +35,7 @@ from typing import (
 )
 from uuid import UUID
 
-from ..concurrency.local_classes import classes_beside
+from .local_classes import classes_beside
 
 Write = Callable[[object], object]
 Bound = Mapping[object, object]  # type variable -> the type in its place

@@ -19,7 +19,7 @@ from weakref import WeakKeyDictionary
 
 from ..concurrency.threads import is_in_loop_of_its_own
 from ..errors import ClientDisconnected, ConfigurationError
-from ..suggestions import names_keywords
+from ..remedies import names_keywords
 from .broker import Broker, MemoryBroker
 from .message import Message, encode_payload
 from .subscription import Policy, Subscription

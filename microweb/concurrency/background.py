@@ -17,8 +17,8 @@ from typing import Any, TypeVar
 
 from ..errors import ServiceUnavailable, is_disconnect, sole_error
 from ..logs import Log
+from ..remedies import add_remedy
 from .callables import describe, is_async
-from .remedies import add_remedy
 from .threads import is_running_here, run_in_thread
 from .throttle import Throttle
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from ..concurrency.remedies import remedy_for
+from ..remedies import remedy_for
 from .masking import Mask, cut
 
 _LINES_AROUND = 5

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..concurrency.remedies import add_remedy
 from ..endpoints.error_handler import ErrorHandler, ErrorKey
 from ..endpoints.handler import UNANSWERED
 from ..errorpages import default_answer, plain_answer, status_of
@@ -24,6 +23,7 @@ from ..errors import (
 )
 from ..http.interfaces import RequestApp
 from ..logs import Log
+from ..remedies import add_remedy
 from ..request import Request, name_in_log, request_id_of
 from ..response import Response
 

@@ -13,8 +13,8 @@ from types import NoneType, SimpleNamespace, UnionType
 from typing import Annotated, Union, get_args, get_origin, get_type_hints
 from uuid import UUID
 
+from ..bodies.local_classes import classes_beside
 from ..concurrency.callables import called_by, describe, innermost, is_async, layers_of
-from ..concurrency.local_classes import classes_beside
 from ..errors import ConfigurationError
 from ..request import Request
 

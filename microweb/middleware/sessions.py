@@ -35,6 +35,7 @@ from ..http.cookies import MAX_NAME_AND_VALUE, SetCookie, cookie_values
 from ..http.headers import MutableHeaders, list_members
 from ..http.urlencoded import percent_decode
 from ..logs import Log
+from ..remedies import names_keywords
 from ..request import Request, name_in_log
 from ..response import Handler, Response
 from ..sessions.session import (
@@ -46,7 +47,6 @@ from ..sessions.session import (
     parse_session,
 )
 from ..sessions.store import SessionStore
-from ..suggestions import names_keywords
 
 try:
     from itsdangerous import BadSignature, TimestampSigner, base64_decode, base64_encode

@@ -11,9 +11,9 @@ import asyncio
 import math
 
 from ..errors import ConfigurationError, ServiceUnavailable
+from ..remedies import names_keywords
 from ..request import Request
 from ..response import Handler, Response
-from ..suggestions import names_keywords
 
 
 class Timeout:

@@ -15,7 +15,7 @@ from ..concurrency.threads import DEFAULT_THREADS
 from ..errors import ConfigurationError
 from ..http.interfaces import ServerLimits
 from ..parser import Limits
-from ..suggestions import keyword_remedy
+from ..remedies import keyword_remedy
 
 LoopName = Literal["auto", "asyncio", "uvloop"]
 AccessLog = bool | Literal["auto"]

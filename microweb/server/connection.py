@@ -22,7 +22,6 @@ from contextvars import Context, copy_context
 from typing import Any
 
 from ..bodies.stream import StreamResponse
-from ..concurrency.remedies import add_remedy
 from ..errors import BodyTimeout, ClientDisconnected, HTTPError, ProtocolError
 from ..http.framing import CLOSE
 from ..http.headers import Headers
@@ -31,6 +30,7 @@ from ..http.request_head import HeaderSection, RequestLine
 from ..http.response_head import phrase_of
 from ..logs import Log
 from ..parser import Parser
+from ..remedies import add_remedy
 from ..request import Request, make_request, name_in_log, request_id_of
 from ..response import Response
 from .addresses import network_of

@@ -15,7 +15,6 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from ..concurrency.background import create_task
 from ..concurrency.callables import describe, implementations_of
-from ..concurrency.remedies import add_remedy
 from ..endpoints.arguments import Binding, Getter, subject_itself
 from ..endpoints.signature import REQUEST, Signature, Subject
 from ..errors import (
@@ -32,6 +31,7 @@ from ..errors import (
 )
 from ..http.bytestream import ByteStream
 from ..logs import Log
+from ..remedies import add_remedy
 from ..request import Request, name_in_log, request_id_of
 from .connection import (
     GOING_AWAY,

@@ -16,9 +16,9 @@ from ..bodies.json import encode_json, parse_json
 from ..bodies.json_types import converter_near
 from ..errors import ClientDisconnected, LocalProtocolError
 from ..http.charsets import encode_utf8
+from ..remedies import Suggesting
 from ..request import Request, name_in_log
 from ..response import Fields
-from ..suggestions import Suggesting, point_to_ours
 from .connection import NORMAL, Conversation
 from .handshake import offered_subprotocols
 
@@ -272,30 +272,3 @@ def _checked_fields(headers: Fields) -> list[tuple[str, str]]:
         if name.lower() in _OURS or name.lower().startswith("sec-websocket-"):
             raise LocalProtocolError(f"{name[:80]} is the handshake's: leave it out")
     return fields
-
-
-# What other frameworks call a thing -> what it is called here; not for type checkers.
-_NAMES_ELSEWHERE = {
-    "receive_text": "await socket.receive()",
-    "receive_bytes": "await socket.receive()",
-    "receive_str": "await socket.receive()",
-    "recv": "await socket.receive()",
-    "iter_text": "async for message in socket",
-    "iter_bytes": "async for message in socket",
-    "send_text": "await socket.send(text)",
-    "send_bytes": "await socket.send(data)",
-    "send_str": "await socket.send(text)",
-    "prepare": "await socket.accept()",
-    "state": "socket.request.state",
-    "headers": "socket.request.headers",
-    "cookies": "socket.request.cookies",
-    "query": "socket.request.query",
-    "query_params": "socket.request.query",
-    "path_params": "socket.request.path_params",
-    "url": "socket.request.url",
-    "app": "socket.request.app",
-    "client": "socket.request.client",
-    "session": "socket.request.session",
-    "closed": "socket.close_code is not None",
-}
-point_to_ours(WebSocket, _NAMES_ELSEWHERE)

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from microweb import App, HTTPError, Request, Response, WebSocket, abort
-from microweb.concurrency.remedies import add_remedy, remedy_for
+from microweb.remedies import add_remedy, remedy_for
 
 
 async def failure_of(slip: Callable[[Any], Awaitable[object]]) -> tuple[BaseException, App]:

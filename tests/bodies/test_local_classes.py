@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypedDict
 import pytest
 
 from microweb import App, ConfigurationError, Request, WebSocket
-from microweb.concurrency.local_classes import _BESIDE
+from microweb.bodies.local_classes import _BESIDE
 
 if TYPE_CHECKING:
     from microweb import Request as HiddenRequest

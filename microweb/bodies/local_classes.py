@@ -12,7 +12,7 @@ from collections.abc import Callable
 from types import FrameType
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
-from .callables import innermost
+from ..concurrency.callables import innermost
 
 _BESIDE: WeakKeyDictionary[object, WeakValueDictionary[str, type]] = WeakKeyDictionary()
 
