@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import os
 import signal
 import socket
@@ -9,48 +8,24 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from support.processes import DEADLINE_S, ENVIRONMENT, Program, connect, get, run_to_end
+from support.processes import DEADLINE_S, ENVIRONMENT, connect, get, run_to_end
+from support.started import HANGS, HEAD, LOOPS, RUN, Start, apps_in
 from support.websocketing import FIN, PING, PONG, TEXT, handshake, masked
 
 from microweb import App
 from microweb.errors import ConfigurationError, ThreadsStuck
 from microweb.server.sockets import bind
 
-HEAD = """
-import asyncio, logging, os, signal, sys, threading, time
-from microweb import App, Request
-
-app = App()
-
-@app.get("/")
-async def index() -> str:
-    return "hello"
-"""
-RUN = "app.run(port=0)"
-
-LOOPS = ["asyncio"]
-if importlib.util.find_spec("uvloop") is not None:
-    LOOPS.append("uvloop")
-
-Start = Callable[..., Program]
-
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """Start an app of some source; it ends with the test."""
-    with ExitStack() as stack:
-
-        def start_app(source: str, run: str = RUN) -> Program:
-            script = tmp_path / "app.py"
-            script.write_text(f"{HEAD}\n{source}\n{run}\n")
-            return stack.enter_context(Program(script))
-
+    with apps_in(tmp_path) as start_app:
         yield start_app
 
 
@@ -170,14 +145,6 @@ async def say() -> None:
     assert "shut down" in program.out.rest()
 
 
-HANGS = """
-@app.get("/hang")
-async def hang() -> None:
-    print("hanging")
-    await asyncio.Event().wait()
-"""
-
-
 def test_exchange_that_outlasts_the_grace_is_cancelled(start: Start) -> None:
     program = start(HANGS, "app.run(port=0, grace_s=0.05)")
     connection = connect(program.urls()[0])
@@ -185,79 +152,6 @@ def test_exchange_that_outlasts_the_grace_is_cancelled(start: Start) -> None:
     program.out.wait_for("hanging")
     program.stop()
     connection.close()
-
-
-def test_second_signal_leaves_at_once(start: Start) -> None:
-    program = start(HANGS, "app.run(port=0, grace_s=600)")
-    url = program.urls()[0]
-    connection = connect(url)
-    connection.request("GET", "/hang")
-    program.out.wait_for("hanging")
-    program.process.send_signal(signal.SIGTERM)
-    with pytest.raises(ConnectionRefusedError):  # then it has begun to stop
-        while True:
-            get_or_reset(url)
-    program.stop(signal.SIGINT, status=128 + signal.SIGINT)
-    connection.close()
-
-
-def get_or_reset(url: str) -> None:
-    try:
-        get(url)
-    except ConnectionRefusedError:
-        raise
-    except OSError:  # accepted by the kernel when the listener closed
-        pass
-
-
-@pytest.mark.parametrize("loop", LOOPS)
-def test_second_signal_leaves_even_where_the_loop_is_blocked(start: Start, loop: str) -> None:
-    program = start(
-        """
-@app.get("/block")
-async def block() -> None:
-    print("blocking")
-    time.sleep(600)
-""",
-        f"app.run(port=0, loop={loop!r})",
-    )
-    connection = connect(program.urls()[0])
-    connection.request("GET", "/block")
-    program.out.wait_for("blocking")
-    status = None
-    while status is None:
-        program.process.send_signal(signal.SIGTERM)
-        try:
-            status = program.process.wait(0.05)
-        except subprocess.TimeoutExpired:
-            continue
-    assert status == 128 + signal.SIGTERM
-    connection.close()
-
-
-def test_signal_handlers_are_put_back(start: Start) -> None:
-    program = start(
-        # A shell has what it starts in the background ignore SIGINT.
-        "signal.signal(signal.SIGTERM, signal.SIG_IGN); "
-        "signal.signal(signal.SIGINT, signal.default_int_handler)",
-        RUN + "; print(signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT))",
-    )
-    program.urls()
-    program.stop(signal.SIGTERM)
-    assert program.out.rest().splitlines()[-1].startswith(f"{signal.SIG_IGN!s} <built-in function")
-
-
-def test_run_in_another_thread_has_no_signal_handlers(start: Start) -> None:
-    program = start(
-        "",
-        "threading.Thread(target=app.run, kwargs={'port': 0}, daemon=True).start()\n"
-        "sys.stdin.read()",
-    )
-    line = program.out.wait_for("listening on")
-    assert "Ctrl-C" not in line
-    assert get(line.split()[3]) == (200, "hello")
-    program.stdin.close()
-    program.ends(0)
 
 
 # --- startup, shutdown, signals -------------------------------------------------------
@@ -397,108 +291,6 @@ async def stubborn() -> None:
     assert "swallowed" in out and "after run" in out
     assert "outer left" in out
     assert "1 s of its cancellation: it is left behind" in program.err.rest()
-
-
-def test_first_interrupt_says_for_which_requests_the_server_waits(start: Start) -> None:
-    program = start(HANGS, "app.run(port=0, grace_s=600)")
-    connection = connect(program.urls()[0])
-    connection.request("GET", "/hang?secret=1")
-    program.out.wait_for("hanging")
-    program.process.send_signal(signal.SIGINT)
-    assert program.out.wait_for("stopping") == (
-        "microweb: stopping: waits up to 600 s for 1 request (GET /hang (route /hang)) "
-        "(Ctrl-C again leaves at once)"
-    )
-    program.stop(signal.SIGINT, status=128 + signal.SIGINT)
-    connection.close()
-
-
-def test_interrupt_is_answered_where_the_loop_is_blocked(start: Start) -> None:
-    program = start("""
-@app.get("/block")
-async def block() -> None:
-    print("blocking")
-    time.sleep(600)
-""")
-    connection = connect(program.urls()[0])
-    connection.request("GET", "/block")
-    program.out.wait_for("blocking")
-    program.process.send_signal(signal.SIGINT)
-    program.out.wait_for("for 1 request (GET /block (route /block))")
-    program.stop(signal.SIGINT, status=128 + signal.SIGINT)
-    connection.close()
-
-
-@pytest.mark.parametrize("loop", LOOPS)
-def test_sigusr1_does_nothing(start: Start, loop: str) -> None:
-    program = start("", f"app.run(port=0, loop={loop!r})")
-    (url, *_) = program.urls()
-    program.process.send_signal(signal.SIGUSR1)
-    assert get(url) == (200, "hello")
-    program.stop()
-    assert program.err.rest() == ""
-
-
-def test_sigusr1_of_the_application_stays_its_own(start: Start) -> None:
-    program = start("import faulthandler; faulthandler.register(signal.SIGUSR1)")
-    program.urls()
-    program.process.send_signal(signal.SIGUSR1)
-    program.err.wait_for("most recent call first")
-    program.stop()
-
-
-@pytest.mark.parametrize("loop", LOOPS)
-def test_sighup_is_a_line_in_the_log(start: Start, loop: str) -> None:
-    program = start("", f"app.run(port=0, loop={loop!r})")
-    (url, *_) = program.urls()
-    program.process.send_signal(signal.SIGHUP)
-    program.err.wait_for("SIGHUP is ignored, there is nothing to reload: SIGTERM stops the server")
-    assert get(url) == (200, "hello")
-    program.stop()
-
-
-def test_sighup_that_was_ignored_stays_so(start: Start) -> None:
-    program = start("signal.signal(signal.SIGHUP, signal.SIG_IGN)")  # as nohup does
-    (url, *_) = program.urls()
-    program.process.send_signal(signal.SIGHUP)
-    assert get(url) == (200, "hello")
-    program.stop()
-    assert program.err.rest() == ""
-
-
-def test_terminal_that_goes_away_stops_the_server(tmp_path: Path) -> None:
-    pty = pytest.importorskip("pty")
-    script = tmp_path / "app.py"
-    script.write_text(f"""{HEAD}
-import fcntl, termios
-fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # stdin is the controlling terminal from now on
-
-@app.on_shutdown
-async def say() -> None:
-    print("shut down")
-
-app.run(port=0); print("after run")
-""")
-    terminal, stdin = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, script],
-        env=ENVIRONMENT,
-        stdin=stdin,
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    os.close(stdin)
-    try:
-        assert process.stdout is not None
-        assert "listening" in process.stdout.readline()
-        os.close(terminal)  # the kernel sends SIGHUP
-        assert process.stdout.read().split("\n")[:2] == ["shut down", "after run"]
-        assert process.wait(DEADLINE_S) == 0
-    finally:
-        process.kill()
-        process.wait(DEADLINE_S)
-        process.stdout.close()
 
 
 # --- threads that never return --------------------------------------------------------
