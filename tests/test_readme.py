@@ -26,7 +26,7 @@ from microweb.endpoints.results import ReturnConverter
 from microweb.parser import Parser
 from microweb.server.config import ServerConfig
 from microweb.server.connection import Connection
-from microweb.server.network import Wire
+from microweb.server.network import NetworkStream
 from microweb.server.server import Server
 from microweb.testing.live import live_server
 
@@ -190,7 +190,7 @@ def test_the_way_of_a_request_names_what_is_there() -> None:
 
 CLASSES = {
     each.__name__: each
-    for each in (Server, Connection, Wire, Parser, App, ReturnConverter, Response)
+    for each in (Server, Connection, NetworkStream, Parser, App, ReturnConverter, Response)
 }
 
 

@@ -90,7 +90,7 @@ async def reader_of(server: Server) -> weakref.ref[asyncio.StreamReader]:
         while not server.connections:
             await asyncio.sleep(0.01)
     (connection,) = server.connections
-    return weakref.ref(connection._reader)
+    return weakref.ref(connection.network.reader)
 
 
 @pytest.mark.parametrize("request_bytes", REQUESTS.values(), ids=REQUESTS)

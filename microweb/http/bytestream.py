@@ -49,7 +49,46 @@ class Receiver(Protocol):
 
 
 class ByteStream(Protocol):
-    """The connection, as far as a response writes to it."""
+    """The connection, as far as an answer writes to it."""
+
+    def write(self, data: bytes | memoryview) -> bool:
+        """Send `data`; return whether to `drain()` before more. Raises: ClientDisconnected."""
+
+    async def drain(self) -> None:
+        """Wait until the peer has taken what was written. Raises: ClientDisconnected."""
+
+    def hold(self, size: int) -> None:
+        """Count `size` bytes of the answer as buffered for the client, until the next call."""
+
+    async def send_file(self, file: Descriptor, offset: int, count: int) -> int:
+        """Have the kernel send a part of a file; return how many bytes of it, 0 where it can't.
+
+        Raises: ClientDisconnected.
+        """
+
+    def inform(self, lasting: Lasting | None) -> None:
+        """Have `lasting` told of each second, and of the server's stop, until None replaces it.
+
+        Neither may raise. A server that stops already says so at once. Until then a stream is
+        cancelled where the client has left, whatever its route says.
+        """
+
+    def probe(self, data: bytes) -> None:
+        """Send `data`, unless there is more to take already, to learn whether the peer is there.
+
+        One that has taken nothing since the last time, though there was something, is cut off.
+        Never raises.
+        """
+
+    def interrupt(self) -> None:
+        """Cancel what the answer waits for, unless that is shielded. To be called in `stop()`."""
+
+    def upgrade(self) -> UpgradedStream:
+        """Return the connection for another protocol: the 101 is written."""
+
+
+class UpgradedStream(Protocol):
+    """The connection behind a 101, as the other protocol has it."""
 
     def write(self, data: bytes | memoryview) -> bool:
         """Send `data`; return whether to `drain()` before more. Raises: ClientDisconnected."""
@@ -61,10 +100,7 @@ class ByteStream(Protocol):
         """Wait until the peer has taken what was written. Raises: ClientDisconnected."""
 
     async def read(self) -> bytes:
-        """Return what the peer sent next, `b""` at its end: for upgrades.
-
-        Raises: ClientDisconnected.
-        """
+        """Return what the peer sent next, `b""` at its end. Raises: ClientDisconnected."""
 
     def hand_over(self, receiver: Receiver | None) -> None:
         """Hand to `receiver` what comes, in place of `read`, until None takes its place.
@@ -78,30 +114,16 @@ class ByteStream(Protocol):
     def resume_reading(self) -> None:
         """Go on after `pause_reading`."""
 
-    async def close(self, *, has_more: bool) -> None:
-        """End our side once all is written. `has_more`: the peer may have sent what nobody read.
+    def has_ended(self) -> bool:
+        """Whether the peer sends no more, whatever of it is still unread; false where unknown."""
 
-        Raises: ClientDisconnected.
-        """
+    def has_input(self) -> bool:
+        """Return whether bytes of the peer, or its end, wait to be read; false if unknown."""
 
-    def hold(self, size: int) -> None:
-        """Count `size` bytes of the answer as buffered for the client, until the next call."""
+    def share(self, lose: Callable[[], None]) -> Share:
+        """Return a share, for this client, of the memory that is buffered for all.
 
-    def abort(self) -> None:
-        """Cut the connection: what waits for the peer goes on at once."""
-
-    async def send_file(self, file: Descriptor, offset: int, count: int) -> int:
-        """Have the kernel send a part of a file; return how many bytes of it, 0 where it can't.
-
-        Raises: ClientDisconnected.
-        """
-
-    def inform(self, lasting: Lasting | None) -> None:
-        """Have `lasting` told of each second, and of the server's stop, until None replaces it.
-
-        Neither may raise. A server that stops already says so at once. Until then a stream is
-        cancelled where the client has left, whatever its route says; another protocol sees that by
-        what it reads.
+        `lose` is called to give up what is held. It may not raise.
         """
 
     def probe(self, data: bytes) -> None:
@@ -111,21 +133,21 @@ class ByteStream(Protocol):
         Never raises.
         """
 
-    def share(self, lose: Callable[[], None]) -> Share:
-        """Return a share, for this client, of the memory that is buffered for all.
+    def inform(self, lasting: Lasting | None) -> None:
+        """Have `lasting` told of each second, and of the server's stop, until None replaces it.
 
-        `lose` is called to give up what is held. It may not raise.
+        Neither may raise. A server that stops already says so at once.
         """
-
-    def has_ended(self) -> bool:
-        """Whether the peer sends no more, whatever of it is still unread; false where unknown."""
-
-    def has_input(self) -> bool:
-        """Return whether bytes of the peer, or its end, wait to be read; false if unknown."""
 
     @property
     def is_shielded(self) -> bool:
-        """Whether what answers is inside `request.shield()`."""
+        """Whether the endpoint is inside `request.shield()`."""
 
-    def interrupt(self) -> None:
-        """Cancel what the answer waits for, unless that is shielded. To be called in `stop()`."""
+    async def close(self, *, has_more: bool) -> None:
+        """End our side once all is written. `has_more`: the peer may have sent what nobody read.
+
+        Raises: ClientDisconnected.
+        """
+
+    def abort(self) -> None:
+        """Cut the connection: what waits for the peer goes on at once."""

@@ -9,12 +9,11 @@ RFC 9110 section 10.1.1; RFC 9112 section 6.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Protocol
 
 from ..errors import (
     BodyConsumed,
+    BodyTimeout,
     ClientDisconnected,
     ContentTooLarge,
     MicrowebError,
@@ -25,35 +24,19 @@ from ..http.framing import ChunkedDecoder, LengthDecoder
 from ..http.headers import CheckedHeaders, Headers
 from ..http.request_head import HeaderSection
 from ..parser import Parser
+from ..request import Request
 from .buffered import FREE_BYTES
-
-if TYPE_CHECKING:
-    from .config import ServerConfig
+from .config import ServerConfig
+from .lingering import SILENCE_S, discard
+from .network import NetworkStream
 
 MAX_CREDIT_S = 60.0  # of a peer that was faster than the minimum rate
 
 _RETRY_AFTER_S = "5"
 
+_SKIM_BYTES = 64 * 1024  # of a body that nobody read, to keep the connection
+
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-
-
-class BodyInput(Protocol):
-    """The connection, as far as a body reads from it."""
-
-    parser: Parser
-
-    @property
-    def config(self) -> ServerConfig: ...
-    def clock(self) -> float: ...
-    def write_interim(self, data: bytes) -> None: ...
-    async def read_within(self, seconds: float) -> bytes:
-        """Return more bytes, `b""` at the end of input. Raises: BodyTimeout."""
-
-    def end_reading(self, error: Exception) -> None:
-        """Raise `error` in a task that waits in `read_within`."""
-
-    def share(self, lose: Callable[[], None]) -> Share:
-        """Return a share, for this client, of the memory that is buffered for all."""
 
 
 class Body:
@@ -64,8 +47,9 @@ class Body:
         "_credit_s",
         "_feeds",
         "_fresh",
-        "_input",
         "_lock",
+        "_network",
+        "_parser",
         "_section",
         "_share",
         "error",
@@ -73,8 +57,10 @@ class Body:
         "trailers",
     )
 
-    def __init__(self, connection: BodyInput, section: HeaderSection) -> None:
-        self._input: BodyInput | None = connection  # None once the exchange is over
+    def __init__(self, network: NetworkStream, parser: Parser, section: HeaderSection) -> None:
+        # Both are None once the exchange is over.
+        self._network: NetworkStream | None = network
+        self._parser: Parser | None = parser
         self._section = section
         self._lock: asyncio.Lock | None = None
         self._ahead: bytearray | None = None  # read, but not asked for yet
@@ -86,20 +72,21 @@ class Body:
         self.error: MicrowebError | None = None
         self.trailers: Headers | None = None
 
-    @property
-    def _connection(self) -> BodyInput:
-        if self._input is None:
+    def _open(self) -> tuple[NetworkStream, Parser]:
+        """Return where the bytes come from. Raises: BodyConsumed once the exchange is over."""
+        network, parser = self._network, self._parser
+        if network is None or parser is None:
             raise _over()
-        return self._input
+        return network, parser
 
     def end(self) -> None:
         """Let go of the connection: the request is answered. A read that waits ends now."""
-        connection, self._input = self._input, None
+        network, self._network, self._parser = self._network, None, None
         self._ahead = None
         if self._share is not None:
             self._release()
-        if self._lock is not None and connection is not None and self._lock.locked():
-            connection.end_reading(_over())
+        if self._lock is not None and network is not None and self._lock.locked():
+            network.end_reading(_over())
 
     def take_whole(self, limit: int | None) -> bytes | None:
         """Return the body where all of it is here and nothing of it was read, else None.
@@ -108,22 +95,20 @@ class Body:
         """
         if self.is_begun or self.error is not None:
             return None
-        connection = self._input
-        if connection is None:
-            raise _over()
+        network, parser = self._open()
         try:
-            self._begin(connection, limit)
+            self._begin(network, parser, limit)
         except MicrowebError as error:
             self.error = error
             raise
-        return connection.parser.take_body()
+        return parser.take_body()
 
     @property
     def waits_for_peer(self) -> bool:
         """Whether `read` may have to wait before the end of the body."""
-        if self.error is not None or self._input is None:
+        if self.error is not None or self._parser is None:
             return False
-        return not self._input.parser.has_whole_body()
+        return not self._parser.has_whole_body()
 
     async def read_ahead(self, limit: int | None) -> None:
         """Read and keep up to `max_body` bytes of the configuration, for `read` to return.
@@ -131,7 +116,8 @@ class Body:
         Raises nothing of what `read` raises, which the next `read` does.
         """
         with suppress(MicrowebError):
-            while len(self._ahead or b"") < self._connection.config.max_body:
+            network, _ = self._open()
+            while len(self._ahead or b"") < network.state.config.max_body:
                 piece = await self._next_piece(limit)
                 if not piece:
                     return
@@ -158,7 +144,7 @@ class Body:
             raise self.error
         try:
             if not self.is_begun:
-                self._begin(self._connection, limit)
+                self._begin(*self._open(), limit)
             return await self._read()
         except BodyConsumed:
             raise
@@ -174,9 +160,9 @@ class Body:
         """
         share = self._share
         if share is None:
-            if size <= FREE_BYTES or self._input is None or self.error is not None:
+            if size <= FREE_BYTES or self._network is None or self.error is not None:
                 return
-            share = self._share = self._input.share(self._lose)
+            share = self._share = self._network.share(self._lose)
         share.hold(size, self._fresh)
         self._fresh = 0
 
@@ -186,30 +172,30 @@ class Body:
             "too much is buffered for this client", headers={"Retry-After": _RETRY_AFTER_S}
         )
         self._share = self._ahead = None
-        if self._input is not None:
-            self._input.end_reading(self.error)
+        if self._network is not None:
+            self._network.end_reading(self.error)
 
     def _release(self) -> None:
         share, self._share = self._share, None
         if share is not None:
             share.release()
 
-    def _begin(self, connection: BodyInput, limit: int | None) -> None:
-        decoder = connection.parser.decoder
+    def _begin(self, network: NetworkStream, parser: Parser, limit: int | None) -> None:
+        decoder = parser.decoder
         if limit is None:
-            limit = connection.config.max_body
+            limit = network.state.config.max_body
         if isinstance(decoder, LengthDecoder):
             if decoder.length > limit:
                 raise ContentTooLarge(f"the body is larger than {limit} bytes")
         elif decoder is not None:
             decoder.max_content = limit
         self.is_begun = True
-        if self._section.expects_continue and connection.parser.is_empty:
-            connection.write_interim(_CONTINUE)
+        if self._section.expects_continue and parser.is_empty:
+            network.write_interim(_CONTINUE)
 
     async def _read(self) -> bytes:
         while True:
-            parser = self._connection.parser
+            _, parser = self._open()
             piece = parser.next_content()
             if piece:
                 self._earn(len(piece))
@@ -229,15 +215,15 @@ class Body:
                     await self._receive()
 
     async def _receive(self) -> None:
-        connection = self._connection
-        begun = connection.clock()
-        data = await connection.read_within(self._patience_s(connection.config))
-        self._credit_s -= connection.clock() - begun
+        network, parser = self._open()
+        begun = network.clock()
+        data = await network.read_within(self._patience_s(network.state.config))
+        self._credit_s -= network.clock() - begun
         if not data:
             raise ClientDisconnected("the peer left inside the body")
-        connection.parser.feed(data)
+        parser.feed(data)
         self._feeds += 1
-        if isinstance(connection.parser.decoder, ChunkedDecoder):
+        if isinstance(parser.decoder, ChunkedDecoder):
             # Chunks of a byte take 20 ms for each read, and four reads may be buffered.
             await asyncio.sleep(0)
 
@@ -248,13 +234,14 @@ class Body:
     def _earn(self, size: int) -> None:
         """Count the bytes that came: a quick start pays for no more than a minute of a slow end."""
         self._fresh += size
-        rate = self._connection.config.min_body_rate
+        network, _ = self._open()
+        rate = network.state.config.min_body_rate
         earned = size / rate if rate else MAX_CREDIT_S
         self._credit_s = min(self._credit_s + earned, MAX_CREDIT_S)
 
     def can_skim(self, limit: int) -> bool:
         """Whether the unread rest is worth reading to keep the connection. Takes nothing."""
-        parser, section = self._connection.parser, self._section
+        (_, parser), section = self._open(), self._section
         if self.error is not None or (section.expects_continue and not self.is_begun):
             return False
         if isinstance(parser.decoder, LengthDecoder):
@@ -267,3 +254,60 @@ def _over() -> BodyConsumed:
         "the request is answered, and its body gone: read it before you answer, "
         "then it can be read again"
     )
+
+
+# --- the end of a body that nobody has read
+
+
+def can_go_on(parser: Parser, request: Request) -> bool:
+    """Whether the rest of the body, which nobody has read, lets the connection go on."""
+    decoder = parser.decoder
+    if decoder is None or decoder.is_complete:
+        return True
+    assert isinstance(request.source, Body)
+    return request.source.can_skim(_SKIM_BYTES)
+
+
+def discard_body(network: NetworkStream, parser: Parser, request: Request) -> None:
+    """Discard a body that nobody will read, while its answer is sent."""
+    if not can_go_on(parser, request):
+        end_body(parser, request)
+        discard(network, parser)
+
+
+def discard_stuck_body(
+    network: NetworkStream, parser: Parser, request: Request, now: float
+) -> None:
+    """Discard a body that a streamed answer has not begun to read, if the peer takes nothing.
+
+    It may send all of the body before it reads the answer.
+    """
+    source = request.source
+    if network.discard is not None or not isinstance(source, Body) or source.is_begun:
+        return
+    if network.is_peer_silent(now, SILENCE_S):
+        discard_body(network, parser, request)
+
+
+def end_body(parser: Parser, request: Request) -> None:
+    """End the body of an answered request: what is left of it is the connection's to read."""
+    decoder = parser.decoder
+    if decoder is not None and decoder.is_complete:
+        parser.decoder = None
+    if isinstance(request.source, Body):
+        request.source.end()
+
+
+async def skim_body(network: NetworkStream, parser: Parser) -> None:
+    """Read and forget the rest of a body. Raises: ClientDisconnected."""
+    ends_at = network.clock() + network.state.config.body_timeout_s
+    while (content := parser.next_content()) != b"":
+        if content is None:
+            try:
+                data = await network.read_within(ends_at - network.clock())
+            except BodyTimeout:  # the answer is out: a second one would be another request's
+                data = b""
+            if not data:
+                raise ClientDisconnected("the peer left inside a body that nobody read")
+            parser.feed(data)
+    parser.decoder = None

@@ -39,6 +39,15 @@ class Delivery(asyncio.Protocol):
         self.streams.resume_writing()
 
 
+def deliver_to(transport: asyncio.WriteTransport, receiver: Receiver | None) -> None:
+    """Have what comes go to `receiver`, or for None to the protocol of the streams again."""
+    protocol = transport.get_protocol()
+    if isinstance(protocol, Delivery):
+        protocol = protocol.streams
+    if isinstance(protocol, asyncio.Protocol):  # there is none once the connection is lost
+        transport.set_protocol(protocol if receiver is None else Delivery(protocol, receiver))
+
+
 def take_buffered(reader: asyncio.StreamReader, size: int) -> bytes:
     """Return what a reader holds, without waiting for more."""
     pieces: list[bytes] = []
@@ -63,7 +72,7 @@ class Discard:
 
     def __init__(self, parser: Parser, ended: asyncio.Future[None]) -> None:
         self._parser = parser
-        self._ended = ended
+        self.ended = ended
         self.on_data: Callable[[], None] = nothing
         if isinstance(parser.decoder, ChunkedDecoder):
             parser.decoder.max_content = None  # the limit may be the reason for the answer
@@ -76,8 +85,8 @@ class Discard:
             self._decode()
 
     def end_received(self) -> None:
-        if not self._ended.done():
-            self._ended.set_result(None)
+        if not self.ended.done():
+            self.ended.set_result(None)
 
     def _decode(self) -> None:
         parser = self._parser

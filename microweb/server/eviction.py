@@ -45,7 +45,7 @@ class Eviction:
             self._chosen.extend(self._choose())
         while self._chosen:
             since, connection = self._chosen.popleft()
-            if connection.idle_since() == since and connection.end_if_silent():
+            if connection.network.idle_since() == since and connection.network.end_if_silent():
                 return True
         return False
 
@@ -58,7 +58,7 @@ class Eviction:
         before = self._clock() - _IDLE_S
         for connection in self._connections:
             host = _host_of(connection)
-            since = connection.idle_since() if counts[host] == most else None
+            since = connection.network.idle_since() if counts[host] == most else None
             if since is not None and since <= before:
                 idle.setdefault(host, []).append(_Idle(since, connection))
         chosen = [each for found in idle.values() for each in sorted(found, key=_since)[:surplus]]

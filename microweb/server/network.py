@@ -8,14 +8,17 @@ end of the loop's turn. RFC 9112 section 9.
 from __future__ import annotations
 
 import asyncio
-import errno
-import os
 from collections.abc import Callable
 from enum import Enum, auto
 from typing import cast
 
 from ..errors import BodyTimeout, ClientDisconnected, HeadTimeout
-from ..http.bytestream import Descriptor, Share
+from ..http.headers import Headers
+from ..http.interfaces import Address
+from ..request import Request
+from .addresses import network_of
+from .buffered import Share
+from .delivery import Discard
 from .interruptible import Interruptible
 from .outflow import Outflow
 from .sockets import has_ended, has_input, has_room, unsent_bytes
@@ -25,9 +28,6 @@ NEVER = float("inf")
 
 READ_BYTES = 64 * 1024
 _HIGH_WATER = 64 * 1024  # with more than this unsent, wait for the peer
-
-# A file, or its file system, that the kernel can't send from: it is read.
-_CANNOT_SEND = frozenset((errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP))
 
 
 class Phase(Enum):
@@ -43,56 +43,68 @@ class Phase(Enum):
     LINGER = auto()  # the peer to close, after the last answer
 
 
-class Wire:
-    """The two streams of a connection, and what it waits for."""
+BEFORE_A_REQUEST = frozenset((Phase.START, Phase.HEAD, Phase.IDLE))
+
+
+class NetworkStream:
+    """The two streams of a connection, its phase and deadline, and the exchange that they serve."""
 
     __slots__ = (
         "_draining",
-        "_ended",
         "_held",
-        "_is_full",
-        "_lingers_until",
         "_outflow",
         "_phase_before",
-        "_reader",
         "_reading",
-        "_state",
         "_taken",
-        "_writable",
-        "_writer",
-        "config",
+        "address",
         "deadline",
+        "discard",
+        "is_full",
+        "lingers_until",
         "phase",
+        "reader",
+        "request",
+        "scheme",
+        "state",
+        "task",
+        "told",
         "transport",
         "unflushed",
+        "writable",
+        "writer",
         "written",
     )
 
     def __init__(
         self, state: ServerState, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        self._state = state
-        self._reader = reader
-        self._writer = writer
-        self.config = state.config
+        self.state = state
+        self.reader = reader
+        self.writer = writer
         self.transport = writer.transport
+        peer = writer.get_extra_info("peername")
+        self.address = Address(peer[0], peer[1]) if isinstance(peer, tuple) else None
+        self.scheme = "http" if writer.get_extra_info("sslcontext") is None else "https"
+        self.task: asyncio.Task[None] | None = None  # that serves the connection
+        self.request: Request | None = None  # the one under way: not answered yet
+        self.told: Request | None = None  # whose handler has got a ClientDisconnected
         self.phase = self._phase_before = Phase.START
         self._reading: Interruptible[bytes] | None = None  # of a body, under way
         self.deadline = state.clock() + state.config.head_timeout_s
         self.unflushed = b""  # answers of this turn of the loop, to be written at its end
         self.written = 0  # bytes that `write` has sent
         self._outflow: Outflow | None = None  # while bytes wait for the peer
-        self._writable: asyncio.Future[None] | None = None  # waited for, while a file is sent
-        self._ended: asyncio.Future[None] | None = None  # bytes that are discarded
-        self._lingers_until = NEVER
+        self.writable: asyncio.Future[None] | None = None  # waited for, while a file is sent
+        self.discard: Discard | None = None  # takes the rest of the peer's bytes
+        self.lingers_until = NEVER
         self._held = 0  # bytes of the answer that is being written
         self._draining = 0  # how many wait in `drain`
-        self._is_full = False  # the transport holds more than the peer takes
+        self.is_full = False  # the transport holds more than the peer takes
         self._taken = -1  # bytes of `written` that the peer had taken at the last `probe`
 
     def clock(self) -> float:
         """Return the loop's time in seconds."""
-        return self._state.clock()
+        return self.state.clock()
 
     async def read_within(self, seconds: float) -> bytes:
         """Return more of a body, `b""` at the end of input.
@@ -101,8 +113,8 @@ class Wire:
         """
         self.flush()
         self._phase_before, self.phase = self.phase, Phase.BODY
-        self.deadline = self._state.clock() + seconds
-        reading = self._reading = Interruptible(self._reader.read(READ_BYTES))
+        self.deadline = self.state.clock() + seconds
+        reading = self._reading = Interruptible(self.reader.read(READ_BYTES))
         try:
             data = await reading
             if not data:
@@ -116,6 +128,8 @@ class Wire:
 
     def left(self, message: str = "the peer left") -> ClientDisconnected:
         """Return the error that tells the exchange that its client left; take note of that."""
+        if asyncio.current_task() is self.task:  # not a write at the end of a turn of the loop
+            self.told = self.request
         return ClientDisconnected(message)
 
     def end_reading(self, error: Exception) -> None:
@@ -124,6 +138,11 @@ class Wire:
         if reading is not None:
             self.phase = self._phase_before
             reading.interrupt(error)
+
+    def begin_answer(self) -> None:
+        """Flush earlier answers, and count the bytes of one that writes itself from here on."""
+        self.flush()
+        self.written, self._taken = 0, -1
 
     def write(self, data: bytes | memoryview) -> bool:
         """Send `data`; return whether to `drain()` before more. Raises: ClientDisconnected."""
@@ -137,8 +156,16 @@ class Wire:
         self.written += len(data)
         size = transport.get_write_buffer_size()
         if size or self._outflow is not None:
-            self._note_sent(len(data))
+            self.note_sent(len(data))
         return size > _HIGH_WATER
+
+    def write_interim(self, data: bytes) -> None:
+        """Send an interim answer, unless the answer itself has begun."""
+        if self.written:
+            return
+        self.flush()  # answers to earlier requests go first
+        self.write(data)
+        self.written = 0
 
     def probe(self, data: bytes) -> None:
         """Send `data`, unless there is more to take already, to learn whether the peer is there.
@@ -163,23 +190,33 @@ class Wire:
         if self.transport.is_closing():
             raise self.left("the peer left before the answer was out")
         if self._outflow is None and self.transport.get_write_buffer_size():
-            self._note_sent(0)
+            self.note_sent(0)
         self._draining += 1
         try:
-            await self._writer.drain()
+            await self.writer.drain()
         except OSError as error:
             raise self.left("the peer left before the answer was out") from error
         finally:
             self._draining -= 1
-        self._is_full = False
+        self.is_full = False
         if self.transport.is_closing():
             raise self.left("the peer left before the answer was out")
+
+    def pause_reading(self) -> None:
+        """Leave what comes to the kernel: the peer has to wait."""
+        if not self.transport.is_closing():
+            cast(asyncio.Transport, self.transport).pause_reading()
+
+    def resume_reading(self) -> None:
+        """Go on after `pause_reading`."""
+        if not self.transport.is_closing():
+            cast(asyncio.Transport, self.transport).resume_reading()
 
     def abort(self) -> None:
         """Cut the connection: what waits for the peer goes on at once."""
         self.transport.abort()
 
-    async def _drain_all(self) -> None:
+    async def drain_all(self) -> None:
         """Wait until the kernel has all that was written. Raises: ClientDisconnected."""
         transport = self.transport
         if transport.get_write_buffer_size():
@@ -189,66 +226,9 @@ class Wire:
             finally:
                 transport.set_write_buffer_limits()
 
-    async def send_file(self, file: Descriptor, offset: int, count: int) -> int:
-        """Have the kernel send a part of a file; return how many bytes of it, 0 where it can't.
-
-        `loop.sendfile` would do the same system call, but on asyncio alone, and it neither shows
-        how far it has come, so that a slow peer could be told from one that reads nothing, nor ends
-        where the transport is aborted. Read and written, 1 MiB costs twice the time on uvloop.
-        Raises: ClientDisconnected.
-        """
-        connected = self.transport.get_extra_info("socket")
-        is_plain = self.transport.get_extra_info("sslcontext") is None
-        if connected is None or not is_plain or not hasattr(os, "sendfile"):
-            return 0
-        await self._drain_all()
-        if self.transport.is_closing():
-            raise self.left("the peer left before the file was out")
-        try:
-            # One of our own: the loop does not watch it, and the transport can't close it, after
-            # which the number could be another connection's.
-            descriptor, sent = os.dup(connected.fileno()), 0
-        except OSError:
-            return 0  # there are too many: it is read
-        try:
-            while sent < count:
-                try:
-                    taken = os.sendfile(descriptor, file.fileno(), offset + sent, count - sent)
-                except BlockingIOError:
-                    await self._wait_until_writable(descriptor)
-                    continue
-                if not taken:
-                    break  # the file became shorter
-                sent += taken
-                if self._outflow is not None:
-                    self._outflow.give(taken)
-        except OSError as error:
-            if error.errno == errno.EIO:
-                raise
-            if sent or error.errno not in _CANNOT_SEND:
-                raise self.left("the peer left before the file was out") from error
-        finally:
-            os.close(descriptor)
-            self.written += sent
-        return sent
-
-    async def _wait_until_writable(self, descriptor: int) -> None:
-        """Wait until the peer has taken some of a file. Raises: ClientDisconnected."""
-        loop = asyncio.get_running_loop()
-        self._writable = writable = loop.create_future()
-        self._note_sent(0)
-        loop.add_writer(descriptor, _wake, writable)
-        try:
-            await writable
-        finally:
-            loop.remove_writer(descriptor)
-            self._writable = None
-        if self.transport.is_closing():
-            raise self.left("the peer left before the file was out")
-
     def has_ended(self) -> bool:
         """Whether the peer sends no more: the reader says so only once all before that is read."""
-        if self._reader.at_eof():
+        if self.reader.at_eof():
             return True
         connected = self.transport.get_extra_info("socket")
         return connected is not None and has_ended(connected)
@@ -261,15 +241,15 @@ class Wire:
             if not transport.is_closing():
                 transport.write(unflushed)
                 if (size := transport.get_write_buffer_size()) or self._outflow is not None:
-                    self._is_full = self._is_full or size > _HIGH_WATER
-                    self._note_sent(len(unflushed))
+                    self.is_full = self.is_full or size > _HIGH_WATER
+                    self.note_sent(len(unflushed))
 
     # --- deadlines
 
     @property
     def is_draining(self) -> bool:
         """Whether something waits for the peer to read."""
-        return self._draining > 0 or self._writable is not None
+        return self._draining > 0 or self.writable is not None
 
     def check_deadlines(self, now: float) -> None:
         """Do what a deadline that has passed means for what is waited for."""
@@ -284,18 +264,20 @@ class Wire:
 
         After a pause (SIGSTOP, a handler that blocked the loop) they still wait to be read.
         """
-        phase, reader = self.phase, self._reader
-        if self.deadline > self._state.clock() or self.transport.is_closing():
+        phase = self.phase
+        if self.request is not None and phase in BEFORE_A_REQUEST:
+            return  # the handler has as long as it needs
+        if self.deadline > self.state.clock() or self.transport.is_closing():
             return
-        if self.has_input() and self._state.clock() < self._lingers_until:
+        if self.has_input() and self.state.clock() < self.lingers_until:
             return  # the sweep comes again
         if phase is Phase.LINGER:
-            if self._ended is not None:
-                _wake(self._ended)
+            if self.discard is not None:
+                self.discard.end_received()
         elif phase is Phase.BODY:
-            reader.set_exception(BodyTimeout("a body that stalled, or came too slowly"))
+            self.reader.set_exception(BodyTimeout("a body that stalled, or came too slowly"))
         elif phase is Phase.HEAD:
-            reader.set_exception(HeadTimeout("a head that was not whole in time"))
+            self.reader.set_exception(HeadTimeout("a head that was not whole in time"))
         else:
             self._end_input()
         self.deadline = NEVER
@@ -305,28 +287,66 @@ class Wire:
         connected = self.transport.get_extra_info("socket")
         return connected is not None and has_input(connected)
 
+    def idle_since(self) -> float | None:
+        """Return when the connection began to wait for a request, None if it does not.
+
+        None as well while the server stops: the sweep closes idle ones then, and times are unknown.
+        """
+        config = self.state.config
+        if self.state.is_stopping or self.request is not None or self.deadline == NEVER:
+            return None
+        if self.transport.is_closing() or self.unflushed or self.transport.get_write_buffer_size():
+            return None
+        if self.phase is Phase.START:
+            return self.deadline - config.head_timeout_s
+        return self.deadline - config.idle_timeout_s if self.phase is Phase.IDLE else None
+
+    def end_if_silent(self) -> bool:
+        """Close an idle connection unless bytes wait on it; return whether it closes."""
+        if self.has_input():
+            return False
+        self._end_input()
+        return True
+
     def _end_input(self) -> None:
         """Have an idle connection end as if the peer had ended it: behind the answers before."""
         cast(asyncio.Transport, self.transport).pause_reading()
-        self._reader.feed_eof()
+        self.reader.feed_eof()
         self.deadline = NEVER
 
     # --- bytes that wait for the peer
 
+    def origin_of(self, headers: Headers) -> tuple[Address | None, str]:
+        """Return (client, scheme) as the trusted proxies in front of us say."""
+        proxies = self.state.proxies
+        if not proxies:
+            return self.address, self.scheme
+        return proxies.origin_of(self.address, self.scheme, headers)
+
     def share(self, lose: Callable[[], None]) -> Share:
         """Return a share, for this client, of the memory that is buffered for all."""
-        raise NotImplementedError
+        request, client = self.request, self.address
+        if request is not None:
+            client = self.origin_of(request.section.headers)[0]
+        key = "" if client is None else network_of(client.host)
+        return Share(self.state.budget, key, lose)
 
-    def _note_sent(self, size: int) -> None:
+    def note_sent(self, size: int) -> None:
         """Count bytes that were sent, because these or others wait for the peer."""
         outflow, waiting = self._outflow, self.transport.get_write_buffer_size()
         if outflow is None:
             unsent = self._unsent_bytes()
-            outflow = self._outflow = Outflow(unsent, self._state.clock())
+            outflow = self._outflow = Outflow(unsent, self.state.clock())
         else:
             outflow.give(size)
         if waiting > _HIGH_WATER or self._held:
             self._count(outflow, 0)
+
+    def note_taken(self, size: int) -> None:
+        """Count bytes that the kernel has taken without `write`."""
+        self.written += size
+        if self._outflow is not None:
+            self._outflow.give(size)
 
     def hold(self, size: int) -> None:
         """Count `size` bytes of the answer as buffered for the client, until the next call."""
@@ -346,14 +366,14 @@ class Wire:
         """Cut the peer off if it takes what waits for it too slowly."""
         waiting = self.transport.get_write_buffer_size()
         if not (waiting or self.is_draining):
-            self._end_outflow()
+            self.end_outflow()
             return
         connected = self.transport.get_extra_info("socket")
         if connected is not None and has_room(connected):
             # After a pause of ours the peer may have read all, and the loop not written more yet.
             outflow.excuse(now)
-        taken = outflow.look(self._unsent_bytes(), now, self.config)
-        if outflow.is_too_slow(now, self.config):
+        taken = outflow.look(self._unsent_bytes(), now, self.state.config)
+        if outflow.is_too_slow(now, self.state.config):
             self._cut_off()
         elif outflow.share is not None:
             self._count(outflow, taken)
@@ -365,19 +385,25 @@ class Wire:
             outflow.share, taken = self.share(self._cut_off), size  # a new one is no slow one yet
         outflow.share.hold(size, taken)
 
-    def _end_outflow(self) -> None:
+    def is_peer_silent(self, now: float, seconds: float) -> bool:
+        """Whether bytes wait for a peer that has taken none of them for so long."""
+        outflow = self._outflow
+        return outflow is not None and self.is_draining and outflow.is_silent(now, seconds)
+
+    def end_outflow(self) -> None:
         outflow, self._outflow = self._outflow, None
         if outflow is not None and outflow.share is not None:
             outflow.share.release()
 
     def _cut_off(self) -> None:
         """Cut the connection of a peer that does not read."""
-        self._end_outflow()
+        self.end_outflow()
         self.transport.abort()
-        if self._writable is not None:  # which the transport knows nothing of
-            _wake(self._writable)
+        if self.writable is not None:  # which the transport knows nothing of
+            wake(self.writable)
 
 
-def _wake(future: asyncio.Future[None]) -> None:
+def wake(future: asyncio.Future[None]) -> None:
+    """End what waits for `future`."""
     if not future.done():
         future.set_result(None)

@@ -16,6 +16,7 @@ from typing import Any
 from ..concurrency.threads import Pools, open_pools
 from ..errors import ThreadsStuck
 from ..logs import Log
+from ..request import name_in_log
 from ..response import Handler
 from .bounded import bounded_when_cancelled
 from .config import ServerConfig
@@ -160,7 +161,7 @@ class Server:
         if tasks:
             _, tasks = await asyncio.wait(tasks, timeout=max(ends_at - self.state.clock(), 0.0))
         self._log_unfinished()
-        ending = {each.task for each in self.connections if each.is_ending} & tasks
+        ending = {each.network.task for each in self.connections if each.watch.is_ending} & tasks
         for spared in (ending, set[object]()):  # a second cancellation cuts what cleans up
             for task in tasks - spared:
                 task.cancel()
@@ -173,7 +174,7 @@ class Server:
     def _let_go(self) -> None:
         """Leave the sockets to the server, in a child that an endpoint has forked."""
         everyone = (*self.connections, *self._refused)
-        connected = (each.transport.get_extra_info("socket") for each in everyone)
+        connected = (each.network.transport.get_extra_info("socket") for each in everyone)
         held = [*self.sockets, *(each for each in connected if each is not None)]
         let_go([each.fileno() for each in held])
 
@@ -199,7 +200,7 @@ class Server:
 
     def awaited(self) -> str:
         """Return the work that a stop would wait for, `2 requests (GET /a, GET /b)`, or ""."""
-        requests = [name for each in self.connections if (name := each.name_of_request())]
+        requests = [name for each in self.connections if (name := _name_of_request(each))]
         tasks = self.background.count
         parts = []
         if requests:
@@ -211,12 +212,13 @@ class Server:
 
     def _log_unfinished(self) -> None:
         for connection in self.connections:
-            if (name := connection.name_of_request()) is not None:
+            if (name := _name_of_request(connection)) is not None:
                 _log.warning("%s did not end within grace_s=%g: cut", name, self.config.grace_s)
 
     def _tasks(self) -> set[asyncio.Task[None]]:
         everyone = self.connections | self._refused
-        return {connection.task for connection in everyone if connection.task is not None}
+        tasks = {connection.network.task for connection in everyone}
+        return {task for task in tasks if task is not None}
 
     # --- connections
 
@@ -235,7 +237,7 @@ class Server:
             serving = connection.run()
             if self.state.is_stopping:
                 connection.stop()
-        connection.task = asyncio.get_running_loop().create_task(serving)
+        connection.network.task = asyncio.get_running_loop().create_task(serving)
         if self._listeners is not None:
             self._listeners.look_at(writer.transport)
 
@@ -278,3 +280,14 @@ class Server:
         traceback: TracebackType | None,
     ) -> None:
         await self.stop()
+
+
+def _name_of_request(connection: Connection) -> str | None:
+    """Return the request under way and its route for the log, None if there is none."""
+    request = connection.network.request
+    if request is None:
+        return None
+    match = request.match
+    route = match.route if match is not None else None
+    path = f"{match.prefix}{route.path}" if match is not None and route is not None else "none"
+    return f"{name_in_log(request)} (route {path})"

@@ -84,9 +84,10 @@ class MemoryServer:
     async def see_off(self, address: Address) -> None:
         """Have the server look at a client, which has left, and wait until it is done with it."""
         for connection in tuple(self._server.connections):
-            if connection.address == address and connection.task is not None:
+            task = connection.network.task
+            if connection.address == address and task is not None:
                 connection.check(self._server.state.clock())
-                await asyncio.wait([connection.task])
+                await asyncio.wait([task])
 
     def take_exit(self) -> BaseException | None:
         """Return, once, what a task in the background raised that is no Exception."""

@@ -20,7 +20,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ..errors import ClientDisconnected, LocalProtocolError
-from ..http.bytestream import ByteStream, Share
+from ..http.bytestream import Share, UpgradedStream
 
 if TYPE_CHECKING:
     from .protocol import Frames, Message
@@ -84,7 +84,7 @@ class Conversation:
 
     def __init__(
         self,
-        stream: ByteStream,
+        stream: UpgradedStream,
         frames: Frames,
         task: asyncio.Task[object],
         ping_interval_s: float,

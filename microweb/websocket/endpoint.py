@@ -29,7 +29,7 @@ from ..errors import (
     is_disconnect,
     sole_error,
 )
-from ..http.bytestream import ByteStream
+from ..http.bytestream import UpgradedStream
 from ..logs import Log
 from ..remedies import add_remedy
 from ..request import Request, name_in_log, request_id_of
@@ -175,7 +175,7 @@ class _Exchange:
 
     # --- behind it
 
-    async def _run(self, stream: ByteStream) -> None:
+    async def _run(self, stream: UpgradedStream) -> None:
         limits = self._request.transport.limits
         self._conversation = conversation = Conversation(
             stream, self._frames, self._task, limits.ping_interval_s, limits.ping_timeout_s
@@ -203,7 +203,7 @@ class _Exchange:
                 self._task.cancel()
                 raise
 
-    async def _until_over(self, conversation: Conversation, stream: ByteStream) -> None:
+    async def _until_over(self, conversation: Conversation, stream: UpgradedStream) -> None:
         """Wait until the endpoint and the connection are done, whichever is first."""
         either: tuple[asyncio.Future[object], ...] = (self._task, conversation.gone)  # type: ignore[assignment]
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 
 from ..errors import BadRequest, HTTPError, LocalProtocolError
-from ..http.bytestream import ByteStream
+from ..http.bytestream import ByteStream, UpgradedStream
 from ..http.framing import CLOSE
 from ..http.headers import list_members
 from ..http.response_head import HeadCache
@@ -27,7 +27,7 @@ class UpgradeResponse(Response):
     needs_prepare = True
     may_read_body = True
 
-    def __init__(self, headers: Fields, run: Callable[[ByteStream], Awaitable[None]]) -> None:
+    def __init__(self, headers: Fields, run: Callable[[UpgradedStream], Awaitable[None]]) -> None:
         super().__init__(b"")
         self._status = 101
         for name, value in headers.items() if isinstance(headers, Mapping) else headers:
@@ -60,7 +60,7 @@ class UpgradeResponse(Response):
     ) -> None:
         await self.prepare(request)  # whoever answers without an app has not
         stream.write(self._encode_head(request, heads, b"", b""))
-        await self.run(stream)
+        await self.run(stream.upgrade())
 
 
 def _is_asked_for(protocols: str, request: Request) -> bool:

@@ -679,7 +679,7 @@ async def ask_and_stall(peer: Misbehaving) -> None:
 async def until_waiting(server: Server) -> None:
     """Wait until the file's connection waits for its peer."""
     async with asyncio.timeout(20):
-        while not any(each.is_draining for each in server.connections):
+        while not any(each.network.is_draining for each in server.connections):
             await asyncio.sleep(0.01)
 
 
@@ -898,7 +898,7 @@ async def test_write_limits_are_as_before_once_all_is_sent() -> None:
         await ask_and_stall(peer)
         await until_waiting(server)
         (connection,) = server.connections
-        transport = connection.transport
+        transport = connection.network.transport
         if not hasattr(transport, "get_write_buffer_limits"):
             pytest.skip("this loop does not tell")
         before = transport.get_write_buffer_limits()

@@ -646,7 +646,7 @@ async def test_client_that_leaves_does_not_cut_a_cleanup_that_has_begun(how: str
         await end.write(get("/").replace(b"GET", b"HEAD") if how == "HEAD" else get("/"))
         async with asyncio.timeout(DEADLINE_S):
             await resource.is_leaving.wait()
-        house.connection.transport.abort()  # as a reset does
+        house.connection.network.transport.abort()  # as a reset does
         await house.pass_time(1)
         await house.pass_time(1)
         assert resource.told == []

@@ -854,7 +854,7 @@ async def test_a_message_behind_a_client_that_left_ends_its_endpoint(
         elif leave == "end":
             peer.end.write_eof()
         else:
-            house.connection.transport.abort()
+            house.connection.network.transport.abort()
         await settle()
         await channel.publish("after it has left")
         await settle()

@@ -26,7 +26,8 @@ from microweb.request import Request
 from microweb.response import Handler, Response
 from microweb.server.body import Body
 from microweb.server.connection import Connection
-from microweb.server.disconnects import Presence
+from microweb.server.disconnects import DisconnectWatch
+from microweb.server.network import NetworkStream
 from microweb.server.process import loop_factory
 from microweb.testing.network import ClientEnd
 
@@ -218,7 +219,7 @@ class Exchanges:
         plan = self.plans[request.path]
         connection = request.transport
         assert isinstance(connection, Connection)
-        if connection.is_shielded:
+        if connection.watch.is_shielded:
             self.wrong.append(AssertionError("shielded by an exchange that is over"))
         for use in plan.uses:
             if use.begins == "in":
@@ -413,7 +414,7 @@ def test_an_exchange_sees_its_own_bytes_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("owner", "name"), [(Body, "end"), (Presence, "_end_watch"), (Connection, "end_reading")]
+    ("owner", "name"), [(Body, "end"), (DisconnectWatch, "end"), (NetworkStream, "end_reading")]
 )
 def test_an_exchange_without_its_end_is_found(
     owner: type, name: str, monkeypatch: pytest.MonkeyPatch

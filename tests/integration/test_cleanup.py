@@ -294,7 +294,7 @@ async def test_generator_that_waits_is_cancelled_though_a_write_has_failed() -> 
             await peer.send(get("/"))
             await begun.wait()
             (connection,) = server.connections
-            connection.transport.abort()
+            connection.network.transport.abort()
             go.set()
         await until_none(server.connections)
     assert told == ["closed"]
@@ -325,7 +325,7 @@ async def test_cleanup_behind_a_heartbeat_is_not_cut() -> None:
         await end.read(1)
         for _ in range(4):
             await house.pass_time(15)  # it takes nothing between two heartbeats
-        assert house.connection.transport.is_closing()
+        assert house.connection.network.transport.is_closing()
         for _ in range(3):
             await house.pass_time(1)
         assert told == []

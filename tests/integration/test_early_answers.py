@@ -184,7 +184,7 @@ async def test_each_early_answer_arrives(
 
 async def until_lingering(server: Server) -> None:
     async with asyncio.timeout(DEADLINE_S):
-        while not any(c.phase is Phase.LINGER for c in server.connections):
+        while not any(c.network.phase is Phase.LINGER for c in server.connections):
             await asyncio.sleep(QUICK_S)
 
 

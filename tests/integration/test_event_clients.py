@@ -127,7 +127,7 @@ async def test_slow_reader_gets_every_event_and_the_maker_waits() -> None:
     async with on_loopback(app) as server, peer_of(server) as peer:
         await peer.send(get("/", version="1.0"))
         async with asyncio.timeout(DEADLINE_S):
-            while not any(connection.is_draining for connection in server.connections):
+            while not any(connection.network.is_draining for connection in server.connections):
                 await asyncio.sleep(0)
         assert made < 400
         _, _, content = (await peer.read_all()).partition(b"\r\n\r\n")

@@ -95,7 +95,7 @@ class Waiting:
 async def until_noticed(server: Server) -> None:
     """Wait until the sweep can have seen that the only peer left."""
     async with asyncio.timeout(DEADLINE_S):
-        while not all(c.transport.is_closing() for c in server.connections):
+        while not all(c.network.transport.is_closing() for c in server.connections):
             await asyncio.sleep(0)
     await asyncio.sleep(0.05)  # five sweeps, of which none may have an effect
 
@@ -283,8 +283,8 @@ async def test_client_that_does_not_read_holds_no_more_than_the_mark_and_is_cut_
         (connection,) = server.connections
         async with asyncio.timeout(DEADLINE_S):
             while not waiting.ended.is_set():
-                if not connection.transport.is_closing():
-                    most = max(most, connection.transport.get_write_buffer_size())
+                if not connection.network.transport.is_closing():
+                    most = max(most, connection.network.transport.get_write_buffer_size())
                 await asyncio.sleep(0)
         assert 64 * 1024 < most <= 2 * 64 * 1024 + 1024  # the mark, and the piece that passed it
         await until_none(server.connections)
@@ -324,7 +324,7 @@ async def test_pipelining_client_that_does_not_read_is_not_read_either() -> None
         await peer.read_nothing()
         sending = asyncio.create_task(peer.send(GET * 200_000))
         async with asyncio.timeout(DEADLINE_S):
-            while not any(c.is_draining for c in server.connections):
+            while not any(c.network.is_draining for c in server.connections):
                 await asyncio.sleep(0)
             await until_none(server.connections)
         with pytest.raises(ConnectionError):
@@ -367,7 +367,7 @@ async def until_lingering(server: Server, size: int) -> None:
     if size < 100_000:
         return  # a small one may be skimmed
     async with asyncio.timeout(DEADLINE_S):
-        while not any(c.phase is Phase.LINGER for c in server.connections):
+        while not any(c.network.phase is Phase.LINGER for c in server.connections):
             await asyncio.sleep(0)
 
 
@@ -378,7 +378,7 @@ async def test_answer_to_a_dripping_head_survives_the_next_drop() -> None:
     ):
         await peer.send(GET[:9])
         async with asyncio.timeout(DEADLINE_S):
-            while not any(c.phase is Phase.LINGER for c in server.connections):
+            while not any(c.network.phase is Phase.LINGER for c in server.connections):
                 await asyncio.sleep(0)
         await peer.send(GET[9:20])
         assert statuses(await peer.read_all()) == [408]
@@ -389,7 +389,7 @@ async def test_answer_to_a_body_that_stalled_survives_its_next_bytes() -> None:
     async with on_loopback(waiting.app, body_timeout_s=0.05) as server, peer_of(server) as peer:
         await peer.send(post("/body", b"some", "Content-Length: 1000"))
         async with asyncio.timeout(DEADLINE_S):
-            while not any(c.phase is Phase.LINGER for c in server.connections):
+            while not any(c.network.phase is Phase.LINGER for c in server.connections):
                 await asyncio.sleep(0)
         await peer.send(b"more")
         assert statuses(await peer.read_all()) == [408]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import cast
 
 import pytest
 from support.reading import FakePeer
@@ -18,13 +19,20 @@ from microweb.errors import (
 )
 from microweb.parser import Parser, RequestLines
 from microweb.request import Request
+from microweb.response import Response
 from microweb.server.body import Body
-from microweb.server.buffered import Budget, Share
+from microweb.server.buffered import Share
 from microweb.server.config import ServerConfig
+from microweb.server.network import NetworkStream
+from microweb.server.state import ServerState
 
 LENGTH_10 = "Content-Length: 10"
 CHUNKED = "Transfer-Encoding: chunked"
 EXPECT = "Expect: 100-continue"
+
+
+async def no_handler(request: Request) -> Response:
+    raise AssertionError("no request is handled here")
 
 
 @dataclass
@@ -41,10 +49,11 @@ class FakeConnection:
 
     def __post_init__(self) -> None:
         self.parser = Parser(FakePeer(), RequestLines(), self.config.head_limits)
-        self.budget = Budget(self.config.max_buffered, self.clock)
+        self.state = ServerState(no_handler, self.config)
+        self.state.clock = self.clock
 
     def share(self, lose: Callable[[], None]) -> Share:
-        return Share(self.budget, "a", lose)
+        return Share(self.state.budget, "a", lose)
 
     def clock(self) -> float:
         return self.now
@@ -74,7 +83,8 @@ def body_of(
     connection.parser.feed(head.encode() + reads[0])
     request = connection.parser.next_request()
     assert request is not None
-    return Body(connection, request.section), connection, request
+    body = Body(cast(NetworkStream, connection), connection.parser, request.section)
+    return body, connection, request
 
 
 async def read_whole(body: Body, limit: int | None = None) -> bytes:
@@ -313,15 +323,15 @@ def large_body(config: ServerConfig) -> tuple[Body, FakeConnection]:
 async def test_bytes_read_ahead_are_counted_until_they_are_taken() -> None:
     body, connection = large_body(ServerConfig(max_body=100_000))
     await body.read_ahead(200_000)
-    assert connection.budget.total == 100_000
+    assert connection.state.budget.total == 100_000
     assert len(await body.read(200_000)) == 100_000
-    assert connection.budget.total == 0
+    assert connection.state.budget.total == 0
     assert len(await read_whole(body, 200_000)) == 100_000
 
 
 async def test_bytes_read_ahead_of_a_body_that_is_lost_are_not_kept() -> None:
     body, connection = large_body(ServerConfig(max_body=100_000, max_buffered=90_000))
     await body.read_ahead(200_000)
-    assert connection.budget.total == 0
+    assert connection.state.budget.total == 0
     with pytest.raises(ServiceUnavailable):
         await body.read(200_000)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import tracemalloc
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import suppress
 from contextvars import ContextVar, copy_context
 from typing import Any
@@ -27,14 +26,9 @@ from support.serving import (
     statuses,
 )
 
-from microweb.bodies import stream as streams
-from microweb.errors import ClientDisconnected, MalformedRequest, NotFound, ProtocolError
-from microweb.http.bytestream import ByteStream
+from microweb.errors import ClientDisconnected, ProtocolError
 from microweb.request import Request
 from microweb.response import Response
-from microweb.server.network import Phase
-from microweb.testing.network import ClientEnd
-from microweb.websocket.upgrade import UpgradeResponse
 
 USER: ContextVar[str] = ContextVar("user", default="nobody")
 
@@ -343,36 +337,6 @@ async def test_other_client_is_answered_amid_a_flood() -> None:
 # --- faults
 
 
-def faulty(error: Exception) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-    async def handler(request: Request) -> Response:
-        raise error
-
-    return handler
-
-
-@pytest.mark.parametrize("error", [ValueError("secret"), FileNotFoundError("secret")])
-async def test_fault_of_a_bare_handler_is_a_500_and_logged_once(
-    error: Exception, caplog: pytest.LogCaptureFixture
-) -> None:
-    async with in_memory(faulty(error)) as house:
-        end = house.connect()
-        await end.write(GET * 2)
-        end.write_eof()
-        answer = await read_all(end)
-        assert statuses(answer) == [500]
-        assert b"Connection: close\r\n" in answer and b"secret" not in answer
-    (record,) = caplog.records
-    assert (record.name, record.getMessage()) == ("microweb.error", "GET / failed")
-    assert record.exc_info and record.exc_info[1] is error
-
-
-async def test_http_error_of_a_bare_handler_is_its_status() -> None:
-    async with in_memory(faulty(NotFound())) as house:
-        end = house.connect()
-        await end.write(GET)
-        assert statuses(await read_all(end)) == [404]
-
-
 async def test_what_is_no_response_is_a_500(caplog: pytest.LogCaptureFixture) -> None:
     async def handler(request: Request) -> Response:
         return None  # type: ignore[return-value]
@@ -413,8 +377,8 @@ def test_task_that_is_dropped_with_its_loop_fails_nothing(
         await house.open()
         await house.connect().write(GET)
         await settle()
-        assert house.connection.task is not None
-        running: Any = house.connection.task.get_coro()
+        assert house.connection.network.task is not None
+        running: Any = house.connection.network.task.get_coro()
         return running  # type: ignore[no-any-return]
 
     loop = asyncio.new_event_loop()
@@ -425,88 +389,7 @@ def test_task_that_is_dropped_with_its_loop_fails_nothing(
     assert "failed" not in caplog.text
 
 
-async def test_head_that_is_not_whole_in_time_gets_no_content() -> None:
-    async with in_memory(hello, head_timeout_s=3) as house:
-        end = house.connect()
-        await end.write(b"HEAD / HTTP/1.1\r\nHost")
-        await house.pass_time(4)
-        answer = await read_all(end)
-    assert statuses(answer) == [408] and answer.endswith(b"\r\n\r\n")
-
-
-@pytest.mark.parametrize(("method", "content"), [("GET", b"Bad Request\n"), ("HEAD", b"")])
-@pytest.mark.parametrize("behind", [b"", GET, b"HEAD / HTTP/1.1\r\n\r\n"])
-async def test_refusal_by_a_handler_is_an_answer_to_its_request(
-    method: str, content: bytes, behind: bytes
-) -> None:
-    async def handler(request: Request) -> Response:
-        raise MalformedRequest("not like this")
-
-    async with in_memory(handler) as house:
-        end = house.connect()
-        await end.write(GET.replace(b"GET", method.encode()) + behind)
-        end.write_eof()
-        answer = await read_all(end)
-    assert statuses(answer) == [400] and answer.partition(b"\r\n\r\n")[2] == content
-
-
-async def test_refusal_that_fails_closes_and_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    async def refuse(error: Exception) -> Response:
-        raise ValueError("no answer to that")
-
-    async with in_memory(hello) as house:
-        house.server.state.refuse = refuse
-        end = house.connect()
-        await end.write(b"garbage\r\n\r\n")
-        assert await read_all(end) == b""
-    assert [record.getMessage() for record in caplog.records] == ["a connection failed"]
-
-
 # --- streams
-
-
-async def broken_off(*pieces: str) -> AsyncIterator[str]:
-    for piece in pieces:
-        yield piece
-    raise OSError("the disk is gone")
-
-
-def broken_off_in_a_thread() -> Iterator[str]:
-    yield from ()
-    raise OSError("the disk is gone")
-
-
-async def test_stream_that_fails_half_way_is_cut(caplog: pytest.LogCaptureFixture) -> None:
-    async def handler(request: Request) -> Response:
-        return Response.stream(broken_off("abc"))
-
-    async with in_memory(handler) as house:
-        end = house.connect()
-        await end.write(GET * 2)
-        answer = await read_all(end)
-        assert statuses(answer) == [200]
-        assert answer.endswith(b"3\r\nabc\r\n")  # no last chunk
-    assert [record.getMessage() for record in caplog.records] == ["GET / failed"]
-
-
-@pytest.mark.parametrize("content_type", [None, "text/csv"])
-@pytest.mark.parametrize("make", [broken_off, broken_off_in_a_thread])
-async def test_stream_that_fails_before_its_first_byte_is_a_500(
-    make: Callable[[], AsyncIterator[str] | Iterator[str]],
-    content_type: str | None,
-    caplog: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    async def handler(request: Request) -> Response:
-        return Response.stream(make(), content_type=content_type)
-
-    monkeypatch.setattr(streams, "_HEAD_WAIT_S", DEADLINE_S)  # a thread may take long to begin
-
-    async with in_memory(handler) as house:
-        end = house.connect()
-        await end.write(GET)
-        assert statuses(await read_all(end)) == [500]
-    assert len(caplog.records) == 1
 
 
 async def test_stream_of_a_body_that_is_malformed_is_refused(
@@ -526,50 +409,6 @@ async def test_stream_of_a_body_that_is_malformed_is_refused(
         answer = await read_all(end)
         assert statuses(answer) == [400] and answer.endswith(b"\r\n\r\nrefused")
     assert not caplog.records
-
-
-@pytest.mark.parametrize("said", ["2", "4"])
-async def test_stream_of_another_length_than_declared_is_cut(
-    said: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    async def pieces() -> AsyncIterator[str]:
-        yield "ab"
-        yield "c"
-
-    async def handler(request: Request) -> Response:
-        return Response.stream(pieces(), headers={"Content-Length": said})
-
-    async with in_memory(handler) as house:
-        end = house.connect()
-        await end.write(GET)
-        head, content = (await read_all(end)).split(b"\r\n\r\n")
-        assert b"Content-Length: " + said.encode() in head
-        assert len(content) <= int(said)
-    assert len(caplog.records) == 1
-
-
-async def test_stream_waits_while_the_peer_does_not_read() -> None:
-    produced = 0
-
-    async def pieces() -> AsyncIterator[bytes]:
-        nonlocal produced
-        while True:
-            produced += 1
-            yield bytes(16 * 1024)
-
-    async def handler(request: Request) -> Response:
-        return Response.stream(pieces())
-
-    async with in_memory(handler) as house:
-        end = house.connect()
-        await end.write(GET)
-        await settle()
-        assert produced * 16 <= 64 + 64 + 16 + 16  # KiB: the kernel's, the mark, what passed it
-        before = produced
-        await end.read(200_000)
-        await settle()
-        assert produced > before
-        end.close()
 
 
 # --- bodies that nobody read
@@ -665,18 +504,6 @@ async def test_head_deadline_of_a_later_request_begins_at_its_first_byte() -> No
         end.close()
 
 
-async def test_late_head_lingers_for_the_answer_to_arrive() -> None:
-    async with in_memory(hello, head_timeout_s=10) as house:
-        end = house.connect()
-        await end.write(GET[:5])
-        await house.pass_time(10)
-        assert house.connection.phase is Phase.LINGER
-        await end.write(GET[5:7])  # a reset would be the answer to that on a closed socket
-        assert statuses(await read_all(end)) == [408]
-        await house.pass_time(5)
-        assert not house.server.connections
-
-
 async def test_head_keeps_its_deadline_while_answers_before_it_are_read() -> None:
     async def handler(request: Request) -> Response:
         return Response(bytes(60_000))
@@ -687,7 +514,7 @@ async def test_head_keeps_its_deadline_while_answers_before_it_are_read() -> Non
         await house.pass_time(1)
         await end.write(GET[5:7])
         await house.pass_time(1)
-        assert house.connection.is_draining
+        assert house.connection.network.is_draining
         answers = b""
         while answers.count(0) < 3 * 60_000:
             answers += await end.read()
@@ -797,7 +624,7 @@ async def test_peer_that_does_not_read_is_cut_off() -> None:
         end = house.connect()
         await end.write(GET * 10)
         await house.pass_time(29)
-        assert house.connection.is_draining
+        assert house.connection.network.is_draining
         assert end.transport.get_write_buffer_size() <= 64 * 1024 + 70_000 + 1024
         await house.pass_time(1)
         assert not house.server.connections
@@ -894,7 +721,7 @@ async def test_reading_a_body_and_writing_have_a_deadline_each() -> None:
         end = house.connect()
         await end.write(post("/", b"", "Content-Length: 2") + b"a")
         await house.pass_time(10)
-        assert house.connection.is_draining and received == [b"a"]
+        assert house.connection.network.is_draining and received == [b"a"]
         await end.write(b"b")
         await settle()
         assert received == [b"a", b"b"]
@@ -929,7 +756,7 @@ async def test_body_that_stalls_while_the_peer_does_not_read_is_a_timeout() -> N
         end = house.connect()
         await end.write(post("/", b"", "Content-Length: 2") + b"a")
         await house.pass_time(10)
-        assert house.connection.is_draining and not errors
+        assert house.connection.network.is_draining and not errors
         await house.pass_time(15)
         assert errors == ["BodyTimeout"]
         end.close()
@@ -1076,345 +903,6 @@ async def test_end_of_input_before_a_whole_head_is_the_end(sent: bytes) -> None:
         assert await read_all(end) == b""
 
 
-# --- upgrades
-
-
-def upgrading(
-    run: Callable[[ByteStream], Coroutine[Any, Any, None]],
-) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-    async def handler(request: Request) -> Response:
-        return UpgradeResponse({"Upgrade": "echo"}, run)
-
-    return handler
-
-
-UPGRADE = get("/", "Upgrade: echo", "Connection: Upgrade")
-
-
-async def test_upgrade_keeps_the_bytes_that_came_behind() -> None:
-    async def run(stream: ByteStream) -> None:
-        while data := await stream.read():
-            stream.write(data.upper())
-
-    async with in_memory(upgrading(run)) as house:
-        end = house.connect()
-        await end.write(UPGRADE + b"early ")
-        head = await read_until(end, b"EARLY ")
-        assert head.startswith(b"HTTP/1.1 101 Switching Protocols\r\n")
-        assert head.endswith(b"\r\n\r\nEARLY ")
-        await end.write(b"late")
-        assert await read_until(end, b"LATE") == b"LATE"
-        end.write_eof()
-        assert await read_all(end) == b""
-
-
-async def say_back(stream: ByteStream) -> None:
-    while data := await stream.read():
-        stream.write(b"<%b>" % data)
-
-
-@pytest.mark.parametrize(
-    ("body", "framing"), [(b"hello", "Content-Length: 5"), (b"5\r\nhello\r\n0\r\n\r\n", CHUNKED)]
-)
-async def test_upgrade_begins_behind_the_content(body: bytes, framing: str) -> None:
-    raw = post("/", body, framing, "Connection: upgrade", "Upgrade: echo") + b"other"
-    for cut in range(len(raw) - len(body) - 5, len(raw)):
-        async with in_memory(upgrading(say_back)) as house:
-            end = house.connect()
-            await end.write(raw[:cut])
-            await settle()
-            await end.write(raw[cut:])
-            end.write_eof()
-            answer = await read_all(end)
-        assert statuses(answer) == [101]
-        assert b"".join(answer.partition(b"\r\n\r\n")[2].split(b"><")) == b"<other>"
-
-
-async def test_upgrade_that_expects_100_gets_it_before_101() -> None:
-    async with in_memory(upgrading(say_back)) as house:
-        end = house.connect()
-        await end.write(
-            post(
-                "/",
-                b"",
-                "Content-Length: 5",
-                "Expect: 100-continue",
-                "Connection: upgrade",
-                "Upgrade: echo",
-            )
-        )
-        assert statuses(await read_until(end, b"\r\n\r\n")) == [100]
-        await end.write(b"helloother")
-        end.write_eof()
-        answer = await read_all(end)
-    assert statuses(answer) == [101] and answer.endswith(b"\r\n\r\n<other>")
-
-
-async def test_upgrade_with_content_over_the_limit_is_refused() -> None:
-    async with in_memory(upgrading(say_back), max_body=4) as house:
-        end = house.connect()
-        await end.write(
-            post("/", b"hello", "Content-Length: 5", "Connection: upgrade", "Upgrade: echo")
-        )
-        end.write_eof()
-        assert statuses(await read_all(end)) == [413]
-
-
-async def test_upgrade_writes_behind_its_head() -> None:
-    async def run(stream: ByteStream) -> None:
-        stream.write(b"welcome")
-
-    async with in_memory(upgrading(run)) as house:
-        end = house.connect()
-        await end.write(UPGRADE)
-        end.write_eof()
-        answer = await read_all(end)
-        assert answer.startswith(b"HTTP/1.1 101 ") and answer.endswith(b"\r\n\r\nwelcome")
-
-
-async def test_what_is_written_soon_goes_out_at_the_end_of_the_turn() -> None:
-    async def run(stream: ByteStream) -> None:
-        stream.write_soon(b"a")
-        stream.write_soon(b"b")
-        assert not ends[0].is_readable or b"ab" not in ends[0].transport.arrived
-        await stream.read()
-        assert stream.write_soon(b"c" * 300_000)  # more than is kept for that
-        house.connection.transport.abort()
-        with pytest.raises(ClientDisconnected):
-            stream.write_soon(b"d")
-        ended.append(True)
-
-    ends: list[ClientEnd] = []
-    ended: list[bool] = []
-    async with in_memory(upgrading(run)) as house:
-        ends.append(house.connect())
-        await ends[0].write(UPGRADE)
-        assert (await read_until(ends[0], b"ab")).endswith(b"\r\n\r\nab")
-        await ends[0].write(b"go on")
-        await settle()
-    assert ended
-
-
-class Taken:
-    """What is handed over, and an answer to each piece."""
-
-    def __init__(self, stream: ByteStream) -> None:
-        self.stream = stream
-        self.pieces: list[bytes] = []
-        self.ended = asyncio.Event()
-
-    def data_received(self, data: bytes) -> None:
-        self.pieces.append(data)
-        self.stream.write(data.upper())
-
-    def end_received(self) -> None:
-        self.ended.set()
-
-
-async def test_an_upgrade_is_handed_what_comes() -> None:
-    async def run(stream: ByteStream) -> None:
-        taken = Taken(stream)
-        stream.hand_over(taken)
-        await taken.ended.wait()
-        assert b"".join(taken.pieces) == b"early late"
-
-    async with in_memory(upgrading(run)) as house:
-        end = house.connect()
-        await end.write(UPGRADE + b"early ")
-        assert (await read_until(end, b"EARLY ")).endswith(b"\r\n\r\nEARLY ")
-        await end.write(b"late")
-        assert await read_until(end, b"LATE") == b"LATE"
-        end.write_eof()
-        assert await read_all(end) == b""
-
-
-async def test_an_upgrade_may_read_again() -> None:
-    async def run(stream: ByteStream) -> None:
-        taken = Taken(stream)
-        stream.hand_over(taken)
-        while not taken.pieces:
-            await asyncio.sleep(0)
-        stream.pause_reading()
-        stream.hand_over(None)
-        stream.write(b" to be read")
-        stream.write(await stream.read())
-
-    async with in_memory(upgrading(run)) as house:
-        end = house.connect()
-        await end.write(UPGRADE)
-        await read_until(end, b"\r\n\r\n")
-        await end.write(b"a")
-        assert await read_until(end, b"read") == b"A to be read"
-        await end.write(b"b")
-        assert await read_all(end) == b"b"
-
-
-async def test_an_upgrade_that_pauses_has_its_peer_wait() -> None:
-    async def run(stream: ByteStream) -> None:
-        taken = Taken(stream)
-        stream.hand_over(taken)
-        stream.pause_reading()
-        await going_on.wait()
-        assert not taken.pieces
-        stream.resume_reading()
-        await taken.ended.wait()
-        stream.pause_reading()  # too late, and no error
-        stream.resume_reading()
-
-    going_on = asyncio.Event()
-    async with in_memory(upgrading(run)) as house:
-        end = house.connect()
-        await end.write(UPGRADE)
-        await read_until(end, b"\r\n\r\n")
-        writing = asyncio.create_task(end.write(b"x"))
-        await settle()
-        assert not writing.done()
-        going_on.set()
-        await writing
-        assert await read_until(end, b"X") == b"X"
-        house.connection.transport.abort()
-        assert await read_all(end) == b""
-
-
-@pytest.mark.parametrize("leave", ["end", "abort"])
-async def test_an_upgrade_of_a_peer_that_left_before_is_told(leave: str) -> None:
-    async def run(stream: ByteStream) -> None:
-        await going_on.wait()
-        taken = Taken(stream)
-        stream.hand_over(taken)
-        await taken.ended.wait()
-        told.append(True)
-
-    told: list[bool] = []
-    going_on = asyncio.Event()
-    async with in_memory(upgrading(run)) as house:
-        end = house.connect()
-        await end.write(UPGRADE)
-        await read_until(end, b"\r\n\r\n")
-        if leave == "end":
-            end.write_eof()
-        else:
-            house.connection.transport.abort()
-        await settle()
-        going_on.set()
-        await settle()
-    assert told
-
-
-async def test_upgrade_is_not_for_http_1_0(caplog: pytest.LogCaptureFixture) -> None:
-    ran = []
-
-    async def run(stream: ByteStream) -> None:
-        ran.append(stream)
-
-    async with in_memory(upgrading(run)) as house:
-        end = house.connect()
-        await end.write(UPGRADE.replace(b"HTTP/1.1", b"HTTP/1.0"))
-        assert statuses(await read_all(end)) == [400]
-    assert not ran and not caplog.records
-
-
-async def test_upgrade_that_fails_is_cut_and_logged(caplog: pytest.LogCaptureFixture) -> None:
-    async def run(stream: ByteStream) -> None:
-        raise ValueError("of this protocol")
-
-    async with in_memory(upgrading(run)) as house:
-        end = house.connect()
-        await end.write(UPGRADE)
-        await read_all(end)
-    assert [record.getMessage() for record in caplog.records] == ["GET / failed"]
-
-
-async def test_upgrade_of_a_peer_that_was_reset_ends(caplog: pytest.LogCaptureFixture) -> None:
-    async def run(stream: ByteStream) -> None:
-        while await stream.read():
-            pass
-
-    async with in_memory(upgrading(run)) as house:
-        end = house.connect()
-        await end.write(UPGRADE)
-        await read_until(end, b"\r\n\r\n")
-        end.transport._lose(ConnectionResetError())
-        await settle()
-        assert not house.server.connections
-    assert not caplog.records
-
-
-# --- answers that last
-
-
-class Ticker:
-    """An answer that writes what it is told."""
-
-    def __init__(self) -> None:
-        self.told: list[float | str] = []
-        self.is_over = asyncio.Event()
-
-    def look(self, now: float) -> None:
-        self.told.append(now)
-
-    def stop(self) -> None:
-        self.told.append("stop")
-        self.is_over.set()
-
-    async def run(self, stream: ByteStream) -> None:
-        stream.inform(self)
-        await self.is_over.wait()
-        stream.write(b"told")
-        stream.inform(None)
-
-
-async def test_lasting_answer_is_told_of_seconds_and_of_the_stop() -> None:
-    ticker = Ticker()
-    async with in_memory(upgrading(ticker.run)) as house:
-        end = house.connect()
-        await end.write(UPGRADE)
-        await house.pass_time(1)
-        await house.pass_time(1)
-        stopping = asyncio.create_task(house.server.stop(silence_s=0.0))
-        assert (await read_all(end)).endswith(b"told")
-        await stopping
-        assert ticker.told == [house.now - 1, house.now, "stop"]
-
-
-async def test_lasting_answer_that_begins_while_the_server_stops_is_told_so() -> None:
-    ticker, entered, is_open = Ticker(), asyncio.Event(), asyncio.Event()
-
-    async def slow(request: Request) -> Response:
-        entered.set()
-        await is_open.wait()
-        return UpgradeResponse({"Upgrade": "echo"}, ticker.run)
-
-    async with in_memory(slow) as house:
-        end = house.connect()
-        await end.write(UPGRADE)
-        await entered.wait()
-        stopping = asyncio.create_task(house.server.stop(silence_s=0.0))
-        await settle()
-        is_open.set()
-        assert (await read_all(end)).endswith(b"told")
-        await stopping
-        assert ticker.told == ["stop"]
-
-
-async def test_what_lasts_no_more_is_told_nothing() -> None:
-    ticker, is_open = Ticker(), asyncio.Event()
-
-    async def run(stream: ByteStream) -> None:
-        stream.inform(ticker)
-        stream.inform(None)
-        await is_open.wait()
-
-    async with in_memory(upgrading(run)) as house:
-        end = house.connect()
-        await end.write(UPGRADE)
-        await house.pass_time(1)
-        is_open.set()
-        end.write_eof()
-        await read_all(end)
-    assert ticker.told == []
-
-
 # --- endings
 
 
@@ -1437,129 +925,10 @@ async def test_stream_that_outlives_the_server_is_written_out() -> None:
         await settle()
         is_open.set()
         async with asyncio.timeout(DEADLINE_S):
-            while not house.connection.is_draining:
+            while not house.connection.network.is_draining:
                 await asyncio.sleep(QUICK_S)
         assert (await read_all(end)).endswith(b"\r\n0\r\n\r\n")
         await stopping
-
-
-async def test_refused_peer_that_goes_on_sending_can_read_the_answer() -> None:
-    async with in_memory(echo, max_body=1000) as house:
-        end = house.connect()
-        await end.write(post("/", bytes(64_000), "Content-Length: 128000"))
-        await end.write(bytes(64_000))
-        end.write_eof()
-        assert statuses(await read_all(end)) == [413]
-
-
-async def test_lingering_keeps_nothing_and_has_an_end() -> None:
-    async with in_memory(echo, max_body=1000) as house:
-        end = house.connect()
-        await end.write(post("/", b"", "Content-Length: 1000000000"))
-        assert statuses(await read_until(end, b"\n")) == [413]
-        assert house.connection.phase is Phase.LINGER
-        tracemalloc.start()
-        try:
-            for _ in range(7):
-                await end.write(bytes(10_000_000))
-                await house.pass_time(4)
-            assert tracemalloc.get_traced_memory()[1] < 15_000_000  # one write and a little
-        finally:
-            tracemalloc.stop()
-        assert house.server.connections
-        await house.pass_time(2)  # 30 s in all
-        assert not house.server.connections
-        end.close()
-
-
-@pytest.mark.parametrize("is_secure", [False, True])
-async def test_lingering_ends_with_the_body(is_secure: bool) -> None:
-    async with in_memory(echo, max_body=1000) as house:
-        end = house.connect(is_secure=is_secure)
-        await end.write(post("/", b"", "Content-Length: 1000000"))
-        assert statuses(await read_until(end, b"\r\n\r\n")) == [413]
-        await end.write(bytes(999_999))
-        await settle()
-        assert house.server.connections
-        await end.write(b"x")
-        await settle()
-        assert not house.server.connections
-        assert await read_all(end) == b""
-
-
-async def test_lingering_ends_with_silence() -> None:
-    async with in_memory(hello) as house:
-        end = house.connect()
-        await end.write(b"garbage\r\n\r\n")
-        assert statuses(await read_all(end)) == [400]
-        await house.pass_time(4.9)
-        await end.write(b"more")
-        await house.pass_time(4.9)
-        assert house.server.connections
-        await house.pass_time(0.1)
-        assert not house.server.connections
-        end.close()
-
-
-async def test_lingering_is_short_when_a_tenth_of_all_connections_does_so() -> None:
-    async with in_memory(hello, max_connections=20) as house:
-        ends = [house.connect() for _ in range(3)]
-        for end in ends:
-            await end.write(b"garbage\r\n\r\n")
-            await settle()
-        await house.pass_time(2)
-        assert len(house.server.connections) == 2 == house.server.state.lingering
-        await house.pass_time(3)
-        assert not house.server.connections and not house.server.state.lingering
-        for end in ends:
-            end.close()
-
-
-async def test_lingering_of_a_connection_too_many_is_short() -> None:
-    is_open = asyncio.Event()
-
-    async def wait(request: Request) -> Response:
-        await is_open.wait()
-        return Response("x")
-
-    async with in_memory(wait, max_connections=1) as house:
-        first = house.connect()
-        await first.write(GET)  # an idle one would make room
-        await settle()
-        second = house.connect()
-        assert statuses(await read_until(second, b"\r\n\r\n")) == [503]
-        await settle()
-        (refused,) = house.server._refused
-        await house.pass_time(1.9)
-        refused.check(house.now)
-        await settle()
-        assert house.server._refused
-        await house.pass_time(0.1)
-        refused.check(house.now)
-        await settle()
-        assert not house.server._refused
-        is_open.set()
-        first.close()
-        second.close()
-
-
-async def test_access_log_has_a_record_per_request() -> None:
-    access: list[tuple[str, int, int]] = []
-
-    async def handler(request: Request) -> Response:
-        return Response.stream(broken_off()) if request.path == "/broken" else Response("x")
-
-    def log(request: Request, status: int, size: int, seconds: float) -> None:
-        access.append((request.path, status, size))
-
-    async with in_memory(handler) as house:
-        house.server.state.access_log = log
-        end = house.connect()
-        await end.write(GET + get("/broken"))
-        end.write_eof()
-        answers = await read_all(end)
-    assert [(path, status) for path, status, _ in access] == [("/", 200), ("/broken", 500)]
-    assert sum(size for *_, size in access) == len(answers)
 
 
 async def test_awaiting_what_was_cancelled_before_is_a_500() -> None:

@@ -62,5 +62,5 @@ async def test_small_writes_do_not_wait_for_each_other() -> None:
         await peer.send(GET)
         await peer.read_until(b"index")
         (connection,) = server.connections
-        connected = connection.transport.get_extra_info("socket")
+        connected = connection.network.transport.get_extra_info("socket")
         assert connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

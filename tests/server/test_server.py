@@ -243,10 +243,10 @@ async def test_sweep_survives_a_connection_whose_end_its_answer_has_not_noticed(
         await peer.receive(1)
         (connection,) = server.connections
         async with asyncio.timeout(DEADLINE_S):
-            while not connection.is_draining:
+            while not connection.network.is_draining:
                 await asyncio.sleep(0)
-            connected = connection.transport.get_extra_info("socket")
-            connection.transport.abort()
+            connected = connection.network.transport.get_extra_info("socket")
+            connection.network.transport.abort()
             while connected.fileno() >= 0:
                 await asyncio.sleep(0)
             connection.check(server.state.clock())
@@ -454,7 +454,7 @@ async def test_peer_that_read_while_the_loop_was_blocked_gets_the_rest() -> None
     ):
         server.state.clock = lambda: loop.time() + late_s
         await peer.send(get("/large"))
-        while not any(connection.is_draining for connection in server.connections):
+        while not any(connection.network.is_draining for connection in server.connections):
             await asyncio.sleep(0)
         await blocking.send(get("/block"))
         await blocking.read_until(b"blocked")

@@ -309,10 +309,10 @@ async def test_heartbeat_does_not_pile_up_on_what_is_not_taken() -> None:
     async with in_memory(feed) as house:
         end = await ask(house)
         await house.pass_time(1)
-        unsent = house.connection.transport.get_write_buffer_size()
+        unsent = house.connection.network.transport.get_write_buffer_size()
         assert 0 < unsent < 64 * 1024
         await house.pass_time(15)
-        assert house.connection.transport.get_write_buffer_size() == unsent
+        assert house.connection.network.transport.get_write_buffer_size() == unsent
         assert not feed.is_closed
         await end.read(1000)
         await house.pass_time(15)

@@ -78,6 +78,9 @@ class FakeStream:
     def has_input(self) -> bool:
         return False
 
+    def upgrade(self) -> FakeStream:
+        return self
+
     def interrupt(self) -> None:
         raise AssertionError("nothing stops here")
 

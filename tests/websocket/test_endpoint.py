@@ -596,7 +596,7 @@ async def test_a_client_that_left_before_the_handshake() -> None:
     async with serving(endpoint) as (house, peer):
         await peer.end.write(handshake())
         await settle()
-        house.connection.transport.abort()
+        house.connection.network.transport.abort()
         await house.pass_time(1)  # the endpoint of a GET would be cancelled
         assert not ended
         leaving.set()

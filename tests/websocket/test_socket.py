@@ -779,7 +779,7 @@ async def test_an_endpoint_whose_client_is_lost_is_cancelled_a_second_later(leav
         if leave == "end":
             peer.end.write_eof()
         else:
-            house.connection.transport.abort()
+            house.connection.network.transport.abort()
         await house.pass_time(1)
         assert not ENDED
         await house.pass_time(1)
@@ -1082,7 +1082,7 @@ async def test_pongs_wait_for_a_slow_reader_too() -> None:
         await settle()
         await settle()
         assert not flood.done()
-        assert house.connection.transport.get_write_buffer_size() < 200_000
+        assert house.connection.network.transport.get_write_buffer_size() < 200_000
         flood.cancel()
 
 

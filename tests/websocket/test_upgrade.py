@@ -12,7 +12,7 @@ from support.answering import (
 )
 
 from microweb.errors import BadRequest, HTTPError, LocalProtocolError
-from microweb.http.bytestream import ByteStream
+from microweb.http.bytestream import UpgradedStream
 from microweb.http.framing import CLOSE
 from microweb.request import Request
 from microweb.websocket.upgrade import UpgradeResponse
@@ -20,12 +20,12 @@ from microweb.websocket.upgrade import UpgradeResponse
 ASKING = make_request("GET", "Connection: keep-alive, Upgrade", "Upgrade: other, ECHO/2")
 
 
-async def speak(stream: ByteStream) -> None:
+async def speak(stream: UpgradedStream) -> None:
     stream.write(await stream.read())
 
 
 async def test_an_upgrade_is_a_101_then_the_other_protocol() -> None:
-    async def speak(stream: ByteStream) -> None:
+    async def speak(stream: UpgradedStream) -> None:
         stream.write(b"hello")
 
     response = UpgradeResponse({"Upgrade": "echo/1", "X": "y"}, speak)

@@ -1,0 +1,76 @@
+"""The server's own answers: to bytes that were no request, and in place of an app that failed."""
+
+from __future__ import annotations
+
+import asyncio
+
+from ..errors import ClientDisconnected, HTTPError, ProtocolError
+from ..http.framing import CLOSE
+from ..http.headers import Headers
+from ..http.interfaces import Peer
+from ..http.request_head import HeaderSection, RequestLine
+from ..http.response_head import phrase_of
+from ..logs import Log
+from ..remedies import add_remedy
+from ..request import Request, make_request, name_in_log, request_id_of
+from ..response import Response
+from .answering import AnswerStream
+from .lingering import CROWDED_S
+
+# The request that such an answer is framed for: to HEAD it has no content.
+_NO_LINE = RequestLine("GET", "", "", "", None)
+_HEAD_LINE = RequestLine("HEAD", "", "", "", None)
+_NO_SECTION = HeaderSection(Headers())
+
+_error_log = Log("microweb.error")
+_protocol_log = Log("microweb.protocol")
+
+
+async def refuse(peer: Peer, stream: AnswerStream, error: ProtocolError, *, is_head: bool) -> None:
+    """Answer bytes that were no request, and close."""
+    client = peer.address.host if peer.address else "a peer"
+    _protocol_log.info("%d for %s: %s", error.status, client, error, extra={"reason": error.reason})
+    response = await stream.network.state.refuse(error)
+    await _conclude(peer, stream, response, _HEAD_LINE if is_head else _NO_LINE)
+
+
+async def turn_away(peer: Peer, stream: AnswerStream, retry_after_s: int) -> None:
+    """Answer 503 at once, and close: there are more connections than `max_connections`."""
+    network = stream.network
+    network.lingers_until = network.state.clock() + CROWDED_S
+    headers = {"Retry-After": str(retry_after_s)}
+    await _conclude(peer, stream, Response("Too many connections\n", 503, headers), _NO_LINE)
+
+
+async def _conclude(
+    peer: Peer, stream: AnswerStream, response: Response, line: RequestLine
+) -> None:
+    """Send a last answer that no request asked for, and close behind it."""
+    request, heads = make_request(line, _NO_SECTION, peer), stream.network.state.heads
+    stream.network.flush()
+    try:
+        answer = response.encode(request, heads, CLOSE)
+        if answer is None:
+            await response.send_to(stream, request, heads, CLOSE)
+        else:
+            stream.write(answer)
+        await stream.close(has_more=True)
+    except (ClientDisconnected, OSError):
+        stream.network.abort()
+
+
+def failure(request: Request, error: BaseException, *, is_cut: bool = False) -> Response:
+    """Return the last answer, to an error that the app itself could not answer; and log that.
+
+    `is_cut`: a part of an answer is out, so the log alone can say what went wrong.
+    """
+    request.error = None if isinstance(error, asyncio.CancelledError) else error
+    status, is_fault = 500, True
+    if isinstance(error, (HTTPError, ProtocolError)):
+        # An answer to the peer's fault is none of the app's, but here it can't be sent.
+        status, is_fault = error.status, is_cut and isinstance(error, HTTPError)
+    if is_fault:
+        fields = {"request_id": request_id_of(request)}
+        add_remedy(error)
+        _error_log.error("%s failed", name_in_log(request), exc_info=error, extra=fields)
+    return Response(f"{phrase_of(status)}\n", status, {"Connection": "close"})

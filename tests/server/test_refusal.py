@@ -1,0 +1,89 @@
+"""The server's own answers: to bytes that were no request, and in place of an app that failed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+from support.serving import (
+    GET,
+    in_memory,
+    read_all,
+    statuses,
+)
+
+from microweb.errors import MalformedRequest, NotFound
+from microweb.request import Request
+from microweb.response import Response
+
+
+async def hello(request: Request) -> Response:
+    return Response(request.path)
+
+
+def faulty(error: Exception) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+    async def handler(request: Request) -> Response:
+        raise error
+
+    return handler
+
+
+@pytest.mark.parametrize("error", [ValueError("secret"), FileNotFoundError("secret")])
+async def test_fault_of_a_bare_handler_is_a_500_and_logged_once(
+    error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with in_memory(faulty(error)) as house:
+        end = house.connect()
+        await end.write(GET * 2)
+        end.write_eof()
+        answer = await read_all(end)
+        assert statuses(answer) == [500]
+        assert b"Connection: close\r\n" in answer and b"secret" not in answer
+    (record,) = caplog.records
+    assert (record.name, record.getMessage()) == ("microweb.error", "GET / failed")
+    assert record.exc_info and record.exc_info[1] is error
+
+
+async def test_http_error_of_a_bare_handler_is_its_status() -> None:
+    async with in_memory(faulty(NotFound())) as house:
+        end = house.connect()
+        await end.write(GET)
+        assert statuses(await read_all(end)) == [404]
+
+
+async def test_head_that_is_not_whole_in_time_gets_no_content() -> None:
+    async with in_memory(hello, head_timeout_s=3) as house:
+        end = house.connect()
+        await end.write(b"HEAD / HTTP/1.1\r\nHost")
+        await house.pass_time(4)
+        answer = await read_all(end)
+    assert statuses(answer) == [408] and answer.endswith(b"\r\n\r\n")
+
+
+@pytest.mark.parametrize(("method", "content"), [("GET", b"Bad Request\n"), ("HEAD", b"")])
+@pytest.mark.parametrize("behind", [b"", GET, b"HEAD / HTTP/1.1\r\n\r\n"])
+async def test_refusal_by_a_handler_is_an_answer_to_its_request(
+    method: str, content: bytes, behind: bytes
+) -> None:
+    async def handler(request: Request) -> Response:
+        raise MalformedRequest("not like this")
+
+    async with in_memory(handler) as house:
+        end = house.connect()
+        await end.write(GET.replace(b"GET", method.encode()) + behind)
+        end.write_eof()
+        answer = await read_all(end)
+    assert statuses(answer) == [400] and answer.partition(b"\r\n\r\n")[2] == content
+
+
+async def test_refusal_that_fails_closes_and_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    async def refuse(error: Exception) -> Response:
+        raise ValueError("no answer to that")
+
+    async with in_memory(hello) as house:
+        house.server.state.refuse = refuse
+        end = house.connect()
+        await end.write(b"garbage\r\n\r\n")
+        assert await read_all(end) == b""
+    assert [record.getMessage() for record in caplog.records] == ["a connection failed"]
