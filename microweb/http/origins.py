@@ -1,6 +1,7 @@
 """Origins as clients send them in `Origin`: those of web pages, and of apps that are pages.
 
-CORS and the handshake of a WebSocket have one rule. RFC 6454 section 6.2
+CORS, the protection from CSRF and the handshake of a WebSocket have one grammar.
+RFC 6454 section 6.2
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ NULL = "null"  # of sandboxed frames, among others: every page can make one
 _ORIGIN = re.compile(
     r"[a-z][a-z0-9+.\-]*+://(?:[a-z0-9._\-]++|\[[0-9a-f:.]++\])(?::[0-9]{1,5}+)?|file://|null"
 )
+_LOCAL_FILE = "file://"
 _USUAL_PORTS = {"http": ":80", "https": ":443"}
 
 EXPECTED = (
@@ -31,6 +33,11 @@ def is_origin(text: object) -> TypeGuard[str]:
     if not isinstance(text, str) or _ORIGIN.fullmatch(text) is None:
         return False
     return without_usual_port(text) == text
+
+
+def is_sites_origin(text: object) -> TypeGuard[str]:
+    """Whether `text` is the origin of a site: no page but its own can have it."""
+    return is_origin(text) and text not in (NULL, _LOCAL_FILE)
 
 
 def without_usual_port(origin: str) -> str:

@@ -16,18 +16,15 @@ All else is 403. A browser too old for both fields is protected by `SameSite` co
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
 from ..errors import ConfigurationError, Forbidden
+from ..http.origins import is_sites_origin
 from ..request import Request
 from ..response import Handler, Response
 
 _SAFE_METHODS = frozenset(("GET", "HEAD", "OPTIONS"))
 _OWN_SITES = frozenset(("same-origin", "none"))
-_ORIGIN = re.compile(r"[a-z][a-z0-9+.\-]*+://(?:[a-z0-9._\-]++|\[[0-9a-f:.]++\])(?::[0-9]++)?")
-
-_HAS_USUAL_PORT = re.compile(r"http:.*:80$|https:.*:443$")
 
 
 class CSRFProtection:
@@ -46,7 +43,7 @@ class CSRFProtection:
             )
         self._trusted = frozenset(trusted_origins)
         for origin in self._trusted:
-            if not _ORIGIN.fullmatch(origin) or _HAS_USUAL_PORT.match(origin):
+            if not is_sites_origin(origin):
                 raise ConfigurationError(
                     "CSRFProtection: expected an origin as browsers write it, such as "
                     f"'https://example.org', in lower case, without path and usual port, "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from microweb.http.origins import is_origin, without_usual_port
+from microweb.http.origins import is_origin, is_sites_origin, without_usual_port
 
 
 @pytest.mark.parametrize(
@@ -74,3 +74,11 @@ def test_other_text_is_no_origin(text: object) -> None:
 )
 def test_usual_port_is_left_out(origin: str, plain: str) -> None:
     assert without_usual_port(origin) == plain
+
+
+@pytest.mark.parametrize(
+    ("text", "is_sites"),
+    [("https://a", True), ("app://x", True), ("null", False), ("file://", False), ("*", False)],
+)
+def test_origin_that_every_page_can_have_is_no_sites(text: str, is_sites: bool) -> None:
+    assert is_sites_origin(text) is is_sites
