@@ -15,7 +15,7 @@ from typing import Literal
 
 from .bodies.json import encode_json
 from .errors import HTTPError, ProtocolError
-from .http.headers import list_members
+from .http.negotiation import parse_accept
 from .http.response_head import phrase_of
 from .markup import HTMLText, html
 from .response import HTML, TEXT, Response
@@ -130,28 +130,16 @@ def preferred_form(accept: str) -> Form:
 
 def _find_form(accept: str) -> Form:
     weights: dict[Form, float] = {"html": 0.0, "json": 0.0, "text": 0.0}
-    for member in list_members(accept.lower()):
-        media_range, *parameters = (part.strip() for part in member.split(";"))
+    for media_range, weight in parse_accept(accept):
         subtype = media_range.partition("/")[2]
         form = _FORMS.get(subtype) or ("json" if subtype.endswith("+json") else None)
         if form is not None:
-            weights[form] = max(weights[form], _weight(parameters))
+            weights[form] = max(weights[form], weight)
     best = max(weights, key=weights.__getitem__)  # the first of equals
     return best if weights[best] > 0 else "text"
 
 
 _known_form = lru_cache(maxsize=256)(_find_form)
-
-
-def _weight(parameters: list[str]) -> float:
-    for parameter in parameters:
-        name, _, value = parameter.partition("=")
-        if name.strip() == "q":
-            try:
-                return float(value)
-            except ValueError:
-                return 0.0
-    return 1.0
 
 
 _PAGE = """<!doctype html>

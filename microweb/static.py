@@ -18,9 +18,8 @@ from typing import NamedTuple
 from .bodies.file import FileResponse, OpenFile
 from .concurrency.threads import run_short_work
 from .errors import ConfigurationError, NotFound
-from .http.headers import list_members
 from .http.mediatypes import IMMUTABLE, coding_of, media_type_of
-from .http.negotiation import IDENTITY, choose_coding
+from .http.negotiation import IDENTITY, choose_coding, parse_accept
 from .request import Request
 from .response import Response, redirect_to_path
 from .router import Middleware, Router
@@ -261,5 +260,5 @@ def _is_of_page(request: Request, path: str) -> bool:
     """
     if "." not in path.rpartition("/")[2]:
         return True
-    members = list_members(request.headers.get("accept", "").lower())
-    return any(member.partition(";")[0].strip() == "text/html" for member in members)
+    ranges = parse_accept(request.headers.get("accept", ""))
+    return any(media_range == "text/html" for media_range, _ in ranges)

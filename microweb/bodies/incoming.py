@@ -25,6 +25,7 @@ from ..errors import (
 from ..http.charsets import codec_of, decode_in_pieces
 from ..http.headers import Headers, list_members
 from ..http.interfaces import BodySource, ServerLimits
+from ..http.mediatypes import parse_media_type
 from ..http.request_head import HeaderSection
 from ..http.urlencoded import parse_urlencoded
 from .json import JSONArray, has_more_values, parse_json
@@ -189,7 +190,7 @@ class IncomingBody:
     def _form_type(self, *expected: str) -> str:
         """Return the media type, one of `expected`. Raises: UnsupportedMediaType."""
         check_coding(self._section.headers)
-        media_type = media_type_of(self._section.headers)
+        media_type, _ = parse_media_type(self._section.headers.get("content-type", ""))
         if media_type not in expected:
             refuse_media_type(*expected)
         return media_type
@@ -237,18 +238,10 @@ def check_coding(headers: Headers) -> None:
         )
 
 
-def media_type_of(headers: Headers) -> str:
-    """Return the media type in lower case, without parameters; empty if there is none."""
-    return headers.get("content-type", "").partition(";")[0].strip().lower()
-
-
 def charset_of(headers: Headers) -> str:
     """Return the label of the charset in lower case; `utf-8` if there is none."""
-    for parameter in headers.get("content-type", "").split(";")[1:]:
-        name, _, value = parameter.partition("=")
-        if name.strip().lower() == "charset":
-            return value.strip().strip('"').lower()
-    return "utf-8"
+    _, parameters = parse_media_type(headers.get("content-type", ""))
+    return parameters.get("charset", "utf-8").lower()
 
 
 def refuse_media_type(*expected: str) -> NoReturn:

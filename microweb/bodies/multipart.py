@@ -19,6 +19,7 @@ from ..errors import BadRequest, BodyConsumed, ContentTooLarge, MicrowebError
 from ..http.charsets import codec_of
 from ..http.filenames import safe_filename
 from ..http.headers import CheckedHeaders, Headers
+from ..http.mediatypes import parse_media_type
 from ..http.urlencoded import percent_decode
 from .forms import Form, Spool, UploadFile
 from .parts import PartHeaders, PartParser
@@ -323,9 +324,9 @@ def _checked_headers(headers: PartHeaders) -> Headers:
 
 def _codec(content_type: str) -> str:
     """Return the codec of a field: of its charset if that is known. Raises: BadRequest."""
-    kind, _, parameters = content_type.partition(";")
-    if kind.strip().lower().startswith("multipart/"):
+    if parse_media_type(content_type)[0].startswith("multipart/"):
         _refuse("a multipart body inside a part")
+    _, _, parameters = content_type.partition(";")  # strictly, as all in a form
     label = _parameters(f";{parameters}" if parameters else "", "").get("charset", "")
     codec = codec_of(label.strip('"'))
     return "utf-8" if codec in (None, "ascii") else codec

@@ -1,4 +1,4 @@
-"""What header fields say of a file: its media type, the name to save it under, how long to keep it.
+"""Media types: read from a field, and by a file's name; a file's name and age in its header fields.
 
 RFC 9110 section 8.3 (Content-Type), RFC 6266 and 8187 (Content-Disposition), RFC 9111 section 5.2.
 """
@@ -124,6 +124,21 @@ MEDIA_TYPES = {
 _CODINGS = {".svgz": "gzip"}  # of names that stand for a media type in a content coding
 # The attr-char of RFC 8187 section 3.2.1 that are no letters or digits.
 _ATTR_CHARS = "!#$&+-.^_`|~"
+
+
+def parse_media_type(value: str) -> tuple[str, dict[str, str]]:
+    """Return the media type of a Content-Type, in lower case, and its parameters.
+
+    The media type is empty if there is none. Names of parameters are in lower case, values without
+    their quotes; the first of a name counts. RFC 9110 section 8.3.1
+    """
+    media_type, *fields = value.split(";")
+    parameters: dict[str, str] = {}
+    for field in fields:
+        name, equals, text = field.partition("=")
+        if equals:
+            parameters.setdefault(name.strip().lower(), text.strip().strip('"'))
+    return media_type.strip().lower(), parameters
 
 
 def media_type_of(path: str | os.PathLike[str]) -> str:

@@ -1,6 +1,6 @@
 """Proactive negotiation: the weights that a client gives, and the content coding that it gets.
 
-RFC 9110 sections 12.4.2 (quality values) and 12.5.3 (Accept-Encoding).
+RFC 9110 sections 12.4.2 (quality values), 12.5.1 (Accept) and 12.5.3 (Accept-Encoding).
 """
 
 from __future__ import annotations
@@ -33,6 +33,21 @@ def parse_weights(value: str) -> dict[str, float]:
         elif not semicolon:
             weights[name] = 1.0
     return weights
+
+
+def parse_accept(value: str) -> list[tuple[str, float]]:
+    """Return the media ranges of an Accept field, in lower case, with their weights.
+
+    Parameters of a range are dropped. A range whose weight is none is left out.
+    """
+    ranges: list[tuple[str, float]] = []
+    for member in list_members(value.lower()):
+        media_range, *parameters = [part.strip(" \t") for part in member.split(";")]
+        given = [each for each in parameters if each.startswith("q=")]
+        weight = _WEIGHT.fullmatch(given[0]) if given else None
+        if weight is not None or not given:
+            ranges.append((media_range, 1.0 if weight is None else float(weight[1])))
+    return ranges
 
 
 def choose_coding(accept_encoding: str, available: Sequence[str]) -> str:

@@ -21,6 +21,7 @@ from ..bodies.stream import StreamResponse
 from ..concurrency.threads import run_short_work
 from ..errors import ConfigurationError, MissingExtra
 from ..http.headers import MutableHeaders, add_vary
+from ..http.mediatypes import parse_media_type
 from ..http.negotiation import IDENTITY, negotiate_coding
 from ..remedies import names_keywords
 from ..request import Request
@@ -149,13 +150,9 @@ def _may_code(headers: MutableHeaders, is_required: bool) -> bool:
         return False
     if "cache-control" in lines and "no-transform" in headers["cache-control"].lower():
         return False
-    media_type = _media_type(headers["content-type"]) if "content-type" in lines else ""
+    media_type = parse_media_type(headers["content-type"])[0] if "content-type" in lines else ""
     # Events are small, and whatever stands between could hold them up.
     return media_type != "text/event-stream" and (is_required or _shrinks(media_type))
-
-
-def _media_type(content_type: str) -> str:
-    return content_type.partition(";")[0].strip().lower()
 
 
 @lru_cache(maxsize=256)

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from types import TracebackType
 
 from ..errors import MissingExtra
+from ..http.mediatypes import parse_media_type
 from .eventsource import EventParser, ReceivedEvent
 
 try:
@@ -57,7 +58,7 @@ class EventStream:
         """
         self.response = response = await self._client.send(self._request, stream=True)
         content_type = response.headers.get("content-type", "")
-        media_type = content_type.partition(";")[0].strip().lower()
+        media_type, _ = parse_media_type(content_type)
         if response.status_code != 200 or media_type != _MEDIA_TYPE:
             got = f"{response.status_code} of {media_type or 'no type'}"
             await response.aclose()

@@ -6,7 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from microweb.http.mediatypes import MEDIA_TYPES, content_disposition, media_type_of
+from microweb.http.mediatypes import (
+    MEDIA_TYPES,
+    content_disposition,
+    media_type_of,
+    parse_media_type,
+)
 
 
 @pytest.mark.parametrize(
@@ -78,3 +83,19 @@ def test_table_is_in_order_and_of_media_types() -> None:
 )
 def test_download_name(name: str, value: str) -> None:
     assert content_disposition(name) == value
+
+
+@pytest.mark.parametrize(
+    ("value", "media_type", "parameters"),
+    [
+        ("", "", {}),
+        ("TEXT/HTML", "text/html", {}),
+        (' text/html ; Charset="UTF-8" ', "text/html", {"charset": "UTF-8"}),
+        ("a/b;x=1;X=2;y;=;", "a/b", {"x": "1", "": ""}),
+        (";charset=a", "", {"charset": "a"}),
+    ],
+)
+def test_content_type_is_taken_apart(
+    value: str, media_type: str, parameters: dict[str, str]
+) -> None:
+    assert parse_media_type(value) == (media_type, parameters)

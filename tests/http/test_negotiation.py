@@ -5,6 +5,7 @@ import pytest
 from microweb.http.negotiation import (
     choose_coding,
     negotiate_coding,
+    parse_accept,
     parse_weights,
     refuses_identity,
 )
@@ -77,3 +78,18 @@ def test_a_long_field_is_negotiated_alike() -> None:
     long = "unknown, " * 3000 + "br, identity;q=0"
     for field in (long, "br, identity;q=0"):
         assert negotiate_coding(field, ALL) == ("br", True)
+
+
+@pytest.mark.parametrize(
+    ("field", "ranges"),
+    [
+        ("", []),
+        ("*/*", [("*/*", 1.0)]),
+        ("TEXT/HTML;q=0.5, text/plain", [("text/html", 0.5), ("text/plain", 1.0)]),
+        ("text/html ; level=1 ; Q=0.25", [("text/html", 0.25)]),
+        ("text/html;level=1", [("text/html", 1.0)]),
+        ("text/html;q=nan, a/b;q=2, c/d;q=0", [("c/d", 0.0)]),
+    ],
+)
+def test_media_ranges_have_weights(field: str, ranges: list[tuple[str, float]]) -> None:
+    assert parse_accept(field) == ranges
