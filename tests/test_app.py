@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import contextlib
 import functools
 import pydoc
 import re
@@ -12,7 +11,7 @@ from datetime import date
 from typing import Any
 
 import pytest
-from support.apps import client_of, hello, tracer
+from support.apps import client_of, hello, noted, tracer
 from support.processes import ENVIRONMENT
 from support.reading import FakePeer
 
@@ -27,24 +26,11 @@ from microweb import (
     Response,
     Router,
     WebSocket,
-    abort,
 )
 from microweb.errors import RouteConflict
 from microweb.http.interfaces import MatchInfo
 from microweb.http.request_head import PlainSection, parse_request_line
 from microweb.request import make_request
-
-
-def noted(lifespan_log: list[str], name: str) -> Callable[[App], AsyncIterator[dict[str, object]]]:
-    async def life(app: App) -> AsyncIterator[dict[str, object]]:
-        lifespan_log.append(name)
-        try:
-            yield {name: True}
-        finally:
-            lifespan_log.append(f"/{name}")
-
-    return life
-
 
 # --- middleware -----------------------------------------------------------------------
 
@@ -161,53 +147,6 @@ async def test_an_async_function_is_found_behind_any_decorators(middleware: Any)
         assert (answer.status_code, answer.text) == (200, "seen")
 
 
-async def test_a_hook_may_have_parameters_that_are_given_by_name_alone() -> None:
-    seen: list[object] = []
-
-    def by_name(*, number: int = 1) -> None:
-        seen.append(number)
-
-    async def with_options(**options: object) -> None:
-        seen.append(options)
-
-    app = App()
-    app.on_startup(by_name)
-    app.on_shutdown(with_options)
-    async with app.test_client():
-        assert seen == [1]
-    assert seen == [1, {}]
-
-
-def test_hooks_of_a_wrong_number_of_parameters_are_refused() -> None:
-    app = App()
-    with pytest.raises(
-        ConfigurationError, match=r"before_request takes \(request\), this takes \(\)"
-    ):
-        app.before_request(lambda: None)
-    with pytest.raises(
-        ConfigurationError, match=r"after_request takes \(request, response\), this "
-    ):
-        app.after_request(lambda response: response)
-    with pytest.raises(ConfigurationError, match=r"^before_request: expected a function, got 'x'"):
-        app.before_request("x")  # type: ignore[type-var]
-
-
-def test_hooks_of_a_life_take_the_app_or_nothing() -> None:
-    app = App()
-    with pytest.raises(ConfigurationError, match=r"lifespan takes \(app\), this takes \(\)"):
-        app.lifespan(lambda: None)
-    for role in ("on_startup", "on_shutdown"):
-        register = getattr(app, role)
-        with pytest.raises(ConfigurationError, match=rf"{role} takes \(app\), this takes \(a, b\)"):
-            register(lambda a, b: None)
-        with pytest.raises(
-            ConfigurationError, match=rf"^{role}: expected a function, got 'startup'"
-        ):
-            register("startup")
-        for function in (lambda: None, lambda app: None, lambda *args: None):
-            assert register(function) is function
-
-
 def test_errorhandler_without_parentheses_is_refused() -> None:
     app = App()
     with pytest.raises(ConfigurationError) as caught:
@@ -321,69 +260,6 @@ async def test_url_for_is_absolute_if_it_is_asked_to_be() -> None:
         answer = await client.raw(b"GET /inner/users/7 HTTP/1.0\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 400 ")
     assert b"expected the field Host, got none" in answer
-
-
-async def test_before_request_may_answer() -> None:
-    app, trace = App(), []
-
-    @app.before_request
-    async def first(request: Request) -> None:
-        trace.append("first")
-
-    @app.before_request
-    def second(request: Request) -> object:  # in a thread
-        trace.append("second")
-        return ("stop", 403) if request.query.get("stop") else None
-
-    @app.get("/")
-    async def index() -> str:
-        trace.append("index")
-        return "hi"
-
-    async with client_of(app) as client:
-        assert (await client.get("/")).text == "hi"
-        response = await client.get("/?stop=1")
-    assert (response.status_code, response.text) == (403, "stop")
-    assert trace == ["first", "second", "index", "first", "second"]
-
-
-async def test_after_request_runs_for_errors_too() -> None:
-    app = App()
-
-    @app.after_request
-    def stamp(request: Request, response: Response) -> None:  # in a thread
-        response.headers["X-Status"] = str(response.status)
-
-    @app.after_request
-    async def replace(request: Request, response: Response) -> object:
-        return ("teapot", 418) if request.path == "/tea" else None
-
-    @app.before_request
-    async def guard(request: Request) -> None:
-        if request.path == "/secret":
-            abort(401)
-
-    @app.get("/")
-    async def index() -> str:
-        raise ValueError
-
-    async with client_of(app, raise_errors=False) as client:
-        for path, status in (("/", 500), ("/no", 404), ("/tea", 418), ("/secret", 401)):
-            response = await client.get(path)
-            assert (response.status_code, response.headers["x-status"]) == (status, str(status))
-
-
-async def test_hook_that_fails_is_named(caplog: pytest.LogCaptureFixture) -> None:
-    app = App()
-
-    @app.before_request
-    async def rubbish(request: Request) -> object:
-        return 5
-
-    app.get("/")(hello)
-    async with client_of(app, raise_errors=False) as client:
-        assert (await client.get("/")).status_code == 500
-    assert "rubbish at test_app.py" in caplog.text
 
 
 async def test_context_variables_do_not_reach_the_next_request() -> None:
@@ -655,120 +531,6 @@ def test_only_an_app_or_a_router_is_mounted(value: Any) -> None:
 def test_app_is_mounted_not_included() -> None:
     with pytest.raises(ConfigurationError, match=r"use app.mount\(prefix, other_app\)"):
         App().include(App())
-
-
-# --- lifespan -------------------------------------------------------------------------
-
-
-async def test_lifespans_unwind_in_reverse_and_fill_the_state() -> None:
-    app, log = App(), []
-    app.lifespan(noted(log, "a"))
-    app.on_startup(lambda: log.append("up"))
-
-    @app.on_shutdown
-    async def down() -> None:
-        log.append("down")
-
-    @app.lifespan
-    @contextlib.asynccontextmanager
-    async def last(app: App) -> AsyncIterator[None]:
-        log.append("last")
-        yield
-        log.append("/last")
-
-    @app.get("/")
-    async def show(request: Request) -> list[bool]:
-        return [request.app.state.a]
-
-    async with client_of(app) as client:
-        assert (await client.get("/")).json() == [True]
-        assert log == ["a", "up", "last"]
-    assert log == ["a", "up", "last", "/last", "down", "/a"]
-
-
-async def test_hooks_may_take_the_app() -> None:
-    app = App()
-
-    @app.on_startup
-    async def up(app: App) -> None:
-        app.state.up = True
-
-    async with app.life():
-        assert app.state.up is True
-
-
-async def test_lifespan_of_a_mounted_app_runs_inside_its_parents() -> None:
-    log: list[str] = []
-    app, inner = App(), App()
-    inner.lifespan(noted(log, "inner"))
-    app.mount("/m", inner)
-    app.lifespan(noted(log, "app"))
-    async with app.life():
-        assert inner.state.inner is True
-    assert log == ["app", "inner", "/inner", "/app"]
-
-
-async def test_startup_that_fails_unwinds_what_was_entered() -> None:
-    app, log = App(), []
-    app.lifespan(noted(log, "a"))
-
-    @app.on_startup
-    def fail() -> None:
-        raise ValueError("no database")
-
-    app.on_shutdown(lambda: log.append("never"))
-    with pytest.raises(ValueError, match="no database"):
-        async with app.life():
-            pytest.fail("the app must not start")
-    assert log == ["a", "/a"]
-
-
-async def test_shutdown_that_fails_does_not_stop_the_others() -> None:
-    app, log = App(), []
-    app.lifespan(noted(log, "a"))
-
-    @app.on_shutdown
-    async def fail() -> None:
-        raise ValueError("no")
-
-    app.on_shutdown(lambda: log.append("b"))
-    with pytest.raises(ValueError, match="no"):
-        async with app.life():
-            pass
-    assert log == ["a", "b", "/a"]
-
-
-async def test_one_app_can_live_many_times() -> None:
-    app, log = App(), []
-    app.lifespan(noted(log, "a"))
-    for _ in range(2):
-        async with app.life():
-            pass
-    assert log == ["a", "/a"] * 2
-
-
-async def test_lifespan_that_never_yields_is_refused() -> None:
-    app = App()
-
-    @app.lifespan
-    async def up(app: App) -> None:
-        pass
-
-    with pytest.raises(ConfigurationError, match=r"up at test_app.py:\d+: write a lifespan as"):
-        async with app.life():
-            pass
-
-
-async def test_lifespan_that_yields_no_dict_is_refused() -> None:
-    app = App()
-
-    @app.lifespan
-    async def up(app: App) -> AsyncIterator[int]:
-        yield 5
-
-    with pytest.raises(ConfigurationError, match=r"yield a dict for app.state or nothing, got 5"):
-        async with app.life():
-            pass
 
 
 # --- freezing -------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The readers that `json_types` makes types of: what each takes, refuses, and says of it."""
+"""The readers of JSON values, one by one: `json_types` makes types of them."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from microweb import App, Handler, Request, Response
@@ -16,6 +16,17 @@ def client_of(app: App, **options: Any) -> TestClient:
 
 async def hello(request: Request, **params: object) -> str:
     return f"{request.prefix}|{request.path}"
+
+
+def noted(lifespan_log: list[str], name: str) -> Callable[[App], AsyncIterator[dict[str, object]]]:
+    async def life(app: App) -> AsyncIterator[dict[str, object]]:
+        lifespan_log.append(name)
+        try:
+            yield {name: True}
+        finally:
+            lifespan_log.append(f"/{name}")
+
+    return life
 
 
 def tracer(trace: list[str], name: str) -> Callable[[Request, Handler], Awaitable[Response]]:

@@ -1,0 +1,306 @@
+"""Values that endpoints return, and the answers that they become."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from enum import Enum
+from http import HTTPStatus
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import pytest
+from support.endpoints import app_with, get
+
+from microweb import App, Request, Response, html
+
+ID = "6f1c3d1e-5b1a-4f61-9c55-1d2f3a4b5c6d"
+
+
+class Color(Enum):
+    RED = "red"
+    BLUE = "blue"
+
+
+@dataclass
+class Note:
+    title: str
+    day: date
+
+
+class Opaque:
+    pass
+
+
+def of_own_types(value: object) -> object:
+    if isinstance(value, Opaque):
+        return {"opaque": [True]}
+    raise TypeError(f"not {value!r}")
+
+
+async def test_json_default_is_asked_about_the_returned_value() -> None:
+    app = App()
+    app.json_default = of_own_types
+
+    @app.get("/{kind}")
+    async def show(kind: str) -> Any:
+        return {
+            "itself": Opaque(),
+            "inside": [Opaque()],
+            "status": (Opaque(), 201),
+            "number": 5,
+            "set": {1},
+        }[kind]
+
+    async with app.test_client() as client:
+        for kind, status, value in (
+            ("itself", 200, {"opaque": [True]}),
+            ("inside", 200, [{"opaque": [True]}]),
+            ("status", 201, {"opaque": [True]}),
+        ):
+            response = await client.get(f"/{kind}")
+            assert (response.status_code, response.json()) == (status, value)
+            assert response.headers["content-type"] == "application/json"
+        for kind in ("number", "set"):
+            with pytest.raises(TypeError, match=r"^show at .* returned (int|set)"):
+                await client.get(f"/{kind}")
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ((404, "x"), "(value, status)"),
+        ((404, {"a": 1}), "(value, status)"),
+        ((HTTPStatus.NOT_FOUND, {"a": 1}, {"X-A": "b"}), "(value, status, headers)"),
+        ((404, {"X-A": "b"}, "x"), "(value, status, headers)"),
+        (({"X-A": "b"}, "x"), "(value, headers)"),
+    ],
+)
+async def test_a_value_that_does_not_come_first_is_told(value: Any, expected: str) -> None:
+    app = App()
+
+    @app.get("/")
+    async def show() -> Any:
+        return value
+
+    async with app.test_client() as client:
+        with pytest.raises(TypeError) as caught:
+            await client.get("/")
+    assert str(caught.value).startswith("show at test_results.py:")
+    assert str(caught.value).endswith(f": the value comes first, expected {expected}")
+
+
+OCTETS, TEXT = "application/octet-stream", "text/plain; charset=utf-8"
+
+
+HTML, JSON = "text/html; charset=utf-8", "application/json"
+
+
+class Markup:
+    def __html__(self) -> str:
+        return "<i>é</i>"
+
+
+class Text(str):
+    pass
+
+
+class Table(dict[str, int]):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("value", "content_type", "body"),
+    [
+        ("é", TEXT, "é".encode()),
+        (Text("a"), TEXT, b"a"),
+        (html("<b>{}</b>", "<x>"), HTML, b"<b>&lt;x&gt;</b>"),
+        (Markup(), HTML, "<i>é</i>".encode()),
+        (b"\xff", OCTETS, b"\xff"),
+        (bytearray(b"a"), OCTETS, b"a"),
+        (memoryview(b"a"), OCTETS, b"a"),
+        ({"a": 1}, JSON, b'{"a":1}'),
+        (Table(a=1), JSON, b'{"a":1}'),
+        ([1, None], JSON, b"[1,null]"),
+        (Note("t", date(2026, 1, 2)), JSON, b'{"title":"t","day":"2026-01-02"}'),
+        (
+            [datetime(2026, 1, 2, tzinfo=UTC), UUID(ID), Decimal("1.10"), Color.RED],
+            JSON,
+            b'["2026-01-02T00:00:00+00:00","%b","1.10","red"]' % ID.encode(),
+        ),
+    ],
+)
+async def test_returned_value(value: object, content_type: str, body: bytes) -> None:
+    async def show() -> object:
+        return value
+
+    response = await get(show)
+    assert response.status_code == 200
+    assert response.headers["content-type"] == content_type
+    assert response.content == body
+
+
+async def test_none_is_204() -> None:
+    async def show() -> None:
+        return None
+
+    response = await get(show)
+    assert (response.status_code, response.content) == (204, b"")
+    assert "content-type" not in response.headers
+
+
+async def test_async_generator_is_a_stream() -> None:
+    async def show(request: Request) -> AsyncIterator[str]:
+        yield "a"
+        yield request.method
+
+    response = await get(show)
+    assert response.headers["transfer-encoding"] == "chunked"
+    assert (response.text, response.headers["content-type"]) == ("aGET", TEXT)
+
+
+async def test_plain_generator_is_a_stream_made_in_a_thread() -> None:
+    import threading
+
+    main = threading.get_ident()
+
+    def show(n: int) -> Iterator[bytes]:
+        for _ in range(n):
+            yield str(threading.get_ident() != main).encode()
+
+    response = await get(show, "/?n=2")
+    assert (response.text, response.headers["content-type"]) == ("TrueTrue", OCTETS)
+
+
+async def test_returned_generator_is_a_stream() -> None:
+    async def show() -> object:
+        return (piece for piece in ("a", "b"))
+
+    assert (await get(show)).text == "ab"
+
+
+@pytest.mark.parametrize(
+    ("value", "status", "header", "body"),
+    [
+        (("a", 201), 201, None, b"a"),
+        (({"a": 1}, 201), 201, None, b'{"a":1}'),
+        (("a", {"X-A": "1"}), 200, "1", b"a"),
+        (("a", [("X-A", "1"), ("X-A", "2")]), 200, "1, 2", b"a"),
+        (("a", 202, {"X-A": "1"}), 202, "1", b"a"),
+        ((None, 404), 404, None, b""),
+        ((None, {"X-A": "1"}), 204, "1", b""),
+        (([1], 200, [("X-A", "1")]), 200, "1", b"[1]"),
+    ],
+)
+async def test_returned_tuple(value: object, status: int, header: str | None, body: bytes) -> None:
+    async def show() -> object:
+        return value
+
+    response = await get(show)
+    assert (response.status_code, response.content) == (status, body)
+    assert response.headers.get("x-a") == header
+
+
+async def test_header_of_a_tuple_replaces_that_of_its_response() -> None:
+    async def show() -> object:
+        return Response("a", headers={"X-A": "1"}), 203, {"X-A": "2", "content-type": "text/css"}
+
+    response = await get(show)
+    assert (response.status_code, response.headers["x-a"]) == (203, "2")
+    assert response.headers["content-type"] == "text/css"
+
+
+async def test_response_is_sent_as_it_is() -> None:
+    async def show() -> Response:
+        return Response.json({"a": 1}, 202, {"X-A": "1"})
+
+    response = await get(show)
+    assert (response.status_code, response.json()) == (202, {"a": 1})
+
+
+class Pair(NamedTuple):
+    a: int
+    b: int
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        (5, "int"),
+        (True, "bool"),
+        ({1, 2}, "set"),
+        (object(), "object"),
+        (("a", "b"), "tuple"),
+        ((), "tuple"),
+        (("a", 200, {}, 1), "tuple"),
+        (Pair(1, 200), "Pair"),
+        (Note, "type"),
+        (range(2), "range"),
+        (NotImplemented, "NotImplementedType"),
+    ],
+)
+async def test_value_of_another_kind_is_a_type_error_that_names_the_endpoint(
+    value: object, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def show() -> object:
+        return value
+
+    async with app_with(show).test_client(raise_errors=False) as client:
+        response = await client.get("/")
+    assert (response.status_code, response.text) == (500, "Internal Server Error\n")
+    assert "show at test_results.py:" in caplog.text
+    assert f"returned {kind}: expected str, bytes" in caplog.text
+
+
+async def test_forgotten_await_is_told() -> None:
+    async def load() -> str:
+        return ""
+
+    async def show() -> object:
+        return load()
+
+    with pytest.raises(TypeError, match=r"show at .* returned a coroutine: did you forget await\?"):
+        await get(show)
+
+
+async def test_json_that_can_not_be_written_names_the_endpoint() -> None:
+    async def show() -> object:
+        return {"a": object()}
+
+    with pytest.raises(TypeError, match=r"show at .*: JSON can't hold 'object'"):
+        await get(show)
+
+
+async def test_json_default_of_the_app() -> None:
+    app = App()
+    app.json_default = lambda value: sorted(value)  # type: ignore[call-overload]
+
+    @app.get("/value")
+    async def value() -> object:
+        return {"a": {2, 1}}
+
+    @app.get("/response")
+    async def response() -> object:
+        return Response.json({2, 1})
+
+    async with app.test_client() as client:
+        assert (await client.get("/value")).json() == {"a": [1, 2]}
+        assert (await client.get("/response")).json() == [1, 2]
+
+
+async def test_json_default_may_be_set_at_startup() -> None:
+    app = App()
+
+    @app.on_startup
+    def configure() -> None:
+        app.json_default = str
+
+    @app.get("/")
+    async def value() -> object:
+        return [SimpleNamespace()]
+
+    async with app.test_client() as client:
+        assert (await client.get("/")).json() == ["namespace()"]
