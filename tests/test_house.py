@@ -19,11 +19,6 @@ OTHERS = {"bench", "conformance", "examples", "fuzz", "integration", "support"}
 # Modules without a test file of their own -> the file that tests them. Closed: it only shrinks.
 TESTED_IN = {
     "bodies/outlet.py": "bodies/test_stream.py",
-    "channels/message.py": "channels/test_channel.py",
-    "channels/redis.py": "channels/test_broker.py",
-    "channels/redis_listener.py": "channels/test_broker.py",
-    "channels/subscription.py": "channels/test_channel.py",
-    "channels/topic.py": "channels/test_channel.py",
     "http/bytestream.py": "server/test_connection.py",
     "http/interfaces.py": "test_request.py",
     "server/disconnects.py": "integration/test_disconnects.py",

@@ -1,7 +1,8 @@
 """Channels: publish a message to every subscriber, over event streams or WebSockets."""
 
-from .broker import Broker, MemoryBroker
+from .broker import Broker
 from .channel import Channel, Channels
+from .memory import MemoryBroker
 from .message import Gap, Message
 from .subscription import Subscription
 

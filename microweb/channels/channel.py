@@ -20,7 +20,8 @@ from weakref import WeakKeyDictionary
 from ..concurrency.threads import is_in_loop_of_its_own
 from ..errors import ClientDisconnected, ConfigurationError
 from ..remedies import names_keywords
-from .broker import Broker, MemoryBroker
+from .broker import Broker
+from .memory import MemoryBroker
 from .message import Message, encode_payload
 from .subscription import Policy, Subscription
 from .topic import Hub, Topic
