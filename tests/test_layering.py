@@ -26,9 +26,10 @@ PACKAGE = Path(microweb.__file__).parent
 FLOORS = [
     "errors logs markup remedies",
     "http concurrency sessions",
-    "bodies routing router",
+    "bodies routing",
     "request sse",
     "parser response",
+    "router",
     "server static templating errorpages",
     "endpoints",
     "websocket middleware debug",
@@ -62,8 +63,6 @@ NOT_YET = {
     ("bodies.stream", "response"),
     ("channels.message", "websocket.socket"),
     ("request", "app"),
-    ("router", "request"),
-    ("router", "response"),
     ("sse.body", "response"),
 }
 
