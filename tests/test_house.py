@@ -21,8 +21,6 @@ TESTED_IN = {
     "bodies/outlet.py": "bodies/test_stream.py",
     "http/bytestream.py": "server/test_connection.py",
     "http/interfaces.py": "test_request.py",
-    "server/disconnects.py": "integration/test_disconnects.py",
-    "server/network.py": "server/test_connection.py",
     "websocket/connection.py": "websocket/test_socket.py",
     "websocket/deflate.py": "websocket/test_protocol.py",
 }

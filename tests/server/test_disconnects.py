@@ -1,13 +1,28 @@
-"""What an endpoint can know of a client that leaves, and do about it, on a real socket."""
+"""Clients that leave: the end of their exchanges, and what an endpoint can do about it."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
+from collections.abc import AsyncIterator
 
 import pytest
-from support.serving import DEADLINE_S, get, on_loopback, peer_of, post, until_none
+from support.serving import (
+    DEADLINE_S,
+    GET,
+    get,
+    in_memory,
+    on_loopback,
+    peer_of,
+    post,
+    read_all,
+    read_until,
+    settle,
+    statuses,
+    until_none,
+)
 
-from microweb import App, Request
+from microweb import App, ClientDisconnected, Request, Response
 
 pytestmark = pytest.mark.usefixtures("nothing_is_logged")
 
@@ -180,3 +195,116 @@ async def test_shield_does_not_hold_up_a_stop_beyond_its_grace(
     (record,) = caplog.records
     assert "GET /shield" in record.getMessage()
     caplog.clear()  # that one was expected
+
+
+# --- in memory
+
+
+class Left:
+    """A handler that says how it ended."""
+
+    def __init__(self, on_disconnect: str | None = None) -> None:
+        self.is_open = asyncio.Event()
+        self.ending = "none yet"
+        self.on_disconnect = on_disconnect
+
+    async def __call__(self, request: Request) -> Response:
+        try:
+            await self.is_open.wait()
+        except asyncio.CancelledError:
+            self.ending = "cancelled"
+            raise
+        self.ending = "finished"
+        return Response("x")
+
+
+@pytest.mark.parametrize(("method", "ending"), [("GET", "cancelled"), ("POST", "finished")])
+async def test_handler_of_a_peer_that_was_reset(
+    method: str, ending: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    handler = Left()
+    async with in_memory(handler) as house:
+        end = house.connect()
+        await end.write(GET.replace(b"GET", method.encode()))
+        await settle()
+        end.transport.abort()
+        await house.pass_time(1)
+        handler.is_open.set()
+        await settle()
+        assert handler.ending == ending
+    assert not caplog.records
+
+
+async def test_half_closed_peer_gets_the_answer_of_a_slow_handler() -> None:
+    handler = Left()
+    async with in_memory(handler) as house:
+        end = house.connect()
+        await end.write(GET)
+        end.write_eof()
+        await house.pass_time(1)
+        handler.is_open.set()
+        assert statuses(await read_all(end)) == [200]
+
+
+async def test_stream_of_undeclared_length_ends_with_the_input() -> None:
+    is_closed = asyncio.Event()
+
+    async def events() -> AsyncIterator[str]:
+        try:
+            yield "first"
+            await asyncio.Event().wait()
+        finally:
+            is_closed.set()
+
+    async def handler(request: Request) -> Response:
+        return Response.stream(events())
+
+    async with in_memory(handler) as house:
+        end = house.connect()
+        await end.write(GET)
+        await read_until(end, b"first")
+        end.write_eof()
+        await house.pass_time(1)
+        assert is_closed.is_set() and not house.server.connections
+
+
+async def test_stream_of_declared_length_outlives_the_input() -> None:
+    is_open = asyncio.Event()
+
+    async def pieces() -> AsyncIterator[str]:
+        yield "first"
+        await is_open.wait()
+        yield "second"
+
+    async def handler(request: Request) -> Response:
+        return Response.stream(pieces(), headers={"Content-Length": "11"})
+
+    async with in_memory(handler) as house:
+        end = house.connect()
+        await end.write(GET)
+        end.write_eof()
+        await house.pass_time(1)
+        is_open.set()
+        assert (await read_all(end)).endswith(b"\r\n\r\nfirstsecond")
+
+
+async def test_peer_that_leaves_is_never_logged(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING)
+    raised = []
+
+    async def handler(request: Request) -> Response:
+        try:
+            await request.body()
+        except ClientDisconnected as error:
+            raised.append(error)
+            raise
+        return Response("x")
+
+    async with in_memory(handler) as house:
+        end = house.connect()
+        await end.write(post("/", b"", "Content-Length: 10"))
+        await settle()
+        end.transport._lose(ConnectionResetError())
+        await settle()
+        assert len(raised) == 1 and not house.server.connections
+    assert not caplog.records
