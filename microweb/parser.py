@@ -203,7 +203,7 @@ class Parser:
             except ProtocolError:
                 return None  # `_parse_head` refuses it, with the head in the buffer
         section = LastSection() if closes_before or closes_behind else PlainSection()
-        section.received = fields
+        section.received, section.parsed = fields, None
         if self._has_parsed:
             self._last_head, self._last_fields = head, fields
             self._line, self._section = line, section

@@ -10,7 +10,7 @@ from typing import Protocol
 
 
 class Descriptor(Protocol):
-    """A file that is open."""
+    """An open file, or a socket."""
 
     def fileno(self) -> int: ...
 

@@ -42,20 +42,22 @@ class HeaderSection:
     """
 
     __slots__ = (
-        "_headers",
         "content_length",
         "expects_continue",
         "has_body",
         "is_chunked",
         "minor_version",
+        "parsed",
         "persistence",
         "received",
     )
 
-    received: bytes  # to the empty line, as it came; not set where it was never bytes
+    received: bytes  # to the empty line, as it came; empty if it was never bytes
+    parsed: Headers | None  # None until a plain section is looked at
 
     def __init__(self, headers: Headers) -> None:
-        self._headers = headers
+        self.received = b""
+        self.parsed = headers
         self.minor_version = 1
         self.content_length = 0
         self.is_chunked = False
@@ -66,12 +68,14 @@ class HeaderSection:
     @property
     def headers(self) -> Headers:
         """The fields."""
-        return self._headers
+        if self.parsed is None:
+            self.parsed = parse_header_section(self.received[:-4].split(b"\r\n"))
+        return self.parsed
 
     @property
     def raw(self) -> bytes:
         """The bytes to the empty line, as they came; made anew where there were none."""
-        if hasattr(self, "received"):
+        if self.received:
             return self.received
         lines = [f"{name}: {value}\r\n" for name, value in self.headers.pairs()]
         return "".join(lines).encode("latin-1", "replace") + b"\r\n"
@@ -80,7 +84,7 @@ class HeaderSection:
 class PlainSection(HeaderSection):
     """A section of a request without content, parsed when it is first looked at.
 
-    Who makes it sets `received`, which is known to be right.
+    The parser sets `received`, which is known to be right, and `parsed` to None.
     """
 
     __slots__ = ()
@@ -93,13 +97,6 @@ class PlainSection(HeaderSection):
     has_body = False
     persistence = b""
     expects_continue = False
-
-    @property
-    def headers(self) -> Headers:
-        """The fields."""
-        if not hasattr(self, "_headers"):
-            self._headers = parse_header_section(self.received[:-4].split(b"\r\n"))
-        return self._headers
 
 
 class LastSection(PlainSection):

@@ -12,9 +12,10 @@ import select
 import socket
 import sys
 from ipaddress import ip_address
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from ..errors import ConfigurationError
+from ..http.bytestream import Descriptor
 
 try:
     import fcntl
@@ -23,12 +24,6 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 _ATTEMPTS = 16  # to find a free port that both loopback addresses have
-
-
-class HasFileno(Protocol):
-    """A socket, or what stands for one."""
-
-    def fileno(self) -> int: ...
 
 
 def bind(host: str, port: int) -> list[socket.socket]:
@@ -161,7 +156,7 @@ def url_of(bound: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def unsent_bytes(connected: HasFileno) -> int:
+def unsent_bytes(connected: Descriptor) -> int:
     """Return how many bytes the kernel holds that a peer has not taken; 0 if it does not say."""
     number = connected.fileno()
     if fcntl is None or number < 0:  # -1 is a socket that is closed
@@ -170,22 +165,22 @@ def unsent_bytes(connected: HasFileno) -> int:
     return int.from_bytes(unsent, sys.byteorder)
 
 
-def has_ended(connected: HasFileno) -> bool:
+def has_ended(connected: Descriptor) -> bool:
     """Whether the peer will send no more, whatever is still unread; false where none can say so."""
     return _is_ready(connected, getattr(select, "POLLRDHUP", 0))
 
 
-def has_input(connected: HasFileno) -> bool:
+def has_input(connected: Descriptor) -> bool:
     """Whether the kernel holds bytes, an end or, of a listening socket, a connection for us."""
     return _is_ready(connected, getattr(select, "POLLIN", 0))
 
 
-def has_room(connected: HasFileno) -> bool:
+def has_room(connected: Descriptor) -> bool:
     """Whether the kernel would take bytes: the peer has read most of the bytes before."""
     return _is_ready(connected, getattr(select, "POLLOUT", 0))
 
 
-def _is_ready(watched: HasFileno, event: int) -> bool:
+def _is_ready(watched: Descriptor, event: int) -> bool:
     number = watched.fileno()
     if not event or number < 0:  # Windows has no poll; -1 is a socket that is closed
         return False

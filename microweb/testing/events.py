@@ -38,6 +38,7 @@ class EventStream:
         self._see_off = see_off
         self._parser = EventParser(last_event_id)
         self._events: deque[ReceivedEvent] = deque()
+        self._pieces: AsyncIterator[bytes] | None = None
         self._has_ended = False
 
     @property
@@ -86,7 +87,7 @@ class EventStream:
         Raises: StopAsyncIteration where the server has ended the stream; what the endpoint raised;
         httpx.ReadTimeout where nothing comes for as long as the client waits. It has left then.
         """
-        if not hasattr(self, "_pieces"):
+        if self._pieces is None:
             raise RuntimeError("it asks by `async with client.events(path) as events:`")
         while not self._events:
             piece = await anext(self._pieces, None)

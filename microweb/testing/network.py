@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable
 
-Accept = Callable[[asyncio.StreamReader, asyncio.StreamWriter], None]
+from ..server.listeners import Accept
 
 _KERNEL_BYTES = 64 * 1024  # in a socket's buffer: sent, as far as the server can tell
 _PIECE_BYTES = 64 * 1024  # at most this arrives at once

@@ -59,6 +59,9 @@ class SocketTransport(Protocol):
         """Return what the application raised on a connection, where that is to be raised here."""
 
 
+_NOT_CONNECTED = "it connects by `async with client.websocket(path) as socket:`"
+
+
 class ClientSocket:
     """The client's end of a WebSocket, made by `client.websocket(path)`; `async with` connects.
 
@@ -70,8 +73,6 @@ class ClientSocket:
     Each wait is bounded by the client's read timeout. Raises: HandshakeRefused where it connects;
     SocketClosed; httpx.ReadTimeout.
     """
-
-    response: httpx.Response
 
     def __init__(
         self,
@@ -98,6 +99,15 @@ class ClientSocket:
         self._messages: deque[str | bytes] = deque()
         self._parts: list[bytes] = []
         self._is_text = False
+        self._end: ClientEnd | None = None
+        self._response: httpx.Response | None = None
+
+    @property
+    def response(self) -> httpx.Response:
+        """The answer to the handshake."""
+        if self._response is None:
+            raise RuntimeError(_NOT_CONNECTED)
+        return self._response
 
     @property
     def subprotocol(self) -> str | None:
@@ -128,7 +138,7 @@ class ClientSocket:
                     self._raise_error()
                     raise self._refusal(self._protocol.handshake_exc)
         except BaseException:
-            self._end.close()
+            self._connected().close()
             raise
         return self
 
@@ -145,7 +155,7 @@ class ClientSocket:
                     await self._read()
                 self._raise_error()
         finally:
-            self._end.close()
+            self._connected().close()
 
     def _handshake(self) -> Request:
         """Return the request, with the client's fields and those of the protocol."""
@@ -159,18 +169,18 @@ class ClientSocket:
         return Request(self._request.url.raw_path.decode("ascii"), fields)
 
     def _refusal(self, error: Exception) -> Exception:
-        if hasattr(self, "response"):
-            return HandshakeRefused(self.response)
+        if self._response is not None:
+            return HandshakeRefused(self._response)
         return httpx.RemoteProtocolError(str(error))
 
     def _take_response(self, response: Response) -> None:
-        self.response = httpx.Response(
+        self._response = httpx.Response(
             response.status_code,
             headers=list(response.headers.raw_items()),
             content=bytes(response.body or b""),
             request=self._request,
         )
-        self._on_response(self.response)
+        self._on_response(self._response)
 
     # --- messages
 
@@ -257,15 +267,15 @@ class ClientSocket:
         for data in self._protocol.data_to_send():
             try:
                 if data:
-                    await self._end.write(data)
+                    await self._connected().write(data)
                 else:
-                    self._end.write_eof()
+                    self._connected().write_eof()
             except ConnectionError:
                 return
 
     def _connected(self) -> ClientEnd:
-        if not hasattr(self, "_end"):
-            raise RuntimeError("it connects by `async with client.websocket(path) as socket:`")
+        if self._end is None:
+            raise RuntimeError(_NOT_CONNECTED)
         return self._end
 
     def _check_open(self) -> None:
@@ -279,6 +289,6 @@ class ClientSocket:
         return SocketClosed(1006, "") if close is None else SocketClosed(close.code, close.reason)
 
     def _raise_error(self) -> None:
-        error = self._transport.error_of(self._end)
+        error = self._transport.error_of(self._connected())
         if error is not None:
             raise error

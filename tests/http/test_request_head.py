@@ -145,7 +145,7 @@ def test_a_plain_section_parses_its_fields_once(
     kind: type[PlainSection], persistence: bytes
 ) -> None:
     section = kind()
-    section.received = b"Host: a\r\nX: y\r\n\r\n"
+    section.received, section.parsed = b"Host: a\r\nX: y\r\n\r\n", None
     assert section.headers["x"] == "y"
     assert section.headers is section.headers
     assert (section.persistence, section.has_body) == (persistence, False)
