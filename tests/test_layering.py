@@ -61,7 +61,6 @@ NOT_YET = {
     ("bodies.redirect", "response"),
     ("bodies.stream", "request"),
     ("bodies.stream", "response"),
-    ("channels.message", "websocket.socket"),
     ("request", "app"),
     ("sse.body", "response"),
 }

@@ -96,7 +96,7 @@ class Message:
     def encode_frame(self) -> bytes:
         """Return it as a whole WebSocket frame, made at the first call: text, binary for bytes."""
         if self._frame is None:
-            from ..websocket.socket import encode_frame
+            from ..websocket.frames import encode_frame
 
             content = self._payload[1:]
             self._frame = encode_frame(content if self._is(_BYTES) else content.decode())

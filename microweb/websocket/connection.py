@@ -21,29 +21,17 @@ from typing import TYPE_CHECKING
 
 from ..errors import ClientDisconnected, LocalProtocolError
 from ..http.bytestream import Share, UpgradedStream
+from .frames import LOST, PING, TRY_AGAIN_LATER
+from .heartbeat import Heartbeat
 
 if TYPE_CHECKING:
     from .protocol import Frames, Message
 
-# RFC 6455 section 7.4.1
-NORMAL = 1000
-GOING_AWAY = 1001
-INVALID_DATA = 1007
-POLICY_VIOLATION = 1008
-TOO_BIG = 1009
-INTERNAL_ERROR = 1011
-TRY_AGAIN_LATER = 1013  # of the registry that RFC 6455 section 11.7 began
-LOST = 1006  # never sent: the connection ended without a close frame
-
-_CLOSE_TIMEOUT_S = 5.0  # for the peer to answer a close
 
 # Received and not asked for; with more, the connection is paused and the peer has to wait.
 _MAX_ARRIVED = 64
 _MAX_ARRIVED_SIZE = 64 * 1024
 _MAX_UNBROKEN = 64  # messages, or KiB of them, without a suspension: others have their turn then
-
-_PING = b"\x89\x00"
-_NEVER = float("inf")
 
 
 class Conversation:
@@ -56,18 +44,14 @@ class Conversation:
         "_arrived",
         "_arrived_size",
         "_drainer",
-        "_ends_at",
         "_frames",
-        "_heard_at",
+        "_heartbeat",
         "_is_ahead",
         "_is_heard",
         "_is_paused",
         "_is_receiving",
         "_left",
         "_loop",
-        "_ping_interval_s",
-        "_ping_timeout_s",
-        "_pinged_at",
         "_pushers",
         "_share",
         "_stream",
@@ -93,8 +77,6 @@ class Conversation:
         self._stream = stream
         self._frames = frames
         self.task: asyncio.Task[object] | None = task  # while it runs: its error would hold this
-        self._ping_interval_s = ping_interval_s
-        self._ping_timeout_s = ping_timeout_s
         self._loop = asyncio.get_running_loop()
         self.closed_with: tuple[int, str] | None = None  # once either side has closed
         self.is_closing = False  # we have closed, and wait for the peer's answer
@@ -113,9 +95,8 @@ class Conversation:
         self._drainer: asyncio.Task[None] | None = None  # while a peer does not take its pongs
         self._left = (0, 0)  # messages and bytes that were not asked for at the last look
         self._is_heard = True  # since the last look
-        self._heard_at = self._pinged_at = 0.0
+        self._heartbeat = Heartbeat(ping_interval_s, ping_timeout_s)
         self._share: Share | None = None  # of the memory for clients, once it takes much
-        self._ends_at = _NEVER  # then the peer has had its time to answer a close
 
     # --- receiving
 
@@ -391,21 +372,18 @@ class Conversation:
             self._take(_MAX_ARRIVED)
             self._note_held(0)
         if self.is_closing:
-            if self._ends_at is _NEVER:
-                self._ends_at = now + _CLOSE_TIMEOUT_S
-            elif now >= self._ends_at:
+            if self._heartbeat.is_close_overdue(now):
                 self._drop()
         elif self._is_paused:
             self._look_at_paused(now)
         elif self._is_heard:
             self._is_heard = False
-            self._heard_at, self._pinged_at = now, 0.0
-        elif self._pinged_at:
+            self._heartbeat.hear(now)
+        elif self._heartbeat.is_ping_overdue(now):
             # After a pause of ours the pong may wait, unread: uvloop calls timers first.
-            if now - self._pinged_at >= self._ping_timeout_s and not self._stream.has_input():
+            if not self._stream.has_input():
                 self._drop()
-        elif self._ping_interval_s and now - self._heard_at >= self._ping_interval_s:
-            self._pinged_at = now
+        elif self._heartbeat.is_ping_due(now):
             self._frames.ping()
             self._answer()
 
@@ -417,12 +395,12 @@ class Conversation:
         """
         left, self._left = self._left, (len(self._arrived), self._frames.unread)
         if self._left != left or self._drainer is not None:
-            self._heard_at = now
+            self._heartbeat.postpone(now)
         elif self._stream.has_ended():
             self._end()
-        elif self._ping_interval_s and now - self._heard_at >= self._ping_interval_s:
-            self._heard_at = now
-            self._stream.probe(_PING)
+        elif self._heartbeat.is_silent(now):
+            self._heartbeat.postpone(now)
+            self._stream.probe(PING)
 
     def _drop(self) -> None:
         """Cut the connection, which ends what waits on it."""

@@ -33,7 +33,8 @@ from ..http.bytestream import UpgradedStream
 from ..logs import Log
 from ..remedies import add_remedy
 from ..request import Request, name_in_log, request_id_of
-from .connection import (
+from .connection import Conversation
+from .frames import (
     GOING_AWAY,
     INTERNAL_ERROR,
     INVALID_DATA,
@@ -42,7 +43,6 @@ from .connection import (
     POLICY_VIOLATION,
     TOO_BIG,
     TRY_AGAIN_LATER,
-    Conversation,
 )
 from .handshake import accept_of, check_handshake, check_origin
 from .protocol import Frames

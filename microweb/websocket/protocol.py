@@ -201,8 +201,7 @@ class Frames:
                 self._add(apply_mask(buffer[start:end], buffer[start - 4 : start]), is_last=False)
             else:
                 self._work += _TAKE_WORK
-                message = self._take(buffer[position:end])
-                if message is not None:
+                if (message := self._take(buffer[position:end])) is not None:
                     return message
             buffer = self._buffer
         return None

@@ -15,11 +15,11 @@ from ..bodies.incoming import convert_json
 from ..bodies.json import encode_json, parse_json
 from ..bodies.json_types import converter_near
 from ..errors import ClientDisconnected, LocalProtocolError
-from ..http.charsets import encode_utf8
 from ..remedies import Suggesting
 from ..request import Request, name_in_log
 from ..response import Fields
-from .connection import NORMAL, Conversation
+from .connection import Conversation
+from .frames import NORMAL, PING, encode_frame
 from .handshake import offered_subprotocols
 
 T = TypeVar("T")
@@ -29,25 +29,6 @@ _MAX_REASON = 123  # bytes: a control frame has 125. RFC 6455 section 5.5
 
 # What the handshake itself says.
 _OURS = ("connection", "content-length", "transfer-encoding", "upgrade")
-
-
-def encode_frame(message: str | bytes) -> bytes:
-    """Return a message as one whole frame, which `send_frame` sends to any number of sockets.
-
-    Raises: TypeError for what is no message. RFC 6455 section 5.2
-    """
-    if isinstance(message, str):
-        payload, first = encode_utf8(message), 0x81
-    elif isinstance(message, (bytes, bytearray, memoryview)):
-        payload, first = bytes(message), 0x82
-    else:
-        raise TypeError(f"expected a message as str or bytes, got {type(message).__name__}")
-    size = len(payload)
-    if size < 126:
-        return bytes((first, size)) + payload
-    if size < 65536:
-        return b"%c\x7e%b%b" % (first, size.to_bytes(2), payload)
-    return b"%c\x7f%b%b" % (first, size.to_bytes(8), payload)
 
 
 class Gate(Protocol):
@@ -205,7 +186,7 @@ class WebSocket(metaclass=Suggesting):
 
         The server sends its own each `ping_interval_s` in which the client was silent.
         """
-        await self.send_frame(_PING)
+        await self.send_frame(PING)
 
     @contextmanager
     def pushing(self) -> Iterator[None]:
@@ -260,9 +241,6 @@ class WebSocket(metaclass=Suggesting):
         if self.close_code is not None:
             state = f"closed with {self.close_code}"
         return f"<WebSocket {self.request.line.target!r:.80} {state}>"
-
-
-_PING = b"\x89\x00"
 
 
 def _checked_fields(headers: Fields) -> list[tuple[str, str]]:

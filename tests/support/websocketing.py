@@ -13,6 +13,7 @@ from support.serving import DEADLINE_S, MemoryHouse, in_memory
 from microweb import App, WebSocket
 from microweb.server.config import ServerOptions
 from microweb.testing.network import ClientEnd
+from microweb.websocket.protocol import Frames, Message
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="  # of RFC 6455 section 1.3
 ACCEPT = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
@@ -209,3 +210,48 @@ async def wait_for_ever_in(socket: WebSocket) -> None:
         await asyncio.Event().wait()
     finally:
         ENDED.append(socket.close_code)
+
+
+async def accept(socket: WebSocket) -> None:
+    await socket.accept()
+
+
+@asynccontextmanager
+async def counted_turns() -> AsyncIterator[list[int]]:
+    """Count the loop's turns that another task gets meanwhile."""
+
+    async def count() -> None:
+        while True:
+            turns[0] += 1
+            await asyncio.sleep(0)
+
+    turns = [0]
+    counting = asyncio.create_task(count())
+    try:
+        yield turns
+    finally:
+        counting.cancel()
+
+
+LIMIT = 1000
+OFFER = "permessage-deflate; client_max_window_bits"
+
+
+class Received:
+    """What frames that come in these pieces make."""
+
+    def __init__(self, *pieces: bytes, limit: int = LIMIT, offers: tuple[str, ...] = ()) -> None:
+        self.frames = Frames(limit)
+        self.frames.negotiate(list(offers))
+        self.messages: list[Message] = []
+        for piece in pieces:
+            if self.frames.is_over:
+                break
+            self.frames.feed(piece)
+            while (message := self.frames.next_message()) is not None or self.frames.has_more:
+                if message is not None:
+                    self.messages.append(message)
+
+    @property
+    def output(self) -> bytes:
+        return self.frames.output
