@@ -1,6 +1,6 @@
 """App: routes, middleware, error handlers, mounted apps, lifespan; frozen before the first request.
 
-An app is itself a handler, `async Request -> Response`. What can be decided before the first
+An app is itself a handler, `async Request -> Response`. All that can be decided before the first
 request is decided in `freeze()`, by a `Dispatcher`: `__call__` only matches and hands over.
 """
 
@@ -91,7 +91,7 @@ class App(Router, metaclass=Suggesting):
     # --- registering
 
     def before_request(self, function: F) -> F:
-        """Call `function(request)` before the endpoint; what it returns, if not None, answers."""
+        """Call `function(request)` before the endpoint; its value, if not None, is the answer."""
         self._check_open("before_request")
         check_parameters(function, "before_request", "request")
         self.use(before(function))
@@ -108,7 +108,7 @@ class App(Router, metaclass=Suggesting):
         return function
 
     def errorhandler(self, key: ErrorKey) -> Callable[[F], F]:
-        """Answer what is raised, by status or class: `@app.errorhandler(404)`.
+        """Answer errors by status or class: `@app.errorhandler(404)`.
 
         The function takes `request` and `error`, either may be left out. A plain value keeps the
         error's status. Raises: ConfigurationError.
@@ -257,7 +257,7 @@ class App(Router, metaclass=Suggesting):
         return match.handler(request)
 
     async def refuse(self, error: ProtocolError) -> Response:
-        """Return the answer to what was no request: `@app.errorhandler(ProtocolError)`."""
+        """Return the answer to bytes that are no request: `@app.errorhandler(ProtocolError)`."""
         return await self._frozen_dispatcher().root.errors.refuse(error)
 
     def url_for(self, name: str, /, **params: object) -> str:
@@ -272,13 +272,13 @@ class App(Router, metaclass=Suggesting):
     def spawn(self, coroutine: Coroutine[Any, Any, T], *, name: str | None = None) -> Task[T]:
         """Run `coroutine` in the background, in a task that the server owns; from any thread.
 
-        It has the context variables of its caller. What it raises is logged once, with `name`, by
+        It has the context variables of its caller. An exception is logged once, with `name`, by
         default the coroutine's own. A server that stops waits for it within its `grace_s`, then
-        cancels it: what never ends by itself belongs into a lifespan, which can end it.
+        cancels it: work that never ends by itself belongs into a lifespan, which can end it.
 
         In a plain `def`, `from_thread(task)` waits for it. Raises: RuntimeError where no server
         (or test client) of this app is running; ServiceUnavailable, a 503, where as many tasks run
-        as `max_background_tasks` says; TypeError for what is no coroutine.
+        as `max_background_tasks` says; TypeError if it is no coroutine.
         """
         if not isinstance(coroutine, Coroutine):
             raise TypeError(f"expected a coroutine as in spawn(work()), got {coroutine!r:.80}")
@@ -297,7 +297,7 @@ class App(Router, metaclass=Suggesting):
     def run(self, host: str = "localhost", port: int = 5000, **options: Unpack[RunOptions]) -> None:
         """Serve until Ctrl-C or SIGTERM. The options are the fields of `ServerConfig`.
 
-        What is in the way (a busy port, a bad option) is one line on stderr and exit status 1; so
+        An obstacle (a busy port, a bad option) is one line on stderr and exit status 1; so
         is `debug` on an address that others reach, unless `debug_anywhere=True` insists.
         """
         from .server.process import run
@@ -324,8 +324,9 @@ class App(Router, metaclass=Suggesting):
     ) -> TestClient:
         """Return an `httpx.AsyncClient` over the real connection callback, without a socket.
 
-        `raise_errors`: what an endpoint raises and nobody answers comes out of the await. Raises:
-        MissingExtra without httpx: pip install 'microweb[testing]'.
+        `raise_errors`: an exception of an endpoint that nobody answers comes out of the await.
+
+        Raises: MissingExtra without httpx: pip install 'microweb[testing]'.
         """
         from .testing.client import TestClient
 
@@ -346,7 +347,7 @@ class App(Router, metaclass=Suggesting):
     # --- freezing
 
     def freeze(self) -> None:
-        """Build what requests need; registering anything afterwards is a ConfigurationError.
+        """Build the dispatcher; registering anything afterwards is a ConfigurationError.
 
         Raises: ConfigurationError, RouteConflict; then nothing has changed.
         """
@@ -402,9 +403,9 @@ class App(Router, metaclass=Suggesting):
         super()._add(route)
 
     def all_middleware(self, prefix: str = "") -> list[Middleware]:
-        """Return what runs around requests here and in mounted apps, each once, outer ones first.
+        """Return all middleware here and in mounted apps, each once, the outer ones first.
 
-        What is in `use=` is there as well. `prefix` is that of this app.
+        Middleware in `use=` is there as well. `prefix` is that of this app.
         """
         found = [*self._middleware, *(each for route in self.routes for each in route.use)]
         found = placed_at({id(each): each for each in found}.values(), prefix)

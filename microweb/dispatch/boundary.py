@@ -1,7 +1,7 @@
-"""The error boundary: what was raised -> the answer.
+"""The error boundary: an exception -> the answer.
 
 One stands around the endpoint and around each middleware, so that middleware always gets a
-Response from `call_next`. What an application registered with `errorhandler` comes first; what
+Response from `call_next`. The application's own handlers (`errorhandler`) come first; an error that
 nobody answers is logged once and is a 500 that says nothing.
 """
 
@@ -31,7 +31,7 @@ _log = Log("microweb.error")
 
 
 class ErrorHandlers:
-    """One application's answers to what is raised, by class and by status."""
+    """One application's handlers of errors, by class and by status."""
 
     def __init__(self) -> None:
         self._by_class: dict[type[Exception], ErrorHandler] = {}
@@ -57,8 +57,8 @@ class ErrorHandlers:
     def find(self, error: BaseException, *, has_request: bool = True) -> ErrorHandler | None:
         """Return the handler of the most specific class, then of the status.
 
-        One of what is wider than HTTPError (Exception) comes after that of an HTTPError's status:
-        it is for what nobody thought of.
+        For an HTTPError, a handler of a wider class (Exception) comes after that of the status: it
+        is for errors that nobody thought of.
         """
         if not self._by_class and not self._by_status:
             return None
@@ -74,9 +74,9 @@ class ErrorHandlers:
 
 
 class ErrorBoundary:
-    """Answers what was raised in one application at the place that it is mounted at.
+    """Answers the errors of one application at the place that it is mounted at.
 
-    What its own handlers don't answer goes to the application around it.
+    Errors that its own handlers don't answer go to the application around it.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class ErrorBoundary:
         self._debug = debug
 
     async def answer(self, request: Request, error: BaseException) -> Response:
-        """Return the answer to what was raised. Raises: ClientDisconnected, which has none."""
+        """Return the answer to an error. Raises: ClientDisconnected, which has none."""
         if is_disconnect(error):
             raise ClientDisconnected("the client has left") from error
         request.error = error = sole_error(error)
@@ -112,7 +112,7 @@ class ErrorBoundary:
         return response
 
     async def refuse(self, error: ProtocolError) -> Response:
-        """Return the answer to what was no request."""
+        """Return the answer to bytes that are no request."""
         handler = self._find(error, has_request=False)
         if handler is None:
             return default_answer(error, None, debug=self._debug)
@@ -140,7 +140,7 @@ class ErrorBoundary:
             return self._unhandled(request, failure, 500)
 
     def _unhandled(self, request: Request, error: BaseException, status: int) -> Response:
-        """Return the answer to what no handler answers, or to a handler that failed."""
+        """Return the answer to an error that no handler answers, or to a handler that failed."""
         accept = request.headers.get("accept", "")
         if self._debug:
             from ..debug.page import debug_answer, is_forwarded

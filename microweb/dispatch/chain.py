@@ -1,8 +1,8 @@
 """The chain of a route: its endpoint inside all its middleware, built when the app is frozen.
 
-`Level` is what one app registered, as plain data; `Place` is that app at the prefix where it is
-mounted. The endpoint stands inside the route's middleware, inside its app's, inside that of the
-apps around it. Each link answers what it raises, so that the next one out gets a Response.
+`Level` has the registrations of one app as plain data; `Place` is that app at the prefix where it
+is mounted. The endpoint stands inside the route's middleware, inside its app's, inside that of the
+apps around it. Each link answers its own errors, so that the next one out gets a Response.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class PlacedMiddleware(Protocol):
 
 @runtime_checkable
 class SoleMiddleware(Protocol):
-    """Middleware of which one may stand around a route: `sole_source_of` names what it gives."""
+    """Middleware of which one may stand around a route: `sole_source_of` names its source."""
 
     sole_source_of: str
 
@@ -76,7 +76,7 @@ class Place:
         self._outer = outer
         self.debug = level.debug
         if outer is not None:
-            # As URLs have it: `url_for` puts it before what the mounted app says.
+            # As URLs have it: `url_for` puts it before the path in the mounted app.
             self.prefix = outer.prefix + parse_pattern(prefix).format({})
             self.limits = level.limits.inside(outer.limits)
             self.debug = level.debug or outer.debug
@@ -104,7 +104,7 @@ class Place:
     def _call_of(
         self, route: Route, signature: Signature, pattern: Pattern
     ) -> Callable[[Request], object]:
-        """Return what calls a route's endpoint for a request."""
+        """Return the function that calls a route's endpoint for a request."""
         call = bind(signature, pattern.parameters)
         if not signature.is_async:
             call = in_thread(str(route), call, may_read=signature.may_take_request)
@@ -165,7 +165,7 @@ def _chain(
 def over_socket(
     signature: Signature, pattern: Pattern, origins: frozenset[str]
 ) -> Callable[[Request], object]:
-    """Return what answers a request by a WebSocket endpoint.
+    """Return the function that answers a request by a WebSocket endpoint.
 
     Raises: ConfigurationError, which names the remedy; MissingExtra.
     """
@@ -216,7 +216,7 @@ def _link(
     `hands_on`: other middleware stands around it, and gets a copy of the Response that
     `middleware` returns, because it may have kept that to answer other requests.
 
-    `closes`: none stands around it, so that what it returns is sent, and no other stream.
+    `closes`: none stands around it, so that its value is sent, and no other stream.
     """
 
     async def handle(request: Request) -> Response:

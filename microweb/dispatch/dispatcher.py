@@ -34,7 +34,7 @@ _METHODS_OF_HTTP = frozenset(("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS",
 
 
 class Match:
-    """What matching decided about a request, before any user code ran."""
+    """The result of matching a request, before any user code ran."""
 
     __slots__ = (
         "allowed",
@@ -102,7 +102,7 @@ class Dispatcher:
         self._all_methods = tuple(sorted(self._methods))
 
     def match(self, line: RequestLine) -> Match:
-        """Return what answers `line`. Runs no user code but converters."""
+        """Return the match of `line`. Runs no user code but converters."""
         match = self._match(line)
         if line.authority is not None and line.target[:6].lower() == "https:":
             match.handler = _over_https(match.handler, match.place.errors.answer)
@@ -141,10 +141,10 @@ class Dispatcher:
         return other if isinstance(self._tree.find(line.method, other), Found) else None
 
     def asked_about(self, request: Request) -> Handler:
-        """Return what answers an OPTIONS that no route does.
+        """Return the handler of an OPTIONS that no route answers.
 
         A CORS preflight goes through the own middleware of the route that it asks about, which has
-        become the request's: what is around that route alone could not answer it otherwise.
+        become the request's match: otherwise that middleware could not answer it.
         """
         line, asked = request.line, request.match
         method = request.headers.get("access-control-request-method")
@@ -220,12 +220,12 @@ def check_endpoint(route: Route, converters: Mapping[str, Converter]) -> None:
 
 
 def _is_pure(pattern: Pattern) -> bool:
-    # What a converter of the application's made may be changed by who gets it.
+    # An endpoint may change a value that a converter of the application made.
     return BUILT_IN.keys() >= set(pattern.parameters.values())
 
 
 async def _missed(request: Request) -> Response:
-    """The endpoint of what no route answers: 404, 405, 501, OPTIONS, the other slash."""
+    """The endpoint of requests without a route: 404, 405, 501, OPTIONS, the other slash."""
     match, line = request.match, request.line
     assert isinstance(match, Match)
     if match.fault is not None:

@@ -1,12 +1,12 @@
 """An endpoint's parameters -> where their values come from, worked out once.
 
 `bind` says of each parameter whether it is the request, a path parameter or a field of the query,
-by name and annotation, and builds the plainest call that does it. What fits nothing is a
-ConfigurationError when it is registered and no surprise at the first request.
+by name and annotation, and builds the plainest call that does it. A parameter that fits nothing is
+a ConfigurationError when it is registered, and no surprise at the first request.
 
 A decorator's `*args` and `**kwargs` can take whatever the functions inside it ask for, so they are
-given that, and all path parameters: the request first where a function inside has it first. What
-fits nothing there is the decorator's own to give.
+given that, and all path parameters: the request first if a function inside has it first. A
+decorator itself gives the parameters inside it that fit nothing.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class Binding:
             )
 
     def _bind_inside(self) -> None:
-        """Bind what goes into `*args` and `**kwargs`."""
+        """Bind the values that go into `*args` and `**kwargs`."""
         needs_subject = self.own.name_of(self.subject) in (None, *self.path)
         if not self.inside and needs_subject and self._has_args:
             self.positional.append(subject_itself)

@@ -32,15 +32,15 @@ def check_key(key: object) -> None:
 class ErrorHandler:
     """A user's error handler: `async def missing(request, error)`, either parameter optional.
 
-    A page of errors is the site's, and asks for the session; what is raised around `Sessions` has
-    none, and gets one that is empty.
+    A page of errors may ask for the session. For an error that was raised outside `Sessions` it
+    gets an empty one.
     """
 
     def __init__(self, key: ErrorKey, function: Callable[..., object]) -> None:
         self.key = key
         self._function = function
         self._call = as_async(function)
-        self._positional: list[str] = []  # what each takes: "request" or "error"
+        self._positional: list[str] = []  # the source of each: "request" or "error"
         self._named: dict[str, str] = {}
         hints = hints_of(inspect.unwrap(function))
         for name, parameter in inspect.signature(function).parameters.items():
@@ -68,14 +68,14 @@ class ErrorHandler:
     async def answer(
         self, request: Request | None, error: BaseException, app: RequestApp
     ) -> Response:
-        """Call it and convert what it returns; a plain value keeps the error's status."""
+        """Call it and convert its value; a plain value keeps the error's status."""
         if request is not None:
             with suppress(ConfigurationError):  # it has one, and that stays
                 request.exchange.use_session(NoSession())
         given = {"request": request, "error": error}
         value = await self._call(
-            *[given[what] for what in self._positional],
-            **{name: given[what] for name, what in self._named.items()},
+            *[given[source] for source in self._positional],
+            **{name: given[source] for name, source in self._named.items()},
         )
         response = ReturnConverter(self._function, app).convert(value)
         if response is value:
@@ -90,5 +90,5 @@ class ErrorHandler:
         if response.needs_prepare:
             if request is not None:
                 return await response.prepare(request)
-            _ = response.body  # what can't be made without a request fails here
+            _ = response.body  # a body that needs a request fails here
         return response

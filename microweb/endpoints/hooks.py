@@ -13,7 +13,7 @@ from .handler import as_async
 
 
 def before(function: Callable[..., object]) -> Middleware:
-    """Return middleware that answers with what `function(request)` returns, if it is not None."""
+    """Return middleware that answers with the value of `function(request)`, if it is not None."""
     call = as_async(function)
 
     @wraps(function)

@@ -1,4 +1,4 @@
-"""What runs around an app's life: async generators, async context managers, hooks."""
+"""The life of an app: async generators, async context managers and hooks around it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def manager_of(
 
 
 def state_from(values: object, lifespan: Callable[..., object]) -> Mapping[str, object]:
-    """Return what a lifespan yielded for `app.state`. Raises: ConfigurationError."""
+    """Return the values that a lifespan yielded for `app.state`. Raises: ConfigurationError."""
     if values is None:
         return {}
     if not isinstance(values, Mapping):

@@ -30,7 +30,7 @@ _UNRESOLVABLE = (NameError, TypeError, AttributeError, SyntaxError)
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What an endpoint is called for: a parameter of this name or annotation takes it."""
+    """The object that an endpoint is called for: a parameter of its name or class takes it."""
 
     name: str
     kind: type
@@ -57,7 +57,7 @@ class Layer:
     is_decorator: bool
 
     def name_of(self, subject: Subject) -> str | None:
-        """Return the parameter that takes what the endpoint is called for."""
+        """Return the parameter that takes the subject."""
         for name in self.parameters:
             if subject.is_taken_by(name, self.hints.get(name, MISSING)):
                 return name
@@ -74,11 +74,11 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """What an endpoint wants, outermost decorator first, and what kind it is."""
+    """The parameters of an endpoint, outermost decorator first, and its kind."""
 
     function: Callable[..., object]
     layers: tuple[Layer, ...]
-    is_async: bool  # call it on the loop: what it returns may have to be awaited
+    is_async: bool  # call it on the loop: its value may have to be awaited
 
     @property
     def hints(self) -> dict[str, object]:
@@ -106,7 +106,7 @@ class Signature:
 
 
 def inspect_endpoint(function: Callable[..., object]) -> Signature:
-    """Read a function's signature. Raises: ConfigurationError for what is no function."""
+    """Read a function's signature. Raises: ConfigurationError if it is no function."""
     if isinstance(function, type) or not callable(function):
         raise ConfigurationError(f"expected a function as endpoint, got {function!r:.80}")
     try:
@@ -139,7 +139,7 @@ def hints_of(function: Callable[..., object]) -> dict[str, object]:
 
 
 def return_hint_of(function: Callable[..., object]) -> object:
-    """Return the annotation of what a function returns: `object` without one.
+    """Return the annotation of a function's returned value: `object` without one.
 
     One that can't be resolved stays a str. A class that is local to another function is found if
     the function uses it.
@@ -167,7 +167,7 @@ def _read_layer(function: Callable[..., object]) -> Layer:
 
 
 def without_annotated(hint: object) -> object:
-    """Return what `Annotated` is put around."""
+    """Return the annotation inside `Annotated`."""
     return get_args(hint)[0] if get_origin(hint) is Annotated else hint
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
+from collections.abc import AsyncIterator
 from typing import Any
 
+import pytest
 from support.endpoints import Endpoint, app_with, get
 
 from microweb import App, Handler, Request, Response, from_thread
@@ -92,3 +95,56 @@ def test_decorators_of_the_app_return_the_function_untouched() -> None:
     assert app.before_request(show) is show
     assert app.errorhandler(404)(show) is show
     assert app.on_startup(show) is show
+
+
+# --- answers --------------------------------------------------------------------------
+
+
+async def test_a_fault_of_the_endpoint_is_answered_by_the_app() -> None:
+    app = App()
+
+    @app.get("/")
+    async def show() -> str:
+        raise ValueError("of the endpoint")
+
+    @app.errorhandler(ValueError)
+    async def failed(error: ValueError) -> tuple[str, int]:
+        return str(error), 409
+
+    async with app.test_client() as client:
+        response = await client.get("/")
+    assert (response.status_code, response.text) == (409, "of the endpoint")
+
+
+async def test_a_text_that_has_no_encoding_is_named() -> None:
+    async def show() -> str:
+        return "a\ud800"
+
+    with pytest.raises(ValueError, match="at index 1, behind"):
+        await get(show)
+
+
+async def test_what_a_plain_hook_returns_is_awaited() -> None:
+    async def answer(request: Request) -> str:
+        return "awaited"
+
+    app = App()
+    app.before_request(lambda request: answer(request))
+    async with app.test_client() as client:
+        assert (await client.get("/")).text == "awaited"
+
+
+async def test_a_plain_def_may_read_a_body_that_is_on_its_way() -> None:
+    app = App()
+
+    @app.post("/")
+    def show(request: Request) -> bytes:
+        return from_thread(request.body())
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"a"
+        await asyncio.sleep(0)
+        yield b"b"
+
+    async with app.test_client() as client:
+        assert (await client.post("/", content=pieces())).content == b"ab"
