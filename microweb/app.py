@@ -43,7 +43,7 @@ T = TypeVar("T")
 
 # The memo of matches is as large as the parser's of request lines.
 _MAX_MATCHES = 1024
-_MAX_PATH = 256
+_MAX_MATCHED_CHARS = 256  # of method and path
 
 
 class App(Router, metaclass=Suggesting):
@@ -249,7 +249,8 @@ class App(Router, metaclass=Suggesting):
         match = self._matches.get((line.method, line.raw_path))
         if match is None or line.authority is not None:
             match = self._frozen_dispatcher().match(line)
-            if match.is_repeatable and line.authority is None and len(line.raw_path) < _MAX_PATH:
+            is_short = len(line.method) + len(line.raw_path) <= _MAX_MATCHED_CHARS
+            if match.is_repeatable and line.authority is None and is_short:
                 if len(self._matches) >= _MAX_MATCHES:
                     self._matches.clear()
                 self._matches[line.method, line.raw_path] = match

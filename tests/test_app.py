@@ -369,6 +369,7 @@ def test_memo_of_matches_is_bounded() -> None:
         assert len(app._matches) <= 1024
     app._matches.clear()
     match_of(app, "GET", "/" + "a" * 300)
+    match_of(app, "A" * 300, "/")
     assert not app._matches
 
 

@@ -9,7 +9,16 @@ import httpx
 import pytest
 
 from microweb import App, HTTPError, Request, Response, WebSocket, abort
-from microweb.remedies import add_remedy, remedy_for
+from microweb.middleware.compression import Compression
+from microweb.middleware.cors import CORS
+from microweb.remedies import (
+    Suggesting,
+    add_remedy,
+    names_keywords,
+    point_to_ours,
+    remedy_for,
+    unknown_keyword,
+)
 
 
 async def failure_of(slip: Callable[[Any], Awaitable[object]]) -> tuple[BaseException, App]:
@@ -182,3 +191,56 @@ def test_remedy_is_added_once() -> None:
     for _ in range(3):
         add_remedy(error)
     assert error.__notes__ == ["in microweb it is `Response.json(value, status)`"]
+
+
+# --- names and keywords of other frameworks -------------------------------------------
+
+
+def test_other_wrong_calls_are_told_by_python() -> None:
+    with pytest.raises(TypeError, match="unexpected keyword argument 'nonsense'"):
+        Compression(nonsense=1)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="missing 1 required positional argument: 'origins'"):
+        CORS()  # type: ignore[call-arg]
+
+
+def test_fault_within_a_call_is_not_taken_for_a_wrong_call() -> None:
+    def fail(status: int, **extra: object) -> None:
+        raise TypeError("within")
+
+    fail.__qualname__ = "Timeout"
+    with pytest.raises(TypeError, match=r"^within$"):
+        names_keywords(fail)(1, timeout=2)
+
+
+def test_keyword_of_another_framework_is_told_ours() -> None:
+    with pytest.raises(TypeError, match=r"^CORS\(\) has no keyword .* `CORS\(origins\)`$"):
+        CORS(allow_origins=["*"])  # type: ignore[call-arg]
+    names = {"a": "b", "c": "leave it out"}
+    assert (
+        unknown_keyword("f", ["c", "a"], names) == "f() has no keyword 'a': in microweb it is `b`"
+    )
+    assert unknown_keyword("f", ["c"], names) == "f() has no keyword 'c': leave it out"
+    assert unknown_keyword("f", ["d"]) == "f() has no keyword 'd'"
+
+
+def test_name_of_another_framework_is_told_ours_and_listed_nowhere() -> None:
+    class Thing(metaclass=Suggesting):
+        ours = 1
+
+    class Own(Thing):
+        theirs = 2
+
+    point_to_ours(Thing, {"theirs": "thing.ours", "others": "thing.ours"})
+    thing: Any = Thing()
+    text = "'Thing' object has no attribute 'theirs': in microweb it is `thing.ours`"
+    for look in (
+        lambda: thing.theirs,
+        lambda: setattr(thing, "theirs", 1),
+        lambda: delattr(thing, "theirs"),
+    ):
+        with pytest.raises(AttributeError, match=f"^{text}$"):
+            look()
+    with pytest.raises(AttributeError, match=r"^type object 'Thing' has no attribute 'others'"):
+        _ = Thing.others  # type: ignore[attr-defined]
+    assert {"theirs", "others"}.isdisjoint((*dir(Thing), *dir(thing)))
+    assert "ours" in dir(Thing) and "theirs" in dir(Own) and Own().theirs == 2

@@ -16,7 +16,7 @@ from microweb.middleware.hosts import AllowedHosts
 from microweb.middleware.rate_limit import RateLimit
 from microweb.middleware.sessions import Sessions
 from microweb.middleware.timeout import Timeout
-from microweb.remedies import KEYWORDS, names_keywords
+from microweb.remedies import KEYWORDS
 
 OURS: dict[str, type | Callable[..., object]] = {
     "App": App,
@@ -57,22 +57,6 @@ def test_keyword_of_another_framework_names_ours(
     with pytest.raises(TypeError, match=r"^\w+\(\) has no keyword '\w+': in microweb") as caught:
         call(**keywords)
     assert f"in microweb it is `{ours}" in str(caught.value)
-
-
-def test_other_wrong_calls_are_told_by_python() -> None:
-    with pytest.raises(TypeError, match="unexpected keyword argument 'nonsense'"):
-        Compression(nonsense=1)  # type: ignore[call-arg]
-    with pytest.raises(TypeError, match="missing 1 required positional argument: 'origins'"):
-        CORS()  # type: ignore[call-arg]
-
-
-def test_fault_within_a_call_is_not_taken_for_a_wrong_call() -> None:
-    def fail(status: int, **extra: object) -> None:
-        raise TypeError("within")
-
-    fail.__qualname__ = "Timeout"
-    with pytest.raises(TypeError, match=r"^within$"):
-        names_keywords(fail)(1, timeout=2)
 
 
 @pytest.mark.parametrize("call", KEYWORDS)
