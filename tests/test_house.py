@@ -18,9 +18,7 @@ OTHERS = {"bench", "conformance", "examples", "fuzz", "integration", "support"}
 
 # Modules without a test file of their own -> the file that tests them. Closed: it only shrinks.
 TESTED_IN = {
-    "bodies/outlet.py": "bodies/test_stream.py",
     "http/bytestream.py": "server/test_connection.py",
-    "http/interfaces.py": "test_request.py",
 }
 
 # The public names that packages hand on, by the paths that users write.

@@ -1,0 +1,107 @@
+"""Pieces of a streamed answer: joined in one turn of the loop, and written behind their head."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from support.answering import FakeStream
+
+from microweb.bodies.outlet import Outlet
+from microweb.errors import ClientDisconnected
+
+
+async def put(outlet: Outlet, *pieces: bytes) -> None:
+    """Put the pieces of one turn of the loop."""
+    for piece in pieces:
+        if not outlet.joined:
+            await outlet.begin()
+        outlet.joined.append(piece)
+
+
+async def test_head_and_pieces_of_a_turn_are_one_write_and_one_chunk() -> None:
+    stream = FakeStream()
+    outlet = Outlet(stream, b"head\r\n\r\n", is_chunked=True)
+    await put(outlet, b"a", b"bc")
+    assert stream.writes == []
+    await asyncio.sleep(0)
+    assert stream.writes == [b"head\r\n\r\n3\r\nabc\r\n"]
+    await put(outlet, b"d")
+    await asyncio.sleep(0)
+    assert stream.writes[1:] == [b"1\r\nd\r\n"]
+
+
+async def test_end_goes_out_with_the_last_pieces() -> None:
+    stream = FakeStream()
+    outlet = Outlet(stream, b"head", is_chunked=True)
+    await put(outlet, b"x" * 10, b"y" * 10)
+    outlet.end(20)
+    assert stream.writes == [b"head14\r\n" + b"x" * 10 + b"y" * 10 + b"\r\n0\r\n\r\n"]
+    await asyncio.sleep(0)  # when the turn would have written
+    assert len(stream.writes) == 1
+
+
+async def test_stream_without_pieces_is_a_head_and_an_end() -> None:
+    stream = FakeStream()
+    Outlet(stream, b"head", is_chunked=True).end(0)
+    assert stream.writes == [b"head0\r\n\r\n"]
+
+
+async def test_pieces_of_a_known_length_are_no_chunks() -> None:
+    stream = FakeStream()
+    outlet = Outlet(stream, b"head", is_chunked=False)
+    outlet.write_head()
+    outlet.end(0)
+    assert stream.writes == [b"head"]  # nothing is written for the end
+    await put(outlet, b"a", b"b")
+    outlet.end(2)
+    assert stream.writes == [b"head", b"ab"]
+
+
+async def test_others_have_their_turn_behind_a_write() -> None:
+    stream = FakeStream()
+    outlet = Outlet(stream, b"", is_chunked=True)
+    turns: list[int] = []
+    asyncio.get_running_loop().call_soon(turns.append, 1)
+    await put(outlet, b"abc")
+    await outlet.write(3)
+    assert stream.writes == [b"3\r\nabc\r\n"]
+    assert turns == [1]
+    assert outlet.joined == []
+
+
+async def test_full_connection_is_waited_for_before_the_next_piece() -> None:
+    stream = FakeStream(high_water=5)
+    outlet = Outlet(stream, b"", is_chunked=True)
+    await put(outlet, b"x" * 100)
+    await asyncio.sleep(0)
+    assert stream.drained_at == []
+    await put(outlet, b"y")
+    assert stream.drained_at == [1]
+    await put(outlet, b"z" * 100)
+    await outlet.write(101)
+    assert stream.drained_at == [1, 2]
+
+
+async def test_client_that_left_is_met_at_the_next_piece() -> None:
+    outlet = Outlet(FakeStream(closes_after=0), b"head", is_chunked=True)
+    await put(outlet, b"a")
+    await asyncio.sleep(0)  # the turn that writes raises nothing
+    with pytest.raises(ClientDisconnected):
+        await put(outlet, b"b")
+
+
+async def test_pieces_before_a_fault_are_written_without_an_end() -> None:
+    stream = FakeStream()
+    outlet = Outlet(stream, b"head", is_chunked=True)
+    outlet.close()
+    assert stream.writes == []
+    await put(outlet, b"a")
+    outlet.close()
+    assert stream.writes == [b"head1\r\na\r\n"]
+
+
+async def test_fault_of_a_client_that_left_raises_nothing() -> None:
+    outlet = Outlet(FakeStream(closes_after=0), b"head", is_chunked=True)
+    await put(outlet, b"a")
+    outlet.close()
