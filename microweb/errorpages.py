@@ -15,10 +15,11 @@ from typing import Literal
 
 from .bodies.json import encode_json
 from .errors import HTTPError, ProtocolError
+from .http.mediatypes import HTML, TEXT
 from .http.negotiation import parse_accept
 from .http.response_head import phrase_of
 from .markup import HTMLText, html
-from .response import HTML, TEXT, Response
+from .response import Response
 
 PROBLEM = "application/problem+json"
 

@@ -23,24 +23,23 @@ from sys import getrefcount
 from typing import Any, Literal, Never
 
 from .bodies.json import encode_json
-from .errors import LocalProtocolError
 from .http.bytestream import ByteStream
 from .http.charsets import encode_utf8
 from .http.cookies import SetCookie
 from .http.framing import CLOSE
-from .http.grammar import CONTENT_LENGTH
-from .http.headers import CopiedHeaders, MutableHeaders, check_value, list_members, refuse_touch
-from .http.response_head import HeadCache, status_line
+from .http.headers import CopiedHeaders, MutableHeaders, list_members, refuse_touch
+from .http.interfaces import Fields, Piece
+from .http.mediatypes import HTML, JSON, OCTETS, TEXT
+from .http.response_head import (
+    WITHOUT_CONTENT,
+    HeadCache,
+    check_content_type,
+    check_status,
+    encode_head,
+    length_field,
+)
 from .remedies import Suggesting, unknown_keyword
 from .request import Request
-
-Fields = Mapping[str, str] | Iterable[tuple[str, str]]
-Piece = str | bytes
-
-TEXT = "text/plain; charset=utf-8"
-HTML = "text/html; charset=utf-8"
-JSON = "application/json"
-OCTETS = "application/octet-stream"
 
 _CHECKED_TYPES = frozenset((None, TEXT, HTML, JSON, OCTETS))
 
@@ -48,7 +47,6 @@ _JOINED_BYTES = 64 * 1024  # a larger body is written by itself: joining it woul
 _OWN_REFERENCES = 3  # to a body: of its response, of the view on it, and of the call that counts
 _SLICE_BYTES = 256 * 1024  # the transport keeps a copy of what the peer has not taken yet
 _DECIDING = frozenset(("connection", "content-length", "date", "transfer-encoding"))
-WITHOUT_CONTENT = frozenset((101, 204, 205, 304))
 
 
 class Response(metaclass=Suggesting):
@@ -80,11 +78,11 @@ class Response(metaclass=Suggesting):
         elif type(body) is not bytes:
             body = _to_bytes(body)
         if content_type not in _CHECKED_TYPES:
-            _check_content_type(str(content_type))
+            check_content_type(str(content_type))
         elif content_type is None and body:
             content_type = OCTETS
         self._body = body
-        self._status = status if status == 200 else _check_status(status)
+        self._status = status if status == 200 else check_status(status)
         self._content_type = content_type
         self._headers: MutableHeaders | None = None
         self._cookies: list[SetCookie] | None = None
@@ -204,7 +202,7 @@ class Response(metaclass=Suggesting):
     @status.setter
     def status(self, status: int) -> None:
         self._touch()
-        self._status = _check_status(status)
+        self._status = check_status(status)
 
     @property
     def body(self) -> bytes:
@@ -420,40 +418,26 @@ class Response(metaclass=Suggesting):
 
     def _length_field(self, is_head: bool) -> bytes:
         """Return the Content-Length line; a length that the application set must be right."""
-        headers = self._headers
+        headers, declared = self._headers, None
         if headers is not None and "content-length" in headers.lines:
-            said, size = headers["content-length"], 0 if self._status == 205 else len(self._body)
-            may_differ = self._status == 304 or (is_head and not self._body)
-            is_right = CONTENT_LENGTH.fullmatch(said) if may_differ else said == str(size)
-            if self._status == 204 or not is_right:
-                raise LocalProtocolError(f"Content-Length {said[:80]!r} on a body of {size} bytes")
-            return b""
-        if self._status == 205:
-            return b"Content-Length: 0\r\n"  # RFC 9110 section 15.3.6
-        if self._status in WITHOUT_CONTENT:
-            return b""
-        return b"Content-Length: %d\r\n" % len(self._body)
+            declared = headers["content-length"]
+        return length_field(self._status, len(self._body), declared, is_head=is_head)
 
     def _encode_head(
         self, request: Request, heads: HeadCache, connection: bytes, framing: bytes
     ) -> bytes:
         is_touched = self._headers is not None
         headers = self.headers
-        lines = headers.lines
-        if "transfer-encoding" in lines:
-            raise LocalProtocolError("Transfer-Encoding is the server's: leave it out")
-        if connection and "connection" in lines:  # the server has decided
-            lines = {name: line for name, line in lines.items() if name != "connection"}
-        text = "".join(lines.values())
+        cookies = ""
         if self._cookies:
             is_https = request.scheme == "https"
-            for cookie in self._cookies:
-                text += f"Set-Cookie: {cookie.encode(secure_by_default=is_https)}\r\n"
+            fields = [each.encode(secure_by_default=is_https) for each in self._cookies]
+            cookies = "".join([f"Set-Cookie: {field}\r\n" for field in fields])
+        head = encode_head(heads, self._status, headers.lines, cookies, framing, connection)
         headers.is_frozen = self._is_used = True
         if not is_touched:
             self._headers = None  # it may be shared
-        start = status_line(self._status) if "date" in lines else heads.start(self._status)
-        return b"%b%b%b%b\r\n" % (start, text.encode("latin-1"), framing, connection)
+        return head
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._status}>"
@@ -595,14 +579,3 @@ def _to_bytes(body: object) -> bytes:
     raise TypeError(f"expected bytes as a body, or str, got {type(body).__name__}: {remedy}")
 
 
-def _check_status(status: int) -> int:
-    if not isinstance(status, int) or not 200 <= status <= 599:
-        raise LocalProtocolError(f"expected a final status from 200 to 599, got {status!r}")
-    return int(status)
-
-
-def _check_content_type(content_type: str) -> None:
-    try:
-        check_value(content_type)
-    except ValueError as error:
-        raise LocalProtocolError(str(error)) from error

@@ -23,9 +23,10 @@ from .concurrency.callables import folder_of
 from .concurrency.threads import run_in_thread
 from .errors import ConfigurationError, MissingExtra
 from .http.charsets import encode_utf8
+from .http.mediatypes import HTML
 from .http.response_head import HeadCache
 from .request import Request
-from .response import HTML, Response
+from .response import Response
 from .sessions.session import Session
 
 try:

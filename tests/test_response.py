@@ -30,8 +30,9 @@ from microweb.bodies.stream import StreamResponse
 from microweb.errors import ClientDisconnected, LocalProtocolError
 from microweb.http.bytestream import ByteStream
 from microweb.http.framing import CLOSE, KEEP_ALIVE
+from microweb.http.mediatypes import HTML, JSON, OCTETS, TEXT
 from microweb.request import Request
-from microweb.response import HTML, JSON, OCTETS, TEXT, JSONResponse, Response
+from microweb.response import JSONResponse, Response
 from microweb.suggestions import NAMES
 from microweb.websocket.upgrade import UpgradeResponse
 

@@ -23,6 +23,7 @@ from ..errors import LocalProtocolError, NotFound, PreconditionFailed
 from ..http.bytestream import ByteStream
 from ..http.dates import format_http_date
 from ..http.headers import Headers
+from ..http.interfaces import Piece
 from ..http.mediatypes import cache_control, coding_of, content_disposition, media_type_of
 from ..http.preconditions import (
     Outcome,
@@ -35,7 +36,7 @@ from ..http.preconditions import (
 from ..http.ranges import Span, content_range, parse_ranges
 from ..http.response_head import HeadCache
 from ..request import Request
-from ..response import Piece, Response
+from ..response import Response
 from .stream import Pieces, StreamResponse
 
 _JOINED_BYTES = 64 * 1024  # up to this a file is read where it is opened, and sent with its head

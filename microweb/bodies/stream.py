@@ -40,9 +40,11 @@ from ..http.bytestream import ByteStream
 from ..http.charsets import encode_utf8
 from ..http.framing import CLOSE
 from ..http.grammar import CONTENT_LENGTH
-from ..http.response_head import HeadCache
+from ..http.interfaces import Fields, Piece
+from ..http.mediatypes import OCTETS, TEXT
+from ..http.response_head import WITHOUT_CONTENT, HeadCache
 from ..request import Request
-from ..response import OCTETS, TEXT, WITHOUT_CONTENT, Fields, Piece, Response
+from ..response import Response
 from .outlet import JOINED_BYTES, Outlet
 
 Pieces = AsyncIterable[Piece] | Iterable[Piece]

@@ -22,10 +22,11 @@ from ..errorpages import (
 )
 from ..errors import HTTPError, ProtocolError
 from ..http.headers import Headers
+from ..http.mediatypes import TEXT
 from ..http.response_head import phrase_of
 from ..markup import HTMLText, html
 from ..request import Request
-from ..response import TEXT, Response
+from ..response import Response
 from .masking import Mask, cut
 from .tracebacks import Fault, Frame, Line, describe_exception, format_fault
 

@@ -16,8 +16,9 @@ from typing import Any
 from ..concurrency.callables import describe, is_async
 from ..concurrency.threads import run_in_thread, running_pools
 from ..http.charsets import encode_utf8
+from ..http.mediatypes import TEXT
 from ..request import Request
-from ..response import TEXT, Handler, Response, plain_response
+from ..response import Handler, Response, plain_response
 
 # What no answer stands for: the task of a handler is cancelled, or Python closes its coroutine.
 UNANSWERED = (asyncio.CancelledError, GeneratorExit)

@@ -10,8 +10,9 @@ from ..bodies.json import encode_json
 from ..bodies.json_writers import writer_for
 from ..concurrency.callables import describe
 from ..http.charsets import encode_utf8
-from ..http.interfaces import RequestApp
-from ..response import HTML, JSON, OCTETS, TEXT, Fields, Response, plain_response
+from ..http.interfaces import Fields, RequestApp
+from ..http.mediatypes import HTML, JSON, OCTETS, TEXT
+from ..response import Response, plain_response
 from .signature import return_hint_of
 
 

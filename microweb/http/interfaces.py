@@ -7,7 +7,7 @@ middleware's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -15,6 +15,9 @@ from typing import Any, NamedTuple, Protocol
 
 from ..sessions.session import Session
 from .headers import Headers
+
+Fields = Mapping[str, str] | Iterable[tuple[str, str]]  # of a header section
+Piece = str | bytes  # of a body; text is sent as UTF-8
 
 
 class Address(NamedTuple):

@@ -8,6 +8,11 @@ from __future__ import annotations
 import os
 from urllib.parse import quote
 
+TEXT = "text/plain; charset=utf-8"
+HTML = "text/html; charset=utf-8"
+JSON = "application/json"
+OCTETS = "application/octet-stream"
+
 _YEAR_S = 31_536_000
 IMMUTABLE = f"max-age={_YEAR_S}, immutable"  # RFC 8246
 

@@ -1,11 +1,20 @@
-"""The heads of untouched answers, each made once a second; status lines. RFC 9112 section 4."""
+"""The heads of answers: those of untouched ones are made once a second; the others field by field.
+
+RFC 9112 section 4; RFC 9110 sections 8.6, 15.
+"""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from http import HTTPStatus
 
+from ..errors import LocalProtocolError
 from .dates import format_http_date
+from .grammar import CONTENT_LENGTH
+from .headers import check_value
+
+WITHOUT_CONTENT = frozenset((101, 204, 205, 304))  # statuses; RFC 9110 section 6.4.1
 
 _CACHED_HEADS = 1024
 _PHRASES = {status.value: status.phrase for status in HTTPStatus} | {
@@ -63,3 +72,62 @@ def status_line(status: int) -> bytes:
 def phrase_of(status: int) -> str:
     """Return a status's reason phrase, `Error` for one that RFC 9110 does not name."""
     return _PHRASES.get(status, "Error")
+
+
+def check_status(status: int) -> int:
+    """Return a status as an int. Raises: LocalProtocolError for one that ends no exchange."""
+    if not isinstance(status, int) or not 200 <= status <= 599:
+        raise LocalProtocolError(f"expected a final status from 200 to 599, got {status!r}")
+    return int(status)
+
+
+def check_content_type(content_type: str) -> None:
+    """Raise LocalProtocolError for a media type that no field can hold."""
+    try:
+        check_value(content_type)
+    except ValueError as error:
+        raise LocalProtocolError(str(error)) from error
+
+
+def length_field(status: int, size: int, declared: str | None, *, is_head: bool) -> bytes:
+    """Return the Content-Length line of a body of `size` bytes, or nothing if one is `declared`.
+
+    Raises: LocalProtocolError if the declared length is wrong. RFC 9110 section 8.6
+    """
+    if declared is not None:
+        may_differ = status == 304 or (is_head and not size)
+        length = 0 if status == 205 else size
+        is_right = CONTENT_LENGTH.fullmatch(declared) if may_differ else declared == str(length)
+        if status == 204 or not is_right:
+            raise LocalProtocolError(
+                f"Content-Length {declared[:80]!r} on a body of {length} bytes"
+            )
+        return b""
+    if status == 205:
+        return b"Content-Length: 0\r\n"  # RFC 9110 section 15.3.6
+    if status in WITHOUT_CONTENT:
+        return b""
+    return b"Content-Length: %d\r\n" % size
+
+
+def encode_head(
+    heads: HeadCache,
+    status: int,
+    lines: Mapping[str, str],
+    cookies: str,
+    framing: bytes,
+    connection: bytes,
+) -> bytes:
+    """Return the head of an answer: its field lines, then those of cookies, framing, connection.
+
+    The server's `connection` replaces that of `lines`; a Date in `lines` replaces the server's.
+
+    Raises: LocalProtocolError for Transfer-Encoding.
+    """
+    if "transfer-encoding" in lines:
+        raise LocalProtocolError("Transfer-Encoding is the server's: leave it out")
+    if connection and "connection" in lines:  # the server has decided
+        lines = {name: line for name, line in lines.items() if name != "connection"}
+    text = "".join(lines.values()) + cookies
+    start = status_line(status) if "date" in lines else heads.start(status)
+    return b"%b%b%b%b\r\n" % (start, text.encode("latin-1"), framing, connection)

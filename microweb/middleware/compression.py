@@ -21,11 +21,12 @@ from ..bodies.stream import StreamResponse
 from ..concurrency.threads import run_short_work
 from ..errors import ConfigurationError, MissingExtra
 from ..http.headers import MutableHeaders, add_vary
+from ..http.interfaces import Piece
 from ..http.mediatypes import parse_media_type
 from ..http.negotiation import IDENTITY, negotiate_coding
 from ..remedies import names_keywords
 from ..request import Request
-from ..response import Handler, Piece, Response
+from ..response import Handler, Response
 
 # What shrinks; the rest is compressed already (images, films, archives) or unknown. Font formats
 # but for WOFF, which is compressed, and bitmaps shrink as well.

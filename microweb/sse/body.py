@@ -19,9 +19,10 @@ from ..bodies.stream import Pieces, Source, StreamResponse
 from ..errors import LocalProtocolError
 from ..http.bytestream import ByteStream
 from ..http.framing import encode_chunk
+from ..http.interfaces import Fields
 from ..http.response_head import HeadCache
 from ..request import Request
-from ..response import Fields, Response
+from ..response import Response
 from .event import HEARTBEAT, Default, encode
 
 Events = AsyncIterable[object] | AbstractAsyncContextManager[AsyncIterable[object]]

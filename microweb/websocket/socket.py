@@ -15,9 +15,9 @@ from ..bodies.incoming import convert_json
 from ..bodies.json import encode_json, parse_json
 from ..bodies.json_types import converter_near
 from ..errors import ClientDisconnected, LocalProtocolError
+from ..http.interfaces import Fields
 from ..remedies import Suggesting
 from ..request import Request, name_in_log
-from ..response import Fields
 from .connection import Conversation
 from .frames import NORMAL, PING, encode_frame
 from .handshake import offered_subprotocols

@@ -8,9 +8,10 @@ from ..errors import BadRequest, HTTPError, LocalProtocolError
 from ..http.bytestream import ByteStream, UpgradedStream
 from ..http.framing import CLOSE
 from ..http.headers import list_members
+from ..http.interfaces import Fields
 from ..http.response_head import HeadCache
 from ..request import Request
-from ..response import Fields, Response
+from ..response import Response
 
 
 class UpgradeResponse(Response):

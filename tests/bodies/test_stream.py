@@ -23,8 +23,9 @@ from microweb.bodies import stream as streams_module
 from microweb.bodies.stream import StreamResponse
 from microweb.errors import ClientDisconnected, LocalProtocolError
 from microweb.http.framing import CLOSE
+from microweb.http.mediatypes import OCTETS, TEXT
 from microweb.request import Request
-from microweb.response import OCTETS, TEXT, Response
+from microweb.response import Response
 
 LARGE = 64 * 1024
 

@@ -8,7 +8,16 @@ from support.answering import (
     encode,
 )
 
-from microweb.http.response_head import HeadCache, phrase_of, status_line
+from microweb.errors import LocalProtocolError
+from microweb.http.response_head import (
+    HeadCache,
+    check_content_type,
+    check_status,
+    encode_head,
+    length_field,
+    phrase_of,
+    status_line,
+)
 from microweb.response import Response
 
 
@@ -56,3 +65,70 @@ def test_a_head_is_made_once_a_second(heads: HeadCache, monkeypatch: pytest.Monk
     assert len(heads) == 0
     second = Response("a").encode(GET, heads, b"")
     assert second == first.replace(b"08:49:37", b"08:49:38")
+
+
+def test_a_head_has_fields_cookies_framing_and_connection_in_this_order(heads: HeadCache) -> None:
+    lines = {"a": "A: b\r\n", "connection": "Connection: upgrade\r\n"}
+    head = encode_head(
+        heads, 200, lines, "Set-Cookie: c=d\r\n", b"X: 1\r\n", b"Connection: close\r\n"
+    )
+    rest = b"A: b\r\nSet-Cookie: c=d\r\nX: 1\r\nConnection: close\r\n\r\n"
+    assert head == b"HTTP/1.1 200 OK\r\n" + heads.date + rest
+    head = encode_head(heads, 200, lines, "", b"", b"")
+    assert head.endswith(b"A: b\r\nConnection: upgrade\r\n\r\n")
+    head = encode_head(heads, 200, {"date": "Date: then\r\n"}, "", b"", b"")
+    assert head == b"HTTP/1.1 200 OK\r\nDate: then\r\n\r\n"
+
+
+def test_transfer_encoding_is_the_servers(heads: HeadCache) -> None:
+    with pytest.raises(LocalProtocolError, match="leave it out"):
+        encode_head(heads, 200, {"transfer-encoding": "Transfer-Encoding: x\r\n"}, "", b"", b"")
+
+
+@pytest.mark.parametrize(
+    ("status", "size", "declared", "is_head", "line"),
+    [
+        (200, 5, None, False, b"Content-Length: 5\r\n"),
+        (200, 5, "5", False, b""),
+        (205, 5, None, False, b"Content-Length: 0\r\n"),
+        (205, 5, "0", False, b""),
+        (204, 0, None, False, b""),
+        (304, 0, None, False, b""),
+        (304, 0, "7", False, b""),
+        (200, 0, "7", True, b""),
+    ],
+)
+def test_a_length_is_said_once(
+    status: int, size: int, declared: str | None, is_head: bool, line: bytes
+) -> None:
+    assert length_field(status, size, declared, is_head=is_head) == line
+
+
+@pytest.mark.parametrize(
+    ("status", "size", "declared", "is_head"),
+    [
+        (200, 5, "6", False),
+        (200, 5, "6", True),
+        (200, 0, "7", False),
+        (200, 0, "x", True),
+        (304, 0, "-1", False),
+        (204, 0, "0", False),
+        (205, 5, "5", False),
+    ],
+)
+def test_a_wrong_length_is_refused(status: int, size: int, declared: str, is_head: bool) -> None:
+    with pytest.raises(LocalProtocolError, match="Content-Length"):
+        length_field(status, size, declared, is_head=is_head)
+
+
+def test_a_status_ends_an_exchange() -> None:
+    assert type(check_status(HTTPStatus.OK)) is int
+    for status in (100, 199, 600, "200", None):
+        with pytest.raises(LocalProtocolError, match="from 200 to 599"):
+            check_status(status)  # type: ignore[arg-type]
+
+
+def test_a_media_type_is_one_line() -> None:
+    check_content_type("text/plain")
+    with pytest.raises(LocalProtocolError):
+        check_content_type("text/plain\r\nX: y")
