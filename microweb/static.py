@@ -15,7 +15,8 @@ from errno import EACCES, EINVAL, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR
 from functools import partial
 from typing import NamedTuple
 
-from .bodies.file import FileResponse, OpenFile
+from .bodies.file import FileResponse
+from .bodies.open_file import OpenFile
 from .concurrency.threads import run_short_work
 from .errors import ConfigurationError, NotFound
 from .http.mediatypes import IMMUTABLE, coding_of, media_type_of

@@ -16,10 +16,8 @@ import pytest
 from support.serving import get, on_loopback, peer_of, post, statuses, until_none
 
 from microweb import App, Request, Response
-from microweb.bodies import file as files
-from microweb.bodies.file import OpenFile
 from microweb.bodies.stream import StreamResponse
-from microweb.errors import LocalProtocolError, NotFound
+from microweb.errors import LocalProtocolError
 from microweb.http.dates import format_http_date
 from microweb.server import connection
 from microweb.server.server import Server
@@ -153,13 +151,6 @@ async def test_long_file_of_the_kernel_is_whole_on_a_socket() -> None:
         head, _, body = (await peer.read_all()).partition(b"\r\n\r\n")
     assert statuses(head) == [200]
     assert body == whole
-
-
-@needs_proc
-def test_file_of_the_kernel_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "_MAX_UNSIZED", 10)
-    with pytest.raises(OSError, match="of size 0 has more than 10 bytes"):
-        OpenFile(VERSION)
 
 
 async def test_tag_changes_with_time_and_size(file: Path) -> None:
@@ -557,46 +548,6 @@ async def test_handler_alone_may_answer_with_a_file(file: Path) -> None:
         answer = await read_all(end)
     assert statuses(answer) == [206]
     assert answer.endswith(b"\r\n\r\nstatic")
-
-
-# --- an open file
-
-
-def test_link_is_refused_where_none_may_be(file: Path) -> None:
-    (file.parent / "link").symlink_to(file)
-    with pytest.raises(NotFound):
-        OpenFile(file.parent / "link", follow=False)
-
-
-def test_closing_twice_closes_nothing_else(file: Path) -> None:
-    opened = OpenFile(file)
-    number = opened.fileno()
-    opened.close()
-    other = os.open(file, os.O_RDONLY)
-    try:
-        assert other == number
-        opened.close()
-        assert os.read(other, 6) == b"static"
-    finally:
-        os.close(other)
-
-
-@pytest.mark.skipif(not hasattr(os, "RWF_NOWAIT"), reason="the system does not say")
-def test_file_that_is_not_in_memory_is_brought_there(tmp_path: Path) -> None:
-    path = tmp_path / "cold"
-    path.write_bytes(bytes(2 * MIB))
-    opened = OpenFile(path)
-    descriptor = os.open(path, os.O_RDWR)
-    try:
-        os.fsync(descriptor)
-        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-    finally:
-        os.close(descriptor)
-    if opened.is_warm(0, 2 * MIB):
-        pytest.skip("this file system keeps all in memory, or does not say")
-    opened.warm(0, 2 * MIB)
-    assert opened.is_warm(0, 2 * MIB)
-    opened.close()
 
 
 # --- on loopback: sent by the kernel
