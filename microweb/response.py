@@ -1,35 +1,41 @@
-"""Response and its kinds: what goes back.
+"""Response: the answer to a request.
 
 Framing belongs here and not to the endpoint: `Content-Length`, chunks, `Date`, no body for HEAD,
 204, 205 and 304. A small answer that nobody touched goes out by a head that is made once a second;
 the first touch of `headers` gives it a mapping of its own.
 
-A response with a whole body is a value: it may answer any number of requests. Its first use freezes
-it, and middleware gets a copy (`hand_on`), so that no exchange sees the changes of another.
-RFC 9110 sections 6, 8, 15; RFC 9112 sections 4, 6, 7.
+Its body is bytes, or comes from a `source`: a value that becomes bytes once the request is known,
+or a body that writes itself. A response with a whole body is a value: it may answer any number of
+requests. Its first use freezes it, and middleware gets a copy (`hand_on`), so that no exchange sees
+the changes of another. RFC 9110 sections 6, 8, 15; RFC 9112 sections 4, 6, 7.
 
-What it needs of the connection it has by the protocol `ByteStream`.
+What it needs of the connection it has by the protocol `ResponseStream`.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from collections.abc import AsyncIterable, Callable, Coroutine, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager
 from copy import copy
 from datetime import datetime
-from functools import cache
+from functools import partial
 from os import PathLike
 from sys import getrefcount
 from typing import Any, Literal, Never
 
-from .bodies.json import encode_json
-from .http.bytestream import ByteStream
+from .bodies.body import Body, RenderedBody, WrittenBody
+from .bodies.file import FileBody
+from .bodies.json import JSONBody
+from .bodies.redirect import LocalRedirect, location_of
+from .bodies.stream import Pieces, Source, StreamBody
+from .errors import LocalProtocolError
+from .http.bytestream import ResponseStream
 from .http.charsets import encode_utf8
 from .http.cookies import SetCookie
 from .http.framing import CLOSE
 from .http.headers import CopiedHeaders, MutableHeaders, list_members, refuse_touch
 from .http.interfaces import Fields, Piece
-from .http.mediatypes import HTML, JSON, OCTETS, TEXT
+from .http.mediatypes import HTML, JSON, OCTETS, TEXT, cache_control, content_disposition
 from .http.response_head import (
     WITHOUT_CONTENT,
     HeadCache,
@@ -50,7 +56,7 @@ _DECIDING = frozenset(("connection", "content-length", "date", "transfer-encodin
 
 
 class Response(metaclass=Suggesting):
-    """An answer whose body is whole.
+    """An answer: a status, header fields and a body.
 
     `body` is bytes, or a str that is sent as UTF-8; `content_type` is by default that of text for a
     str, `application/octet-stream` for bytes. Of a `bytearray` or `memoryview` it keeps a copy.
@@ -59,11 +65,13 @@ class Response(metaclass=Suggesting):
     that HTTP can't carry.
     """
 
-    __slots__ = ("_body", "_content_type", "_cookies", "_headers", "_is_used", "_status")
+    __slots__ = ("_body", "_content_type", "_cookies", "_headers", "_is_used", "_status", "source")
+
+    source: Body | None  # of the body, where that is not bytes
 
     def __init__(
         self,
-        body: Piece = b"",
+        body: Piece | Body = b"",
         status: int = 200,
         headers: Fields | None = None,
         *,
@@ -72,10 +80,13 @@ class Response(metaclass=Suggesting):
     ) -> None:
         if unknown:
             raise TypeError(unknown_keyword("Response", unknown))
+        self.source = None
         if isinstance(body, str):
             body = encode_utf8(body)
             content_type = content_type or TEXT
         elif type(body) is not bytes:
+            if isinstance(body, Body):
+                self.source, body = body, b""
             body = _to_bytes(body)
         if content_type not in _CHECKED_TYPES:
             check_content_type(str(content_type))
@@ -109,7 +120,7 @@ class Response(metaclass=Suggesting):
     @staticmethod
     def json(value: object, status: int = 200, headers: Fields | None = None) -> Response:
         """Answer with JSON; what the encoder does not know goes to `app.json_default`."""
-        return JSONResponse(value, status, headers)
+        return Response(JSONBody(value), status, headers, content_type=JSON)
 
     @staticmethod
     def redirect(url: str, status: int = 303, *, local: bool = False) -> Response:
@@ -117,16 +128,14 @@ class Response(metaclass=Suggesting):
 
         What a URL can't hold is percent-encoded, so that a value from the peer splits nothing.
         """
-        from .bodies.redirect import RedirectResponse
-
-        return RedirectResponse(url, status, local=local)
+        if status not in (201, 301, 302, 303, 307, 308):
+            raise LocalProtocolError(f"expected a redirecting status, got {status!r}")
+        headers = {"Location": location_of(url)}
+        return Response(LocalRedirect() if local else b"", status, headers)
 
     @staticmethod
     def stream(
-        pieces: AsyncIterable[Piece]
-        | Iterable[Piece]
-        | AbstractAsyncContextManager[AsyncIterable[Piece] | Iterable[Piece]]
-        | AbstractContextManager[AsyncIterable[Piece] | Iterable[Piece]],
+        pieces: Source,
         status: int = 200,
         headers: Fields | None = None,
         *,
@@ -144,7 +153,7 @@ class Response(metaclass=Suggesting):
         What fails before the first piece is an error like any other. That is waited for at most
         half a second, then the head goes out; what fails later cuts the connection.
         """
-        return _stream_response()(pieces, status, headers, content_type=content_type)
+        return Response(StreamBody(pieces), status, headers, content_type=content_type)
 
     @staticmethod
     def events(
@@ -164,9 +173,13 @@ class Response(metaclass=Suggesting):
         that got nothing for `heartbeat_s` gets a comment; one that has taken nothing between two
         of these is gone. WHATWG HTML section 9.2.
         """
-        from .sse.body import EventResponse
+        from .sse.body import MEDIA_TYPE, EventBody
 
-        return EventResponse(events, headers, heartbeat_s=heartbeat_s)
+        body = EventBody(events, heartbeat_s)
+        response = Response(body, 200, headers, content_type=MEDIA_TYPE)
+        response.headers.setdefault("Cache-Control", "no-cache")
+        response.headers.setdefault("X-Accel-Buffering", "no")  # nginx would hold events back
+        return response
 
     @staticmethod
     def file(
@@ -186,11 +199,10 @@ class Response(metaclass=Suggesting):
         file is there, a symbolic link to one included, the answer is 404 (NotFound); a file that
         must not be read is an OSError.
         """
-        from .bodies.file import FileResponse
-
-        return FileResponse(
-            path, content_type=content_type, download_name=download_name, cache=cache
-        )
+        headers = {"Cache-Control": cache_control(cache)}
+        if download_name is not None:
+            headers["Content-Disposition"] = content_disposition(download_name)
+        return Response(FileBody(path), 200, headers, content_type=content_type)
 
     # --- what it is
 
@@ -206,16 +218,47 @@ class Response(metaclass=Suggesting):
 
     @property
     def body(self) -> bytes:
-        """The whole body; setting it leaves the header fields to you."""
+        """The whole body; setting it leaves the header fields to you.
+
+        JSON and templates are made without the request. Raises: LocalProtocolError for a stream.
+        """
+        if self.source is not None and not self._body:
+            if isinstance(self.source, RenderedBody):
+                head = Response(status=self._status, headers=self.headers.pairs())
+                self._body = self.source.render(None, head)
+            self._check_whole()
         return self._body
 
     @body.setter
     def body(self, body: bytes) -> None:
-        self._set_body(body)
-
-    def _set_body(self, body: bytes) -> None:
+        self._check_whole()
         self._touch()
         self._body = body if type(body) is bytes else _to_bytes(body)
+        if isinstance(self.source, RenderedBody):
+            self.source = self.source.replaced(self._body)
+
+    def _check_whole(self) -> None:
+        if isinstance(self.source, StreamBody):
+            raise LocalProtocolError("a stream has no whole body: see `pieces`")
+
+    @property
+    def pieces(self) -> AsyncIterable[Piece]:
+        """The pieces of a stream, for middleware that changes them.
+
+        The response closes the generator, file or other source that they come from. Raises:
+        AttributeError for an answer that is no stream, so that `hasattr` tells them apart.
+        """
+        return self._stream().pieces
+
+    @pieces.setter
+    def pieces(self, pieces: Pieces) -> None:
+        self._touch()
+        self._stream().replace(pieces, self.headers)
+
+    def _stream(self) -> StreamBody:
+        if not isinstance(self.source, StreamBody):
+            raise AttributeError("this answer has no pieces: see `body`", name="pieces", obj=self)
+        return self.source
 
     @property
     def headers(self) -> MutableHeaders:
@@ -296,27 +339,46 @@ class Response(metaclass=Suggesting):
 
     # --- how it is handed on: the application's part
 
-    needs_prepare = False
     is_value = False  # stands for a plain value: in an error handler it gets the error's status
 
     async def prepare(self, request: Request) -> Response:
         """Return the response fit for `request`: itself, or a copy if more requests may get it.
 
-        Awaited if `needs_prepare` is true, when an endpoint or a middleware returns the response.
+        Awaited if `source` is not None, when an endpoint or a middleware returns the response.
         """
-        return self
+        if isinstance(self.source, WrittenBody):
+            await self.source.prepare(request, self)
+            return self
+        return self.rendered(request)
+
+    def rendered(self, request: Request | None) -> Response:
+        """Return a copy for one exchange, its body as bytes; None for a message that is no request.
+
+        Raises: LocalProtocolError for a stream.
+        """
+        self._check_whole()
+        other = self.hand_on()
+        if isinstance(self.source, RenderedBody):
+            other._body = self.source.render(request, other)
+            other.source = None
+        return other
 
     def check_unclaimed(self) -> None:
         """Raise LocalProtocolError if it can be sent once, and answers a request already."""
+        if isinstance(self.source, WrittenBody):
+            self.source.check_unclaimed()
 
     def hand_on(self) -> Response:
         """Return a copy for one exchange, with header fields and cookies of its own.
 
-        From now on this response refuses changes: another exchange may use it at the same time.
+        From now on this response refuses changes: another exchange may use it at the same time. A
+        body that writes itself can't be had twice, so such a response is returned itself.
         """
+        if self.source is not None and isinstance(self.source, WrittenBody):
+            return self
         kind = type(self)
         if kind is _PlainResponse or kind is Response:
-            return self._as_plain(self._body)
+            return self._as_plain()
         other = copy(self)
         if self._headers is not None:
             other._headers = self._headers.freeze()
@@ -324,10 +386,11 @@ class Response(metaclass=Suggesting):
         other._is_used = False
         return other
 
-    def _as_plain(self, body: bytes) -> Response:
-        """Return a copy for one exchange with that body: 0.3 us, or 0.5 with header fields."""
+    def _as_plain(self) -> Response:
+        """Return a copy for one exchange: 0.3 us, or 0.5 with header fields."""
         other: Response = _PlainResponse()
-        other._body = body
+        other.source = self.source
+        other._body = self._body
         other._status = self._status
         other._content_type = self._content_type
         other._cookies = self._cookies
@@ -344,13 +407,25 @@ class Response(metaclass=Suggesting):
 
     # --- how it is sent: the connection's part
 
-    may_read_body = False  # of the request, while it is sent
+    @property
+    def may_read_body(self) -> bool:
+        """Whether it reads the body of its request while it is sent."""
+        return isinstance(self.source, WrittenBody) and self.source.may_read_body
+
+    @property
+    def is_streaming(self) -> bool:
+        """Whether it is sent in pieces, without a declared length."""
+        return isinstance(self.source, StreamBody) and "content-length" not in self.headers
 
     def persistence(self, request: Request, connection: bytes) -> bytes:
         """Return the Connection field line to send: `connection`, or `CLOSE` where it can't go on.
 
         For what `encode` leaves to `send_to`.
         """
+        source = self.source
+        if isinstance(source, WrittenBody):
+            minor_version = request.section.minor_version
+            connection = CLOSE if source.ends_by_close(minor_version, self.headers) else connection
         headers = self._headers
         if headers is None or "connection" not in headers.lines:
             return connection
@@ -367,8 +442,8 @@ class Response(metaclass=Suggesting):
         """
         body, headers, status = self._body, self._headers, self._status
         size = len(body)
-        if size > _JOINED_BYTES:
-            return None
+        if size > _JOINED_BYTES or self.source is not None:
+            return self._encode_source(request, heads, connection)
         if status in WITHOUT_CONTENT:
             body = b""
         elif headers is None:
@@ -389,10 +464,31 @@ class Response(metaclass=Suggesting):
         head = self._encode_head(request, heads, connection, self._length_field(is_head))
         return head if is_head else head + body
 
-    async def send_to(
-        self, stream: ByteStream, request: Request, heads: HeadCache, connection: bytes
+    def _encode_source(self, request: Request, heads: HeadCache, connection: bytes) -> bytes | None:
+        """Return the answer that no application has prepared, or None for a large one, a stream."""
+        if isinstance(self.source, RenderedBody):
+            return self.rendered(request).encode(request, heads, connection)
+        return None
+
+    def send_to(
+        self, stream: ResponseStream, request: Request, heads: HeadCache, connection: bytes
+    ) -> Coroutine[Any, Any, None]:
+        """Return the coroutine that writes the answer. If it raises, the connection must be cut."""
+        source = self.source
+        if isinstance(source, WrittenBody):  # no coroutine around its own: each turn would pass it
+            if self._status == 101:
+                connection = b""  # its own field line says Upgrade
+            encode_head = partial(self._encode_head, request, heads, connection)
+            return source.send(stream, request, self, encode_head)
+        return self._send_whole(stream, request, heads, connection)
+
+    async def _send_whole(
+        self, stream: ResponseStream, request: Request, heads: HeadCache, connection: bytes
     ) -> None:
-        """Write the answer. An exception half-way means that the connection must be cut."""
+        if self.source is not None:
+            rendered = self.rendered(request)
+            await rendered._send_whole(stream, request, heads, connection)
+            return
         is_head = request.line.method == "HEAD"
         head = self._encode_head(request, heads, connection, self._length_field(is_head))
         stream.write(head)
@@ -400,7 +496,7 @@ class Response(metaclass=Suggesting):
             return
         await self._write_body(stream)
 
-    async def _write_body(self, stream: ByteStream) -> None:
+    async def _write_body(self, stream: ResponseStream) -> None:
         """Write a large body, and count it for its client while that does not read it.
 
         A body that something else holds as well, a constant or a cache, is not there for it.
@@ -441,9 +537,6 @@ class Response(metaclass=Suggesting):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._status}>"
-
-
-_REPLACED = object()  # the value of a JSON answer whose body was set
 
 
 class _PlainResponse(Response):
@@ -506,6 +599,7 @@ _HELD_BY_RESPONSE = _references_of_response()
 def plain_response(body: bytes, content_type: str) -> Response:
     """Return a 200 of a media type that needs no check: what most endpoints' values become."""
     response: Response = _PlainResponse()
+    response.source = None
     response._body = body
     response._status = 200
     response._content_type = content_type
@@ -523,47 +617,6 @@ def redirect_to_path(request: Request, raw_path: str) -> Response:
     return Response.redirect(path + query, 308)
 
 
-class JSONResponse(Response):
-    """An answer whose body is encoded once the app's `json_default` is known."""
-
-    __slots__ = ("_value",)
-
-    needs_prepare = True
-
-    def __init__(self, value: object, status: int = 200, headers: Fields | None = None) -> None:
-        super().__init__(b"", status, headers, content_type=JSON)
-        self._value = value
-
-    @property
-    def body(self) -> bytes:
-        """The value as JSON in UTF-8."""
-        if not self._body and self._value is not _REPLACED:
-            self._body = encode_json(self._value)
-        return self._body
-
-    @body.setter
-    def body(self, body: bytes) -> None:
-        self._set_body(body)
-        self._value = _REPLACED
-
-    async def prepare(self, request: Request) -> Response:
-        if self._value is _REPLACED:
-            return self._as_plain(self._body)
-        return self._as_plain(encode_json(self._value, request.app.json_default))
-
-    def encode(self, request: Request, heads: HeadCache, connection: bytes) -> bytes | None:
-        _ = self.body
-        return super().encode(request, heads, connection)
-
-
-@cache
-def _stream_response() -> Callable[..., Response]:
-    """Return the class, which is imported once: asking each time costs 2 us of a stream's 90."""
-    from .bodies.stream import StreamResponse
-
-    return StreamResponse
-
-
 def _to_bytes(body: object) -> bytes:
     """Return a body as bytes: `len()` of a buffer may count items of several bytes each."""
     if isinstance(body, (bytes, bytearray, memoryview)):
@@ -577,5 +630,3 @@ def _to_bytes(body: object) -> bytes:
     else:
         remedy = "Response.json(...) sends JSON"
     raise TypeError(f"expected bytes as a body, or str, got {type(body).__name__}: {remedy}")
-
-

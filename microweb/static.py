@@ -15,11 +15,11 @@ from errno import EACCES, EINVAL, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR
 from functools import partial
 from typing import NamedTuple
 
-from .bodies.file import FileResponse
+from .bodies.file import FileBody
 from .bodies.open_file import OpenFile
 from .concurrency.threads import run_short_work
 from .errors import ConfigurationError, NotFound
-from .http.mediatypes import IMMUTABLE, coding_of, media_type_of
+from .http.mediatypes import IMMUTABLE, cache_control, coding_of, media_type_of
 from .http.negotiation import IDENTITY, choose_coding, parse_accept
 from .request import Request
 from .response import Response, redirect_to_path
@@ -158,13 +158,15 @@ class StaticFiles:
             encoded = self._find_encoded(name, found)
         coding = choose_coding(request.headers.get("accept-encoding", ""), tuple(encoded))
         chosen = encoded.get(coding, found)
-        response = FileResponse(chosen.path, content_type=media_type_of(name), cache=cache)
+        body = FileBody(chosen.path)
+        headers = {"Cache-Control": cache_control(cache)}
+        response = Response(body, headers=headers, content_type=media_type_of(name))
         if encoded:
             response.headers["Vary"] = "Accept-Encoding"
         if coding != IDENTITY or own_coding is not None:
             response.headers["Content-Encoding"] = own_coding or coding
         try:
-            response.open(request, _open(chosen))
+            body.open(request.method, request.headers, response, _open(chosen))
         except OSError as error:
             if error.errno in _UNREACHABLE:
                 raise NotFound from error

@@ -2,9 +2,9 @@
 
 `templates.render(...)` returns a Response that holds a name and values. Whoever answers with it
 (an endpoint, an error handler, a middleware) has it prepared for its request, like any other
-response that asks for that; so nothing is awaited, and no context variable is needed. Rendering
-runs on the event loop: values are made ready before. `templates.stream(...)` renders in a thread,
-piece by piece.
+response whose body is no bytes yet; so nothing is awaited, and no context variable is needed.
+Rendering runs on the event loop: values are made ready before. `templates.stream(...)` renders in a
+thread, piece by piece.
 
 Extra: `microweb[jinja2]`.
 """
@@ -18,13 +18,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from .bodies.stream import StreamResponse
+from .bodies.body import Head, RenderedBody, RequestInfo
+from .bodies.stream import StreamBody
 from .concurrency.callables import folder_of
 from .concurrency.threads import run_in_thread
 from .errors import ConfigurationError, MissingExtra
 from .http.charsets import encode_utf8
 from .http.mediatypes import HTML
-from .http.response_head import HeadCache
 from .request import Request
 from .response import Response
 from .sessions.session import Session
@@ -109,90 +109,82 @@ class Templates:
 
 
 class TemplateResponse(Response):
-    """A page that is rendered when its request is known: `template` with `values`."""
+    """A page that is rendered when its request is known: `template` with `values`.
 
-    __slots__ = ("_is_rendered", "_templates", "template", "values")
+    Its `body` is the page in UTF-8, without `request` and what needs one if none prepared it.
+    """
+
+    __slots__ = ("template", "values")
 
     is_value = True
 
     def __init__(self, templates: Templates, template: str, values: dict[str, object]) -> None:
-        super().__init__(content_type=HTML)
+        super().__init__(_Page(templates, template, values), content_type=HTML)
         self.template = template
         self.values = values
-        self._templates = templates
-        self._is_rendered = False
-
-    @property
-    def body(self) -> bytes:
-        """The page in UTF-8; without `request` and what needs one, if no request prepared it."""
-        if not self._is_rendered and not self._body:
-            self._body = self._render(None)
-        return self._body
-
-    @body.setter
-    def body(self, body: bytes) -> None:
-        self._set_body(body)
-        self._is_rendered = True
-
-    @property
-    def needs_prepare(self) -> bool:  # type: ignore[override]
-        """Whether it is still to be rendered, once for each exchange."""
-        return not self._is_rendered
-
-    async def prepare(self, request: Request) -> Response:
-        response = self.hand_on()
-        assert isinstance(response, TemplateResponse)
-        if not self._is_rendered:
-            response._body = self._render(request)
-            response._is_rendered = True
-        return response
-
-    def encode(self, request: Request, heads: HeadCache, connection: bytes) -> bytes | None:
-        _ = self.body
-        return super().encode(request, heads, connection)
-
-    def _render(self, request: Request | None) -> bytes:
-        template = self._templates.template(self.template, request)
-        text = template.render(_in_scope(request, self.values))
-        try:
-            return encode_utf8(text)
-        except ValueError as error:
-            error.add_note(f"in the template {self.template!r}")
-            raise
 
     def __repr__(self) -> str:
         return f"<TemplateResponse {self.template!r} {self.status}>"
 
 
-class TemplateStream(StreamResponse):
+class TemplateStream(Response):
     """A page that is sent while it is rendered: `template` with `values`."""
 
-    __slots__ = ("_has_begun", "_templates", "template", "values")
+    __slots__ = ("template", "values")
 
     is_value = True
 
     def __init__(self, templates: Templates, template: str, values: dict[str, object]) -> None:
-        super().__init__((), content_type=HTML)
+        super().__init__(_StreamedPage(templates, template, values), content_type=HTML)
         self.template = template
         self.values = values
-        self._templates = templates
-        self._has_begun = False
-
-    async def prepare(self, request: Request) -> Response:
-        self._claim(request)
-        if not self._has_begun:
-            self._has_begun = True
-            render = partial(self._render, request)
-            self._pieces = await run_in_thread(f"template {self.template!r}", render)
-        return await super().prepare(request)
-
-    def _render(self, request: Request) -> Iterator[str]:
-        template = self._templates.template(self.template, request)
-        pieces = _joined(template.generate(_in_scope(request, self.values)))
-        return _resumed(next(pieces, ""), pieces)
 
     def __repr__(self) -> str:
         return f"<TemplateStream {self.template!r} {self.status}>"
+
+
+class _Page(RenderedBody):
+    __slots__ = ("_name", "_templates", "_values")
+
+    def __init__(self, templates: Templates, name: str, values: dict[str, object]) -> None:
+        self._templates = templates
+        self._name = name
+        self._values = values
+
+    def render(self, request: RequestInfo | None, head: Head) -> bytes:
+        assert request is None or isinstance(request, Request)
+        template = self._templates.template(self._name, request)
+        text = template.render(_in_scope(request, self._values))
+        try:
+            return encode_utf8(text)
+        except ValueError as error:
+            error.add_note(f"in the template {self._name!r}")
+            raise
+
+
+class _StreamedPage(StreamBody):
+    __slots__ = ("_has_begun", "_name", "_templates", "_values")
+
+    def __init__(self, templates: Templates, name: str, values: dict[str, object]) -> None:
+        super().__init__(())
+        self._templates = templates
+        self._name = name
+        self._values = values
+        self._has_begun = False
+
+    async def prepare(self, request: RequestInfo, head: Head) -> None:
+        self._claim(request)
+        if not self._has_begun:
+            self._has_begun = True
+            assert isinstance(request, Request)
+            render = partial(self._render, request)
+            self._pieces = await run_in_thread(f"template {self._name!r}", render)
+        await super().prepare(request, head)
+
+    def _render(self, request: Request) -> Iterator[str]:
+        template = self._templates.template(self._name, request)
+        pieces = _joined(template.generate(_in_scope(request, self._values)))
+        return _resumed(next(pieces, ""), pieces)
 
 
 # --- what a template sees -------------------------------------------------------------

@@ -26,13 +26,12 @@ from support.answering import (
 from support.serving import get, on_loopback, peer_of
 
 from microweb import App
-from microweb.bodies.stream import StreamResponse
 from microweb.errors import ClientDisconnected, LocalProtocolError
-from microweb.http.bytestream import ByteStream
+from microweb.http.bytestream import UpgradedStream
 from microweb.http.framing import CLOSE, KEEP_ALIVE
 from microweb.http.mediatypes import HTML, JSON, OCTETS, TEXT
 from microweb.request import Request
-from microweb.response import JSONResponse, Response
+from microweb.response import Response
 from microweb.suggestions import NAMES
 from microweb.websocket.upgrade import UpgradeResponse
 
@@ -420,7 +419,7 @@ async def test_buffer_goes_over_a_socket_whole() -> None:
     app.get("/stream")(lambda: Response.stream([wide]))
     app.get("/upgrade")(lambda: UpgradeResponse({"Upgrade": "x"}, write_wide))
 
-    async def write_wide(stream: ByteStream) -> None:
+    async def write_wide(stream: UpgradedStream) -> None:
         if stream.write(wide):
             await stream.drain()
 
@@ -552,7 +551,7 @@ async def test_a_json_body_can_be_replaced_also_by_nothing() -> None:
 
 
 async def test_a_large_json_body_is_written_by_itself() -> None:
-    response = JSONResponse(["x" * 100_000])
+    response = Response.json(["x" * 100_000])
     assert response.encode(GET, HEADS, b"") is None
     assert len(split((await send(response)).written)[2]) == 100_004
 
@@ -606,12 +605,12 @@ def test_every_name_of_ours_is_there() -> None:
     for theirs, ours in NAMES[Response].items():
         assert not hasattr(Response(), theirs)
         for name in re.findall(r"response\.(\w+)", ours):
-            assert hasattr(StreamResponse, name)
+            assert hasattr(Response, name)
 
 
 def test_a_response_shows_itself() -> None:
     assert repr(Response(status=404)) == "<Response 404>"
-    assert repr(Response.stream([])) == "<StreamResponse 200>"
+    assert repr(Response.stream([])) == "<Response 200>"
 
 
 # --- what is written, h11 reads -------------------------------------------------------

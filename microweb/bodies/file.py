@@ -1,27 +1,26 @@
-"""FileResponse: a file as an answer, whole, in part, or not at all where the client has it.
+"""A file as a body: whole, in part, or not at all if the client has it.
 
 A file is opened, looked at and held against the request's preconditions and ranges in a thread, in
 one go; a small one is read there too and sent behind its head in one write. A larger one is sent by
-the kernel where the connection can (`ByteStream.send_file`), else read in a thread piece by piece:
-the event loop never waits for a disk. RFC 9110 sections 8, 13, 14.
+the kernel where the connection can (`ResponseStream.send_file`), else read in a thread piece by
+piece: the event loop never waits for a disk. RFC 9110 sections 8, 13, 14.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-import secrets
 import time
 from collections.abc import AsyncIterable, AsyncIterator
 from functools import partial
 
 from ..concurrency.threads import run_short_work
 from ..errors import LocalProtocolError, PreconditionFailed
-from ..http.bytestream import ByteStream
+from ..http.bytestream import ResponseStream
 from ..http.dates import format_http_date
-from ..http.headers import Headers
+from ..http.headers import Headers, MutableHeaders
 from ..http.interfaces import Piece
-from ..http.mediatypes import cache_control, coding_of, content_disposition, media_type_of
+from ..http.mediatypes import coding_of, media_type_of
 from ..http.preconditions import (
     Outcome,
     allows_range,
@@ -31,11 +30,9 @@ from ..http.preconditions import (
     validators_of,
 )
 from ..http.ranges import Span, content_range, parse_ranges
-from ..http.response_head import HeadCache
-from ..request import Request
-from ..response import Response
+from .body import EncodeHead, Head, RequestInfo
 from .open_file import PIECE_BYTES, OpenFile
-from .stream import Pieces, StreamResponse
+from .stream import Pieces, StreamBody
 
 _JOINED_BYTES = 64 * 1024  # up to this a file is read where it is opened, and sent with its head
 _SLICE_BYTES = 1024 * 1024  # of a larger one, between turns for others
@@ -46,8 +43,8 @@ _LABEL = "a file"
 Part = bytes | Span  # what is sent: in memory, or still in the file
 
 
-class FileResponse(StreamResponse):
-    """An answer that is a file: see `Response.file`.
+class FileBody(StreamBody):
+    """A body that is a file: see `Response.file`.
 
     It is a stream with a Content-Length. Middleware that sets `pieces` takes it from there; what is
     left untouched is sent without passing through Python where that can be.
@@ -56,39 +53,35 @@ class FileResponse(StreamResponse):
     __slots__ = ("_file", "_parts", "_path")
 
     may_read_body = False
+    is_compressible = False
+    has_own_conditions = True
 
-    def __init__(
-        self,
-        path: str | os.PathLike[str],
-        *,
-        content_type: str | None = None,
-        download_name: str | None = None,
-        cache: int | str | None = None,
-    ) -> None:
-        super().__init__(_OWN_PIECES, content_type=content_type)
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        super().__init__(_OWN_PIECES)
         self._path = path
         self._file: OpenFile | None = None
         self._parts: list[Part] | None = None  # what to send, once it is decided
-        self.headers["Cache-Control"] = cache_control(cache)
-        if download_name is not None:
-            self.headers["Content-Disposition"] = content_disposition(download_name)
 
     # --- what of it is sent
 
-    async def prepare(self, request: Request) -> Response:
+    async def prepare(self, request: RequestInfo, head: Head) -> None:
         """Decide, in a thread, what is sent. Raises: as `open`."""
         self._claim(request)
         if self._parts is None:
-            await run_short_work(_LABEL, partial(self.open, request))
-        return self if self._pieces is _OWN_PIECES else await super().prepare(request)
+            method, asked = request.line.method, request.headers
+            await run_short_work(_LABEL, partial(self.open, method, asked, head))
+        if self._pieces is not _OWN_PIECES:
+            await super().prepare(request, head)
 
     async def discard(self) -> None:
         """Close the file: it is not sent."""
         self._close()
         await super().discard()
 
-    def open(self, request: Request, file: OpenFile | None = None) -> None:
-        """Open the file, or take `file`, and decide what of it answers `request`. Blocks.
+    def open(self, method: str, asked: Headers, head: Head, file: OpenFile | None = None) -> None:
+        """Open the file, or take `file`, and decide what of it is sent. Blocks.
+
+        `asked` are the fields of the request; the answer's status and fields are set in `head`.
 
         Raises: NotFound where no regular file is there; PreconditionFailed; RangeNotSatisfiable;
         OSError for a file that can't be read.
@@ -96,15 +89,15 @@ class FileResponse(StreamResponse):
         if file is None:
             file = OpenFile(self._path)
         try:
-            self._describe(file)
-            parts = self._choose(request, file)
+            self._describe(file, head.headers)
+            parts = _choose(method, asked, head, file.size)
             length = sum([_size(part) for part in parts])
-            if self._status != 304:
-                self.headers.lines["content-length"] = f"Content-Length: {length}\r\n"
+            if head.status != 304:
+                head.headers.lines["content-length"] = f"Content-Length: {length}\r\n"
             is_joined = length <= _JOINED_BYTES or file.content is not None
-            if request.method != "HEAD" and is_joined:
+            if method != "HEAD" and is_joined:
                 parts = _read_all(file, parts)
-            elif request.method != "HEAD":
+            elif method != "HEAD":
                 for part in parts:
                     if isinstance(part, Span):
                         file.warm(part.offset, min(part.length, _SLICE_BYTES))
@@ -114,69 +107,22 @@ class FileResponse(StreamResponse):
             if self._file is None:
                 file.close()
 
-    def _describe(self, file: OpenFile) -> None:
+    def _describe(self, file: OpenFile, headers: MutableHeaders) -> None:
         """Set the fields of a 200; what the application has set stays."""
-        lines = self.headers.lines
+        lines = headers.lines
         if "content-type" not in lines:
-            self.headers["Content-Type"] = media_type_of(self._path)
+            headers["Content-Type"] = media_type_of(self._path)
             own_coding = coding_of(self._path)
             if own_coding is not None and "content-encoding" not in lines:
-                self.headers["Content-Encoding"] = own_coding
+                headers["Content-Encoding"] = own_coding
         if "etag" not in lines:
-            coding = f"-{self.headers['content-encoding']}" if "content-encoding" in lines else ""
+            coding = f"-{headers['content-encoding']}" if "content-encoding" in lines else ""
             lines["etag"] = f'ETag: "{file.version}{coding}"\r\n'
         if "last-modified" not in lines:
             # Not in the future: a client could never be told of a change. RFC 9110 section 8.8.2.1
             modified = format_http_date(min(file.modified_ns / 1e9, time.time()))
             lines["last-modified"] = f"Last-Modified: {modified}\r\n"
         lines["accept-ranges"] = "Accept-Ranges: bytes\r\n"
-
-    def _choose(self, request: Request, file: OpenFile) -> list[Part]:
-        """Return the parts to send; the status and its fields are set accordingly."""
-        whole: list[Part] = [Span(0, file.size)] if file.size else []
-        method, asked = request.method, request.headers
-        if self._status != 200 or method not in ("GET", "HEAD") or not is_conditional(asked):
-            return whole
-        validators = validators_of(self.headers)
-        outcome = evaluate(method, asked, validators)
-        if outcome is Outcome.FAILED:
-            raise PreconditionFailed
-        if outcome is Outcome.NOT_MODIFIED:
-            self._status = 304
-            strip_content_fields(self.headers)
-            return []
-        if method == "HEAD" or "range" not in asked:
-            return whole
-        spans = None
-        if allows_range(asked, validators, time.time()):
-            spans = parse_ranges(asked["range"], file.size)
-        return whole if spans is None else self._cut(spans, file.size, asked)
-
-    def _cut(self, spans: list[Span], size: int, asked: Headers) -> list[Part]:
-        """Make it a 206. RFC 9110 section 15.3.7"""
-        self._status = 206
-        if "if-range" in asked:  # the client has them
-            self.headers.pop("last-modified", None)
-            self.headers.pop("content-disposition", None)
-        if len(spans) > 1:
-            return self._as_multipart(spans, size)
-        self.headers["Content-Range"] = content_range(spans[0], size)
-        return [spans[0]]
-
-    def _as_multipart(self, spans: list[Span], size: int) -> list[Part]:
-        """Return the parts of multipart/byteranges. RFC 9110 section 14.6"""
-        boundary = secrets.token_hex(16)
-        content_type = self.headers["content-type"]
-        parts: list[Part] = []
-        for span in spans:
-            head = (
-                f"--{boundary}\r\nContent-Type: {content_type}\r\n"
-                f"Content-Range: {content_range(span, size)}\r\n\r\n"
-            )
-            parts += [("\r\n" * bool(parts) + head).encode("latin-1"), span]
-        parts.append(f"\r\n--{boundary}--\r\n".encode("ascii"))
-        self.headers["Content-Type"] = f"multipart/byteranges; boundary={boundary}"
-        return parts
 
     # --- how it is sent
 
@@ -185,55 +131,56 @@ class FileResponse(StreamResponse):
         """The pieces, for middleware that changes them; once set, their length is unknown."""
         return self._read_pieces() if self._pieces is _OWN_PIECES else super().pieces
 
-    @pieces.setter
-    def pieces(self, pieces: Pieces) -> None:
-        self._replace(pieces)
-        self.headers.pop("content-length", None)
+    def replace(self, pieces: Pieces, headers: MutableHeaders) -> None:
+        super().replace(pieces, headers)
+        headers.pop("content-length", None)
 
-    async def send_to(
-        self, stream: ByteStream, request: Request, heads: HeadCache, connection: bytes
+    async def send(
+        self,
+        stream: ResponseStream,
+        request: RequestInfo,
+        head: Head,
+        encode_head: EncodeHead,
     ) -> None:
         """Write the answer. Raises: LocalProtocolError where the file became shorter meanwhile."""
-        if self._exchange is not request or self._parts is None:  # no application has prepared it
-            await self.prepare(request)
-        if self._pieces is not _OWN_PIECES:
-            try:
-                await super().send_to(stream, request, heads, connection)
-            finally:
-                self._close()
-            return
+        if self._request is not request or self._parts is None:  # no application has prepared it
+            await self.prepare(request, head)
         try:
-            await self._send_own(stream, request, heads, connection)
+            if self._pieces is _OWN_PIECES:
+                await self._send_own(stream, request.line.method, head, encode_head)
+            else:
+                await super().send(stream, request, head, encode_head)
         finally:
-            self._release()
+            if self._request is not None:
+                self._release()
             self._close()
 
     async def _send_own(
-        self, stream: ByteStream, request: Request, heads: HeadCache, connection: bytes
+        self, stream: ResponseStream, method: str, head: Head, encode_head: EncodeHead
     ) -> None:
         parts = self._parts or []
         length = sum([_size(part) for part in parts])
-        has_content = self._status not in (204, 304)
+        has_content = head.status not in (204, 304)
         framing = b"Content-Length: %d\r\n" % length if has_content else b""
-        said = self.headers.lines.get("content-length")
+        said = head.headers.lines.get("content-length")
         if said is not None:
             if said.encode("latin-1") != framing:
                 raise LocalProtocolError(f"{said[:80]!r} on {length} bytes of a file")
             framing = b""
-        head = self._encode_head(request, heads, connection, framing)
-        if request.line.method == "HEAD" or not has_content:
+        encoded = encode_head(framing)
+        if method == "HEAD" or not has_content:
             parts = []
         if length <= _JOINED_BYTES and all(isinstance(part, bytes) for part in parts):
-            stream.write(b"".join([head, *parts]))  # type: ignore[list-item]
+            stream.write(b"".join([encoded, *parts]))  # type: ignore[list-item]
             return
-        stream.write(head)
+        stream.write(encoded)
         for part in parts:
             if isinstance(part, Span):
                 await self._send_span(stream, part)
             elif stream.write(part):
                 await stream.drain()
 
-    async def _send_span(self, stream: ByteStream, span: Span) -> None:
+    async def _send_span(self, stream: ResponseStream, span: Span) -> None:
         """Send a span, the first slice of which is warm, with turns for others in between."""
         file = self._file
         assert file is not None
@@ -278,6 +225,55 @@ class FileResponse(StreamResponse):
 
 
 _OWN_PIECES: tuple[Piece, ...] = ()
+
+
+def _choose(method: str, asked: Headers, head: Head, size: int) -> list[Part]:
+    """Return the parts to send; the status and its fields are set accordingly."""
+    whole: list[Part] = [Span(0, size)] if size else []
+    if head.status != 200 or method not in ("GET", "HEAD") or not is_conditional(asked):
+        return whole
+    validators = validators_of(head.headers)
+    outcome = evaluate(method, asked, validators)
+    if outcome is Outcome.FAILED:
+        raise PreconditionFailed
+    if outcome is Outcome.NOT_MODIFIED:
+        head.status = 304
+        strip_content_fields(head.headers)
+        return []
+    if method == "HEAD" or "range" not in asked:
+        return whole
+    spans = None
+    if allows_range(asked, validators, time.time()):
+        spans = parse_ranges(asked["range"], size)
+    return whole if spans is None else _cut(spans, size, asked, head)
+
+
+def _cut(spans: list[Span], size: int, asked: Headers, head: Head) -> list[Part]:
+    """Make it a 206. RFC 9110 section 15.3.7"""
+    head.status = 206
+    if "if-range" in asked:  # the client has them
+        head.headers.pop("last-modified", None)
+        head.headers.pop("content-disposition", None)
+    if len(spans) > 1:
+        return _as_multipart(spans, size, head.headers)
+    head.headers["Content-Range"] = content_range(spans[0], size)
+    return [spans[0]]
+
+
+def _as_multipart(spans: list[Span], size: int, headers: MutableHeaders) -> list[Part]:
+    """Return the parts of multipart/byteranges. RFC 9110 section 14.6"""
+    boundary = os.urandom(16).hex()
+    content_type = headers["content-type"]
+    parts: list[Part] = []
+    for span in spans:
+        head = (
+            f"--{boundary}\r\nContent-Type: {content_type}\r\n"
+            f"Content-Range: {content_range(span, size)}\r\n\r\n"
+        )
+        parts += [("\r\n" * bool(parts) + head).encode("latin-1"), span]
+    parts.append(f"\r\n--{boundary}--\r\n".encode("ascii"))
+    headers["Content-Type"] = f"multipart/byteranges; boundary={boundary}"
+    return parts
 
 
 def _size(part: Part) -> int:

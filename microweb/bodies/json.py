@@ -28,6 +28,7 @@ from typing import Any, Never
 from uuid import UUID
 
 from ..errors import BadRequest, ContentTooLarge, MissingValue
+from .body import Head, RenderedBody, RequestInfo
 
 _SHOWN_CHARACTERS = 80
 
@@ -325,3 +326,17 @@ def _known_form(value: object) -> object:
 @lru_cache(maxsize=1024)
 def _field_names(cls: type) -> tuple[str, ...]:
     return tuple(field.name for field in fields(cls))
+
+
+class JSONBody(RenderedBody):
+    """A value that is encoded once the app's `json_default` is known."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: object) -> None:
+        self._value = value
+
+    def render(self, request: RequestInfo | None, head: Head) -> bytes:
+        """Return the value as JSON. Raises: as `encode_json`."""
+        match = None if request is None else request.match
+        return encode_json(self._value, None if match is None else match.app.json_default)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from ..errors import ClientDisconnected
-from ..http.bytestream import ByteStream
+from ..http.bytestream import ResponseStream
 from ..http.framing import LAST_CHUNK
 
 JOINED_BYTES = 64 * 1024  # of pieces, from which on they are written before the turn ends
@@ -21,7 +21,7 @@ class Outlet:
 
     __slots__ = ("_head", "_is_chunked", "_is_due", "_is_full", "_stream", "joined")
 
-    def __init__(self, stream: ByteStream, head: bytes, *, is_chunked: bool) -> None:
+    def __init__(self, stream: ResponseStream, head: bytes, *, is_chunked: bool) -> None:
         self.joined: list[bytes] = []  # the same list always: empty where a turn begins
         self._stream = stream
         self._head = head

@@ -1,4 +1,4 @@
-"""The answer that is sent as its pieces come: in chunks, by length, or up to the close.
+"""The body that is sent as its pieces come: in chunks, by length, or up to the close.
 
 The first piece is taken while the answer is made, inside the middleware, so that a stream that
 fails at once is an error like any other. If the piece takes longer than half a second, the head
@@ -36,15 +36,14 @@ from typing import Any, Final, cast
 from ..concurrency.begun import Begun
 from ..concurrency.threads import iterate_in_thread, run_in_thread
 from ..errors import LocalProtocolError
-from ..http.bytestream import ByteStream
+from ..http.bytestream import ResponseStream
 from ..http.charsets import encode_utf8
-from ..http.framing import CLOSE
 from ..http.grammar import CONTENT_LENGTH
-from ..http.interfaces import Fields, Piece
+from ..http.headers import MutableHeaders, refuse_touch
+from ..http.interfaces import Piece
 from ..http.mediatypes import OCTETS, TEXT
-from ..http.response_head import WITHOUT_CONTENT, HeadCache
-from ..request import Request
-from ..response import Response
+from ..http.response_head import WITHOUT_CONTENT
+from .body import EncodeHead, Head, RequestInfo, WrittenBody
 from .outlet import JOINED_BYTES, Outlet
 
 Pieces = AsyncIterable[Piece] | Iterable[Piece]
@@ -67,39 +66,33 @@ class _End:
 _END: Final = _End()
 
 
-class StreamResponse(Response):
-    """An answer that is sent as its pieces come. It answers one request: the pieces come once.
+class StreamBody(WrittenBody):
+    """A body that is sent as its pieces come. It answers one request: the pieces come once.
 
     Raises: TypeError for what gives no pieces.
     """
 
     __slots__ = (
-        "_exchange",
         "_first",
         "_is_entered",
         "_is_late",
+        "_is_used",
         "_iterator",
         "_leave",
         "_open",
         "_pieces",
+        "_request",
     )
 
-    needs_prepare = True
-    may_read_body = True
+    is_compressible = True
+    has_own_conditions = False
 
-    def __init__(
-        self,
-        pieces: Source,
-        status: int = 200,
-        headers: Fields | None = None,
-        *,
-        content_type: str | None = None,
-    ) -> None:
+    def __init__(self, pieces: Source) -> None:
         if type(pieces) not in _SURE_SOURCES:
             _check_source(pieces)
-        super().__init__(b"", status, headers, content_type=content_type)
         self._pieces = pieces
-        self._exchange: Request | None = None  # the request that it answers
+        self._request: RequestInfo | None = None  # the request that it answers
+        self._is_used = False  # it was sent, or closed
         self._is_entered = False  # `_pieces` was a context manager, or is none
         self._leave: Leave | None = None  # that context manager
         self._open: list[Opened] = []  # to be closed, the last one first
@@ -110,27 +103,16 @@ class StreamResponse(Response):
     # --- the pieces
 
     @property
-    def body(self) -> bytes:
-        """Raises LocalProtocolError: a stream has no whole body."""
-        raise LocalProtocolError("a stream has no whole body: see `pieces`")
-
-    @body.setter
-    def body(self, body: bytes) -> None:
-        raise LocalProtocolError("a stream has no whole body: see `pieces`")
-
-    @property
     def pieces(self) -> AsyncIterable[Piece]:
         """The pieces, for middleware that changes them; the response closes what they come from."""
         if self._iterator is not None:
             return _resumed(self._first, self._iterator)
         return self._opened(self._pieces)
 
-    @pieces.setter
-    def pieces(self, pieces: Pieces) -> None:
-        self._replace(pieces)
-
-    def _replace(self, pieces: Pieces) -> None:
-        self._touch()
+    def replace(self, pieces: Pieces, headers: MutableHeaders) -> None:
+        """Send `pieces` in place of its own. Raises: LocalProtocolError once it was sent."""
+        if self._is_used:
+            refuse_touch()
         self._is_entered = True  # there is nothing to enter any more
         if self._iterator is None:
             self._open.append((None, None, self._pieces))
@@ -138,7 +120,7 @@ class StreamResponse(Response):
         self._iterator = self._first = None
 
     async def _opened(self, source: Source) -> AsyncGenerator[Piece, None]:
-        """Yield the pieces of a response that no exchange has prepared."""
+        """Yield the pieces of a body that no exchange has prepared."""
         async with AsyncExitStack() as resources:
             if isinstance(source, AbstractAsyncContextManager):
                 source = await resources.enter_async_context(source)
@@ -154,11 +136,11 @@ class StreamResponse(Response):
 
     # --- inside the middleware
 
-    async def prepare(self, request: Request) -> Response:
+    async def prepare(self, request: RequestInfo, head: Head) -> None:
         """Enter a context manager, and wait for the first piece. Raises: whatever these raise."""
         self._claim(request)
         if self._iterator is not None:
-            return self
+            return
         end_begin = None
         try:
             if not self._is_entered:
@@ -166,42 +148,37 @@ class StreamResponse(Response):
                 if type(self._pieces) is not AsyncGeneratorType:
                     await self._enter()
                 self._pieces = self._as_pieces(cast(Pieces, self._pieces))
-            if request.line.method != "HEAD" and self._status not in WITHOUT_CONTENT:
-                wait_s = self._head_wait_s()
+            if request.line.method != "HEAD" and head.status not in WITHOUT_CONTENT:
+                wait_s = self._head_wait_s(head.headers)
                 if wait_s is None:
                     self._is_late = True
                 if not self._is_late:
                     end_begin = request.exchange.begin_stream()
-                    await self._take_first(wait_s or 0.0)
+                    await self._take_first(wait_s or 0.0, head.headers)
         except BaseException:
             await self.discard()
             raise
         finally:
             if end_begin is not None:
                 end_begin()
-        return self
-
-    def hand_on(self) -> Response:
-        """Return itself: the pieces can't be had twice."""
-        return self
 
     def check_unclaimed(self) -> None:
-        if self._is_used or self._exchange is not None:
+        if self._is_used or self._request is not None:
             raise LocalProtocolError(
-                f"this {type(self).__name__} was sent, or is in use for another request, and can "
-                "be sent once: make a new one for each request, inside the endpoint"
+                "this stream was sent, or is in use for another request, and can be sent once: "
+                "make a new one for each request, inside the endpoint"
             )
 
-    def _claim(self, request: Request) -> None:
+    def _claim(self, request: RequestInfo) -> None:
         """Answer this request. Raises: LocalProtocolError if it has answered another."""
-        if self._exchange is not request:
+        if self._request is not request:
             self.check_unclaimed()
-            self._exchange = request
+            self._request = request
             request.exchange.hold(self)
 
     def _release(self) -> None:
         """Let go of the request: the pieces have come."""
-        request, self._exchange = self._exchange, None
+        request, self._request = self._request, None
         self._is_used = True
         if request is not None:
             request.exchange.release(self)
@@ -216,13 +193,13 @@ class StreamResponse(Response):
             self._pieces = await run_in_thread(_LABEL, source.__enter__)
             self._leave = _leaving_in_thread(source)
 
-    def _head_wait_s(self) -> float | None:
+    def _head_wait_s(self, headers: MutableHeaders) -> float | None:
         """Return how long the head waits for the first piece; for None it goes out before."""
         # The client of an event stream waits for the head alone.
-        is_events = "text/event-stream" in self.headers.lines.get("content-type", "")
+        is_events = "text/event-stream" in headers.lines.get("content-type", "")
         return None if is_events else _HEAD_WAIT_S
 
-    async def _take_first(self, wait_s: float) -> None:
+    async def _take_first(self, wait_s: float, headers: MutableHeaders) -> None:
         """Wait for the first piece, and have it say what the pieces are, if nobody has."""
         _, first = self._begin()
         await first.run_for(wait_s)
@@ -234,8 +211,8 @@ class StreamResponse(Response):
         else:
             _to_bytes(piece)  # one that can't be sent fails here
             content_type = TEXT if isinstance(piece, str) else OCTETS
-        if "content-type" not in self.headers.lines:
-            self.headers["Content-Type"] = content_type
+        if "content-type" not in headers.lines:
+            headers["Content-Type"] = content_type
 
     def _begin(self) -> tuple[AsyncIterator[Piece], Begun[Piece | _End]]:
         pieces = cast(Pieces, self._pieces)  # it is entered
@@ -246,11 +223,11 @@ class StreamResponse(Response):
 
     async def discard(self) -> None:
         """Close what it holds: it is not sent."""
-        request = self._exchange
+        request = self._request
         self._release()
         await self._clean_up(request, sys.exc_info()[1])
 
-    async def _clean_up(self, request: Request | None, error: BaseException | None) -> bool:
+    async def _clean_up(self, request: RequestInfo | None, error: BaseException | None) -> bool:
         """Close what was opened, as `with` does; return whether `error` ends there.
 
         A client that leaves meanwhile does not cancel this, so that no resource leaks.
@@ -282,30 +259,29 @@ class StreamResponse(Response):
 
     # --- how it is sent
 
-    def persistence(self, request: Request, connection: bytes) -> bytes:
-        ends_by_close = (
-            request.section.minor_version == 0 and "content-length" not in self.headers.lines
-        )
-        return super().persistence(request, CLOSE if ends_by_close else connection)
+    def ends_by_close(self, minor_version: int, headers: MutableHeaders) -> bool:
+        return minor_version == 0 and "content-length" not in headers.lines
 
-    def encode(self, request: Request, heads: HeadCache, connection: bytes) -> bytes | None:
-        return None
-
-    async def send_to(
-        self, stream: ByteStream, request: Request, heads: HeadCache, connection: bytes
+    async def send(
+        self,
+        stream: ResponseStream,
+        request: RequestInfo,
+        head: Head,
+        encode_head: EncodeHead,
     ) -> None:
         """Write the pieces. Raises: LocalProtocolError where a declared length is wrong."""
-        if self._exchange is not request or self._iterator is None:
-            await self.prepare(request)
-        outlet, size = None, 0
+        if self._request is not request or self._iterator is None:
+            await self.prepare(request, head)
+        outlet, size, status = None, 0, head.status
         try:
             try:
-                lines = self.headers.lines  # looked into as they are: `get` costs a microsecond
-                length = self.headers["content-length"] if "content-length" in lines else None
-                framing = self._framing(request, length)
-                head = self._encode_head(request, heads, connection, framing)
-                if request.line.method != "HEAD" and self._status not in WITHOUT_CONTENT:
-                    outlet = Outlet(stream, head, is_chunked=framing is _CHUNKED)
+                headers = head.headers
+                lines = headers.lines  # looked into as they are: `get` costs a microsecond
+                length = headers["content-length"] if "content-length" in lines else None
+                framing = _framing(status, request.section.minor_version, length)
+                encoded = encode_head(framing)
+                if request.line.method != "HEAD" and status not in WITHOUT_CONTENT:
+                    outlet = Outlet(stream, encoded, is_chunked=framing is _CHUNKED)
                     size = await self._send_pieces(outlet, length)
             except BaseException as error:
                 if not await self._clean_up(request, error):
@@ -313,7 +289,7 @@ class StreamResponse(Response):
             else:
                 await self._clean_up(request, None)
             if outlet is None:
-                stream.write(head)
+                stream.write(encoded)
             else:
                 outlet.end(size)
         finally:
@@ -357,19 +333,19 @@ class StreamResponse(Response):
                 await outlet.write(JOINED_BYTES - room)
         return JOINED_BYTES - room
 
-    def _framing(self, request: Request, length: str | None) -> bytes:
-        """Return the field line that says where the content ends, where no other line does."""
-        status = self._status
-        if length is not None:
-            is_right = CONTENT_LENGTH.fullmatch(length) and (status != 205 or int(length) == 0)
-            if status == 204 or not is_right:
-                raise LocalProtocolError(f"Content-Length {length[:80]!r} on a {status}")
-            return b""
-        if status == 205:
-            return b"Content-Length: 0\r\n"
-        if status in WITHOUT_CONTENT or request.section.minor_version == 0:
-            return b""
-        return _CHUNKED
+
+def _framing(status: int, minor_version: int, length: str | None) -> bytes:
+    """Return the field line that says where the content ends, if no other line does."""
+    if length is not None:
+        is_right = CONTENT_LENGTH.fullmatch(length) and (status != 205 or int(length) == 0)
+        if status == 204 or not is_right:
+            raise LocalProtocolError(f"Content-Length {length[:80]!r} on a {status}")
+        return b""
+    if status == 205:
+        return b"Content-Length: 0\r\n"
+    if status in WITHOUT_CONTENT or minor_version == 0:
+        return b""
+    return _CHUNKED
 
 
 # --- iterating and closing

@@ -229,7 +229,7 @@ def _link(
                     "`return await call_next(request)`?"
                 )
             response = value if isinstance(value, RESPONSE_CLASSES) else finish(value)
-            if response.needs_prepare:
+            if response.source is not None:
                 response = await response.prepare(request)
             if hands_on and response is value and not is_held_once(response):
                 response = response.hand_on()
@@ -247,8 +247,9 @@ def _link(
 
 async def _close_dropped(request: Request, response: object) -> None:
     """Close the streams that were made to answer a request, and are not its answer."""
+    sent: object = response.source if isinstance(response, Response) else None
     for held in tuple(request.exchange.held):
-        if held is not response:
+        if held is not sent:
             try:
                 await held.discard()
             except Exception:

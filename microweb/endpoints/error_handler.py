@@ -87,8 +87,8 @@ class ErrorHandler:
         if isinstance(error, HTTPError):
             for name, text in error.headers.items():
                 response.headers.setdefault(name, text)
-        if response.needs_prepare:
-            if request is not None:
-                return await response.prepare(request)
-            _ = response.body  # a body that needs a request fails here
+        if response.source is not None:
+            if request is None:
+                return response.rendered(None)
+            return await response.prepare(request)
         return response

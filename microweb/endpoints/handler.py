@@ -47,7 +47,7 @@ def make_handler(
                     encode_utf8(value)  # raises an error that names the place
                     raise
             response = finish(value)
-            if response.needs_prepare:
+            if response.source is not None:
                 response = await response.prepare(request)
             return response.hand_on() if hands_on and response is value else response
         except UNANSWERED:

@@ -48,7 +48,7 @@ class Receiver(Protocol):
         """Take note that nothing more will come; perhaps twice."""
 
 
-class ByteStream(Protocol):
+class ResponseStream(Protocol):
     """The connection, as far as an answer writes to it."""
 
     def write(self, data: bytes | memoryview) -> bool:

@@ -1,7 +1,7 @@
 """Origins as clients send them in `Origin`: those of web pages, and of apps that are pages.
 
-CORS, the protection from CSRF and the handshake of a WebSocket have one grammar.
-RFC 6454 section 6.2
+CORS, the protection from CSRF and the handshake of a WebSocket have one grammar. RFC 6454 section
+6.2. A redirect may have to stay on the request's own.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from typing import TypeGuard
+from urllib.parse import urlsplit
 
 from ..errors import ConfigurationError
 
@@ -21,6 +22,8 @@ _ORIGIN = re.compile(
 )
 _LOCAL_FILE = "file://"
 _USUAL_PORTS = {"http": ":80", "https": ":443"}
+
+_ESCAPED_SLASHES = frozenset(("%2f", "%5c", "%09", "%0a", "%0d"))
 
 EXPECTED = (
     "as browsers send it, such as 'https://shop.example', 'capacitor://app', 'file://' or 'null': "
@@ -58,3 +61,20 @@ def parse_origins(origins: Iterable[str] | None) -> frozenset[str]:
                 f"origins: expected '*', or each origin {EXPECTED}, got {origin!r:.80}"
             )
     return listed
+
+
+def is_within(url: str, scheme: str, host: str) -> bool:
+    """Return whether a browser that follows `url` stays on the origin of `scheme` and `host`.
+
+    `url` is percent-encoded: a browser would take a raw backslash for a slash, and drop raw control
+    characters and spaces. Their escapes are harmless, unless something on the way decodes them.
+    """
+    if url.startswith("/"):
+        return url[1:2] != "/" and url[1:4].lower() not in _ESCAPED_SLASHES
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # a bracket that is not closed
+        return False
+    if not parts.scheme and not parts.netloc:
+        return True
+    return parts.netloc.lower() == host.lower() != "" and parts.scheme == scheme

@@ -22,7 +22,6 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from contextvars import Context, copy_context
 from typing import Any
 
-from ..bodies.stream import StreamResponse
 from ..errors import ClientDisconnected, ProtocolError
 from ..http.framing import CLOSE
 from ..http.headers import Headers
@@ -345,9 +344,7 @@ class Connection:
         Raises: ClientDisconnected if a part of it is out.
         """
         network, watch, heads, stream = self.network, self.watch, self.state.heads, self._stream()
-        watch.is_streaming = (
-            isinstance(response, StreamResponse) and "content-length" not in response.headers
-        )
+        watch.is_streaming = response.is_streaming
         sending = response.send_to(stream, request, heads, persistence)
         try:
             await (sending if context is None else Driven(context, sending))

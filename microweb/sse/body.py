@@ -1,4 +1,4 @@
-"""The answer that is server-sent events, for as long as its client reads them.
+"""The body that is server-sent events, for as long as its client reads them.
 
 It is a stream whose pieces are events. What sets it apart is that it may have nothing to say for
 hours: so a comment goes out where nothing else did (no timer runs for that, the connection looks
@@ -15,27 +15,25 @@ from collections.abc import AsyncGenerator, AsyncIterable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import cast
 
-from ..bodies.stream import Pieces, Source, StreamResponse
+from ..bodies.body import EncodeHead, Head, RequestInfo
+from ..bodies.stream import Pieces, Source, StreamBody
 from ..errors import LocalProtocolError
-from ..http.bytestream import ByteStream
+from ..http.bytestream import ResponseStream
 from ..http.framing import encode_chunk
-from ..http.interfaces import Fields
-from ..http.response_head import HeadCache
-from ..request import Request
-from ..response import Response
+from ..http.headers import MutableHeaders
 from .event import HEARTBEAT, Default, encode
 
 Events = AsyncIterable[object] | AbstractAsyncContextManager[AsyncIterable[object]]
 
-_MEDIA_TYPE = "text/event-stream"
+MEDIA_TYPE = "text/event-stream"
 
 # A page waits for the head alone, so the first event, or the fault in its place, has this long: a
 # look into a database takes less.
 _HEAD_WAIT_S = 0.05
 
 
-class EventResponse(StreamResponse):
-    """An answer of server-sent events: see `Response.events`.
+class EventBody(StreamBody):
+    """A body of server-sent events: see `Response.events`.
 
     Raises: TypeError for what is no async iterator and gives none; ValueError for a `heartbeat_s`
     that is not above 0.
@@ -43,9 +41,10 @@ class EventResponse(StreamResponse):
 
     __slots__ = ("_feed",)
 
-    def __init__(
-        self, events: Events, headers: Fields | None = None, *, heartbeat_s: float = 15.0
-    ) -> None:
+    is_compressible = False  # a client looks at them as they come
+    has_own_conditions = True
+
+    def __init__(self, events: Events, heartbeat_s: float) -> None:
         if not hasattr(events, "__aenter__") and not hasattr(events, "__aiter__"):
             name = type(events).__name__
             raise TypeError(f"expected an async iterator of events, or a subscription, got {name}")
@@ -53,34 +52,36 @@ class EventResponse(StreamResponse):
             raise ValueError(f"expected heartbeat_s above 0, got {heartbeat_s!r}")
         self._feed = _Feed(heartbeat_s)
         # They become pieces once they are entered.
-        super().__init__(cast(Source, events), 200, headers, content_type=_MEDIA_TYPE)
-        self.headers.setdefault("Cache-Control", "no-cache")
-        self.headers.setdefault("X-Accel-Buffering", "no")  # nginx would hold events back
+        super().__init__(cast(Source, events))
 
-    async def prepare(self, request: Request) -> Response:
+    async def prepare(self, request: RequestInfo, head: Head) -> None:
         self._feed.take_note(request)
-        return await super().prepare(request)
+        await super().prepare(request, head)
 
     def _as_pieces(self, value: Pieces) -> Pieces:
         self._open.append((None, None, value))
         return self._feed.pieces(cast(AsyncIterable[object], value))
 
-    def _head_wait_s(self) -> float | None:
+    def _head_wait_s(self, headers: MutableHeaders) -> float | None:
         # A subscription that was entered has failed by now, if it does.
         return _HEAD_WAIT_S if self._leave is None else 0.0
 
-    async def send_to(
-        self, stream: ByteStream, request: Request, heads: HeadCache, connection: bytes
+    async def send(
+        self,
+        stream: ResponseStream,
+        request: RequestInfo,
+        head: Head,
+        encode_head: EncodeHead,
     ) -> None:
         """Write the events. Raises: LocalProtocolError where a length is declared."""
         self._claim(request)
         self._feed.begin(stream)
         stream.inform(self._feed)
         try:
-            if "content-length" in self.headers:
+            if "content-length" in head.headers:
                 await self.discard()
                 raise LocalProtocolError("an event stream has no length: leave Content-Length out")
-            await super().send_to(stream, request, heads, connection)
+            await super().send(stream, request, head, encode_head)
         finally:
             stream.inform(None)
 
@@ -99,7 +100,7 @@ class _Feed:
         "_stream",
     )
 
-    _stream: ByteStream
+    _stream: ResponseStream
 
     def __init__(self, heartbeat_s: float) -> None:
         self._heartbeat_s = heartbeat_s
@@ -110,14 +111,14 @@ class _Feed:
         self._has_sent = True  # since the connection last looked
         self._quiet_since = 0.0
 
-    def take_note(self, request: Request) -> None:
+    def take_note(self, request: RequestInfo) -> None:
         """Take note of the request that the events are for."""
         if request.match is not None:
             self._default = request.match.app.json_default
         is_chunked = request.section.minor_version > 0
         self._heartbeat = encode_chunk(HEARTBEAT) if is_chunked else HEARTBEAT
 
-    def begin(self, stream: ByteStream) -> None:
+    def begin(self, stream: ResponseStream) -> None:
         """Take note of where the events go."""
         self._stream = stream
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 
+from ..bodies.body import EncodeHead, Head, RequestInfo, WrittenBody
 from ..errors import BadRequest, HTTPError, LocalProtocolError
-from ..http.bytestream import ByteStream, UpgradedStream
-from ..http.framing import CLOSE
-from ..http.headers import list_members
+from ..http.bytestream import ResponseStream, UpgradedStream
+from ..http.headers import Headers, MutableHeaders, list_members
 from ..http.interfaces import Fields
-from ..http.response_head import HeadCache
 from ..request import Request
 from ..response import Response
+
+Run = Callable[[UpgradedStream], Awaitable[None]]
 
 
 class UpgradeResponse(Response):
@@ -25,11 +26,8 @@ class UpgradeResponse(Response):
 
     __slots__ = ("run",)
 
-    needs_prepare = True
-    may_read_body = True
-
-    def __init__(self, headers: Fields, run: Callable[[UpgradedStream], Awaitable[None]]) -> None:
-        super().__init__(b"")
+    def __init__(self, headers: Fields, run: Run) -> None:
+        super().__init__(UpgradedBody(run))
         self._status = 101
         for name, value in headers.items() if isinstance(headers, Mapping) else headers:
             self.headers.add(name, value)
@@ -38,35 +36,47 @@ class UpgradeResponse(Response):
         self.headers["Connection"] = "Upgrade"
         self.run = run
 
-    def persistence(self, request: Request, connection: bytes) -> bytes:
-        return CLOSE  # once the other protocol is done
 
-    async def prepare(self, request: Request) -> Response:
+class UpgradedBody(WrittenBody):
+    """The bytes of another protocol, behind the head of a 101."""
+
+    __slots__ = ("_run",)
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def ends_by_close(self, minor_version: int, headers: MutableHeaders) -> bool:
+        return True  # once the other protocol is done
+
+    async def prepare(self, request: RequestInfo, head: Head) -> None:
+        """Check that the request asks for the protocol. Raises: HTTPError."""
         if request.section.minor_version == 0:
-            raise BadRequest(f"an upgrade needs HTTP/1.1, got HTTP/{request.http_version}")
-        wanted = self.headers["upgrade"]
-        if not _is_asked_for(wanted, request):
+            raise BadRequest("an upgrade needs HTTP/1.1, got HTTP/1.0")
+        wanted = head.headers["upgrade"]
+        if not _is_asked_for(wanted, request.headers):
             headers = {"Upgrade": wanted, "Connection": "Upgrade"}
             raise HTTPError(426, f"expected an upgrade to {wanted}", headers=headers)
         # No protocol is changed inside a message, and a 100 that is expected comes before the 101.
+        assert isinstance(request, Request)
         while request.source is not None and await request.source.read(request.max_body):
             pass
-        return self
 
-    def encode(self, request: Request, heads: HeadCache, connection: bytes) -> bytes | None:
-        return None
-
-    async def send_to(
-        self, stream: ByteStream, request: Request, heads: HeadCache, connection: bytes
+    async def send(
+        self,
+        stream: ResponseStream,
+        request: RequestInfo,
+        head: Head,
+        encode_head: EncodeHead,
     ) -> None:
-        await self.prepare(request)  # whoever answers without an app has not
-        stream.write(self._encode_head(request, heads, b"", b""))
-        await self.run(stream.upgrade())
+        """Write the head, and let the other protocol speak."""
+        await self.prepare(request, head)  # whoever answers without an app has not
+        stream.write(encode_head(b""))
+        await self._run(stream.upgrade())
 
 
-def _is_asked_for(protocols: str, request: Request) -> bool:
+def _is_asked_for(protocols: str, headers: Headers) -> bool:
     """Whether a request asks for all of these, in any version; a server must not else switch."""
-    fields = request.headers.by_name
+    fields = headers.by_name
     options = list_members(fields.get("connection", "").lower())
     return "upgrade" in options and _names(protocols) <= _names(fields.get("upgrade", ""))
 

@@ -581,7 +581,7 @@ async def test_fault_of_closing_what_is_not_sent_is_logged_and_no_more(
     async with app.test_client() as client:
         assert (await client.get("/")).text == "other"
     (record,) = caplog.records
-    assert "closing <StreamResponse 200> failed" in record.getMessage()
+    assert "closing <StreamBody> failed" in record.getMessage()
 
 
 async def test_stream_that_is_not_modified_is_closed() -> None:

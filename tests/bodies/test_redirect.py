@@ -176,3 +176,24 @@ def test_no_text_splits_a_redirect(text: str) -> None:
         sent = location(Response.redirect(text))
         assert re.fullmatch(r"[\x21-\x7e]*", sent)
         assert not set(sent) & set('\\"<>^`{|}')
+
+
+async def test_local_redirect_stays_here_with_a_content_of_its_own() -> None:
+    response = Response.redirect("https://evil.test/", local=True)
+    response.body = b"see there"
+    prepared = await response.prepare(GET)
+    assert (location(prepared), prepared.body) == ("/", b"see there")
+    assert split(encode(response))[1][b"location"] == b"/"
+
+
+async def test_local_redirect_without_a_request_leads_to_no_host() -> None:
+    response = Response.redirect("https://testserver/", local=True)
+    assert response.body == b""
+    assert location(response) == "https://testserver/"
+    assert location(response.rendered(None)) == "/"
+
+
+async def test_local_redirect_is_looked_at_when_all_is_set() -> None:
+    response = Response.redirect("/", local=True)
+    response.headers["Location"] = "https://evil.test/"
+    assert location(await response.hand_on().prepare(GET)) == "/"

@@ -16,6 +16,8 @@ import pytest
 import zstandard
 
 from microweb import App, ConfigurationError, Response
+from microweb.bodies.body import EncodeHead, Head, RequestInfo, WrittenBody
+from microweb.http.bytestream import ResponseStream
 from microweb.middleware import compression
 from microweb.middleware.compression import Compression
 from microweb.middleware.conditional import ConditionalGet
@@ -290,11 +292,19 @@ async def test_large_bodies_are_compressed_in_a_thread(monkeypatch: pytest.Monke
 
 
 async def test_an_answer_that_writes_itself_is_left_alone() -> None:
-    class Own(Response):
-        async def send_to(self, *arguments: Any) -> None:
-            await super().send_to(*arguments)
+    class Own(WrittenBody):
+        async def prepare(self, request: RequestInfo, head: Head) -> None: ...
 
-    answer = await get(answering(lambda: Own(TEXT, content_type="text/plain")))
+        async def send(
+            self,
+            stream: ResponseStream,
+            request: RequestInfo,
+            head: Head,
+            encode_head: EncodeHead,
+        ) -> None:
+            stream.write(encode_head(b"Content-Length: %d\r\n" % len(TEXT)) + TEXT.encode())
+
+    answer = await get(answering(lambda: Response(Own(), content_type="text/plain")))
     assert (answer.coding, answer.content) == (None, TEXT.encode())
 
 

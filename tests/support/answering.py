@@ -36,7 +36,7 @@ class FakePeer:
 
 @dataclass
 class FakeStream:
-    """A `ByteStream` that keeps what is written, and wants a drain past `high_water` bytes."""
+    """A `ResponseStream` that keeps what is written, and wants a drain past `high_water` bytes."""
 
     high_water: int = 1_000_000
     closes_after: int = 1_000_000

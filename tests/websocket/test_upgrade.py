@@ -44,7 +44,7 @@ async def test_an_upgrade_is_a_101_then_the_other_protocol() -> None:
 async def test_an_upgrade_is_not_for_http_1_0() -> None:
     stream = FakeStream()
     response = UpgradeResponse({"Upgrade": "echo"}, speak)
-    assert response.needs_prepare
+    assert response.source is not None
     assert await response.prepare(ASKING) is response
     with pytest.raises(BadRequest, match=r"an upgrade needs HTTP/1\.1, got HTTP/1\.0"):
         await response.prepare(OLD)
