@@ -18,7 +18,7 @@ from support.serving import get, on_loopback, peer_of, post, statuses, until_non
 from microweb import App, Request, Response
 from microweb.errors import LocalProtocolError
 from microweb.http.dates import format_http_date
-from microweb.server import connection
+from microweb.server import body as request_body
 from microweb.server.server import Server
 from microweb.testing.misbehaving import Misbehaving
 
@@ -609,7 +609,7 @@ async def test_stream_answers_a_client_that_first_sends_all_of_its_body(
         for _ in range(64):
             yield bytes(MIB)
 
-    monkeypatch.setattr(connection, "SILENCE_S", 0.05)
+    monkeypatch.setattr(request_body, "SILENCE_S", 0.05)
     app = app_of(lambda: Response.stream(pieces(), headers={"Content-Length": str(64 * MIB)}))
     async with on_loopback(app) as server, peer_of(server) as peer:
         await peer.send(post("/", bytes(16 * MIB)))
@@ -850,7 +850,7 @@ async def test_write_limits_are_as_before_once_all_is_sent() -> None:
         if not hasattr(transport, "get_write_buffer_limits"):
             pytest.skip("this loop does not tell")
         before = transport.get_write_buffer_limits()
-        sending = asyncio.create_task(connection._drain_all())
+        sending = asyncio.create_task(connection.network.drain_all())
         async with asyncio.timeout(20):
             while transport.get_write_buffer_limits() == before:
                 await asyncio.sleep(0.01)
