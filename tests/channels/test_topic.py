@@ -11,7 +11,10 @@ from support.websocketing import handshake, masked
 
 from microweb import App, WebSocket
 from microweb.channels.channel import Channel, Channels
+from microweb.channels.memory import MemoryBroker
 from microweb.channels.subscription import Policy, Subscription
+from microweb.channels.topic import Hub
+from microweb.errors import BrokerUnavailable
 
 # --- replay
 
@@ -308,3 +311,16 @@ async def test_ten_thousand_subscribers_each_get_a_message_once(channel: Channel
     assert len(asyncio.all_tasks()) <= before
     await soon(asyncio.wait(tasks))  # type: ignore[arg-type]
     assert (got, len(channel)) == (["hello"] * count, 0)
+
+
+async def test_a_hub_forgets_a_channel_with_its_last_user() -> None:
+    hub = Hub(MemoryBroker(), 3)
+    topic = await hub.enter("a")
+    assert await hub.enter("a") is topic
+    await hub.leave(topic)
+    assert list(hub.topics) == ["a"]
+    await hub.leave(topic)
+    assert not hub.topics
+    await hub.aclose()
+    with pytest.raises(BrokerUnavailable):
+        await hub.enter("a")

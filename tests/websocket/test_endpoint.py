@@ -38,6 +38,7 @@ from microweb import (
     abort,
 )
 from microweb.cli import main
+from microweb.endpoints.signature import inspect_endpoint
 from microweb.errors import LocalProtocolError, RouteConflict
 from microweb.middleware.compression import Compression
 from microweb.middleware.conditional import ConditionalGet
@@ -48,6 +49,7 @@ from microweb.middleware.sessions import Sessions
 from microweb.middleware.timeout import Timeout
 from microweb.testing.client import TestClient
 from microweb.testing.websocket import HandshakeRefused
+from microweb.websocket.endpoint import answering, bind_socket
 
 
 async def first_of(client: TestClient, path: str) -> str | bytes:
@@ -798,3 +800,16 @@ async def test_what_fails_while_it_is_cancelled_is_logged(
     cut, failed = caplog.records
     assert cut.getMessage() == "GET /ws (route /ws) did not end within grace_s=0.01: cut"
     assert failed.getMessage() == "GET /ws failed"
+
+
+async def test_an_endpoint_is_called_with_its_socket_and_values_of_the_request() -> None:
+    async def chat(tag: str, socket: WebSocket) -> None:
+        await socket.send(f"{tag} {socket.request.method}")
+
+    app = App()
+    app.get("/ws")(answering(bind_socket(inspect_endpoint(chat), {}), frozenset()))
+    async with (
+        app.test_client() as client,
+        client.websocket("/ws", params={"tag": "a"}) as socket,
+    ):
+        assert await socket.receive() == "a GET"

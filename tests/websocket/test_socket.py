@@ -35,8 +35,9 @@ from support.websocketing import (
     wait_for_ever,
 )
 
-from microweb import App, ClientDisconnected, WebSocket, abort
+from microweb import App, ClientDisconnected, abort
 from microweb.websocket.frames import encode_frame
+from microweb.websocket.socket import WebSocket
 
 # --- messages
 
