@@ -1,14 +1,13 @@
 """Bytes -> Request: the buffer of a connection, its heads one after the other, its bodies.
 
-The parser never awaits. `feed()` gives it what the socket brought; `next_request()` and
-`next_content()` return values, or None for "need more". Strict throughout: what RFC 9112 forbids
-is refused with a stable reason, and bytes that can no longer become a request are refused at once.
+The parser never awaits. `feed()` gives it the bytes from the socket; `next_request()` and
+`next_content()` return values, or None for "need more". Strict throughout: bytes that RFC 9112
+forbids are refused with a stable reason, and at once if they can no longer become a request.
 
-It is fast by what it need not do. A connection that repeats its last head, or the section in it,
-shares what that parsed to: a comparison of bytes in place of a parse. A request line without query
+It is fast by skipping work. A connection that repeats its last head, or the section in it,
+shares the parsed value: a comparison of bytes in place of a parse. A request line without query
 is parsed once per server. A head without content is checked by one regex, and its fields are parsed
-when they are looked at. What is none of these takes `_parse_head`, which also
-says what is wrong.
+when they are looked at. All other heads take `_parse_head`, which also names the fault.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ _SPACE = ord(" ")
 _MAX_EMPTY_LINES = 8  # before a request line: RFC 9112 section 2.2 asks for at least one
 _MEMO_LINES = 1024
 _MEMO_LINE_BYTES = 256
-# What a memo of the last head begins with: a head like any other, and what it parses to.
+# The first value of a memo of the last head: a head like any other, and its parsed values.
 _HEAD, _FIELDS = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"Host: a\r\n\r\n"
 _LINE = RequestLine("GET", "/", "/", "", None)
 _SECTION = HeaderSection(Headers({"Host": "a"}))
@@ -54,15 +53,15 @@ _SECTION = HeaderSection(Headers({"Host": "a"}))
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a head and a chunked body may take, in bytes or counts."""
+    """The limits to a head and to a chunked body, in bytes or counts."""
 
     max_request_line: int = 16 * 1024
     max_header_section: int = 32 * 1024
     max_header_fields: int = 100
     max_chunk_extensions: int = 64 * 1024
     max_trailers: int = 8 * 1024
-    plain_head: re.Pattern[bytes] = field(init=False)  # what no more than
-    max_plain_head: int = field(init=False)  # so many bytes of are within the limits
+    plain_head: re.Pattern[bytes] = field(init=False)  # a head that it matches
+    max_plain_head: int = field(init=False)  # and that is no longer is within the limits
 
     def __post_init__(self) -> None:
         regex = plain_head(self.max_header_fields, MAX_HOST_LENGTH)
@@ -89,7 +88,7 @@ class RequestLines(dict[bytes, RequestLine]):
 class Parser:
     """The requests of one connection.
 
-    `next_request()` returns a `Request`, and sets `decoder` where it has a body; that body is then
+    `next_request()` returns a `Request`, and sets `decoder` if it has a body; that body is then
     read by `next_content()` until it returns `b""`, before the next request is asked for.
     """
 
@@ -122,18 +121,18 @@ class Parser:
         self._scanned = 0  # up to here an unfinished head was searched
         self._is_unfinished = False  # whether one of the next three is set
         self._empty_lines = 0  # before this head
-        self._spaces = 0  # in what came of this head's line
+        self._spaces = 0  # in this head's line so far
         self._has_checked_line = False  # of this head
-        # The last head, the fields in it, and what they parsed to. Kept from the second request
+        # The last head, the fields in it, and their parsed values. Kept from the second request
         # on: a connection that sends just one gains nothing from it.
         self._has_parsed = False
         self._last_head, self._last_fields = _HEAD, _FIELDS
         self._line, self._section = _LINE, _SECTION
         self.decoder: LengthDecoder | ChunkedDecoder | None = None
-        self.is_empty = True  # nothing is buffered: no byte of what comes next is here
+        self.is_empty = True  # nothing is buffered: no byte behind the last request is here
 
     def feed(self, data: bytes) -> None:
-        """Take what the socket brought."""
+        """Take bytes from the socket."""
         if self.is_empty:
             self._buffer = data
             self._scanned = 0
@@ -144,7 +143,7 @@ class Parser:
         self.is_empty = False
 
     def take_rest(self) -> bytes:
-        """Return and forget what is buffered: after an upgrade it is no longer HTTP."""
+        """Return and forget the buffered bytes: after an upgrade it is no longer HTTP."""
         rest = self._buffer[self._position :]
         self._buffer, self._position, self.is_empty = b"", 0, True
         return rest
@@ -215,7 +214,7 @@ class Parser:
         if buffer.startswith(b"\r\n", start):
             self._skip_empty_lines()
             buffer, start = self._buffer, self._position
-        searched = self._scanned - 3  # the end may have begun in what was searched before
+        searched = self._scanned - 3  # the end may have begun in bytes that were searched before
         end = buffer.find(b"\r\n\r\n", searched if searched > start else start)
         if end < 0:
             self._check_unfinished(start)
@@ -237,7 +236,7 @@ class Parser:
 
     @property
     def is_at_head(self) -> bool:
-        """Whether what is buffered, though it may be no request, begins as a HEAD."""
+        """Whether the buffered bytes, though they may be no request, begin as a HEAD."""
         return self._buffer.startswith(b"HEAD ", self._position)
 
     def _skip_to(self, position: int) -> None:
@@ -294,7 +293,7 @@ class Parser:
         self.is_empty = start == len(buffer)
 
     def _check_unfinished(self, start: int) -> None:
-        """Refuse at once what can no longer become a request, or passes a limit already."""
+        """Refuse at once bytes that can no longer become a request, or pass a limit already."""
         buffer, limits = self._buffer, self._limits
         if start == len(buffer):
             return
@@ -336,7 +335,7 @@ class Parser:
     # --- bodies
 
     def take_body(self) -> bytes | None:
-        """Return the whole body where it has a length and all of it is here, else None."""
+        """Return the whole body if it has a length and all of it is here, else None."""
         decoder = self.decoder
         if type(decoder) is not LengthDecoder:
             return None
@@ -362,7 +361,7 @@ class Parser:
         return decoder is None or decoder.is_complete
 
     def next_content(self) -> bytes | None:
-        """Return the next piece of the body, `b""` at its end, None where more bytes are needed.
+        """Return the next piece of the body, `b""` at its end, None if more bytes are needed.
 
         Raises: MalformedRequest, HeadTooLarge for trailers, ContentTooLarge.
         """

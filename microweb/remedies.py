@@ -90,7 +90,7 @@ def _without_suggestions(names: Iterable[str], cls: type) -> list[str]:
 
 
 def point_to_ours(cls: Suggesting, names: Mapping[str, str]) -> None:
-    """Have `cls` answer `names`, each what others call a thing, with its name here.
+    """Have `cls` answer `names`, each a name of other frameworks with our name.
 
     Neither `dir()` of an object lists them, nor that of the class.
     """
@@ -148,7 +148,7 @@ def names_keywords(function: Callable[P, T]) -> Callable[P, T]:
 
 
 def _accepts(function: Callable[P, object], /, *args: P.args, **kwargs: P.kwargs) -> bool:
-    """Whether the arguments fit: then what was raised came from within the function."""
+    """Whether the arguments fit: then the exception came from within the function."""
     try:
         inspect.signature(function).bind(*args, **kwargs)
     except TypeError:

@@ -1,10 +1,10 @@
-"""Request: what a handler sees of one exchange.
+"""Request: the view that a handler has of one exchange.
 
 A request is a thin view on two immutable values that the parser made, its `RequestLine` and its
 `HeaderSection`, which may be shared with other requests that repeat the same bytes. Everything
 costly (query, cookies, decoded path, body) is worked out when it is first asked for.
 
-What it needs of the layers above it, it has by the protocols of `http.interfaces`.
+It speaks to the layers above it by the protocols of `http.interfaces`.
 """
 
 from __future__ import annotations
@@ -102,12 +102,12 @@ class Request(metaclass=Suggesting):
 
     @property
     def prefix(self) -> str:
-        """Where this app is mounted, as URLs have it: `/admin`; empty for the outermost app."""
+        """The path that this app is mounted at: `/admin`; empty for the outermost app."""
         return self.match.prefix if self.match is not None else ""
 
     @property
     def query_string(self) -> str:
-        """What stands behind the question mark, as sent."""
+        """The query behind the question mark, as sent."""
         return self.line.query_string
 
     @property
@@ -141,14 +141,14 @@ class Request(metaclass=Suggesting):
     def last_event_id(self) -> str | None:
         """The id of the last event that a client got before its stream broke; None for a new one.
 
-        What is not UTF-8 in it is replaced by U+FFFD. WHATWG HTML section 9.2.4
+        Bytes of it that are not UTF-8 become U+FFFD. WHATWG HTML section 9.2.4
         """
         value = self.section.headers.get("last-event-id", "")
         return value.encode("latin-1").decode("utf-8", "replace") or None
 
     @property
     def host(self) -> str:
-        """The host that is addressed, with its port as sent; empty where none was sent."""
+        """The host that is addressed, with its port as sent; empty if none was sent."""
         authority = self.line.authority
         return self.section.headers.get("host", "") if authority is None else authority
 
@@ -194,7 +194,7 @@ class Request(metaclass=Suggesting):
 
     @property
     def app(self) -> App:
-        """The app that answers: the mounted one where one is mounted."""
+        """The app that answers: the mounted one if the route is of one."""
         if self.match is None:
             raise ConfigurationError("request.app: this request did not come through an App")
         return self.match.app  # type: ignore[return-value]
@@ -218,10 +218,10 @@ class Request(metaclass=Suggesting):
 
     @property
     def session(self) -> Session:
-        """What is remembered of this client: a dict, read at the first look.
+        """The session of this client: a dict, read when it is first asked for.
 
-        Raises: ConfigurationError without `Sessions`; LocalProtocolError where the first look comes
-        once the answer was decided.
+        Raises: ConfigurationError without `Sessions`; LocalProtocolError if it is first
+        asked for once the answer was decided.
         """
         return self.exchange.session
 
@@ -257,8 +257,8 @@ class Request(metaclass=Suggesting):
         """Call `function(*args, **kwargs)` once the answer is out: a plain `def` in a thread.
 
         It runs in a task of its own, with the context variables as they are now, so the next
-        request of this client does not wait for it; also behind an error's answer, and where the
-        client has left. What it raises is logged. A server that stops waits for it within its
+        request of this client does not wait for it; also behind an error's answer, and if the
+        client has left. An exception of it is logged. A server that stops waits for it within its
         `grace_s`, then cancels it.
         """
         if not callable(function):
@@ -275,8 +275,8 @@ class Request(metaclass=Suggesting):
     async def disconnected(self) -> None:
         """Return once the client has left: reset the connection, or ended its side of it.
 
-        It is looked at once a second. A client that has only ended its side may still read: what
-        it asked for is answered, unless you stop. Cancel it when you no longer wait. If the client
+        It is looked at once a second. A client that has only ended its side may still read: its
+        request is answered, unless you stop. Cancel it when you no longer wait. If the client
         stays, it returns when the answer is out.
         """
         await self.transport.disconnected(self)
@@ -284,7 +284,7 @@ class Request(metaclass=Suggesting):
     def shield(self) -> AbstractAsyncContextManager[None]:
         """Return a block that runs to its end though the client leaves: `async with`.
 
-        The handler is cancelled behind it then, where it is one that is: see `on_disconnect`. It
+        If `on_disconnect` says so, the handler is cancelled behind the block. The block
         does not hold up a server that stops for longer than `grace_s`, nor a time limit. It has no
         effect once the answer is out.
         """
@@ -303,7 +303,7 @@ class Request(metaclass=Suggesting):
         """Return the whole body, the same at each call.
 
         Raises: ContentTooLarge past the limit; MalformedRequest, BodyTimeout or
-        ClientDisconnected where the peer fails; BodyConsumed after `stream()`, and once the request
+        ClientDisconnected if the peer fails; BodyConsumed after `stream()`, and once the request
         is answered, unless it was read before.
         """
         return await self.incoming.read(self.max_body)
@@ -361,7 +361,7 @@ class Request(metaclass=Suggesting):
     def parts(self) -> AsyncIterator[Part]:
         """Yield the parts of a multipart form as they come, keeping none of them.
 
-        Each is there until the next is asked for; what is not read of it is passed over.
+        Each is there until the next is asked for; its unread rest is passed over.
 
         Raises: UnsupportedMediaType for another or a coded body; BadRequest for a malformed form;
         ContentTooLarge past `max_form_fields` parts; as `stream()`. RFC 7578.
@@ -400,7 +400,7 @@ class Request(metaclass=Suggesting):
 def make_request(
     line: RequestLine, section: HeaderSection, transport: Peer, source: BodySource | None = None
 ) -> Request:
-    """Return a new Request: what an `__init__` does, at two thirds of its cost."""
+    """Return a new Request, at two thirds of the cost of an `__init__`."""
     request = Request()
     request.line = line
     request.section = section

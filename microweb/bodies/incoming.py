@@ -167,7 +167,7 @@ class IncomingBody:
         return self._form
 
     def close_form(self) -> None:
-        """Close the files of a form that was read: for where its endpoint failed.
+        """Close the files of a form that was read, because its endpoint failed.
 
         The traceback and the request keep each other, and the form, for longer than a disk should.
         """
@@ -215,7 +215,7 @@ class IncomingBody:
 
     async def _urlencoded_form(self, limit: int | None) -> Form:
         most = self._limits.max_form_text
-        # Before it is read, where its length is declared.
+        # Before it is read, if its length is declared.
         if self._section.content_length > most or len(await self.read(limit)) > most:
             raise ContentTooLarge(f"the fields of this form are larger than {most} bytes")
         return parse_form(await self.read(limit), self._limits.max_form_fields)

@@ -15,7 +15,7 @@ from .interfaces import Held, SessionSource, TimeLimit
 
 
 class Exchange:
-    """What middleware and answers keep for one request."""
+    """The things that middleware and answers keep for one request."""
 
     __slots__ = ("_limits", "_session_source", "held")
 

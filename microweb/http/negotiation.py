@@ -16,7 +16,7 @@ from .headers import list_members
 _WEIGHT = re.compile(r"[qQ]=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)")
 
 IDENTITY = "identity"
-_CACHED_CHARS = 100  # browsers send 13 to 40; what is longer is worked out each time
+_CACHED_CHARS = 100  # browsers send 13 to 40; longer ones are worked out each time
 
 
 def parse_weights(value: str) -> dict[str, float]:
@@ -62,7 +62,7 @@ def choose_coding(accept_encoding: str, available: Sequence[str]) -> str:
     others = weights.get("*", 0.0)
     best = max(available, key=lambda coding: weights.get(coding, others), default=IDENTITY)
     weight = weights.get(best, others)
-    # Identity is acceptable unless it is refused, but what is named goes before it.
+    # Identity is acceptable unless it is refused, but a coding that is named goes before it.
     return best if weight > 0.0 and weight >= weights.get(IDENTITY, 0.0) else IDENTITY
 
 
@@ -78,7 +78,7 @@ def _cached(accept_encoding: str, available: tuple[str, ...]) -> tuple[str, bool
 
 
 def negotiate_coding(accept_encoding: str, available: tuple[str, ...]) -> tuple[str, bool]:
-    """Return `choose_coding` and `refuses_identity`, from memory where the field is usual."""
+    """Return `choose_coding` and `refuses_identity`, from memory if the field is short."""
     if len(accept_encoding) <= _CACHED_CHARS:
         return _cached(accept_encoding, available)
     return _cached.__wrapped__(accept_encoding, available)

@@ -52,7 +52,7 @@ def without_usual_port(origin: str) -> str:
 def parse_origins(origins: Iterable[str] | None) -> frozenset[str]:
     """Return the origins that a route lets in beside its own; `*` is every one.
 
-    Raises: ConfigurationError for what no browser would send as an origin.
+    Raises: ConfigurationError for text that no browser would send as an origin.
     """
     listed = frozenset((origins,) if isinstance(origins, str) else origins or ())
     for origin in listed - {EVERY_ORIGIN}:

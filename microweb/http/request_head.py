@@ -36,7 +36,7 @@ class RequestLine:
 
 
 class HeaderSection:
-    """A header section and what it decides about the exchange. RFC 9112 section 6.
+    """A header section and its decisions about the exchange. RFC 9112 section 6.
 
     It begins as that of a request without content to HTTP/1.1.
     """
@@ -62,7 +62,7 @@ class HeaderSection:
         self.content_length = 0
         self.is_chunked = False
         self.has_body = False
-        self.persistence = b""  # the Connection field line of the answer, CLOSE where it is last
+        self.persistence = b""  # the Connection field line of the answer, CLOSE if it is the last
         self.expects_continue = False
 
     @property
@@ -74,7 +74,7 @@ class HeaderSection:
 
     @property
     def raw(self) -> bytes:
-        """The bytes to the empty line, as they came; made anew where there were none."""
+        """The bytes to the empty line, as they came; made anew if there were none."""
         if self.received:
             return self.received
         lines = [f"{name}: {value}\r\n" for name, value in self.headers.pairs()]
