@@ -22,24 +22,31 @@ class AnswerStream:
         self._parser = parser
 
     def write(self, data: bytes | memoryview) -> bool:
+        """Send `data`; return whether to `drain()` before more. Raises: ClientDisconnected."""
         return self.network.write(data)
 
     async def drain(self) -> None:
+        """Wait until the peer has taken most of it. Raises: ClientDisconnected."""
         await self.network.drain()
 
     async def send_file(self, file: Descriptor, offset: int, count: int) -> int:
+        """Have the kernel send a part of a file; return how many bytes, 0 if it cannot."""
         return await send_file(self.network, file, offset, count)
 
     def hold(self, size: int) -> None:
+        """Count `size` bytes of the answer as buffered for the client, until the next call."""
         self.network.hold(size)
 
     def probe(self, data: bytes) -> None:
+        """Send `data` if nothing waits for the peer; cut off one that takes nothing."""
         self.network.probe(data)
 
     def inform(self, lasting: Lasting | None) -> None:
+        """Have `lasting` told of each second and of the server's stop."""
         self._watch.inform(lasting)
 
     def interrupt(self) -> None:
+        """Cancel the wait of the answer, unless that is shielded."""
         self._watch.interrupt()
 
     async def close(self, *, has_more: bool) -> None:
@@ -47,4 +54,5 @@ class AnswerStream:
         await close(self.network, self._parser, has_more=has_more)
 
     def upgrade(self) -> UpgradedConnection:
+        """Return the connection for another protocol: the 101 is written."""
         return UpgradedConnection(self.network, self._watch, self._parser)

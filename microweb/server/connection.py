@@ -62,7 +62,6 @@ class Connection:
         "limits",
         "network",
         "parser",
-        "state",
         "watch",
     )
 
@@ -73,7 +72,6 @@ class Connection:
         writer: asyncio.StreamWriter,
         forget: Callable[[Connection], None],
     ) -> None:
-        self.state = state
         self.limits = state.limits
         self.network = NetworkStream(state, reader, writer)
         self.watch = DisconnectWatch(self.network)
@@ -101,7 +99,7 @@ class Connection:
 
     def after_response(self, request: object, function: Callable[[], object]) -> None:
         """Have `function()` run in the background once `request` is answered."""
-        background = self.state.background
+        background = self.network.state.background
         background.call(self._keep_for_later, request, background.after(function))
 
     async def disconnected(self, request: object) -> None:
@@ -163,7 +161,7 @@ class Connection:
         return AnswerStream(self.network, self.watch, self.parser)
 
     async def _serve(self) -> None:
-        parser, network, state = self.parser, self.network, self.state
+        parser, network, state = self.parser, self.network, self.network.state
         read, handler = network.reader.read, state.handler
         task, clean = network.task, copy_context()
         assert task is not None
@@ -230,7 +228,7 @@ class Connection:
 
     def _expect_head(self) -> None:
         # A connection's first deadline is that of its first head, unless a stop has shortened it.
-        network, state = self.network, self.state
+        network, state = self.network, self.network.state
         if network.phase is not Phase.START or state.is_stopping:
             network.deadline = state.clock() + state.config.head_timeout_s
         network.phase = _HEAD
@@ -239,7 +237,7 @@ class Connection:
         self, request: Request, response: Response, context: Context | None, begun: float
     ) -> Rest | None:
         """Put an answer where the end of this turn writes it; return what is left to await."""
-        network, state, parser = self.network, self.state, self.parser
+        network, parser, state = self.network, self.parser, self.network.state
         decoder, persistence = parser.decoder, request.section.persistence
         if decoder is not None and not decoder.is_complete and not can_go_on(parser, request):
             persistence = CLOSE
@@ -314,7 +312,7 @@ class Connection:
         begun: float,
     ) -> bool:
         """Await an answer that writes itself; return whether the connection goes on."""
-        network, state, parser = self.network, self.state, self.parser
+        network, parser, state = self.network, self.parser, self.network.state
         network.begin_answer()
         persistence = response.persistence(request, persistence)
         if persistence is CLOSE and not response.may_read_body:
@@ -343,7 +341,8 @@ class Connection:
 
         Raises: ClientDisconnected if a part of it is out.
         """
-        network, watch, heads, stream = self.network, self.watch, self.state.heads, self._stream()
+        network, watch, stream = self.network, self.watch, self._stream()
+        heads = network.state.heads
         watch.is_streaming = response.is_streaming
         sending = response.send_to(stream, request, heads, persistence)
         try:
@@ -373,7 +372,7 @@ class Connection:
         network.flush()
         self._start_afterwards()
         # At a stop the peer may have sent its next request before it reads that it should not.
-        is_surprising = self.state.is_stopping
+        is_surprising = self.network.state.is_stopping
         has_more = is_surprising or parser.decoder is not None or not parser.is_empty
         await close(network, parser, has_more=has_more)
         return False
@@ -385,7 +384,7 @@ class Connection:
         """
         if self.watch.lasting is not None:
             self.watch.lasting.stop()
-        self.check_stop(self.state.clock())
+        self.check_stop(self.network.state.clock())
 
     # --- the sweep, once a second
 
@@ -398,7 +397,7 @@ class Connection:
             watch.check_peer()
             discard_stuck_body(network, self.parser, network.request, now)
             network.deadline = NEVER  # the handler has as long as it needs
-        elif network.phase is Phase.IDLE and network.deadline < self.state.idle_deadline:
+        elif network.phase is Phase.IDLE and network.deadline < self.network.state.idle_deadline:
             self.parser.forget_head()
         network.check_deadlines(now)
 
@@ -407,5 +406,5 @@ class Connection:
         network = self.network
         is_idle = network.request is None and network.phase in (Phase.START, Phase.IDLE)
         if is_idle or network.phase is Phase.LINGER:
-            network.deadline = min(network.deadline, self.state.idle_deadline)
+            network.deadline = min(network.deadline, self.network.state.idle_deadline)
         network.check_deadlines(now)

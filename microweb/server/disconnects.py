@@ -41,6 +41,7 @@ class DisconnectWatch:
     # --- what requests and answers ask of it
 
     async def disconnected(self, request: object) -> None:
+        """Return once the client of `request` has left, or `request` is answered."""
         if request is not self._network.request:
             return  # it is answered
         asked = self._ask()
@@ -52,6 +53,7 @@ class DisconnectWatch:
 
     @asynccontextmanager
     async def shield(self, request: object) -> AsyncIterator[None]:
+        """Return a block that is not cancelled because the client of `request` leaves."""
         if request is not self._network.request:  # it is answered
             yield
             return
@@ -68,6 +70,7 @@ class DisconnectWatch:
 
     @contextmanager
     def cleaning_up(self, request: object) -> Iterator[None]:
+        """Return a block as `shield` does, but do not look for the client at its end."""
         if request is not self._network.request:  # it is answered
             yield
             return
@@ -80,6 +83,7 @@ class DisconnectWatch:
 
     @property
     def is_shielded(self) -> bool:
+        """Whether the exchange is inside such a block."""
         return self.asked is not None and self.asked.shields > 0
 
     def _ask(self) -> _Asked:
@@ -94,11 +98,13 @@ class DisconnectWatch:
             asked.left.set()
 
     def inform(self, lasting: Lasting | None) -> None:
+        """Have `lasting` told of each second and of the server's stop."""
         self.lasting = lasting
         if lasting is not None and self._network.state.is_stopping:
             lasting.stop()
 
     def interrupt(self) -> None:
+        """Cancel the wait of the answer, unless that is shielded."""
         if self._network.task is not None and not self.is_shielded and not self.is_ending:
             self._network.task.cancel()
 

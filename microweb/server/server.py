@@ -71,6 +71,7 @@ class Server:
         self._stop_timer: asyncio.TimerHandle | None = None
         self._silence_s = _SILENCE_S
         self._stop_lock = asyncio.Lock()
+        self._on_end = self._forget  # one for all connections: it is 64 bytes
 
     @property
     def url(self) -> str:
@@ -224,7 +225,7 @@ class Server:
 
     def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Take a new connection: the callback of `asyncio.start_server`."""
-        connection = Connection(self.state, reader, writer, self._forget)
+        connection = Connection(self.state, reader, writer, self._on_end)
         is_full = len(self.connections) >= self.config.max_connections
         if is_full and not self._eviction.make_room():
             if len(self._refused) >= _MAX_REFUSED:

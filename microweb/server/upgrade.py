@@ -28,6 +28,7 @@ class UpgradedConnection:
     # --- bytes to the peer
 
     def write(self, data: bytes | memoryview) -> bool:
+        """Send `data`; return whether to `drain()` before more. Raises: ClientDisconnected."""
         return self._network.write(data)
 
     def write_soon(self, data: bytes) -> bool:
@@ -52,14 +53,17 @@ class UpgradedConnection:
         return network.is_full
 
     async def drain(self) -> None:
+        """Wait until the peer has taken most of it. Raises: ClientDisconnected."""
         await self._network.drain()
 
     def probe(self, data: bytes) -> None:
+        """Send `data` if nothing waits for the peer; cut off one that takes nothing."""
         self._network.probe(data)
 
     # --- bytes of the peer
 
     async def read(self) -> bytes:
+        """Return the next bytes of the peer, `b""` at its end. Raises: ClientDisconnected."""
         network = self._network
         try:
             if not self._parser.is_empty:
@@ -69,6 +73,7 @@ class UpgradedConnection:
             raise network.left("the peer left") from error
 
     def hand_over(self, receiver: Receiver | None) -> None:
+        """Hand to `receiver` the bytes that come, in place of `read`, until None replaces it."""
         network = self._network
         deliver_to(network.transport, receiver)
         if receiver is None:
@@ -83,31 +88,40 @@ class UpgradedConnection:
             receiver.end_received()
 
     def pause_reading(self) -> None:
+        """Leave the bytes that come to the kernel: the peer has to wait."""
         self._network.pause_reading()
 
     def resume_reading(self) -> None:
+        """Go on after `pause_reading`."""
         self._network.resume_reading()
 
     def has_ended(self) -> bool:
+        """Whether the peer sends no more; false if unknown."""
         return self._network.has_ended()
 
     def has_input(self) -> bool:
+        """Whether bytes of the peer, or its end, wait to be read; false if unknown."""
         return self._network.has_input()
 
     def share(self, lose: Callable[[], None]) -> Share:
+        """Return a share, for this client, of the memory that is buffered for all."""
         return self._network.share(lose)
 
     # --- its time
 
     def inform(self, lasting: Lasting | None) -> None:
+        """Have `lasting` told of each second and of the server's stop."""
         self._watch.inform(lasting)
 
     @property
     def is_shielded(self) -> bool:
+        """Whether the endpoint is inside `request.shield()`."""
         return self._watch.is_shielded
 
     async def close(self, *, has_more: bool) -> None:
+        """Close once all is written. Raises: ClientDisconnected."""
         await close(self._network, self._parser, has_more=has_more)
 
     def abort(self) -> None:
+        """Cut the connection."""
         self._network.abort()
