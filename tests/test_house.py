@@ -16,11 +16,6 @@ PACKAGE = Path(microweb.__file__).parent
 # Folders of tests that mirror no package.
 OTHERS = {"bench", "conformance", "examples", "fuzz", "integration", "support"}
 
-# Modules without a test file of their own -> the file that tests them. Closed: it only shrinks.
-TESTED_IN = {
-    "http/bytestream.py": "server/test_connection.py",
-}
-
 # The public names that packages hand on, by the paths that users write.
 PUBLIC = {
     "channels": "Broker Channel Channels Gap MemoryBroker Message Subscription",
@@ -42,18 +37,7 @@ def modules() -> list[Path]:
 @pytest.mark.parametrize("module", modules(), ids=str)
 def test_each_module_has_its_test_file(module: Path) -> None:
     own = module.with_name(f"test_{module.name}")
-    elsewhere = TESTED_IN.get(module.as_posix())
-    if elsewhere is None:
-        assert (TESTS / own).is_file(), f"expected tests of microweb/{module} in tests/{own}"
-    else:
-        assert (TESTS / elsewhere).is_file(), f"tests of microweb/{module}: no tests/{elsewhere}"
-        assert not (TESTS / own).exists(), (
-            f"microweb/{module} has tests/{own}: take it off the list"
-        )
-
-
-def test_the_list_of_exceptions_names_modules() -> None:
-    assert set(TESTED_IN) <= {module.as_posix() for module in modules()}
+    assert (TESTS / own).is_file(), f"expected tests of microweb/{module} in tests/{own}"
 
 
 def test_folders_of_tests_mirror_packages() -> None:

@@ -261,6 +261,14 @@ def test_imports_inside_functions_are_a_closed_list() -> None:
     assert sorted(hidden(OURS) - NOT_YET) == []
 
 
+def test_the_closed_list_names_no_import_that_is_gone() -> None:
+    inside = {(each.importer, each.imported) for each in OURS if each.is_inside_function}
+    for importer, allowed in INSIDE_FUNCTIONS.items():
+        for imported in allowed.split():
+            used = [a for a, b in inside if is_named(a, [importer]) and is_named(b, [imported])]
+            assert used, f"take ({importer}, {imported}) off INSIDE_FUNCTIONS"
+
+
 def test_the_imports_that_break_the_rules_grow_fewer() -> None:
     mended = NOT_YET - upward(EDGES) - circular(EDGES) - hidden(OURS)
     assert not mended, f"these break no rule any more, take them off NOT_YET: {sorted(mended)}"
@@ -375,7 +383,7 @@ HELPERS = """
 """.split()
 MAX_HELPERS = 8
 
-MAX_READING = 5190  # lines as yet; 5,050 once the splits are done
+MAX_READING = 4200 + 851  # lines; the second figure is of the faults that were mended since
 
 
 def test_the_reading_order_is_there() -> None:
