@@ -26,8 +26,9 @@ from typing import Any, Literal, Never
 from .bodies.body import Body, RenderedBody, WrittenBody
 from .bodies.file import FileBody
 from .bodies.json import JSONBody
+from .bodies.pieces import Pieces, Source
 from .bodies.redirect import LocalRedirect, location_of
-from .bodies.stream import Pieces, Source, StreamBody
+from .bodies.stream import StreamBody
 from .errors import LocalProtocolError
 from .http.bytestream import ResponseStream
 from .http.charsets import encode_utf8

@@ -32,7 +32,8 @@ from ..http.preconditions import (
 from ..http.ranges import Span, content_range, parse_ranges
 from .body import EncodeHead, Head, RequestInfo
 from .open_file import PIECE_BYTES, OpenFile
-from .stream import Pieces, StreamBody
+from .pieces import Pieces
+from .stream import StreamBody
 
 _JOINED_BYTES = 64 * 1024  # up to this a file is read where it is opened, and sent with its head
 _SLICE_BYTES = 1024 * 1024  # of a larger one, between turns for others

@@ -25,19 +25,16 @@ from collections.abc import (
 )
 from contextlib import (
     AbstractAsyncContextManager,
-    AbstractContextManager,
     AsyncExitStack,
-    aclosing,
 )
 from functools import partial
 from types import AsyncGeneratorType
-from typing import Any, Final, cast
+from typing import Any, cast
 
 from ..concurrency.begun import Begun
-from ..concurrency.threads import iterate_in_thread, run_in_thread
+from ..concurrency.threads import run_in_thread
 from ..errors import LocalProtocolError
 from ..http.bytestream import ResponseStream
-from ..http.charsets import encode_utf8
 from ..http.grammar import CONTENT_LENGTH
 from ..http.headers import MutableHeaders, refuse_touch
 from ..http.interfaces import Piece
@@ -45,25 +42,25 @@ from ..http.mediatypes import OCTETS, TEXT
 from ..http.response_head import WITHOUT_CONTENT
 from .body import EncodeHead, Head, RequestInfo, WrittenBody
 from .outlet import JOINED_BYTES, Outlet
-
-Pieces = AsyncIterable[Piece] | Iterable[Piece]
-Source = Pieces | AbstractAsyncContextManager[Pieces] | AbstractContextManager[Pieces]
+from .pieces import (
+    LABEL,
+    SURE_SOURCES,
+    End,
+    Pieces,
+    Source,
+    check_source,
+    iterate,
+    of_length,
+    resumed,
+    take_next,
+    to_bytes,
+)
 
 Leave = Callable[..., Awaitable[bool | None]]
-Opened = tuple["Begun[Piece | _End] | None", AsyncIterator[Piece] | None, object]
+Opened = tuple["Begun[Piece | End] | None", AsyncIterator[Piece] | None, object]
 
-_SOURCES = (AsyncIterable, Iterable, AbstractAsyncContextManager, AbstractContextManager)
-_SURE_SOURCES = (AsyncGeneratorType, tuple)  # to ask the classes above takes a microsecond
 _CHUNKED = b"Transfer-Encoding: chunked\r\n"
 _HEAD_WAIT_S = 0.5  # for a stream's first piece, or its fault: a query that fails takes less
-_LABEL = "a streamed answer"
-
-
-class _End:
-    """Stands for the end of the pieces."""
-
-
-_END: Final = _End()
 
 
 class StreamBody(WrittenBody):
@@ -88,8 +85,8 @@ class StreamBody(WrittenBody):
     has_own_conditions = False
 
     def __init__(self, pieces: Source) -> None:
-        if type(pieces) not in _SURE_SOURCES:
-            _check_source(pieces)
+        if type(pieces) not in SURE_SOURCES:
+            check_source(pieces)
         self._pieces = pieces
         self._request: RequestInfo | None = None  # the request that it answers
         self._is_used = False  # it was sent, or closed
@@ -97,7 +94,7 @@ class StreamBody(WrittenBody):
         self._leave: Leave | None = None  # that context manager
         self._open: list[Opened] = []  # to be closed, the last one first
         self._iterator: AsyncIterator[Piece] | None = None  # of the pieces, once it has begun
-        self._first: Begun[Piece | _End] | None = None  # its first piece, taken or not
+        self._first: Begun[Piece | End] | None = None  # its first piece, taken or not
         self._is_late = False  # the first piece was not there in time
 
     # --- the pieces
@@ -106,7 +103,7 @@ class StreamBody(WrittenBody):
     def pieces(self) -> AsyncIterable[Piece]:
         """The pieces, for middleware that changes them; the response closes what they come from."""
         if self._iterator is not None:
-            return _resumed(self._first, self._iterator)
+            return resumed(self._first, self._iterator)
         return self._opened(self._pieces)
 
     def replace(self, pieces: Pieces, headers: MutableHeaders) -> None:
@@ -125,7 +122,7 @@ class StreamBody(WrittenBody):
             if isinstance(source, AbstractAsyncContextManager):
                 source = await resources.enter_async_context(source)
             pieces = self._as_pieces(cast(Pieces, source))
-            iterator = _iterate(pieces)
+            iterator = iterate(pieces)
             resources.push_async_callback(_close_opened, None, iterator, pieces)
             async for piece in iterator:
                 yield piece
@@ -190,7 +187,7 @@ class StreamBody(WrittenBody):
             self._pieces = await source.__aenter__()
             self._leave = source.__aexit__
         elif not isinstance(source, (AsyncIterable, Iterable)):
-            self._pieces = await run_in_thread(_LABEL, source.__enter__)
+            self._pieces = await run_in_thread(LABEL, source.__enter__)
             self._leave = _leaving_in_thread(source)
 
     def _head_wait_s(self, headers: MutableHeaders) -> float | None:
@@ -206,18 +203,18 @@ class StreamBody(WrittenBody):
         content_type = TEXT
         if not first.is_done:
             self._is_late = True
-        elif isinstance(piece := first.result, _End):
+        elif isinstance(piece := first.result, End):
             return
         else:
-            _to_bytes(piece)  # one that can't be sent fails here
+            to_bytes(piece)  # one that can't be sent fails here
             content_type = TEXT if isinstance(piece, str) else OCTETS
         if "content-type" not in headers.lines:
             headers["Content-Type"] = content_type
 
-    def _begin(self) -> tuple[AsyncIterator[Piece], Begun[Piece | _End]]:
+    def _begin(self) -> tuple[AsyncIterator[Piece], Begun[Piece | End]]:
         pieces = cast(Pieces, self._pieces)  # it is entered
-        self._iterator = iterator = _iterate(pieces)
-        self._first = first = Begun(_next(iterator))
+        self._iterator = iterator = iterate(pieces)
+        self._first = first = Begun(take_next(iterator))
         self._open.append((first, iterator, pieces))
         return iterator, first
 
@@ -310,15 +307,15 @@ class StreamBody(WrittenBody):
         else:
             iterator, first = self._iterator, self._first
         if length is not None:
-            iterator = _of_length(_resumed(first, iterator), int(length))
-            piece = await _next(iterator)
+            iterator = of_length(resumed(first, iterator), int(length))
+            piece = await take_next(iterator)
         else:
             piece = first.result if first.is_done else await first.finish()
-        if isinstance(piece, _End):
+        if isinstance(piece, End):
             return 0
         joined = outlet.joined
         await outlet.begin()
-        joined.append(_to_bytes(piece))
+        joined.append(to_bytes(piece))
         room = JOINED_BYTES - len(joined[0])
         if room <= 0:
             await outlet.write(JOINED_BYTES - room)
@@ -326,7 +323,7 @@ class StreamBody(WrittenBody):
             if not joined:
                 await outlet.begin()
                 room = JOINED_BYTES
-            data = piece if type(piece) is bytes else _to_bytes(piece)
+            data = piece if type(piece) is bytes else to_bytes(piece)
             joined.append(data)
             room -= len(data)
             if room <= 0:
@@ -348,45 +345,7 @@ def _framing(status: int, minor_version: int, length: str | None) -> bytes:
     return _CHUNKED
 
 
-# --- iterating and closing
-
-
-def _check_source(pieces: object) -> None:
-    if isinstance(pieces, (str, bytes, bytearray, memoryview)):
-        raise TypeError("expected an iterable of pieces, got one piece: return it by itself")
-    if not isinstance(pieces, _SOURCES):
-        raise TypeError(f"expected an iterable of pieces, got {type(pieces).__name__}")
-
-
-def _iterate(pieces: Pieces) -> AsyncIterator[Piece]:
-    """Return the one iterator of the pieces: to ask for another may begin them anew."""
-    if isinstance(pieces, AsyncGeneratorType):
-        return pieces
-    return _each(pieces) if isinstance(pieces, AsyncIterable) else iterate_in_thread(_LABEL, pieces)
-
-
-async def _each(pieces: AsyncIterable[Piece]) -> AsyncGenerator[Piece, None]:
-    async for piece in pieces:
-        yield piece
-
-
-async def _next(iterator: AsyncIterator[Piece]) -> Piece | _End:
-    async for piece in iterator:
-        return piece
-    return _END
-
-
-async def _resumed(
-    first: Begun[Piece | _End] | None, iterator: AsyncIterator[Piece]
-) -> AsyncGenerator[Piece, None]:
-    """Yield the first piece, which was taken or waited for already, and then the others."""
-    if first is not None:
-        piece = await first.finish()
-        if isinstance(piece, _End):
-            return
-        yield piece
-    async for piece in iterator:
-        yield piece
+# --- closing
 
 
 def _has_ended(opened: Opened) -> bool:
@@ -398,7 +357,7 @@ def _has_ended(opened: Opened) -> bool:
 
 
 async def _close_opened(
-    first: Begun[Piece | _End] | None, iterator: AsyncIterator[Piece] | None, source: object
+    first: Begun[Piece | End] | None, iterator: AsyncIterator[Piece] | None, source: object
 ) -> None:
     """Close what was iterated, if it was, and what it came from, if that can be closed."""
     if first is not None and not first.is_done:
@@ -411,39 +370,12 @@ async def _close_opened(
         if (aclose := getattr(source, "aclose", None)) is not None:
             await aclose()
     elif isinstance(source, Iterable) and (close := getattr(source, "close", None)) is not None:
-        await run_in_thread(_LABEL, close)  # a file, a generator
+        await run_in_thread(LABEL, close)  # a file, a generator
 
 
 def _leaving_in_thread(manager: Any) -> Leave:
     async def leave(*error: Any) -> bool | None:
-        left: bool | None = await run_in_thread(_LABEL, partial(manager.__exit__, *error))
+        left: bool | None = await run_in_thread(LABEL, partial(manager.__exit__, *error))
         return left
 
     return leave
-
-
-async def _of_length(
-    pieces: AsyncGenerator[Piece, None], length: int
-) -> AsyncGenerator[Piece, None]:
-    """Yield the pieces. Raises: LocalProtocolError where they are not of that length in all."""
-    sent = 0
-    async with aclosing(pieces):
-        async for piece in pieces:
-            sent += len(_to_bytes(piece))
-            if sent > length:
-                raise LocalProtocolError(f"a stream longer than its Content-Length {length}")
-            yield piece
-    if sent != length:
-        raise LocalProtocolError(f"a stream of {sent} bytes with Content-Length {length}")
-
-
-def _to_bytes(piece: Piece) -> bytes:
-    if isinstance(piece, str):
-        return encode_utf8(piece)
-    if type(piece) is bytes:
-        return piece
-    try:
-        return memoryview(piece).tobytes()  # a buffer may be filled again before it is sent
-    except TypeError:
-        kind = type(piece).__name__
-        raise TypeError(f"a stream yielded {kind}: expected str or bytes as its pieces") from None

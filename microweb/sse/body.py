@@ -16,7 +16,8 @@ from contextlib import AbstractAsyncContextManager
 from typing import cast
 
 from ..bodies.body import EncodeHead, Head, RequestInfo
-from ..bodies.stream import Pieces, Source, StreamBody
+from ..bodies.pieces import Pieces, Source
+from ..bodies.stream import StreamBody
 from ..errors import LocalProtocolError
 from ..http.bytestream import ResponseStream
 from ..http.framing import encode_chunk
