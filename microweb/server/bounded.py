@@ -2,7 +2,7 @@
 
 A task can't abandon the coroutine that it awaits, and a second task would not do: a cancel scope
 of a lifespan is left by the task that entered it. So the coroutine is driven here, step by step, in
-the task of its caller. Behind its cancellation it has its time. Then `LeftBehind` is raised in it,
+the task of its caller. Behind its cancellation it has its time. Then `_LeftBehind` is raised in it,
 which code that swallows a cancellation lets pass, and its `finally` blocks have the time again.
 """
 
@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-class LeftBehind(BaseException):
+class _LeftBehind(BaseException):
     """It is raised in code that goes on behind its cancellation.
 
     GeneratorExit would not do: it closes an awaited `anext()`, and does not reach its generator.
@@ -29,7 +29,7 @@ def bounded_when_cancelled(
 ) -> Generator[Any, Any, T]:
     """Return the result of `coroutine`; once it is cancelled it has `within_s` to end.
 
-    If it goes on, `on_late()` is called, and LeftBehind is raised in it. It has `within_s` again
+    If it goes on, `on_late()` is called, and _LeftBehind is raised in it. It has `within_s` again
     then, and is closed where it stands. Raises: CancelledError for it, in its caller.
     """
     deadline = _Deadline(within_s)
@@ -43,7 +43,7 @@ def bounded_when_cancelled(
                 if deadline.has_come():
                     if deadline.count == 1:
                         on_late()
-                        cause = LeftBehind()
+                        cause = _LeftBehind()
                     else:
                         _close(coroutine)
                         raise
@@ -56,7 +56,7 @@ def bounded_when_cancelled(
     except StopIteration as end:
         result: T = end.value
         return result
-    except LeftBehind:
+    except _LeftBehind:
         raise asyncio.CancelledError from None
     finally:
         deadline.cancel()

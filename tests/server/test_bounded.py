@@ -99,7 +99,7 @@ async def test_work_that_swallows_all_cancellations_is_left(
     late: Late = []
     assert (await cancelled(work(), late)).cancelled()
     assert late == ["late"]
-    expected = ["CancelledError", "LeftBehind", "GeneratorExit"]
+    expected = ["CancelledError", "_LeftBehind", "GeneratorExit"]
     assert seen[:3] == (expected if swallowed is BaseException else expected[:1])
 
 
