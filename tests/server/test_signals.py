@@ -146,7 +146,8 @@ def test_sigusr1_of_the_application_stays_its_own(start: Start) -> None:
 
 @pytest.mark.parametrize("loop", LOOPS)
 def test_sighup_is_a_line_in_the_log(start: Start, loop: str) -> None:
-    program = start("", f"app.run(port=0, loop={loop!r})")
+    not_ignored = "signal.signal(signal.SIGHUP, signal.SIG_DFL)"  # under nohup it is
+    program = start(not_ignored, f"app.run(port=0, loop={loop!r})")
     (url, *_) = program.urls()
     program.process.send_signal(signal.SIGHUP)
     program.err.wait_for("SIGHUP is ignored, there is nothing to reload: SIGTERM stops the server")
@@ -167,7 +168,8 @@ def test_terminal_that_goes_away_stops_the_server(tmp_path: Path) -> None:
     pty = pytest.importorskip("pty")
     script = tmp_path / "app.py"
     script.write_text(f"""{HEAD}
-import fcntl, termios
+import fcntl, signal, termios
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # stdin is the controlling terminal from now on
 
 @app.on_shutdown
@@ -190,8 +192,9 @@ app.run(port=0); print("after run")
         assert process.stdout is not None
         assert "listening" in process.stdout.readline()
         os.close(terminal)  # the kernel sends SIGHUP
-        assert process.stdout.read().split("\n")[:2] == ["shut down", "after run"]
-        assert process.wait(DEADLINE_S) == 0
+        out, _ = process.communicate(timeout=DEADLINE_S)
+        assert out.split("\n")[:2] == ["shut down", "after run"]
+        assert process.returncode == 0
     finally:
         process.kill()
         process.wait(DEADLINE_S)
