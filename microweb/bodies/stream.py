@@ -269,7 +269,7 @@ class StreamBody(WrittenBody):
         """Write the pieces. Raises: LocalProtocolError where a declared length is wrong."""
         if self._request is not request or self._iterator is None:
             await self.prepare(request, head)
-        outlet, size, status = None, 0, head.status
+        encoded, outlet, size, status = b"", None, 0, head.status
         try:
             try:
                 headers = head.headers
@@ -281,8 +281,8 @@ class StreamBody(WrittenBody):
                     outlet = Outlet(stream, encoded, is_chunked=framing is _CHUNKED)
                     size = await self._send_pieces(outlet, length)
             except BaseException as error:
-                if not await self._clean_up(request, error):
-                    raise
+                if not await self._clean_up(request, error) or not encoded:
+                    raise  # no context manager ends a fault of the head: there is no answer
             else:
                 await self._clean_up(request, None)
             if outlet is None:

@@ -387,3 +387,27 @@ async def test_middleware_can_change_the_pieces() -> None:
     assert split((await send(response)).written)[2] == b"1\r\nA\r\n1\r\nB\r\n0\r\n\r\n"
     with pytest.raises(LocalProtocolError, match="was sent"):
         response.pieces = []
+
+
+class Swallowing:
+    """A context manager that ends every error of its block, and notes them."""
+
+    def __init__(self, *pieces: str) -> None:
+        self.pieces = pieces
+        self.errors: list[type[BaseException] | None] = []
+
+    async def __aenter__(self) -> list[str]:
+        return list(self.pieces)
+
+    async def __aexit__(self, kind: type[BaseException] | None, *rest: object) -> bool:
+        self.errors.append(kind)
+        return True
+
+
+@pytest.mark.parametrize("field", ["Transfer-Encoding", "Content-Length"])
+async def test_fault_in_the_head_of_a_stream_is_not_swallowed(field: str) -> None:
+    resource, stream = Swallowing("a"), FakeStream()
+    response = Response.stream(resource, headers={field: "x"})
+    with pytest.raises(LocalProtocolError, match=field):
+        await response.send_to(stream, GET, HEADS, b"")
+    assert (stream.writes, resource.errors) == ([], [LocalProtocolError])
