@@ -17,12 +17,13 @@ from typing import NamedTuple
 
 from .bodies.file import FileBody
 from .bodies.open_file import OpenFile
+from .bodies.redirect import local_url
 from .concurrency.threads import run_short_work
 from .errors import ConfigurationError, NotFound
 from .http.mediatypes import IMMUTABLE, cache_control, coding_of, media_type_of
 from .http.negotiation import IDENTITY, choose_coding, parse_accept
 from .request import Request
-from .response import Response, redirect_to_path
+from .response import Response
 from .router import Middleware, Router
 
 INDEX = "index.html"
@@ -245,7 +246,8 @@ def _open(entry: _Entry) -> OpenFile:
 
 def redirect_to_folder(request: Request) -> Response:
     """Send the client to the same path with a slash behind it, so that relative links work."""
-    return redirect_to_path(request, f"{request.raw_path}/")
+    url = local_url(f"{request.raw_path}/", request.query_string)
+    return Response.redirect(url, 308)
 
 
 def _is_plain(segment: str) -> bool:

@@ -15,8 +15,6 @@ from support.answering import (
     GET,
     HEAD,
     HEADS,
-    OLD,
-    FakeStream,
     Pieces,
     encode,
     make_request,
@@ -26,12 +24,13 @@ from support.answering import (
 from support.serving import get, on_loopback, peer_of
 
 from microweb import App
-from microweb.errors import ClientDisconnected, LocalProtocolError
+from microweb.errors import LocalProtocolError
 from microweb.http.bytestream import UpgradedStream
 from microweb.http.framing import CLOSE, KEEP_ALIVE
 from microweb.http.mediatypes import HTML, JSON, OCTETS, TEXT
 from microweb.request import Request
 from microweb.response import Response
+from microweb.server.answering import persistence_of
 from microweb.suggestions import NAMES
 from microweb.websocket.upgrade import UpgradeResponse
 
@@ -150,26 +149,6 @@ async def test_the_connection_field_is_sent_as_the_server_decides(connection: by
     answer = b"".join((await send(touched, connection=connection)).writes)
     assert answer.count(b"Connection:") == 1
     assert (connection or b"Connection: x\r\n") in answer
-
-
-@pytest.mark.parametrize(
-    ("response", "request_", "wanted", "connection"),
-    [
-        (Response(), GET, b"", b""),
-        (Response(), GET, CLOSE, CLOSE),
-        (Response(), OLD, KEEP_ALIVE, KEEP_ALIVE),
-        (Response(headers={"connection": "CLOSE"}), GET, b"", CLOSE),
-        (Response(headers={"connection": "x, close"}), GET, b"", CLOSE),
-        (Response(headers={"connection": "closed"}), GET, b"", b""),
-        (Response.stream([]), GET, b"", b""),
-        (Response.stream([]), OLD, KEEP_ALIVE, CLOSE),
-        (Response.stream([], headers={"Content-Length": "0"}), OLD, KEEP_ALIVE, KEEP_ALIVE),
-    ],
-)
-def test_a_response_says_whether_the_connection_goes_on(
-    response: Response, request_: Request, wanted: bytes, connection: bytes
-) -> None:
-    assert response.persistence(request_, wanted) == connection
 
 
 def test_no_server_field_is_sent() -> None:
@@ -338,38 +317,6 @@ def test_what_is_set_before_is_sent() -> None:
         {b"content-length": b"5"},
         b"other",
     )
-
-
-# --- large bodies ---------------------------------------------------------------------
-
-
-async def test_a_large_body_is_written_in_slices() -> None:
-    body = bytes(range(256)) * 4096  # 1 MiB
-    response = Response(body)
-    assert response.encode(GET, HEADS, b"") is None
-    stream = FakeStream(high_water=100_000)
-    await response.send_to(stream, GET, HEADS, b"")
-    head, *slices = stream.writes
-    assert b"Content-Length: 1048576\r\n" in head
-    assert b"".join(slices) == body
-    assert max(map(len, slices)) <= 256 * 1024
-    assert stream.drained_at == [2, 3, 4, 5]
-
-
-async def test_a_large_body_is_not_sent_to_head() -> None:
-    stream = await send(Response(b"x" * 100_000), HEAD)
-    assert split(stream.written) == (
-        b"HTTP/1.1 200 OK",
-        {b"content-type": OCTETS.encode(), b"content-length": b"100000"},
-        b"",
-    )
-
-
-async def test_a_peer_that_leaves_ends_a_large_body() -> None:
-    stream = FakeStream(closes_after=2)
-    with pytest.raises(ClientDisconnected):
-        await Response(b"x" * 1_000_000).send_to(stream, GET, HEADS, b"")
-    assert len(stream.writes) == 2
 
 
 # --- buffers
@@ -689,7 +636,8 @@ async def test_what_is_streamed_h11_reads(
     request, body = make_request(method, version=version), b"".join(pieces)
     length = [("Content-Length", str(len(body)))] if has_length and status not in (204, 205) else []
     response = Response.stream(Pieces(*pieces).generate(), status, [*fields, *length])
-    connection = response.persistence(request, KEEP_ALIVE if version == "1.0" else b"")
+    wanted = KEEP_ALIVE if version == "1.0" else b""
+    connection = persistence_of(response, request, wanted)
     stream = await send(response, request, connection)
     assert (connection == CLOSE) is (version == "1.0" and not length)
     check_with_h11(stream.written, method, status, fields, body, is_closed=connection == CLOSE)
@@ -718,14 +666,3 @@ def test_answers_that_are_joined_are_read_apart(status: int, method: str, body: 
         client.start_next_cycle()
     is_empty = method == "HEAD" or status in (204, 205, 304)
     assert got == [(status, b"" if is_empty else body), (200, b"next")]
-
-
-@pytest.mark.parametrize(("is_held", "counted"), [(False, [300_000] * 2 + [0]), (True, [0])])
-async def test_large_body_is_counted_for_its_client_unless_others_hold_it(
-    is_held: bool, counted: list[int]
-) -> None:
-    body = [b"x" * 300_000]
-    stream = FakeStream(high_water=1000)
-    response = Response(body[0]) if is_held else Response(body.pop())
-    await response.send_to(stream, GET, HEADS, b"")
-    assert stream.held == counted

@@ -57,6 +57,9 @@ class Body:
 
     __slots__ = ()
 
+    def check_unclaimed(self) -> None:
+        """Raise LocalProtocolError if it can be sent once, and answers a request already."""
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__}>"
 
@@ -88,9 +91,6 @@ class WrittenBody(Body):
     may_read_body = True
     is_compressible = False
     has_own_conditions = True
-
-    def check_unclaimed(self) -> None:
-        """Raise LocalProtocolError if it answers a request already."""
 
     def ends_by_close(self, minor_version: int, headers: MutableHeaders) -> bool:
         """Return whether the end of the connection is the end of the body."""

@@ -40,7 +40,7 @@ from ..http.headers import MutableHeaders, refuse_touch
 from ..http.interfaces import Piece
 from ..http.mediatypes import OCTETS, TEXT
 from ..http.response_head import WITHOUT_CONTENT
-from .body import EncodeHead, Head, RequestInfo, WrittenBody
+from .body import Body, EncodeHead, Head, RequestInfo, WrittenBody
 from .outlet import JOINED_BYTES, Outlet
 from .pieces import (
     LABEL,
@@ -329,6 +329,19 @@ class StreamBody(WrittenBody):
             if room <= 0:
                 await outlet.write(JOINED_BYTES - room)
         return JOINED_BYTES - room
+
+
+def stream_of(source: Body | None, owner: object) -> StreamBody:
+    """Return the source of `owner` if it is a stream. Raises: AttributeError."""
+    if not isinstance(source, StreamBody):
+        raise AttributeError("this answer has no pieces: see `body`", name="pieces", obj=owner)
+    return source
+
+
+def check_whole(source: Body | None) -> None:
+    """Raise LocalProtocolError for a stream."""
+    if isinstance(source, StreamBody):
+        raise LocalProtocolError("a stream has no whole body: see `pieces`")
 
 
 def _framing(status: int, minor_version: int, length: str | None) -> bytes:

@@ -21,10 +21,11 @@ from ..errors import ConfigurationError
 from ..http.interfaces import BodyLimits, RequestApp
 from ..logs import Log
 from ..request import Request, name_in_log, request_id_of
-from ..response import RESPONSE_CLASSES, Handler, Response, is_held_once
+from ..response import Handler, Response
 from ..router import Middleware, Route
 from ..routing.patterns import Converter, Pattern, parse_pattern
 from .boundary import ErrorBoundary, ErrorHandlers
+from .ownership import RESPONSE_CLASSES, is_held_once
 
 _log = Log("microweb.error")
 

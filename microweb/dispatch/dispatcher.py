@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from ..bodies.redirect import local_url
 from ..endpoints.arguments import bind
 from ..endpoints.handler import OnError
 from ..endpoints.signature import inspect_endpoint
@@ -23,7 +24,7 @@ from ..errors import (
 from ..http.interfaces import BodyLimits
 from ..http.request_head import RequestLine
 from ..request import Request
-from ..response import Handler, Response, redirect_to_path
+from ..response import Handler, Response
 from ..router import Route
 from ..routing.patterns import BUILT_IN, Converter, Pattern, parse_pattern
 from ..routing.tree import Found, Missed, RouteTree, Scopes
@@ -243,7 +244,7 @@ async def _missed(request: Request) -> Response:
         other = match.dispatcher.other_slash(line)
     if other is None:
         raise NotFound
-    return redirect_to_path(request, other)
+    return Response.redirect(local_url(other, request.query_string), 308)
 
 
 def _over_https(handler: Handler, on_error: OnError) -> Handler:

@@ -79,7 +79,8 @@ class ErrorHandler:
         )
         response = ReturnConverter(self._function, app).convert(value)
         if response is value:
-            response.check_unclaimed()
+            if response.source is not None:
+                response.source.check_unclaimed()
             response = response.hand_on()  # it may answer other requests as well
         is_whole = isinstance(value, Response) and not (value.is_value and value.status == 200)
         if not is_whole and split_tuple(value)[1] is None:

@@ -114,8 +114,8 @@ class ReturnConverter:
             return self._from_other(value)
         response = self.convert(content) if content is not None else Response(b"", status or 204)
         if response is content:
-            if not self._passes_on:
-                response.check_unclaimed()
+            if not self._passes_on and response.source is not None:
+                response.source.check_unclaimed()
             response = response.hand_on()  # it may answer other requests as well
         if status is not None and response.status != status:
             response.status = status

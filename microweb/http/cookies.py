@@ -7,13 +7,15 @@ cookie inside another; a Set-Cookie that browsers would drop in silence is refus
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
 from .dates import format_http_date
 from .grammar import TOKEN_TEXT
+
+SameSite = Literal["lax", "strict", "none"]
 
 _OWS = " \t"
 _SHOWN_CHARACTERS = 80
@@ -81,7 +83,7 @@ class SetCookie:
     domain: str | None = None
     secure: bool | None = None
     httponly: bool = True
-    samesite: Literal["lax", "strict", "none"] | None = "lax"
+    samesite: SameSite | None = "lax"
     partitioned: bool = False
 
     def __post_init__(self) -> None:
@@ -173,6 +175,18 @@ class SetCookie:
 
     def _has_prefix(self, prefix: str) -> bool:
         return self.name.lower().startswith(prefix.lower())
+
+
+def with_cookie(cookies: Iterable[SetCookie] | None, cookie: SetCookie) -> list[SetCookie]:
+    """Return `cookies` and `cookie`, which replaces the one that a browser would not keep."""
+    others = [each for each in cookies or () if not each.is_same_as(cookie)]
+    return [*others, cookie]
+
+
+def set_cookie_lines(cookies: Iterable[SetCookie], scheme: str) -> str:
+    """Return a Set-Cookie field line for each cookie, for a request of this scheme."""
+    fields = [each.encode(secure_by_default=scheme == "https") for each in cookies]
+    return "".join([f"Set-Cookie: {field}\r\n" for field in fields])
 
 
 def _format_expires(expires: datetime | float) -> str:

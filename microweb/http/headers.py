@@ -156,6 +156,14 @@ class MutableHeaders(MutableMapping[str, str]):
             name, _, _ = lines.partition(":")
         self.lines[key] = f"{lines}{name}: {value}\r\n"
 
+    def fill(self, fields: Mapping[str, str] | Iterable[tuple[str, str]]) -> None:
+        """Add all fields; only a Content-Type replaces the one that is there."""
+        for name, value in fields.items() if isinstance(fields, Mapping) else fields:
+            if name.lower() == "content-type":
+                self[name] = value
+            else:
+                self.add(name, value)
+
     def set_missing(self, fields: MutableHeaders) -> None:
         """Take those of `fields` that are not here: they were checked there, once for all answers.
 
@@ -214,6 +222,16 @@ class CopiedHeaders(MutableHeaders):
     __slots__ = ()
 
     __init__ = object.__init__
+
+
+def headers_of(content_type: str | None, *, is_frozen: bool) -> MutableHeaders:
+    """Return the fields of a response that has set none: its media type, which is checked."""
+    headers: MutableHeaders = CopiedHeaders()
+    headers.lines = {}
+    if content_type is not None:
+        headers.lines["content-type"] = f"Content-Type: {content_type}\r\n"
+    headers.is_frozen = is_frozen
+    return headers
 
 
 def check_name(name: str) -> str:

@@ -8,6 +8,9 @@ from __future__ import annotations
 import os
 from urllib.parse import quote
 
+from ..errors import LocalProtocolError
+from .headers import check_value
+
 TEXT = "text/plain; charset=utf-8"
 HTML = "text/html; charset=utf-8"
 JSON = "application/json"
@@ -146,6 +149,14 @@ def parse_media_type(value: str) -> tuple[str, dict[str, str]]:
     return media_type.strip().lower(), parameters
 
 
+def check_content_type(content_type: str) -> None:
+    """Raise LocalProtocolError for a media type that no field can hold."""
+    try:
+        check_value(content_type)
+    except ValueError as error:
+        raise LocalProtocolError(str(error)) from error
+
+
 def media_type_of(path: str | os.PathLike[str]) -> str:
     """Return the media type that a file's name stands for, text with its charset: UTF-8."""
     media_type = MEDIA_TYPES.get(_ending_of(path), "application/octet-stream")
@@ -159,6 +170,14 @@ def coding_of(path: str | os.PathLike[str]) -> str | None:
 
 def _ending_of(path: str | os.PathLike[str]) -> str:
     return os.path.splitext(os.fspath(path))[1].lower()
+
+
+def file_fields(cache: int | str | None, download_name: str | None) -> dict[str, str]:
+    """Return the fields of an answer that is a file: see `cache_control`, `content_disposition`."""
+    fields = {"Cache-Control": cache_control(cache)}
+    if download_name is not None:
+        fields["Content-Disposition"] = content_disposition(download_name)
+    return fields
 
 
 def content_disposition(name: str) -> str:

@@ -12,7 +12,6 @@ from http import HTTPStatus
 from ..errors import LocalProtocolError
 from .dates import format_http_date
 from .grammar import CONTENT_LENGTH
-from .headers import check_value
 
 WITHOUT_CONTENT = frozenset((101, 204, 205, 304))  # statuses; RFC 9110 section 6.4.1
 
@@ -79,14 +78,6 @@ def check_status(status: int) -> int:
     if not isinstance(status, int) or not 200 <= status <= 599:
         raise LocalProtocolError(f"expected a final status from 200 to 599, got {status!r}")
     return int(status)
-
-
-def check_content_type(content_type: str) -> None:
-    """Raise LocalProtocolError for a media type that no field can hold."""
-    try:
-        check_value(content_type)
-    except ValueError as error:
-        raise LocalProtocolError(str(error)) from error
 
 
 def length_field(status: int, size: int, declared: str | None, *, is_head: bool) -> bytes:

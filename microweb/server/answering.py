@@ -1,9 +1,15 @@
-"""The connection as an answer that writes itself has it."""
+"""An answer that writes itself, as its connection sees it, and the connection as it has it."""
 
 from __future__ import annotations
 
+from ..bodies.body import WrittenBody
+from ..bodies.stream import StreamBody
 from ..http.bytestream import Descriptor, Lasting
+from ..http.framing import CLOSE
+from ..http.headers import list_members
 from ..parser import Parser
+from ..request import Request
+from ..response import Response
 from .disconnects import DisconnectWatch
 from .lingering import close
 from .network import NetworkStream
@@ -56,3 +62,28 @@ class AnswerStream:
     def upgrade(self) -> UpgradedConnection:
         """Return the connection for another protocol: the 101 is written."""
         return UpgradedConnection(self.network, self._watch, self._parser)
+
+
+def may_read_body(response: Response) -> bool:
+    """Whether an answer reads the body of its request while it is sent."""
+    source = response.source
+    return isinstance(source, WrittenBody) and source.may_read_body
+
+
+def is_streaming(response: Response) -> bool:
+    """Whether an answer is sent in pieces, without a declared length."""
+    return isinstance(response.source, StreamBody) and "content-length" not in response.headers
+
+
+def persistence_of(response: Response, request: Request, connection: bytes) -> bytes:
+    """Return the Connection field line to send: `connection`, or `CLOSE` behind a last answer.
+
+    For an answer that `Response.encode` leaves to `send_to`.
+    """
+    source, headers = response.source, response.headers
+    if isinstance(source, WrittenBody):
+        minor_version = request.section.minor_version
+        connection = CLOSE if source.ends_by_close(minor_version, headers) else connection
+    if "connection" not in headers.lines:
+        return connection
+    return CLOSE if "close" in list_members(headers["connection"].lower()) else connection

@@ -30,7 +30,7 @@ from ..logs import Log
 from ..parser import Parser
 from ..request import Request
 from ..response import Response
-from .answering import AnswerStream
+from .answering import AnswerStream, is_streaming, may_read_body, persistence_of
 from .body import Body, can_go_on, discard_body, discard_stuck_body, end_body, skim_body
 from .context import Driven
 from .disconnects import DisconnectWatch
@@ -314,8 +314,8 @@ class Connection:
         """Await an answer that writes itself; return whether the connection goes on."""
         network, parser, state = self.network, self.parser, self.network.state
         network.begin_answer()
-        persistence = response.persistence(request, persistence)
-        if persistence is CLOSE and not response.may_read_body:
+        persistence = persistence_of(response, request, persistence)
+        if persistence is CLOSE and not may_read_body(response):
             discard_body(network, parser, request)
         sent = await self._write(request, response, context, persistence)
         self.watch.forget_cancellation()
@@ -343,7 +343,7 @@ class Connection:
         """
         network, watch, stream = self.network, self.watch, self._stream()
         heads = network.state.heads
-        watch.is_streaming = response.is_streaming
+        watch.is_streaming = is_streaming(response)
         sending = response.send_to(stream, request, heads, persistence)
         try:
             await (sending if context is None else Driven(context, sending))

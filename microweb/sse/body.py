@@ -27,6 +27,12 @@ from .event import HEARTBEAT, Default, encode
 Events = AsyncIterable[object] | AbstractAsyncContextManager[AsyncIterable[object]]
 
 MEDIA_TYPE = "text/event-stream"
+FIELDS = MutableHeaders(
+    {
+        "Cache-Control": "no-cache",
+        "X-Accel-Buffering": "no",  # nginx would hold events back
+    }
+)
 
 # A page waits for the head alone, so the first event, or the fault in its place, has this long: a
 # look into a database takes less.

@@ -10,6 +10,7 @@ from microweb.bodies.body import Body, EncodeHead, Head, RenderedBody, RequestIn
 from microweb.errors import LocalProtocolError
 from microweb.http.bytestream import ResponseStream
 from microweb.http.headers import MutableHeaders
+from microweb.server.answering import is_streaming, may_read_body, persistence_of
 
 
 class Method(RenderedBody):
@@ -85,10 +86,10 @@ async def test_written_body_writes_itself() -> None:
 
 def test_written_body_says_how_it_ends_and_what_it_reads() -> None:
     response = Response(Once())
-    assert response.persistence(OLD, b"") == b"Connection: close\r\n"
-    assert response.persistence(GET, b"") == b""
-    assert response.may_read_body and not response.is_streaming
-    assert not Response("a").may_read_body
+    assert persistence_of(response, OLD, b"") == b"Connection: close\r\n"
+    assert persistence_of(response, GET, b"") == b""
+    assert may_read_body(response) and not is_streaming(response)
+    assert not may_read_body(Response("a"))
 
 
 async def test_written_body_is_prepared_inside_the_middleware() -> None:

@@ -12,6 +12,7 @@ from support.answering import (
     split,
 )
 
+from microweb.bodies.redirect import local_url
 from microweb.errors import LocalProtocolError
 from microweb.response import Response
 
@@ -197,3 +198,16 @@ async def test_local_redirect_is_looked_at_when_all_is_set() -> None:
     response = Response.redirect("/", local=True)
     response.headers["Location"] = "https://evil.test/"
     assert location(await response.hand_on().prepare(GET)) == "/"
+
+
+@pytest.mark.parametrize(
+    ("raw_path", "query", "url"),
+    [
+        ("/a/", "", "/a/"),
+        ("/a/", "b=%20c", "/a/?b=%20c"),
+        ("//evil.test/", "", "/evil.test/"),
+        ("/\\evil.test/", "a", "/evil.test/?a"),
+    ],
+)
+def test_local_url_names_no_authority(raw_path: str, query: str, url: str) -> None:
+    assert local_url(raw_path, query) == url

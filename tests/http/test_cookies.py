@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from microweb.http.cookies import SetCookie, parse_cookies
+from microweb.http.cookies import SetCookie, parse_cookies, set_cookie_lines, with_cookie
 
 
 def encode(name: str, value: str = "", **options: Any) -> str:
@@ -295,3 +295,18 @@ def test_it_is_frozen_and_a_value() -> None:
     assert cookie == SetCookie("a", expires=datetime(2030, 1, 1, tzinfo=UTC))
     with pytest.raises(AttributeError):
         cookie.value = "x\r\n"  # type: ignore[misc]
+
+
+def test_a_cookie_takes_the_place_of_the_one_that_a_browser_would_drop() -> None:
+    first, other, again = SetCookie("a", "1"), SetCookie("a", "2", path="/x"), SetCookie("a", "3")
+    assert with_cookie(None, first) == [first]
+    assert with_cookie([first, other], again) == [other, again]
+
+
+def test_each_cookie_is_a_line_that_is_secure_by_the_scheme() -> None:
+    cookies = [SetCookie("a", "1", samesite=None), SetCookie("b", "2", httponly=False)]
+    assert set_cookie_lines(cookies, "http") == (
+        "Set-Cookie: a=1; Path=/; HttpOnly\r\nSet-Cookie: b=2; Path=/; SameSite=Lax\r\n"
+    )
+    assert set_cookie_lines(cookies, "https").count("; Secure") == 2
+    assert set_cookie_lines([], "https") == ""

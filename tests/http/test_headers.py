@@ -12,6 +12,7 @@ from microweb.http.headers import (
     MutableHeaders,
     check_name,
     check_value,
+    headers_of,
     list_members,
     parse_field_line,
     parse_header_section,
@@ -411,3 +412,22 @@ def test_index_and_pairs_agree(pairs: list[tuple[str, str]]) -> None:
         joined = ("; " if name == "cookie" else ", ").join(headers.get_all(name))
         assert headers[name] == joined
     assert [value for _, value in headers.pairs()] == [value for _, value in pairs]
+
+
+def test_filled_fields_stand_beside_others_but_for_the_media_type() -> None:
+    headers = headers_of("text/plain", is_frozen=False)
+    headers.fill([("X", "1"), ("content-type", "text/html"), ("x", "2")])
+    headers.fill({"X": "3"})
+    assert headers.pairs() == [
+        ("content-type", "text/html"),
+        ("X", "1"),
+        ("X", "2"),
+        ("X", "3"),
+    ]
+
+
+def test_fields_of_a_used_response_are_frozen() -> None:
+    headers = headers_of(None, is_frozen=True)
+    assert headers.pairs() == []
+    with pytest.raises(LocalProtocolError, match="was sent"):
+        headers["X"] = "y"

@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from microweb.errors import LocalProtocolError
 from microweb.http.mediatypes import (
     MEDIA_TYPES,
+    check_content_type,
     content_disposition,
+    file_fields,
     media_type_of,
     parse_media_type,
 )
@@ -99,3 +102,17 @@ def test_content_type_is_taken_apart(
     value: str, media_type: str, parameters: dict[str, str]
 ) -> None:
     assert parse_media_type(value) == (media_type, parameters)
+
+
+def test_a_media_type_is_one_line() -> None:
+    check_content_type("text/plain")
+    with pytest.raises(LocalProtocolError):
+        check_content_type("text/plain\r\nX: y")
+
+
+def test_fields_of_a_file_say_its_age_and_its_name() -> None:
+    assert file_fields(None, None) == {"Cache-Control": "no-cache"}
+    assert file_fields(60, "a.txt") == {
+        "Cache-Control": "max-age=60",
+        "Content-Disposition": 'attachment; filename="a.txt"',
+    }

@@ -11,7 +11,6 @@ from support.answering import (
 from microweb.errors import LocalProtocolError
 from microweb.http.response_head import (
     HeadCache,
-    check_content_type,
     check_status,
     encode_head,
     length_field,
@@ -126,9 +125,3 @@ def test_a_status_ends_an_exchange() -> None:
     for status in (100, 199, 600, "200", None):
         with pytest.raises(LocalProtocolError, match="from 200 to 599"):
             check_status(status)  # type: ignore[arg-type]
-
-
-def test_a_media_type_is_one_line() -> None:
-    check_content_type("text/plain")
-    with pytest.raises(LocalProtocolError):
-        check_content_type("text/plain\r\nX: y")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
+from support.answering import OLD, make_request
 from support.serving import (
     DEADLINE_S,
     GET,
@@ -16,8 +17,10 @@ from support.serving import (
 )
 
 from microweb.bodies import stream as streams
+from microweb.http.framing import CLOSE, KEEP_ALIVE
 from microweb.request import Request
 from microweb.response import Response
+from microweb.server.answering import is_streaming, may_read_body, persistence_of
 
 
 async def broken_off(*pieces: str) -> AsyncIterator[str]:
@@ -125,3 +128,35 @@ async def test_access_log_has_a_record_per_request() -> None:
         answers = await read_all(end)
     assert [(path, status) for path, status, _ in access] == [("/", 200), ("/broken", 500)]
     assert sum(size for *_, size in access) == len(answers)
+
+
+@pytest.mark.parametrize(
+    ("response", "request_", "wanted", "connection"),
+    [
+        (Response(), make_request(), b"", b""),
+        (Response(), make_request(), CLOSE, CLOSE),
+        (Response(), OLD, KEEP_ALIVE, KEEP_ALIVE),
+        (Response(headers={"connection": "CLOSE"}), make_request(), b"", CLOSE),
+        (Response(headers={"connection": "x, close"}), make_request(), b"", CLOSE),
+        (Response(headers={"connection": "closed"}), make_request(), b"", b""),
+        (Response.stream([]), make_request(), b"", b""),
+        (Response.stream([]), OLD, KEEP_ALIVE, CLOSE),
+        (Response.stream([], headers={"Content-Length": "0"}), OLD, KEEP_ALIVE, KEEP_ALIVE),
+    ],
+)
+def test_a_response_says_whether_the_connection_goes_on(
+    response: Response, request_: Request, wanted: bytes, connection: bytes
+) -> None:
+    assert persistence_of(response, request_, wanted) == connection
+
+
+def test_only_a_stream_without_a_length_is_streaming() -> None:
+    assert is_streaming(Response.stream([]))
+    assert not is_streaming(Response.stream([], headers={"Content-Length": "0"}))
+    assert not is_streaming(Response("a"))
+
+
+def test_only_an_answer_that_writes_itself_may_read_the_body() -> None:
+    assert may_read_body(Response.stream([]))
+    assert not may_read_body(Response.file("a.txt"))
+    assert not may_read_body(Response("a"))
