@@ -16,8 +16,8 @@ from .errors import ClientDisconnected, ConfigurationError, HTTPError, abort
 from .http.headers import Headers
 from .http.multidict import MultiDict
 from .markup import html
-from .request import Request
-from .response import Handler, Response
+from .request import Handler, Request
+from .response import Response
 from .router import Middleware, Router
 from .suggestions import apply_suggestions, public_name
 

@@ -373,7 +373,7 @@ class App(Router, metaclass=Suggesting):
 
     def _level(self) -> Level:
         return Level(
-            app=self,
+            app=self,  # mypy checks here that an App is a `RequestApp[Response]`
             debug=self.debug,
             limits=BodyLimits(self.max_body, self.max_json, self.max_json_values),
             redirect_slashes=self.redirect_slashes,

@@ -2,15 +2,14 @@
 
 A request is a thin view on two immutable values that the parser made, its `RequestLine` and its
 `HeaderSection`, which may be shared with other requests that repeat the same bytes. Everything
-costly (query, cookies, decoded path, body) is worked out when it is first asked for.
-
-It speaks to the layers above it by the protocols of `http.interfaces`.
+costly (query, cookies, decoded path, body) is worked out when it is first asked for. It speaks to
+the layers above it by the protocols of `http.interfaces`.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from inspect import iscoroutine
@@ -24,7 +23,7 @@ from .errors import BadRequest, ConfigurationError
 from .http.cookies import parse_cookies
 from .http.exchange import Exchange
 from .http.headers import Headers
-from .http.interfaces import Address, BodySource, MatchInfo, Peer, RouteInfo
+from .http.interfaces import Address, BodySource, MatchInfo, Peer, RequestApp, RouteInfo
 from .http.multidict import MultiDict
 from .http.request_head import HeaderSection, RequestLine
 from .http.urlencoded import parse_urlencoded
@@ -32,9 +31,9 @@ from .remedies import Suggesting
 from .sessions.session import Session
 
 if TYPE_CHECKING:
-    from .app import App
     from .bodies.forms import Form
     from .bodies.multipart import Part
+    from .response import Response
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -193,11 +192,11 @@ class Request(metaclass=Suggesting):
     # --- the application's part
 
     @property
-    def app(self) -> App:
+    def app(self) -> RequestApp[Response]:
         """The app that answers: the mounted one if the route is of one."""
         if self.match is None:
             raise ConfigurationError("request.app: this request did not come through an App")
-        return self.match.app  # type: ignore[return-value]
+        return self.match.app
 
     @property
     def route(self) -> RouteInfo | None:
@@ -256,10 +255,9 @@ class Request(metaclass=Suggesting):
     ) -> None:
         """Call `function(*args, **kwargs)` once the answer is out: a plain `def` in a thread.
 
-        It runs in a task of its own, with the context variables as they are now, so the next
-        request of this client does not wait for it; also behind an error's answer, and if the
-        client has left. An exception of it is logged. A server that stops waits for it within its
-        `grace_s`, then cancels it.
+        It runs in a task of its own, with the context variables of now, so that the next request of
+        this client does not wait for it; also behind an error's answer, and if the client has left.
+        Its exception is logged. A server that stops waits for it within `grace_s`, then cancels it.
         """
         if not callable(function):
             if iscoroutine(function):
@@ -319,7 +317,6 @@ class Request(metaclass=Suggesting):
         """Return the body decoded by its charset, UTF-8 if none is named.
 
         The charsets are those of the WHATWG Encoding Standard that Python has, and UTF-32.
-
         Raises: UnsupportedMediaType (415) for an unknown charset, and for a Content-Encoding;
         BadRequest for wrong bytes.
         """
@@ -334,7 +331,6 @@ class Request(metaclass=Suggesting):
 
         `type` is dict, list, a dataclass, a TypedDict, or made of these; `object` is any value. In
         a body of more than 5,000 values the types are made in a thread, `__post_init__` too.
-
         Raises: BadRequest with the position if it is not JSON in UTF-8; UnprocessableContent (422)
         with the place if it is not of that shape; ContentTooLarge past `max_json` or
         `max_json_values`; UnsupportedMediaType for a Content-Encoding.
@@ -351,7 +347,6 @@ class Request(metaclass=Suggesting):
 
         Files are in memory up to 1 MiB, past that in a temporary file, of which nothing is left
         once the form is dropped, or the endpoint has raised.
-
         Raises: UnsupportedMediaType for a body that is no form, or is coded; BadRequest for a
         malformed one; ContentTooLarge past `max_form_fields` or `max_form_text`; as `body()`.
         WHATWG URL, application/x-www-form-urlencoded; RFC 7578.
@@ -362,7 +357,6 @@ class Request(metaclass=Suggesting):
         """Yield the parts of a multipart form as they come, keeping none of them.
 
         Each is there until the next is asked for; its unread rest is passed over.
-
         Raises: UnsupportedMediaType for another or a coded body; BadRequest for a malformed form;
         ContentTooLarge past `max_form_fields` parts; as `stream()`. RFC 7578.
         """
@@ -395,6 +389,13 @@ class Request(metaclass=Suggesting):
     def trailers(self) -> Headers | None:
         """The fields behind a chunked body, once it is read whole; else None."""
         return self.source.trailers if self.source is not None else None
+
+
+# An app is one, and so is each link of its chain: the server needs nothing else.
+if TYPE_CHECKING:
+    Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+else:  # at run time a request imports nothing that can wait
+    Handler = Callable[[Request], Coroutine[Any, Any, Any]]
 
 
 def make_request(

@@ -12,7 +12,7 @@ the changes of another. RFC 9110 sections 6, 8, 15; RFC 9112 sections 4, 6, 7.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Callable, Coroutine
+from collections.abc import AsyncIterable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from copy import copy
 from datetime import datetime
@@ -20,7 +20,7 @@ from functools import partial
 from os import PathLike
 from typing import Any, Never
 
-from .bodies.body import Body, RenderedBody, WrittenBody
+from .bodies.body import Body, RenderedBody, RequestInfo, WrittenBody
 from .bodies.file import FileBody
 from .bodies.json import JSONBody
 from .bodies.pieces import Pieces, Source
@@ -35,7 +35,6 @@ from .http.interfaces import Fields, Piece
 from .http.mediatypes import HTML, JSON, OCTETS, TEXT, check_content_type, file_fields
 from .http.response_head import WITHOUT_CONTENT, HeadCache, check_status, encode_head
 from .remedies import Suggesting, unknown_keyword
-from .request import Request
 
 _CHECKED_TYPES = frozenset((None, TEXT, HTML, JSON, OCTETS))
 _JOINED_BYTES = 64 * 1024  # a larger body is written by itself: joining it would copy it (1.4 x)
@@ -284,7 +283,7 @@ class Response(metaclass=Suggesting):
 
     is_value = False  # stands for a plain value: in an error handler it gets the error's status
 
-    async def prepare(self, request: Request) -> Response:
+    async def prepare(self, request: RequestInfo) -> Response:
         """Return the response fit for `request`: itself, or a copy if more requests may get it.
 
         Awaited if `source` is not None, when an endpoint or a middleware returns the response.
@@ -294,7 +293,7 @@ class Response(metaclass=Suggesting):
             return self
         return self.rendered(request)
 
-    def rendered(self, request: Request | None) -> Response:
+    def rendered(self, request: RequestInfo | None) -> Response:
         """Return a copy for one exchange, its body as bytes; None for a message that is no request.
 
         Raises: LocalProtocolError for a stream.
@@ -331,7 +330,7 @@ class Response(metaclass=Suggesting):
 
     # --- how it is sent: the connection's part
 
-    def encode(self, request: Request, heads: HeadCache, connection: bytes) -> bytes | None:
+    def encode(self, request: RequestInfo, heads: HeadCache, connection: bytes) -> bytes | None:
         """Return the whole answer as one piece, or None where `send_to` must be awaited.
 
         `connection` is the field line that says whether the connection persists, or empty. Raises:
@@ -363,7 +362,7 @@ class Response(metaclass=Suggesting):
         return head if request.line.method == "HEAD" else head + body
 
     def send_to(
-        self, stream: ResponseStream, request: Request, heads: HeadCache, connection: bytes
+        self, stream: ResponseStream, request: RequestInfo, heads: HeadCache, connection: bytes
     ) -> Coroutine[Any, Any, None]:
         """Return the coroutine that writes the answer. If it raises, the connection must be cut."""
         source = self.source
@@ -375,7 +374,7 @@ class Response(metaclass=Suggesting):
         return self._send_whole(stream, request, heads, connection)
 
     async def _send_whole(
-        self, stream: ResponseStream, request: Request, heads: HeadCache, connection: bytes
+        self, stream: ResponseStream, request: RequestInfo, heads: HeadCache, connection: bytes
     ) -> None:
         response = self if self.source is None else self.rendered(request)
         is_head = request.line.method == "HEAD"
@@ -384,7 +383,11 @@ class Response(metaclass=Suggesting):
             await write_slices(stream, memoryview(response._body))
 
     def _encode_head(
-        self, request: Request, heads: HeadCache, connection: bytes, framing: bytes | None = None
+        self,
+        request: RequestInfo,
+        heads: HeadCache,
+        connection: bytes,
+        framing: bytes | None = None,
     ) -> bytes:
         """Return the head; by default a Content-Length frames the content, which must be right."""
         is_touched = self._headers is not None
@@ -411,10 +414,6 @@ class PlainResponse(Response):
 
     def __repr__(self) -> str:
         return f"<Response {self._status}>"
-
-
-# An app is one, and so is each link of its chain: the server needs nothing else.
-Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 def plain_response(body: bytes, content_type: str) -> Response:

@@ -14,8 +14,8 @@ from .errors import ConfigurationError
 from .http.grammar import METHODS, is_method
 from .http.origins import parse_origins
 from .remedies import KEYWORDS, unknown_keyword
-from .request import Request
-from .response import Handler, Response
+from .request import Handler, Request
+from .response import Response
 
 # None is not among them: it means that a `return` was forgotten.
 Answer = Response | str | bytes | Mapping[str, Any] | list[Any] | tuple[Any, ...]

@@ -24,6 +24,8 @@ from .throttle import Throttle
 
 T = TypeVar("T")
 
+Task = asyncio.Task[T]  # the type, for modules that name it and import no asyncio
+
 
 class TaskExit(RuntimeError):
     """A task raised SystemExit or KeyboardInterrupt, its cause: raised there, it ends the loop."""

@@ -80,7 +80,12 @@ class ErrorBoundary:
     """
 
     def __init__(
-        self, handlers: ErrorHandlers, app: RequestApp, outer: ErrorBoundary | None, *, debug: bool
+        self,
+        handlers: ErrorHandlers,
+        app: RequestApp[Response],
+        outer: ErrorBoundary | None,
+        *,
+        debug: bool,
     ) -> None:
         self._handlers = handlers
         self._app = app

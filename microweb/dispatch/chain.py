@@ -20,8 +20,8 @@ from ..endpoints.signature import Signature, inspect_endpoint
 from ..errors import ConfigurationError
 from ..http.interfaces import BodyLimits, RequestApp
 from ..logs import Log
-from ..request import Request, name_in_log, request_id_of
-from ..response import Handler, Response
+from ..request import Handler, Request, name_in_log, request_id_of
+from ..response import Response
 from ..router import Middleware, Route
 from ..routing.patterns import Converter, Pattern, parse_pattern
 from .boundary import ErrorBoundary, ErrorHandlers
@@ -34,7 +34,7 @@ _log = Log("microweb.error")
 class Level:
     """One app as it stands when it is frozen, and those that are mounted in it."""
 
-    app: RequestApp
+    app: RequestApp[Response]
     debug: bool
     limits: BodyLimits
     redirect_slashes: bool

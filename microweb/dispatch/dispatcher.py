@@ -23,8 +23,8 @@ from ..errors import (
 )
 from ..http.interfaces import BodyLimits
 from ..http.request_head import RequestLine
-from ..request import Request
-from ..response import Handler, Response
+from ..request import Handler, Request
+from ..response import Response
 from ..router import Route
 from ..routing.patterns import BUILT_IN, Converter, Pattern, parse_pattern
 from ..routing.tree import Found, Missed, RouteTree, Scopes

@@ -66,7 +66,7 @@ class ErrorHandler:
         )
 
     async def answer(
-        self, request: Request | None, error: BaseException, app: RequestApp
+        self, request: Request | None, error: BaseException, app: RequestApp[Response]
     ) -> Response:
         """Call it and convert its value; a plain value keeps the error's status."""
         if request is not None:

@@ -17,8 +17,8 @@ from ..concurrency.callables import describe, is_async
 from ..concurrency.threads import run_in_thread, running_pools
 from ..http.charsets import encode_utf8
 from ..http.mediatypes import TEXT
-from ..request import Request
-from ..response import Handler, Response, plain_response
+from ..request import Handler, Request
+from ..response import Response, plain_response
 
 # What no answer stands for: the task of a handler is cancelled, or Python closes its coroutine.
 UNANSWERED = (asyncio.CancelledError, GeneratorExit)

@@ -6,8 +6,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-from ..request import Request
-from ..response import Handler
+from ..request import Handler, Request
 from ..router import Answer, Middleware
 from .handler import as_async
 

@@ -29,7 +29,7 @@ class ReturnConverter:
     __slots__ = ("_app", "_endpoint", "_passes_on", "_write")
 
     def __init__(
-        self, endpoint: Callable[..., object], app: RequestApp, *, passes_on: bool = False
+        self, endpoint: Callable[..., object], app: RequestApp[Response], *, passes_on: bool = False
     ) -> None:
         self._endpoint = endpoint
         self._passes_on = passes_on  # the Response may be that of another endpoint

@@ -11,10 +11,16 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 from ..sessions.session import Session
 from .headers import Headers
+
+if TYPE_CHECKING:
+    from ..concurrency.background import Task
+
+T = TypeVar("T")
+Answer = TypeVar("Answer", covariant=True)  # the class Response, which stands above
 
 Fields = Mapping[str, str] | Iterable[tuple[str, str]]  # of a header section
 Piece = str | bytes  # of a body; text is sent as UTF-8
@@ -117,14 +123,35 @@ class RouteInfo(Protocol):
     def name(self) -> str: ...
 
 
-class RequestApp(Protocol):
-    """An application, as far as a request speaks of it."""
+class PageSource(Protocol[Answer]):
+    """The templates of an application, as its handlers see them."""
+
+    def render(self, name: str, /, **values: object) -> Answer:
+        """Return the page that the template `name` makes of `values`."""
+
+    def stream(self, name: str, /, **values: object) -> Answer:
+        """Return the page as `render` does, sent while it is rendered."""
+
+
+class RequestApp(Protocol[Answer]):
+    """An application, as a request and its handlers see it: `request.app`."""
 
     state: SimpleNamespace
+    debug: bool
     json_default: Callable[[object], object] | None
 
-    def url_for(self, name: str, /, **params: object) -> str: ...
-    def all_routes(self) -> Sequence[tuple[str, RouteInfo]]: ...
+    @property
+    def templates(self) -> PageSource[Answer]:
+        """The templates of this app. Raises: ConfigurationError if none are set."""
+
+    def url_for(self, name: str, /, **params: object) -> str:
+        """Return the path of the route `name`, as `App.url_for`."""
+
+    def spawn(self, coroutine: Coroutine[Any, Any, T], *, name: str | None = None) -> Task[T]:
+        """Run `coroutine` in the background, as `App.spawn`."""
+
+    def all_routes(self) -> Sequence[tuple[str, RouteInfo]]:
+        """Return (prefix, route) of this app and all that are mounted in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +175,7 @@ class MatchInfo(Protocol):
     """What the application decided about a request before any of its code ran."""
 
     @property
-    def app(self) -> RequestApp: ...
+    def app(self) -> RequestApp[Any]: ...
     @property
     def debug(self) -> bool: ...
     @property
@@ -164,7 +191,7 @@ class MatchInfo(Protocol):
     @property
     def on_disconnect(self) -> str | None: ...
     @property
-    def root(self) -> RequestApp: ...
+    def root(self) -> RequestApp[Any]: ...
     @property
     def handler(self) -> Callable[[Any], Coroutine[Any, Any, Any]]: ...
     def allowed_beside(self, method: str, raw_path: str) -> tuple[str, ...]:

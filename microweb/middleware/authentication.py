@@ -25,8 +25,8 @@ from ..endpoints.handler import as_async
 from ..endpoints.signature import REQUEST, hints_of
 from ..errors import BadRequest, ConfigurationError, Unauthorized
 from ..http.headers import check_value
-from ..request import Request
-from ..response import Handler, Response
+from ..request import Handler, Request
+from ..response import Response
 
 # credentials = auth-scheme [ 1*SP ( token68 / ... ) ]                      RFC 9110 section 11.4
 # token68 = 1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="

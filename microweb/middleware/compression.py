@@ -25,8 +25,8 @@ from ..http.interfaces import Piece
 from ..http.mediatypes import parse_media_type
 from ..http.negotiation import IDENTITY, negotiate_coding
 from ..remedies import names_keywords
-from ..request import Request
-from ..response import Handler, Response
+from ..request import Handler, Request
+from ..response import Response
 
 # What shrinks; the rest is compressed already (images, films, archives) or unknown. Font formats
 # but for WOFF, which is compressed, and bitmaps shrink as well.

@@ -21,8 +21,8 @@ from ..http.preconditions import (
     strip_content_fields,
     validators_of,
 )
-from ..request import Request
-from ..response import Handler, Response
+from ..request import Handler, Request
+from ..response import Response
 
 _INLINE_BYTES = 256 * 1024  # 0.2 ms with the processor's own SHA-256, 1 ms without
 _TAG_BYTES = 16  # of the digest: two answers share a tag once in 2^64

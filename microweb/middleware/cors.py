@@ -17,8 +17,8 @@ from ..http.grammar import is_method
 from ..http.headers import add_vary, check_name
 from ..http.origins import EXPECTED, NULL, is_origin
 from ..remedies import names_keywords
-from ..request import Request
-from ..response import Handler, Response
+from ..request import Handler, Request
+from ..response import Response
 
 
 class CORS:

@@ -20,8 +20,8 @@ from collections.abc import Iterable
 
 from ..errors import ConfigurationError, Forbidden
 from ..http.origins import is_sites_origin
-from ..request import Request
-from ..response import Handler, Response
+from ..request import Handler, Request
+from ..response import Response
 
 _SAFE_METHODS = frozenset(("GET", "HEAD", "OPTIONS"))
 _OWN_SITES = frozenset(("same-origin", "none"))

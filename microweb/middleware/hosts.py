@@ -15,8 +15,8 @@ from ipaddress import IPv6Address, ip_address
 
 from ..errors import ConfigurationError, HTTPError
 from ..remedies import names_keywords
-from ..request import Request
-from ..response import Handler, Response
+from ..request import Handler, Request
+from ..response import Response
 
 # LDH labels, and the underscore that DNS allows: no character with a meaning in a page or a shell.
 # RFC 1123 section 2.1

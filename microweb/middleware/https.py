@@ -13,8 +13,8 @@ from __future__ import annotations
 
 from ..errors import BadRequest
 from ..logs import Log
-from ..request import Request
-from ..response import Handler, Response
+from ..request import Handler, Request
+from ..response import Response
 
 _LOCAL = frozenset(("localhost", "127.0.0.1", "::1"))
 

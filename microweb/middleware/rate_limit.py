@@ -26,8 +26,8 @@ from os import urandom
 from ..concurrency.callables import check_parameters, describe, is_async
 from ..errors import ConfigurationError, TooManyRequests
 from ..remedies import names_keywords
-from ..request import Request
-from ..response import Handler, Response
+from ..request import Handler, Request
+from ..response import Response
 from ..server.addresses import network_of
 
 MAX_KEYS = 65536  # some 14 MB

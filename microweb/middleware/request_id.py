@@ -12,8 +12,8 @@ from __future__ import annotations
 import re
 from os import urandom
 
-from ..request import Request
-from ..response import Handler, Response
+from ..request import Handler, Request
+from ..response import Response
 
 _ID_BYTES = 16
 

@@ -22,8 +22,8 @@ from os import urandom
 
 from ..errors import ConfigurationError, LocalProtocolError
 from ..http.headers import MutableHeaders
-from ..request import Request
-from ..response import Handler, Response
+from ..request import Handler, Request
+from ..response import Response
 
 _NONCE_BYTES = 18  # 128 bits are asked for (CSP3 section 7.1); base64 writes these without padding
 

@@ -36,8 +36,8 @@ from ..http.headers import MutableHeaders, list_members
 from ..http.urlencoded import percent_decode
 from ..logs import Log
 from ..remedies import names_keywords
-from ..request import Request, name_in_log
-from ..response import Handler, Response
+from ..request import Handler, Request, name_in_log
+from ..response import Response
 from ..sessions.session import (
     EMPTY,
     Session,

@@ -12,8 +12,8 @@ import math
 
 from ..errors import ConfigurationError, ServiceUnavailable
 from ..remedies import names_keywords
-from ..request import Request
-from ..response import Handler, Response
+from ..request import Handler, Request
+from ..response import Response
 
 
 class Timeout:

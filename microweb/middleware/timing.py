@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ..http.headers import check_name, check_value
-from ..request import Request
-from ..response import Handler, Response
+from ..request import Handler, Request
+from ..response import Response
 
 
 class ServerTiming:

@@ -10,8 +10,8 @@ from collections.abc import Coroutine
 from ipaddress import IPv6Address, ip_address
 from typing import Any
 
-from ..request import Request
-from ..response import Handler, Response
+from ..request import Handler, Request
+from ..response import Response
 
 
 class LoopbackOnly:

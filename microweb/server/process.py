@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, NoReturn, Protocol
 from ..concurrency.background import Background
 from ..errors import ConfigurationError, MissingExtra, ProtocolError, ThreadsStuck
 from ..logs import Log
-from ..request import Request
-from ..response import Handler, Response
+from ..request import Handler, Request
+from ..response import Response
 from .access_log import access_log_shown, access_logger, is_access_logged
 from .config import LoopName, ServerConfig, ServerOptions
 from .console import (

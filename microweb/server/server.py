@@ -16,8 +16,7 @@ from typing import Any
 from ..concurrency.threads import Pools, open_pools
 from ..errors import ThreadsStuck
 from ..logs import Log
-from ..request import name_in_log
-from ..response import Handler
+from ..request import Handler, name_in_log
 from .bounded import bounded_when_cancelled
 from .config import ServerConfig
 from .connection import Connection

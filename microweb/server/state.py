@@ -14,8 +14,8 @@ from ..concurrency.background import Background
 from ..errors import ProtocolError
 from ..http.response_head import HeadCache, phrase_of
 from ..parser import RequestLines
-from ..request import Request
-from ..response import Handler, Response
+from ..request import Handler, Request
+from ..response import Response
 from .buffered import Budget
 from .config import ServerConfig
 from .proxies import TrustedProxies

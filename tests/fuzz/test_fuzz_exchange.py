@@ -22,8 +22,8 @@ from support.serving import DEADLINE_S, in_memory
 
 from microweb import App
 from microweb.errors import BodyConsumed, ClientDisconnected, HTTPError
-from microweb.request import Request
-from microweb.response import Handler, Response
+from microweb.request import Handler, Request
+from microweb.response import Response
 from microweb.server.body import Body
 from microweb.server.connection import Connection
 from microweb.server.disconnects import DisconnectWatch

@@ -11,7 +11,10 @@ import pytest
 
 pytest.importorskip("mypy")
 
-HEAD = """from microweb import App, Handler, Middleware, Request, Response
+HEAD = """from asyncio import Task
+from collections.abc import Callable
+
+from microweb import App, Handler, Middleware, Request, Response
 
 app = App()
 """
@@ -33,10 +36,19 @@ app.use(Third())
 @app.get("/", use=several)
 async def show(request: Request) -> Response:
     request.app.spawn(show(request))
-    whole: App = request.app
     for name, value in request.query.items():
-        whole.state.name = name + value
-    return request.app.templates.render("a.html", name=whole.state.name)
+        request.app.state.name = name + value
+    return request.app.templates.render("a.html", name=request.app.state.name)
+
+@app.errorhandler(404)
+async def missing(request: Request) -> Response:
+    task: Task[Response] = request.app.spawn(show(request), name="show")
+    debugs: bool = request.app.debug
+    path: str = request.app.url_for("show", task=task, debugs=debugs)
+    default: Callable[[object], object] | None = request.app.json_default
+    if isinstance(request.app, App):
+        whole: App = request.app
+    return request.app.templates.stream("b.html", path=path, default=default)
 """
 WRONG = [
     "@app.middleware\nasync def f(request: Request) -> str: return ''",
@@ -46,6 +58,9 @@ WRONG = [
     "app.use('http')",
     "app.use(Response)",
     "async def h(request: Request) -> str:\n    request.app.spwan\n    return ''",
+    "async def h(r: Request) -> str:\n    return r.app.templates.render('a.html')",
+    "async def h(r: Request) -> Response:\n    return r.app.templates.rendr('a.html')",
+    "async def h(r: Request) -> None:\n    r.app.spawn(h)",
     "async def h(r: Request) -> str:\n    for a, b in r.query: pass\n    return ''",
     "async def h(request: str) -> Response: return Response()\nx: Handler = h",
     "async def h(request: Request) -> str: return ''\nx: Handler = h",

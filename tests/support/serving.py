@@ -12,7 +12,7 @@ from typing import Unpack
 
 import pytest
 
-from microweb.response import Handler
+from microweb.request import Handler
 from microweb.server import server as server_module
 from microweb.server.config import ServerConfig, ServerOptions
 from microweb.server.connection import Connection
