@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -204,9 +205,12 @@ def test_lines_that_are_dropped_are_counted() -> None:
         data += piece
     closing.join()
     os.close(reading)
-    *lines, last = data.decode().splitlines()
-    assert set(lines) == {line}
-    assert last == f"microweb: {3000 - len(lines)} lines of the log were dropped: stderr is slow"
+    lines = data.decode().splitlines()
+    report = re.compile(r"microweb: (\d+) lines of the log were dropped: stderr is slow")
+    reports = [report.fullmatch(other) for other in lines if other != line]
+    dropped = sum(int(match[1]) for match in reports if match is not None)
+    assert None not in reports and dropped > 0  # one report a batch: the thread may take two
+    assert dropped + lines.count(line) == 3000
 
 
 def test_lines_are_written_where_somebody_made_the_pipe_non_blocking() -> None:
