@@ -25,7 +25,7 @@ from typing import Any
 from ..errors import ClientDisconnected, ProtocolError
 from ..http.framing import CLOSE
 from ..http.headers import Headers
-from ..http.interfaces import Address
+from ..http.interfaces import Address, ServerLimits
 from ..logs import Log
 from ..parser import Parser
 from ..request import Request
@@ -59,10 +59,9 @@ class Connection:
         "_forget",
         "_joined",
         "_unbroken",
-        "limits",
+        "_watch",
         "network",
         "parser",
-        "watch",
     )
 
     def __init__(
@@ -72,16 +71,27 @@ class Connection:
         writer: asyncio.StreamWriter,
         forget: Callable[[Connection], None],
     ) -> None:
-        self.limits = state.limits
         self.network = NetworkStream(state, reader, writer)
-        self.watch = DisconnectWatch(self.network)
+        self._watch: DisconnectWatch | None = None  # made when it is first needed: 88 bytes
         self.parser = Parser(self, state.lines, state.head_limits)
         self._forget = forget  # called once it is over
         self._joined = 0  # how many answers are in `network.unflushed`
         self._unbroken = 0  # what was sent by itself since others last had their turn
         self._afterwards: tuple[Callable[[], None], ...] = ()  # to start behind the answer
 
+    @property
+    def watch(self) -> DisconnectWatch:
+        """The watch for a client that disconnects, for the request under way."""
+        if self._watch is None:
+            self._watch = DisconnectWatch(self.network)
+        return self._watch
+
     # --- what requests ask of it
+
+    @property
+    def limits(self) -> ServerLimits:
+        """The limits of all connections."""
+        return self.network.state.limits
 
     @property
     def address(self) -> Address | None:
@@ -128,7 +138,7 @@ class Connection:
             network.abort()
         except asyncio.CancelledError:
             network.abort()
-            if not self.watch.is_lost:
+            if self._watch is None or not self._watch.is_lost:
                 raise
         except Exception:
             _error_log.exception("a connection failed")
@@ -266,8 +276,8 @@ class Connection:
         network.request = None
         if parser.decoder is not None:
             end_body(parser, request)
-        if self.watch.asked is not None:
-            self.watch.end()
+        if self._watch is not None and self._watch.asked is not None:
+            self._watch.end()
         if persistence is CLOSE:
             return self._finish()
         if is_turn_over or parser.decoder is not None:
@@ -283,8 +293,8 @@ class Connection:
         request, network.request = network.request, None
         if request is not None and self.parser.decoder is not None:
             end_body(self.parser, request)
-        if self.watch.asked is not None:
-            self.watch.end()
+        if self._watch is not None and self._watch.asked is not None:
+            self._watch.end()
         network.written = 0
 
     async def _go_on(self, is_turn_over: bool) -> bool:
@@ -382,19 +392,19 @@ class Connection:
 
         Whatever comes next on it is answered. The answer says that the connection closes.
         """
-        if self.watch.lasting is not None:
-            self.watch.lasting.stop()
+        if self._watch is not None and self._watch.lasting is not None:
+            self._watch.lasting.stop()
         self.check_stop(self.network.state.clock())
 
     # --- the sweep, once a second
 
     def check(self, now: float) -> None:
         """Look at the peer and at the deadline."""
-        network, watch = self.network, self.watch
-        if watch.lasting is not None:
-            watch.lasting.look(now)
+        network = self.network
+        if self._watch is not None and self._watch.lasting is not None:
+            self._watch.lasting.look(now)
         if network.request is not None and network.phase in BEFORE_A_REQUEST:
-            watch.check_peer()
+            self.watch.check_peer()
             discard_stuck_body(network, self.parser, network.request, now)
             network.deadline = NEVER  # the handler has as long as it needs
         elif network.phase is Phase.IDLE and network.deadline < self.network.state.idle_deadline:

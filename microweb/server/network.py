@@ -64,7 +64,6 @@ class NetworkStream:
         "phase",
         "reader",
         "request",
-        "scheme",
         "state",
         "task",
         "told",
@@ -84,7 +83,6 @@ class NetworkStream:
         self.transport = writer.transport
         peer = writer.get_extra_info("peername")
         self.address = Address(peer[0], peer[1]) if isinstance(peer, tuple) else None
-        self.scheme = "http" if writer.get_extra_info("sslcontext") is None else "https"
         self.task: asyncio.Task[None] | None = None  # that serves the connection
         self.request: Request | None = None  # the one under way: not answered yet
         self.told: Request | None = None  # whose handler has got a ClientDisconnected
@@ -101,6 +99,11 @@ class NetworkStream:
         self._draining = 0  # how many wait in `drain`
         self.is_full = False  # the transport holds more than the peer takes
         self._taken = -1  # bytes of `written` that the peer had taken at the last `probe`
+
+    @property
+    def scheme(self) -> str:
+        """The connection's own scheme: `http` or `https`."""
+        return "http" if self.writer.get_extra_info("sslcontext") is None else "https"
 
     def clock(self) -> float:
         """Return the loop's time in seconds."""
