@@ -1,6 +1,6 @@
-"""The connection, as answers speak to it, and how it speaks to those that last.
+"""The connection as answers use it, and the callbacks by which it reaches them.
 
-The server's `Connection` is one; what is tested without a connection has a fake.
+The server's `Connection` provides it; tests without a connection use a fake.
 """
 
 from __future__ import annotations
@@ -10,133 +10,145 @@ from typing import Protocol
 
 
 class Descriptor(Protocol):
-    """An open file, or a socket."""
+    """An open file or socket."""
 
     def fileno(self) -> int: ...
 
 
-class Lasting(Protocol):
-    """An answer that goes on for as long as its client is there, as its connection speaks to it."""
+class LongLived(Protocol):
+    """An answer that lasts as long as its client: an event stream or a WebSocket.
 
-    def look(self, now: float) -> None:
-        """Take note that about a second has passed; `now` is the loop's time."""
+    The connection calls these methods. Neither may raise.
+    """
+
+    def tick(self, now: float) -> None:
+        """Do the work that is due once a second; `now` is the event loop's time."""
 
     def stop(self) -> None:
-        """Take note that the server stops: say so to the client, and end within the grace."""
+        """Tell the client that the server stops, and end within the grace period."""
 
 
 class Share(Protocol):
-    """What is buffered for one client, as part of the memory that is for all clients."""
+    """One client's share of the memory that is buffered for all clients."""
 
     def hold(self, size: int, moved: int) -> None:
-        """Count `size` bytes from now on; `moved` more came, or were taken, since the last time.
+        """Count `size` bytes from now on; `moved` bytes were added or taken since the last call.
 
-        This may call the `lose` of any share, of this one too.
+        This may call the `lose` callback of any share, this one included.
         """
 
     def release(self) -> None:
-        """Count nothing from now on."""
+        """Count no bytes from now on."""
 
 
 class Receiver(Protocol):
-    """What is handed a connection's bytes as they come. Neither may raise."""
+    """The receiver of a connection's bytes as they arrive. Neither method may raise."""
 
     def data_received(self, data: bytes) -> None:
-        """Take what the peer sent."""
+        """Process bytes from the peer."""
 
     def end_received(self) -> None:
-        """Take note that nothing more will come; perhaps twice."""
+        """Process the end of the peer's bytes. It may be called twice."""
 
 
 class ResponseStream(Protocol):
-    """The connection, as far as an answer writes to it."""
+    """The connection's methods that one answer may use."""
 
     def write(self, data: bytes | memoryview) -> bool:
         """Send `data`; return whether to `drain()` before more. Raises: ClientDisconnected."""
 
     async def drain(self) -> None:
-        """Wait until the peer has taken what was written. Raises: ClientDisconnected."""
+        """Wait until the peer has taken most of the written bytes. Raises: ClientDisconnected."""
 
     def hold(self, size: int) -> None:
         """Count `size` bytes of the answer as buffered for the client, until the next call."""
 
     async def send_file(self, file: Descriptor, offset: int, count: int) -> int:
-        """Have the kernel send a part of a file; return how many bytes of it, 0 where it can't.
+        """Send part of a file through the kernel; return how many of its bytes were sent.
 
-        Raises: ClientDisconnected.
+        0 means that the kernel can't send it. Raises: ClientDisconnected.
         """
 
-    def inform(self, lasting: Lasting | None) -> None:
-        """Have `lasting` told of each second, and of the server's stop, until None replaces it.
+    def set_long_lived(self, long_lived: LongLived | None) -> None:
+        """Call `long_lived.tick()` once a second, and its `stop()` when the server stops.
 
-        Neither may raise. A server that stops already says so at once. Until then a stream is
-        cancelled where the client has left, whatever its route says.
+        If the server is already stopping, this calls `stop()` immediately. Until None replaces it,
+        a stream is cancelled when its client leaves, whatever its route's `on_disconnect` says.
         """
 
     def probe(self, data: bytes) -> None:
-        """Send `data`, unless there is more to take already, to learn whether the peer is there.
+        """Send `data` to test whether the peer still reads. Never raises.
 
-        One that has taken nothing since the last time, though there was something, is cut off.
-        Never raises.
+        If the peer has bytes to take already, send nothing. If it has taken none of them since the
+        last probe, cut the connection.
         """
 
     def interrupt(self) -> None:
-        """Cancel what the answer waits for, unless that is shielded. To be called in `stop()`."""
+        """Cancel what the answer waits for, unless it is shielded. Call it in `stop()`."""
 
     def upgrade(self) -> UpgradedStream:
-        """Return the connection for another protocol: the 101 is written."""
+        """Return the connection for another protocol. The 101 must have been written."""
 
 
 class UpgradedStream(Protocol):
-    """The connection behind a 101, as the other protocol has it."""
+    """The connection's methods that another protocol may use after a 101."""
 
     def write(self, data: bytes | memoryview) -> bool:
         """Send `data`; return whether to `drain()` before more. Raises: ClientDisconnected."""
 
     def write_soon(self, data: bytes) -> bool:
-        """Send `data` at the end of this turn of the loop, else as `write`, not to be mixed."""
+        """Send `data` at the end of this turn of the event loop, otherwise like `write`.
+
+        Do not use both: `write` would overtake these bytes.
+        """
 
     async def drain(self) -> None:
-        """Wait until the peer has taken what was written. Raises: ClientDisconnected."""
+        """Wait until the peer has taken most of the written bytes. Raises: ClientDisconnected."""
 
     async def read(self) -> bytes:
-        """Return what the peer sent next, `b""` at its end. Raises: ClientDisconnected."""
+        """Return the next bytes of the peer, `b""` at its end. Raises: ClientDisconnected."""
 
     def hand_over(self, receiver: Receiver | None) -> None:
-        """Hand to `receiver` what comes, in place of `read`, until None takes its place.
+        """Deliver the peer's bytes to `receiver` instead of `read`, until None replaces it.
 
-        What was buffered it gets at once.
+        Bytes that are already buffered are delivered immediately.
         """
 
     def pause_reading(self) -> None:
-        """Leave what comes to the kernel: the peer has to wait."""
+        """Leave the peer's bytes in the kernel, so that the peer has to wait."""
 
     def resume_reading(self) -> None:
-        """Go on after `pause_reading`."""
+        """Continue after `pause_reading`."""
 
     def has_ended(self) -> bool:
-        """Whether the peer sends no more, whatever of it is still unread; false where unknown."""
+        """Return whether the peer has ended its side, even if bytes of it are still unread.
+
+        False if the transport can't say.
+        """
 
     def has_input(self) -> bool:
-        """Return whether bytes of the peer, or its end, wait to be read; false if unknown."""
+        """Return whether bytes of the peer, or its end, are ready to be read.
+
+        False if the transport can't say.
+        """
 
     def share(self, lose: Callable[[], None]) -> Share:
-        """Return a share, for this client, of the memory that is buffered for all.
+        """Return a share, for this client, of the memory that is buffered for all clients.
 
-        `lose` is called to give up what is held. It may not raise.
+        `lose` is called when the client must give up its buffered bytes. It may not raise.
         """
 
     def probe(self, data: bytes) -> None:
-        """Send `data`, unless there is more to take already, to learn whether the peer is there.
+        """Send `data` to test whether the peer still reads. Never raises.
 
-        One that has taken nothing since the last time, though there was something, is cut off.
-        Never raises.
+        If the peer has bytes to take already, send nothing. If it has taken none of them since the
+        last probe, cut the connection.
         """
 
-    def inform(self, lasting: Lasting | None) -> None:
-        """Have `lasting` told of each second, and of the server's stop, until None replaces it.
+    def set_long_lived(self, long_lived: LongLived | None) -> None:
+        """Call `long_lived.tick()` once a second, and its `stop()` when the server stops.
 
-        Neither may raise. A server that stops already says so at once.
+        None ends this. If the server is already stopping, this calls `stop()` immediately.
         """
 
     @property
@@ -144,10 +156,10 @@ class UpgradedStream(Protocol):
         """Whether the endpoint is inside `request.shield()`."""
 
     async def close(self, *, has_more: bool) -> None:
-        """End our side once all is written. `has_more`: the peer may have sent what nobody read.
+        """Close our side when everything is written. Raises: ClientDisconnected.
 
-        Raises: ClientDisconnected.
+        `has_more` says that the peer may have sent bytes that were not read.
         """
 
     def abort(self) -> None:
-        """Cut the connection: what waits for the peer goes on at once."""
+        """Cut the connection. A task that waits for the peer continues immediately."""

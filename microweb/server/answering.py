@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..bodies.body import WrittenBody
 from ..bodies.stream import StreamBody
-from ..http.bytestream import Descriptor, Lasting
+from ..http.bytestream import Descriptor, LongLived
 from ..http.framing import CLOSE
 from ..http.headers import list_members
 from ..parser import Parser
@@ -47,9 +47,9 @@ class AnswerStream:
         """Send `data` if nothing waits for the peer; cut off one that takes nothing."""
         self.network.probe(data)
 
-    def inform(self, lasting: Lasting | None) -> None:
-        """Have `lasting` told of each second and of the server's stop."""
-        self._watch.inform(lasting)
+    def set_long_lived(self, long_lived: LongLived | None) -> None:
+        """Call its `tick()` once a second, and its `stop()` when the server stops."""
+        self._watch.set_long_lived(long_lived)
 
     def interrupt(self) -> None:
         """Cancel the wait of the answer, unless that is shielded."""

@@ -392,8 +392,8 @@ class Connection:
 
         Whatever comes next on it is answered. The answer says that the connection closes.
         """
-        if self._watch is not None and self._watch.lasting is not None:
-            self._watch.lasting.stop()
+        if self._watch is not None and self._watch.long_lived is not None:
+            self._watch.long_lived.stop()
         self.check_stop(self.network.state.clock())
 
     # --- the sweep, once a second
@@ -401,8 +401,8 @@ class Connection:
     def check(self, now: float) -> None:
         """Look at the peer and at the deadline."""
         network = self.network
-        if self._watch is not None and self._watch.lasting is not None:
-            self._watch.lasting.look(now)
+        if self._watch is not None and self._watch.long_lived is not None:
+            self._watch.long_lived.tick(now)
         if network.request is not None and network.phase in BEFORE_A_REQUEST:
             self.watch.check_peer()
             discard_stuck_body(network, self.parser, network.request, now)

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
-from ..http.bytestream import Lasting
+from ..http.bytestream import LongLived
 from .network import NetworkStream
 
 _CANCELLED_WHEN_LOST = frozenset(("GET", "HEAD", "OPTIONS"))
@@ -29,13 +29,13 @@ class _Asked:
 class DisconnectWatch:
     """Watches, for the exchange under way, whether the client of one connection is still there."""
 
-    __slots__ = ("_network", "asked", "is_lost", "is_streaming", "lasting")
+    __slots__ = ("_network", "asked", "is_lost", "is_streaming", "long_lived")
 
     def __init__(self, network: NetworkStream) -> None:
         self._network = network
         self.asked: _Asked | None = None  # by the exchange under way, if it asked for anything
         self.is_streaming = False  # its answer, which has no declared length
-        self.lasting: Lasting | None = None  # its answer, if it is one
+        self.long_lived: LongLived | None = None  # its answer, if it lasts
         self.is_lost = False  # its handler was cancelled, for nobody waits for it
 
     # --- what requests and answers ask of it
@@ -97,11 +97,11 @@ class DisconnectWatch:
         if asked is not None and asked.left is not None:
             asked.left.set()
 
-    def inform(self, lasting: Lasting | None) -> None:
-        """Have `lasting` told of each second and of the server's stop."""
-        self.lasting = lasting
-        if lasting is not None and self._network.state.is_stopping:
-            lasting.stop()
+    def set_long_lived(self, long_lived: LongLived | None) -> None:
+        """Call its `tick()` once a second, and its `stop()` when the server stops."""
+        self.long_lived = long_lived
+        if long_lived is not None and self._network.state.is_stopping:
+            long_lived.stop()
 
     def interrupt(self) -> None:
         """Cancel the wait of the answer, unless that is shielded."""
@@ -159,7 +159,7 @@ class DisconnectWatch:
         if self.is_ending:
             return  # a second cancellation would cut its `finally` short
         choice = request.match.on_disconnect if request.match is not None else None
-        if self.lasting is not None and self.is_streaming:
+        if self.long_lived is not None and self.is_streaming:
             choice = "cancel"  # events are for their client alone
         elif choice is None:
             choice = "cancel" if request.method in _CANCELLED_WHEN_LOST else "finish"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..http.bytestream import Lasting, Receiver
+from ..http.bytestream import LongLived, Receiver
 from ..parser import Parser
 from .buffered import Share
 from .delivery import deliver_to, take_buffered
@@ -109,9 +109,9 @@ class UpgradedConnection:
 
     # --- its time
 
-    def inform(self, lasting: Lasting | None) -> None:
-        """Have `lasting` told of each second and of the server's stop."""
-        self._watch.inform(lasting)
+    def set_long_lived(self, long_lived: LongLived | None) -> None:
+        """Call its `tick()` once a second, and its `stop()` when the server stops."""
+        self._watch.set_long_lived(long_lived)
 
     @property
     def is_shielded(self) -> bool:

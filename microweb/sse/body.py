@@ -83,18 +83,18 @@ class EventBody(StreamBody):
         """Write the events. Raises: LocalProtocolError where a length is declared."""
         self._claim(request)
         self._feed.begin(stream)
-        stream.inform(self._feed)
+        stream.set_long_lived(self._feed)
         try:
             if "content-length" in head.headers:
                 await self.discard()
                 raise LocalProtocolError("an event stream has no length: leave Content-Length out")
             await super().send(stream, request, head, encode_head)
         finally:
-            stream.inform(None)
+            stream.set_long_lived(None)
 
 
 class _Feed:
-    """Where the events come from; `Lasting`, as the connection sees it."""
+    """The source of the events, and the `LongLived` answer of the connection."""
 
     __slots__ = (
         "_default",
@@ -153,7 +153,7 @@ class _Feed:
 
     # --- the connection's part
 
-    def look(self, now: float) -> None:
+    def tick(self, now: float) -> None:
         if self._is_stopping:
             self.stop()  # it was shielded
         elif self._has_sent:

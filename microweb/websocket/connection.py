@@ -5,7 +5,7 @@ who waits for it and no reader's task. It is looked at in order, and one message
 somebody waits for it: so what an endpoint answers to a message goes out before the answer to the
 close behind it. Where nobody has waited when the connection's second is over, all is looked at that
 comes, so that pings are answered and a close is seen; until somebody waits again. With more than is
-asked for the connection is paused, and the peer has to wait. No timer runs: see `look`.
+asked for the connection is paused, and the peer has to wait. No timer runs: see `tick`.
 
 Nothing here suspends while there is something to take, or room for what is sent. So each
 conversation counts what it has done, and others have their turn in between.
@@ -363,7 +363,7 @@ class Conversation:
 
     # --- once a second
 
-    def look(self, now: float) -> None:
+    def tick(self, now: float) -> None:
         """See to pings and to a peer that is silent, or does not answer a close."""
         if self.gone.done():
             return

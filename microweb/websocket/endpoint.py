@@ -180,7 +180,7 @@ class _Exchange:
         self._conversation = conversation = Conversation(
             stream, self._frames, self._task, limits.ping_interval_s, limits.ping_timeout_s
         )
-        stream.inform(self)
+        stream.set_long_lived(self)
         stream.hand_over(conversation)
         self._is_open.set()
         try:
@@ -188,7 +188,7 @@ class _Exchange:
         finally:
             await self._end_task()
             conversation.task = None
-            stream.inform(None)
+            stream.set_long_lived(None)
             self._report()
             self._frames.close_parser()
 
@@ -249,11 +249,11 @@ class _Exchange:
 
     # --- once a second
 
-    def look(self, now: float) -> None:
+    def tick(self, now: float) -> None:
         """See to the connection, and to an endpoint that works for nobody."""
         conversation = self._conversation
         assert conversation is not None
-        conversation.look(now)
+        conversation.tick(now)
         if self._is_stopping:
             self._end_pushing(conversation)  # it was shielded, or has begun to push since
         if not conversation.gone.done() or conversation.has_noticed or self._task.done():

@@ -1,4 +1,4 @@
-"""The connection as answers speak to it: the server has each part as its protocol says."""
+"""The server's classes have the methods of the protocols that answers use."""
 
 from __future__ import annotations
 

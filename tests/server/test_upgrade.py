@@ -299,7 +299,7 @@ class Ticker:
         self.told: list[float | str] = []
         self.is_over = asyncio.Event()
 
-    def look(self, now: float) -> None:
+    def tick(self, now: float) -> None:
         self.told.append(now)
 
     def stop(self) -> None:
@@ -307,10 +307,10 @@ class Ticker:
         self.is_over.set()
 
     async def run(self, stream: UpgradedStream) -> None:
-        stream.inform(self)
+        stream.set_long_lived(self)
         await self.is_over.wait()
         stream.write(b"told")
-        stream.inform(None)
+        stream.set_long_lived(None)
 
 
 async def test_lasting_answer_is_told_of_seconds_and_of_the_stop() -> None:
@@ -350,8 +350,8 @@ async def test_what_lasts_no_more_is_told_nothing() -> None:
     ticker, is_open = Ticker(), asyncio.Event()
 
     async def run(stream: UpgradedStream) -> None:
-        stream.inform(ticker)
-        stream.inform(None)
+        stream.set_long_lived(ticker)
+        stream.set_long_lived(None)
         await is_open.wait()
 
     async with in_memory(upgrading(run)) as house:

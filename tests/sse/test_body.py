@@ -186,7 +186,7 @@ async def test_stream_that_nobody_wants_is_never_started_and_closed(method: str)
         response.status = 204  # which tells an EventSource to come no more
     stream = await send(response, make_request(method))
     assert (pieces.started, split(stream.written)[2]) == (0, b"")
-    assert stream.lasting is None
+    assert stream.long_lived is None
     with pytest.raises(StopAsyncIteration):
         await anext(generator)
 

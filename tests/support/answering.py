@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from microweb.errors import ClientDisconnected
-from microweb.http.bytestream import Lasting
+from microweb.http.bytestream import LongLived
 from microweb.http.headers import Headers
 from microweb.http.interfaces import Address, ServerLimits
 from microweb.http.response_head import HeadCache
@@ -42,7 +42,7 @@ class FakeStream:
     closes_after: int = 1_000_000
     writes: list[bytes] = field(default_factory=list)
     drained_at: list[int] = field(default_factory=list)  # after so many writes
-    lasting: Lasting | None = None
+    long_lived: LongLived | None = None
     held: list[int] = field(default_factory=list)  # sizes that were counted, one by one
 
     def hold(self, size: int) -> None:
@@ -64,8 +64,8 @@ class FakeStream:
     async def read(self) -> bytes:
         return b""
 
-    def inform(self, lasting: Lasting | None) -> None:
-        self.lasting = lasting
+    def set_long_lived(self, long_lived: LongLived | None) -> None:
+        self.long_lived = long_lived
 
     def probe(self, data: bytes) -> None:
         self.writes.append(data)
