@@ -1,0 +1,163 @@
+"""The documentation, run: the programs of each page, their tests, what curl prints, its links."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
+
+import pytest
+from support.pages import (
+    DOCS,
+    PAGES,
+    README,
+    SECTIONS,
+    Page,
+    import_files,
+    read_page,
+    running,
+    write_files,
+)
+from support.processes import DEADLINE_S, ENVIRONMENT, ROOT
+
+from microweb import App, Request, Response
+from microweb.cli import main
+from microweb.testing.live import live_server
+
+ALL = [*SECTIONS, *PAGES]
+PROGRAMS = [page for page in ALL if page.blocks("python")]
+WITH_CONSOLE = [page for page in ALL if page.blocks("console")]
+WITH_PYTEST = [page for page in ALL if page.is_for_pytest()]
+
+
+def name_of(page: Page) -> str:
+    return page.name
+
+
+# --- programs -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page", PROGRAMS, ids=name_of)
+async def test_program_runs_and_its_tests_pass(
+    page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with running(page, tmp_path, monkeypatch) as module:
+        module.app.freeze()
+        modules = [module] if page.is_for_pytest() else [module, *import_files(page, tmp_path)]
+        tests = [test for each in modules for test in own_tests(each)]
+        for test in tests:
+            result = test()
+            if inspect.isawaitable(result):
+                await result
+    assert tests or page in WITH_CONSOLE or page in WITH_PYTEST, "expected a test, or curl"
+
+
+def own_tests(module: ModuleType) -> list[object]:
+    return [value for name, value in vars(module).items() if name.startswith("test_")]
+
+
+@pytest.mark.parametrize("page", WITH_PYTEST, ids=name_of)
+def test_pytest_passes_with_the_files_of_the_page(page: Page, tmp_path: Path) -> None:
+    write_files(page, tmp_path)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:randomly", "-p", "no:cacheprovider"]
+    ended = subprocess.run(
+        command, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, timeout=60, text=True
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+# --- curl -----------------------------------------------------------------------------
+
+
+class Example(NamedTuple):
+    command: list[str]
+    output: str
+
+
+def examples_of(page: Page) -> list[Example]:
+    return [
+        Example(shlex.split(command.replace("\\\n", " ")), output.rstrip("\n"))
+        for block in page.blocks("console")
+        for command, output in re.findall(r"(?m)^\$ ((?:.+\\\n)*.+)\n((?:(?!\$ ).*\n)*)", block)
+    ]
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
+@pytest.mark.parametrize("page", WITH_CONSOLE, ids=name_of)
+def test_curl_prints_what_is_shown(
+    page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In order, against one server, as a reader enters them."""
+    with running(page, tmp_path, monkeypatch) as module, live_server(module.app) as server:
+        for example in examples_of(page):
+            printed = run_curl(example.command, f"{server.host}:{server.port}")
+            assert without_date(printed) == without_date(example.output), example.command
+
+
+def run_curl(command: list[str], address: str) -> str:
+    assert command[0] == "curl", f"expected a curl command, got {command}"
+    # -q and --noproxy: whatever the reader has set up for curl, it asks this server
+    aside = ["-qsS", "--noproxy", "*", "--connect-to", f"localhost:5000:{address}"]
+    ended = subprocess.run(["curl", *aside, *command[1:]], capture_output=True, timeout=DEADLINE_S)
+    stopped_by_us = 28 if {"-m", "--max-time"} & set(command) else 0
+    assert ended.returncode in (0, stopped_by_us), (command, ended.stderr.decode())
+    return ended.stdout.decode().replace("\r\n", "\n").rstrip("\n")
+
+
+def without_date(text: str) -> str:
+    return re.sub(r"(?m)^Date: .*$", "Date:", text)
+
+
+# --- names ----------------------------------------------------------------------------
+
+
+NOUNS = {
+    "app": set(dir(App())) | vars(App()).keys(),
+    "request": set(dir(Request)),
+    "response": set(dir(Response())),
+    "Response": set(dir(Response)),
+}
+
+
+@pytest.mark.parametrize("page", ALL, ids=name_of)
+def test_names_exist(page: Page) -> None:
+    for text in page.names():
+        for noun, name in re.findall(r"(?<![\w./])(app|request|response|Response)\.(\w+)", text):
+            assert name in NOUNS[noun] or name == "py", text  # or a file
+
+
+@pytest.mark.parametrize("page", ALL, ids=name_of)
+def test_commands_and_their_options_exist(page: Page, capsys: pytest.CaptureFixture[str]) -> None:
+    shell = "\n".join(page.blocks("sh")).replace("\\\n", " ")
+    for line in re.findall(r"(?m)^(?:\S+/)?microweb (.+)$", shell):
+        command, *arguments = shlex.split(line, comments=True)
+        with pytest.raises(SystemExit) as ended:
+            main(["--help"] if command.startswith("-") else [command, "--help"])
+        assert ended.value.code == 0, line
+        options = [text.partition("=")[0] for text in arguments if text.startswith("-")]
+        helped = set(re.findall(r"-[\w-]+", capsys.readouterr().out))
+        assert set(options) <= helped, line
+
+
+# --- links ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page", [README, *PAGES], ids=name_of)
+def test_links_lead_somewhere(page: Page) -> None:
+    for link in page.links():
+        if re.match(r"\w+:", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = Path(os.path.normpath((ROOT / page.name).parent / path)) if path else None
+        if target and target.is_relative_to(DOCS) and not target.exists():
+            continue  # that page is not written yet
+        assert target is None or target.exists(), link
+        if anchor:
+            assert anchor in (read_page(target) if target else page).anchors(), link
