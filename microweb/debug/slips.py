@@ -1,4 +1,4 @@
-"""In debug: what an endpoint returns that is probably a slip is told in the log, once."""
+"""In debug mode, warn once in the log if an endpoint returns a value that is probably a slip."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ from ..request import Request
 _log = Log("microweb.app")
 
 
-def with_hints(
+def with_slip_warnings(
     endpoint: Callable[..., object], call: Callable[[Request], object]
 ) -> Callable[[Request], Awaitable[object]]:
-    """Return `call`, which calls `endpoint`, with an eye on what it returns."""
+    """Return `call`, which calls `endpoint`, with a check of the returned value."""
     left = {"markup"} if _may_be_none(endpoint) else {"markup", "none"}
 
-    def tell(hint: str, text: str) -> None:
-        if hint in left:
-            left.discard(hint)
+    def warn(slip: str, text: str) -> None:
+        if slip in left:
+            left.discard(slip)
             _log.warning(text, describe(endpoint))
 
-    async def call_and_look(request: Request) -> object:
+    async def call_and_check(request: Request) -> object:
         value = call(request)
         if isinstance(value, Awaitable):
             value = await value
         if value is None and request.method == "GET":
-            tell("none", "%s returned None: did you forget return? (or annotate -> None)")
+            warn("none", "%s returned None: did you forget return? (or annotate -> None)")
         elif type(value) is str and value.lstrip().startswith("<"):
-            tell("markup", "%s returned markup as plain text: return html(...)")
+            warn("markup", "%s returned markup as plain text: return html(...)")
         return value
 
-    return call_and_look
+    return call_and_check
 
 
 def _may_be_none(endpoint: Callable[..., object]) -> bool:
-    """Whether its annotation says that it returns None, at least at times."""
+    """Return whether the endpoint's annotation says that it may return None."""
     hint = hints_of(endpoint).get("return", object)
     return hint is NoneType or NoneType in get_args(hint) or "None" in str(hint)

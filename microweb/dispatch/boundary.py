@@ -1,8 +1,9 @@
-"""The error boundary: an exception -> the answer.
+"""The error boundary: turn an exception into a Response.
 
-One stands around the endpoint and around each middleware, so that middleware always gets a
-Response from `call_next`. The application's own handlers (`errorhandler`) come first; an error that
-nobody answers is logged once and is a 500 that says nothing.
+A boundary is around the endpoint and around each middleware, so `call_next` always returns a
+Response. The application's own handlers (`errorhandler`) come first. Without a handler, an
+`HTTPError` gets its default answer; any other exception is logged once and becomes a 500 without
+details.
 """
 
 from __future__ import annotations
@@ -38,14 +39,14 @@ class ErrorHandlers:
         self._by_status: dict[int, ErrorHandler] = {}
 
     def register(self, key: ErrorKey, function: Callable[..., object]) -> None:
-        """Answer errors of this class or status by `function`. Raises: ConfigurationError."""
+        """Answer errors of this class or status with `function`. Raises: ConfigurationError."""
         handler = ErrorHandler(key, function)
         if isinstance(key, int) and 400 <= key <= 599:
             self._by_status[key] = handler
         elif isinstance(key, type) and issubclass(key, Exception):
             if issubclass(key, ProtocolError) and handler.takes_request:
                 raise ConfigurationError(
-                    f"{handler}: what broke HTTP has no request: take 'error' alone"
+                    f"{handler}: a {key.__name__} has no request: take only 'error'"
                 )
             self._by_class[key] = handler
         else:
@@ -55,10 +56,10 @@ class ErrorHandlers:
             )
 
     def find(self, error: BaseException, *, has_request: bool = True) -> ErrorHandler | None:
-        """Return the handler of the most specific class, then of the status.
+        """Return the handler of the most specific class, else the handler of the status.
 
-        For an HTTPError, a handler of a wider class (Exception) comes after that of the status: it
-        is for errors that nobody thought of.
+        For an HTTPError or a ProtocolError, handlers of Exception and MicrowebError come after the
+        handler of the status, because they are for unexpected errors.
         """
         if not self._by_class and not self._by_status:
             return None
@@ -74,9 +75,9 @@ class ErrorHandlers:
 
 
 class ErrorBoundary:
-    """Answers the errors of one application at the place that it is mounted at.
+    """Answers the errors of one app at the prefix where it is mounted.
 
-    Errors that its own handlers don't answer go to the application around it.
+    If none of the app's own handlers fits an error, those of the outer apps are tried.
     """
 
     def __init__(
@@ -93,7 +94,7 @@ class ErrorBoundary:
         self._debug = debug
 
     async def answer(self, request: Request, error: BaseException) -> Response:
-        """Return the answer to an error. Raises: ClientDisconnected, which has none."""
+        """Return the answer to an error. Raises: ClientDisconnected if the client has left."""
         if is_disconnect(error):
             raise ClientDisconnected("the client has left") from error
         request.error = error = sole_error(error)
@@ -110,14 +111,14 @@ class ErrorBoundary:
         if response.status == 405 and request.match is not None:  # RFC 9110 section 15.5.6
             allowed = request.match.allowed_beside(request.method, request.raw_path)
             response.headers.setdefault("Allow", ", ".join(allowed))
-        request.incoming.close_form()  # the traceback would keep its files
+        request.incoming.close_form()  # else the traceback keeps the form's files open
         if not is_fault:
-            # With it the request would keep itself, by the frames that it was raised through.
+            # The traceback's frames refer to the request, which refers to the error: a cycle.
             error.__traceback__ = None
         return response
 
     async def refuse(self, error: ProtocolError) -> Response:
-        """Return the answer to bytes that are no request."""
+        """Return the answer to bytes that are not a request."""
         handler = self._find(error, has_request=False)
         if handler is None:
             return default_answer(error, None, debug=self._debug)
@@ -145,7 +146,7 @@ class ErrorBoundary:
             return self._unhandled(request, failure, 500)
 
     def _unhandled(self, request: Request, error: BaseException, status: int) -> Response:
-        """Return the answer to an error that no handler answers, or to a handler that failed."""
+        """Return the answer to an error without a handler, or to an error handler's failure."""
         accept = request.headers.get("accept", "")
         if self._debug:
             from ..debug.page import debug_answer, is_forwarded
@@ -154,7 +155,7 @@ class ErrorBoundary:
                 if not is_forwarded(request.headers):
                     return debug_answer(request, error, status)
             except Exception:
-                _log.exception("the page that shows %r failed", error)
+                _log.exception("the debug page for %r failed", error)
         if status != status_of(error):
             return plain_answer(status, accept)
         return default_answer(error, accept, debug=self._debug)

@@ -1,8 +1,8 @@
 """The chain of a route: its endpoint inside all its middleware, built when the app is frozen.
 
-`Level` has the registrations of one app as plain data; `Place` is that app at the prefix where it
-is mounted. The endpoint stands inside the route's middleware, inside its app's, inside that of the
-apps around it. Each link answers its own errors, so that the next one out gets a Response.
+A `Level` is the registrations of one app as plain data. A `Place` is that app at the prefix where
+it is mounted. Around the endpoint is the middleware of its route, then that of its app, then that
+of the outer apps. Each link answers its own errors, so the link around it always gets a Response.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _log = Log("microweb.error")
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """One app as it stands when it is frozen, and those that are mounted in it."""
+    """The registrations of one app when it is frozen, and those of the apps mounted in it."""
 
     app: RequestApp[Response]
     debug: bool
@@ -47,21 +47,21 @@ class Level:
 
 @runtime_checkable
 class PlacedMiddleware(Protocol):
-    """Middleware that differs with the prefix that its app is mounted at."""
+    """Middleware that depends on the prefix where its app is mounted."""
 
     def mounted_at(self, prefix: str) -> Middleware:
-        """Return the middleware for an app at `prefix`, empty for the outermost."""
+        """Return the middleware for an app at `prefix`; the prefix of the outermost app is ""."""
 
 
 @runtime_checkable
 class SoleMiddleware(Protocol):
-    """Middleware of which one may stand around a route: `sole_source_of` names its source."""
+    """Middleware that a route may have only once: `sole_source_of` names the thing it provides."""
 
     sole_source_of: str
 
 
 class Place:
-    """One app at the prefix that it is mounted at; the outermost one at none."""
+    """One app at the prefix where it is mounted; the outermost app has the prefix ""."""
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class Place:
         self._outer = outer
         self.debug = level.debug
         if outer is not None:
-            # As URLs have it: `url_for` puts it before the path in the mounted app.
+            # Percent-encoded as in a URL: `url_for` puts it before the path in the mounted app.
             self.prefix = outer.prefix + parse_pattern(prefix).format({})
             self.limits = level.limits.inside(outer.limits)
             self.debug = level.debug or outer.debug
@@ -94,7 +94,7 @@ class Place:
         return f"the app mounted at {self.prefix!r}" if self.prefix else "the app"
 
     def handler_of(self, route: Route, pattern: Pattern) -> Handler:
-        """Return the chain of a route: its endpoint with all that is around it."""
+        """Return the chain of a route: its endpoint inside all its middleware."""
         signature = inspect_endpoint(route.endpoint)
         if route.is_websocket:
             call = over_socket(signature, pattern, route.origins)
@@ -111,13 +111,13 @@ class Place:
             call = in_thread(str(route), call, may_read=signature.may_take_request)
         if not self.debug:
             return call
-        from ..debug.slips import with_hints
+        from ..debug.slips import with_slip_warnings
 
-        return with_hints(route.endpoint, call)
+        return with_slip_warnings(route.endpoint, call)
 
     def preflight_of(self, route: Route) -> Handler | None:
-        """Return the answer to a CORS preflight inside a route's own middleware, if it has any."""
-        own = route.use[len(self.level.middleware) :]  # the app's own comes first
+        """Return the handler of a CORS preflight inside the route's own middleware, if any."""
+        own = route.use[len(self.level.middleware) :]  # `use` begins with the app's middleware
         if not own:
             return None
         return _chain(
@@ -139,7 +139,7 @@ class Place:
         return _chain(around, handler, hands_on=False)
 
     def _around(self, middleware: tuple[Middleware, ...]) -> list[tuple[Place, Middleware]]:
-        """Return middleware inside that of the apps around this one, the outermost first."""
+        """Return the middleware of the outer apps, then `middleware`: the outermost first."""
         own = [(self, each) for each in placed_at(middleware, self.prefix)]
         if self._outer is None:
             return own
@@ -149,7 +149,10 @@ class Place:
 def _chain(
     around: Sequence[tuple[Place, Middleware]], handler: Handler, *, hands_on: bool
 ) -> Handler:
-    """Return `handler` inside middleware, the outermost first; `hands_on` as for `_link`."""
+    """Return `handler` inside the middleware of `around`, which lists the outermost first.
+
+    `hands_on`: True if other middleware is around all of it, as for `_link`.
+    """
     for depth, (place, middleware) in reversed(tuple(enumerate(around))):
         is_outermost = depth == 0 and not hands_on
         handler = _link(
@@ -166,7 +169,7 @@ def _chain(
 def over_socket(
     signature: Signature, pattern: Pattern, origins: frozenset[str]
 ) -> Callable[[Request], object]:
-    """Return the function that answers a request by a WebSocket endpoint.
+    """Return the function that answers a request with a WebSocket endpoint.
 
     Raises: ConfigurationError, which names the remedy; MissingExtra.
     """
@@ -176,7 +179,7 @@ def over_socket(
 
 
 def placed_at(middleware: Iterable[Middleware], prefix: str) -> list[Middleware]:
-    """Return the middleware as it is for an app at `prefix`."""
+    """Return the middleware for an app at `prefix`, in the same order."""
     return [
         each.mounted_at(prefix) if isinstance(each, PlacedMiddleware) else each
         for each in middleware
@@ -184,7 +187,7 @@ def placed_at(middleware: Iterable[Middleware], prefix: str) -> list[Middleware]
 
 
 def _check_sole(middleware: Iterable[Middleware], where: str) -> None:
-    """Raise ConfigurationError if two of `middleware` are the sole source of the same."""
+    """Raise ConfigurationError if two of `middleware` provide the same thing."""
     seen: dict[str, str] = {}
     for each in middleware:
         if isinstance(each, SoleMiddleware):
@@ -192,13 +195,13 @@ def _check_sole(middleware: Iterable[Middleware], where: str) -> None:
             if given in seen:
                 raise ConfigurationError(
                     f"{where}: expected one source of {given}, got {name} inside {seen[given]}: "
-                    "keep one of the two; that of an app serves the apps mounted in it as well"
+                    "keep one of the two; middleware of an app also serves the apps mounted in it"
                 )
             seen[given] = name
 
 
 def _is_ours(middleware: Middleware) -> bool:
-    """Whether it comes with microweb: then it keeps no Response, so each one is of one exchange."""
+    """Return whether microweb defines it: such middleware keeps no Response for other requests."""
     kind = middleware if isroutine(middleware) else type(middleware)
     return kind.__module__.partition(".")[0] == "microweb"
 
@@ -212,12 +215,12 @@ def _link(
     hands_on: bool,
     closes: bool,
 ) -> Handler:
-    """Return the handler that is `middleware` around `call_next`.
+    """Return the handler that calls `middleware`, which calls `call_next`.
 
-    `hands_on`: other middleware stands around it, and gets a copy of the Response that
-    `middleware` returns, because it may have kept that to answer other requests.
+    `hands_on`: True if other middleware is around it. That gets a copy of the Response that
+    `middleware` returns, because `middleware` may keep its own to answer other requests.
 
-    `closes`: none stands around it, so that its value is sent, and no other stream.
+    `closes`: True for the outermost. Its Response is sent; other streams of the request are closed.
     """
 
     async def handle(request: Request) -> Response:
@@ -247,7 +250,7 @@ def _link(
 
 
 async def _close_dropped(request: Request, response: object) -> None:
-    """Close the streams that were made to answer a request, and are not its answer."""
+    """Close the streams that were created for a request but are not its answer."""
     sent: object = response.source if isinstance(response, Response) else None
     for held in tuple(request.exchange.held):
         if held is not sent:
@@ -259,6 +262,6 @@ async def _close_dropped(request: Request, response: object) -> None:
 
 
 async def answer_options(request: Request) -> Response:
-    """The endpoint of OPTIONS where no route has it. RFC 9110 section 9.3.7"""
+    """Answer OPTIONS on a path whose routes do not have that method. RFC 9110 section 9.3.7"""
     allowed = request.match.allowed if request.match is not None else ()
     return Response(b"", 204, {"Allow": ", ".join(allowed)})

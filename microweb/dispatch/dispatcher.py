@@ -1,7 +1,7 @@
-"""A frozen application: request line -> Match, which has the handler with all that is around it.
+"""A frozen application: find the `Match` of a request line, with the whole chain of its route.
 
-`Dispatcher` builds the one route tree from the levels of an app and of those mounted in it. Each
-route stands there with the chain that `Place` made for it.
+`Dispatcher` builds one route tree from an app and the apps mounted in it. The tree holds each route
+with the chain that its `Place` built.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from ..routing.patterns import BUILT_IN, Converter, Pattern, parse_pattern
 from ..routing.tree import Found, Missed, RouteTree, Scopes
 from .chain import Level, Place, answer_options, over_socket
 
-# RFC 9110 section 9.3, RFC 5789: a path without a route for one is a 404 or 405, and no 501.
+# RFC 9110 section 9.3, RFC 5789: a path without a route for one of these is 404 or 405, not 501.
 _METHODS_OF_HTTP = frozenset(("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH"))
 
 
 class Match:
-    """The result of matching a request, before any user code ran."""
+    """The result of matching a request line: the handler, the route, its parameters and limits."""
 
     __slots__ = (
         "allowed",
@@ -73,18 +73,18 @@ class Match:
             self.on_disconnect = target.route.on_disconnect
             self.limits = target.limits
             self.is_repeatable = target.is_repeatable
-        self.allowed: tuple[str, ...] = ()  # the path's methods, where none of its routes matched
+        self.allowed: tuple[str, ...] = ()  # the path's methods, if no route has this one
         self.fault: BadRequest | None = None
 
     def allowed_beside(self, method: str, raw_path: str) -> tuple[str, ...]:
-        """Return the other methods that are answered at that path."""
+        """Return the methods that the path answers, without `method`; GET and HEAD count as one."""
         same = ("GET", "HEAD") if method in ("GET", "HEAD") else (method,)
         allowed = () if self.fault is not None else self.dispatcher.allowed(raw_path)
         return tuple(each for each in allowed if each not in same)
 
     @property
     def debug(self) -> bool:
-        """Whether this app, or one around it, debugs."""
+        """True if this app, or an app around it, is in debug mode."""
         return self.place.debug
 
 
@@ -94,16 +94,16 @@ class Dispatcher:
     def __init__(self, level: Level) -> None:
         self._tree: RouteTree[Target] = RouteTree()
         self._places: Scopes[Place] = Scopes()
-        self._methods = {"OPTIONS"}  # that some route answers
+        self._methods = {"OPTIONS"}  # the methods of all routes
         self._conflicts: list[RouteConflict] = []
         self.root = Place(level, _missed)
         self._plant(self.root)
-        if self._conflicts:  # all of them at once
+        if self._conflicts:  # one error names all of them
             raise RouteConflict("\n".join(map(str, self._conflicts)))
         self._all_methods = tuple(sorted(self._methods))
 
     def match(self, line: RequestLine) -> Match:
-        """Return the match of `line`. Runs no user code but converters."""
+        """Return the match of `line`. It runs no user code except converters."""
         match = self._match(line)
         if line.authority is not None and line.target[:6].lower() == "https:":
             match.handler = _over_https(match.handler, match.place.errors.answer)
@@ -127,33 +127,33 @@ class Dispatcher:
         return match
 
     def allowed(self, raw_path: str) -> tuple[str, ...]:
-        """Return the methods that are answered at that path."""
+        """Return the methods that the path answers."""
         found = self._tree.find("", raw_path)  # no route has that method
         return found.allowed if isinstance(found, Missed) else ()
 
     def knows(self, method: str) -> bool:
-        """Whether a method means something here: each server knows those of HTTP itself."""
+        """Return whether `method` is one of HTTP's own, or a route has it."""
         return method in _METHODS_OF_HTTP or method in self._methods
 
     def other_slash(self, line: RequestLine) -> str | None:
-        """Return the path with its last slash added or taken, where something is there."""
+        """Return the path with its last slash added or removed, if a route answers that path."""
         path = line.raw_path
         other = path[:-1] if path.endswith("/") else path + "/"
         return other if isinstance(self._tree.find(line.method, other), Found) else None
 
-    def asked_about(self, request: Request) -> Handler:
-        """Return the handler of an OPTIONS that no route answers.
+    def options_handler(self, request: Request) -> Handler:
+        """Return the handler of an OPTIONS request that no route answers.
 
-        A CORS preflight goes through the own middleware of the route that it asks about, which has
-        become the request's match: otherwise that middleware could not answer it.
+        A CORS preflight names the method of another request. It runs inside the own middleware of
+        that request's route, because that middleware must answer it. The route becomes the match.
         """
-        line, asked = request.line, request.match
+        line, missed = request.line, request.match
         method = request.headers.get("access-control-request-method")
         found = self._tree.find(method, line.raw_path) if method is not None else None
         if not isinstance(found, Found) or found.value.preflight is None:
             return answer_options
         match = Match(self, found.value.place, found.value, found.params)
-        match.allowed = asked.allowed if asked is not None else ()
+        match.allowed = missed.allowed if missed is not None else ()
         request.match = match
         return found.value.preflight
 
@@ -182,13 +182,13 @@ class Dispatcher:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A route as it stands in the tree."""
+    """A route in the tree, with its chain and its limits."""
 
     place: Place
     route: Route
     handler: Handler
     preflight: Handler | None
-    is_repeatable: bool  # its match may be kept for a request line that is sent again
+    is_repeatable: bool  # its match may be kept for other requests with the same line
     limits: BodyLimits  # the route's, inside the app's
 
     def __str__(self) -> str:
@@ -196,22 +196,22 @@ class Target:
 
 
 def pattern_of(route: Route, converters: Mapping[str, Converter], prefix: str = "") -> Pattern:
-    """Return a route's pattern; where the path names no converter the annotation does."""
+    """Return a route's pattern; if the path names no converter, the annotation decides."""
     path = prefix + route.path
     names = parse_pattern(path, converters).parameters
     return parse_pattern(path, converters, inspect_endpoint(route.endpoint).converters(names))
 
 
 def check_endpoint(route: Route, converters: Mapping[str, Converter]) -> None:
-    """Refuse, when it is registered, an endpoint whose parameters fit nothing.
+    """Raise ConfigurationError if a parameter of a route's endpoint has no source.
 
-    Nothing is refused yet while a converter or an annotation of the route is still unknown.
+    If a converter or an annotation is still unknown at registration, only `freeze` checks it.
     """
     signature = inspect_endpoint(route.endpoint)
     try:
         pattern = pattern_of(route, converters)
     except ConfigurationError:
-        return  # a converter may yet come: `freeze` will say
+        return  # the converter may be registered later: `freeze` checks
     if not signature.is_resolved:
         return
     if route.is_websocket:
@@ -221,25 +221,25 @@ def check_endpoint(route: Route, converters: Mapping[str, Converter]) -> None:
 
 
 def _is_pure(pattern: Pattern) -> bool:
-    # An endpoint may change a value that a converter of the application made.
+    # A converter of the application may return a mutable value, which two requests must not share.
     return BUILT_IN.keys() >= set(pattern.parameters.values())
 
 
 async def _missed(request: Request) -> Response:
-    """The endpoint of requests without a route: 404, 405, 501, OPTIONS, the other slash."""
+    """Answer a request without a route: 404, 405, 501, OPTIONS, or a redirect for a last slash."""
     match, line = request.match, request.line
     assert isinstance(match, Match)
     if match.fault is not None:
         raise match.fault
     if not match.dispatcher.knows(line.method):
-        raise HTTPError(501, "a method that nothing here answers")
+        raise HTTPError(501, "no route has this method")
     if match.allowed:
         if line.method == "OPTIONS":
-            return await match.dispatcher.asked_about(request)(request)
+            return await match.dispatcher.options_handler(request)(request)
         raise MethodNotAllowed(match.allowed)
     other = None
     if match.prefix and not request.path:
-        other = f"{line.raw_path}/"  # from a mount's bare prefix to where it begins
+        other = f"{line.raw_path}/"  # from a mount's prefix to its path "/"
     elif match.place.level.redirect_slashes:
         other = match.dispatcher.other_slash(line)
     if other is None:
@@ -248,14 +248,14 @@ async def _missed(request: Request) -> Response:
 
 
 def _over_https(handler: Handler, on_error: OnError) -> Handler:
-    """Return the handler for a target that names https: who asks must have come by it.
+    """Return `handler` for a target that names https: 421 if the request did not come by https.
 
     RFC 9110 section 7.4
     """
 
     async def handle(request: Request) -> Response:
-        if request.scheme != "https":  # nor says a trusted proxy that it is
-            error = HTTPError(421, "a target of https on a connection that is not secure")
+        if request.scheme != "https":  # a trusted proxy's word counts
+            error = HTTPError(421, "the target names https, but the connection is not secure")
             return await on_error(request, error)
         return await handler(request)
 

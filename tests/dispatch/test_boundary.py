@@ -212,7 +212,7 @@ async def test_test_client_raises_what_nobody_answered() -> None:
             await client.get("/")
 
 
-# --- what broke HTTP ------------------------------------------------------------------
+# --- bytes that broke HTTP ------------------------------------------------------------
 
 
 async def refused(app: App, data: bytes = BROKEN) -> bytes:
@@ -254,7 +254,7 @@ async def test_connection_closes_whatever_the_handler_says() -> None:
 
 @pytest.mark.parametrize("kind", [ProtocolError, UnsupportedVersion])
 def test_protocol_errors_handler_has_no_request(kind: type[Exception]) -> None:
-    with pytest.raises(ConfigurationError, match="has no request: take 'error' alone"):
+    with pytest.raises(ConfigurationError, match="has no request: take only 'error'"):
         App().errorhandler(kind)(both)
 
 

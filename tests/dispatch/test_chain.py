@@ -1,4 +1,4 @@
-"""The chain of a route: middleware around an endpoint, and what is raised in it."""
+"""The chain of a route: middleware around an endpoint, and the errors raised in it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ async def of_an_application(request: Request, call_next: Handler) -> Response:
 
 
 def test_middleware_of_microweb_is_known_as_such() -> None:
-    """Its responses are not copied, which costs time."""
+    """Its responses are not copied, because a copy takes time."""
     assert _is_ours(CORS("*"))
     assert not _is_ours(of_an_application)
 

@@ -1,4 +1,4 @@
-"""The dispatcher: which handler a request line has; methods, slashes, targets with a scheme."""
+"""The dispatcher: the handler of a request line; methods, slashes, targets with a scheme."""
 
 from __future__ import annotations
 
@@ -159,8 +159,8 @@ async def test_any_token_is_a_method_of_a_route() -> None:
             for path in ("/cache", "/page", "/missing"):
                 answer = await client.request(method, path)
                 assert answer.status_code == 501
-                assert answer.text == "handled: a method that nothing here answers"
-        for method in ("POST", "DELETE", "PATCH", "TRACE"):  # any server knows them
+                assert answer.text == "handled: no route has this method"
+        for method in ("POST", "DELETE", "PATCH", "TRACE"):  # every server knows them
             assert (await client.request(method, "/page")).status_code == 405
             assert (await client.request(method, "/missing")).status_code == 404
 
@@ -199,7 +199,7 @@ async def test_target_of_https_needs_a_secure_connection(target: bytes, status: 
         return request.url
 
     async with app.test_client() as client:
-        for _ in range(2):  # the second time it is known
+        for _ in range(2):  # the second time the memos are filled
             answer = await client.raw(HTTPS % (target, b""))
             assert answer.startswith(b"HTTP/1.1 %d " % status)
 

@@ -9,7 +9,7 @@ from microweb.response import Response, plain_response
 
 
 def is_ours_alone(made: list[Response]) -> bool:
-    """Whether the response that `made` hands over is held by the two variables here alone."""
+    """Return whether only the two variables here refer to the response taken out of `made`."""
     response = value = made.pop()
     found = is_held_once(response)
     assert response is value
