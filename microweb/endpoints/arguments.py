@@ -1,12 +1,12 @@
-"""An endpoint's parameters -> where their values come from, worked out once.
+"""Find the source of each argument of an endpoint, once, when its route is registered.
 
-`bind` says of each parameter whether it is the request, a path parameter or a field of the query,
-by name and annotation, and builds the plainest call that does it. A parameter that fits nothing is
-a ConfigurationError when it is registered, and no surprise at the first request.
+The name and the annotation of a parameter tell `bind` whether it is the request, a path parameter
+or a query parameter. `bind` builds the cheapest function that makes the call. A parameter without
+a source raises ConfigurationError at registration, not at the first request.
 
-A decorator's `*args` and `**kwargs` can take whatever the functions inside it ask for, so they are
-given that, and all path parameters: the request first if a function inside has it first. A
-decorator itself gives the parameters inside it that fit nothing.
+A decorator's `*args` and `**kwargs` get the arguments of the functions inside it and all path
+parameters. The request is the first argument if it is the first parameter of a function inside. The
+decorator itself must pass the parameters inside it that have no source.
 """
 
 from __future__ import annotations
@@ -43,19 +43,21 @@ _INT = re.compile(r"[+-]?[0-9]{1,1000}")
 
 
 def bind(signature: Signature, path: Mapping[str, str]) -> Callable[[Request], object]:
-    """Return a function that calls the endpoint for a request; `path` is name -> converter name.
+    """Return a function that takes the request and calls the endpoint.
 
-    Raises: ConfigurationError that names function, parameter and remedy.
+    `path` maps each path parameter to the name of its converter. Raises: ConfigurationError that
+    names the function, the parameter and the remedy.
     """
     binding = Binding(signature, path, REQUEST)
     return _fastest_call(signature.function, binding.positional, binding.named, path)
 
 
 class Binding:
-    """The arguments of one endpoint's call: `positional` and `named` have a getter for each.
+    """The arguments of an endpoint's call: a getter for each, in `positional` and `named`.
 
-    A getter takes the request and returns the value. `subject_itself` stands for the subject of
-    the call, which the caller has. Raises: ConfigurationError, as `bind`.
+    A getter takes the request and returns the value. `subject_itself` marks the argument that is
+    the subject: if that is a WebSocket, the caller inserts it. Raises: ConfigurationError, as
+    `bind`.
     """
 
     def __init__(self, signature: Signature, path: Mapping[str, str], subject: Subject) -> None:
@@ -65,7 +67,7 @@ class Binding:
         self.path = path
         self.positional: list[Getter] = []
         self.named: dict[str, Getter] = {}
-        self._names: set[str] = set()  # of the parameters that have a value
+        self._names: set[str] = set()  # of the parameters that have a getter
         self._has_args = self.own.has(Parameter.VAR_POSITIONAL)
         self._has_kwargs = self.own.has(Parameter.VAR_KEYWORD)
         self._bind_own()
@@ -78,8 +80,8 @@ class Binding:
                 continue
             getter = self._getter(self.own, parameter)
             if getter is None:
-                raise ConfigurationError(self._fits_nothing(name))
-            # The request first, and by position, is the cheapest call.
+                raise ConfigurationError(self._no_source(name))
+            # The request as first positional argument makes the cheapest call.
             leads = index == 0 and getter is subject_itself
             by_position = parameter.kind in POSITIONAL and (leads or self._has_args)
             self._give(name, getter, parameter.kind is Parameter.POSITIONAL_ONLY or by_position)
@@ -91,7 +93,7 @@ class Binding:
             )
 
     def _bind_inside(self) -> None:
-        """Bind the values that go into `*args` and `**kwargs`."""
+        """Bind the arguments that go into `*args` and `**kwargs`."""
         needs_subject = self.own.name_of(self.subject) in (None, *self.path)
         if not self.inside and needs_subject and self._has_args:
             self.positional.append(subject_itself)
@@ -140,13 +142,13 @@ class Binding:
             return _request
         return _query_getter(name, hint, parameter.default)
 
-    def _fits_nothing(self, name: str) -> str:
+    def _no_source(self, name: str) -> str:
         hint = self.own.hints.get(name)
         unknown = f" (its annotation {hint!r} can't be resolved)" if isinstance(hint, str) else ""
         return (
-            f"{describe(self.function)}: parameter {name!r} fits nothing{unknown}: name it as a "
-            f"path parameter or {self.subject.name!r}, or annotate it with str, int, float, bool, "
-            "UUID, an Enum or a list of one to have it from the query"
+            f"{describe(self.function)}: parameter {name!r} has no source{unknown}: give it the "
+            f"name of a path parameter or {self.subject.name!r}, or annotate it with str, int, "
+            "float, bool, UUID, an Enum or a list of one of these to read it from the query"
         )
 
     def _check_path_type(self, name: str, hint: object) -> None:
@@ -157,12 +159,12 @@ class Binding:
         where = f"{describe(self.function)}: {name!r}"
         if said is None:
             raise ConfigurationError(
-                f"{where} is {converter} by the path: annotate it with str, int, float or UUID, "
-                "or give the path a converter of your own"
+                f"{where} is {converter} in the path: annotate it with str, int, float or UUID, "
+                "or name a converter of your own in the path"
             )
         if said != converter and (said, converter) != ("str", "path"):
             raise ConfigurationError(
-                f"{where} is {said} by its annotation and {converter} by the path: make them agree"
+                f"{where} is {said} in its annotation but {converter} in the path: make them agree"
             )
 
 
@@ -172,7 +174,7 @@ def _fastest_call(
     named: dict[str, Getter],
     path: Mapping[str, str],
 ) -> Callable[[Request], object]:
-    """Return the plainest call that does it: the general one costs 0.5 us more."""
+    """Return the cheapest function that makes the call: the general one costs 0.5 us more."""
     has_request = positional == [subject_itself]
     if has_request and not named:
         return function
@@ -191,11 +193,11 @@ def _fastest_call(
     return call
 
 
-# --- where values come from -----------------------------------------------------------
+# --- getters --------------------------------------------------------------------------
 
 
 def subject_itself(request: Request) -> object:
-    """Return the subject of an endpoint that answers a request: the request."""
+    """Return the request, which is the subject of an endpoint that is no WebSocket endpoint."""
     return request
 
 
@@ -208,7 +210,7 @@ def _path_getter(name: str) -> Getter:
 
 
 def _query_getter(name: str, hint: object, default: object) -> Getter | None:
-    """Return how a query parameter is read; None where its annotation is not one of those."""
+    """Return the getter of a query parameter, or None if its annotation is not supported."""
     kind = without_none(hint)
     if default is MISSING and kind is not without_annotated(hint):
         default = None

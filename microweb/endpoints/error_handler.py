@@ -1,4 +1,4 @@
-"""A user's error handler: its parameters, its call, and the answer that it returns."""
+"""A user's error handler: bind its parameters, call it, convert its value."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ErrorKey = int | type[Exception]
 
 
 def check_key(key: object) -> None:
-    """Raise ConfigurationError for a function in place of a key: parentheses are missing."""
+    """Raise ConfigurationError if `key` is a function: `@app.errorhandler` without parentheses."""
     if callable(key) and not isinstance(key, type):
         raise ConfigurationError(
             f"errorhandler({describe(key)}): write @app.errorhandler(404) or "
@@ -30,10 +30,10 @@ def check_key(key: object) -> None:
 
 
 class ErrorHandler:
-    """A user's error handler: `async def missing(request, error)`, either parameter optional.
+    """A user's error handler: `async def missing(request, error)`; both parameters are optional.
 
-    A page of errors may ask for the session. For an error that was raised outside `Sessions` it
-    gets an empty one.
+    An error page may read `request.session`, which is empty if the error was raised outside
+    `Sessions`.
     """
 
     def __init__(self, key: ErrorKey, function: Callable[..., object]) -> None:
@@ -61,16 +61,15 @@ class ErrorHandler:
         if name == "error" or (isinstance(hint, type) and issubclass(hint, BaseException)):
             return "error"
         raise ConfigurationError(
-            f"{self}: an error handler takes 'request' and 'error', either may be left out, "
-            f"got {name!r}"
+            f"{self}: expected only the parameters 'request' and 'error', got {name!r}"
         )
 
     async def answer(
         self, request: Request | None, error: BaseException, app: RequestApp[Response]
     ) -> Response:
-        """Call it and convert its value; a plain value keeps the error's status."""
+        """Call the handler and return its answer; a plain value keeps the error's status."""
         if request is not None:
-            with suppress(ConfigurationError):  # it has one, and that stays
+            with suppress(ConfigurationError):  # keep the session that the exchange has
                 request.exchange.use_session(NoSession())
         given = {"request": request, "error": error}
         value = await self._call(
@@ -81,7 +80,7 @@ class ErrorHandler:
         if response is value:
             if response.source is not None:
                 response.source.check_unclaimed()
-            response = response.hand_on()  # it may answer other requests as well
+            response = response.hand_on()  # the handler may return it for other requests too
         is_whole = isinstance(value, Response) and not (value.is_value and value.status == 200)
         if not is_whole and split_tuple(value)[1] is None:
             response.status = status_of(error)

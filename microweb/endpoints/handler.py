@@ -1,7 +1,7 @@
-"""An endpoint -> Handler: call it, convert what it returns, answer what it raises.
+"""Turn an endpoint into a Handler: call it, convert its value, answer its errors.
 
-`arguments` says what it is called with and `results` what becomes of its value; this puts the two
-around the call, on the loop or, for a plain `def`, in a thread.
+`arguments` makes the call and `results` converts the value. The call runs on the event loop or, for
+a plain `def`, in a thread.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ..http.mediatypes import TEXT
 from ..request import Handler, Request
 from ..response import Response, plain_response
 
-# What no answer stands for: the task of a handler is cancelled, or Python closes its coroutine.
+# Exceptions that get no answer: the handler's task is cancelled, or Python closes its coroutine.
 UNANSWERED = (asyncio.CancelledError, GeneratorExit)
 
 OnError = Callable[[Request, BaseException], Awaitable[Response]]
@@ -30,9 +30,9 @@ Finish = Callable[[object], Response]
 def make_handler(
     call: Callable[[Request], object], finish: Finish, on_error: OnError, *, hands_on: bool
 ) -> Handler:
-    """Return the handler that answers with what `call` returns, or raises.
+    """Return the handler that answers a request with the value or the error of `call`.
 
-    `hands_on`: middleware stands around it, which gets a copy of a Response that `call` returns.
+    `hands_on`: True if middleware is around it. That gets a copy of a Response that `call` returns.
     """
 
     async def handle(request: Request) -> Response:
@@ -44,7 +44,7 @@ def make_handler(
                 try:
                     return plain_response(value.encode(), TEXT)
                 except UnicodeEncodeError:
-                    encode_utf8(value)  # raises an error that names the place
+                    encode_utf8(value)  # its error names the position in the text
                     raise
             response = finish(value)
             if response.source is not None:
@@ -52,7 +52,7 @@ def make_handler(
             return response.hand_on() if hands_on and response is value else response
         except UNANSWERED:
             raise
-        except BaseException as error:  # sys.exit() ends no server
+        except BaseException as error:  # SystemExit too: sys.exit() must not end the server
             return await on_error(request, error)
 
     return handle
@@ -61,9 +61,10 @@ def make_handler(
 def in_thread(
     label: str, call: Callable[..., object], *, may_read: bool = True
 ) -> Callable[..., Awaitable[object]]:
-    """Return `call` as a function that runs it in the pool of threads.
+    """Return a function that runs `call` in the thread pool.
 
-    If it `may_read` the body of a request that it is called with, it may wait for the client.
+    `may_read`: True if `call` may read the body of a request among its arguments, and so may wait
+    for the client.
     """
     if not may_read:
         return lambda *args, **kwargs: run_in_thread(label, partial(call, *args, **kwargs))
@@ -79,10 +80,11 @@ def in_thread(
 
 
 async def _run_with_wait(label: str, work: Callable[[], object], request: Request) -> object:
-    """Run `work` in a thread once that may wait for the rest of the body, or need not.
+    """Run `work` in a thread that may wait for the rest of the body.
 
-    Each such thread is one more in the process, so their number is bounded. Past it the body is
-    read here, and a body that is larger than that waits for its turn.
+    Each thread that waits is an additional one in the process, so their number is limited. At the
+    limit, read the body here first, up to `max_body` of the configuration. If the body is larger,
+    wait until one of those threads is free.
     """
     pool = running_pools().functions
     if not pool.try_reserve():
@@ -95,10 +97,10 @@ async def _run_with_wait(label: str, work: Callable[[], object], request: Reques
 
 
 def as_async(function: Callable[..., Any]) -> Callable[..., Awaitable[object]]:
-    """Return a user's function as one to await: an `async def` as it is, a `def` in a thread.
+    """Return a user's function as one to await: an `async def` itself, a `def` in a thread.
 
-    If the `def` returns an awaitable, as a lambda around an `async def` does, that is awaited. Left
-    as it is, it would be true: authentication would let everybody in.
+    If the `def` returns an awaitable, as a lambda around an `async def` does, that is awaited too.
+    Otherwise the awaitable would count as true, and authentication would let every client in.
     """
     if is_async(function):
         return function

@@ -1,4 +1,4 @@
-"""before_request and after_request: middleware that is called on one side only."""
+"""before_request and after_request: middleware that acts only before or only after the endpoint."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ def before(function: Callable[..., object]) -> Middleware:
 
 
 def after(function: Callable[..., object]) -> Middleware:
-    """Return middleware that calls `function(request, response)`, which may return another."""
+    """Return middleware that calls `function(request, response)`; its value, if any, is the answer.
+
+    If the function returns None, the answer is `response`.
+    """
     call = as_async(function)
 
     @wraps(function)

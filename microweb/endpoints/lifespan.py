@@ -1,4 +1,4 @@
-"""The life of an app: async generators, async context managers and hooks around it."""
+"""The lifespan of an app: async generators, async context managers and hooks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Lifespan = Callable[
 def manager_of(
     lifespan: Lifespan[A], app: A
 ) -> AbstractAsyncContextManager[Mapping[str, object] | None]:
-    """Return the context manager that one lifespan is. Raises: ConfigurationError."""
+    """Return the context manager of one lifespan. Raises: ConfigurationError."""
     manager = lifespan(app)
     if isinstance(manager, AsyncGenerator):
         return asynccontextmanager(lambda generator: generator)(manager)
@@ -48,7 +48,7 @@ def state_from(values: object, lifespan: Callable[..., object]) -> Mapping[str, 
 
 
 def at_startup(function: Callable[..., object]) -> Lifespan[A]:
-    """Return the lifespan that calls `function()`, or `function(app)`, as it begins.
+    """Return the lifespan that calls `function()` or `function(app)` when the app starts.
 
     Raises: ConfigurationError if `function` takes anything else.
     """
@@ -62,7 +62,7 @@ def at_startup(function: Callable[..., object]) -> Lifespan[A]:
 
 
 def at_shutdown(function: Callable[..., object]) -> Lifespan[A]:
-    """Return the lifespan that calls `function()`, or `function(app)`, as it ends.
+    """Return the lifespan that calls `function()` or `function(app)` when the app stops.
 
     Raises: ConfigurationError if `function` takes anything else.
     """
@@ -91,10 +91,10 @@ async def _call(function: Callable[..., object], app: object) -> None:
 
 
 def _takes_app(function: Callable[..., object]) -> bool:
-    """Whether a hook has a parameter that is given by position."""
+    """Return whether a hook has a parameter that can be given by position."""
     try:
         parameters = inspect.signature(function).parameters.values()
-    except ValueError:  # it is built in
+    except ValueError:  # a built-in function
         return False
     by_name = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD)
     return any(each.kind not in by_name for each in parameters)

@@ -1,4 +1,4 @@
-"""What an endpoint returned -> Response, by one converter per endpoint."""
+"""Convert the value that an endpoint returned into a Response, with one converter per endpoint."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ from .signature import return_hint_of
 
 
 class ReturnConverter:
-    """Turns the values that one endpoint returns into Responses: `convert(value)`.
+    """Converts the values that one endpoint returns into Responses: `convert(value)`.
 
-    str -> text, what has `__html__` -> a page, bytes -> octets, dict, list and dataclasses -> JSON,
-    None -> 204, generators -> a stream, (value, status), (value, headers), (value, status,
-    headers); a Response as it is. JSON has what the endpoint's annotation declares, and no more.
+    str -> text, an object with `__html__` -> a page, bytes -> octets, dict, list and dataclasses ->
+    JSON, None -> 204, generators -> a stream, (value, status), (value, headers), (value, status,
+    headers); a Response stays itself. The JSON has only the fields that the endpoint's annotation
+    declares.
 
-    Raises: TypeError that names the endpoint for anything else.
+    Raises: TypeError that names the endpoint for any other value.
     """
 
     __slots__ = ("_app", "_endpoint", "_passes_on", "_write")
@@ -32,12 +33,12 @@ class ReturnConverter:
         self, endpoint: Callable[..., object], app: RequestApp[Response], *, passes_on: bool = False
     ) -> None:
         self._endpoint = endpoint
-        self._passes_on = passes_on  # the Response may be that of another endpoint
+        self._passes_on = passes_on  # it may return the Response that `call_next` returned
         self._write = writer_for(return_hint_of(endpoint))
-        self._app = app  # for its `json_default`, which may be set until it is needed
+        self._app = app  # not its `json_default`, which the user may set later
 
     def convert(self, value: object) -> Response:
-        """Return the Response that `value` stands for."""
+        """Return the Response for `value`."""
         if type(value) is str:
             return plain_response(encode_utf8(value), TEXT)
         if isinstance(value, (dict, list)):
@@ -88,14 +89,14 @@ class ReturnConverter:
         return self._by_json_default(value)
 
     def _by_json_default(self, value: object) -> Response:
-        """Return the answer for a value that only the application's `json_default` knows."""
+        """Return the Response for a value that only the app's `json_default` can convert."""
         refusal = None
         if self._app.json_default is not None:
             self._check_declared(value)
             try:
                 value = self._app.json_default(value)
                 return plain_response(encode_json(value, self._app.json_default), JSON)
-            except TypeError as error:  # as a `default` of the standard library's `json` refuses
+            except TypeError as error:  # `default` of the standard library's `json` refuses so too
                 refusal = error
         raise TypeError(
             f"{describe(self._endpoint)} returned {type(value).__name__}: expected str, bytes, "
@@ -116,7 +117,7 @@ class ReturnConverter:
         if response is content:
             if not self._passes_on and response.source is not None:
                 response.source.check_unclaimed()
-            response = response.hand_on()  # it may answer other requests as well
+            response = response.hand_on()  # the endpoint may return it for other requests too
         if status is not None and response.status != status:
             response.status = status
         if isinstance(headers, Mapping):
@@ -131,7 +132,7 @@ class ReturnConverter:
 
 
 def _meant_by(value: tuple[object, ...]) -> str | None:
-    """Return the order that was meant, if a status or headers stand before the value."""
+    """Return the order that was meant if a status or headers come before the value, else None."""
     first = value[0] if value else None
     if isinstance(first, int) and not isinstance(first, bool):
         return {2: "(value, status)", 3: "(value, status, headers)"}.get(len(value))
@@ -141,7 +142,7 @@ def _meant_by(value: tuple[object, ...]) -> str | None:
 
 
 def split_tuple(value: object) -> tuple[object, int | None, Fields | None]:
-    """Split what an endpoint returned into content, status and header fields."""
+    """Split the value that an endpoint returned into content, status and header fields."""
     match value:
         case (content, int(status), Mapping() | list() as headers):
             return content, int(status), headers

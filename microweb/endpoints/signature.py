@@ -1,4 +1,4 @@
-"""A user's function -> its parameters and annotations, through the decorators around it."""
+"""Read the parameters and annotations of a user's function, and of the decorators around it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ..request import Request
 MISSING = Parameter.empty
 POSITIONAL = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 
-# Annotation of a path parameter -> the converter that it stands for.
+# Annotation of a path parameter -> the name of its converter.
 PATH_TYPES: dict[object, str] = {str: "str", int: "int", float: "float", UUID: "uuid"}
 
 _QUOTED_NAME = re.compile(r"(['\"])([\w.]+)\1")
@@ -30,15 +30,18 @@ _UNRESOLVABLE = (NameError, TypeError, AttributeError, SyntaxError)
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """The object that an endpoint is called for: a parameter of its name or class takes it."""
+    """The object that an endpoint serves: a request or a WebSocket.
+
+    A parameter takes it by having its name, or its class as annotation.
+    """
 
     name: str
     kind: type
-    companions: tuple[Subject, ...] = ()  # of the request: parameters may take them too
+    companions: tuple[Subject, ...] = ()  # other subjects that parameters may take: the request
 
     def is_taken_by(self, name: str, hint: object) -> bool:
-        """Whether a parameter takes it."""
-        if isinstance(hint, str):  # a name that exists for type checkers alone
+        """Return whether a parameter with this name and annotation takes the subject."""
+        if isinstance(hint, str):  # a name that exists only for type checkers
             return name == self.name or hint.rpartition(".")[2] == self.kind.__name__
         if isinstance(hint, type) and hint is not MISSING:
             return issubclass(hint, self.kind)
@@ -50,44 +53,44 @@ REQUEST = Subject("request", Request)
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """The parameters of a function, or of one inside a decorator, and their annotations."""
+    """The parameters and annotations of an endpoint, or of one decorator around it."""
 
     parameters: Mapping[str, Parameter]
     hints: Mapping[str, object]
     is_decorator: bool
 
     def name_of(self, subject: Subject) -> str | None:
-        """Return the parameter that takes the subject."""
+        """Return the name of the parameter that takes the subject, or None."""
         for name in self.parameters:
             if subject.is_taken_by(name, self.hints.get(name, MISSING)):
                 return name
         first = next(iter(self.parameters.values()), None)
         if self.is_decorator and first is not None and first.kind in POSITIONAL:
-            # `functools.wraps` puts the inner function's annotations in place of its own.
+            # `functools.wraps` replaces its annotations by those of the inner function.
             return first.name if first.name not in self.hints else None
         return None
 
     def has(self, kind: object) -> bool:
-        """Whether a parameter is of this kind: `*args`, `**kwargs`."""
+        """Return whether a parameter is of this kind, such as `*args` or `**kwargs`."""
         return any(parameter.kind is kind for parameter in self.parameters.values())
 
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """The parameters of an endpoint, outermost decorator first, and its kind."""
+    """The layers of an endpoint, the outermost decorator first, and the way to call it."""
 
     function: Callable[..., object]
     layers: tuple[Layer, ...]
-    is_async: bool  # call it on the loop: its value may have to be awaited
+    is_async: bool  # call it on the event loop; its value may be an awaitable
 
     @property
     def hints(self) -> dict[str, object]:
-        """The annotations of all layers by name; the outermost has the last word."""
+        """The annotations of all layers by name; for the same name, the outermost layer's."""
         return {name: hint for layer in reversed(self.layers) for name, hint in layer.hints.items()}
 
     @property
     def may_take_request(self) -> bool:
-        """Whether the request may be among the arguments."""
+        """True if the request may be among the arguments."""
         return any(
             layer.name_of(REQUEST) is not None or layer.has(Parameter.VAR_POSITIONAL)
             for layer in self.layers
@@ -95,18 +98,18 @@ class Signature:
 
     @property
     def is_resolved(self) -> bool:
-        """Whether all annotations are known; a name may be defined further down its module."""
+        """True if all annotations are known; a name may be defined further down its module."""
         return not any(isinstance(hint, str) for hint in self.hints.values())
 
     def converters(self, names: Mapping[str, str]) -> dict[str, str]:
-        """Return the converter that each path parameter's annotation stands for, where it does."""
+        """Return the converter of each path parameter whose annotation names one."""
         hints = self.hints
         kinds = {name: PATH_TYPES.get(without_none(hints.get(name))) for name in names}
         return {name: kind for name, kind in kinds.items() if kind is not None}
 
 
 def inspect_endpoint(function: Callable[..., object]) -> Signature:
-    """Read a function's signature. Raises: ConfigurationError if it is no function."""
+    """Return the signature of a function. Raises: ConfigurationError if it is not a function."""
     if isinstance(function, type) or not callable(function):
         raise ConfigurationError(f"expected a function as endpoint, got {function!r:.80}")
     try:
@@ -123,7 +126,7 @@ def hints_of(function: Callable[..., object]) -> dict[str, object]:
         return get_type_hints(called, include_extras=True)
     except _UNRESOLVABLE:
         pass
-    # One name that exists for type checkers alone must not take the others with it.
+    # Resolve each one alone: if a name exists only for type checkers, the others are still known.
     scope = getattr(inspect.unwrap(called), "__globals__", {})
     local = classes_beside(innermost(called))
     hints = dict(getattr(called, "__annotations__", {}))
@@ -133,16 +136,16 @@ def hints_of(function: Callable[..., object]) -> dict[str, object]:
             hints[name] = get_type_hints(alone, scope, local, include_extras=True)[name]
         except _UNRESOLVABLE:
             quoted = _QUOTED_NAME.fullmatch(hint) if isinstance(hint, str) else None
-            if quoted is not None:  # twice: annotations are texts without quotes already
+            if quoted is not None:  # a str in quotes, in a module where annotations are str already
                 hints[name] = quoted[2]
     return hints
 
 
 def return_hint_of(function: Callable[..., object]) -> object:
-    """Return the annotation of a function's returned value: `object` without one.
+    """Return the annotation of the value that a function returns, or `object` if it has none.
 
-    One that can't be resolved stays a str. A class that is local to another function is found if
-    the function uses it.
+    One that can't be resolved stays a str. A class that is local to another function is found only
+    if the function's code refers to it.
     """
     hint = hints_of(function).get("return", object)
     if isinstance(hint, str):
@@ -172,7 +175,7 @@ def without_annotated(hint: object) -> object:
 
 
 def without_none(hint: object) -> object:
-    """Return `X` for `X | None`; anything else as it is, but for `Annotated`."""
+    """Return `X` for `X | None`, and any other annotation itself; both without `Annotated`."""
     hint = without_annotated(hint)
     if get_origin(hint) in (Union, UnionType):
         members = [member for member in get_args(hint) if member is not NoneType]

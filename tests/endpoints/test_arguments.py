@@ -94,7 +94,7 @@ async def test_path_and_annotation_that_disagree() -> None:
 
     text = await refusal(show, "/u/{id:int}")
     assert "show at test_arguments.py:" in text
-    assert "'id' is str by its annotation and int by the path: make them agree" in text
+    assert "'id' is str in its annotation but int in the path: make them agree" in text
 
 
 @pytest.mark.parametrize("kind", [bool, date, list[int], Color])
@@ -198,26 +198,26 @@ async def test_default_of_a_query_parameter() -> None:
 
 
 @pytest.mark.parametrize("kind", [date, dict, int | str, object, list[list[int]]])
-async def test_parameter_that_fits_nothing(kind: object) -> None:
+async def test_parameter_without_a_source(kind: object) -> None:
     async def show(when: object) -> str:
         return repr(when)
 
     show.__annotations__["when"] = kind
     text = await refusal(show)
     assert "show at test_arguments.py:" in text
-    assert "parameter 'when' fits nothing: name it as a path parameter or 'request'" in text
+    assert "'when' has no source: give it the name of a path parameter or 'request'" in text
 
 
-async def test_parameter_without_annotation_fits_nothing() -> None:
+async def test_parameter_without_annotation_has_no_source() -> None:
     async def show(page=1):  # type: ignore[no-untyped-def]
         return str(page)
 
-    assert "parameter 'page' fits nothing" in await refusal(show)
+    assert "parameter 'page' has no source" in await refusal(show)
 
 
-def test_what_fits_nothing_is_refused_at_registration() -> None:
+def test_parameter_without_a_source_is_refused_at_registration() -> None:
     app = App()
-    with pytest.raises(ConfigurationError, match="'unknown' fits nothing"):
+    with pytest.raises(ConfigurationError, match="'unknown' has no source"):
 
         @app.get("/")
         async def show(unknown: dict[str, str]) -> str:

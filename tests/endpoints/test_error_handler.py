@@ -1,4 +1,4 @@
-"""A user's error handler: what it takes, and the answer that it returns."""
+"""A user's error handler: its parameters, and the answer that it returns."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_handler_of_a_parameter_that_it_is_not_given() -> None:
         async def missing(request: Request, user: str) -> None: ...
 
     assert "missing at test_error_handler.py:" in str(caught.value)
-    assert "an error handler takes 'request' and 'error'" in str(caught.value)
+    assert "expected only the parameters 'request' and 'error'" in str(caught.value)
     assert "got 'user'" in str(caught.value)
 
 

@@ -147,7 +147,7 @@ def test_what_fits_nothing_is_told_at_once() -> None:
         raise NotImplementedError
 
     with pytest.raises(
-        ConfigurationError, match=r"odd at .*: parameter 'what' fits nothing.*'socke"
+        ConfigurationError, match=r"odd at .*: parameter 'what' has no source.*'socke"
     ):
         app.websocket("/")(odd)
     with pytest.raises(ConfigurationError, match=r"the path has \{room\}"):
@@ -159,7 +159,7 @@ def test_what_fits_nothing_is_told_at_once() -> None:
 
 def test_a_socket_is_not_for_a_plain_route() -> None:
     app = App()
-    with pytest.raises(ConfigurationError, match="parameter 's' fits nothing"):
+    with pytest.raises(ConfigurationError, match="parameter 's' has no source"):
 
         @app.get("/")
         async def page(s: WebSocket) -> None:
