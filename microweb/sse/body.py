@@ -1,10 +1,15 @@
-"""The body that is server-sent events, for as long as its client reads them.
+"""The body of an event stream: server-sent events until the client or the server ends it.
 
-It is a stream whose pieces are events. What sets it apart is that it may have nothing to say for
-hours: so a comment goes out where nothing else did (no timer runs for that, the connection looks
-each second), it ends with its client whatever the route says of clients that leave, and it ends
-when the server stops. It ends by cancelling what the next event is waited for with, so that it is
-closed, its `finally` run, wherever it stands. WHATWG HTML section 9.2
+It is a stream whose pieces are encoded events, and it may be silent for hours. So it differs from
+other streams in three ways:
+
+- After `heartbeat_s` without an event it sends a comment. The connection's one-second tick does
+  this; no timer runs for a stream.
+- It ends when its client disconnects, even on a route with `on_disconnect="finish"`.
+- It ends when the server stops.
+
+To end it, the wait for the next event is cancelled. The generator of the events is closed and its
+`finally` blocks run. WHATWG HTML section 9.2
 """
 
 from __future__ import annotations
@@ -34,21 +39,21 @@ FIELDS = MutableHeaders(
     }
 )
 
-# A page waits for the head alone, so the first event, or the fault in its place, has this long: a
-# look into a database takes less.
+# The head waits this long for the first event, because an error in its place can still become an
+# error response. A database query takes less, and a browser's `open` event is hardly delayed.
 _HEAD_WAIT_S = 0.05
 
 
 class EventBody(StreamBody):
     """A body of server-sent events: see `Response.events`.
 
-    Raises: TypeError for what is no async iterator and gives none; ValueError for a `heartbeat_s`
-    that is not above 0.
+    Raises: TypeError if `events` is not an async iterable or an async context manager; ValueError
+    if `heartbeat_s` is not a finite number above 0.
     """
 
     __slots__ = ("_feed",)
 
-    is_compressible = False  # a client looks at them as they come
+    is_compressible = False  # a compressor would hold events back
     has_own_conditions = True
 
     def __init__(self, events: Events, heartbeat_s: float) -> None:
@@ -58,11 +63,11 @@ class EventBody(StreamBody):
         if not 0 < heartbeat_s < math.inf:
             raise ValueError(f"expected heartbeat_s above 0, got {heartbeat_s!r}")
         self._feed = _Feed(heartbeat_s)
-        # They become pieces once they are entered.
+        # `_as_pieces` makes pieces of the events after the context manager was entered.
         super().__init__(cast(Source, events))
 
     async def prepare(self, request: RequestInfo, head: Head) -> None:
-        self._feed.take_note(request)
+        self._feed.prepare(request)
         await super().prepare(request, head)
 
     def _as_pieces(self, value: Pieces) -> Pieces:
@@ -70,7 +75,7 @@ class EventBody(StreamBody):
         return self._feed.pieces(cast(AsyncIterable[object], value))
 
     def _head_wait_s(self, headers: MutableHeaders) -> float | None:
-        # A subscription that was entered has failed by now, if it does.
+        # A subscription that was entered without an error needs no further wait.
         return _HEAD_WAIT_S if self._leave is None else 0.0
 
     async def send(
@@ -80,21 +85,24 @@ class EventBody(StreamBody):
         head: Head,
         encode_head: EncodeHead,
     ) -> None:
-        """Write the events. Raises: LocalProtocolError where a length is declared."""
+        """Write the events. Raises: LocalProtocolError if a Content-Length is set."""
         self._claim(request)
         self._feed.begin(stream)
         stream.set_long_lived(self._feed)
         try:
             if "content-length" in head.headers:
                 await self.discard()
-                raise LocalProtocolError("an event stream has no length: leave Content-Length out")
+                raise LocalProtocolError(
+                    "expected no Content-Length, because an event stream has no length: remove "
+                    "the field from the response"
+                )
             await super().send(stream, request, head, encode_head)
         finally:
             stream.set_long_lived(None)
 
 
 class _Feed:
-    """The source of the events, and the `LongLived` answer of the connection."""
+    """The events of one stream as encoded pieces: the `LongLived` answer of the connection."""
 
     __slots__ = (
         "_default",
@@ -115,22 +123,22 @@ class _Feed:
         self._default: Default = None
         self._is_stopping = False
         self._is_waiting = False  # for the next event
-        self._has_sent = True  # since the connection last looked
+        self._has_sent = True  # since the last tick
         self._quiet_since = 0.0
 
-    def take_note(self, request: RequestInfo) -> None:
-        """Take note of the request that the events are for."""
+    def prepare(self, request: RequestInfo) -> None:
+        """Set the JSON default and the heartbeat's framing for `request`."""
         if request.match is not None:
             self._default = request.match.app.json_default
         is_chunked = request.section.minor_version > 0
         self._heartbeat = encode_chunk(HEARTBEAT) if is_chunked else HEARTBEAT
 
     def begin(self, stream: ResponseStream) -> None:
-        """Take note of where the events go."""
+        """Set the stream that heartbeats and interruptions go to."""
         self._stream = stream
 
     async def pieces(self, events: AsyncIterable[object]) -> AsyncGenerator[bytes, None]:
-        """Yield the events as they are sent."""
+        """Yield the encoded events. The server's stop ends them without an error."""
         if self._is_stopping:
             return
         default = self._default
@@ -149,13 +157,13 @@ class _Feed:
             if not self._has_stopped():
                 raise
         finally:
-            self._is_waiting = False  # what closes the events is not interrupted
+            self._is_waiting = False  # `stop` must not interrupt the generator's `finally` blocks
 
     # --- the connection's part
 
     def tick(self, now: float) -> None:
         if self._is_stopping:
-            self.stop()  # it was shielded
+            self.stop()  # the first interrupt met a shielded block
         elif self._has_sent:
             self._has_sent = False
             self._quiet_since = now
@@ -169,12 +177,12 @@ class _Feed:
             self._stream.interrupt()
 
     def _has_stopped(self) -> bool:
-        """Whether a cancellation was that of `stop` alone; it is over then."""
+        """Return whether `stop` alone cancelled the task; the cancellation is undone then."""
         task = asyncio.current_task()
         return self._is_stopping and task is not None and task.uncancel() == 0
 
 
 def _start_of(events: AsyncIterable[object]) -> bytes:
-    """Return what goes before the first event: a place to continue from, where one is offered."""
+    """Return the bytes before the first event: a new subscriber gets an id to resume from."""
     encode_start: Callable[[], bytes] | None = getattr(events, "encode_start", None)
     return b"" if encode_start is None else encode_start()

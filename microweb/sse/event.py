@@ -1,11 +1,11 @@
-"""Events as server-sent events write them. WHATWG HTML section 9.2.5, 9.2.6
+"""Encode server-sent events. WHATWG HTML section 9.2.5, 9.2.6
 
-A stream of events is lines, ended by CR, LF or CRLF; a field is a name, a colon and a value; an
-empty line ends an event. So data is sent line by line, and what must be one line (a type, an id) is
-checked when it is set: nothing that is put into an event can end it, or begin another.
+An event stream consists of lines that end with CR, LF or CRLF. A field is a name, a colon and a
+value on one line; an empty line ends an event. So each line of `data` is sent as a field of its
+own, and a type or an id is checked when it is set. No value can end its event or begin another.
 
-What is encoded once for many (a message to all subscribers) offers `encode_event()` and is sent as
-that returns.
+An object that is encoded once for many subscribers has a method `encode_event()`, and its result is
+sent unchanged.
 """
 
 from __future__ import annotations
@@ -19,29 +19,29 @@ from ..http.charsets import encode_utf8
 
 Default = Callable[[object], object] | None
 
-HEARTBEAT = b":\n\n"  # a comment: nothing that a page gets to see
+HEARTBEAT = b":\n\n"  # a comment: a browser ignores it
 
-# What a Last-Event-ID field brings back unchanged. RFC 9110 section 5.5
+# The ids that a Last-Event-ID field can carry unchanged. RFC 9110 section 5.5
 _ID = re.compile(r"(?! )[^\x00-\x1f\x7f]*+(?<! )")
 _ONE_LINE = re.compile(r"[^\r\n]*+")
 
 
 class EncodedEvent(Protocol):
-    """What is an event already."""
+    """An object that encodes itself as an event."""
 
     def encode_event(self) -> bytes:
-        """Return the event as it is sent, the empty line at its end included."""
+        """Return the bytes of the event, with the empty line at its end."""
 
 
 class ServerEvent:
-    """One event: what a page's `EventSource` gets.
+    """One event for a browser's `EventSource`.
 
-    `data` is a str, or what JSON can hold and is sent so. `event` is its type, by default
-    `message`. `id` is what the client names in `Last-Event-ID` when it comes again, an empty one
-    has it name none. `retry` is how long it waits before that, in milliseconds.
+    `data` is a str, or a value that is sent as JSON. `event` is the type; a browser takes `message`
+    if it is None. The client sends the last `id` in `Last-Event-ID` when it reconnects; an empty id
+    clears it. `retry` is the client's wait before it reconnects, in milliseconds.
 
-    Raises: ValueError for a type of several lines, an id that a header field can't bring back, and
-    a `retry` that is no number of milliseconds.
+    Raises: ValueError if the type has more than one line, if the id can't be sent in a header
+    field, or if `retry` is not an int of 0 or more.
     """
 
     __slots__ = ("_event", "_id", "_retry", "data")
@@ -60,37 +60,43 @@ class ServerEvent:
 
     @property
     def event(self) -> str | None:
-        """The type, which is one line."""
+        """The type: one line. Raises: ValueError when it is set to any other value."""
         return self._event
 
     @event.setter
     def event(self, event: str | None) -> None:
-        self._event = event if event is None else _check(event, _ONE_LINE, "an event type", "line")
+        if event is not None:
+            _check(event, _ONE_LINE, "an event type without CR and LF")
+        self._event = event
 
     @property
     def id(self) -> str | None:
-        """The id, which a header field can bring back."""
+        """The id: a valid field value. Raises: ValueError when it is set to any other value."""
         return self._id
 
     @id.setter
     def id(self, id: str | None) -> None:
-        self._id = id if id is None else _check(id, _ID, "an event id", "header field's value")
+        if id is not None:
+            _check(id, _ID, "an event id without control characters, and without a space at an end")
+        self._id = id
 
     @property
     def retry(self) -> int | None:
-        """Milliseconds."""
+        """The client's wait before it reconnects, in milliseconds."""
         return self._retry
 
     @retry.setter
     def retry(self, retry: int | None) -> None:
         if retry is not None and (type(retry) is not int or retry < 0):
-            raise ValueError(f"expected retry in milliseconds, got {retry!r:.80}")
+            raise ValueError(
+                f"expected retry in milliseconds, an int of 0 or more, got {retry!r:.80}"
+            )
         self._retry = retry
 
     def encode_event(self, default: Default = None) -> bytes:
-        """Return the event as it is sent; `default` is asked for what JSON doesn't know.
+        """Return the bytes of the event. `default` converts values that JSON can't hold.
 
-        Raises: TypeError, ValueError for data that can't be sent.
+        Raises: TypeError or ValueError if the data can't be encoded.
         """
         fields = b""
         if self._event:
@@ -111,19 +117,19 @@ class ServerEvent:
 
 
 def encode_text(data: str) -> bytes:
-    """Return an event that is nothing but `data`. Raises: ValueError for a lone surrogate."""
+    """Return the bytes of an event whose data is text. Raises: ValueError for a lone surrogate."""
     if "\n" in data or "\r" in data:
         data = data.replace("\r\n", "\n").replace("\r", "\n").replace("\n", "\ndata: ")
     return b"data: %b\n\n" % encode_utf8(data)
 
 
 def encode(event: object, default: Default = None) -> bytes:
-    """Return anything that stands for an event as it is sent.
+    """Return the bytes of an event.
 
-    A `str` is its data, a `ServerEvent` and an `EncodedEvent` are events, anything else is written
-    as JSON, where `default` is asked for what that doesn't know.
+    A `str` is the data of the event. A `ServerEvent` and an `EncodedEvent` encode themselves. Any
+    other value is sent as JSON; `default` converts the values in it that JSON can't hold.
 
-    Raises: TypeError, ValueError for what can't be sent.
+    Raises: TypeError or ValueError if the value can't be encoded.
     """
     if isinstance(event, str):
         return encode_text(event)
@@ -133,16 +139,15 @@ def encode(event: object, default: Default = None) -> bytes:
     if encode_event is not None:
         return encode_event()
     if event is None:
-        raise TypeError("expected an event, got None: JSON's null is ServerEvent(None)")
+        raise TypeError("expected an event, got None: to send JSON's null, use ServerEvent(None)")
     return _encode_json(event, default)
 
 
 def _encode_json(data: object, default: Default) -> bytes:
-    return b"data: %b\n\n" % encode_json(data, default)  # which has no line break in it
+    return b"data: %b\n\n" % encode_json(data, default)  # the JSON has no line break
 
 
-def _check(text: str, rule: re.Pattern[str], what: str, wanted: str) -> str:
+def _check(text: str, rule: re.Pattern[str], expected: str) -> None:
     if not isinstance(text, str) or rule.fullmatch(text) is None:
-        raise ValueError(f"expected {what} that is one {wanted}, got {text!r:.80}")
+        raise ValueError(f"expected {expected}, got {text!r:.80}")
     encode_utf8(text)
-    return text

@@ -1,4 +1,4 @@
-"""Event streams in memory, by a clock of their own: what is sent when, and how they end."""
+"""Event streams over connections in memory, with a test clock: the bytes sent, and the ends."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ HEARTBEAT = b"3\r\n:\n\n\r\n"
 
 
 class Feed:
-    """A handler whose events come from a queue, and that says how far it came."""
+    """A handler that sends events from a queue, and counts how many were taken."""
 
     def __init__(self) -> None:
         self.queue: asyncio.Queue[object] = asyncio.Queue()
@@ -43,12 +43,12 @@ class Feed:
                 self.asked += 1
                 yield await self.queue.get()
         finally:
-            await asyncio.sleep(0)  # what closes it may take its time
+            await asyncio.sleep(0)  # closing may need more than one turn of the loop
             self.is_closed = True
 
 
 async def ask(house: MemoryHouse, request: bytes | None = None) -> ClientEnd:
-    """Return the client's end once the head of an event stream is there."""
+    """Return the client's end after the head of an event stream has arrived."""
     end = house.connect()
     await end.write(get("/") if request is None else request)
     head = b""
@@ -156,7 +156,7 @@ async def test_subscription_is_entered_when_the_stream_begins_and_left_when_it_e
     assert b"data: a\n\ndata: b\n\n" in (await send(response)).written
     assert told == ["entered", "left"]
     await send(Response.events(subscribe()), make_request("HEAD"))
-    assert told == ["entered", "left"] * 2  # what it holds is released for HEAD as well
+    assert told == ["entered", "left"] * 2  # HEAD releases the subscription too
 
 
 @pytest.mark.parametrize("events", [["a"], "a", None, Pieces, 7])
@@ -183,7 +183,7 @@ async def test_stream_that_nobody_wants_is_never_started_and_closed(method: str)
     generator = pieces.generate()
     response = Response.events(generator)
     if method == "GET":
-        response.status = 204  # which tells an EventSource to come no more
+        response.status = 204  # it tells an EventSource not to reconnect
     stream = await send(response, make_request(method))
     assert (pieces.started, split(stream.written)[2]) == (0, b"")
     assert stream.long_lived is None
@@ -289,7 +289,7 @@ async def test_client_that_does_not_read_is_not_asked_for_more_and_ends_by_the_d
     async with in_memory(feed, write_timeout_s=30) as house:
         end = await ask(house)
         await settle()
-        assert feed.asked == 2  # and the rest waits, in `drain`
+        assert feed.asked == 2  # the stream waits in `drain`
         for _ in range(2):
             await house.pass_time(15)
         assert feed.asked == 2
@@ -301,7 +301,7 @@ async def test_client_that_does_not_read_is_not_asked_for_more_and_ends_by_the_d
 
 
 async def test_heartbeat_does_not_pile_up_on_what_is_not_taken() -> None:
-    """The transport holds some, so the next heartbeat asks whether any of it was taken."""
+    """If bytes are pending, a heartbeat sends nothing, and checks that the peer has read some."""
     feed = Feed()
     feed.queue.put_nowait("x" * 70_000)
     async with in_memory(feed) as house:
@@ -314,7 +314,7 @@ async def test_heartbeat_does_not_pile_up_on_what_is_not_taken() -> None:
         assert not feed.is_closed
         await end.read(1000)
         await house.pass_time(15)
-        assert not feed.is_closed  # it reads, if slowly
+        assert not feed.is_closed  # the client reads, although slowly
         await house.pass_time(15)
         await house.pass_time(1)
         assert feed.is_closed
@@ -415,7 +415,7 @@ async def test_stop_of_the_server_ends_the_stream_with_its_last_chunk(
     async with in_memory(feed) as house:
         end = await ask(house)
         if not is_waiting:
-            feed.queue.put_nowait("a")  # made, and not taken yet
+            feed.queue.put_nowait("a")  # queued, and not yet sent
         stopping = asyncio.create_task(house.server.stop(silence_s=0.0))
         await settle()
         assert feed.is_closed
@@ -530,5 +530,5 @@ async def test_cancellation_of_something_that_is_awaited_is_a_fault() -> None:
 
 
 def test_logging_is_heard() -> None:
-    """So that the tests above can fail."""
+    """Check that the logger is enabled: otherwise the assertions on `caplog` could not fail."""
     assert logging.getLogger("microweb.error").isEnabledFor(logging.ERROR)

@@ -16,7 +16,7 @@ LINE_ENDS = ["\n", "\r", "\r\n"]
 NO_LINE_ENDS = ["\u2028", "\u2029", "\x0b", "\x0c", "\x85", "\x1c", "\x1d", "\x1e", "\0"]
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
-# What is most likely to be taken for something else.
+# The texts that a parser may most easily mistake for another field or line.
 FORGERY = st.lists(
     st.sampled_from(
         [*LINE_ENDS, "data: x", "id: 7", "event: y", "retry: 1", ":", " ", "\0", "\ufeff", *"ab"]
