@@ -1,4 +1,4 @@
-"""Test an application: in memory, by `app.test_client()`, or on a socket, by `live_server`."""
+"""Test an application: in memory by `app.test_client()`, or on a real socket by `live_server`."""
 
 import typing
 
@@ -26,7 +26,7 @@ __all__ = [
 if not typing.TYPE_CHECKING:
 
     def __getattr__(name: str) -> object:
-        """Import the names of WebSockets when they are needed: they have an extra of their own."""
+        """Import the WebSocket names when they are first used, because they need an extra."""
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         from . import websocket

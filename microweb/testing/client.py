@@ -1,8 +1,8 @@
-"""`TestClient`: tests of an application without a socket.
+"""`TestClient`: test an application without a socket.
 
-It is an `httpx.AsyncClient` whose connections end in memory, in the same callback that
-`asyncio.start_server` calls. A request so passes the real parser, limits, framing and connection;
-what is left out is the kernel.
+It is an `httpx.AsyncClient` with connections in memory. They call the callback that the server
+gives to `asyncio.start_server`. So a request passes the real parser, limits, framing and
+connection; only the kernel is left out.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class TestedApplication(Application, Protocol):
-    """An application as far as its test client speaks of it."""
+    """The parts of an application that a test client needs."""
 
     def all_middleware(self) -> Sequence[object]: ...
 
@@ -36,16 +36,16 @@ class TestedApplication(Application, Protocol):
 class TestClient(httpx.AsyncClient):
     """An `httpx.AsyncClient` of one application, made by `app.test_client()`.
 
-    `async with` enters the app's lifespan and leaves it; without, the first request does and
-    `aclose()` leaves. With `raise_errors`, what an endpoint raises and nobody answers comes out of
-    the await; without, it is a 500. `httpx_options` are those of `httpx.AsyncClient`. Nothing of
-    the environment (proxies, .netrc) is looked at.
+    `async with` enters the app's lifespan and leaves it. Without `async with`, the first request
+    enters it and `aclose()` leaves it. With `raise_errors`, the request raises an error of the
+    endpoint that no error handler answers; otherwise the response is a 500. `httpx_options` are
+    passed to `httpx.AsyncClient`. Environment variables and .netrc are ignored.
 
         async with app.test_client() as client:
             assert (await client.get("/")).text == "hello world"
     """
 
-    __test__ = False  # no class of tests, whatever pytest thinks of its name
+    __test__ = False  # pytest would collect a class of this name
 
     def __init__(
         self,
@@ -62,9 +62,9 @@ class TestClient(httpx.AsyncClient):
         super().__init__(transport=self._memory, base_url=base_url, **options)
 
     async def login_session(self, values: Mapping[str, Any]) -> None:
-        """Have the client come with a session that holds `values`, in place of what it had.
+        """Start a session that holds `values`, and set its cookie in place of the former one.
 
-        Raises: ConfigurationError where the app has no `Sessions`, or more than one.
+        Raises: ConfigurationError if the app does not have exactly one `Sessions` middleware.
 
             await client.login_session({"user": "ada"})
             assert (await client.get("/")).text == "hello ada"
@@ -75,12 +75,12 @@ class TestClient(httpx.AsyncClient):
         if len(all_of_them) != 1:
             raise ConfigurationError(
                 f"login_session: expected one Sessions in the app, got {len(all_of_them)}: "
-                "app.use(Sessions(secret_key))"
+                "add it by app.use(Sessions(secret_key))"
             )
         (sessions,) = all_of_them
         cookie = SetCookie(sessions.cookie, await sessions.start(values), path=sessions.path)
         field = cookie.encode(secure_by_default=self.base_url.scheme == "https")
-        # As if the app had answered: what it sets later replaces this one.
+        # Taken from a response, so that a later Set-Cookie of the app replaces this cookie.
         asked = httpx.Request("GET", self.base_url)
         self.cookies.extract_cookies(
             httpx.Response(200, headers={"set-cookie": field}, request=asked)
@@ -95,10 +95,10 @@ class TestClient(httpx.AsyncClient):
         params: Mapping[str, Any] | None = None,
         compress: bool = False,
     ) -> ClientSocket:
-        """Return a WebSocket to `path`, which `async with` connects, with this client's cookies.
+        """Return a WebSocket to `path` with this client's cookies; `async with` connects it.
 
-        `compress` offers permessage-deflate. Raises: HandshakeRefused, awaited, where the answer is
-        no 101; MissingExtra without websockets.
+        `compress` offers permessage-deflate. Raises: MissingExtra if websockets is not installed.
+        `async with` raises HandshakeRefused if the response is not a 101.
 
             async with client.websocket("/chat/a") as socket:
                 await socket.send("hello")
@@ -121,11 +121,12 @@ class TestClient(httpx.AsyncClient):
     def events(
         self, path: str, *, method: str = "GET", last_event_id: str | None = None, **options: Any
     ) -> EventStream:
-        """Return the server-sent events that are answered at `path`: `async with`.
+        """Return the event stream at `path`; `async with` sends the request.
 
-        `last_event_id` is what a client comes again with; `options` are those of a request
-        (`params`, `headers`, `json`). Leaving the block leaves the server, and waits until that has
-        closed what made the events. With `raise_errors`, what that raises comes out of the block.
+        `last_event_id` is sent as a reconnecting client sends it. `options` are those of a request
+        (`params`, `headers`, `json`). Leaving the block closes the connection, and waits until the
+        server has closed the generator of the events. With `raise_errors`, an error of the
+        generator is raised at the end of the block.
 
             async with client.events("/clock") as events:
                 assert (await anext(events)).data == "12:00"
@@ -136,23 +137,26 @@ class TestClient(httpx.AsyncClient):
         if last_event_id:
             fields.append((b"Last-Event-ID", last_event_id.encode()))
         request = self.build_request(method, path, headers=fields, **options)
-        return EventStream(self, request, self._see_off, last_event_id or "")
+        return EventStream(self, request, self._wait_closed, last_event_id or "")
 
-    async def _see_off(self, response: httpx.Response, raises: bool) -> None:
+    async def _wait_closed(self, response: httpx.Response, raises: bool) -> None:
         address = response.extensions["network_stream"].get_extra_info("client_addr")
         try:
             async with asyncio.timeout(self.timeout.read):
-                error = await self._memory.see_off(address)
+                error = await self._memory.wait_closed(address)
         except TimeoutError as error:
-            raise httpx.ReadTimeout("what made the events did not end") from error
+            raise httpx.ReadTimeout(
+                f"the generator of the events did not end within {self.timeout.read} s after its "
+                "client had disconnected: look for a `finally` block that waits"
+            ) from error
         if raises and error is not None:
             raise error
 
     async def raw(self, data: bytes) -> bytes:
-        """Send bytes on a connection of their own, end our side, return all that comes back.
+        """Send bytes on a new connection, half-close it, and return all bytes of the server.
 
-        The connection is plain, whatever the `base_url`. Raises: httpx.ReadTimeout where the server
-        has not closed within the client's read timeout.
+        The connection is never TLS, even with an https `base_url`. Raises: httpx.ReadTimeout if the
+        server does not close the connection within the client's read timeout.
 
             assert (await client.raw(b"GET /\\r\\n\\r\\n")).startswith(b"HTTP/1.1 400 ")
         """
@@ -164,7 +168,9 @@ class TestClient(httpx.AsyncClient):
                 while piece := await end.read():
                     received.append(piece)
         except TimeoutError as error:
-            raise httpx.ReadTimeout("the server did not close the connection") from error
+            raise httpx.ReadTimeout(
+                f"the server did not close the connection within {self.timeout.read} s"
+            ) from error
         finally:
             end.close()
             await sending
@@ -175,5 +181,5 @@ async def _send_and_end(end: ClientEnd, data: bytes) -> None:
     try:
         await end.write(data)
     except ConnectionError:
-        return  # the server has heard enough; what it said is the result
+        return  # the server has closed the connection; the caller reads its response
     end.write_eof()

@@ -1,4 +1,4 @@
-"""What `TestClient.events()` gives: the events of one answer, and a client that leaves."""
+"""`EventStream`: the events of one response, as `TestClient.events()` returns them."""
 
 from __future__ import annotations
 
@@ -17,25 +17,30 @@ except ImportError as error:
 
 _MEDIA_TYPE = "text/event-stream"
 
-# Waits until the server is done with a client that has left; with whether to raise its fault.
-SeeOff = Callable[[httpx.Response, bool], Awaitable[None]]
+# Waits until the server has closed a response's connection; the bool: raise the server's error.
+WaitClosed = Callable[[httpx.Response, bool], Awaitable[None]]
 
 
 class EventStream:
-    """The events of one answer, as they come: `async with`, then `async for` or `anext`.
+    """The events of one response: `async with` sends the request, `async for` or `anext` reads.
 
-    `response` is the answer, `last_event_id` what a client would come again with, `retry` how many
-    milliseconds later, None where the server has not said. Nothing reconnects by itself.
+    `response` is the response. `last_event_id` is the id that a client sends when it reconnects,
+    and `retry` its wait before that in milliseconds, None if the server has sent none. An
+    `EventStream` never reconnects.
     """
 
-    response: httpx.Response  # once it is entered
+    response: httpx.Response  # set by `async with`
 
     def __init__(
-        self, client: httpx.AsyncClient, request: httpx.Request, see_off: SeeOff, last_event_id: str
+        self,
+        client: httpx.AsyncClient,
+        request: httpx.Request,
+        wait_closed: WaitClosed,
+        last_event_id: str,
     ) -> None:
         self._client = client
         self._request = request
-        self._see_off = see_off
+        self._wait_closed = wait_closed
         self._parser = EventParser(last_event_id)
         self._events: deque[ReceivedEvent] = deque()
         self._pieces: AsyncIterator[bytes] | None = None
@@ -43,19 +48,19 @@ class EventStream:
 
     @property
     def last_event_id(self) -> str:
-        """The id that was told last; at first the one that the client came with."""
+        """The last id that the server sent; before that, the id that the client sent."""
         return self._parser.last_event_id
 
     @property
     def retry(self) -> int | None:
-        """Milliseconds to wait before coming again."""
+        """The wait before a reconnect in milliseconds, or None."""
         return self._parser.retry
 
     async def __aenter__(self) -> EventStream:
-        """Ask, and wait for the head.
+        """Send the request, and wait for the head.
 
-        Raises: httpx.HTTPStatusError for what a browser would not take for an event stream; as a
-        request does.
+        Raises: httpx.HTTPStatusError if the response is not a 200 with `text/event-stream`, because
+        a browser refuses it too; the errors of a request.
         """
         self.response = response = await self._client.send(self._request, stream=True)
         content_type = response.headers.get("content-type", "")
@@ -63,7 +68,7 @@ class EventStream:
         if response.status_code != 200 or media_type != _MEDIA_TYPE:
             got = f"{response.status_code} of {media_type or 'no type'}"
             await response.aclose()
-            message = f"expected a 200 of {_MEDIA_TYPE}, got {got}"
+            message = f"expected a 200 of {_MEDIA_TYPE}, got {got:.80}"
             raise httpx.HTTPStatusError(message, request=self._request, response=response)
         self._pieces = response.aiter_bytes()
         return self
@@ -76,7 +81,7 @@ class EventStream:
     ) -> None:
         await self.response.aclose()
         if not self._has_ended:
-            await self._see_off(self.response, error is None)
+            await self._wait_closed(self.response, error is None)
 
     def __aiter__(self) -> AsyncIterator[ReceivedEvent]:
         return self
@@ -84,11 +89,14 @@ class EventStream:
     async def __anext__(self) -> ReceivedEvent:
         """Return the next event.
 
-        Raises: StopAsyncIteration where the server has ended the stream; what the endpoint raised;
-        httpx.ReadTimeout where nothing comes for as long as the client waits. It has left then.
+        Raises: StopAsyncIteration if the server has ended the stream; the endpoint's error;
+        httpx.ReadTimeout if no byte arrives within the client's read timeout, which also closes the
+        connection.
         """
         if self._pieces is None:
-            raise RuntimeError("it asks by `async with client.events(path) as events:`")
+            raise RuntimeError(
+                "expected an entered event stream: use `async with client.events(path) as events:`"
+            )
         while not self._events:
             piece = await anext(self._pieces, None)
             if piece is None:

@@ -1,7 +1,7 @@
-"""Server-sent events as their client reads them. WHATWG HTML section 9.2.6
+"""Parse server-sent events on the client's side. WHATWG HTML section 9.2.6
 
-`EventParser` takes the bytes of a stream as they come and returns the events that they end, as a
-browser's `EventSource` would dispatch them. It never waits.
+`EventParser` takes the bytes of a stream, and returns each event when its last line is complete, as
+a browser's `EventSource` dispatches it. It never waits.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from typing import Any
 
 from ..bodies.json import parse_json
 
-_LINE_END = re.compile(r"\r\n|\r|\n")  # `str.splitlines` knows more of them
-_DIGITS = re.compile(r"[0-9]{1,1000}+")  # which `int` takes
+_LINE_END = re.compile(r"\r\n|\r|\n")  # `str.splitlines` splits at other characters too
+_DIGITS = re.compile(r"[0-9]{1,1000}+")  # a longer number may be too long for `int`
 
 
 @dataclass(frozen=True, slots=True)
 class ReceivedEvent:
-    """An event as a page gets it.
+    """An event as a browser's `EventSource` dispatches it.
 
-    `id` is the last one that the stream has told, in this event or before. `retry` is the wait in
-    milliseconds that stood before the event, None where none did.
+    `id` is the last id in the stream, sent with this event or before it. `retry` is the wait in
+    milliseconds that was sent since the event before, or None.
     """
 
     data: str
@@ -31,30 +31,30 @@ class ReceivedEvent:
     retry: int | None = None
 
     def json(self) -> Any:
-        """Return the data, read as JSON. Raises: BadRequest."""
+        """Return the JSON value of the data. Raises: BadRequest."""
         return parse_json(self.data.encode())
 
 
 class EventParser:
-    """Reads one stream: `feed()` its bytes, however they are cut.
+    """The parser of one stream: pass its bytes to `feed()`, in pieces of any size.
 
-    `last_event_id` is what a client would come back with, `retry` how long it would wait before, in
-    milliseconds, None where the stream has not said.
+    `last_event_id` is the id that a client sends when it reconnects, and `retry` its wait before
+    that in milliseconds, None if the stream has sent none.
     """
 
     def __init__(self, last_event_id: str = "") -> None:
         self.last_event_id = last_event_id
         self.retry: int | None = None
         self._decoder = codecs.getincrementaldecoder("utf-8-sig")("replace")
-        self._line: list[str] = []  # the pieces of one that has not ended
-        self._skips_line_feed = False  # a CR ended the last line: an LF belongs to it
+        self._line: list[str] = []  # the pieces of a line that has not ended
+        self._skips_line_feed = False  # a CR ended the last line: a following LF belongs to it
         self._data: list[str] = []
         self._event = ""
         self._id = last_event_id
         self._retry: int | None = None
 
     def feed(self, data: bytes) -> list[ReceivedEvent]:
-        """Return the events that `data` ends. What no empty line ends is never one."""
+        """Return the events that `data` completes. Only an empty line completes an event."""
         text = self._decoder.decode(data)
         if not text:
             return []

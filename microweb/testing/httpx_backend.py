@@ -1,4 +1,4 @@
-"""Below httpx: an httpcore pool whose connections end in memory, and what httpx needs of it."""
+"""An httpcore connection pool over connections in memory, and its adapters to httpx."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class _Backend(httpcore.AsyncNetworkBackend):
 
 
 class _NetworkStream(httpcore.AsyncNetworkStream):
-    """Connects when it is first used: by then it is known whether over TLS."""
+    """A network stream that connects at its first use, because `start_tls` may come before."""
 
     def __init__(self, connect: _Connect) -> None:
         self._connect = connect
@@ -94,14 +94,14 @@ class _NetworkStream(httpcore.AsyncNetworkStream):
     def get_extra_info(self, info: str) -> Any:
         if self._end is None:
             return None
-        if info == "is_readable":  # asked of an idle connection: whether the server has closed it
+        if info == "is_readable":  # httpcore asks this to find out if an idle connection is closed
             return self._end.is_readable
         name = {"client_addr": "peername", "server_addr": "sockname"}.get(info)
         return None if name is None else self._end.transport.get_extra_info(name)
 
 
 class Content(httpx.AsyncByteStream):
-    """The content of an answer, as it comes."""
+    """The content of a response, streamed."""
 
     def __init__(self, answer: httpcore.Response, find_error: _FindError) -> None:
         self._answer = answer
@@ -112,7 +112,7 @@ class Content(httpx.AsyncByteStream):
             with httpx_errors():
                 async for piece in self._answer.aiter_stream():
                     yield piece
-        except httpx.RemoteProtocolError:  # the answer was cut
+        except httpx.RemoteProtocolError:  # the response was cut
             error = self._find_error()
             if error is None:
                 raise
@@ -123,7 +123,7 @@ class Content(httpx.AsyncByteStream):
 
 
 def new_pool(connect: _Connect) -> httpcore.AsyncConnectionPool:
-    """Return a pool of connections that `connect` makes, as many as are asked for."""
+    """Return a pool of connections that `connect` makes, without a limit on their number."""
     return httpcore.AsyncConnectionPool(
         ssl_context=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
         max_connections=None,
@@ -132,7 +132,7 @@ def new_pool(connect: _Connect) -> httpcore.AsyncConnectionPool:
 
 
 def to_httpcore(request: httpx.Request) -> httpcore.Request:
-    """Return httpx's request as the pool takes it."""
+    """Return httpx's request as an httpcore request."""
     url = request.url
     assert isinstance(request.stream, httpx.AsyncByteStream)
     return httpcore.Request(
@@ -148,7 +148,7 @@ def to_httpcore(request: httpx.Request) -> httpcore.Request:
 
 @contextmanager
 def httpx_errors() -> Iterator[None]:
-    """Raise httpx's errors where httpcore's are raised inside."""
+    """Convert errors of httpcore in the block to the errors of httpx."""
     try:
         yield
     except tuple(_HTTPX_ERRORS) as error:

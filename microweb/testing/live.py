@@ -1,4 +1,4 @@
-"""Servers under test: one in memory, and one on a real socket in a thread of its own."""
+"""Servers for tests: one in memory, and one on a real socket in its own thread."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from ..server.server import STREAM_LIMIT, Server
 from .network import ClientEnd, connect
 
 _HOST = "127.0.0.1"
-_FIRST_PORT = 49152  # of those that clients have. RFC 6335 section 6
+_FIRST_PORT = 49152  # of the dynamic ports, which clients use. RFC 6335 section 6
 _GRACE_S = 1.0
 
 
 class MemoryServer:
-    """A `Server`, not started, that listens nowhere: from now to `stop()`, on the running loop.
+    """A `Server` without a listening socket. It runs until `stop()`, on the running event loop.
 
-    The lifespan is entered and left on a task of its own, whichever tasks the clients are used
-    from: a cancel scope inside of it (a TaskGroup, a timeout) can't be left by another task.
+    One task enters and leaves the lifespan, because a task can't leave a cancel scope (a TaskGroup,
+    a timeout) that another task has entered. The clients may be used from any task.
     """
 
     def __init__(self, server: Server) -> None:
@@ -40,7 +40,7 @@ class MemoryServer:
         self._stopping = asyncio.Event()
         self._exits: list[BaseException] = []
         server.background.on_exit = self._exits.append
-        # As behind a socket, exchanges see the variables of the lifespan, not those of the test.
+        # Exchanges see the context variables of the lifespan, not of the test, as on a socket.
         self._task = self._loop.create_task(self._live(), context=Context())
 
     async def _live(self) -> None:
@@ -52,17 +52,17 @@ class MemoryServer:
             await self._server.stop(silence_s=0.0)
 
     @property
-    def is_here(self) -> bool:
-        """Whether it runs on the running loop; another one's may be gone."""
+    def is_on_running_loop(self) -> bool:
+        """Whether the server runs on the running event loop; its loop may be closed already."""
         return self._loop is asyncio.get_running_loop()
 
     @property
     def has_ended(self) -> bool:
-        """Whether the lifespan has failed or was left."""
+        """Whether the lifespan has failed or has ended."""
         return self._task.done()
 
     async def opened(self) -> None:
-        """Wait until connections are taken. Raises what the lifespan raises."""
+        """Wait until the server accepts connections. Raises: the errors of the lifespan."""
         if not self._context.done():
             either: set[asyncio.Future[Any]] = {self._task, self._context}
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
@@ -70,7 +70,7 @@ class MemoryServer:
             await self._task
 
     def connect(self, sslcontext: ssl.SSLContext | None = None) -> ClientEnd:
-        """Return the client's end of a new connection: see `connect`."""
+        """Return the client's end of a new connection: see `network.connect`."""
         context = self._context.result().copy()
         return context.run(
             connect,
@@ -81,8 +81,11 @@ class MemoryServer:
             sslcontext=sslcontext,
         )
 
-    async def see_off(self, address: Address) -> None:
-        """Have the server look at a client, which has left, and wait until it is done with it."""
+    async def wait_closed(self, address: Address) -> None:
+        """Wait until the server has closed the connection of a client that has disconnected.
+
+        The server's one-second check of the connection is made now.
+        """
         for connection in tuple(self._server.connections):
             task = connection.network.task
             if connection.address == address and task is not None:
@@ -90,18 +93,18 @@ class MemoryServer:
                 await asyncio.wait([task])
 
     def take_exit(self) -> BaseException | None:
-        """Return, once, what a task in the background raised that is no Exception."""
+        """Return and forget the next error of a background task that is not an Exception."""
         return self._exits.pop(0) if self._exits else None
 
     async def stop(self) -> None:
-        """Stop the server and leave the lifespan. Raises what that raises."""
+        """Stop the server and leave the lifespan. Raises: the errors of the lifespan."""
         self._stopping.set()
         await self._task
 
 
 @dataclass(frozen=True)
 class LiveServer:
-    """Where a live server is: `url` is `http://127.0.0.1:49321`, without a slash at its end."""
+    """The address of a live server. `url` has no slash at its end: `http://127.0.0.1:49321`."""
 
     url: str
     host: str
@@ -110,11 +113,11 @@ class LiveServer:
 
 @contextmanager
 def live_server(app: Application, **options: Unpack[ServerOptions]) -> Iterator[LiveServer]:
-    """Serve `app` on a real socket, from a thread with a loop of its own: for browsers and curl.
+    """Serve `app` on a real socket from a thread with its own event loop: for browsers and curl.
 
-    `options` are the fields of `ServerConfig`; by default the port is one that is free. Leaving
-    the block stops the server and waits for it. Raises: ConfigurationError; what the lifespan
-    raises, at either end.
+    `options` are the fields of `ServerConfig`; by default the system chooses a free port. Leaving
+    the block stops the server and waits for its end. Raises: ConfigurationError; the errors of the
+    lifespan, when the block is entered or left.
 
         with live_server(app) as server:
             urllib.request.urlopen(f"{server.url}/hello")
@@ -141,7 +144,7 @@ def live_server(app: Application, **options: Unpack[ServerOptions]) -> Iterator[
         either: list[Future[Any]] = [started, finished]
         wait_for_threads(either, return_when=FIRST_COMPLETED)
         if not started.done():
-            finished.result()  # raises what was in the way
+            finished.result()  # raises the error that prevented the start
         stop = started.result()
         try:
             host, port = server.sockets[0].getsockname()[:2]

@@ -1,4 +1,4 @@
-"""A TCP client that misbehaves as no HTTP library would."""
+"""A TCP client that breaks HTTP on purpose."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from types import TracebackType
 
 
 class Misbehaving:
-    """A TCP client that does what no HTTP library would: for tests of a server's patience.
+    """A TCP client for tests of a server's limits and deadlines: it is slow, silent, or leaves.
 
-    `async with` connects and closes. It sends bytes as they are and reads only when it is told to.
-    `timeout_s` bounds each wait, which then raises TimeoutError. Where the server has reset the
-    connection, `send` and `receive` raise ConnectionError.
+    `async with` connects and closes. Bytes are sent unchanged, and read only by the methods below.
+    Each wait raises TimeoutError after `timeout_s`. If the server has reset the connection, `send`
+    and `receive` raise ConnectionError.
 
         async with Misbehaving(server.host, server.port) as peer:
             await peer.drip(b"GET / HTTP/1.1\\r\\n", interval_s=0.01)
@@ -24,7 +24,7 @@ class Misbehaving:
     def __init__(self, host: str, port: int, *, timeout_s: float = 10.0) -> None:
         self._address = (host, port)
         self._timeout_s = timeout_s
-        self._buffer = b""  # received, and not asked for yet
+        self._buffer = b""  # received, and not yet returned
 
     async def __aenter__(self) -> Misbehaving:
         family = socket.AF_INET6 if ":" in self._address[0] else socket.AF_INET
@@ -48,34 +48,34 @@ class Misbehaving:
         self._socket.close()
 
     async def send(self, data: bytes) -> None:
-        """Send all of `data`, which waits while the server does not read."""
+        """Send all of `data`; wait while the server does not read."""
         async with asyncio.timeout(self._timeout_s):
             await asyncio.get_running_loop().sock_sendall(self._socket, data)
 
     async def drip(self, data: bytes, *, interval_s: float = 0.0) -> None:
-        """Send one byte at a time, each in a segment of its own, `interval_s` apart."""
+        """Send one byte at a time, each in its own TCP segment, `interval_s` apart."""
         for byte in data:
             await self.send(bytes((byte,)))
             await asyncio.sleep(interval_s)
 
     async def half_close(self) -> None:
-        """End this side; the server's answers can still be read."""
+        """Send no more bytes (FIN); the server's responses can still be read."""
         self._socket.shutdown(socket.SHUT_WR)
 
     async def reset(self) -> None:
-        """Close with a TCP reset, as a peer that crashed; only leaving is left to do."""
+        """Close the socket with a TCP reset, as after a crash. The client can't be used again."""
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._socket.close()
 
     async def read_nothing(self) -> None:
         """Make the receive buffer as small as the system allows, so that the server soon waits.
 
-        The first megabytes would fit into it otherwise. Call it before anything large is asked for.
+        The default buffer takes megabytes. Call this before a request for a large response.
         """
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
 
     async def receive(self, max_bytes: int = 65536) -> bytes:
-        """Return what the server sent next, at most `max_bytes`; `b""` at its end."""
+        """Return the next bytes of the server, at most `max_bytes`; `b""` at the end."""
         if self._buffer:
             data, self._buffer = self._buffer[:max_bytes], self._buffer[max_bytes:]
             return data
@@ -83,7 +83,7 @@ class Misbehaving:
             return await asyncio.get_running_loop().sock_recv(self._socket, max_bytes)
 
     async def read_until(self, delimiter: bytes) -> bytes:
-        """Return what comes up to and with `delimiter`, or what came before the end."""
+        """Return the bytes up to and including `delimiter`, or all bytes if the server ends."""
         data = b""
         while delimiter not in data and (piece := await self.receive()):
             data += piece
@@ -92,7 +92,7 @@ class Misbehaving:
         return head + found
 
     async def read_all(self) -> bytes:
-        """Return everything up to the server's end."""
+        """Return all bytes until the server closes its side."""
         pieces = []
         while piece := await self.receive():
             pieces.append(piece)

@@ -1,9 +1,9 @@
 """Connections in memory: the server's end is an asyncio transport, the client's end an object.
 
-Both ends behave as sockets do, so that what is tested over them holds on the network: bytes arrive
-in pieces, each direction holds a bounded number of them and then the writer waits, either side may
-end its half, and who writes to a client that has left is told by a reset. There is no thread and
-no task in between; what one end does, the other sees at its next await.
+Both ends behave as sockets do, so that the results of a test hold on the network. Bytes arrive in
+pieces. Each direction holds a bounded number of bytes; then the writer waits. Either side may end
+its half. A write to a client that has disconnected causes a reset. No thread and no task lies
+between the ends: each end sees the other's actions at its next await.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import ssl
 
 from ..server.listeners import Accept
 
-_KERNEL_BYTES = 64 * 1024  # in a socket's buffer: sent, as far as the server can tell
-_PIECE_BYTES = 64 * 1024  # at most this arrives at once
+_KERNEL_BYTES = 64 * 1024  # in a socket's buffer: the server counts them as sent
+_PIECE_BYTES = 64 * 1024  # at most this arrives in one piece
 _HIGH_WATER = 64 * 1024  # asyncio's own default
 
 
@@ -26,11 +26,11 @@ def connect(
     server: tuple[str, int],
     sslcontext: ssl.SSLContext | None = None,
 ) -> ClientEnd:
-    """Connect to a server by its `asyncio.start_server` callback and return the client's end.
+    """Connect to a server by its `asyncio.start_server` callback; return the client's end.
 
-    `limit` is the StreamReader's, in bytes. `client` and `server` are the addresses that either
-    side sees. With `sslcontext` the connection counts as TLS, though nothing is encrypted: it
-    can't be half-closed.
+    `limit` is the StreamReader's, in bytes. `client` and `server` are the addresses of the two
+    sides. With `sslcontext` the connection counts as TLS and can't be half-closed, but no byte is
+    encrypted.
     """
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader(limit, loop)
@@ -44,10 +44,10 @@ def connect(
 
 
 class ClientEnd:
-    """What the client holds: reads what the server wrote, writes what the server reads.
+    """The client's end of a connection.
 
-    One task may read while another writes. A cancelled read has taken nothing; a cancelled write
-    may have sent a part.
+    One task may read while another writes. A cancelled read has taken no bytes; a cancelled write
+    may have sent some of its bytes.
     """
 
     def __init__(self, protocol: asyncio.Protocol, extra: dict[str, object]) -> None:
@@ -62,31 +62,33 @@ class ClientEnd:
 
     @property
     def is_readable(self) -> bool:
-        """Whether `read()` would return at once."""
+        """Whether `read()` would return without waiting."""
         return self.transport.has_ended or bool(self.transport.arrived)
 
     async def read(self, max_bytes: int = _PIECE_BYTES) -> bytes:
-        """Return what the server sent next, `b""` at its end. Raises: ConnectionError."""
+        """Return the next bytes of the server, `b""` at the end. Raises: ConnectionError."""
         transport = self.transport
         while not (self.is_readable or transport.has_client_left):
             await transport.changed()
         if transport.has_client_left:
-            raise ConnectionAbortedError("read from a connection that this side has closed")
+            raise ConnectionAbortedError(
+                "expected an open connection, but the client has closed it"
+            )
         return transport.take(max_bytes)
 
     async def write(self, data: bytes) -> None:
-        """Send `data`, waiting while the server does not read. Raises: ConnectionError."""
+        """Send `data`; wait while the server does not read. Raises: ConnectionError."""
         transport, rest = self.transport, memoryview(data)
         while rest:
             while not (transport.is_reading() or transport.is_closing() or self._has_ended):
                 await transport.changed()
             if transport.is_closing() or self._has_ended:
-                raise BrokenPipeError("write to a connection that is closed")
+                raise BrokenPipeError("expected an open connection, but it is closed for writing")
             self._protocol.data_received(bytes(rest[:_PIECE_BYTES]))
             rest = rest[_PIECE_BYTES:]
 
     def write_eof(self) -> None:
-        """End this side; the server's can still be read, but for TLS."""
+        """Send no more bytes. The server's bytes can still be read, except over TLS."""
         if self._has_ended:
             return
         self._has_ended = True
@@ -94,22 +96,22 @@ class ClientEnd:
             self.transport.close()
 
     def close(self) -> None:
-        """Leave; a server with more to say is reset, as by a socket closed with unread bytes."""
-        self.transport.client_leaves()
+        """Close the connection. If bytes are unread, the server gets a reset, as from a socket."""
+        self.transport.close_client()
         self.write_eof()
 
 
 class ServerEnd(asyncio.Transport):
-    """What the server's StreamReader and StreamWriter stand on."""
+    """The server's end of a connection: the transport of its StreamReader and StreamWriter."""
 
     def __init__(self, protocol: asyncio.BaseProtocol, extra: dict[str, object]) -> None:
         super().__init__(extra)
-        self.arrived = bytearray()  # written, and not read by the client
-        self.has_ended = False  # after `arrived` nothing will come
+        self.arrived = bytearray()  # written by the server, and not yet read by the client
+        self.has_ended = False  # the server writes nothing after `arrived`
         self.has_client_left = False
         self._loop = asyncio.get_running_loop()
         self._protocol = protocol
-        self._changes: set[asyncio.Future[None]] = set()  # of who waits for this end
+        self._changes: set[asyncio.Future[None]] = set()  # one for each waiting task
         self._is_closing = False
         self._is_lost = False
         self._is_reading = True
@@ -119,7 +121,7 @@ class ServerEnd(asyncio.Transport):
     # --- the client's part
 
     async def changed(self) -> None:
-        """Wait until the server has written, ended or gone on reading."""
+        """Wait until the server has written, ended, or resumed reading."""
         change = self._loop.create_future()
         self._changes.add(change)
         try:
@@ -128,7 +130,7 @@ class ServerEnd(asyncio.Transport):
             self._changes.discard(change)
 
     def take(self, max_bytes: int) -> bytes:
-        """Return and forget the first bytes that arrived."""
+        """Remove and return the first bytes that arrived, at most `max_bytes`."""
         data = bytes(self.arrived[:max_bytes])
         del self.arrived[:max_bytes]
         if self._is_writing_paused and self.get_write_buffer_size() <= self._low_water:
@@ -138,14 +140,14 @@ class ServerEnd(asyncio.Transport):
             self._lose(None)
         return data
 
-    def client_leaves(self) -> None:
-        """Take note that nobody will read any more."""
+    def close_client(self) -> None:
+        """Mark the connection as closed by the client. Unread bytes cause a reset."""
         if self.has_client_left:
             return
         self.has_client_left = True
         if self.arrived:
             self.arrived.clear()
-            self._lose(ConnectionResetError("the client left with unread bytes"))
+            self._lose(ConnectionResetError("the client has closed with unread bytes"))
         self._tell()
 
     # --- the server's part: asyncio.Transport
@@ -156,7 +158,7 @@ class ServerEnd(asyncio.Transport):
         if self.has_ended:
             raise RuntimeError("write() after write_eof()")
         if self.has_client_left:
-            self._lose(ConnectionResetError("the client has left"))
+            self._lose(ConnectionResetError("the client has closed"))
             return
         self.arrived += data
         self._tell()

@@ -1,4 +1,4 @@
-"""`MemoryTransport`: requests of httpx to an application, over connections in memory."""
+"""`MemoryTransport`: send httpx requests to an application over connections in memory."""
 
 from __future__ import annotations
 
@@ -23,15 +23,16 @@ try:
 except ImportError as error:
     raise MissingExtra("microweb.testing", "testing") from error
 
-_GRACE_S = 0.1  # the client is gone when its server stops: nothing is worth waiting for
+_GRACE_S = 0.1  # when the server stops, its client is closed, so a longer wait is useless
 
 
 class MemoryTransport(httpx.AsyncBaseTransport):
-    """Requests to an application, over connections in memory, for an httpx client of your own.
+    """A transport to an application over connections in memory, for your own httpx client.
 
     `options` are the fields of `ServerConfig`. The app's lifespan begins with the first request,
-    or `async with`, and ends with `aclose()`; afterwards the transport may be used again. Requests
-    to any host come here; for https the application sees TLS, though nothing is encrypted.
+    or `async with`, and ends with `aclose()`. After that the transport may be used again. Requests
+    to every host reach the application. For https it sees a TLS connection, but no byte is
+    encrypted.
 
         transport = MemoryTransport(app, max_body=1024)
         async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as client:
@@ -59,7 +60,7 @@ class MemoryTransport(httpx.AsyncBaseTransport):
         return self
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send one request. Raises: httpx.TransportError; with `raise_errors` the app's own."""
+        """Send one request. Raises: httpx.TransportError; with `raise_errors` the app's errors."""
         await self._open()
         with httpx_errors():
             answer = await self._pool.handle_async_request(to_httpcore(request))
@@ -78,23 +79,23 @@ class MemoryTransport(httpx.AsyncBaseTransport):
         return (await self._open()).connect(sslcontext)
 
     def error_of(self, end: ClientEnd) -> BaseException | None:
-        """Return what was raised on a connection and is to come out of the client's await."""
+        """Return the error of a connection's last request if the client must raise it."""
         host, port = end.transport.get_extra_info("peername")
         return self._take_error(Address(host, port))
 
-    async def see_off(self, address: Address) -> BaseException | None:
-        """Wait until the server is done with a client that has left; return what it raised.
+    async def wait_closed(self, address: Address) -> BaseException | None:
+        """Wait until the server has closed the connection of a client that has disconnected.
 
-        The server looks at its clients once a second: here it does so now.
+        Return the error of its last request if the client must raise it, else None.
         """
         if self._server is not None:
-            await self._server.see_off(address)
+            await self._server.wait_closed(address)
         return self._take_error(address)
 
     async def aclose(self) -> None:
-        """Close all connections and leave the lifespan. Raises what the lifespan raises then."""
+        """Close all connections and leave the lifespan. Raises: the errors of the lifespan."""
         server, self._server = self._server, None
-        if server is not None and server.is_here:
+        if server is not None and server.is_on_running_loop:
             await self._pool.aclose()
             await server.stop()
             if (error := server.take_exit()) is not None:
@@ -102,7 +103,7 @@ class MemoryTransport(httpx.AsyncBaseTransport):
 
     async def _open(self) -> MemoryServer:
         server = self._server
-        if server is None or not server.is_here:
+        if server is None or not server.is_on_running_loop:
             server = self._server = self._new_server()
             self._pool = new_pool(self.connect)
             self._requests = {}
@@ -127,10 +128,11 @@ class MemoryTransport(httpx.AsyncBaseTransport):
         return self._app(request)
 
     def _take_error(self, address: Address, status: int = 500) -> BaseException | None:
-        """Return, once, what the last request of a connection raised and `status` does not tell.
+        """Return and forget the error of a connection's last request if the test must raise it.
 
-        An error that is no Exception is to end the test, whatever was answered, as is one of a
-        task in the background: Ctrl-C, and `pytest.fail` in an endpoint.
+        An error that is not an Exception (Ctrl-C, `pytest.fail` in an endpoint) must end the test
+        for any response, also if a background task raised it. With `raise_errors`, an Exception
+        must be raised if the response is a 500.
         """
         if self._server is not None and (error := self._server.take_exit()) is not None:
             return error
@@ -138,7 +140,7 @@ class MemoryTransport(httpx.AsyncBaseTransport):
         error = request.error if request is not None else None
         if error is None:
             if not self._raises_errors:
-                self._requests.pop(address, None)  # with what it holds, such as an upload's file
+                self._requests.pop(address, None)  # frees its resources, such as an uploaded file
             return None
         if (exit := exit_of(error)) is None and not (self._raises_errors and status == 500):
             return None

@@ -1,7 +1,7 @@
-"""A WebSocket client in memory, for tests: `client.websocket(path)` of a `TestClient`.
+"""A WebSocket client over a connection in memory: `client.websocket(path)` of a `TestClient`.
 
-It speaks through the same real parser and connection as the client's requests, by the sans-I/O
-protocol of `websockets`. RFC 6455
+It uses the sans-I/O protocol of `websockets`. Its handshake passes the real parser and connection,
+as the client's requests do. RFC 6455
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ except ImportError as error:
 
 
 class HandshakeRefused(MicrowebError):
-    """A handshake was not answered by a 101: `response` is the `httpx.Response` that came."""
+    """The response to a handshake was not a 101. `response` is that `httpx.Response`."""
 
     def __init__(self, response: httpx.Response) -> None:
         self.response = response
@@ -43,7 +43,10 @@ class HandshakeRefused(MicrowebError):
 
 
 class SocketClosed(MicrowebError):
-    """The socket is closed, with `code` and `reason`; 1006 where it was cut. RFC 6455 §7.1.5"""
+    """The socket is closed, with `code` and `reason`. RFC 6455 section 7.1.5
+
+    `code` is 1006 if the connection ended without a close frame.
+    """
 
     def __init__(self, code: int, reason: str) -> None:
         self.code = code
@@ -52,25 +55,25 @@ class SocketClosed(MicrowebError):
 
 
 class SocketTransport(Protocol):
-    """A client's transport, as far as its sockets speak of it."""
+    """The parts of a client's transport that its WebSockets need."""
 
     async def connect(self, sslcontext: ssl.SSLContext | None = None) -> ClientEnd: ...
     def error_of(self, end: ClientEnd) -> BaseException | None:
-        """Return what the application raised on a connection, where that is to be raised here."""
+        """Return the application's error on a connection if the client must raise it."""
 
 
-_NOT_CONNECTED = "it connects by `async with client.websocket(path) as socket:`"
+_NOT_CONNECTED = "expected a connected socket: use `async with client.websocket(path) as socket:`"
 
 
 class ClientSocket:
     """The client's end of a WebSocket, made by `client.websocket(path)`; `async with` connects.
 
-    Leaving the block closes it, with 1000, and waits for the server's end. `response` is the
-    answer to the handshake, `subprotocol` what the server chose of those that were offered. What
-    the endpoint raises and nobody answers comes out of the await that meets it, or at the end of
-    the block, if the client has `raise_errors`.
+    Leaving the block closes the WebSocket with 1000, and waits for the server's close. `response`
+    is the response to the handshake, `subprotocol` the server's choice among the offered ones. If
+    the client has `raise_errors`, an error of the endpoint that no error handler answers is raised
+    by the next await of the socket, or at the end of the block.
 
-    Each wait is bounded by the client's read timeout. Raises: HandshakeRefused where it connects;
+    The client's read timeout bounds each wait. Raises: HandshakeRefused, from `async with`;
     SocketClosed; httpx.ReadTimeout.
     """
 
@@ -104,7 +107,7 @@ class ClientSocket:
 
     @property
     def response(self) -> httpx.Response:
-        """The answer to the handshake."""
+        """The response to the handshake. Raises: RuntimeError before it has arrived."""
         if self._response is None:
             raise RuntimeError(_NOT_CONNECTED)
         return self._response
@@ -116,12 +119,12 @@ class ClientSocket:
 
     @property
     def close_code(self) -> int | None:
-        """The code of the server's close, or None; 1006 where the connection was cut."""
+        """The code of the close, None while the socket is open; 1006 without a close frame."""
         return None if self._protocol.state is not CLOSED else self._protocol.close_code
 
     @property
     def close_reason(self) -> str:
-        """The reason that came with it."""
+        """The reason of the close; empty if there is none."""
         return self._protocol.close_reason or ""
 
     # --- connecting and leaving
@@ -158,7 +161,7 @@ class ClientSocket:
             self._connected().close()
 
     def _handshake(self) -> Request:
-        """Return the request, with the client's fields and those of the protocol."""
+        """Return the handshake with the fields of the client and of the WebSocket protocol."""
         fields = Headers()
         for name, value in self._request.headers.multi_items():
             if name != "connection":
@@ -185,7 +188,7 @@ class ClientSocket:
     # --- messages
 
     async def send(self, message: str | bytes) -> None:
-        """Send a str as text, bytes as binary. Raises: SocketClosed."""
+        """Send a str as a text message, bytes as a binary one. Raises: SocketClosed."""
         self._check_open()
         if isinstance(message, str):
             self._protocol.send_text(message.encode())
@@ -194,17 +197,17 @@ class ClientSocket:
         await self._flush()
 
     async def send_json(self, value: object) -> None:
-        """Send a value as JSON text. Raises: SocketClosed."""
+        """Send a value as JSON in a text message. Raises: SocketClosed."""
         await self.send(json.dumps(value))
 
     async def ping(self) -> None:
-        """Send a ping; its answer is met by whatever waits next. Raises: SocketClosed."""
+        """Send a ping. The next `receive()` also processes the pong. Raises: SocketClosed."""
         self._check_open()
         self._protocol.send_ping(b"")
         await self._flush()
 
     async def receive(self) -> str | bytes:
-        """Return the next message. Raises: SocketClosed; what the endpoint raised."""
+        """Return the next message. Raises: SocketClosed; the endpoint's error."""
         while not self._messages:
             if self._protocol.state is CLOSED:
                 self._raise_error()
@@ -213,7 +216,7 @@ class ClientSocket:
         return self._messages.popleft()
 
     async def receive_json(self) -> Any:
-        """Return the next message's JSON value. Raises: as `receive`; ValueError."""
+        """Return the JSON value of the next message. Raises: as `receive`; ValueError."""
         return json.loads(await self.receive())
 
     def __aiter__(self) -> ClientSocket:
@@ -226,7 +229,7 @@ class ClientSocket:
             raise StopAsyncIteration from None
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
-        """Send a close frame, once; messages that come until the server's can be received."""
+        """Send a close frame, once. Messages before the server's close can still be received."""
         if self._protocol.state is OPEN:
             self._protocol.send_close(code, reason)
             await self._flush()
@@ -234,13 +237,15 @@ class ClientSocket:
     # --- bytes
 
     async def _read(self) -> None:
-        """Take what comes next."""
+        """Read the next bytes, and process their frames."""
         end = self._connected()
         try:
             async with asyncio.timeout(self._timeout_s):
                 data = await end.read()
         except TimeoutError as error:
-            raise httpx.ReadTimeout("nothing came from the server") from error
+            raise httpx.ReadTimeout(
+                f"expected a frame from the server within {self._timeout_s} s, got none"
+            ) from error
         except ConnectionError:
             data = b""
         if data:
@@ -263,7 +268,7 @@ class ClientSocket:
             self._messages.append(data.decode() if self._is_text else data)
 
     async def _flush(self) -> None:
-        """Send what the protocol has to say; a server that has left shows where one reads."""
+        """Write the protocol's pending bytes. If the connection is lost, the next read shows it."""
         for data in self._protocol.data_to_send():
             try:
                 if data:

@@ -1,4 +1,4 @@
-"""The test client, by the tests that an application would have."""
+"""The test client, used as the tests of an application use it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The test client's events: what comes, and that leaving ends what makes them."""
+"""The test client's event streams: the events, and the end of the generator on disconnect."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from microweb.testing.eventsource import ReceivedEvent
 
 
 class Clock:
-    """An app that sends events until its client leaves, and says how it went."""
+    """An app that sends events until its client disconnects, and records the end."""
 
     def __init__(self) -> None:
         self.app = App()

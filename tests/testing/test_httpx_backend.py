@@ -1,4 +1,4 @@
-"""What httpx needs of connections in memory: a pool, streams both ways, its errors."""
+"""httpx over connections in memory: the pool, streams in both directions, errors."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ async def test_response_is_streamed_piece_by_piece(app: App) -> None:
     async with app.test_client() as client, client.stream("GET", "/count") as response:
         pieces = response.aiter_text()
         assert await anext(pieces) == "one"
-        go_on.set()  # only now: with buffering in between, the first piece would never come
+        go_on.set()  # only now: if a layer buffered, the first piece would never arrive
         assert await anext(pieces) == "two"
 
 
@@ -95,7 +95,7 @@ async def test_endless_stream_is_held_back_and_ends_with_the_client(app: App) ->
     async def endless() -> AsyncIterator[bytes]:
         nonlocal sent
         try:
-            while sent < 1000:  # without back pressure the client would not run before the end
+            while sent < 1000:  # without backpressure the client would not run before the end
                 sent += 1
                 yield bytes(65536)
         finally:

@@ -1,4 +1,4 @@
-"""Servers under test: their lifespans, in memory and on a socket."""
+"""Servers for tests: their lifespans, in memory and on a socket."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ async def test_failing_shutdown_comes_out_of_async_with(app: App) -> None:
 async def test_lifespan_is_left_by_the_task_that_entered_it(app: App) -> None:
     @app.lifespan
     async def life(app: App) -> AsyncIterator[None]:
-        async with asyncio.timeout(10):  # refuses to be left by another task
+        async with asyncio.timeout(10):  # raises if another task leaves it
             yield
 
     client = app.test_client()

@@ -1,4 +1,4 @@
-"""A client that misbehaves, and gets from a live server all that it may."""
+"""The misbehaving client against a live server."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ Connect = Callable[..., Streams]
 
 @pytest.fixture
 async def open_streams() -> AsyncIterator[Connect]:
-    """What makes (client's end, server's reader, server's writer)."""
+    """A factory of (client's end, server's reader, server's writer)."""
     writers: list[asyncio.StreamWriter] = []
 
     def open_streams(sslcontext: ssl.SSLContext | None = None) -> Streams:
@@ -41,7 +41,7 @@ async def open_streams() -> AsyncIterator[Connect]:
 
 
 async def turn_over() -> None:
-    """Let everything happen that can happen without a further event."""
+    """Run the event loop until no task can continue without a further event."""
     for _ in range(10):
         await asyncio.sleep(0)
 
@@ -94,7 +94,9 @@ async def test_server_that_is_not_read_from_has_to_wait(open_streams: Connect) -
     while not draining.done():
         assert await end.read(4096)
         await asyncio.sleep(0)
-    assert writer.transport.get_write_buffer_size() > 0  # it waits for most, not for all
+    assert (
+        writer.transport.get_write_buffer_size() > 0
+    )  # `drain` waits until most bytes are read, not all
 
 
 async def test_what_a_kernel_would_hold_counts_as_sent(open_streams: Connect) -> None:

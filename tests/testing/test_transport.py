@@ -1,4 +1,4 @@
-"""The transport in memory: errors of the app come out of the await, options are the server's."""
+"""The transport in memory: a request raises the app's errors, and the server gets the options."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The test client's sockets, by the tests that an application would have."""
+"""The test client's WebSockets, used as the tests of an application use them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from microweb.testing.websocket import ClientSocket, HandshakeRefused, SocketClo
 
 
 class Broken(Exception):
-    """What an endpoint of these tests raises."""
+    """The error that an endpoint of these tests raises."""
 
 
 @pytest.fixture
