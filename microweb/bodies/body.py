@@ -1,11 +1,11 @@
-"""A body that is no bytes yet: rendered once its request is known, or written by itself.
+"""The base classes of response bodies that are not plain bytes.
 
-A `Response` holds bytes directly, and one of these as its `source`. There are two kinds. A
-`RenderedBody` becomes bytes, for each exchange anew: JSON, a template. A `WrittenBody` answers one
-exchange, and writes itself behind the head: a stream, a file, events, another protocol.
+A `Response` holds bytes directly, or one of these bodies as its `source`. There are two kinds. A
+`RenderedBody` is converted to bytes for each exchange: JSON, a template. A `WrittenBody` answers
+one exchange and writes the head and the content itself: a stream, a file, events, an upgrade.
 
-Neither knows the classes of requests and responses: `RequestInfo` and `Head` are all of these that
-a body needs.
+This module does not import `Request` and `Response`. The protocols `RequestInfo` and `Head` name
+the parts of them that a body needs.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from ..http.headers import Headers, MutableHeaders
 from ..http.interfaces import MatchInfo, Peer
 from ..http.request_head import HeaderSection, RequestLine
 
-EncodeHead = Callable[[bytes], bytes]  # the field line that frames the content -> the whole head
+EncodeHead = Callable[[bytes], bytes]  # the field line with the framing -> the whole head
 
 
 class RequestInfo(Protocol):
-    """The request that a body answers, as far as the body needs it."""
+    """The parts of a request that a body needs."""
 
     @property
     def line(self) -> RequestLine: ...
@@ -44,7 +44,7 @@ class RequestInfo(Protocol):
 
 
 class Head(Protocol):
-    """The status and header fields that are sent before a body. A body may change them."""
+    """The status and header fields that precede a body. A body may change them."""
 
     status: int
 
@@ -53,37 +53,37 @@ class Head(Protocol):
 
 
 class Body:
-    """A body that is no bytes yet."""
+    """A body that is not plain bytes."""
 
     __slots__ = ()
 
     def check_unclaimed(self) -> None:
-        """Raise LocalProtocolError if it can be sent once, and answers a request already."""
+        """Raise LocalProtocolError if the body can be sent only once and is already in use."""
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}>"
 
 
 class RenderedBody(Body):
-    """A body that becomes bytes once its request is known. It may answer many requests."""
+    """A body that is converted to bytes for each request. It may answer many requests."""
 
     __slots__ = ()
 
     def render(self, request: RequestInfo | None, head: Head) -> bytes:
-        """Return the bytes for `request`; for None those that need no request."""
+        """Return the bytes for `request`, or for no particular request if it is None."""
         raise NotImplementedError
 
     def replaced(self, body: bytes) -> RenderedBody | None:
-        """Return the body that is left to render once `body` takes its place."""
+        """Return the `RenderedBody` for the new content `body`, or None if bytes are enough."""
         return None
 
 
 class WrittenBody(Body):
-    """A body that writes itself, once.
+    """A body that writes itself to the connection, once.
 
-    `may_read_body`: it reads the body of its request while it is sent. `is_compressible`: it has
-    pieces that middleware may compress. `has_own_conditions`: it evaluates the preconditions of its
-    request itself, or can't be left out.
+    `may_read_body`: sending it may read the request's body. `is_compressible`: middleware may
+    compress its pieces. `has_own_conditions`: it evaluates the request's preconditions itself, or
+    must not be replaced by a 304.
     """
 
     __slots__ = ()
@@ -93,13 +93,13 @@ class WrittenBody(Body):
     has_own_conditions = True
 
     def ends_by_close(self, minor_version: int, headers: MutableHeaders) -> bool:
-        """Return whether the end of the connection is the end of the body."""
+        """Return whether only the close of the connection marks the end of the body."""
         return False
 
     async def prepare(self, request: RequestInfo, head: Head) -> None:
-        """Make it ready to answer `request`. More than once for the same request does nothing.
+        """Prepare the answer to `request`. A second call for the same request does nothing.
 
-        Raises: LocalProtocolError if it has answered another.
+        Raises: LocalProtocolError if the body was used for another request.
         """
         raise NotImplementedError
 
@@ -110,8 +110,8 @@ class WrittenBody(Body):
         head: Head,
         encode_head: EncodeHead,
     ) -> None:
-        """Write the head and the body, and prepare it first if no application has.
+        """Write the head and the content. Prepare the body first if the application did not.
 
-        If it raises, the connection must be cut.
+        If this raises, the caller must abort the connection.
         """
         raise NotImplementedError

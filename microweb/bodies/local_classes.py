@@ -1,9 +1,9 @@
-"""Classes that are local to a function, by name: for annotations that name them.
+"""Find classes that are local to a function, so that annotations can name them.
 
-Under `from __future__ import annotations` an annotation is a text, and Python finds the names in it
-among those of the module alone. An application that a function makes has its classes in that
-function: they are looked up in its frame, while it registers an endpoint that stands beside them.
-Nothing is kept alive by it.
+Under `from __future__ import annotations` an annotation is a string, and Python resolves its names
+in the module only. If a function makes an application, the classes may be local to that function.
+So they are taken from the function's frame when it registers an endpoint. Only weak references to
+the classes are kept.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ _BESIDE: WeakKeyDictionary[object, WeakValueDictionary[str, type]] = WeakKeyDict
 
 
 def remember_beside(endpoint: Callable[..., object], frame: FrameType) -> None:
-    """Keep the classes in `frame` for what names them: a local endpoint, and one another."""
+    """Remember the classes in `frame` for a local endpoint, and for each other."""
     function = innermost(endpoint)
     if _is_local(function):
         _BESIDE[function] = remember_classes(frame)
 
 
 def remember_classes(frame: FrameType) -> WeakValueDictionary[str, type]:
-    """Keep the classes that a function has made so far, for one another; return them by name."""
+    """Remember the classes that are defined in `frame` for each other; return them by name."""
     named = {name: value for name, value in frame.f_locals.items() if isinstance(value, type)}
     classes = WeakValueDictionary(named)
     for cls in named.values():
@@ -35,7 +35,7 @@ def remember_classes(frame: FrameType) -> WeakValueDictionary[str, type]:
 
 
 def classes_beside(item: object) -> dict[str, type]:
-    """Return the classes by name that stand beside a class, or a function, which is local."""
+    """Return by name the classes in the same function as `item`, a local class or function."""
     return dict(_BESIDE.get(item, {})) if _is_local(item) else {}
 
 

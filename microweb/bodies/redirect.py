@@ -1,4 +1,4 @@
-"""Where a redirect leads: its Location, which may have to stay on the request's own origin.
+"""The Location of a redirect, and redirects that stay on the request's origin.
 
 RFC 9110 section 10.2.2
 """
@@ -16,25 +16,28 @@ _URL_SAFE = "!#$%&'()*+,/:;=?@[]~"
 
 
 def location_of(url: str) -> str:
-    """Return `url` as a field can hold it: all else in it is percent-encoded."""
+    """Return `url` for a Location field: percent-encode all characters that a URL can't hold."""
     return quote(url, safe=_URL_SAFE)
 
 
 def check_redirecting(status: int) -> None:
-    """Raise LocalProtocolError for a status that a Location does not belong to."""
+    """Raise LocalProtocolError if a response of this status has no Location."""
     if status not in _REDIRECTING:
-        raise LocalProtocolError(f"expected a redirecting status, got {status!r}")
+        expected = ", ".join(map(str, sorted(_REDIRECTING)))
+        raise LocalProtocolError(
+            f"expected a redirecting status, one of {expected}, got {status!r:.80}"
+        )
 
 
 def local_url(raw_path: str, query_string: str) -> str:
-    """Return the URL of another path of this origin."""
-    # A path that begins with two slashes would be an authority. RFC 3986 section 4.2
+    """Return the URL of a path on this origin."""
+    # After two slashes at the start a client expects an authority. RFC 3986 section 4.2
     path = "/" + raw_path.lstrip("/\\")
     return f"{path}?{query_string}" if query_string else path
 
 
 class LocalRedirect(RenderedBody):
-    """The content of a redirect, mostly none, whose Location stays on the request's origin."""
+    """The content of a redirect whose Location must stay on the request's origin."""
 
     __slots__ = ("_content",)
 
@@ -42,12 +45,12 @@ class LocalRedirect(RenderedBody):
         self._content = content
 
     def render(self, request: RequestInfo | None, head: Head) -> bytes:
-        """Return the content. A Location that leads elsewhere becomes `/`."""
+        """Return the content. Replace a Location on another origin by `/`."""
         scheme, host = ("", "") if request is None else (request.scheme, request.host)
         if not is_within(head.headers["location"], scheme, host):
             head.headers["Location"] = "/"
         return self._content
 
     def replaced(self, body: bytes) -> RenderedBody:
-        """Return this redirect with another content."""
+        """Return a `LocalRedirect` with the content `body`."""
         return LocalRedirect(body)

@@ -1,12 +1,13 @@
-"""The body that is sent as its pieces come: in chunks, by length, or up to the close.
+"""A body that is sent piece by piece: in chunks, with a Content-Length, or until the close.
 
-The first piece is taken while the answer is made, inside the middleware, so that a stream that
-fails at once is an error like any other. If the piece takes longer than half a second, the head
-goes out before it. A stream that fails behind its head cuts the connection, so that a part is never
-taken for the whole.
+The first piece is taken before the head is sent, inside the middleware stack. So a generator that
+fails immediately causes an ordinary error response. If the first piece takes longer than half a
+second, the head is sent before it. If the generator fails after the head was sent, the connection
+is aborted, because a client must not take a cut answer for a whole one.
 
-A stream closes what it holds, on the task of its connection: after its last piece, when it fails or
-its client leaves, and when it is dropped unsent (HEAD, 304, replaced by middleware).
+A stream closes its generator, context manager or file on the task of its connection: after the last
+piece, when the stream fails, when its client disconnects, and when the body is not sent (HEAD, 304,
+replaced by middleware).
 
 RFC 9112 sections 6 and 7.1.
 """
@@ -60,13 +61,13 @@ Leave = Callable[..., Awaitable[bool | None]]
 Opened = tuple["Begun[Piece | End] | None", AsyncIterator[Piece] | None, object]
 
 _CHUNKED = b"Transfer-Encoding: chunked\r\n"
-_HEAD_WAIT_S = 0.5  # for a stream's first piece, or its fault: a query that fails takes less
+_HEAD_WAIT_S = 0.5  # for the first piece, or an error in its place: a query that fails takes less
 
 
 class StreamBody(WrittenBody):
-    """A body that is sent as its pieces come. It answers one request: the pieces come once.
+    """A body that is sent piece by piece. It answers one request, because it is iterated once.
 
-    Raises: TypeError for what gives no pieces.
+    Raises: TypeError if `pieces` is not a source of pieces.
     """
 
     __slots__ = (
@@ -90,34 +91,34 @@ class StreamBody(WrittenBody):
         self._pieces = pieces
         self._request: RequestInfo | None = None  # the request that it answers
         self._is_used = False  # it was sent, or closed
-        self._is_entered = False  # `_pieces` was a context manager, or is none
-        self._leave: Leave | None = None  # that context manager
-        self._open: list[Opened] = []  # to be closed, the last one first
-        self._iterator: AsyncIterator[Piece] | None = None  # of the pieces, once it has begun
-        self._first: Begun[Piece | End] | None = None  # its first piece, taken or not
-        self._is_late = False  # the first piece was not there in time
+        self._is_entered = False  # `_pieces` is no longer a context manager
+        self._leave: Leave | None = None  # `__aexit__` of the context manager
+        self._open: list[Opened] = []  # to close, in reverse order
+        self._iterator: AsyncIterator[Piece] | None = None  # of the pieces, after it was begun
+        self._first: Begun[Piece | End] | None = None  # the first piece, taken or waited for
+        self._is_late = False  # the head is sent before the first piece
 
     # --- the pieces
 
     @property
     def pieces(self) -> AsyncIterable[Piece]:
-        """The pieces, for middleware that changes them; the response closes what they come from."""
+        """The pieces, for middleware that changes them. The response closes their source."""
         if self._iterator is not None:
             return resumed(self._first, self._iterator)
         return self._opened(self._pieces)
 
     def replace(self, pieces: Pieces, headers: MutableHeaders) -> None:
-        """Send `pieces` in place of its own. Raises: LocalProtocolError once it was sent."""
+        """Send `pieces` in place of the present ones. Raises: LocalProtocolError after `send`."""
         if self._is_used:
             refuse_touch()
-        self._is_entered = True  # there is nothing to enter any more
+        self._is_entered = True  # the new pieces are no context manager
         if self._iterator is None:
             self._open.append((None, None, self._pieces))
         self._pieces = pieces
         self._iterator = self._first = None
 
     async def _opened(self, source: Source) -> AsyncGenerator[Piece, None]:
-        """Yield the pieces of a body that no exchange has prepared."""
+        """Yield the pieces of a body that was not prepared for an exchange."""
         async with AsyncExitStack() as resources:
             if isinstance(source, AbstractAsyncContextManager):
                 source = await resources.enter_async_context(source)
@@ -128,13 +129,16 @@ class StreamBody(WrittenBody):
                 yield piece
 
     def _as_pieces(self, value: Pieces) -> Pieces:
-        """Return what gives the pieces; `value` may come out of a context manager."""
+        """Return the pieces of `value`, which may be the value of a context manager."""
         return value
 
     # --- inside the middleware
 
     async def prepare(self, request: RequestInfo, head: Head) -> None:
-        """Enter a context manager, and wait for the first piece. Raises: whatever these raise."""
+        """Enter the context manager, if any, and wait for the first piece.
+
+        Raises: every error of the context manager and of the pieces.
+        """
         self._claim(request)
         if self._iterator is not None:
             return
@@ -162,26 +166,26 @@ class StreamBody(WrittenBody):
     def check_unclaimed(self) -> None:
         if self._is_used or self._request is not None:
             raise LocalProtocolError(
-                "this stream was sent, or is in use for another request, and can be sent once: "
-                "make a new one for each request, inside the endpoint"
+                "expected a new stream for each request, got one that was sent or is in use for "
+                "another request: make the Response inside the endpoint"
             )
 
     def _claim(self, request: RequestInfo) -> None:
-        """Answer this request. Raises: LocalProtocolError if it has answered another."""
+        """Reserve the body for `request`. Raises: LocalProtocolError if another request has it."""
         if self._request is not request:
             self.check_unclaimed()
             self._request = request
             request.exchange.hold(self)
 
     def _release(self) -> None:
-        """Let go of the request: the pieces have come."""
+        """Mark the body as used, and drop the reference to the request."""
         request, self._request = self._request, None
         self._is_used = True
         if request is not None:
             request.exchange.release(self)
 
     async def _enter(self) -> None:
-        """Enter the context manager, if there is one: its value gives the pieces."""
+        """Enter the source if it is a context manager. Its value then gives the pieces."""
         source = self._pieces
         if isinstance(source, AbstractAsyncContextManager):
             self._pieces = await source.__aenter__()
@@ -191,13 +195,13 @@ class StreamBody(WrittenBody):
             self._leave = _leaving_in_thread(source)
 
     def _head_wait_s(self, headers: MutableHeaders) -> float | None:
-        """Return how long the head waits for the first piece; for None it goes out before."""
-        # The client of an event stream waits for the head alone.
+        """Return how many seconds the head waits for the first piece; None: it does not wait."""
+        # The client of an event stream waits for the head, and the first event may take hours.
         is_events = "text/event-stream" in headers.lines.get("content-type", "")
         return None if is_events else _HEAD_WAIT_S
 
     async def _take_first(self, wait_s: float, headers: MutableHeaders) -> None:
-        """Wait for the first piece, and have it say what the pieces are, if nobody has."""
+        """Wait for the first piece, and set a Content-Type by its type if none is set."""
         _, first = self._begin()
         await first.run_for(wait_s)
         content_type = TEXT
@@ -206,28 +210,28 @@ class StreamBody(WrittenBody):
         elif isinstance(piece := first.result, End):
             return
         else:
-            to_bytes(piece)  # one that can't be sent fails here
+            to_bytes(piece)  # a piece of a wrong type raises here, before the head is sent
             content_type = TEXT if isinstance(piece, str) else OCTETS
         if "content-type" not in headers.lines:
             headers["Content-Type"] = content_type
 
     def _begin(self) -> tuple[AsyncIterator[Piece], Begun[Piece | End]]:
-        pieces = cast(Pieces, self._pieces)  # it is entered
+        pieces = cast(Pieces, self._pieces)  # a context manager was entered before
         self._iterator = iterator = iterate(pieces)
         self._first = first = Begun(take_next(iterator))
         self._open.append((first, iterator, pieces))
         return iterator, first
 
     async def discard(self) -> None:
-        """Close what it holds: it is not sent."""
+        """Close the source, because the body is not sent."""
         request = self._request
         self._release()
         await self._clean_up(request, sys.exc_info()[1])
 
     async def _clean_up(self, request: RequestInfo | None, error: BaseException | None) -> bool:
-        """Close what was opened, as `with` does; return whether `error` ends there.
+        """Close everything that was opened; return whether a context manager suppresses `error`.
 
-        A client that leaves meanwhile does not cancel this, so that no resource leaks.
+        A disconnect during this call does not cancel it, so that no resource leaks.
         """
         opened = self._open
         if self._iterator is None:
@@ -266,14 +270,14 @@ class StreamBody(WrittenBody):
         head: Head,
         encode_head: EncodeHead,
     ) -> None:
-        """Write the pieces. Raises: LocalProtocolError where a declared length is wrong."""
+        """Write the head and the pieces. Raises: LocalProtocolError for a wrong Content-Length."""
         if self._request is not request or self._iterator is None:
             await self.prepare(request, head)
         encoded, outlet, size, status = b"", None, 0, head.status
         try:
             try:
                 headers = head.headers
-                lines = headers.lines  # looked into as they are: `get` costs a microsecond
+                lines = headers.lines  # read directly, because `headers.get` costs 1 us
                 length = headers["content-length"] if "content-length" in lines else None
                 framing = _framing(status, request.section.minor_version, length)
                 encoded = encode_head(framing)
@@ -282,7 +286,7 @@ class StreamBody(WrittenBody):
                     size = await self._send_pieces(outlet, length)
             except BaseException as error:
                 if not await self._clean_up(request, error) or not encoded:
-                    raise  # no context manager ends a fault of the head: there is no answer
+                    raise  # an error of the head is never suppressed: no head was written
             else:
                 await self._clean_up(request, None)
             if outlet is None:
@@ -295,9 +299,9 @@ class StreamBody(WrittenBody):
                 outlet.close()
 
     async def _send_pieces(self, outlet: Outlet, length: str | None) -> int:
-        """Hand the pieces to the outlet; return the bytes of this turn.
+        """Pass the pieces to the outlet; return how many bytes of the last turn are unwritten.
 
-        What is done here for each piece is most of what it costs.
+        This loop is most of the cost of a piece.
         """
         if self._is_late:
             outlet.write_head()
@@ -332,24 +336,30 @@ class StreamBody(WrittenBody):
 
 
 def stream_of(source: Body | None, owner: object) -> StreamBody:
-    """Return the source of `owner` if it is a stream. Raises: AttributeError."""
+    """Return `source` if it is a stream. Raises: AttributeError, for the object `owner`."""
     if not isinstance(source, StreamBody):
-        raise AttributeError("this answer has no pieces: see `body`", name="pieces", obj=owner)
+        raise AttributeError(
+            "this response has no pieces, because it is not a stream: use response.body",
+            name="pieces",
+            obj=owner,
+        )
     return source
 
 
 def check_whole(source: Body | None) -> None:
-    """Raise LocalProtocolError for a stream."""
+    """Raise LocalProtocolError if `source` is a stream."""
     if isinstance(source, StreamBody):
-        raise LocalProtocolError("a stream has no whole body: see `pieces`")
+        raise LocalProtocolError("a stream has no whole body: use response.pieces")
 
 
 def _framing(status: int, minor_version: int, length: str | None) -> bytes:
-    """Return the field line that says where the content ends, if no other line does."""
+    """Return the field line that frames the content, or nothing if `length` does already."""
     if length is not None:
         is_right = CONTENT_LENGTH.fullmatch(length) and (status != 205 or int(length) == 0)
         if status == 204 or not is_right:
-            raise LocalProtocolError(f"Content-Length {length[:80]!r} on a {status}")
+            rules = {204: "no Content-Length", 205: "Content-Length 0"}
+            expected = rules.get(status, "1*DIGIT as Content-Length")
+            raise LocalProtocolError(f"expected {expected} on a {status}, got {length[:80]!r}")
         return b""
     if status == 205:
         return b"Content-Length: 0\r\n"
@@ -362,7 +372,7 @@ def _framing(status: int, minor_version: int, length: str | None) -> bytes:
 
 
 def _has_ended(opened: Opened) -> bool:
-    """Whether what was opened is a generator that has ended: to close it takes no time."""
+    """Return whether the source is an async generator that has ended, so no close is needed."""
     _, iterator, source = opened
     if iterator is not source or not isinstance(iterator, AsyncGeneratorType):
         return False
@@ -372,13 +382,13 @@ def _has_ended(opened: Opened) -> bool:
 async def _close_opened(
     first: Begun[Piece | End] | None, iterator: AsyncIterator[Piece] | None, source: object
 ) -> None:
-    """Close what was iterated, if it was, and what it came from, if that can be closed."""
+    """Close the iterator, if iteration began, and the source, if it has a close method."""
     if first is not None and not first.is_done:
         await first.abandon()
     if isinstance(iterator, AsyncGeneratorType):
         await iterator.aclose()
     if iterator is source or (iterator is not None and isinstance(source, Iterator)):
-        return  # it is closed with that
+        return  # closing the iterator has closed the source
     if isinstance(source, AsyncIterable):
         if (aclose := getattr(source, "aclose", None)) is not None:
             await aclose()

@@ -1,7 +1,6 @@
-"""A whole body: how it becomes bytes, its length, and how a large one is written.
+"""A whole body: convert it to bytes, frame it, and write a large one in slices.
 
-Strategy: a large body goes out in slices, because the transport keeps a copy of all that the peer
-has not taken yet.
+Slices bound the memory, because the transport copies all bytes that the peer has not read yet.
 """
 
 from __future__ import annotations
@@ -14,12 +13,12 @@ from ..http.headers import MutableHeaders
 from ..http.request_head import RequestLine
 from ..http.response_head import length_field
 
-_OWN_REFERENCES = 3  # to a body: of its response, of the view on it, and of the call that counts
+_OWN_REFERENCES = 3  # to a body: from its response, from its memoryview, and from `getrefcount`
 _SLICE_BYTES = 256 * 1024
 
 
 def whole_body(body: object) -> bytes:
-    """Return a body as bytes: `len()` of a buffer may count items of several bytes each.
+    """Return a bytes-like body as bytes, because `len()` of a memoryview may not count bytes.
 
     Raises: TypeError, with the remedy, for a value of another type.
     """
@@ -28,27 +27,27 @@ def whole_body(body: object) -> bytes:
     if isinstance(body, str):
         remedy = "set body.encode()"
     elif isinstance(body, (AsyncIterable, Iterator)):
-        remedy = "Response.stream(...) sends pieces"
+        remedy = "to send pieces, use Response.stream(...)"
     elif body is None:
-        remedy = "leave it out for an empty one"
+        remedy = "for an empty body, leave it out"
     else:
-        remedy = "Response.json(...) sends JSON"
+        remedy = "to send JSON, use Response.json(...)"
     raise TypeError(f"expected bytes as a body, or str, got {type(body).__name__}: {remedy}")
 
 
 def length_of_whole(line: RequestLine, status: int, headers: MutableHeaders, size: int) -> bytes:
-    """Return the Content-Length line of a whole body, or nothing if `headers` has a right one.
+    """Return the Content-Length line of a whole body, or nothing if `headers` already has it.
 
-    Raises: LocalProtocolError for a wrong one.
+    Raises: LocalProtocolError if `headers` has a wrong length.
     """
     declared = headers["content-length"] if "content-length" in headers.lines else None
     return length_field(status, size, declared, is_head=line.method == "HEAD")
 
 
 async def write_slices(stream: ResponseStream, body: memoryview) -> None:
-    """Write a large body, and count it for its client while that does not read it.
+    """Write a large body. While the client does not read, count the body as held for the client.
 
-    A body that another object holds as well, a constant or a cache, is not there for the client.
+    A body that another object also references (a constant, a cache) is not counted.
     """
     is_own = getrefcount(body.obj) <= _OWN_REFERENCES
     try:

@@ -1,4 +1,4 @@
-"""Bodies that are no bytes yet, by two that are as simple as can be."""
+"""The base classes of response bodies, tested by one simple subclass each."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from microweb.server.answering import is_streaming, may_read_body, persistence_o
 
 
 class Method(RenderedBody):
-    """The method of the request, in the content and in a field."""
+    """A body that shows the request's method, in its content and in a header field."""
 
     def render(self, request: RequestInfo | None, head: Head) -> bytes:
         method = "none" if request is None else request.line.method
@@ -23,7 +23,7 @@ class Method(RenderedBody):
 
 
 class Once(WrittenBody):
-    """Two letters, and a note of how often it was prepared."""
+    """A body of two letters that counts its calls of `prepare`."""
 
     def __init__(self) -> None:
         self.prepared = 0
@@ -106,7 +106,7 @@ async def test_written_body_is_prepared_inside_the_middleware() -> None:
 def test_whole_body_has_no_pieces() -> None:
     for response in (Response("a"), Response.json(1), Response(Once())):
         assert not hasattr(response, "pieces")
-        with pytest.raises(AttributeError, match="see `body`"):
+        with pytest.raises(AttributeError, match=r"use response\.body"):
             response.pieces = ["a"]
 
 

@@ -1,4 +1,4 @@
-"""What a stream does before its first byte: its faults are answers, and it closes what it holds."""
+"""Streams before their first byte: errors become responses, and resources are closed."""
 
 from __future__ import annotations
 
@@ -71,9 +71,9 @@ async def refuses() -> AsyncIterator[AsyncIterator[str]]:
 FAULTS: dict[str, tuple[Callable[[], object], int, str]] = {
     "abort": (aborts, 404, "no such"),
     "error": (fails, 500, "boom"),
-    "wrong type": (numbers, 500, "a stream yielded int: expected str or bytes"),
+    "wrong type": (numbers, 500, "expected str or bytes as a piece of a stream, got int"),
     "in a thread": (fails_in_a_thread, 500, "boom"),
-    "wrong type in a thread": (numbers_in_a_thread, 500, "a stream yielded int"),
+    "wrong type in a thread": (numbers_in_a_thread, 500, "a piece of a stream, got int"),
     "text that is none": (surrogate, 500, "expected text that UTF-8 can hold"),
     "stream": (lambda: Response.stream(aborts()), 404, "no such"),
     "typed stream": (lambda: Response.stream(fails(), content_type="text/csv"), 500, "boom"),
@@ -83,8 +83,8 @@ FAULTS: dict[str, tuple[Callable[[], object], int, str]] = {
     "context manager": (lambda: Response.stream(refuses()), 503, "no place"),
     "subscription": (lambda: Response.events(refuses()), 503, "no place"),
     "no body": (lambda: Response(None), 500, "expected bytes as a body, or str, got NoneType"),  # type: ignore[arg-type]
-    "dict": (lambda: Response({"a": 1}), 500, r"Response.json\(...\) sends JSON"),  # type: ignore[arg-type]
-    "generator": (lambda: Response(aborts()), 500, r"Response.stream\(...\) sends pieces"),  # type: ignore[arg-type]
+    "dict": (lambda: Response({"a": 1}), 500, r"use Response.json\(...\)"),  # type: ignore[arg-type]
+    "generator": (lambda: Response(aborts()), 500, r"use Response.stream\(...\)"),  # type: ignore[arg-type]
     "number in a tuple": (lambda: (Response(7), 201), 500, "got int"),  # type: ignore[arg-type]
     "no pieces": (lambda: Response.stream(None), 500, "an iterable of pieces, got NoneType"),  # type: ignore[arg-type]
 }
@@ -161,7 +161,7 @@ async def test_head_waits_half_a_second_and_then_a_fault_cuts_and_is_logged_once
     app.use(CORS("*"))
     async with on_loopback(app) as server, peer_of(server) as peer:
         await peer.send(get("/", "Connection: close"))
-        head = await peer.read_until(b"\r\n\r\n")  # it comes though the piece does not
+        head = await peer.read_until(b"\r\n\r\n")  # the head arrives before the piece
         assert head.startswith(b"HTTP/1.1 200 OK\r\n")
         assert (b"Content-Type: text/csv" if is_typed else b"Content-Type: text/plain") in head
         assert b"Access-Control-Allow-Origin: *" in head
@@ -350,11 +350,11 @@ async def test_middleware_may_change_the_session_behind_a_stream() -> None:
         assert "session=" in (await client.get("/")).headers["set-cookie"]
 
 
-# --- what a stream holds
+# --- the resources of a stream
 
 
 class Resource:
-    """A context manager of pieces that tells what becomes of it."""
+    """A context manager of pieces that records its calls."""
 
     def __init__(self, *pieces: str) -> None:
         self.pieces = pieces or ("a", "b")
@@ -390,7 +390,7 @@ class Resource:
 
 
 class Rows(Resource):
-    """An async iterator over a connection that is open already, as drivers of databases have it."""
+    """An async iterator over an open connection, as a database driver returns it."""
 
     def __aiter__(self) -> Rows:
         self._left = list(self.pieces)
@@ -450,7 +450,7 @@ async def test_resource_is_released_however_the_answer_ends(
             async def wrapped(pieces: AsyncIterator[str]) -> AsyncIterator[str]:
                 async for piece in pieces:
                     yield piece
-                    return  # and leaves the rest
+                    return  # before the other pieces are taken
 
             response.pieces = wrapped(response.pieces)  # type: ignore[attr-defined]
         return response
@@ -593,7 +593,7 @@ async def test_stream_that_is_not_modified_is_closed() -> None:
     assert resource.told == ["entered", "closed", "left"]
 
 
-# --- cleanup that awaits, and a client that leaves meanwhile
+# --- cleanup that awaits, and a client that disconnects meanwhile
 
 
 class Slow(Resource):
@@ -646,7 +646,7 @@ async def test_client_that_leaves_does_not_cut_a_cleanup_that_has_begun(how: str
         await end.write(get("/").replace(b"GET", b"HEAD") if how == "HEAD" else get("/"))
         async with asyncio.timeout(DEADLINE_S):
             await resource.is_leaving.wait()
-        house.connection.network.transport.abort()  # as a reset does
+        house.connection.network.transport.abort()  # as after a reset
         await house.pass_time(1)
         await house.pass_time(1)
         assert resource.told == []

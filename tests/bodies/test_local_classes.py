@@ -1,6 +1,6 @@
-"""Annotations that name classes of a function, and names that only type checkers know.
+"""Annotations that name classes local to a function, or names for type checkers only.
 
-Under `from __future__ import annotations`, as here, each annotation is a text.
+This module has `from __future__ import annotations`, so each annotation is a string.
 """
 
 from __future__ import annotations

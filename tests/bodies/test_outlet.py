@@ -1,4 +1,4 @@
-"""Pieces of a streamed answer: joined in one turn of the loop, and written behind their head."""
+"""The pieces of a stream: joined in one turn of the event loop, and written after the head."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from microweb.errors import ClientDisconnected
 
 
 async def put(outlet: Outlet, *pieces: bytes) -> None:
-    """Put the pieces of one turn of the loop."""
+    """Pass the pieces of one turn of the event loop to the outlet."""
     for piece in pieces:
         if not outlet.joined:
             await outlet.begin()
@@ -37,7 +37,7 @@ async def test_end_goes_out_with_the_last_pieces() -> None:
     await put(outlet, b"x" * 10, b"y" * 10)
     outlet.end(20)
     assert stream.writes == [b"head14\r\n" + b"x" * 10 + b"y" * 10 + b"\r\n0\r\n\r\n"]
-    await asyncio.sleep(0)  # when the turn would have written
+    await asyncio.sleep(0)  # a scheduled write would happen now
     assert len(stream.writes) == 1
 
 
@@ -52,7 +52,7 @@ async def test_pieces_of_a_known_length_are_no_chunks() -> None:
     outlet = Outlet(stream, b"head", is_chunked=False)
     outlet.write_head()
     outlet.end(0)
-    assert stream.writes == [b"head"]  # nothing is written for the end
+    assert stream.writes == [b"head"]  # the end writes no bytes
     await put(outlet, b"a", b"b")
     outlet.end(2)
     assert stream.writes == [b"head", b"ab"]
@@ -86,7 +86,7 @@ async def test_full_connection_is_waited_for_before_the_next_piece() -> None:
 async def test_client_that_left_is_met_at_the_next_piece() -> None:
     outlet = Outlet(FakeStream(closes_after=0), b"head", is_chunked=True)
     await put(outlet, b"a")
-    await asyncio.sleep(0)  # the turn that writes raises nothing
+    await asyncio.sleep(0)  # the scheduled write fails, but raises nothing
     with pytest.raises(ClientDisconnected):
         await put(outlet, b"b")
 

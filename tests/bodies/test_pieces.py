@@ -1,4 +1,4 @@
-"""Pieces of a stream: where they come from, and what they become."""
+"""The pieces of a stream: their sources, and their conversion to bytes."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ async def test_first_piece_that_was_taken_comes_first() -> None:
     assert [piece async for piece in resumed(Begun(take_next(pieces)), pieces)] == []
 
 
-@pytest.mark.parametrize(("length", "said"), [(1, "longer"), (3, "of 2 bytes")])
+@pytest.mark.parametrize(("length", "said"), [(1, "got more"), (3, "got 2")])
 async def test_pieces_of_another_length_are_refused(length: int, said: str) -> None:
     pieces = Pieces("a", "b")
     with pytest.raises(LocalProtocolError, match=said):
@@ -79,5 +79,5 @@ def test_piece_becomes_bytes() -> None:
     assert to_bytes("é") == "é".encode()
     assert to_bytes(b"a") == b"a"
     assert to_bytes(memoryview(wide)) == wide.tobytes()  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="a stream yielded int: expected str or bytes"):
+    with pytest.raises(TypeError, match="expected str or bytes as a piece of a stream, got int"):
         to_bytes(7)  # type: ignore[arg-type]

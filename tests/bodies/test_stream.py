@@ -170,9 +170,9 @@ async def test_a_stream_longer_than_it_said_is_a_fault() -> None:
     pieces = Pieces("hell", "o!", "more")
     response = Response.stream(pieces.generate(), headers={"Content-Length": "5"})
     stream = FakeStream()
-    with pytest.raises(LocalProtocolError, match="longer than its Content-Length"):
+    with pytest.raises(LocalProtocolError, match="as its Content-Length says, got more"):
         await response.send_to(stream, GET, HEADS, b"")
-    assert stream.written.endswith(b"\r\n\r\nhell")  # and the rest is never sent
+    assert stream.written.endswith(b"\r\n\r\nhell")  # the rest is never sent
     assert pieces.started == 2
     assert pieces.is_closed
 
@@ -181,7 +181,7 @@ async def test_a_stream_longer_than_it_said_is_a_fault() -> None:
 async def test_a_stream_shorter_than_it_said_is_a_fault(pieces: list[str]) -> None:
     response = Response.stream(pieces, headers={"Content-Length": "5"})
     stream = FakeStream()
-    with pytest.raises(LocalProtocolError, match="with Content-Length 5"):
+    with pytest.raises(LocalProtocolError, match="expected a stream of 5 bytes"):
         await response.send_to(stream, GET, HEADS, b"")
     assert bool(stream.writes) is bool(pieces)
 
@@ -276,7 +276,7 @@ async def test_pieces_without_a_wait_are_joined_up_to_a_bound_and_others_have_th
     await Response.stream(Pieces(*[bytes(1024)] * 640).generate()).send_to(stream, GET, HEADS, b"")
     counting.cancel()
     assert max(map(len, stream.writes)) < LARGE + 2048
-    assert len(stream.writes) == 11  # and the end
+    assert len(stream.writes) == 11  # ten writes of pieces, and the end
     assert turns >= 10
 
 
@@ -296,7 +296,7 @@ async def test_peer_that_left_between_two_pieces_is_met_at_the_next() -> None:
     async def pieces() -> AsyncIterator[str]:
         yield "a"
         await asyncio.sleep(0)
-        yield "b"  # is put, and not written
+        yield "b"  # passed to the outlet, but not written
         raise AssertionError("for nobody")
 
     with pytest.raises(ClientDisconnected):
@@ -355,7 +355,7 @@ async def test_a_piece_of_another_type_is_named(piece: Any) -> None:
     async def show() -> AsyncIterator[Any]:
         yield piece
 
-    expected = rf"a stream yielded {type(piece).__name__}: expected str or bytes as its pieces"
+    expected = f"expected str or bytes as a piece of a stream, got {type(piece).__name__}"
     async with app.test_client() as client:
         with pytest.raises(TypeError, match=expected):
             await client.get("/")
@@ -390,7 +390,7 @@ async def test_middleware_can_change_the_pieces() -> None:
 
 
 class Swallowing:
-    """A context manager that ends every error of its block, and notes them."""
+    """A context manager that suppresses every error of its block, and records it."""
 
     def __init__(self, *pieces: str) -> None:
         self.pieces = pieces

@@ -1,4 +1,4 @@
-"""Whole bodies: how they become bytes, their length, and how large ones are written."""
+"""Whole bodies: their conversion to bytes, their length, and the write of a large one."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_length_is_said_once_and_is_right() -> None:
     assert length_of_whole(GET.line, 200, right, 3) == b""
     with pytest.raises(LocalProtocolError, match="Content-Length"):
         length_of_whole(GET.line, 200, wrong, 3)
-    assert length_of_whole(HEAD.line, 200, wrong, 0) == b""  # that of a GET
+    assert length_of_whole(HEAD.line, 200, wrong, 0) == b""  # the length of the GET response
 
 
 async def test_view_is_written_as_it_is() -> None:
