@@ -1,10 +1,11 @@
-"""Who asks: Basic and Bearer authentication.
+"""Basic and Bearer authentication.
 
-RFC 9110 section 11 (the framework), RFC 7617 (Basic), RFC 6750 (Bearer). Secrets that are kept here
-are kept as keyed digests, and compared in constant time; none enters a message. Both schemes send
-their secret with each request: use them over TLS alone.
+RFC 9110 section 11 (the framework), RFC 7617 (Basic), RFC 6750 (Bearer). The middleware stores
+secrets as keyed digests, compares them in constant time, and puts none in a message. Both schemes
+send their secret with each request: use them over TLS only.
 
-Order: inside CORS, whose preflights bring no credentials, and outside all that is for known users.
+Order: inside CORS, because preflights carry no credentials, and outside everything that is for
+authenticated users only.
 """
 
 from __future__ import annotations
@@ -38,15 +39,15 @@ _KEY_BYTES = 32
 
 
 class BasicAuth:
-    """Middleware that asks for a name and a password. RFC 7617
+    """Middleware that requires a name and a password. RFC 7617
 
-    `check` is a mapping of names to passwords, or a function of (name, password) that returns the
-    user, True for the name itself, None or False to refuse. It may take the request as well, by the
-    name `request` or the annotation. A plain `def` runs in a thread, so that it may hash as slowly
-    as passwords need. `request.state.user` is what it returned, with a mapping the name. Names and
-    passwords are UTF-8.
+    `check` is a mapping of names to passwords, or a function of (name, password). The function
+    returns the user, True to use the name as the user, or None or False to refuse. It may take the
+    request too, by the parameter name `request` or by the annotation. A plain `def` runs in a
+    thread, so it may hash as slowly as passwords need. `request.state.user` is the user, with a
+    mapping the name. Names and passwords are UTF-8.
 
-    Raises: ConfigurationError for a realm that no field can hold.
+    Raises: ConfigurationError for an invalid realm, name or password.
     """
 
     def __init__(
@@ -71,14 +72,14 @@ class BasicAuth:
 
 
 class BearerAuth:
-    """Middleware that asks for a token, in the field Authorization alone. RFC 6750
+    """Middleware that requires a token, and reads it from the Authorization field only. RFC 6750
 
-    `check` is a mapping of tokens to users, the tokens alone, or a function of the token that
-    returns the user, None or False to refuse, and may take the request as well, by the name
-    `request` or the annotation; a plain `def` runs in a thread. `request.state.user` is the user;
-    True for a token that has none.
+    `check` is a mapping of tokens to users, an iterable of tokens, or a function of the token. The
+    function returns the user, or None or False to refuse. It may take the request too, by the
+    parameter name `request` or by the annotation. A plain `def` runs in a thread.
+    `request.state.user` is the user; for an iterable of tokens it is True.
 
-    Raises: ConfigurationError for a realm that no field can hold, or what can't be sent as a token.
+    Raises: ConfigurationError for an invalid realm, token or user.
     """
 
     def __init__(
@@ -90,7 +91,7 @@ class BearerAuth:
         function = check if callable(check) else _Tokens(check).check
         self._check = _with_request(function, "BearerAuth", "token")
         challenge = f"Bearer realm={_quoted(realm)}"
-        self._missing = {"WWW-Authenticate": challenge}  # says no more. Section 3.1
+        self._missing = {"WWW-Authenticate": challenge}  # without an error code: section 3.1
         self._invalid = {"WWW-Authenticate": f'{challenge}, error="invalid_token"'}
         self._malformed = {"WWW-Authenticate": f'{challenge}, error="invalid_request"'}
 
@@ -107,17 +108,17 @@ class BearerAuth:
         return await call_next(request)
 
 
-# --- what is sent ---------------------------------------------------------------------
+# --- credentials in a request ---------------------------------------------------------
 
 
 def _credentials(request: Request, scheme: str) -> str | None:
-    """Return what follows the scheme's name in Authorization; None for another scheme, or none."""
+    """Return the credentials of this scheme in Authorization; None if there are none."""
     name, _, rest = request.headers.get("authorization", "").partition(" ")
     return rest.strip(" ") if name.lower() == scheme else None
 
 
 def _name_and_password(credentials: str) -> tuple[str, str] | None:
-    """Return what the credentials of Basic hold; None for what is malformed. RFC 7617 section 2"""
+    """Return the name and password in Basic credentials; None if malformed. RFC 7617 section 2"""
     try:
         text = b64decode(credentials, validate=True).decode()
     except (binascii.Error, ValueError):
@@ -138,9 +139,9 @@ def _quoted(realm: str) -> str:
 def _with_request(
     check: Callable[..., object], role: str, *names: str
 ) -> Callable[..., Awaitable[object]]:
-    """Return a function of the request and `names` that calls `check` with those that it takes.
+    """Return an async function of (request, *names) that calls `check`, with the request if it can.
 
-    Raises: ConfigurationError if that is something else.
+    Raises: ConfigurationError if `check` takes other parameters.
     """
     call = as_async(check)
     hints = hints_of(check)
@@ -157,11 +158,11 @@ def _with_request(
     return lambda request, *given: call(*given[:at], request, *given[at:])
 
 
-# --- what is known --------------------------------------------------------------------
+# --- stored secrets -------------------------------------------------------------------
 
 
 class _Digests:
-    """Keyed digests, so that all have one length, and nobody outside knows how two compare."""
+    """Digests of one length, with a secret key: a client can't foresee how two compare."""
 
     def __init__(self) -> None:
         self._key = secrets.token_bytes(_KEY_BYTES)
@@ -177,18 +178,21 @@ class _Passwords:
         self._by_name: dict[bytes, bytes] = {}
         for name, password in passwords.items():
             if not isinstance(password, str) or not password:
-                raise ConfigurationError(f"BasicAuth: expected a password for {name!r:.80}")
+                raise ConfigurationError(
+                    f"BasicAuth: expected a non-empty str as the password of {name!r:.80}"
+                )
             if ":" in name or _CONTROL.search(name + password):
                 raise ConfigurationError(
-                    "BasicAuth: a name can't hold a colon, nor it or its password a control "
-                    f"character: look at {name!r:.80}"
+                    "BasicAuth: expected a name without a colon, and no control character in the "
+                    f"name or the password: check the entry {name!r:.80}"
                 )
             self._by_name[self._digest(name)] = self._digest(password)
-        self._nobodys = secrets.token_bytes(_KEY_BYTES)
+        self._unknown = secrets.token_bytes(_KEY_BYTES)
 
     async def check(self, name: str, password: str) -> bool:
-        # As much work for a name that nobody has; a dict finds digests that nobody can foresee.
-        known = self._by_name.get(self._digest(name), self._nobodys)
+        # An unknown name costs the same time. The time of the dict's lookup tells nothing, because
+        # a client can't foresee a digest.
+        known = self._by_name.get(self._digest(name), self._unknown)
         return compare_digest(known, self._digest(password))
 
 
@@ -202,15 +206,16 @@ class _Tokens:
         for token, user in users.items():
             if not isinstance(token, str) or not _TOKEN68.fullmatch(token):
                 raise ConfigurationError(
-                    "BearerAuth: a token is of ASCII letters, digits and -._~+/ with = at its end"
+                    "BearerAuth: expected each token to have ASCII letters, digits and -._~+/ "
+                    "only, and '=' only at its end"
                 )
             if user is None or user is False:
-                raise ConfigurationError("BearerAuth: expected a user for each token, got none")
+                raise ConfigurationError(f"BearerAuth: expected a user for each token, got {user}")
             self._users[self._digest(token)] = user
 
     async def check(self, token: str) -> Any:
         given, user = self._digest(token), None
-        for known, whose in self._users.items():  # all of them, whichever it is
+        for known, owner in self._users.items():  # compare all: the time tells nothing
             if compare_digest(known, given):
-                user = whose
+                user = owner
         return user

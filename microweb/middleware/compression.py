@@ -1,10 +1,10 @@
-"""Content codings: answers compressed for clients that take it.
+"""Content codings: responses compressed for clients that accept it.
 
 RFC 9110 sections 8.4 (Content-Encoding) and 12.5.3 (Accept-Encoding); gzip is RFC 1952, br RFC
-7932, zstd RFC 8878. What is small is compressed on the loop, what is large in a thread; a stream
-piece by piece, flushed, so that it still streams.
+7932, zstd RFC 8878. A small body is compressed on the event loop, a large one in a thread. A stream
+is compressed and flushed piece by piece, so that it still streams.
 
-Order: inside CORS, outside all that looks at the body or makes its ETag.
+Order: inside CORS, outside all middleware that reads the body or makes its ETag.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from ..remedies import names_keywords
 from ..request import Handler, Request
 from ..response import Response
 
-# What shrinks; the rest is compressed already (images, films, archives) or unknown. Font formats
-# but for WOFF, which is compressed, and bitmaps shrink as well.
+# Media types that shrink. The others are compressed already (images, films, archives) or unknown.
+# Bitmaps shrink too, and fonts, except WOFF, which is compressed.
 _COMPRESSIBLE = re.compile(
     r"text/.*+|[a-z]++/[^+]*+\+(?:json|xml|text|yaml)"
     r"|application/(?:json|json-seq|x-ndjson|jsonl|xml|xml-dtd|(?:x-)?javascript|ecmascript|yaml"
@@ -37,26 +37,26 @@ _COMPRESSIBLE = re.compile(
     r"|image/(?:bmp|x-icon|vnd\.microsoft\.icon)|font/(?:ttf|otf|collection)"
 )
 _WITHOUT_CODING = frozenset((101, 204, 205, 206, 304))
-# A digest is of the coded content, or of what a range is cut from: whoever sets one has decided.
+# Fields of content that is coded already, or whose digest or range would no longer be right.
 _DECIDED = frozenset(("content-encoding", "content-range", "content-digest", "repr-digest"))
 
-# Of 1 MiB of JSON, in MB/s and what is left of it: gzip 4: 41, 0.33 (its usual 6: 23, 0.31);
+# MB/s and the compressed part of 1 MiB of JSON: gzip 4: 41, 0.33 (its default 6: 23, 0.31);
 # br 4: 52, 0.29 (5: 20, 0.27); zstd 3: 124, 0.30 (6: 35, 0.28).
 _GZIP_LEVEL, _BROTLI_QUALITY, _ZSTD_LEVEL = 4, 4, 3
 
-# Up to here it takes a millisecond at most (0.7 gzip, 1.0 br, 0.3 zstd), where a thread costs 0.1.
+# This much takes at most a millisecond (0.7 gzip, 1.0 br, 0.3 zstd); a thread costs 0.1.
 _INLINE_BYTES = 32 * 1024
 
 
 class Stream(Protocol):
-    """A compressor of one answer that is made in pieces."""
+    """A compressor of one response that is made in pieces."""
 
     def add(self, data: bytes) -> bytes:
-        """Return all there is of `data` in coded form: the client can read it at once."""
+        """Return `data` compressed and flushed: the client can decode all of it immediately."""
 
     @property
     def end(self) -> Callable[[], bytes]:
-        """Return what closes the coded form."""
+        """Return the function that ends the stream and returns its last bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +66,14 @@ class _Coding:
 
 
 class Compression:
-    """Middleware that compresses what a client takes compressed, and what is worth it.
+    """Middleware that compresses a response if the client accepts it and it is worth the work.
 
-    `codings` are content codings, those that are liked best first; by default those of zstd, br
-    and gzip that are installed. Answers below `min_bytes` are left alone, as are those of media
-    types that don't shrink, with a `Content-Encoding`, or with `Cache-Control: no-transform`.
+    `codings` are content codings in order of preference; by default those of zstd, br and gzip that
+    are installed. A response stays as it is below `min_bytes`, if its media type doesn't shrink,
+    with a `Content-Encoding`, and with `Cache-Control: no-transform`.
 
-    An attacker who can put text beside a secret into an answer, and see its length, can guess the
-    secret from it (BREACH): leave such pages out by `Cache-Control: no-transform`.
+    An attacker who can put text beside a secret into a response, and see the length of the
+    response, can guess the secret (BREACH): send `Cache-Control: no-transform` with such pages.
 
     Raises: ConfigurationError for an unknown coding; MissingExtra for one that is not installed.
     """
@@ -124,7 +124,7 @@ class Compression:
         if name == IDENTITY:
             return
         _mark(headers, name)
-        if request.method != "HEAD":  # which gets no pieces: they are closed unread
+        if request.method != "HEAD":  # HEAD gets no pieces: they are closed unread
             response.pieces = _coded_pieces(response.pieces, self._codings[name].stream())
 
 
@@ -138,18 +138,18 @@ async def _coded_pieces(
     yield stream.end()
 
 
-# --- what to compress -----------------------------------------------------------------
+# --- which responses to compress ------------------------------------------------------
 
 
 def _may_code(headers: MutableHeaders, is_required: bool) -> bool:
-    """Whether an answer of these fields may be compressed, and gains by it where it need not be."""
+    """Whether a response with these fields may be compressed, and either must be or shrinks."""
     lines = headers.lines
     if not _DECIDED.isdisjoint(lines):
         return False
     if "cache-control" in lines and "no-transform" in headers["cache-control"].lower():
         return False
     media_type = parse_media_type(headers["content-type"])[0] if "content-type" in lines else ""
-    # Events are small, and whatever stands between could hold them up.
+    # Events are small, and a proxy that decodes them could delay them.
     return media_type != "text/event-stream" and (is_required or _shrinks(media_type))
 
 
@@ -159,17 +159,17 @@ def _shrinks(media_type: str) -> bool:
 
 
 def _mark(headers: MutableHeaders, name: str) -> None:
-    """Have the fields speak of the coded form."""
+    """Make the fields describe the compressed form."""
     headers["Content-Encoding"] = name
     for stale in ("content-length", "accept-ranges"):
         headers.pop(stale, None)
     tag = headers.get("etag")
     if tag is not None and not tag.startswith("W/"):
-        headers["ETag"] = f"W/{tag}"  # equal bytes are promised no more. RFC 9110 section 8.8.3.3
+        headers["ETag"] = f"W/{tag}"  # the coded bytes may differ. RFC 9110 section 8.8.3.3
 
 
 def _match_validator(request: Request, headers: MutableHeaders) -> None:
-    """Have a 304 name what it confirms as the answer did: by the weak tag that the client has."""
+    """Give a 304 the fields of the compressed 200 before it, with the client's weak tag."""
     add_vary(headers, "Accept-Encoding")
     tag = headers.get("etag")
     if tag is not None and f"W/{tag}" in request.headers.get("if-none-match", ""):
@@ -186,7 +186,7 @@ async def _off_the_loop(compress: Callable[[bytes], bytes], data: bytes) -> byte
 
 
 class _Flushed:
-    """A stream over a library's compressor, which all three shape alike."""
+    """A `Stream` over the compressor of one of the three libraries."""
 
     __slots__ = ("_compress", "_flush", "end")
 
@@ -205,7 +205,7 @@ class _Flushed:
 
 
 def _gzip() -> _Coding:
-    wbits = 16 + zlib.MAX_WBITS  # with gzip's header, which has no time in it
+    wbits = 16 + zlib.MAX_WBITS  # with gzip's header, whose time is 0
 
     def stream() -> Stream:
         compressor = zlib.compressobj(_GZIP_LEVEL, wbits=wbits)
@@ -229,7 +229,7 @@ def _zstd() -> _Coding:
     import zstandard
 
     def compress(data: bytes) -> bytes:
-        # One serves one call at a time; a new one costs 10 us.
+        # A compressor serves one call at a time; a new one costs 10 us.
         return zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compress(data)
 
     def stream() -> Stream:
@@ -240,7 +240,7 @@ def _zstd() -> _Coding:
     return _Coding(compress, stream)
 
 
-# Coding -> how it is made, and the extra that it needs; those that are liked best first.
+# Coding -> its factory and the extra that it needs, in order of preference.
 _KNOWN: dict[str, tuple[Callable[[], _Coding], str]] = {
     "zstd": (_zstd, "zstandard"),
     "br": (_brotli, "brotli"),
@@ -261,7 +261,7 @@ def _wanted(codings: Iterable[str]) -> dict[str, _Coding]:
     for name in (codings,) if isinstance(codings, str) else codings:
         if name not in _KNOWN:
             raise ConfigurationError(
-                f"Compression: expected codings of {', '.join(_KNOWN)}, got {name!r:.80}"
+                f"Compression: expected each coding from {', '.join(_KNOWN)}, got {name!r:.80}"
             )
         make, extra = _KNOWN[name]
         try:

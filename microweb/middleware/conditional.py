@@ -1,9 +1,9 @@
-"""Conditional GET for answers that are made anew each time: 304 where the client has it already.
+"""Conditional GET: 304 if the client already has the response that the endpoint makes.
 
-RFC 9110 section 13 (Conditional Requests) and section 8.8 (Validators). It saves the transfer, not
-the work of making the answer.
+RFC 9110 section 13 (Conditional Requests) and section 8.8 (Validators). It saves the transfer of
+the body, not the work of making it.
 
-Order: inside Compression, so that the tag is of what the endpoint made and not of a coding.
+Order: inside Compression, so that the tag is of the endpoint's content and not of a coding.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from ..request import Handler, Request
 from ..response import Response
 
 _INLINE_BYTES = 256 * 1024  # 0.2 ms with the processor's own SHA-256, 1 ms without
-_TAG_BYTES = 16  # of the digest: two answers share a tag once in 2^64
+_TAG_BYTES = 16  # of the digest: two of 2^64 responses may share a tag
 
 
 class ConditionalGet:
-    """Middleware that answers 304 to a GET or HEAD whose client has the answer already.
+    """Middleware that answers 304 to a GET or HEAD if the client already has the response.
 
-    The endpoint runs as always. A 200 whose body is whole gets a strong `ETag` made from it, unless
-    it has one or says `Cache-Control: no-store`; an `ETag` or `Last-Modified` that the endpoint set
-    is used, on streams too. A false If-Match or If-Unmodified-Since is a 412. Conditions of other
-    methods are the endpoint's: here, all would be over already.
+    The endpoint always runs. A 200 that is not a stream gets a strong `ETag` made from its body,
+    unless it has one or says `Cache-Control: no-store`. An `ETag` or `Last-Modified` that the
+    endpoint set is compared, for streams too. A false If-Match or If-Unmodified-Since is answered
+    412. Check the conditions of other methods in the endpoint, before it changes anything.
     """
 
     async def __call__(self, request: Request, call_next: Handler) -> Response:
@@ -47,14 +47,16 @@ class ConditionalGet:
             return response
         headers = response.headers
         is_untagged = "etag" not in headers.lines and not isinstance(source, WrittenBody)
-        # An empty body may be that of a HEAD route, which stands for another.
+        # An empty body may come from a HEAD route; the GET body, which the tag is for, is unknown.
         if is_untagged and (body := response.body) and not _is_never_stored(headers):
             headers["ETag"] = await _tag_of(body)
         if not is_conditional(request.headers):
             return response
         outcome = evaluate(method, request.headers, validators_of(headers))
         if outcome is Outcome.FAILED:
-            raise PreconditionFailed("this is not the version that the request is for")
+            raise PreconditionFailed(
+                "expected the version in If-Match or If-Unmodified-Since, got another one"
+            )
         if outcome is Outcome.NOT_MODIFIED:
             _leave_out_content(response)
         return response
@@ -72,11 +74,11 @@ async def _tag_of(body: bytes) -> str:
 
 def _leave_out_content(response: Response) -> None:
     response.status = 304
-    if not isinstance(response.source, WrittenBody):  # which is closed unread
+    if not isinstance(response.source, WrittenBody):  # a stream is closed unread
         response.body = b""
     strip_content_fields(response.headers)
 
 
 def make_tag(content: bytes) -> str:
-    """Return a strong entity-tag of these bytes."""
+    """Return a strong entity-tag for these bytes."""
     return f'"{hashlib.sha256(content).hexdigest()[: 2 * _TAG_BYTES]}"'

@@ -1,9 +1,9 @@
-"""Cross-origin requests: which other sites' scripts may read this one's answers.
+"""Cross-origin requests: which other origins' scripts may read the responses.
 
 Fetch Standard, section 3.3, "CORS protocol" (https://fetch.spec.whatwg.org/#http-cors-protocol).
 
-Order: the outermost, so that the fields are on every answer, errors too, and so that a preflight,
-which carries no credentials, is answered before anything asks for them.
+Order: outermost, so that every response has the fields, errors too, and so that a preflight, which
+carries no credentials, is answered before authentication.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from ..response import Response
 
 
 class CORS:
-    """Middleware that lets scripts of other origins read the answers, errors too.
+    """Middleware that lets scripts of other origins read the responses, errors too.
 
-    `origins` is "*", one origin, several, or a function that is given the one that asks. Origins
-    are such as "https://shop.example", "capacitor://app", "file://" or "null". Every page can make
-    the last one, so it never has credentials.
-    `methods` are those that a preflight allows, for None those that the path has; `headers` the
-    request's fields that it allows. `expose` are the answer's fields that a script may read,
-    `credentials` whether with cookies, `max_age` the seconds that a browser keeps a preflight.
+    `origins` is "*", one origin, several, or a function that returns whether the given origin may
+    read. Origins look like "https://shop.example", "capacitor://app", "file://" or "null". Every
+    page can have the origin "null", so it never gets credentials.
+    `methods` are the methods that a preflight allows, None for all of the path; `headers` the
+    request fields that it allows. `expose` are the response fields that a script may read.
+    `credentials` allows cookies, and `max_age` is how many seconds a browser keeps a preflight.
 
-    An answer that already says `Access-Control-Allow-Origin` is left as it is. This restrains no
-    client: it tells browsers what they may hand to a script.
+    A response that already has `Access-Control-Allow-Origin` stays as it is. CORS restrains no
+    client: it tells browsers which responses a script may read.
 
-    Raises: ConfigurationError for `*` or "null" together with credentials; for what is no origin.
+    Raises: ConfigurationError for an invalid argument, and for `*` or "null" with credentials.
 
         app.use(CORS("https://shop.example", credentials=True))
     """
@@ -53,9 +53,9 @@ class CORS:
         allowed, exposed = _names("headers", headers), _names("expose", expose)
         self._methods = None if methods is None else _methods(methods)
         self._allows: Callable[[str], bool]
-        self._only: str | None = None  # sent to all: then the answer depends on nobody
+        self._only: str | None = None  # sent to all clients, so that no response varies by origin
         if callable(origins):
-            self._allows = _asked_about_origins(origins, may_be_null=not credentials)
+            self._allows = _for_valid_origins(origins, may_be_null=not credentials)
         else:
             listed = frozenset([origins] if isinstance(origins, str) else origins)
             if listed != {"*"}:
@@ -63,15 +63,16 @@ class CORS:
                     _check_origin(origin)
             if credentials and NULL in listed:
                 raise ConfigurationError(
-                    "CORS: every page can make the origin 'null', so it can't have credentials: "
-                    "leave it out, or credentials=True"
+                    "CORS: every page can have the origin 'null', so it can't get credentials: "
+                    "remove 'null' or credentials=True"
                 )
             if len(listed) == 1:
                 (self._only,) = listed
             self._allows = listed.__contains__
         if credentials and "*" in (self._only, *allowed, *exposed):
             raise ConfigurationError(
-                "CORS: browsers take no '*' where credentials are allowed: list what is meant"
+                "CORS: browsers refuse '*' together with credentials: list each origin and field "
+                "instead of '*'"
             )
         shared = {"Access-Control-Allow-Credentials": "true"} if credentials else {}
         self._fields = dict(shared)
@@ -93,13 +94,13 @@ class CORS:
         return self._permit(request, await call_next(request), self._fields)
 
     def _permit(self, request: Request, response: Response, fields: dict[str, str]) -> Response:
-        """Add the fields that let the origin that asks, if it may, read the answer."""
+        """Add the fields that let the request's origin read the response, if it is allowed."""
         headers = response.headers
         if "access-control-allow-origin" in headers.lines:
             return response
         origin = self._only
         if origin is None:
-            # A cache must not hand what one origin got to another, nor to who sent none.
+            # A cache must not give one origin's response to another, or to a client without one.
             add_vary(headers, "Origin")
             origin = request.headers.get("origin")
             if origin is None or not self._allows(origin):
@@ -110,13 +111,13 @@ class CORS:
         return response
 
     def _methods_at(self, request: Request, wanted: str) -> tuple[str, ...] | None:
-        """Return the methods that a preflight allows at its path; None where nothing is there."""
+        """Return the methods that a preflight allows at its path; None if it has no route."""
         match = request.match
         there = match.allowed if match is not None else ()
         if not there:
             if match is None or match.route is None:
                 return None
-            there = (wanted,)  # an OPTIONS route of the application's: it knows of no others
+            there = (wanted,)  # the application's own OPTIONS route: other methods are unknown
             if not is_method(wanted):
                 return None
         if self._methods is None:
@@ -124,10 +125,10 @@ class CORS:
         return tuple(method for method in there if method in self._methods)
 
 
-def _asked_about_origins(
+def _for_valid_origins(
     function: Callable[[str], bool], *, may_be_null: bool
 ) -> Callable[[str], bool]:
-    """Return `function`, which is asked only about what can be an origin."""
+    """Return a function that calls `function` for valid origins, and refuses all others."""
 
     check_parameters(function, "CORS: the function of origins", "origin")
     if is_async(function):
@@ -137,7 +138,7 @@ def _asked_about_origins(
         if not is_origin(origin) or (origin == NULL and not may_be_null):
             return False
         is_allowed = function(origin)
-        if isawaitable(is_allowed):  # it is true, whatever comes out of it
+        if isawaitable(is_allowed):  # an awaitable is true even if its result is False
             if iscoroutine(is_allowed):
                 is_allowed.close()
             raise _must_be_plain(function)
@@ -149,16 +150,16 @@ def _asked_about_origins(
 def _must_be_plain(function: Callable[[str], bool]) -> ConfigurationError:
     return ConfigurationError(
         f"CORS: {describe(function)}: expected a plain def that returns whether the origin may "
-        "read, got an async one: look origins up before, and keep them in a set"
+        "read, got an async one: load the origins before, and keep them in a set"
     )
 
 
 def _check_origin(origin: str) -> None:
     shown = f"CORS: origin {origin!r:.80}"
     if origin == "*":
-        raise ConfigurationError(f"{shown}: it is every origin: leave the others out")
+        raise ConfigurationError(f"{shown} allows every origin: leave the others out")
     if not is_origin(origin):
-        raise ConfigurationError(f"{shown}: expected it {EXPECTED}; for a pattern give a function")
+        raise ConfigurationError(f"{shown}: expected it {EXPECTED}; for a pattern pass a function")
 
 
 def _methods(methods: Iterable[str]) -> frozenset[str]:
@@ -166,8 +167,8 @@ def _methods(methods: Iterable[str]) -> frozenset[str]:
     for method in given:
         if method == "*":
             raise ConfigurationError(
-                "CORS: expected methods such as 'PUT', got '*': leave methods out, and a preflight "
-                "allows all that the path has"
+                "CORS: expected methods such as 'PUT', got '*': leave `methods` out to allow every "
+                "method of the path"
             )
         if is_method(method):
             continue
@@ -175,9 +176,9 @@ def _methods(methods: Iterable[str]) -> frozenset[str]:
     return given
 
 
-def _names(what: str, names: Iterable[str]) -> tuple[str, ...]:
+def _names(option: str, names: Iterable[str]) -> tuple[str, ...]:
     given = (names,) if isinstance(names, str) else tuple(names)
     try:
         return tuple(check_name(name) for name in given)
     except ValueError as error:
-        raise ConfigurationError(f"CORS: {what}: {error}") from error
+        raise ConfigurationError(f"CORS: {option}: {error}") from error

@@ -1,17 +1,19 @@
 """CSRF: a request that changes something must come from a page of this origin. No token needed.
 
-Browsers say where a request comes from, in fields that no page can set. The rule is that of Go
+Browsers report the origin of a request in fields that a page can't set. The rule is that of Go
 1.25's `http.CrossOriginProtection`:
 
 1. GET, HEAD and OPTIONS pass: they must change nothing (RFC 9110 section 9.2.1).
-2. `Sec-Fetch-Site` (W3C Fetch Metadata; in every browser since 2023) passes as
-   `same-origin`, and as `none` (typed, or a bookmark). A sibling subdomain, `same-site`, does not.
-3. Without it, an `Origin` (RFC 6454 section 7) whose host and port are those of `Host` passes; the
-   scheme is not compared, since the proxy that ends TLS may hide ours. `null` does not pass.
-4. Without both it is no browser, which carries no one else's cookies, and passes.
-5. An `Origin` in `trusted_origins` passes in any case.
+2. `Sec-Fetch-Site` (W3C Fetch Metadata; in every browser since 2023) passes as `same-origin`, and
+   as `none` (a typed address or a bookmark). A sibling subdomain, `same-site`, does not.
+3. Without it, an `Origin` (RFC 6454 section 7) passes if its host and port are those of `Host`. The
+   scheme is not compared, because the proxy that ends TLS may hide it. `null` does not pass.
+4. A request without both fields passes: its client is not a browser, and carries no other user's
+   cookies.
+5. An `Origin` in `trusted_origins` always passes.
 
-All else is 403. A browser too old for both fields is protected by `SameSite` cookies alone.
+Every other request is answered 403. A browser too old for both fields has only the protection of
+`SameSite` cookies.
 """
 
 from __future__ import annotations
@@ -28,25 +30,26 @@ _OWN_SITES = frozenset(("same-origin", "none"))
 
 
 class CSRFProtection:
-    """Refuse, with 403, what another site's page had a browser send: `app.use(CSRFProtection())`.
+    """Refuse, with 403, a request that another site's page makes: `app.use(CSRFProtection())`.
 
-    `trusted_origins` are those whose pages may send all the same, as browsers write them:
-    `https://accounts.example.org`, with a port only where it is not the scheme's.
+    `trusted_origins` are origins whose pages may make it too. Write them as browsers do:
+    `https://accounts.example.org`, with a port only if it is not the scheme's default.
 
-    Raises: ConfigurationError for what is no such origin.
+    Raises: ConfigurationError for an invalid origin.
     """
 
     def __init__(self, trusted_origins: Iterable[str] = ()) -> None:
         if isinstance(trusted_origins, str):
             raise ConfigurationError(
-                f"CSRFProtection: expected a list of origins, write [{trusted_origins!r}]"
+                "CSRFProtection: expected a list of origins, got a str: write "
+                f"[{trusted_origins[:80]!r}]"
             )
         self._trusted = frozenset(trusted_origins)
         for origin in self._trusted:
             if not is_sites_origin(origin):
                 raise ConfigurationError(
                     "CSRFProtection: expected an origin as browsers write it, such as "
-                    f"'https://example.org', in lower case, without path and usual port, "
+                    "'https://example.org', in lower case, without a path or a default port, "
                     f"got {origin[:80]!r}"
                 )
 
@@ -54,11 +57,11 @@ class CSRFProtection:
         if request.line.method in _SAFE_METHODS or self.allows(request):
             return await call_next(request)
         raise Forbidden(
-            "another site's page sent this request, which only pages of this site may send"
+            "another site's page sent this request: only pages of this site may send it"
         )
 
     def allows(self, request: Request) -> bool:
-        """Whether a request that changes something comes from here, or from no browser."""
+        """Return whether a request comes from a permitted page, or not from a browser."""
         fields = request.headers.by_name
         site, origin = fields.get("sec-fetch-site"), fields.get("origin")
         if site is not None:

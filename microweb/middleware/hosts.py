@@ -1,9 +1,9 @@
-"""Allowed hosts: a request that names another host is answered 421 (Misdirected Request).
+"""Allowed hosts: a request for another host is answered 421 (Misdirected Request).
 
-Who asks chooses the Host field. What an application builds from it (a redirect, a link in a mail, a
-cache's key) is only as good as this check, so it stands before everything that does. RFC 9110
-sections 7.2 (Host), 7.4 (rejecting misdirected requests) and 15.5.20 (421: this server can't answer
-for that authority; 400 would blame the syntax, which the parser has checked).
+The client chooses the Host field. A redirect, a link in a mail or a cache's key that an application
+builds from it is only as safe as this check. So put it outside everything that reads the host. RFC
+9110 sections 7.2 (Host), 7.4 (rejecting misdirected requests) and 15.5.20 (421: this server can't
+answer for that authority; 400 would blame the syntax, which the parser has checked).
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from ..remedies import names_keywords
 from ..request import Handler, Request
 from ..response import Response
 
-# LDH labels, and the underscore that DNS allows: no character with a meaning in a page or a shell.
+# LDH labels, and the underscore, which DNS allows: no character with a meaning in HTML or a shell.
 # RFC 1123 section 2.1
 _LABEL = r"(?!-)[a-z0-9_\-]{1,63}+(?<!-)"
 _NAME = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*")
 _HOST = re.compile(r"(\[[0-9a-f:.]++\]|[^:\[\]]++)(?::([0-9]{0,5}))?")
 
-_USUAL_PORTS = frozenset((None, 80, 443))
+_DEFAULT_PORTS = frozenset((None, 80, 443))
 _MAX_PORT = 65535
 
 _Ports = frozenset[int | None] | None  # None is any port
@@ -33,20 +33,22 @@ _Ports = frozenset[int | None] | None  # None is any port
 class AllowedHosts:
     """Answer only for these hosts: `app.use(AllowedHosts(["example.org", "*.example.org"]))`.
 
-    `*.example.org` is every name below `example.org`, at any depth, and not that name itself. It
-    has the usual ports (80, 443, or none is named), unless it is written with its own, such as
-    `example.org:8443`; this machine (`localhost`, `127.0.0.1`) has any. Case and one trailing dot
-    do not matter; an IPv6 address with a port is written in brackets. An empty host, or none, is
-    refused as well.
+    `*.example.org` is every name below `example.org`, at any depth, but not `example.org`. A host
+    may be requested with port 80, 443 or none, unless it is written with its own port, such as
+    `example.org:8443`; this machine (`localhost`, `127.0.0.1`) with any port. Case and one trailing
+    dot do not matter. Write an IPv6 address with a port in brackets. An empty or missing host is
+    refused.
 
-    Raises: ConfigurationError for a text that can be no host.
+    Raises: ConfigurationError for an invalid host.
     """
 
     @names_keywords
     def __init__(self, hosts: Iterable[str]) -> None:
         if isinstance(hosts, str):
-            raise ConfigurationError(f"AllowedHosts: expected a list of hosts, write [{hosts!r}]")
-        self._ports: dict[str, _Ports] = {}  # of a name, or of a suffix such as `.example.org`
+            raise ConfigurationError(
+                f"AllowedHosts: expected a list of hosts, got a str: write [{hosts[:80]!r}]"
+            )
+        self._ports: dict[str, _Ports] = {}  # by a name, or by a suffix such as `.example.org`
         for host in hosts:
             name, ports = _parse(host)
             before = self._ports.get(name, frozenset())
@@ -61,7 +63,7 @@ class AllowedHosts:
         raise HTTPError(421, "this server does not answer for that host")
 
     def allows(self, host: str) -> bool:
-        """Whether a Host, as requests have it, is one of these."""
+        """Return whether a value of the Host field is one of these hosts."""
         match = _HOST.fullmatch(host.lower())
         if match is None or match[1].startswith("."):
             return False
@@ -83,9 +85,11 @@ class AllowedHosts:
 
 
 def _parse(given: str) -> tuple[str, _Ports]:
-    """Return a host, of `*.example.org` the suffix, and its ports. Raises: ConfigurationError."""
+    """Return a host, or the suffix of `*.example.org`, and its ports. Raises: ConfigurationError"""
     if not given.isascii():
-        raise ConfigurationError(f"AllowedHosts: {given!r}: write it as browsers do, as xn--...")
+        raise ConfigurationError(
+            f"AllowedHosts: expected an ASCII host, got {given[:80]!r}: write its xn--... form"
+        )
     host = f"[{given}]".lower() if _is_ipv6(given) else given.lower()
     suffix = "." if host.startswith("*.") else ""
     match = _HOST.fullmatch(host.removeprefix("*."))
@@ -96,7 +100,7 @@ def _parse(given: str) -> tuple[str, _Ports]:
     elif not is_port or not _NAME.fullmatch(name):
         raise ConfigurationError(
             "AllowedHosts: expected 'example.org', '*.example.org', 'example.org:8443' or an "
-            f"address, without scheme, got {given[:80]!r}"
+            f"address, without a scheme, got {given[:80]!r}"
         )
     return suffix + name, _ports_of(name, int(port) if port else None)
 
@@ -111,8 +115,8 @@ def _is_ipv6(text: str) -> bool:
 
 def _ports_of(host: str, port: int | None) -> _Ports:
     if port is not None:
-        return frozenset((port, None)) if port in _USUAL_PORTS else frozenset((port,))
-    is_here = host == "localhost" or host.endswith(".localhost")
-    with suppress(ValueError):  # a name
-        is_here = is_here or ip_address(host).is_loopback
-    return None if is_here else _USUAL_PORTS
+        return frozenset((port, None)) if port in _DEFAULT_PORTS else frozenset((port,))
+    is_local = host == "localhost" or host.endswith(".localhost")
+    with suppress(ValueError):  # not an address
+        is_local = is_local or ip_address(host).is_loopback
+    return None if is_local else _DEFAULT_PORTS

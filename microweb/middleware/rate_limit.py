@@ -1,15 +1,15 @@
-"""Rate limit: a token bucket per client, or per key of yours; 429 with `Retry-After` past it.
+"""Rate limit: a token bucket per client, or per key; 429 with `Retry-After` if it is empty.
 
 RFC 6585 section 4 (429), RFC 9110 section 10.2.3 (`Retry-After`), and the fields `RateLimit` and
-`RateLimit-Policy` of draft-ietf-httpapi-ratelimit-headers-11: `r` requests are left, and no more
-than these in the next `t` seconds, after which there is one more; of a policy `q` requests in `w`
-seconds. To clients that prefer JSON a refusal is the draft's problem type `quota-exceeded`.
+`RateLimit-Policy` of draft-ietf-httpapi-ratelimit-headers-11. `RateLimit` says that `r` requests
+are left, and that after `t` seconds there is one more. A policy allows `q` requests in `w` seconds.
+A client that prefers JSON gets a refusal as the draft's problem type `quota-exceeded`.
 
 A bucket is one number, the time at which it will be full again (the "virtual scheduling" form of
-GCRA, ITU-T I.371): each request moves it `window_s / quota` on, and one that would move it more
-than `window_s` ahead is refused. So there is nothing to refill and no timer. Buckets that are full
-again are forgotten. There are at most `max_keys`; past that the one that was asked for the longest
-time ago is forgotten, so that a peer with many addresses costs memory only up to there.
+GCRA, ITU-T I.371). Each request moves that time on by `window_s / quota`. A request that would move
+it more than `window_s` ahead is refused. So there is nothing to refill, and no timer. Buckets that
+are full again are dropped. At most `max_keys` are kept: beyond that, the least recently used one is
+dropped, so that a peer with many addresses can't use more memory.
 """
 
 from __future__ import annotations
@@ -33,21 +33,22 @@ from ..server.addresses import network_of
 MAX_KEYS = 65536  # some 14 MB
 
 _PROBLEM_TYPE = "https://iana.org/assignments/http-problem-types#quota-exceeded"
-_FORGOTTEN_AT_ONCE = 2  # for one that is new, so that they become fewer
+_DROPPED_PER_NEW = 2  # full buckets, for each new one, so that their number falls
 _ROUNDING = 1e-6  # of a token
 _NAME = re.compile(r"[A-Za-z0-9_\-]{1,64}+")
 
 
 class RateLimit:
-    """Let each client ask `quota` times in `window_s` seconds: `app.use(RateLimit(100, 60))`.
+    """Allow each client `quota` requests in `window_s` seconds: `app.use(RateLimit(100, 60))`.
 
-    The quota can be used at once, and comes back evenly: one request each `window_s / quota`. A
-    client is an IPv4 address or the first 64 bits of an IPv6 one, which is what one customer gets;
-    behind trusted proxies the one that they name. `key(request)` counts by something else, an API
-    key or a user; where it returns None the request is not counted. `name` is that of the policy,
-    for a client that meets two. `clock` returns seconds, for tests.
+    A client may use its quota immediately; it comes back evenly, one request each `window_s /
+    quota`. A client is an IPv4 address, or the first 64 bits of an IPv6 address, because one
+    customer gets all addresses below them; behind trusted proxies it is the client that they name.
+    `key(request)` returns another key to count by, such as an API key or a user, or None for a
+    request that is not counted. `name` is the name of the policy, for responses with two policies.
+    `clock` returns seconds, for tests.
 
-    Each process counts by itself. Raises: ConfigurationError.
+    Each process counts separately. Raises: ConfigurationError for an invalid argument.
     """
 
     @names_keywords
@@ -61,21 +62,23 @@ class RateLimit:
         max_keys: int = MAX_KEYS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        for value in (quota, window_s, max_keys):
+        numbers = {"quota": quota, "window_s": window_s, "max_keys": max_keys}
+        for argument, value in numbers.items():
             if not isinstance(value, int) or value < 1:
                 raise ConfigurationError(
-                    f"RateLimit: expected whole numbers of 1 or more, got {value!r:.80}"
+                    f"RateLimit: expected {argument} as an int of 1 or more, got {value!r:.80}"
                 )
         if not _NAME.fullmatch(name):
             raise ConfigurationError(
-                f"RateLimit: expected letters, digits, '-' and '_' as a name, got {name[:80]!r}"
+                "RateLimit: expected a name of at most 64 letters, digits, '-' and '_', "
+                f"got {name[:80]!r}"
             )
         if key is not None:
             check_parameters(key, "RateLimit: key", "request")
             if is_async(key):
                 raise ConfigurationError(
                     f"RateLimit: {describe(key)}: expected a plain def as key, got an async one: "
-                    "let middleware around RateLimit look the key up, and keep it in request.state"
+                    "find the key in middleware outside RateLimit, and pass it in request.state"
                 )
         self._quota = quota
         self._window_s = window_s
@@ -92,7 +95,7 @@ class RateLimit:
             named = self._key(request)
             if named is None:
                 return await call_next(request)
-            # Of one size, however long it is, and no secret that stays in memory.
+            # A digest has one size for keys of any length, and keeps no secret in memory.
             text = named.encode("utf-8", "surrogatepass")
             key = blake2b(text, digest_size=16, key=self._salt).digest()
         left, next_s = self._buckets.take(key)
@@ -116,7 +119,7 @@ class RateLimit:
 
 
 class TokenBuckets:
-    """Buckets by key, of `size` tokens each, which fill in `fill_s` seconds; at most `max_keys`."""
+    """At most `max_keys` buckets by key. Each holds `size` tokens and fills in `fill_s` seconds."""
 
     def __init__(
         self, size: int, fill_s: float, *, max_keys: int, clock: Callable[[], float]
@@ -125,18 +128,18 @@ class TokenBuckets:
         self._token_s = fill_s / size
         self._max_keys = max_keys
         self._clock = clock
-        # The one asked for last is the last. A dict would be walked from its front, over what was
-        # taken from there, at each look at the oldest.
+        # The most recently used one is last. To find the oldest, a dict would walk each time over
+        # all entries that were deleted from its front.
         self._full_at: OrderedDict[str | bytes, float] = OrderedDict()
 
     def __len__(self) -> int:
-        """Return how many are kept: those that are not full, and a few that may be."""
+        """Return the number of buckets kept: all that are not full, and a few that may be."""
         return len(self._full_at)
 
     def take(self, key: str | bytes) -> tuple[int, int]:
         """Take a token; return how many are left, and the seconds until there is one more.
 
-        -1 are left where there was none to take. The seconds are rounded up.
+        Return -1 as the number if there was no token to take. The seconds are rounded up.
         """
         now, full_at = self._clock(), self._full_at
         token_s, fill_s = self._token_s, self._fill_s
@@ -146,7 +149,7 @@ class TokenBuckets:
             debt_s = 0.0
         else:
             debt_s = min(max(known - now, 0.0), fill_s)
-        # Waited for as long as we said, a token must be there, whatever rounding has lost.
+        # After the wait that a refusal announced, a token must be there in spite of rounding.
         tokens = (fill_s - debt_s) / token_s + _ROUNDING
         whole = int(tokens)
         if whole:
@@ -156,9 +159,9 @@ class TokenBuckets:
         return whole - 1, math.ceil((whole + 1 - tokens) * token_s)
 
     def _make_room(self, now: float) -> None:
-        """Drop a few of the oldest that are full, and else the oldest where there is no room."""
+        """Drop a few old buckets that are full; if there is still no room, drop the oldest."""
         full_at = self._full_at
-        for oldest in tuple(islice(full_at, _FORGOTTEN_AT_ONCE)):
+        for oldest in tuple(islice(full_at, _DROPPED_PER_NEW)):
             if full_at[oldest] > now:
                 break
             del full_at[oldest]
@@ -167,6 +170,6 @@ class TokenBuckets:
 
 
 def client_key(request: Request) -> str | bytes:
-    """Return what counts as one client: an IPv4 address, or the /64 of an IPv6 one."""
+    """Return the key of a client: its IPv4 address, or the /64 network of its IPv6 address."""
     client = request.client
     return "" if client is None else network_of(client.host)

@@ -1,17 +1,17 @@
-"""Security headers: what tells a browser to be careful with our answers.
+"""Security headers: fields that make a browser handle the responses with more care.
 
 | field | by default | specification |
 |---|---|---|
 | `Strict-Transport-Security`, on https alone | a year | RFC 6797 sections 6.1, 7.2 |
 | `X-Content-Type-Options` | `nosniff` | WHATWG Fetch |
-| `X-Frame-Options` | `DENY` | WHATWG HTML; `frame_ancestors` of a policy goes before it |
+| `X-Frame-Options` | `DENY` | WHATWG HTML; `frame_ancestors` of a policy overrides it |
 | `Referrer-Policy` | `strict-origin-when-cross-origin` | W3C Referrer Policy |
 | `Cross-Origin-Opener-Policy` | `same-origin` | WHATWG HTML |
 | `Permissions-Policy` | not sent | W3C Permissions Policy |
 | `Content-Security-Policy` | not sent | W3C Content Security Policy Level 3 |
 
-`no-referrer` is not the default, since browsers then send `Origin: null` with a site's own forms,
-and `CSRFProtection` could not know them.
+`no-referrer` is not the default, because browsers then send `Origin: null` with a site's own forms,
+and `CSRFProtection` could not recognise them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ..http.headers import MutableHeaders
 from ..request import Handler, Request
 from ..response import Response
 
-_NONCE_BYTES = 18  # 128 bits are asked for (CSP3 section 7.1); base64 writes these without padding
+_NONCE_BYTES = 18  # at least 128 bits (CSP3 section 7.1); base64 writes 18 bytes without padding
 
 _DIRECTIVES = frozenset(
     (
@@ -35,7 +35,7 @@ _DIRECTIVES = frozenset(
         "style-src-attr style-src-elem trusted-types upgrade-insecure-requests worker-src"
     ).split()
 )
-# What a policy means only in quotes: without them a browser looks for a host of that name.
+# Keywords that a policy needs in quotes: without them a browser reads a host of that name.
 _KEYWORDS = frozenset(
     (
         "allow-duplicates inline-speculation-rules none nonce report-sample script self "
@@ -48,14 +48,14 @@ _NONCE = "'nonce'"
 
 
 class ContentSecurityPolicy:
-    """A policy of one argument per directive: `default_src="self", script_src="self nonce"`.
+    """A policy with one argument per directive: `default_src="self", script_src="self nonce"`.
 
-    Sources are separated by spaces. Keywords and hashes need no quotes of their own. `nonce` stands
-    for one that is new in each answer, which templates find as `request.state.csp_nonce`. A
-    directive without a value, `upgrade_insecure_requests`, is True. `report_only` has the browser
-    report and not refuse.
+    Separate sources by spaces. Write keywords and hashes without quotes. `nonce` becomes a new
+    nonce in each response; templates read it as `request.state.csp_nonce`. Set a directive without
+    a value, such as `upgrade_insecure_requests`, to True. With `report_only` the browser reports
+    a violation and does not block it.
 
-    Raises: ConfigurationError for an unknown directive, or a value that would end one.
+    Raises: ConfigurationError for an unknown directive or an invalid source.
     """
 
     def __init__(self, *, report_only: bool = False, **directives: str | bool) -> None:
@@ -70,19 +70,19 @@ class ContentSecurityPolicy:
         return _NONCE.join(self._pieces)
 
     def with_nonce(self, nonce: str) -> str:
-        """Return the field's value for one answer."""
+        """Return the field's value for one response."""
         return f"'nonce-{nonce}'".join(self._pieces)
 
 
 class SecurityHeaders:
-    """Set what the endpoint has not set: `app.use(SecurityHeaders())`. None leaves a field out.
+    """Set the fields that the endpoint has not set: `app.use(SecurityHeaders())`.
 
     `hsts`, `frame_options`, `referrer_policy`, `opener_policy` and `permissions_policy` are field
-    values. A policy with a nonce has each request get one as `request.state.csp_nonce`; it is not
-    sent with a 304, whose fields would replace those that the stored page was sent with (RFC 9111
-    section 3.2).
+    values; None leaves a field out. With a nonce in `csp`, each request has its own in
+    `request.state.csp_nonce`. Such a policy is not sent with a 304, because a 304's fields replace
+    those of the stored page (RFC 9111 section 3.2).
 
-    Raises: ConfigurationError for what is no field value.
+    Raises: ConfigurationError for an invalid field value.
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class SecurityHeaders:
 
 
 def _nonce_of(request: Request) -> str:
-    """Return the request's nonce, made at the first call: policies may stand around each other."""
+    """Return the request's nonce, made at the first call, so that nested policies share one."""
     state = request.state
     nonce: str | None = getattr(state, "csp_nonce", None)
     if nonce is None:
@@ -139,7 +139,9 @@ def _checked(fields: dict[str, str | None]) -> MutableHeaders:
 def _directive(name: str, value: str | bool) -> str:
     if name not in _DIRECTIVES:
         known = ", ".join(sorted(_DIRECTIVES))
-        raise ConfigurationError(f"ContentSecurityPolicy: no directive {name!r}, there is {known}")
+        raise ConfigurationError(
+            f"ContentSecurityPolicy: got unknown directive {name[:80]!r}, expected one of {known}"
+        )
     if value is True:
         return name
     sources = [_source(name, source) for source in value.split()] if isinstance(value, str) else []
@@ -157,7 +159,7 @@ def _source(directive: str, source: str) -> str:
     if match := _HASH.fullmatch(source):
         return f"'{match[1]}'"
     if not _SOURCE.fullmatch(source) or "'" in source:
-        hint = ", write nonce: it is made anew" if bare.startswith("nonce-") else ""
+        hint = ": write nonce, for a new one in each response" if bare.startswith("nonce-") else ""
         raise ConfigurationError(
             f"ContentSecurityPolicy: {directive}: expected sources separated by spaces, "
             f"got {source[:80]!r}{hint}"

@@ -1,14 +1,15 @@
 """Sessions: the middleware behind `request.session`.
 
-The cookie has the session itself, signed, or with a store the session's id, signed. It is read at
-the first look (an entry of a store as soon as its cookie came, since looking does not wait) and
-written once, before the head is sent, where the encoded form has changed. Nothing in it is
-encrypted: without a store the client can read what is remembered of it, but not change it.
+The signed cookie holds the session itself, or with a store only the session's id. A session in a
+cookie is read at the first use of `request.session`, a session in a store before the endpoint runs,
+because `request.session` can't wait. It is written once, before the header section is sent, if its
+encoded form has changed. Nothing is encrypted: without a store the client can read its session, but
+not change it.
 
-The signature covers the cookie's name and path. Cookies of the name that do not verify are passed
-over, because a neighbouring subdomain, or another app below the same host, can set them.
+The signature covers the cookie's name and path. A cookie of this name that does not verify is
+ignored, because a neighbouring subdomain, or another app on the same host, can set it.
 
-RFC 6265; caches RFC 9111 sections 5.2.2 and 7.3; HMAC-SHA-256 by itsdangerous.
+RFC 6265; caches: RFC 9111 sections 5.2.2 and 7.3; HMAC-SHA-256 by itsdangerous.
 """
 
 from __future__ import annotations
@@ -54,38 +55,38 @@ except ImportError as error:
     raise MissingExtra("microweb.middleware.sessions", "itsdangerous") from error
 
 _MIN_KEY_BYTES = 32
-_MIN_KEY_DIFFERENT = 8  # of its bytes: 32 random hexadecimal digits have fewer once in 10**7
+_MIN_KEY_DIFFERENT = 8  # bytes: 32 random hexadecimal digits have fewer once in 10**7
 _TWO_WEEKS_S = 14 * 24 * 3600
-_MAX_BYTES = 64 * 1024  # of a session on the server: a login with a long name must not fill it
+_MAX_BYTES = 64 * 1024  # of a session in a store, which long values from clients must not fill
 _SIGNATURE_CHARACTERS = 43  # of 32 bytes in base64
 _ID_TAG_CHARACTERS = 8
 
-# At an entry that others change meanwhile. Of those at once one is always through; the pause, which
-# is random and doubled each time, spreads the others, until each has its turn.
+# For retries if other requests change the entry at the same time. One of them always succeeds; the
+# others pause for a random time, whose upper bound doubles from the first value to the second.
 _MERGE_S = 5.0
 _PAUSE_S = 0.001, 1.0
 
-# Browsers send these as they are typed, and links that `url_for` made have them encoded.
+# Browsers send these as they are typed, but links from `url_for` have them percent-encoded.
 _SENT_BOTH_WAYS = frozenset("&'()+;[]^|")
 
 _REMEDY = (
     'make one with `python -c "import secrets; print(secrets.token_urlsafe(32))"`, '
-    "keep it out of the code and give it here: Sessions(os.environ['SECRET_KEY'])"
+    "keep it out of the code and pass it here: Sessions(os.environ['SECRET_KEY'])"
 )
 
 _log = Log("microweb.app")
 
 
 class Sessions:
-    """Gives each request its `session`: `app.use(Sessions(os.environ["SECRET_KEY"]))`.
+    """Give each request its `session`: `app.use(Sessions(os.environ["SECRET_KEY"]))`.
 
-    `secret_key` signs the cookie: 32 characters or more; of a list the first signs and the others
-    still read, so that a key can be replaced. With a `store` the cookie has an id, and the session
-    is kept there, up to 64 KiB. It ends `max_age` seconds after its last change. A `cookie` named
-    `__Host-...` is for https alone, and no neighbouring subdomain can set it. The cookie's `path`
-    is by default that of the app: the prefix of a mounted one, so that two do not share a cookie.
+    `secret_key`, of 32 characters or more, signs the cookie. In a list of keys the first signs, and
+    all verify, so that a key can be replaced. With a `store` the cookie holds an id, and the store
+    holds the session, up to 64 KiB. A session ends `max_age` seconds after its last change. A
+    `cookie` named `__Host-...` works over https only, and no neighbouring subdomain can set it. By
+    default, the cookie's `path` is `/`, or a mounted app's prefix, so that apps share no cookie.
 
-    Raises: ConfigurationError for a key that is missing or weak, without showing it.
+    Raises: ConfigurationError for a missing or weak key, without showing it.
     """
 
     sole_source_of = "request.session"
@@ -107,7 +108,9 @@ class Sessions:
             )
         if isinstance(store, type):
             name = store.__name__
-            raise ConfigurationError(f"Sessions: store {name} is a class: make one, as {name}(...)")
+            raise ConfigurationError(
+                f"Sessions: expected a store, got the class {name}: write store={name}(...)"
+            )
         self.cookie = cookie
         self._max_age = max_age
         self._store = store
@@ -117,11 +120,11 @@ class Sessions:
 
     @property
     def path(self) -> str:
-        """The path of the cookie."""
+        """Return the path of the cookie."""
         return "/" if self._path is None else self._path
 
     def mounted_at(self, prefix: str) -> Sessions:
-        """Return the same for an app that is mounted at `prefix`, with the path of its cookie.
+        """Return these sessions for an app mounted at `prefix`, which becomes the cookie's path.
 
         Raises: ConfigurationError if a cookie can't have that path.
         """
@@ -129,10 +132,10 @@ class Sessions:
             return self
         if found := _SENT_BOTH_WAYS.intersection(percent_decode(prefix)):
             raise ConfigurationError(
-                "Sessions: expected a prefix that all clients write alike, because browsers "
-                f"compare the cookie's path as text, got {min(found)!r} in "
-                f"{percent_decode(prefix)!r}: give a path, as in Sessions(..., path='/'), or "
-                "change the prefix"
+                "Sessions: expected a prefix that all clients write in the same way, because "
+                f"browsers compare the cookie's path as text, got {min(found)!r} in "
+                f"{percent_decode(prefix)!r}: set a path, as in Sessions(..., path='/'), or change "
+                "the prefix"
             )
         placed = copy(self)
         placed._path = prefix or "/"
@@ -144,21 +147,21 @@ class Sessions:
             SetCookie(self.cookie, path=path)
         except ValueError as error:
             raise ConfigurationError(f"Sessions: cookie: {error}") from error
-        # What one signed is nothing to a cookie of another name, or that holds the other thing.
+        # A signature must not verify for a cookie of another name, or an id's signature for data.
         held = "data" if self._store is None else "id"
         purpose = f"microweb.sessions {held} {self.cookie}"
         if path != "/":
-            purpose += f" {path}"  # no name has a space in it
+            purpose += f" {path}"  # a cookie's name can't contain a space
         # Derived here, once: itsdangerous would do it for each cookie, at 4 us of its 19.
         derived = [hmac.digest(key, purpose.encode(), "sha256") for key in self._keys]
         self._signer = TimestampSigner(
-            derived[::-1],  # it signs with the last
+            derived[::-1],  # it signs with the last key
             key_derivation="none",
             digest_method=hashlib.sha256,
         )
 
     async def __call__(self, request: Request, call_next: Handler) -> Response:
-        """Answer by `call_next`, then set the cookie where the session has changed."""
+        """Return the response of `call_next`, with a new cookie if the session has changed."""
         visit = _Visit(self, request)
         request.exchange.use_session(visit)
         try:
@@ -175,7 +178,7 @@ class Sessions:
                 raise
             except InvalidSessionNumber as error:
                 _log.warning(
-                    "%s: %s: check the numbers of clients before, as by math.isfinite",
+                    "%s: %s: check numbers from clients first, as with math.isfinite",
                     name_in_log(request),
                     error.detail,
                 )
@@ -183,16 +186,16 @@ class Sessions:
         return response
 
     async def start(self, values: Mapping[str, Any]) -> str:
-        """Begin a session outside of any request, and return its cookie's value: for tests."""
+        """Start a session without a request, for tests, and return the value of its cookie."""
         data = encode_session(values)
         self._check_size(data)
         check_session(values, data)
         return await self._begin(data)
 
     def read(self, request: Request) -> bytes:
-        """Return the signed value of the cookie; nothing if it is missing, forged or old.
+        """Return the signed value of the cookie; b"" if it is missing, forged or expired.
 
-        Nothing, too, if two cookies of the name verify: one of them is somebody else's session.
+        Return b"" too if two different cookies verify: one of them is another user's session.
         """
         found = b""
         for signed in cookie_values(request.headers.get("cookie", ""), self.cookie):
@@ -203,21 +206,21 @@ class Sessions:
         return found
 
     def _verified(self, signed: str) -> bytes:
-        # Spares a digest, of 5 us, for each of a thousand short cookies.
+        # A request can have a thousand short cookies: save a digest, of 5 us, for each.
         if len(signed.rpartition(".")[2]) != _SIGNATURE_CHARACTERS:
             return b""
         try:
             value, signed_at = self._signer.unsign(signed, return_timestamp=True)
         except BadSignature:
             return b""
-        # Not by `unsign(max_age=)`: that refuses what a server whose clock is ahead has signed.
+        # Not by `unsign(max_age=)`, which refuses a signature of a server whose clock is ahead.
         return value if time.time() - signed_at.timestamp() <= self._max_age else b""
 
     async def _fetch(self, visit: _Visit, store: SessionStore) -> None:
         id = self.read(visit.request).decode()
         data = await store.get(id) if id else None
         visit.before = EMPTY
-        if data is not None:  # else a new id: never one that the client chose
+        if data is not None:  # else a new id is made: a client must not choose it
             visit.id, visit.before = id, data
 
     async def _finish(self, visit: _Visit, session: Session, response: Response) -> None:
@@ -240,22 +243,22 @@ class Sessions:
     @property
     def _remedy(self) -> str:
         if self._store is not None:
-            return "keep less in it"
+            return "keep less in the session"
         return (
-            "keep less in it, or keep it on the server: "
+            "keep less in the session, or keep it on the server: "
             "Sessions(..., store=MemoryStore()) from microweb.sessions.memory"
         )
 
     def _check_size(self, data: bytes) -> None:
-        """Raises: SessionTooLarge, before any work of the data's size is done."""
+        """Raise SessionTooLarge if `data` is too large, before it is parsed or signed."""
         largest = _MAX_BYTES if self._store is not None else MAX_NAME_AND_VALUE
         if len(data) > largest:
             raise SessionTooLarge(
-                f"the session would be larger than {largest} bytes: it is {len(data)}"
+                f"expected a session of at most {largest} bytes, got {len(data)} bytes"
             )
 
     async def _keep(self, visit: _Visit, session: Session, data: bytes) -> str | None:
-        """Return the cookie's new value, empty for none, None to leave it as it is."""
+        """Return the cookie's new value: "" to delete the cookie, None to leave it unchanged."""
         id, store = visit.id, self._store
         if store is not None and id is not None:
             if not session.is_ended:
@@ -270,8 +273,8 @@ class Sessions:
             size = len(self.cookie) + len(value)
             if size > MAX_NAME_AND_VALUE:
                 raise SessionTooLarge(
-                    f"the session would make a cookie larger than {MAX_NAME_AND_VALUE} bytes: "
-                    f"it is {size}"
+                    f"expected a session that fits in a cookie of {MAX_NAME_AND_VALUE} bytes, "
+                    f"got a cookie of {size} bytes"
                 )
             return value
         id = _new_id()
@@ -281,10 +284,10 @@ class Sessions:
     async def _update(
         self, store: SessionStore, id: str, before: bytes, session: Session, data: bytes
     ) -> str | None:
-        """Write an entry's changes over the entry of now, and return its id.
+        """Merge the session's changes into the store's current entry, and return its id.
 
-        Return None if it was ended meanwhile: written all the same, a slow request would bring
-        back a session that logged out.
+        Return None, and write nothing, if the session was ended meanwhile. Otherwise a slow request
+        would restore a session that logged out.
         """
         new_id = _new_id(id) if session.is_renewed else None
         seen, pause_s, ends_at = before, _PAUSE_S[0], time.monotonic() + _MERGE_S
@@ -296,7 +299,7 @@ class Sessions:
             if is_kept:
                 return new_id or id
             if time.monotonic() > ends_at:
-                raise ServiceUnavailable("too many requests change one session at once")
+                raise ServiceUnavailable("too many requests change one session at the same time")
             await sleep(random.uniform(0, pause_s))
             pause_s = min(2 * pause_s, _PAUSE_S[1])
             now = await store.get(id)
@@ -312,7 +315,7 @@ class Sessions:
 
 
 class _Visit:
-    """One request's way to its session, opened at the first look."""
+    """The session of one request, which is read at the first use."""
 
     __slots__ = ("_sessions", "before", "id", "is_over", "request", "session")
 
@@ -320,18 +323,18 @@ class _Visit:
         self._sessions = sessions
         self.request = request
         self.session: Session | None = None
-        self.before = b""  # the encoded form as it was found; with a store it is known first
-        self.id: str | None = None  # of the store's entry, where there is one
+        self.before = b""  # the encoded form before the request; with a store set before `open`
+        self.id: str | None = None  # of the store's entry, if there is one
         self.is_over = False
 
     def open(self) -> Session:
-        """Return the session, the same at each call. Raises: LocalProtocolError."""
+        """Return the session, the same at each call. Raises: LocalProtocolError if it is late."""
         session = self.session
         if session is None:
             if self.is_over:
                 raise LocalProtocolError(
-                    "request.session was first looked at once the answer was decided: "
-                    "do that before the endpoint returns, not in what it streams or leaves running"
+                    "request.session was first used after the response was made: use it before "
+                    "the endpoint returns, not in a stream or a background task"
                 )
             if not self.before:
                 data = self._sessions.read(self.request)
@@ -371,10 +374,10 @@ def _checked_keys(secret_key: str | bytes | Sequence[str | bytes]) -> list[bytes
 
 
 def _new_id(old: str | None = None) -> str:
-    """Return an id that nobody can guess; one in place of `old` has its tag.
+    """Return a random id; an id that replaces `old` keeps its tag in braces.
 
-    Of a key with braces a Redis Cluster hashes the part between them alone, so that the entries of
-    both ids lie on one node, and one script can move one to the other.
+    A Redis Cluster hashes only the part of a key in braces. So the entries of both ids are on one
+    node, and one script can move the session between them.
     """
     tag = secrets.token_urlsafe(6) if old is None else old[1 : 1 + _ID_TAG_CHARACTERS]
     return f"{{{tag}}}{secrets.token_urlsafe(32)}"
@@ -388,9 +391,9 @@ def _vary_on_cookie(headers: MutableHeaders) -> None:
 
 
 def _keep_out_of_shared_caches(headers: MutableHeaders) -> None:
-    """Have no shared cache give this Set-Cookie to another client. RFC 9111 section 7.3
+    """Forbid shared caches to give this Set-Cookie to another client. RFC 9111 section 7.3
 
-    What the application said for shared caches gives way, the rest stays.
+    Directives of the application for shared caches are removed; its other directives stay.
     """
     said = list_members(headers.get("cache-control", ""))
     kept = [each for each in said if each.partition("=")[0].lower() not in ("public", "s-maxage")]

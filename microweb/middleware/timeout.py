@@ -1,8 +1,8 @@
-"""A time limit for making an answer: 503 where it passes.
+"""A time limit for making a response: 503 after it.
 
 RFC 9110 section 15.6.4 (503 Service Unavailable).
 
-Order: inside whatever should see the 503 (CORS, the log's request id), outside what takes time.
+Order: inside all middleware that should see the 503 (CORS, RequestID), outside all that takes time.
 """
 
 from __future__ import annotations
@@ -17,22 +17,24 @@ from ..response import Response
 
 
 class Timeout:
-    """Middleware that cancels what has no answer after `seconds`, and answers 503.
+    """Middleware that cancels a request without a response after `seconds`, and answers 503.
 
-    The time runs from here until there is a response, the reading of the request's body included.
-    Sending it is not counted, nor the pieces of a stream, the first included: a client that doesn't
-    read them is the server's business (`write_timeout_s`).
+    The time runs until there is a response, and includes reading the request's body. It does not
+    include sending the response or making the pieces of a stream. The server's `write_timeout_s`
+    handles a client that doesn't read them.
 
-    An `async def` is cancelled at the await it stands at. Nothing can end a thread: a plain `def`
-    runs on, and keeps its place among the `threads` until it is done.
+    An `async def` is cancelled at its current await. A thread can't be cancelled: a plain `def`
+    runs on, and keeps its place among the `threads` until it returns.
 
-    Raises: ConfigurationError for a time that is not above 0.
+    Raises: ConfigurationError if `seconds` is not a finite number above 0.
     """
 
     @names_keywords
     def __init__(self, seconds: float) -> None:
         if not 0 < seconds < math.inf:
-            raise ConfigurationError(f"Timeout: expected seconds above 0, got {seconds!r}")
+            raise ConfigurationError(
+                f"Timeout: expected a finite number of seconds above 0, got {seconds!r}"
+            )
         self._seconds = seconds
 
     async def __call__(self, request: Request, call_next: Handler) -> Response:
@@ -49,10 +51,10 @@ class Timeout:
 
 
 class _Limit:
-    """The time of one answer; when it has passed, the task that makes the answer is cancelled.
+    """The time limit of one response. When it has passed, it cancels the task of the handler.
 
-    `asyncio.timeout` can't be paused, and cancels a task that is ending already: it would cut the
-    cleanup of an endpoint whose client has left.
+    `asyncio.timeout` can't be paused. It also cancels a task that is being cancelled already, which
+    would interrupt the cleanup of an endpoint whose client has disconnected.
     """
 
     __slots__ = ("_cancelling", "_has_passed", "_left_s", "_loop", "_task", "_timer")
@@ -85,7 +87,7 @@ class _Limit:
             self._task.cancel()
 
     def end(self) -> bool:
-        """Count no more; return whether a cancellation of the task was this limit's alone."""
+        """Stop the time; return whether this limit, and nothing else, cancelled the task."""
         self.pause()
         if not self._has_passed:
             return False

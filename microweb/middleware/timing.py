@@ -1,10 +1,10 @@
-"""Where the time of a request went, for the developer tools of a browser.
+"""Server timing: the durations of a request's parts, for the developer tools of a browser.
 
-W3C Server Timing (https://www.w3.org/TR/server-timing/). It tells the client how long things take,
-and so, perhaps, what was done: use it for development, or where clients may know.
+W3C Server Timing (https://www.w3.org/TR/server-timing/). It tells the client how long each part
+takes, and so, perhaps, which work was done. Use it in development, or if clients may know that.
 
-Order: outside all whose time should count. Scripts of other origins see it where the answer has
-`Timing-Allow-Origin` too.
+Order: outside all middleware whose time should count. Scripts of other origins can read it only if
+the response has `Timing-Allow-Origin` too.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from ..response import Response
 
 
 class ServerTiming:
-    """Middleware that sends `Server-Timing`: what `timing` measured, and `total`.
+    """Middleware that sends `Server-Timing`: the durations that `timing` measured, and `total`.
 
-    The total ends when there is a response: neither sending it nor the pieces of a stream count.
+    The total ends when there is a response. Sending it and making a stream's pieces don't count.
     """
 
     async def __call__(self, request: Request, call_next: Handler) -> Response:
         begun = time.perf_counter()
         timings = request.state.server_timing = Timings()
         response = await call_next(request)
-        # A line beside those of an application mounted in this one, or of the endpoint's own.
+        # Add a line: a mounted application or the endpoint may have set one already.
         response.headers.add("Server-Timing", timings.encode(time.perf_counter() - begun))
         return response
 
 
 class Timings:
-    """What was measured of one request: name -> seconds, summed where a name comes again."""
+    """The durations measured in one request: name -> seconds, summed for a repeated name."""
 
     __slots__ = ("_descriptions", "_seconds")
 
@@ -43,13 +43,13 @@ class Timings:
         self._descriptions: dict[str, str] = {}
 
     def add(self, name: str, seconds: float, description: str = "") -> None:
-        """Add to the time of `name`. Raises: ValueError for no token, or what no field holds."""
+        """Add to the time of `name`. Raises: ValueError for an invalid name or description."""
         self._seconds[check_name(name)] = self._seconds.get(name, 0.0) + seconds
         if description:
             self._descriptions[name] = check_value(description)
 
     def encode(self, total_s: float) -> str:
-        """Return the field's value: durations are in milliseconds."""
+        """Return the field's value, with durations in milliseconds."""
         entries = [
             f"{name};dur={spent * 1000:.3f}{self._description_of(name)}"
             for name, spent in self._seconds.items()
@@ -66,9 +66,9 @@ class Timings:
 
 @contextmanager
 def timing(request: Request, name: str, description: str = "") -> Iterator[None]:
-    """Measure a block as `name`, a token; the times of several blocks of one name are summed.
+    """Measure a block as `name`, a token. The times of blocks with the same name are summed.
 
-    Works in plain `def` endpoints too. Where no `ServerTiming` is used, nothing is measured.
+    Works in plain `def` endpoints too. Without `ServerTiming` nothing is measured.
 
         with timing(request, "db"):
             rows = await fetch()

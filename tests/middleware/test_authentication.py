@@ -207,7 +207,7 @@ async def test_token_in_the_query_is_none() -> None:
 
 
 class Checks:
-    """A check that is an object, and one that is its method."""
+    """A check that is an object, and a check that is a method of it."""
 
     async def __call__(self, token: str, request: Request) -> str:
         return f"{token} {request.method}"
@@ -314,7 +314,7 @@ def test_no_secret_is_kept_as_it_is() -> None:
         assert "digest" in repr(kept) and "s3cret" not in repr(kept)
 
 
-# --- set up wrongly -------------------------------------------------------------------
+# --- invalid arguments ----------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""RFC 9110 sections 8.4 and 12.5.3: compressed where it is wanted, allowed, and worth it."""
+"""RFC 9110 sections 8.4 and 12.5.3: compression if it is accepted, allowed, and worth it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ DECODERS: dict[str, Callable[[bytes], bytes]] = {
 
 
 def answering(make: Callable[[], Any], *inner: Any, **options: Any) -> App:
-    """Return an app with `Compression` whose `/` answers what `make` returns."""
+    """Return an app with `Compression` whose `/` returns the result of `make`."""
     app = App()
     app.use(Compression(**options))
     for each in inner:
@@ -50,7 +50,7 @@ class Answer:
     def __init__(self, response: httpx.Response, content: bytes) -> None:
         self.status = response.status_code
         self.headers = response.headers
-        self.content = content  # as it was sent
+        self.content = content  # the bytes on the wire
         self.coding = response.headers.get("content-encoding")
         self.vary = response.headers.get("vary")
 
@@ -313,7 +313,7 @@ async def test_an_answer_that_writes_itself_is_left_alone() -> None:
 
 @pytest.mark.parametrize("coding", ["gzip", "br", "zstd"])
 async def test_each_piece_can_be_read_when_it_was_made(coding: str) -> None:
-    """The next piece is made only once the client has read the last one, decoded."""
+    """The next piece is made only after the client has decoded the last one."""
     app, read = App(), asyncio.Event()
     app.use(Compression())
 
@@ -362,7 +362,7 @@ async def test_stream_arrives_whole(coding: str, pieces: list[Any], is_typed: bo
         == b"".join(piece.encode() if isinstance(piece, str) else piece for piece in pieces)
     )
     assert coded.headers.get("content-type") == plain.headers.get("content-type")
-    # Without pieces, or by a first one of bytes, it has no media type that shrinks.
+    # Without pieces, or with bytes as the first one, its media type does not shrink.
     shrinks = is_typed or (pieces and isinstance(pieces[0], str))
     assert plain.vary == coded.vary == ("Accept-Encoding" if shrinks else None)
 
@@ -449,7 +449,7 @@ async def test_failing_stream_is_cut() -> None:
             await client.get("/")
 
 
-# --- what is installed ----------------------------------------------------------------
+# --- installed codings ----------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("coding", "package"), [("br", "brotli"), ("zstd", "zstandard")])
@@ -473,5 +473,7 @@ def test_nothing_is_imported_before_it_is_asked_for() -> None:
 
 
 def test_unknown_coding_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="expected codings of zstd, br, gzip, got 'lzma'"):
+    with pytest.raises(
+        ConfigurationError, match="expected each coding from zstd, br, gzip, got 'lzma'"
+    ):
         Compression(codings=["gzip", "lzma"])

@@ -1,4 +1,4 @@
-"""RFC 9110 section 13, for answers that are made anew each time."""
+"""RFC 9110 section 13, for responses that the endpoint makes for each request."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ async def test_large_bodies_are_hashed_in_a_thread(monkeypatch: pytest.MonkeyPat
     assert where == [True, False]
 
 
-# --- validators of the endpoint's -----------------------------------------------------
+# --- validators that the endpoint set -------------------------------------------------
 
 
 async def test_tag_of_the_endpoint_is_used() -> None:

@@ -1,4 +1,4 @@
-"""Fetch Standard, CORS protocol: what a browser must be told before a script may read an answer."""
+"""Fetch Standard, CORS protocol: the fields that let a script read a response."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def cors_fields(response: httpx.Response) -> dict[str, str]:
     }
 
 
-# --- answers --------------------------------------------------------------------------
+# --- responses ------------------------------------------------------------------------
 
 
 async def test_star_goes_to_everyone_without_vary() -> None:
@@ -69,7 +69,7 @@ async def test_star_goes_to_everyone_without_vary() -> None:
 
 
 async def test_only_origin_goes_to_everyone_without_vary() -> None:
-    """As the standard advises: a cache then has one answer that fits all."""
+    """The standard advises this: a cache then has one response for all clients."""
     for origin in (None, SHOP, OTHER):
         response = await ask(app_with(CORS(SHOP)), "GET", "/", origin)
         assert cors_fields(response) == {"allow-origin": SHOP}
@@ -281,7 +281,7 @@ async def test_app_wide_middleware_runs_once_for_a_preflight() -> None:
     assert calls == ["OPTIONS"]
 
 
-# --- set up wrongly -------------------------------------------------------------------
+# --- invalid arguments ----------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -295,7 +295,7 @@ async def test_app_wide_middleware_runs_once_for_a_preflight() -> None:
 )
 def test_star_never_goes_with_credentials(options: Any) -> None:
     CORS(**options)
-    with pytest.raises(ConfigurationError, match=r"no '\*' where credentials"):
+    with pytest.raises(ConfigurationError, match=r"'\*' together with credentials"):
         CORS(**options, credentials=True)
 
 
@@ -367,7 +367,7 @@ async def look_up(origin: str) -> bool:
 
 
 def test_an_async_function_of_origins_is_refused() -> None:
-    """A coroutine is true, so it would let every origin in."""
+    """A coroutine is true, so it would allow every origin."""
     for function in (look_up, functools.partial(look_up)):
         with pytest.raises(ConfigurationError, match=r"look_up at .*expected a plain def"):
             CORS(function, credentials=True)  # type: ignore[arg-type]
@@ -384,7 +384,7 @@ async def test_a_function_of_origins_that_returns_a_coroutine_lets_none_in() -> 
 
 @pytest.mark.parametrize("methods", ["*", ["*"], ["GET", "*"]])
 def test_star_for_the_methods_names_the_remedy(methods: Any) -> None:
-    with pytest.raises(ConfigurationError, match="leave methods out"):
+    with pytest.raises(ConfigurationError, match="leave `methods` out"):
         CORS("*", methods=methods)
 
 

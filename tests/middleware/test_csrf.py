@@ -27,17 +27,17 @@ async def status_of(method: str, fields: dict[str, str], *, host: str = "example
 @pytest.mark.parametrize(
     ("fields", "status"),
     [
-        ({}, 200),  # no browser
+        ({}, 200),  # not a browser
         ({"Sec-Fetch-Site": "same-origin"}, 200),
         ({"Sec-Fetch-Site": "none"}, 200),
         ({"Sec-Fetch-Site": "same-site"}, 403),
         ({"Sec-Fetch-Site": "cross-site"}, 403),
         ({"Sec-Fetch-Site": ""}, 403),
-        ({"Sec-Fetch-Site": "Same-Origin"}, 403),  # no browser writes it so
+        ({"Sec-Fetch-Site": "Same-Origin"}, 403),  # browsers send it in lower case
         ({"Sec-Fetch-Site": "same-origin", "Origin": "https://evil.example"}, 200),
         ({"Sec-Fetch-Site": "cross-site", "Origin": "https://example.org"}, 403),
         ({"Origin": "https://example.org"}, 200),
-        ({"Origin": "http://example.org"}, 200),  # the proxy that ends TLS may hide ours
+        ({"Origin": "http://example.org"}, 200),  # a proxy that ends TLS hides the scheme
         ({"Origin": "https://EXAMPLE.org"}, 200),
         ({"Origin": "https://example.org:8443"}, 403),
         ({"Origin": "https://evil.example"}, 403),

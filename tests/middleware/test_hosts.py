@@ -22,7 +22,7 @@ def app_for(hosts: list[str]) -> App:
 
 
 async def status_of(head: bytes, hosts: list[str] = HOSTS) -> bytes:
-    """Return the status of what is answered to a head without its last two line ends."""
+    """Return the status of the response to a head, given without its last two line ends."""
     async with app_for(hosts).test_client() as client:
         answer = await client.raw(head + b"\r\nConnection: close\r\n\r\n")
     return answer.split(b" ", 2)[1]
@@ -71,7 +71,7 @@ async def test_own_host_is_served(host: str) -> None:
     [
         "",
         "evil.example",
-        "example.net",  # the names below it, not itself
+        "example.net",  # the names below the domain, not the domain
         "a.example.org",
         ".example.net",
         "a..example.net",
@@ -162,7 +162,7 @@ async def test_one_route_alone_can_be_for_a_host() -> None:
     [
         ("example.org", "write ['example.org']"),
         ([], "got none"),
-        (["*"], "without scheme, got '*'"),
+        (["*"], "without a scheme, got '*'"),
         (["*."], "got '*.'"),
         (["https://example.org"], "got 'https://example.org'"),
         (["example.org:"], "got 'example.org:'"),
@@ -177,7 +177,7 @@ async def test_one_route_alone_can_be_for_a_host() -> None:
         ([".example.org"], "got '.example.org'"),
         (["a.*.org"], "got 'a.*.org'"),
         ([""], "got ''"),
-        (["bücher.example"], "as xn--"),
+        (["bücher.example"], "write its xn--"),
     ],
 )
 def test_what_can_be_no_host_is_told_at_once(hosts: list[str], message: str) -> None:

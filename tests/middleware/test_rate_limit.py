@@ -76,7 +76,7 @@ async def test_fields_say_the_policy_what_is_left_and_when_there_is_more() -> No
 
 async def test_refusal_says_when_to_come_back_and_keeps_its_word() -> None:
     clock = Clock()
-    app = limited(RateLimit(7, 60, clock=clock))  # a token each 8.57 s: rounding is at work
+    app = limited(RateLimit(7, 60, clock=clock))  # a token each 8.57 s: the times are rounded
     await statuses(app, 7)
     for _ in range(20):
         response = await get(app, {"Accept": "application/json"})
@@ -147,11 +147,11 @@ async def test_one_route_alone_can_be_limited() -> None:
     assert answer.status_code == 200 and "ratelimit" not in answer.headers
 
 
-# --- whose bucket ---------------------------------------------------------------------
+# --- which bucket ---------------------------------------------------------------------
 
 
 async def are_one_client(one: str, other: str) -> bool:
-    """Whether what two addresses, as a trusted proxy names them, ask counts as one client's."""
+    """Return whether two addresses in a trusted proxy's field share one bucket."""
     transport = MemoryTransport(limited(RateLimit(1, 60)), trusted_proxies=("127.0.0.0/8",))
     async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as client:
         first, second = [
@@ -172,7 +172,7 @@ async def are_one_client(one: str, other: str) -> bool:
         ("2001:db8::1", "2001:db8::1:2:3:4", True),
         ("2001:db8:0:1::1", "2001:db8:0:2::1", False),
         ("192.0.2.1", "2001:db8::1", False),
-        ("evil, 192.0.2.1", "other, 192.0.2.1", True),  # what stands further left is anyone's word
+        ("evil, 192.0.2.1", "other, 192.0.2.1", True),  # a client can send the part on the left
     ],
 )
 async def test_client_is_an_address_or_the_64_bits_of_a_network(
@@ -198,7 +198,7 @@ async def test_zone_of_a_link_local_address_is_no_part_of_a_client() -> None:
 
 
 async def test_nobody_names_himself() -> None:
-    """Without trusted proxies what is forwarded is not looked at."""
+    """Without trusted proxies, forwarding fields are ignored."""
     async with limited(RateLimit(1, 60)).test_client() as client:
         answers = [
             await client.get("/", headers={"X-Forwarded-For": f"192.0.2.{n}"}) for n in range(2)

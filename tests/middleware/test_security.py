@@ -136,20 +136,20 @@ async def test_policy_is_written_as_browsers_read_it(
 ) -> None:
     response = await get(SecurityHeaders(ContentSecurityPolicy(**directives)))
     assert response.headers["content-security-policy"] == value
-    assert response.text == "none"  # no nonce is made that nothing asks for
+    assert response.text == "none"  # without a policy that needs it, no nonce is made
 
 
 @pytest.mark.parametrize(
     ("directives", "message"),
     [
         ({}, "expected a directive"),
-        ({"script": "self"}, "no directive 'script'"),
+        ({"script": "self"}, "unknown directive 'script'"),
         ({"default_src": ""}, "default-src: expected a str of sources, got ''"),
         ({"default_src": False}, "got False"),
         ({"default_src": ["self"]}, r"got \['self'\]"),
         ({"default_src": "self; script-src *"}, "got 'self;'"),
         ({"default_src": "self, default-src *"}, "got 'self,'"),
-        ({"default_src": "'nonce-abc'"}, "write nonce: it is made anew"),
+        ({"default_src": "'nonce-abc'"}, "write nonce, for a new one in each response"),
         ({"default_src": "nonce-abc'"}, "sources separated by spaces"),
         ({"default_src": "b\u00fccher.example"}, "sources separated by spaces"),
     ],

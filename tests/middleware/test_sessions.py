@@ -68,7 +68,7 @@ in_the_cookie = pytest.mark.parametrize("store", ["cookie"], indirect=True)
 
 
 def site(sessions: Sessions | None, *, app: App | None = None) -> App:
-    """An app that shows its session, and does with it what `app.state.do` says."""
+    """An app that returns its session, and calls `app.state.do` with it."""
     app = app or App()
     if sessions is not None:
         app.use(sessions)
@@ -123,7 +123,7 @@ def send(cookie: str) -> dict[str, str]:
     return {"Cookie": f"session={cookie}"}
 
 
-# --- what is remembered
+# --- values kept
 
 
 async def test_what_is_set_is_there_in_the_next_request(app: App, client: TestClient) -> None:
@@ -280,7 +280,7 @@ async def test_the_cookie_of_a_store_says_nothing(app: App, client: TestClient) 
     assert await values(client) == {"secret": "x" * 10_000}
 
 
-# --- what is no cookie of ours
+# --- cookies that do not verify
 
 
 def altered(cookie: str) -> list[str]:
@@ -310,7 +310,7 @@ async def test_a_tampered_cookie_is_an_empty_session(app: App, client: TestClien
         field = [(b"cookie", b"session=" + bad.encode("latin-1"))]
         response = await client.get("/", headers=field)
         assert (response.status_code, response.json()) == (200, {}), bad
-        assert "set-cookie" not in response.headers  # another server's key may know it
+        assert "set-cookie" not in response.headers  # another server may have the key for it
     assert (await client.get("/", headers=send(cookie))).json() == {"user": "ada"}
 
 
@@ -355,7 +355,7 @@ async def sends_back(app: App, *cookies: str) -> Any:
 async def test_cookies_that_do_not_verify_are_passed_over(
     app: App, client: TestClient, store: SessionStore | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As a page of a neighbouring subdomain can set them, with a longer path to be the first."""
+    """A neighbouring subdomain can set them, with a longer path so that they come first."""
     foreign = await Sessions(OTHER_KEY, store=store).start({"user": "eve"})
     now = time.time()
     monkeypatch.setattr(time, "time", lambda: now - 15 * 24 * 3600)
@@ -388,7 +388,7 @@ async def test_a_cookie_of_another_path_is_nothing(store: SessionStore | None) -
 
 
 async def test_a_cookie_of_the_version_before_is_read() -> None:
-    """The signature of a cookie for `/` has no path in it, as before there were others."""
+    """The signature of a cookie for `/` covers no path, as in earlier versions."""
     purpose = b"microweb.sessions data session"
     signer = TimestampSigner(
         hmac.digest(KEY.encode(), purpose, "sha256"),
@@ -408,7 +408,7 @@ async def test_what_a_cookie_holds_is_no_id_and_an_id_holds_nothing() -> None:
 
 
 async def test_a_cookie_of_ids_is_none_of_data() -> None:
-    """Neither verifies as the other: it does not get as far as being no session, or no id."""
+    """Neither signature verifies as the other, so the value is not even parsed."""
     of_data, of_ids = Sessions(KEY), Sessions(KEY, store=MemoryStore())
     for own, other in ((of_data, of_ids), (of_ids, of_data)):
         app = App()
@@ -789,7 +789,7 @@ async def test_caches_are_told(
             assert response.headers["cache-control"] == expected
 
 
-# --- its end
+# --- the end of a session
 
 
 async def test_clear_deletes_the_cookie(app: App, client: TestClient) -> None:
@@ -861,7 +861,7 @@ async def test_rotate_alone_writes(app: App, client: TestClient) -> None:
 
 @on_the_server
 async def test_an_id_is_never_the_clients(app: App, client: TestClient) -> None:
-    """What is gone from the store gets a new id, though the cookie's signature is right."""
+    """A session that is gone from the store gets a new id, though the cookie verifies."""
     await do(client, app, lambda session: session.update(a=1))
     old = cookie_of(client)
     await do(client, app, Session.clear)
@@ -878,11 +878,11 @@ async def test_a_change_goes_on_under_the_same_id(app: App, client: TestClient) 
     assert id_in(cookie_of(client)) == id_in(old)
 
 
-# --- requests at once
+# --- requests at the same time
 
 
 class Gate:
-    """Has the requests to `/slow` wait inside their endpoint until it is opened."""
+    """Makes requests to `/slow` wait inside their endpoint until the gate is opened."""
 
     def __init__(self, app: App) -> None:
         self.opened = asyncio.Event()
@@ -928,7 +928,7 @@ async def test_a_slow_request_does_not_bring_back_what_was_ended(
     with caplog.at_level(logging.INFO, "microweb.app"):
         response = await slow
     assert response.status_code == 200
-    assert "set-cookie" not in response.headers  # the browser may have a newer one by now
+    assert "set-cookie" not in response.headers  # the browser may have a newer cookie already
     assert (await client.get("/", headers=send(cookie))).json() == {}
     assert [record.message for record in caplog.records if record.name == "microweb.app"] == [
         "a session was ended while a request changed it: the change is dropped"
@@ -950,7 +950,7 @@ async def test_a_session_emptied_at_once_keeps_what_another_added(
 
 async def test_a_store_that_never_agrees_is_503(monkeypatch: pytest.MonkeyPatch) -> None:
     class Contended(MemoryStore):
-        """Where somebody always was faster."""
+        """A store in which another request is always faster."""
 
         tries = 0
 
@@ -976,7 +976,7 @@ async def test_many_writers_of_one_session_all_count(
 ) -> None:
     monkeypatch.setattr(
         "microweb.middleware.sessions._MERGE_S", 60.0
-    )  # not how fast this machine is
+    )  # the speed of this machine must not matter
     await do(client, app, lambda session: session.update(user="ada"))
     count = 100
     async with asyncio.TaskGroup() as group:
@@ -1003,7 +1003,7 @@ async def test_a_redis_that_is_away_is_503_and_one_line(caplog: pytest.LogCaptur
             statuses = {(await client.get("/")).status_code for _ in range(20)}
             assert statuses == {503}
             assert (await client.get("/plain")).status_code == 503
-            async with app.test_client() as stranger:  # has no session that Redis could know
+            async with app.test_client() as stranger:  # has no session in Redis
                 assert (await stranger.get("/plain")).text == "plain"
             with server.restarted():
                 assert (await client.get("/")).json() == {}
@@ -1013,11 +1013,11 @@ async def test_a_redis_that_is_away_is_503_and_one_line(caplog: pytest.LogCaptur
     assert lines[0].exc_info is None
 
 
-# --- a new id while others are at it
+# --- a new id during other requests
 
 
 async def rotating(app: App, gate: Gate, client: TestClient) -> asyncio.Task[httpx.Response]:
-    """Start a request that rotates the session, and waits at the gate."""
+    """Start a request that renews the session and waits at the gate."""
     response = asyncio.create_task(client.post("/slow?key=admin&value=1&rotates=yes"))
     await gate.inside.acquire()
     return response
@@ -1068,7 +1068,7 @@ async def test_two_that_rotate_at_once_leave_one_session(
 
 
 class Interleaved(MemoryStore):
-    """A store where others have their turn, as often as was drawn, before each step."""
+    """A store that lets other tasks run, a random number of times, before each step."""
 
     def __init__(self, turns: list[int]) -> None:
         super().__init__()
@@ -1137,13 +1137,13 @@ def test_requests_at_once_leave_one_session_or_none(kinds: list[str], turns: lis
 
 
 def test_a_store_that_is_a_class_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match=r"make one, as MemoryStore\(\.\.\.\)"):
+    with pytest.raises(ConfigurationError, match=r"write store=MemoryStore\(\.\.\.\)"):
         Sessions(KEY, store=MemoryStore)  # type: ignore[arg-type]
 
 
 @needs_redis
 async def test_a_session_is_rotated_in_a_cluster() -> None:
-    """A script may touch only keys that lie on one node."""
+    """A script may use only keys that are on one node."""
     with redis_server(cluster=True) as server:
         store = RedisStore(server.url)
         app = site(Sessions(KEY, store=store))
@@ -1242,7 +1242,7 @@ async def test_a_stream_has_the_cookie_in_its_head(store: SessionStore | None) -
 
         async def pieces() -> AsyncIterator[str]:
             yield "hello "
-            yield str(request.session["user"])  # reading what was looked at is no harm
+            yield str(request.session["user"])  # reading is allowed after an earlier use
 
         return Response.stream(pieces())
 
@@ -1256,7 +1256,7 @@ async def test_a_stream_has_the_cookie_in_its_head(store: SessionStore | None) -
     ("looks_before", "text"),
     [
         (True, "the session was changed once its answer was decided: do that before the endpoint "),
-        (False, "request.session was first looked at once the answer was decided: do that before "),
+        (False, "request.session was first used after the response was made: use it before "),
     ],
 )
 async def test_what_a_stream_changes_is_an_error(
@@ -1295,7 +1295,7 @@ async def test_what_middleware_outside_changes_is_an_error() -> None:
             await client.get("/")
 
 
-# --- what does not fit
+# --- sessions that are too large
 
 
 @in_the_cookie
@@ -1309,7 +1309,7 @@ async def test_a_session_too_large_for_a_cookie_says_so(
     app.state.do = lambda session: session.update(a="x" * (largest + 10))
     response = await client.post("/")
     assert response.status_code == 413
-    assert "the session would make a cookie larger than 4096 bytes" in response.text
+    assert "expected a session that fits in a cookie of 4096 bytes" in response.text
     assert "Sessions(..., store=MemoryStore())" in caplog.text
     assert "Traceback" not in caplog.text
     assert "xxx" not in response.text + caplog.text
@@ -1359,11 +1359,13 @@ async def test_what_no_session_holds_is_one_line(
     app.state.do = lambda session: session.update(a=value)
     response = await client.post("/")
     assert response.status_code == 413
-    assert response.text.startswith("Content Too Large\nthe session would be ")
+    status, _, detail = response.text.strip().partition("\n")
+    assert status == "Content Too Large"
+    assert "session" in detail
     assert "set-cookie" not in response.headers
     (line,) = caplog.records
     assert (line.name, line.exc_info) == ("microweb.app", None)
-    assert line.getMessage().startswith("POST /: the session would be ")
+    assert line.getMessage().startswith(f"POST /: {detail}")
     assert await values(client) == {"user": "ada"}
 
 

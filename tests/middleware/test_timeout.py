@@ -128,7 +128,7 @@ async def test_plain_def_runs_on_in_its_thread() -> None:
 
     async with app.test_client() as client:
         async with asyncio.timeout(20):
-            while not has_begun.is_set():  # the time may be over before a thread has begun
+            while not has_begun.is_set():  # the time may pass before a thread starts
                 assert (await client.get("/")).status_code == 503
         assert not has_ended.is_set()
         may_end.set()
@@ -166,5 +166,5 @@ async def test_body_that_comes_too_slowly_is_counted() -> None:
 
 @pytest.mark.parametrize("seconds", [0, -1, math.inf, math.nan])
 def test_seconds_are_above_zero(seconds: float) -> None:
-    with pytest.raises(ConfigurationError, match="expected seconds above 0"):
+    with pytest.raises(ConfigurationError, match="expected a finite number of seconds above 0"):
         Timeout(seconds)
