@@ -1,12 +1,12 @@
-"""The charsets that text of a peer may be in: label -> Python's codec; and ours, which is UTF-8.
+"""The charsets of text from a peer: label -> Python's codec. Text that is sent is UTF-8.
 
-The labels are those of the WHATWG Encoding Standard (section 4.2) that name an encoding which
-Python has, with UTF-32, which Python reads as well. A label that Python knows means Python's codec
-of it; any other one means the codec that is nearest to the standard's encoding.
+The labels are those of the WHATWG Encoding Standard (section 4.2) whose encoding Python has, and
+UTF-32. A label that Python knows means Python's codec of that name. Any other label means the codec
+that is nearest to the standard's encoding.
 
-`codecs.lookup` is never asked for another name: Python keeps each unknown name for ever, 141 KB for
-one of the greatest length, and some of its codecs are no charsets (`base64`), take quadratic time
-(`punycode`) or hide ASCII from whoever looks at the bytes (`utf-7`).
+`codecs.lookup` is never called with another name, for two reasons. Python keeps each unknown name
+for ever: 141 KB for the longest possible one. And some of its codecs are no charsets (`base64`),
+take quadratic time (`punycode`) or hide ASCII from checks of the bytes (`utf-7`).
 """
 
 from __future__ import annotations
@@ -81,26 +81,26 @@ _CODECS = {label: codec for codec, labels in _LABELS_BY_CODEC.items() for label 
 
 
 def codec_of(label: str) -> str | None:
-    """Return the codec of a charset's label, in any case; None for a label that is not known."""
+    """Return the codec of a charset's label, in any case; None for an unknown label."""
     return _CODECS.get(label.strip().lower())
 
 
 def encode_utf8(text: str) -> bytes:
-    """Return `text` in UTF-8. Raises: ValueError that names half a surrogate pair and its place."""
+    """Return `text` in UTF-8. Raises: ValueError, with the index of half a surrogate pair."""
     try:
         return text.encode()
     except UnicodeEncodeError as error:
         before = text[max(error.start - _SHOWN_CHARACTERS, 0) : error.start]
         raise ValueError(
-            f"expected text that UTF-8 can hold, got {text[error.start]!r}, half a surrogate pair, "
-            f"at index {error.start}, behind {before!r}"
+            "expected text that UTF-8 can encode, got half a surrogate pair, "
+            f"{text[error.start]!r}, at index {error.start}, after {before!r}"
         ) from error
 
 
 def decode_in_pieces(data: bytes, codec: str) -> str:
-    """Return `data.decode(codec)`: for a thread, because one call keeps others from running.
+    """Return `data.decode(codec)`, decoded in pieces. Raises: UnicodeError.
 
-    Raises: UnicodeError.
+    For use in a thread: one call of `decode` would keep all other threads from running.
     """
     decoder = codecs.getincrementaldecoder(codec)()
     view = memoryview(data)

@@ -1,7 +1,7 @@
-"""Cookies, both ways: strict in what is set, lenient in what is read. RFC 6265 and its successor.
+"""Cookies: Set-Cookie is checked strictly, Cookie is parsed leniently. RFC 6265 and its successor.
 
-Strategy: the Cookie field is split on `;` before anything else, so that no quoting can hide one
-cookie inside another; a Set-Cookie that browsers would drop in silence is refused when it is made.
+The Cookie field is split on `;` before anything else, so that quotes can't hide one cookie inside
+another. A Set-Cookie that browsers would drop silently is refused when it is made.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ _MAX_ATTRIBUTE = 1024  # bytes; browsers ignore a longer path or domain, and use
 _NOT_COOKIE_OCTET = re.compile(r"[^\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]")
 
 # av-octet = any CHAR except CTLs or ";"                                    RFC 6265 section 4.1.1
-# A path that does not begin with "/", and an empty domain, browsers read as if not given.
+# Browsers ignore a path that does not begin with "/", and an empty domain.
 _AV_OCTET = r"[\x20-\x3a\x3c-\x7e]"
 _PATH = re.compile(rf"/{_AV_OCTET}*+")
 _DOMAIN = re.compile(rf"{_AV_OCTET}++")
 
 
 def parse_cookies(header: str) -> dict[str, str]:
-    """Return the cookies of a Cookie field value; of one name, the first. Nothing is an error.
+    """Return the cookies of a Cookie field value; if a name is repeated, its first value.
 
-    A pair without `=` or without a name is skipped. A value in double quotes loses them, and is
-    otherwise as it was sent.
+    No field is invalid: a pair without `=` or without a name is skipped. Double quotes around a
+    value are removed; otherwise it is kept as it was sent.
     """
     cookies: dict[str, str] = {}
     for name, value in _pairs(header):
@@ -45,14 +45,14 @@ def parse_cookies(header: str) -> dict[str, str]:
 
 
 def cookie_values(header: str, name: str) -> list[str]:
-    """Return the values of all cookies of this name in a Cookie field value, in order."""
+    """Return the values of all cookies with this name in a Cookie field value, in order."""
     return [value for each, value in _pairs(header) if each == name]
 
 
 def _pairs(header: str) -> Iterator[tuple[str, str]]:
     for pair in header.split(";"):
         name, equals, value = pair.partition("=")
-        # Only OWS: were U+00A0 stripped as well, it would disguise a "__Host-" that is none.
+        # Only OWS: with U+00A0 stripped as well, "\xa0__Host-a" would pass for "__Host-a".
         name = name.strip(_OWS)
         if equals and name:
             yield name, _unquote(value.strip(_OWS))
@@ -68,11 +68,11 @@ def _unquote(value: str) -> str:
 class SetCookie:
     """A cookie to set, checked when it is made.
 
-    `max_age` is in seconds, `expires` an aware datetime or seconds since the epoch. `secure=None`
-    leaves it to `encode`; a `__Host-` or `__Secure-` name, `samesite="none"` and `partitioned`
-    imply it.
+    `max_age` is in seconds, `expires` an aware datetime or seconds since the epoch. With
+    `secure=None`, `encode` decides. A `__Host-` or `__Secure-` name, `samesite="none"` and
+    `partitioned` make the cookie secure.
 
-    Raises: ValueError for what a browser would refuse or read differently.
+    Raises: ValueError for a value that a browser would refuse or read differently.
     """
 
     name: str
@@ -94,7 +94,7 @@ class SetCookie:
             raise ValueError(f"expected secure=True or None for {reason}, got False")
 
     def encode(self, *, secure_by_default: bool) -> str:
-        """Return the Set-Cookie field value; `secure_by_default` decides where `secure` is None."""
+        """Return the Set-Cookie field value; `secure_by_default` decides if `secure` is None."""
         secure = secure_by_default if self.secure is None else self.secure
         parts = [f"{self.name}={self.value}"]
         if self.expires is not None:
@@ -116,9 +116,9 @@ class SetCookie:
         return "; ".join(parts)
 
     def is_same_as(self, other: SetCookie) -> bool:
-        """Whether a browser would keep one of the two. RFC 6265 section 5.3, step 11.
+        """Return whether a browser would keep only one of the two. RFC 6265 section 5.3, step 11.
 
-        A partitioned cookie is kept beside one that is not.
+        It keeps both if one is partitioned and the other is not.
         """
         return self._identity() == other._identity()
 
@@ -130,16 +130,20 @@ class SetCookie:
         name = self.name[:_SHOWN_CHARACTERS]
         if not TOKEN_TEXT.fullmatch(self.name):
             raise ValueError(f"expected a token as the cookie's name, got {name!r}")
-        # The value may be a secret: the message shows the one character, never the whole.
+        # The value may be a secret: the message shows only the invalid character.
         if bad := _NOT_COOKIE_OCTET.search(self.value):
             raise ValueError(
-                f"expected cookie-octets as the value of {name!r}, got {bad[0]!r} at "
-                f"index {bad.start()}: encode it with urllib.parse.quote"
+                "expected visible ASCII without quotes, commas, semicolons and backslashes as the "
+                f"value of cookie {name!r}, got {bad[0]!r} at index {bad.start()}: encode it with "
+                "urllib.parse.quote"
             )
         size = len(self.name) + len(self.value)
         if size > MAX_NAME_AND_VALUE:
             most = f"at most {MAX_NAME_AND_VALUE} bytes"
-            raise ValueError(f"expected {most} of name and value for {name!r}, got {size}")
+            raise ValueError(
+                f"expected {most} in the name and value of cookie {name!r}, got {size}: browsers "
+                "ignore a larger one"
+            )
 
     def _check_lifetime(self) -> None:
         if self.max_age is not None and type(self.max_age) is not int:  # True is an int as well
@@ -150,10 +154,12 @@ class SetCookie:
     def _check_scope(self) -> None:
         if self.path is not None and not _PATH.fullmatch(self.path):
             got = self.path[:_SHOWN_CHARACTERS]
-            raise ValueError(f"expected path as / and visible ASCII without ;, got {got!r}")
+            raise ValueError(
+                f"expected path to begin with '/' and be printable ASCII without ';', got {got!r}"
+            )
         if self.domain is not None and not _DOMAIN.fullmatch(self.domain):
             got = self.domain[:_SHOWN_CHARACTERS]
-            raise ValueError(f"expected domain as visible ASCII without ;, got {got!r}")
+            raise ValueError(f"expected domain to be printable ASCII without ';', got {got!r}")
         for name, value in (("path", self.path), ("domain", self.domain)):
             if value is not None and len(value) > _MAX_ATTRIBUTE:
                 raise ValueError(
@@ -161,7 +167,9 @@ class SetCookie:
                 )
         if self._has_prefix("__Host-") and (self.path != "/" or self.domain is not None):
             got = f"path={self.path!r}, domain={self.domain!r}"
-            raise ValueError(f"expected path='/', domain=None for a name with __Host-, got {got}")
+            raise ValueError(
+                f"expected path='/' and domain=None for a name with __Host-, got {got}"
+            )
         if self.samesite not in (None, "lax", "strict", "none"):
             got = repr(self.samesite)
             raise ValueError(f"expected samesite as 'lax', 'strict', 'none' or None, got {got}")
@@ -178,7 +186,7 @@ class SetCookie:
 
 
 def with_cookie(cookies: Iterable[SetCookie] | None, cookie: SetCookie) -> list[SetCookie]:
-    """Return `cookies` and `cookie`, which replaces the one that a browser would not keep."""
+    """Return `cookies` and `cookie`, without those that a browser would replace by it."""
     others = [each for each in cookies or () if not each.is_same_as(cookie)]
     return [*others, cookie]
 

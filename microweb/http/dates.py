@@ -1,7 +1,7 @@
-"""HTTP dates, both ways. RFC 9110 section 5.6.7.
+"""HTTP dates: parsing and formatting. RFC 9110 section 5.6.7.
 
-Strategy: names come from tables here, never from the locale; one regex for each of the three
-forms, and `datetime.date` says which days exist.
+Names of days and months come from tables here, never from the locale. Each of the three forms has
+a regex, and `datetime.date` checks that the day exists.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 _EPOCH = date(1970, 1, 1).toordinal()
 _DAY_S = 86_400
 _FIRST_S = (date.min.toordinal() - _EPOCH) * _DAY_S  # the year 1
-_END_S = (date.max.toordinal() - _EPOCH + 1) * _DAY_S  # the year 10000, which has a digit too many
+_END_S = (date.max.toordinal() - _EPOCH + 1) * _DAY_S  # the year 10000, which needs five digits
 _FIFTY_YEARS_S = 50 * 365.2425 * _DAY_S
 
 # time-of-day = hour ":" minute ":" second      ; 00:00:00 - 23:59:60 (leap second)
@@ -38,9 +38,9 @@ _FORMS = (
 
 
 def format_http_date(timestamp: float) -> str:
-    """Return the IMF-fixdate of a timestamp in seconds since the epoch, fractions cut off.
+    """Return the IMF-fixdate of a timestamp in seconds since the epoch, without fractions.
 
-    Raises: ValueError for a time outside the years 1 to 9999, which has no such form.
+    Raises: ValueError for a time outside the years 1 to 9999, because a year has four digits.
     """
     if not _FIRST_S <= timestamp < _END_S:
         raise ValueError(f"expected a timestamp in the years 1 to 9999, got {timestamp!r}")
@@ -52,11 +52,11 @@ def format_http_date(timestamp: float) -> str:
 
 
 def parse_http_date(text: str) -> int | None:
-    """Return the seconds since the epoch of a date in any of the three forms, else None.
+    """Return the seconds since the epoch of a date in any of the three forms; None for other text.
 
-    The day's name is not compared with the date: it adds nothing, and a recipient is to be
-    robust. A leap second is the second after it. A two-digit year is of this century, unless
-    that is more than 50 years ahead: then it is of the last one.
+    The name of the day is not compared with the date: it adds nothing, and a recipient should be
+    robust. A leap second counts as the second after it. A two-digit year is in this century, or in
+    the last one if the date would be more than 50 years ahead.
     """
     for form in _FORMS:
         if match := form.fullmatch(text):

@@ -1,7 +1,7 @@
-"""Exchange: the resources of one request until its answer is out.
+"""Exchange: the resources of one request until its answer is sent.
 
-Middleware and answers leave them on a request: the source of its session, the limits to its time,
-the answers that hold files or generators. A request without any of them has no Exchange.
+Middleware and answers add them to a request: the source of its session, its time limits, and the
+answers that hold files or generators. A request without any of them has no Exchange.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from .interfaces import Held, SessionSource, TimeLimit
 
 
 class Exchange:
-    """The things that middleware and answers keep for one request."""
+    """The resources that middleware and answers keep for one request."""
 
     __slots__ = ("_limits", "_session_source", "held")
 
     def __init__(self) -> None:
         self._limits: list[TimeLimit] = []
         self._session_source: SessionSource | None = None
-        self.held: list[Held] = []  # the answers that still hold something
+        self.held: list[Held] = []  # the answers that still hold resources
 
     def hold(self, answer: Held) -> None:
-        """Have an answer to this request closed if another one is sent: for answers."""
+        """Discard `answer` if another one is sent for this request. Called by answers."""
         self.held.append(answer)
 
     def release(self, answer: Held) -> None:
-        """Forget an answer that was sent, or closed."""
+        """Forget an answer that was sent or discarded."""
         self.held.remove(answer)
 
     @property
@@ -43,25 +43,25 @@ class Exchange:
         return self._session_source.open()
 
     def use_session(self, source: SessionSource) -> None:
-        """Take the session from `source`: for middleware.
+        """Set the source of the session. Called by middleware.
 
-        Raises: ConfigurationError if it comes from another already.
+        Raises: ConfigurationError if there is a source already.
         """
         if self._session_source is not None:
             raise ConfigurationError(
-                "the session of this request has a source already: keep the outer one"
+                "expected one Sessions middleware for a request, got two: keep the outer one"
             )
         self._session_source = source
 
     def add_limit(self, limit: TimeLimit) -> None:
-        """Have a limit paused while a stream's first piece is waited for: for middleware."""
+        """Pause `limit` while a stream makes its first piece. Called by middleware."""
         self._limits.append(limit)
 
     def begin_stream(self) -> Callable[[], None] | None:
-        """Close the session and pause time limits while a stream's first piece is made.
+        """Close the session and pause the time limits while a stream makes its first piece.
 
-        The answer is decided, as for the pieces behind that. Return a function that ends this, or
-        None if there is neither: for answers.
+        The answer is decided already, so its pieces can't change the session. Return a function
+        that ends this, or None if there is no session and no limit. Called by answers.
         """
         source, limits = self._session_source, self._limits
         if source is None and not limits:

@@ -1,8 +1,9 @@
-"""File names from elsewhere, made safe to put behind a folder: `uploads/{name}`.
+"""File names from clients, made safe for a path such as `uploads/{name}`.
 
-Strategy: the name is brought into Unicode's compatibility form first, since what looks like a dot
-or a slash must not become one in a file system that normalises by itself; then it is cut down to
-one component that every common system takes. Names are for people: two files may have the same.
+First the name is normalised to Unicode's compatibility form (NFKC), because some file systems
+normalise names: a character that looks like a dot or a slash must not become one there. Then it is
+reduced to one component that every common system accepts. Names are for people: two files may have
+the same name.
 
 RFC 7578 section 4.2; Windows: "Naming Files, Paths, and Namespaces".
 """
@@ -12,33 +13,33 @@ from __future__ import annotations
 import re
 import unicodedata
 
-# File systems take 255 bytes; this leaves room for an id in front and a suffix behind.
+# File systems accept 255 bytes; this leaves room for an id before the name and a suffix after it.
 _MAX_BYTES = 200
 _MAX_SUFFIX_BYTES = 20
 
 _UNNAMED = "unnamed"
 
-# Refused by Windows in a name; the colon also begins an alternate stream of a file there.
+# Windows refuses these in a name; a colon also begins the name of an alternate stream there.
 _FORBIDDEN = dict.fromkeys(map(ord, '<>:"|?*'), "_")
 
-# The devices of Windows, whatever stands behind a dot. Superscript digits are plain ones by then.
+# The device names of Windows, with any suffix. NFKC has made plain digits of superscript ones.
 _RESERVED = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9]) *(?:\.|\Z)", re.I)
 
 
 def safe_filename(raw: str) -> str:
     """Return the last component of `raw` as a name that is safe in any folder; never empty.
 
-    It has no separator of either kind, no control or invisible character, no leading or trailing
-    dot or space, nothing that Windows refuses or takes for a device, and at most 200 bytes of
-    UTF-8, its suffix kept. It stays itself when made safe again.
+    The name has no slash or backslash, no control or invisible character, and no leading or
+    trailing dot or space. Windows accepts it, and it is no device name there. A name of more than
+    200 bytes of UTF-8 is shortened, but keeps its suffix. A safe name is returned unchanged.
     """
     name = _last_component(raw)
-    if len(name) > _MAX_BYTES:  # one character can become 18; a MiB of them took half a second
+    if len(name) > _MAX_BYTES:  # NFKC can make 18 characters of one; a MiB of them took 0.5 s
         name = name[:_MAX_BYTES] + name[-_MAX_SUFFIX_BYTES:]
     name = _last_component(unicodedata.normalize("NFKC", name)).translate(_FORBIDDEN)
     if not name.isprintable():
-        # Control and format characters (which turn the direction of text around, or are not seen),
-        # line separators, and private use, which Samba and Cygwin map to what is forbidden.
+        # Control and format characters (which are invisible, or reverse the direction of text),
+        # line separators, and private use, which Samba and Cygwin map to forbidden characters.
         name = "".join([each if each.isprintable() else "_" for each in name])
     name = name.strip(". ")
     name = _cut(name)

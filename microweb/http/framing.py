@@ -1,14 +1,14 @@
-"""Where a body ends: decoding and encoding by length and by chunks. RFC 9112 sections 6.2 and 7.1.
+"""Bodies with a length and bodies in chunks: decoding and encoding. RFC 9112 sections 6.2 and 7.1.
 
-A decoder is given the bytes that are buffered and where to begin, and says what content it took
-and where it stopped. It keeps no bytes: what it cannot judge yet it leaves to its caller, who
-calls again with more behind it. That is at most one unfinished line, because content is handed
-out as it comes and each line is used up when it is whole; so the work is linear in the body,
-however it is cut.
+A decoder gets the buffered bytes and a position. It returns the content that it decoded and the
+position at which it stopped. It keeps no bytes: the caller keeps those after the position, and
+calls again with more bytes appended. These are at most one unfinished line, because content is
+returned as it arrives and each line is consumed when it is whole. So the work is linear in the
+body, however its bytes are split.
 
-A body that can no longer become a valid one is refused at the first byte that shows it, and for
-the same reason however it is cut. A decoder that raises has taken nothing: it stands as before
-the call. The end of input is the caller's business: a decoder that is not complete then was cut.
+An invalid body is refused at the first byte that shows it, and for the same reason however its
+bytes are split. A decoder that raises has consumed nothing: its state is that before the call. The
+caller checks the end of input: if the decoder is not complete then, the body was cut off.
 """
 
 from __future__ import annotations
@@ -21,37 +21,37 @@ from .grammar import CHUNK_LINE, FIELD_CHAR, FIELD_LINE, TCHAR
 # last-chunk, and the CRLF that ends an empty trailer section               RFC 9112 section 7.1
 LAST_CHUNK = b"0\r\n\r\n"
 
-# What an answer says about the connection where it has to.                 RFC 9112 section 9.3
+# The Connection field line of a response that needs one.                   RFC 9112 section 9.3
 CLOSE = b"Connection: close\r\n"
 KEEP_ALIVE = b"Connection: keep-alive\r\n"
 
-# Totals beyond this are refused whatever `max_content` says: no file is larger (off_t).
+# A larger sum of chunk sizes is refused, whatever `max_content` is: no file is larger (off_t).
 _MAX_CONTENT = 2**63
 
-# 2**64 has 17 digits. Some senders pad with zeros, to 8 or 16 digits; nobody needs 32.
+# 2**64 has 17 digits. Some senders pad with zeros, to 8 or 16 digits; none needs 32.
 _MAX_SIGNIFICANT_DIGITS = 16
 _MAX_DIGITS = 32
 
-# Nearly every chunk line: a size without extensions. What it doesn't match is looked at closely.
+# Nearly every chunk line: a size without extensions. `_chunk_line` parses the others.
 _PLAIN_LINE = re.compile(rb"([0-9A-Fa-f]{1,16}+)\r\n")
 
-# As much as can begin a chunk line: the last extension may lack its name, value or closing quote.
+# Any beginning of a chunk line: the last extension may lack its name, value or closing quote.
 _QUOTED_SO_FAR = rb'"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]++|\\%b)*["\\]?+' % FIELD_CHAR
 _CHUNK_LINE_SO_FAR = re.compile(
     rb"([0-9A-Fa-f]++)((?:(?<![;=]);(?:%b++(?:=(?:%b++|%b)?)?)?)*)" % (TCHAR, TCHAR, _QUOTED_SO_FAR)
 )
 
-# As much as can begin a field line.
+# Any beginning of a field line.
 _FIELD_LINE_SO_FAR = re.compile(rb"(?:%b++(:%b*+)?)?" % (TCHAR, FIELD_CHAR))
 
-# What a chunked decoder stands before, where that is not so many bytes of chunk-data.
+# Values of `_left` when the next bytes to decode are not chunk-data.
 _CHUNK_END = 0
 _CHUNK_START = -1
 _TRAILERS = -2
 
 
 class LengthDecoder:
-    """The body that `Content-Length` announced. RFC 9112 section 6.2."""
+    """The decoder of a body with `Content-Length`. RFC 9112 section 6.2."""
 
     __slots__ = ("is_complete", "length", "remaining")
 
@@ -61,9 +61,9 @@ class LengthDecoder:
         self.remaining = length
 
     def decode(self, data: bytes, position: int) -> tuple[bytes, int]:
-        """Return what of `data[position:]` is content, and the position behind it.
+        """Return the content in `data[position:]`, and the position after it.
 
-        `data` itself, not a copy, where all of it is content.
+        If all of `data` is content, the content is `data` itself, not a copy.
         """
         content = data[position : position + self.remaining]
         self.remaining -= len(content)
@@ -72,15 +72,15 @@ class LengthDecoder:
 
 
 class ChunkedDecoder:
-    """The body that `Transfer-Encoding: chunked` announced. RFC 9112 section 7.1.
+    """The decoder of a body with `Transfer-Encoding: chunked`. RFC 9112 section 7.1.
 
     `max_content` bounds the sum of the chunk sizes; set it before the first `decode`. `trailers`
-    are whole once `is_complete`: names in lower case, values without the whitespace around them.
-    They belong to no header section, so a `host` or `content-length` among them has no effect;
-    never merge them.
+    are complete once `is_complete` is true: names in lower case, values without surrounding
+    whitespace. They are not part of the header section, so a `host` or `content-length` among them
+    has no effect. Never merge them into it.
 
-    `max_extension` bounds the extensions of one chunk, `max_extensions` those of the body: without
-    that a byte of content may cost kilobytes (CVE-2023-39326 in Go, CVE-2024-22019 in Node.js).
+    `max_extension` bounds the extensions of one chunk, `max_extensions` those of the body. Without
+    them a byte of content may cost kilobytes (CVE-2023-39326 in Go, CVE-2024-22019 in Node.js).
     """
 
     __slots__ = (
@@ -114,17 +114,17 @@ class ChunkedDecoder:
         self._left = _CHUNK_START
 
     def decode(self, data: bytes, position: int) -> tuple[bytes, int]:
-        """Return the content of `data[position:]`, and the position behind what was decoded.
+        """Return the content in `data[position:]`, and the position after the decoded bytes.
 
-        Content may be `b""`: the body is complete, or what is there is no whole line. Keep
-        `data[position:]` and call again with more appended.
+        The content may be `b""`: the body is complete, or no line is whole yet. Then keep the
+        bytes after that position, and call again with more appended.
 
-        Raises: MalformedRequest; ContentTooLarge, as soon as too large a chunk is announced;
-        HeadTooLarge, for the trailer section. Nothing is taken then.
+        Raises: MalformedRequest; ContentTooLarge when a chunk size exceeds the limit; HeadTooLarge
+        for the trailer section. A call that raises consumes nothing.
         """
         if self.is_complete:
             return b"", position
-        # Kept in locals until the end, so that nothing is taken where a line is refused.
+        # The state is set at the end only, so that a refused line leaves it as it was.
         left, announced, extensions_left = self._left, self._announced, self._extensions_left
         max_content = _MAX_CONTENT if self.max_content is None else self.max_content
         parts = []
@@ -151,7 +151,7 @@ class ChunkedDecoder:
                 if announced > max_content:
                     raise ContentTooLarge(f"expected at most {max_content} bytes of content")
                 end = position + size
-                if size and data[end : end + 2] == b"\r\n":  # whole: a third less time
+                if size and data[end : end + 2] == b"\r\n":  # a whole chunk takes a third less time
                     parts.append(data[position:end])
                     position = end + 2
                 else:
@@ -165,7 +165,7 @@ class ChunkedDecoder:
     def _chunk_line(
         self, data: bytes, position: int, extensions_left: int
     ) -> tuple[int, int, int] | None:
-        """Return size, end and what is left for extensions; None while the line is unfinished."""
+        """Return (size, end, bytes left for extensions); None while the line is unfinished."""
         allowed = min(self._max_extension, extensions_left)
         so_far = _CHUNK_LINE_SO_FAR.match(data, position, position + _MAX_DIGITS + allowed + 1)
         if so_far is None:
@@ -192,7 +192,7 @@ class ChunkedDecoder:
         raise MalformedRequest(reason, data[position : end + 2])
 
     def _decode_trailers(self, data: bytes, position: int) -> int:
-        """Take the whole lines of the trailer section; return the position behind them."""
+        """Decode the whole lines of the trailer section; return the position after them."""
         fields: list[tuple[str, str]] = []
         start = position
         while not (is_complete := data.startswith(b"\r\n", position)):
@@ -212,15 +212,15 @@ class ChunkedDecoder:
 
 
 def encode_chunk(data: bytes) -> bytes:
-    """Return `data` as one chunk; no bytes for no data, because an empty chunk is the last one.
+    """Return `data` as one chunk. RFC 9112 section 7.1.
 
-    RFC 9112 section 7.1.
+    Empty data gives no bytes, because an empty chunk would end the body.
     """
     return b"%x\r\n%b\r\n" % (len(data), data) if data else b""
 
 
 def _ends_chunk(data: bytes, position: int) -> bool:
-    """Whether the CRLF behind chunk-data is there; false while it is unfinished."""
+    """Return whether the CRLF after chunk-data has arrived; False while it is unfinished."""
     following = data[position : position + 2]
     if following not in (b"\r\n", b"\r"):
         raise MalformedRequest("chunk-data is longer than its chunk size", following)
@@ -230,7 +230,7 @@ def _ends_chunk(data: bytes, position: int) -> bool:
 def _trailer_line(data: bytes, position: int, left: int) -> tuple[tuple[str, str], int] | None:
     """Return the field and the end of its line; None while the line is unfinished."""
     so_far = _FIELD_LINE_SO_FAR.match(data, position, position + left)
-    assert so_far is not None  # it matches nothing, if nothing else
+    assert so_far is not None  # it always matches, perhaps nothing
     end = so_far.end()
     if end + len(b"\r\n") - position > left:
         raise HeadTooLarge("trailer section too large", data[position:end])
@@ -252,7 +252,7 @@ def _trailer_line(data: bytes, position: int, left: int) -> tuple[tuple[str, str
 
 
 def _line_end_fault(line: str, following: bytes, is_whole: bool) -> str | None:
-    """Return what is wrong with the line's end, if it is that: `following` doesn't belong."""
+    """Return the reason if `following` is a bare LF or CR; None if the line has another fault."""
     if following[0] == ord("\n"):
         return f"bare LF in {line}"
     if following[0] == ord("\r") and is_whole:

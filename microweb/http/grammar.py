@@ -1,10 +1,10 @@
-"""The rules of RFC 9110, 9112 and 3986 as compiled regexes, the ABNF above each.
+"""The rules of RFC 9110, 9112 and 3986 as compiled regexes, each below its ABNF.
 
-Every quantifier over characters is possessive (`++`, `*+`): what it has taken it never gives back,
-so that each match is linear in its input, whatever the peer sends. Those over groups are not, since
-early releases of 3.11 fail on them (gh-101955, gh-106052); each group begins with a byte that
-nothing before it takes, so that giving one back ends at once. Regexes here take bytes as they come
-off the wire; those for values that the application sets take `str` and end in `_TEXT`.
+Every quantifier over characters is possessive (`++`, `*+`): it never gives back a character, so
+each match takes linear time, whatever the peer sends. Quantifiers over groups are not possessive,
+because early releases of 3.11 fail on them (gh-101955, gh-106052). Each group begins with a byte
+that the element before it can't match, so backtracking into it fails immediately. A name that ends
+in `_TEXT` is the `str` form of a rule for bytes.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ FIELD_CHAR = rb"[\t\x20-\x7e\x80-\xff]"
 FIELD_VALUE_TEXT = re.compile(r"[\t\x20-\x7e\x80-\xff]*+")
 
 # field-line = field-name ":" OWS field-value OWS                           RFC 9112 section 5
-# The value's trailing OWS is stripped by the caller: a regex that did it would have to give back.
+# The caller strips the value's trailing OWS: a regex that did it would have to backtrack.
 FIELD_LINE = re.compile(rb"(%b++):[ \t]*+(%b*+)" % (TCHAR, FIELD_CHAR))
 
 # request-line = method SP request-target SP HTTP-version                   RFC 9112 section 3
-# The target is checked further by its form; here it is visible ASCII without a fragment.
+# Here a target is visible ASCII without a fragment. `parse_request_line` checks its form.
 REQUEST_LINE = re.compile(rb"(%b++) ([\x21\x22\x24-\x7e]++) HTTP/([0-9])\.([0-9])" % TCHAR)
 
-# A head to HTTP/1.1 as most are: a Host, and no field but `Connection`, keep-alive or close, that
-# says anything of framing. Groups: the line with its CRLF, the section with its empty line, `close`
-# before Host, the value of Host, `close` behind it. It takes what has as many fields before Host
-# and behind it as half of those that may be.
+# The usual head of an HTTP/1.1 request: one Host field, and no other field about framing except
+# `Connection: keep-alive` or `close`. Groups: the request line with its CRLF, the section with its
+# empty line, `close` before Host, the value of Host, `close` after Host. On each side of Host it
+# accepts half of the permitted fields.
 _FRAMING = rb"[CcTtEeHh](?i:onnection|ontent-length|ransfer-encoding|xpect|ost):"
 _CONNECTION = rb"Connection: (?:keep-alive|(close))"
 _PLAIN_FIELD = rb"(?:(?!%b)%b++:%b*+|%b)\r\n" % (_FRAMING, TCHAR, FIELD_CHAR, _CONNECTION)
@@ -43,15 +43,15 @@ _PLAIN_FIELD = rb"(?:(?!%b)%b++:%b*+|%b)\r\n" % (_FRAMING, TCHAR, FIELD_CHAR, _C
 
 @lru_cache(maxsize=8)
 def plain_head(max_fields: int, max_host: int) -> re.Pattern[bytes]:
-    """Return the regex for such a head within these limits."""
+    """Return the regex for a usual head within limits of fields and of bytes in Host."""
     line = rb"%b++ [\x21\x22\x24-\x7e]++ HTTP/1\.1\r\n" % TCHAR
     fields = rb"(?:%b){0,%d}" % (_PLAIN_FIELD, max((max_fields - 1) // 2, 0))
     host = rb"[Hh]ost:(%b{0,%d}+)\r\n" % (FIELD_CHAR, max_host)
     return re.compile(rb"(%b)(%b%b%b\r\n)" % (line, fields, host, fields))
 
 
-# Its three parts as far as they have come: bytes that can no longer become a request line are
-# refused at once.
+# The three parts of a request line, each perhaps unfinished: bytes that can no longer become a
+# request line are refused immediately.
 REQUEST_LINE_PARTS = (
     re.compile(rb"%b*+" % TCHAR),
     re.compile(rb"[\x21\x22\x24-\x7e]*+"),
@@ -59,11 +59,11 @@ REQUEST_LINE_PARTS = (
 )
 BARE_CR_OR_LF = re.compile(rb"(?<!\r)\n|\r(?=[^\n])")
 
-# absolute-form = absolute-URI, of the schemes that an origin server has    RFC 9112 section 3.2.2
+# absolute-form = absolute-URI, with a scheme of origin servers             RFC 9112 section 3.2.2
 ABSOLUTE_FORM = re.compile(r"(?i:https?)://([^/?]*+)([^?]*+)\??+(.*+)")
 
 # uri-host = IP-literal / IPv4address / reg-name                            RFC 3986 section 3.2.2
-# reg-name = *( unreserved / pct-encoded / sub-delims ), but for the comma, which joins two fields
+# reg-name = *( unreserved / pct-encoded / sub-delims ), without the comma, which joins two fields
 # Host = uri-host [ ":" port ]                                              RFC 9110 section 7.2
 HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]++)\]|[A-Za-z0-9\-._~!$&'()*+;=%]++)(?::[0-9]{0,5}+)?")
 
@@ -72,7 +72,7 @@ CONTENT_LENGTH = re.compile(r"[0-9]++")
 
 # chunk-size = 1*HEXDIG                                                     RFC 9112 section 7.1
 # chunk-ext = *( BWS ";" BWS chunk-ext-name [ BWS "=" BWS chunk-ext-val ] ) RFC 9112 section 7.1.1
-# BWS is for generating "bad" senders only: a hardened recipient takes none.
+# BWS is only for old senders that generate it: this strict recipient accepts none.
 _QUOTED = rb'"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]++|\\[\t \x21-\x7e\x80-\xff])*"'
 CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]++)((?:;%b++(?:=(?:%b++|%b))?)*)" % (TCHAR, TCHAR, _QUOTED))
 
@@ -80,8 +80,8 @@ CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]++)((?:;%b++(?:=(?:%b++|%b))?)*)" % (TCHA
 BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 # method = token                                                            RFC 9110 section 9.1
-# Those of the IANA registry, but for PRI, which is HTTP/2's preface: for telling a slip, such as
-# "get", from a method that is not registered, such as "PURGE". RFC 9110 section 16.1
+# The methods of the IANA registry, except PRI, which is HTTP/2's preface. They distinguish a
+# mistake, such as "get", from an unregistered method, such as "PURGE". RFC 9110 section 16.1
 METHODS = frozenset(
     [
         "ACL",
@@ -128,7 +128,7 @@ METHODS = frozenset(
 
 
 def is_method(name: str) -> bool:
-    """Whether a route may name a method so: a token, and no registered method in lower case."""
+    """Return whether `name` is a token, and not a registered method in the wrong case."""
     return TOKEN_TEXT.fullmatch(name) is not None and (
         name in METHODS or name.upper() not in METHODS
     )

@@ -1,8 +1,7 @@
-"""What stands around a request, as far as it speaks of it.
+"""Protocols for the objects that a request uses from the layers above it.
 
-The layers above name here what a request needs of them: `Peer` and `BodySource` are the
-connection's part, `RequestApp`, `RouteInfo` and `MatchInfo` the application's, `SessionSource` a
-middleware's.
+The connection provides `Peer` and `BodySource`; the application provides `RequestApp`, `RouteInfo`
+and `MatchInfo`; a middleware provides `SessionSource`.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from ..concurrency.background import Task
 
 T = TypeVar("T")
-Answer = TypeVar("Answer", covariant=True)  # the class Response, which stands above
+Answer = TypeVar("Answer", covariant=True)  # the class Response of a layer above
 
 Fields = Mapping[str, str] | Iterable[tuple[str, str]]  # of a header section
 Piece = str | bytes  # of a body; text is sent as UTF-8
@@ -35,9 +34,9 @@ class Address(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ServerLimits:
-    """The server's limits to the content of requests and to WebSockets.
+    """The server's limits for the content of requests and for WebSockets.
 
-    `ServerConfig` says what each of them is. A route or an app may set some: see `BodyLimits`.
+    `ServerConfig` documents each of them. A route or an app may set some: see `BodyLimits`.
     """
 
     max_json: int
@@ -50,7 +49,7 @@ class ServerLimits:
 
 
 class Peer(Protocol):
-    """The connection, as far as a request speaks of it."""
+    """The methods of the connection that a request uses."""
 
     @property
     def address(self) -> Address | None: ...
@@ -59,57 +58,57 @@ class Peer(Protocol):
     @property
     def limits(self) -> ServerLimits: ...
     def origin_of(self, headers: Headers) -> tuple[Address | None, str]:
-        """Return (client, scheme) as the trusted proxies in front of us say."""
+        """Return (client, scheme), as the trusted proxies report them."""
 
     def after_response(self, request: object, function: Callable[[], object]) -> None:
-        """Have `function()` run in the background once `request` is answered."""
+        """Run `function()` in the background after `request` is answered."""
 
     async def disconnected(self, request: object) -> None:
-        """Return once the client of `request` has left, or `request` is answered."""
+        """Wait until the client of `request` has left, or `request` is answered."""
 
     def shield(self, request: object) -> AbstractAsyncContextManager[None]:
-        """Return a block that is not cancelled because the client of `request` leaves."""
+        """Return a context manager: if the client of `request` leaves, its block still finishes."""
 
     def cleaning_up(self, request: object) -> AbstractContextManager[None]:
-        """Return a block as `shield` does, but do not look for the client at its end.
+        """Return a context manager like `shield` that does not check the client at its end.
 
-        The rest of an answer is then sent to a client that has ended only its side.
+        A client that has ended only its own side then gets the rest of an answer.
         """
 
 
 class BodySource(Protocol):
-    """Where the bytes of a request's body come from."""
+    """The source of the bytes of a request's body."""
 
     trailers: Headers | None
 
     def take_whole(self, limit: int | None) -> bytes | None:
-        """Return the whole body where all of it is here, else None, and nothing is taken.
+        """Return the whole body if all of it has arrived; else consume nothing and return None.
 
-        `limit` is in bytes, for None the server's. Raises: as `read()`.
+        `limit` is in bytes; None means the server's limit. Raises: as `read()`.
         """
 
     async def read(self, limit: int | None) -> bytes:
-        """Return the next piece, `b""` at the end; raises again what it raised before.
+        """Return the next piece, `b""` at the end. After an error, raise the same error again.
 
         Raises: BodyConsumed once the request is answered.
         """
 
     def keep(self, size: int) -> None:
-        """Count `size` bytes that are kept of the body while more of it comes."""
+        """Count `size` bytes of the body as kept in memory while more of it arrives."""
 
     @property
     def waits_for_peer(self) -> bool:
-        """Whether `read` may have to wait before the end of the body."""
+        """Whether `read` may have to wait for the peer before the body ends."""
 
     async def read_ahead(self, limit: int | None) -> None:
-        """Read and keep as much as a body may have by default, for `read` to return.
+        """Read and keep up to the server's `max_body` bytes, which `read` then returns.
 
-        Raises nothing of what `read` raises, which the next `read` does.
+        An error of the body is not raised here, but by the next `read`.
         """
 
 
 class RouteInfo(Protocol):
-    """A route, as far as a request speaks of it."""
+    """The attributes of a route that a request offers."""
 
     @property
     def path(self) -> str: ...
@@ -124,17 +123,17 @@ class RouteInfo(Protocol):
 
 
 class PageSource(Protocol[Answer]):
-    """The templates of an application, as its handlers see them."""
+    """The templates of an application, as its handlers use them."""
 
     def render(self, name: str, /, **values: object) -> Answer:
-        """Return the page that the template `name` makes of `values`."""
+        """Return the page of the template `name`, rendered with `values`."""
 
     def stream(self, name: str, /, **values: object) -> Answer:
-        """Return the page as `render` does, sent while it is rendered."""
+        """Return the page of `render` as a stream that is sent while it is rendered."""
 
 
 class RequestApp(Protocol[Answer]):
-    """An application, as a request and its handlers see it: `request.app`."""
+    """An application, as a request and its handlers use it: `request.app`."""
 
     state: SimpleNamespace
     debug: bool
@@ -156,14 +155,14 @@ class RequestApp(Protocol[Answer]):
 
 @dataclass(frozen=True, slots=True)
 class BodyLimits:
-    """The limits to a body that a route or an app sets; for None the server's limit holds."""
+    """The body limits that a route or an app sets; None means the server's limit."""
 
     max_body: int | None = None
     max_json: int | None = None
     max_json_values: int | None = None
 
     def inside(self, outer: BodyLimits) -> BodyLimits:
-        """Return these limits, with those of `outer` in place of None."""
+        """Return these limits, with the limit of `outer` for each None."""
         return BodyLimits(
             outer.max_body if self.max_body is None else self.max_body,
             outer.max_json if self.max_json is None else self.max_json,
@@ -172,7 +171,7 @@ class BodyLimits:
 
 
 class MatchInfo(Protocol):
-    """What the application decided about a request before any of its code ran."""
+    """The result of routing a request, made before any code of the application runs."""
 
     @property
     def app(self) -> RequestApp[Any]: ...
@@ -195,34 +194,34 @@ class MatchInfo(Protocol):
     @property
     def handler(self) -> Callable[[Any], Coroutine[Any, Any, Any]]: ...
     def allowed_beside(self, method: str, raw_path: str) -> tuple[str, ...]:
-        """Return the other methods that are answered at that path."""
+        """Return the methods other than `method` that the path answers."""
 
 
 class Held(Protocol):
     """An answer that holds resources until it is sent."""
 
     async def discard(self) -> None:
-        """Close what it holds: it is not sent."""
+        """Release these resources, because the answer is not sent."""
 
 
 class TimeLimit(Protocol):
-    """A limit to the time in which an answer is made."""
+    """A limit on the time in which an answer is made."""
 
     def pause(self) -> None:
-        """Count no more until `resume`."""
+        """Stop the clock until `resume`."""
 
     def resume(self) -> None:
-        """Count on."""
+        """Let the clock run again."""
 
 
 class SessionSource(Protocol):
-    """Where a request's session comes from."""
+    """The source of a request's session."""
 
     def close(self) -> None:
-        """Refuse changes, and a first look, until `reopen`."""
+        """Refuse changes, and a first access, until `reopen`."""
 
     def reopen(self) -> None:
-        """Let the session be changed again; nothing changes once the answer was decided."""
+        """Allow access and changes again."""
 
     def open(self) -> Session:
         """Return the session, the same at each call. Raises: LocalProtocolError."""

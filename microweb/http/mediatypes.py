@@ -1,4 +1,4 @@
-"""Media types: read from a field, and by a file's name; a file's name and age in its header fields.
+"""Media types from a field or a file's name, and the header fields of a file that is sent.
 
 RFC 9110 section 8.3 (Content-Type), RFC 6266 and 8187 (Content-Disposition), RFC 9111 section 5.2.
 """
@@ -19,8 +19,8 @@ OCTETS = "application/octet-stream"
 _YEAR_S = 31_536_000
 IMMUTABLE = f"max-age={_YEAR_S}, immutable"  # RFC 8246
 
-# One table for all machines: their own differ (Debian calls `.ts` a file of Qt's translators). An
-# application may add to it: `MEDIA_TYPES[".note"] = "text/x-note"`. IANA; RFC 9239; RFC 8216 (.ts).
+# One table for all machines, because theirs differ: `.ts` is a file of Qt's translators on Debian.
+# An application may add a type: `MEDIA_TYPES[".note"] = "text/x-note"`. IANA; RFC 9239; RFC 8216.
 MEDIA_TYPES = {
     ".7z": "application/x-7z-compressed",
     ".aac": "audio/aac",
@@ -129,8 +129,8 @@ MEDIA_TYPES = {
     ".zip": "application/zip",
     ".zst": "application/zstd",
 }
-_CODINGS = {".svgz": "gzip"}  # of names that stand for a media type in a content coding
-# The attr-char of RFC 8187 section 3.2.1 that are no letters or digits.
+_CODINGS = {".svgz": "gzip"}  # suffixes of files that are stored in a content coding
+# The attr-char of RFC 8187 section 3.2.1, without letters and digits.
 _ATTR_CHARS = "!#$&+-.^_`|~"
 
 
@@ -138,7 +138,7 @@ def parse_media_type(value: str) -> tuple[str, dict[str, str]]:
     """Return the media type of a Content-Type, in lower case, and its parameters.
 
     The media type is empty if there is none. Names of parameters are in lower case, values without
-    their quotes; the first of a name counts. RFC 9110 section 8.3.1
+    their quotes. If a name is repeated, its first value counts. RFC 9110 section 8.3.1
     """
     media_type, *fields = value.split(";")
     parameters: dict[str, str] = {}
@@ -150,7 +150,7 @@ def parse_media_type(value: str) -> tuple[str, dict[str, str]]:
 
 
 def check_content_type(content_type: str) -> None:
-    """Raise LocalProtocolError for a media type that no field can hold."""
+    """Raise LocalProtocolError if a media type is not a valid field value."""
     try:
         check_value(content_type)
     except ValueError as error:
@@ -158,13 +158,13 @@ def check_content_type(content_type: str) -> None:
 
 
 def media_type_of(path: str | os.PathLike[str]) -> str:
-    """Return the media type that a file's name stands for, text with its charset: UTF-8."""
+    """Return the media type for a file's name; text has the charset UTF-8."""
     media_type = MEDIA_TYPES.get(_ending_of(path), "application/octet-stream")
     return f"{media_type}; charset=utf-8" if media_type.startswith("text/") else media_type
 
 
 def coding_of(path: str | os.PathLike[str]) -> str | None:
-    """Return the content coding that a file's name stands for beside its media type."""
+    """Return the content coding for a file's name; None if it has none."""
     return _CODINGS.get(_ending_of(path))
 
 
@@ -173,7 +173,7 @@ def _ending_of(path: str | os.PathLike[str]) -> str:
 
 
 def file_fields(cache: int | str | None, download_name: str | None) -> dict[str, str]:
-    """Return the fields of an answer that is a file: see `cache_control`, `content_disposition`."""
+    """Return the header fields of a file: see `cache_control` and `content_disposition`."""
     fields = {"Cache-Control": cache_control(cache)}
     if download_name is not None:
         fields["Content-Disposition"] = content_disposition(download_name)
@@ -181,10 +181,10 @@ def file_fields(cache: int | str | None, download_name: str | None) -> dict[str,
 
 
 def content_disposition(name: str) -> str:
-    """Return the value of Content-Disposition that has a browser save what is sent as `name`.
+    """Return the Content-Disposition with which a browser saves the content as the file `name`.
 
-    What can't stand in a name on any system, a directory too, becomes an underscore. RFC 6266, with
-    `filename*` (RFC 8187) where the name is not plain ASCII.
+    Slashes, backslashes, quotes and unprintable characters become underscores. RFC 6266, with
+    `filename*` (RFC 8187) if the name is not plain ASCII.
     """
     safe = "".join([each if each.isprintable() and each not in '/\\"' else "_" for each in name])
     # Some browsers would decode a percent sign. RFC 6266 appendix D
@@ -196,12 +196,14 @@ def content_disposition(name: str) -> str:
 
 
 def cache_control(cache: int | str | None) -> str:
-    """Return the value of Cache-Control: `cache` itself, or so many seconds; None asks each time.
+    """Return the value of Cache-Control: a str as it is, an int as `max-age` in seconds.
 
-    Raises: ValueError for fewer than none.
+    None means `no-cache`: clients keep the file, but ask before each use whether it has changed.
+
+    Raises: ValueError for a negative number.
     """
     if cache is None:
-        return "no-cache"  # kept, but asked for anew each time, which mostly is a 304
+        return "no-cache"  # the answer to most of these questions is a 304
     if isinstance(cache, str):
         return cache
     if cache < 0:

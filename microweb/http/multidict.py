@@ -1,7 +1,7 @@
-"""Names with one or more text values: what a query and a form are.
+"""Names with one or more text values: the content of a query or a form.
 
-Strategy: the pairs are kept as they came, beside a dict of each name's first value, both built
-once by C code; a look-up is a dict look-up, and only `get_all` walks the pairs.
+The pairs are kept as they were sent, beside a dict of each name's first value. C code builds both,
+once. A lookup is a dict lookup, and only `get_all` walks the pairs.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ _BOOLEANS = {
     **dict.fromkeys(("false", "0", "no", "off"), False),
 }
 
-# What a conversion raises for text that it refuses: decimal's InvalidOperation is arithmetic, and
-# a table's `__getitem__` is a lookup.
+# The errors by which a conversion refuses a text. decimal's InvalidOperation is an arithmetic one,
+# and that of a table's `__getitem__` a lookup error.
 _REFUSALS = (ValueError, TypeError, ArithmeticError, LookupError)
 
 
 def parse_bool(text: str) -> bool:
-    """Return what true/1/yes/on or false/0/no/off say, in any case.
+    """Return True for true/1/yes/on and False for false/0/no/off, in any case.
 
     Raises: ValueError for any other text.
     """
@@ -41,8 +41,8 @@ def parse_bool(text: str) -> bool:
 class MultiDict(Mapping[str, str]):
     """An immutable mapping of names to one or more values, in the order they were sent.
 
-    As a mapping (`items()`, iteration, `len`) it has each name once, with its first value;
-    `get_all(name)` has all of a name, `pairs()` all as they were sent.
+    As a mapping (`items()`, iteration, `len`) it has each name once, with its first value.
+    `get_all(name)` returns all values of a name, `pairs()` all pairs as they were sent.
     """
 
     __slots__ = ("_first", "_pairs")
@@ -76,11 +76,11 @@ class MultiDict(Mapping[str, str]):
     def get(
         self, name: str, default: object = None, *, type: Callable[[str], object] = str
     ) -> object:
-        """Return the first value of `name`, converted by `type`; without one, `default` as it is.
+        """Return the first value of `name`, converted by `type`; if missing, `default` unchanged.
 
-        `bool` is understood as `parse_bool` does.
+        `type=bool` converts with `parse_bool`.
 
-        Raises: InvalidValue where `type` refuses the value.
+        Raises: InvalidValue if `type` refuses the value.
         """
         value = self._first.get(name)
         if value is None:
@@ -94,11 +94,11 @@ class MultiDict(Mapping[str, str]):
             raise InvalidValue(message) from error
 
     def get_all(self, name: str) -> list[str]:
-        """Return all values of `name` in the order they were sent; without any, an empty list."""
+        """Return all values of `name` in the order they were sent; if missing, an empty list."""
         return [value for other, value in self._pairs if other == name]
 
     def pairs(self) -> list[tuple[str, str]]:
-        """Return each (name, value) as it was sent, those of repeated names too."""
+        """Return each (name, value) as it was sent, with those of repeated names."""
         return list(self._pairs)
 
     def keys(self) -> KeysView[str]:

@@ -1,4 +1,4 @@
-"""Proactive negotiation: the weights that a client gives, and the content coding that it gets.
+"""Proactive negotiation: the weights that a client sends, and the content coding that it gets.
 
 RFC 9110 sections 12.4.2 (quality values), 12.5.1 (Accept) and 12.5.3 (Accept-Encoding).
 """
@@ -16,13 +16,13 @@ from .headers import list_members
 _WEIGHT = re.compile(r"[qQ]=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)")
 
 IDENTITY = "identity"
-_CACHED_CHARS = 100  # browsers send 13 to 40; longer ones are worked out each time
+_CACHED_CHARS = 100  # browsers send 13 to 40; a longer field is never cached
 
 
 def parse_weights(value: str) -> dict[str, float]:
     """Return the members of a weighted list, in lower case, with their weights.
 
-    One whose weight is none is left out, as if it were not there.
+    A member with an invalid weight is left out.
     """
     weights: dict[str, float] = {}
     for member in list_members(value.lower()):
@@ -38,7 +38,7 @@ def parse_weights(value: str) -> dict[str, float]:
 def parse_accept(value: str) -> list[tuple[str, float]]:
     """Return the media ranges of an Accept field, in lower case, with their weights.
 
-    Parameters of a range are dropped. A range whose weight is none is left out.
+    Parameters of a range are dropped. A range with an invalid weight is left out.
     """
     ranges: list[tuple[str, float]] = []
     for member in list_members(value.lower()):
@@ -51,9 +51,9 @@ def parse_accept(value: str) -> list[tuple[str, float]]:
 
 
 def choose_coding(accept_encoding: str, available: Sequence[str]) -> str:
-    """Return which of the `available` codings to use, `identity` for none of them.
+    """Return the one of the `available` codings to use, `identity` for no coding.
 
-    Of those that the client likes alike the first is taken, identity the last.
+    Among codings with the highest weight the first available one is chosen, and identity last.
     """
     weights = parse_weights(accept_encoding)
     for alias in ("gzip", "compress"):  # RFC 9110 section 8.4.1
@@ -62,12 +62,12 @@ def choose_coding(accept_encoding: str, available: Sequence[str]) -> str:
     others = weights.get("*", 0.0)
     best = max(available, key=lambda coding: weights.get(coding, others), default=IDENTITY)
     weight = weights.get(best, others)
-    # Identity is acceptable unless it is refused, but a coding that is named goes before it.
+    # Identity is acceptable unless it is refused, but an accepted coding is preferred to it.
     return best if weight > 0.0 and weight >= weights.get(IDENTITY, 0.0) else IDENTITY
 
 
 def refuses_identity(accept_encoding: str) -> bool:
-    """Whether the client takes no content that isn't coded: `identity;q=0`, or `*;q=0` alone."""
+    """Return whether the client refuses uncoded content: `identity;q=0`, or `*;q=0` alone."""
     weights = parse_weights(accept_encoding)
     return weights.get(IDENTITY, weights.get("*", 1.0)) == 0.0
 
@@ -78,7 +78,7 @@ def _cached(accept_encoding: str, available: tuple[str, ...]) -> tuple[str, bool
 
 
 def negotiate_coding(accept_encoding: str, available: tuple[str, ...]) -> tuple[str, bool]:
-    """Return `choose_coding` and `refuses_identity`, from memory if the field is short."""
+    """Return `choose_coding` and `refuses_identity`, cached if the field is short."""
     if len(accept_encoding) <= _CACHED_CHARS:
         return _cached(accept_encoding, available)
     return _cached.__wrapped__(accept_encoding, available)

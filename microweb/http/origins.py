@@ -1,7 +1,7 @@
-"""Origins as clients send them in `Origin`: those of web pages, and of apps that are pages.
+"""Origins of web pages, and of apps made of web pages, as clients send them. RFC 6454 section 6.2.
 
-CORS, the protection from CSRF and the handshake of a WebSocket have one grammar. RFC 6454 section
-6.2. A redirect may have to stay on the request's own.
+CORS, CSRF protection and the WebSocket handshake share this grammar. `is_within` is for redirects
+that must stay on the origin of their request.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 from ..errors import ConfigurationError
 
 EVERY_ORIGIN = "*"
-NULL = "null"  # of sandboxed frames, among others: every page can make one
+NULL = "null"  # sandboxed frames, among others, send it: every page can make one
 
-# origin = scheme "://" host [ ":" port ]. That of a local file has no host.
+# origin = scheme "://" host [ ":" port ]; the origin of a local file has no host
 _ORIGIN = re.compile(
     r"[a-z][a-z0-9+.\-]*+://(?:[a-z0-9._\-]++|\[[0-9a-f:.]++\])(?::[0-9]{1,5}+)?|file://|null"
 )
@@ -27,30 +27,30 @@ _ESCAPED_SLASHES = frozenset(("%2f", "%5c", "%09", "%0a", "%0d"))
 
 EXPECTED = (
     "as browsers send it, such as 'https://shop.example', 'capacitor://app', 'file://' or 'null': "
-    "in lower case, with a scheme, without a path and without the scheme's usual port"
+    "in lower case, with a scheme, without a path and without the scheme's default port"
 )
 
 
 def is_origin(text: object) -> TypeGuard[str]:
-    """Whether `text` is an origin as clients send it."""
+    """Return whether `text` is an origin as clients send it."""
     if not isinstance(text, str) or _ORIGIN.fullmatch(text) is None:
         return False
     return without_usual_port(text) == text
 
 
 def is_sites_origin(text: object) -> TypeGuard[str]:
-    """Whether `text` is the origin of a site: no page but its own can have it."""
+    """Return whether `text` is the origin of a site, which pages of other sites can't have."""
     return is_origin(text) and text not in (NULL, _LOCAL_FILE)
 
 
 def without_usual_port(origin: str) -> str:
-    """Return an origin without the port that its scheme has anyway."""
+    """Return an origin without the default port of its scheme."""
     usual = _USUAL_PORTS.get(origin.partition("://")[0])
     return origin.removesuffix(usual) if usual is not None else origin
 
 
 def parse_origins(origins: Iterable[str] | None) -> frozenset[str]:
-    """Return the origins that a route lets in beside its own; `*` is every one.
+    """Return the origins that a route allows besides its own; `*` means every origin.
 
     Raises: ConfigurationError for text that no browser would send as an origin.
     """
@@ -66,8 +66,8 @@ def parse_origins(origins: Iterable[str] | None) -> frozenset[str]:
 def is_within(url: str, scheme: str, host: str) -> bool:
     """Return whether a browser that follows `url` stays on the origin of `scheme` and `host`.
 
-    `url` is percent-encoded: a browser would take a raw backslash for a slash, and drop raw control
-    characters and spaces. Their escapes are harmless, unless something on the way decodes them.
+    `url` is percent-encoded: a browser would read a raw backslash as a slash, and drop raw control
+    characters and spaces. Their escapes are harmless, unless a proxy decodes them.
     """
     if url.startswith("/"):
         return url[1:2] != "/" and url[1:4].lower() not in _ESCAPED_SLASHES

@@ -1,10 +1,10 @@
-"""Validators and preconditions: is what the client has still the same? RFC 9110 sections 8.8, 13.
+"""Validators and preconditions: is the client's copy still current? RFC 9110 sections 8.8, 13.
 
-`validators_of` reads the validators of an answer from its own header fields, and `evaluate` holds a
-request's preconditions against them, in the order of section 13.2.2. Nothing here knows where the
-content comes from: it serves files and dynamic answers alike.
+`validators_of` reads the validators of a response from its header fields. `evaluate` compares a
+request's preconditions with them, in the order of section 13.2.2. Both work for files and for
+dynamic responses.
 
-An entity tag is kept as it is written, quotes and all: `"abc"` is strong, `W/"abc"` weak.
+An entity tag is kept as it is written, with its quotes: `"abc"` is strong, `W/"abc"` weak.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .headers import Headers, MutableHeaders
 _ENTITY_TAG = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*+"'
 ENTITY_TAG = re.compile(_ENTITY_TAG)
 
-# #entity-tag: a comma may stand in a tag, so that a list can't be split at each.
+# #entity-tag: a tag may contain a comma, so a list can't be split at its commas.
 _ENTITY_TAGS = re.compile(rf"[ \t,]*+(?:{_ENTITY_TAG}[ \t]*+(?:,[ \t,]*+|\Z))*")
 
 _CONDITIONS = frozenset(
@@ -37,7 +37,7 @@ _CONDITIONS = frozenset(
 )
 _SAFE_METHODS = frozenset(("GET", "HEAD"))
 
-# What describes the content of a 200, which a 304 does not repeat. RFC 9110 section 15.4.5
+# Fields about the content of a 200, which a 304 does not repeat. RFC 9110 section 15.4.5
 _CONTENT_FIELDS = (
     "accept-ranges",
     "content-digest",
@@ -53,7 +53,7 @@ _CONTENT_FIELDS = (
 
 @dataclass(frozen=True, slots=True)
 class Validators:
-    """What tells one version of a representation from another; None for what it lacks.
+    """The validators of one version of a representation; None for one that it lacks.
 
     `last_modified` is in whole seconds since the epoch.
     """
@@ -63,7 +63,7 @@ class Validators:
 
 
 class Outcome(Enum):
-    """What the preconditions of a request ask for."""
+    """The result of a request's preconditions."""
 
     PROCEED = auto()
     NOT_MODIFIED = auto()  # 304
@@ -71,19 +71,19 @@ class Outcome(Enum):
 
 
 def is_conditional(headers: Headers) -> bool:
-    """Whether a request has a precondition or a Range: most have none, and need no validators."""
+    """Return whether a request has a precondition or a Range. Others need no validators."""
     return not _CONDITIONS.isdisjoint(headers.by_name)
 
 
 def validators_of(headers: Mapping[str, str]) -> Validators:
-    """Return the validators that an answer's fields `ETag` and `Last-Modified` hold."""
+    """Return the validators in a response's fields `ETag` and `Last-Modified`."""
     return Validators(headers.get("etag"), parse_http_date(headers.get("last-modified", "")))
 
 
 def evaluate(method: str, headers: Headers, current: Validators | None) -> Outcome:
-    """Hold a request's preconditions against the current representation, None where there is none.
+    """Return the outcome of a request's preconditions for the `current` representation, if any.
 
-    To be asked where the answer would else be a success, before anything is changed. RFC 9110
+    Call it before anything is changed, and only if the request would succeed otherwise. RFC 9110
     section 13.2.2; CONNECT, OPTIONS and TRACE have no preconditions (section 13.2.1).
     """
     if method in ("CONNECT", "OPTIONS", "TRACE"):
@@ -106,10 +106,10 @@ def evaluate(method: str, headers: Headers, current: Validators | None) -> Outco
 
 
 def allows_range(headers: Headers, current: Validators, now: float) -> bool:
-    """Whether a range may be sent: there is no If-Range, or it names the current version.
+    """Return whether a range may be sent: If-Range is missing, or names the current version.
 
-    A tag must match strongly. A date must be that of Last-Modified to the second, and that second
-    be over at `now`, else the content may have changed within it. RFC 9110 section 13.1.5
+    A tag must match strongly. A date must equal Last-Modified, and its second must be over at
+    `now`, because the content could change again within that second. RFC 9110 section 13.1.5
     """
     condition = headers.by_name.get("if-range")
     if condition is None:
@@ -121,24 +121,24 @@ def allows_range(headers: Headers, current: Validators, now: float) -> bool:
 
 
 def matches_strongly(one: str, other: str) -> bool:
-    """Whether two entity tags are the same and neither is weak. RFC 9110 section 8.8.3.2"""
+    """Return whether two entity tags are the same and both are strong. RFC 9110 section 8.8.3.2"""
     return one == other and not one.startswith("W/")
 
 
 def matches_weakly(one: str, other: str) -> bool:
-    """Whether two entity tags are the same, weak or not. RFC 9110 section 8.8.3.2"""
+    """Return whether two entity tags are the same, weak or not. RFC 9110 section 8.8.3.2"""
     return one.removeprefix("W/") == other.removeprefix("W/")
 
 
 def parse_entity_tags(value: str) -> list[str]:
-    """Return the entity tags of a list; none where it is no such list. RFC 9110 section 8.8.3"""
+    """Return the entity tags of a list; none if the list is malformed. RFC 9110 section 8.8.3"""
     return ENTITY_TAG.findall(value) if _ENTITY_TAGS.fullmatch(value) else []
 
 
 def strip_content_fields(headers: MutableHeaders) -> None:
-    """Remove from an answer's fields what a 304 does not carry. RFC 9110 section 15.4.5
+    """Remove the fields that a 304 does not carry. RFC 9110 section 15.4.5
 
-    Last-Modified stays only where there is no ETag to tell the versions apart.
+    Last-Modified stays only if there is no ETag to identify the version.
     """
     for name in _CONTENT_FIELDS:
         headers.pop(name, None)
@@ -156,7 +156,7 @@ def _has_match(value: str, current: Validators | None, *, is_strong: bool) -> bo
 
 
 def _is_newer(current: Validators | None, date: str) -> bool:
-    """Whether the representation was modified after `date`; no date, no answer: it was not."""
+    """Return whether the representation was modified after `date`; False if a date is unknown."""
     since = parse_http_date(date)
     if since is None or current is None or current.last_modified is None:
         return False

@@ -1,8 +1,8 @@
-"""Byte ranges: which parts of a representation are asked for. RFC 9110 section 14.
+"""Byte ranges: the parts of a representation that a client requests. RFC 9110 section 14.
 
-Whatever is asked for, no byte is sent twice: ranges that overlap or touch become one (section
-15.3.7.2 allows it), and a list longer than `MAX_RANGES` is ignored (section 14.2), so that an
-answer is never larger than the content and the heads of a few parts.
+No byte is sent twice: ranges that overlap or touch become one (section 15.3.7.2 allows it), and a
+list longer than `MAX_RANGES` is ignored (section 14.2). So a response is never larger than the
+content and the heads of a few parts.
 """
 
 from __future__ import annotations
@@ -13,33 +13,33 @@ from typing import NamedTuple
 from ..errors import RangeNotSatisfiable
 from .headers import list_members
 
-MAX_RANGES = 32  # what readers of documents and archives ask for at once; Apache allows 200
+MAX_RANGES = 32  # enough for readers of documents and archives; Apache allows 200
 
 # int-range = first-pos "-" [ last-pos ]; suffix-range = "-" suffix-length  RFC 9110 section 14.1.2
-# Positions of more digits than a file can have may be ignored, like all of Range.
+# A server may ignore Range: this one does so for a position of more digits than a file can have.
 _RANGE = re.compile(r"([0-9]{0,19}+)-([0-9]{0,19}+)")
 
 
 class Span(NamedTuple):
-    """So many bytes from an offset on."""
+    """`length` bytes, starting at `offset`."""
 
     offset: int
     length: int
 
     @property
     def end(self) -> int:
-        """The offset behind it."""
+        """The offset after the last byte."""
         return self.offset + self.length
 
 
 def parse_ranges(value: str, size: int) -> list[Span] | None:
-    """Return what a Range field asks for of a representation of `size` bytes.
+    """Return the spans that a Range field requests of a representation of `size` bytes.
 
-    None where the field is to be ignored: another unit, a malformed or abusive list, and empty
-    content, of which there is no range. The spans are in the order in which they were asked for,
-    clamped to the size; those that overlap or touch are one.
+    None means that the field is ignored: it has another unit or a malformed or abusive list, or the
+    content is empty. The spans are in the requested order and end within `size`; those that overlap
+    or touch are merged.
 
-    Raises: RangeNotSatisfiable (416) where no range of the list has a byte in common with it.
+    Raises: RangeNotSatisfiable (416) if all ranges lie outside the content.
     """
     unit, separator, range_set = value.partition("=")
     if unit.strip(" ").lower() != "bytes" or not separator or not size:
@@ -79,7 +79,7 @@ def _suffix(length: int, size: int) -> Span:
 
 
 def _merge(spans: list[Span]) -> list[Span]:
-    """Join what overlaps or touches; each stands where the first of its parts was."""
+    """Merge spans that overlap or touch; each takes the position of its first part."""
     merged: list[tuple[int, Span]] = []
     for index, span in sorted(enumerate(spans), key=lambda each: each[1].offset):
         if merged and span.offset <= merged[-1][1].end:

@@ -1,8 +1,8 @@
 """The head of a request as values: its request line, and its header section with the framing.
 
-Plain functions make them of a method, a target and fields, and refuse the ones that RFC 9112
-forbids with a stable reason. The values are not changed, so that requests which repeat the same
-bytes can share them.
+Plain functions make these values from a method, a target and fields. They refuse those that RFC
+9112 forbids, with a stable reason. The values never change, so requests that repeat the same bytes
+can share them.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from .framing import CLOSE, KEEP_ALIVE
 from .grammar import ABSOLUTE_FORM, BAD_ESCAPE, CONTENT_LENGTH, HOST, TOKEN_TEXT
 from .headers import Headers, list_members, parse_header_section
 
-MAX_HOST_LENGTH = 261  # RFC 3986 section 3.2.2 has 255, and a port; bounds `is_host`'s memo
-_MAX_LENGTH_DIGITS = 18  # an exbibyte: no body is longer, and no integer conversion costs
+MAX_HOST_LENGTH = 261  # RFC 3986 section 3.2.2 has 255, and a port; bounds the cache of `is_host`
+_MAX_LENGTH_DIGITS = 18  # below an exabyte: no body is longer, and `int()` stays cheap
 _FRAMING_FIELDS = frozenset(("connection", "content-length", "expect", "transfer-encoding"))
 
 
@@ -32,13 +32,13 @@ class RequestLine:
         self.target = target
         self.raw_path = raw_path
         self.query_string = query_string
-        self.authority = authority  # of the absolute-form, which wins over Host
+        self.authority = authority  # of an absolute-form; it replaces Host
 
 
 class HeaderSection:
-    """A header section and its decisions about the exchange. RFC 9112 section 6.
+    """A header section, with the framing and persistence that it decides. RFC 9112 section 6.
 
-    It begins as that of a request without content to HTTP/1.1.
+    The initial values are those of an HTTP/1.1 request without content.
     """
 
     __slots__ = (
@@ -52,8 +52,8 @@ class HeaderSection:
         "received",
     )
 
-    received: bytes  # to the empty line, as it came; empty if it was never bytes
-    parsed: Headers | None  # None until a plain section is looked at
+    received: bytes  # as received, with the empty line; b"" if the fields were never bytes
+    parsed: Headers | None  # None until the fields of a plain section are used
 
     def __init__(self, headers: Headers) -> None:
         self.received = b""
@@ -62,19 +62,19 @@ class HeaderSection:
         self.content_length = 0
         self.is_chunked = False
         self.has_body = False
-        self.persistence = b""  # the Connection field line of the answer, CLOSE if it is the last
+        self.persistence = b""  # the response's Connection field line, CLOSE if it is the last one
         self.expects_continue = False
 
     @property
     def headers(self) -> Headers:
-        """The fields."""
+        """The fields, parsed at the first use."""
         if self.parsed is None:
             self.parsed = parse_header_section(self.received[:-4].split(b"\r\n"))
         return self.parsed
 
     @property
     def raw(self) -> bytes:
-        """The bytes to the empty line, as they came; made anew if there were none."""
+        """The bytes as received, with the empty line; encoded from the fields if there are none."""
         if self.received:
             return self.received
         lines = [f"{name}: {value}\r\n" for name, value in self.headers.pairs()]
@@ -82,14 +82,14 @@ class HeaderSection:
 
 
 class PlainSection(HeaderSection):
-    """A section of a request without content, parsed when it is first looked at.
+    """The section of a request without content, parsed when its fields are first used.
 
-    The parser sets `received`, which is known to be right, and `parsed` to None.
+    The parser sets `received`, which it has checked, and `parsed` to None.
     """
 
     __slots__ = ()
 
-    __init__ = object.__init__  # these defaults cost less than setting them
+    __init__ = object.__init__  # class attributes cost less than setting these values
 
     minor_version = 1
     content_length = 0
@@ -100,7 +100,7 @@ class PlainSection(HeaderSection):
 
 
 class LastSection(PlainSection):
-    """One whose client asks for no more."""
+    """A plain section with `Connection: close`."""
 
     __slots__ = ()
 
@@ -108,10 +108,10 @@ class LastSection(PlainSection):
 
 
 def parse_request_line(method: str, target: str) -> RequestLine:
-    """Parse method and target, which are a token and visible ASCII. RFC 9112 section 3.
+    """Parse a method, which is a token, and a target of visible ASCII. RFC 9112 section 3.
 
-    Raises: UnknownMethod for CONNECT; MalformedRequest for a target in none of the forms that the
-    method takes.
+    Raises: UnknownMethod for CONNECT; MalformedRequest for a target whose form the method does not
+    allow.
     """
     if method == "CONNECT":
         raise UnknownMethod("CONNECT, which asks for a proxy", method)
@@ -125,22 +125,25 @@ def parse_request_line(method: str, target: str) -> RequestLine:
         raise MalformedRequest("a target in none of the forms that HTTP allows", target)
     authority, raw_path, query_string = match.groups()
     if len(authority) > MAX_HOST_LENGTH or not is_host(authority):
-        raise MalformedRequest("an authority that is no host", authority)
-    if not raw_path:  # an empty path is the root, but for OPTIONS the server: RFC 9112 3.2.4
+        raise MalformedRequest("an authority that is not a host", authority)
+    if not raw_path:  # the root, or the whole server for OPTIONS: RFC 9112 section 3.2.4
         raw_path = "*" if method == "OPTIONS" and "?" not in target else "/"
     return RequestLine(method, target, raw_path, query_string, authority)
 
 
 def decide_framing(headers: Headers, minor_version: int) -> HeaderSection:
-    """Work out length, coding and persistence. Raises: ProtocolError. RFC 9112 sections 6.3, 9.3"""
+    """Return the section with its length, coding and persistence. RFC 9112 sections 6.3, 9.3
+
+    Raises: ProtocolError.
+    """
     fields = headers.by_name
     host = fields.get("host")
     if host is None:
         if minor_version == 1:
             raise MalformedRequest("no Host field in HTTP/1.1")
     elif host and (len(host) > MAX_HOST_LENGTH or not is_host(host)):
-        # An empty one is for targets without authority.
-        raise MalformedRequest("more than one Host field, or one that is no host", host)
+        # An empty Host is valid, for a target without authority.
+        raise MalformedRequest("more than one Host field, or one that is not a host", host)
     if minor_version == 1 and _FRAMING_FIELDS.isdisjoint(fields):
         return HeaderSection(headers)
     is_persistent = minor_version == 1
@@ -168,14 +171,14 @@ def decide_framing(headers: Headers, minor_version: int) -> HeaderSection:
 
 @lru_cache(maxsize=512)
 def is_host_value(raw: bytes) -> bool:
-    """Whether Host may say this: a host, or nothing, for targets without authority."""
+    """Return whether Host may have this value: a host, or empty for a target without authority."""
     host = raw.decode("latin-1").strip(" \t")
     return not host or is_host(host)
 
 
 @lru_cache(maxsize=512)
 def is_host(value: str) -> bool:
-    """Whether `value` is `uri-host [":" port]` and not empty. RFC 9110 section 7.2"""
+    """Return whether `value` is `uri-host [":" port]` and not empty. RFC 9110 section 7.2"""
     match = HOST.fullmatch(value)
     if match is None or BAD_ESCAPE.search(value):
         return False
@@ -191,7 +194,7 @@ def _parse_length(value: str) -> int:
     if not CONTENT_LENGTH.fullmatch(value):
         raise MalformedRequest("expected 1*DIGIT once in Content-Length", value)
     if len(value) > _MAX_LENGTH_DIGITS:
-        raise MalformedRequest("a Content-Length beyond any body", value)
+        raise MalformedRequest("a Content-Length larger than any body", value)
     return int(value)
 
 
@@ -203,7 +206,7 @@ def _check_coding(coding: str, minor_version: int, *, has_length: bool) -> None:
     codings = coding.lower().split(",")
     for name in codings:
         if not TOKEN_TEXT.fullmatch(name.strip(" \t")):
-            raise MalformedRequest("a Transfer-Encoding that is no list of codings", coding)
+            raise MalformedRequest("a Transfer-Encoding that is not a list of codings", coding)
         if name.strip(" \t") != "chunked":
             raise UnknownCoding("a transfer coding other than chunked", coding)
     if len(codings) > 1:

@@ -1,6 +1,7 @@
-"""The heads of answers: those of untouched ones are made once a second; the others field by field.
+"""The heads of responses. RFC 9112 section 4; RFC 9110 sections 8.6, 15.
 
-RFC 9112 section 4; RFC 9110 sections 8.6, 15.
+If an application has set no field, the whole head is made once a second and reused. Other heads
+are made field by field.
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ _PHRASES = {status.value: status.phrase for status in HTTPStatus} | {
 
 
 class HeadCache(dict[tuple[int, str | None, int], bytes]):
-    """(status, media type, length) -> the whole head of an untouched answer.
+    """(status, media type, length) -> the whole head of a response with no other field.
 
-    Formatting a head costs 1.1 us, finding it 0.2. The heads hold the date, so the server calls
-    `refresh()` once a second; a server that sends many lengths begins anew before that.
+    Formatting a head costs 1.1 us, finding it 0.2. The heads contain the date, so the server calls
+    `refresh()` once a second. A cache that is full before that is cleared as well.
     """
 
     def __init__(self) -> None:
@@ -38,7 +39,7 @@ class HeadCache(dict[tuple[int, str | None, int], bytes]):
         self.refresh()
 
     def refresh(self) -> None:
-        """Begin anew where the second has changed."""
+        """Renew the date and clear the cache if the second has changed."""
         now = time.time()
         if int(now) != self._second:
             self._second = int(now)
@@ -47,7 +48,7 @@ class HeadCache(dict[tuple[int, str | None, int], bytes]):
             self._starts.clear()
 
     def start(self, status: int) -> bytes:
-        """Return the status line and the date."""
+        """Return the status line and the Date line."""
         start = self._starts.get(status)
         if start is None:
             start = self._starts[status] = status_line(status) + self.date
@@ -69,21 +70,23 @@ def status_line(status: int) -> bytes:
 
 
 def phrase_of(status: int) -> str:
-    """Return a status's reason phrase, `Error` for one that RFC 9110 does not name."""
+    """Return a status's reason phrase, `Error` for an unknown status."""
     return _PHRASES.get(status, "Error")
 
 
 def check_status(status: int) -> int:
-    """Return a status as an int. Raises: LocalProtocolError for one that ends no exchange."""
+    """Return a final status as an int. Raises: LocalProtocolError for any other."""
     if not isinstance(status, int) or not 200 <= status <= 599:
         raise LocalProtocolError(f"expected a final status from 200 to 599, got {status!r}")
     return int(status)
 
 
 def length_field(status: int, size: int, declared: str | None, *, is_head: bool) -> bytes:
-    """Return the Content-Length line of a body of `size` bytes, or nothing if one is `declared`.
+    """Return the Content-Length line of a body of `size` bytes. RFC 9110 section 8.6
 
-    Raises: LocalProtocolError if the declared length is wrong. RFC 9110 section 8.6
+    It is empty if a length is `declared`, or the status allows no content.
+
+    Raises: LocalProtocolError if the declared length is wrong.
     """
     if declared is not None:
         may_differ = status == 304 or (is_head and not size)
@@ -91,7 +94,8 @@ def length_field(status: int, size: int, declared: str | None, *, is_head: bool)
         is_right = CONTENT_LENGTH.fullmatch(declared) if may_differ else declared == str(length)
         if status == 204 or not is_right:
             raise LocalProtocolError(
-                f"Content-Length {declared[:80]!r} on a body of {length} bytes"
+                f"Content-Length {declared[:80]!r} does not fit a {status} with a body of {length} "
+                "bytes: leave it out, it is computed"
             )
         return b""
     if status == 205:
@@ -109,15 +113,15 @@ def encode_head(
     framing: bytes,
     connection: bytes,
 ) -> bytes:
-    """Return the head of an answer: its field lines, then those of cookies, framing, connection.
+    """Return the head of a response: `lines`, then those of cookies, framing and connection.
 
     The server's `connection` replaces that of `lines`; a Date in `lines` replaces the server's.
 
     Raises: LocalProtocolError for Transfer-Encoding.
     """
     if "transfer-encoding" in lines:
-        raise LocalProtocolError("Transfer-Encoding is the server's: leave it out")
-    if connection and "connection" in lines:  # the server has decided
+        raise LocalProtocolError("expected no Transfer-Encoding: leave it out, the server sets it")
+    if connection and "connection" in lines:  # the server's field replaces it
         lines = {name: line for name, line in lines.items() if name != "connection"}
     text = "".join(lines.values()) + cookies
     start = status_line(status) if "date" in lines else heads.start(status)

@@ -1,4 +1,4 @@
-"""Which charsets are known, and that unknown ones leave nothing behind."""
+"""The known charsets; an unknown one leaves nothing in memory."""
 
 from __future__ import annotations
 

@@ -165,7 +165,8 @@ def test_what_needs_secure_refuses_false(name: str, options: dict[str, Any]) -> 
 @pytest.mark.parametrize("name", ["__Host-sid", "__HOST-sid"])
 @pytest.mark.parametrize("options", [{"path": "/a"}, {"path": None}, {"domain": "example.com"}])
 def test_a_host_cookie_is_of_one_host_and_the_root(name: str, options: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"^expected path='/', domain=None for a name with __Host"):
+    expected = r"^expected path='/' and domain=None for a name with __Host"
+    with pytest.raises(ValueError, match=expected):
         SetCookie(name, **options)
 
 
@@ -202,8 +203,8 @@ def test_a_bad_character_of_a_value_is_named_with_the_remedy(
     with pytest.raises(ValueError) as caught:
         SetCookie("sid", value)
     assert str(caught.value) == (
-        f"expected cookie-octets as the value of 'sid', got {bad!r} at index {index}: "
-        "encode it with urllib.parse.quote"
+        "expected visible ASCII without quotes, commas, semicolons and backslashes as the value of "
+        f"cookie 'sid', got {bad!r} at index {index}: encode it with urllib.parse.quote"
     )
 
 
@@ -217,12 +218,12 @@ def test_every_cookie_octet_may_stand_in_a_value() -> None:
 def test_path_and_domain_hold_no_separator_or_control(attribute: str, bad: str) -> None:
     with pytest.raises(ValueError) as caught:
         SetCookie("a", **{attribute: bad})  # type: ignore[arg-type]
-    assert str(caught.value).startswith(f"expected {attribute} as ")
-    assert str(caught.value).endswith(f"ASCII without ;, got {bad!r}")
+    assert str(caught.value).startswith(f"expected {attribute} to ")
+    assert str(caught.value).endswith(f"ASCII without ';', got {bad!r}")
 
 
 def test_a_path_begins_with_a_slash() -> None:
-    with pytest.raises(ValueError, match=r"^expected path as / and .* got 'admin'$"):
+    with pytest.raises(ValueError, match=r"^expected path to begin with '/' .* got 'admin'$"):
         SetCookie("a", path="admin")
 
 
@@ -231,7 +232,8 @@ def test_name_and_value_are_at_most_4096_bytes() -> None:
     with pytest.raises(ValueError) as caught:
         SetCookie("abc", "x" * 4094)
     assert str(caught.value) == (
-        "expected at most 4096 bytes of name and value for 'abc', got 4097"
+        "expected at most 4096 bytes in the name and value of cookie 'abc', got 4097: "
+        "browsers ignore a larger one"
     )
 
 

@@ -1,4 +1,4 @@
-"""The resources of one request until its answer is out."""
+"""The resources of one request until its answer is sent."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from microweb.sessions.session import Session
 
 
 class Source:
-    """A session's source, and a limit to time, that note what is asked of them."""
+    """A session's source and a time limit that record the calls of their methods."""
 
     def __init__(self) -> None:
         self.session = Session()

@@ -1,4 +1,4 @@
-"""Names of uploaded files: whatever was sent, one harmless component."""
+"""Names of uploaded files: any text becomes one harmless component."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ DEVICE = re.compile(r"(?i)(?:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9\xb
 
 
 def is_device(name: str) -> bool:
-    """Whether Windows takes a name for a device."""
+    """Return whether Windows takes a name for a device."""
     return DEVICE.fullmatch(name.partition(".")[0].rstrip(" ")) is not None
 
 

@@ -11,7 +11,7 @@ from microweb.errors import ContentTooLarge, HeadTooLarge, MalformedRequest, Mic
 from microweb.http.framing import LAST_CHUNK, ChunkedDecoder, LengthDecoder, encode_chunk
 from microweb.http.grammar import CHUNK_LINE
 
-# RFC 9112 section 7.1, with all that the grammar allows
+# RFC 9112 section 7.1, with everything that the grammar allows
 WHOLE = (
     b"5\r\nhello\r\n"
     b'01;plain;token=value;quoted="a \\" ;=b";empty=""\r\n,\r\n'
@@ -32,7 +32,7 @@ NEXT = b"GET / HTTP/1.1\r\n"
 
 
 def feed(decoder: LengthDecoder | ChunkedDecoder, *reads: bytes) -> tuple[bytes, bytes]:
-    """Decode as a connection does; return the content and what was left."""
+    """Decode as a connection does; return the content and the bytes that are left."""
     content, buffered = b"", b""
     for read in reads:
         buffered += read
@@ -47,7 +47,7 @@ def each_byte(data: bytes) -> list[bytes]:
 
 
 def outcome(*reads: bytes) -> object:
-    """Return all that decoding gives, or the refusal."""
+    """Return the content, trailers and end of a decoded body, or its refusal."""
     decoder = ChunkedDecoder(max_extensions=12, max_extension=8, max_trailers=24)
     decoder.max_content = 300
     try:
@@ -58,11 +58,11 @@ def outcome(*reads: bytes) -> object:
 
 
 def refusal(data: bytes, decoder: ChunkedDecoder | None = None) -> str:
-    """Return the reason why `data` is refused, where its last byte is the first to show it."""
+    """Return the reason why `data` is refused; check that its last byte is the first to show it."""
     decoder = decoder or ChunkedDecoder()
     _, rest = feed(decoder, *each_byte(data[:-1]))
     assert not decoder.is_complete
-    for _ in range(2):  # nothing was taken, so it is refused again
+    for _ in range(2):  # nothing was consumed, so it is refused again
         with pytest.raises(MalformedRequest) as refused:
             decoder.decode(rest + data[-1:], 0)
     with pytest.raises(MalformedRequest) as refused_behind_content:
@@ -73,7 +73,7 @@ def refusal(data: bytes, decoder: ChunkedDecoder | None = None) -> str:
 
 
 class CountingBytes(bytes):
-    """Bytes that know how many of them were copied by slicing."""
+    """Bytes that count how many of them were copied by slicing."""
 
     copied = 0
 
@@ -428,7 +428,7 @@ def test_trailer_fields_beyond_their_limit_are_refused(by_bytes: bool) -> None:
 chunks = st.lists(st.binary(max_size=40), max_size=8)
 places = st.lists(st.integers(0, 200), max_size=12)
 
-# Pieces from which nearly valid bodies arise far oftener than from bytes.
+# These pieces give nearly valid bodies far more often than random bytes.
 PIECES = b"""0 1 02 f 00000000 0; x CR LF CRLF CRLF SP NUL ; ;a=b ;a="b" a = " \\ : a:b
     0CRLF 1CRLFxCRLF"""
 pieces = [

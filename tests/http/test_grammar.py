@@ -10,7 +10,7 @@ EVERY_BYTE = [bytes([i]) for i in range(256)]
 
 
 def taken(pattern: re.Pattern[bytes], *, before: bytes = b"", behind: bytes = b"") -> bytes:
-    """Return every byte that the pattern takes between the two."""
+    """Return every byte that the pattern matches between the two."""
     return b"".join(b for b in EVERY_BYTE if pattern.fullmatch(before + b + behind))
 
 
@@ -220,7 +220,7 @@ def test_a_quantifier_over_characters_is_possessive() -> None:
             assert not re.findall(r"\)(?:[*+?]\+|\{[^}]*\}\+)", text), f"{name} fails on 3.11.2"
 
 
-# https://www.iana.org/assignments/http-methods, but for PRI and *
+# https://www.iana.org/assignments/http-methods, without PRI and *
 REGISTERED = """
 ACL BASELINE-CONTROL BIND CHECKIN CHECKOUT CONNECT COPY DELETE GET HEAD LABEL LINK LOCK MERGE
 MKACTIVITY MKCALENDAR MKCOL MKREDIRECTREF MKWORKSPACE MOVE OPTIONS ORDERPATCH PATCH POST PROPFIND

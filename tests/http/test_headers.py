@@ -28,7 +28,7 @@ SECTION = [
     b"X-Empty:",
 ]
 
-# What would end a field, a section, or hide from one of the two sides.
+# Bytes that would end a field or a section, or that only one of the two sides would see.
 INJECTIONS = [
     "a\r\nX-Evil: 1",
     "a\nb",
@@ -315,9 +315,9 @@ def test_a_list_is_split_at_its_commas(value: str, members: list[str]) -> None:
     [
         (b"", "a field line without a colon"),
         (b"X", "a field line without a colon"),
-        (b": a", "a field name that is no token"),
-        (b"X : a", "a field name that is no token"),
-        (b"X Y: a", "a field name that is no token"),
+        (b": a", "a field name that is not a token"),
+        (b"X : a", "a field name that is not a token"),
+        (b"X Y: a", "a field name that is not a token"),
         (b" X: a", "whitespace before a field name, or a folded line"),
         (b"\tX: a", "whitespace before a field name, or a folded line"),
         (b"X: a\rb", "a bare CR or LF in the header section"),

@@ -1,4 +1,4 @@
-"""The values that stand around a request: addresses, and limits inside limits."""
+"""The values that a request uses: addresses, and limits inside limits."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from microweb.http.origins import is_origin, is_sites_origin, without_usual_port
         "http://localhost:5173",
         "http://127.0.0.1",
         "http://[::1]:8080",
-        "http://shop.example:443",  # the usual port of the other scheme
+        "http://shop.example:443",  # the default port of the other scheme
         "app://x",
         "capacitor://app",
         "chrome-extension://abcdef",

@@ -44,7 +44,7 @@ def outcome(
         ('"x", "a"', PROCEED),
         ("*", PROCEED),
         ('"x"', FAILED),
-        ('W/"a"', FAILED),  # only a strong match will do
+        ('W/"a"', FAILED),  # only a strong match counts
         ("a", FAILED),  # no entity tag at all
         ('"a" "x"', FAILED),  # no list
     ],

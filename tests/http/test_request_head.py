@@ -59,7 +59,7 @@ def test_a_target_in_no_form_is_refused(target: str) -> None:
 
 def test_an_authority_that_is_no_host_is_refused() -> None:
     for authority in ("[::g]", "a:b", "a" * 262):
-        with pytest.raises(MalformedRequest, match="that is no host"):
+        with pytest.raises(MalformedRequest, match="that is not a host"):
             parse_request_line("GET", f"http://{authority}/")
 
 

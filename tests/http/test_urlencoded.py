@@ -116,7 +116,7 @@ asyncio.run(main())
 
 
 def test_no_codec_is_imported_with_the_first_escape() -> None:
-    """A process that has no file system any more, as in a chroot, can't import one."""
+    """A process without its file system, as in a chroot, could not import a codec."""
     run = [sys.executable, "-c", READ_WITHOUT_IMPORTS]
     done = subprocess.run(run, capture_output=True, text=True, timeout=60, check=False)
     assert (done.stdout, done.stderr) == ("[]\n", "")

@@ -496,11 +496,12 @@ def test_sessions_do_not_show_their_key() -> None:
         ({"cookie": "a b"}, "Sessions: cookie: expected a token as the cookie's name, got 'a b'"),
         (
             {"path": "below"},
-            "Sessions: cookie: expected path as / and visible ASCII without ;, got 'below'",
+            "Sessions: cookie: expected path to begin with '/' and be printable ASCII without ';', "
+            "got 'below'",
         ),
         (
             {"cookie": "__Host-a", "path": "/below"},
-            "Sessions: cookie: expected path='/', domain=None for a name with __Host-, got "
+            "Sessions: cookie: expected path='/' and domain=None for a name with __Host-, got "
             "path='/below', domain=None",
         ),
         ({"max_age": 0}, "Sessions: expected max_age as a positive int of seconds, got 0"),
@@ -625,7 +626,7 @@ async def test_two_sources_inside_middleware_of_ones_own_are_refused() -> None:
         return await inner(request, call_next)
 
     async with app.test_client() as client:
-        with pytest.raises(ConfigurationError, match="has a source already: keep the outer one"):
+        with pytest.raises(ConfigurationError, match="got two: keep the outer one"):
             await client.get("/")
 
 

@@ -212,7 +212,7 @@ REFUSED: list[Refused] = [
     ),
     *_refused(
         MalformedRequest,
-        "an authority that is no host",
+        "an authority that is not a host",
         authority_empty=line(b"GET http:/// HTTP/1.1"),
         authority_missing=line(b"GET http:// HTTP/1.1"),
         authority_of_port_alone=line(b"GET http://:80/ HTTP/1.1"),
@@ -249,7 +249,7 @@ REFUSED: list[Refused] = [
     ),
     *_refused(
         MalformedRequest,
-        "a field name that is no token",
+        "a field name that is not a token",
         name_empty=fields(b": v\r\n"),
         name_with_space_behind=fields(b"X-Test : v\r\n"),
         name_with_tab_behind=fields(b"X-Test\t: v\r\n"),
@@ -330,7 +330,7 @@ REFUSED: list[Refused] = [
     ),
     *_refused(
         MalformedRequest,
-        "more than one Host field, or one that is no host",
+        "more than one Host field, or one that is not a host",
         host_twice=host(b"a", b"b"),
         host_twice_alike=host(b"a", b"a"),
         host_twice_one_empty=host(b"a", b""),
@@ -404,7 +404,7 @@ REFUSED: list[Refused] = [
     ),
     *_refused(
         MalformedRequest,
-        "a Content-Length beyond any body",
+        "a Content-Length larger than any body",
         length_of_2_to_the_64=length(b"18446744073709551621"),
         length_of_40_digits=length(b"9" * 40),
         length_of_5000_digits=length(b"9" * 5000),
@@ -432,7 +432,7 @@ REFUSED: list[Refused] = [
     ),
     *_refused(
         MalformedRequest,
-        "a Transfer-Encoding that is no list of codings",
+        "a Transfer-Encoding that is not a list of codings",
         coding_empty=coding(b""),
         coding_of_comma=coding(b","),
         coding_with_leading_comma=coding(b",chunked"),
