@@ -1,8 +1,8 @@
-"""Hide secrets on a debug page, by the name they have and wherever their value is.
+"""Hide secrets on a debug page, by their names and by their values.
 
-A `Mask` learns the values that stand under telling names (a local `password`, the field
-Authorization). It hides these values in every text, and the value behind such a name in one. It is
-a net, not a wall: a secret under a harmless name passes it.
+A `Mask` learns the values that have telling names (a local `password`, the field Authorization). It
+hides these values in every text, and each value that follows a telling name in a text. It does not
+find every secret: one with a harmless name is shown.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ HIDDEN = "[hidden]"
 
 _MIN_LEARNED = 6  # characters: a shorter value would be hidden in the middle of other words
 _MAX_LEARNED = 500
-_MAX_LOOKED_AT = 20_000  # values, of all frames together
+_MAX_VISITED = 20_000  # values, of all frames together
 _MAX_MEMBERS = 200  # of one container
 _MAX_SECRET = 4096
-_LOOKED_AT = 4 * 1024  # of one value's text; it is cut before anything slow is done to it
+_SCANNED = 4 * 1024  # characters of one value's text; it is cut before any slow work
 _SHOWN = 400  # characters of one value
 _MAX_SHOWN = 2000  # of a container with its members
 _MEMBERS = 20
@@ -45,25 +45,25 @@ _LEARNED_DEPTH = 6
 
 
 class Mask:
-    """What hides the secrets that it learned; one for each page."""
+    """Learns secrets, and hides them in texts; each page has its own."""
 
     def __init__(self) -> None:
         self._learned: set[str] = set()
-        self._looked_at = 0
+        self._visited = 0
         self._longest_first: list[str] | None = None
 
     # --- learning
 
     def learn(self, name: str, value: object) -> None:
-        """Hide `value` everywhere if `name` is that of a secret; look into containers."""
+        """Hide `value` everywhere if `name` is the name of a secret; search containers too."""
         self._learn(name, value, _LEARNED_DEPTH)
 
     def _learn(self, name: str, value: object, depth: int) -> None:
-        """Learn a value, or the members of one: those of a secret list are secrets themselves."""
-        self._looked_at += 1
-        if self._looked_at > _MAX_LOOKED_AT:
+        """Learn a value or its members: the members of a secret list are secrets themselves."""
+        self._visited += 1
+        if self._visited > _MAX_VISITED:
             return
-        kind = type(value)  # `value.__class__` may be other code
+        kind = type(value)  # `value.__class__` may run the value's own code
         if (text := _text_of(value)) is not None:
             if has_scheme(text[:_MAX_SECRET]):
                 self._learn_credentials(text)
@@ -81,7 +81,7 @@ class Mask:
                 self._learn(name, member, depth - 1)
 
     def learn_text(self, text: str) -> None:
-        """Learn each value behind a telling name in a text, such as a query or a form."""
+        """Learn each value that follows a telling name in a text, such as a query or a form."""
         for span in pairs_in(text):
             for value in islice(values_in(text, span), _MAX_MEMBERS):
                 self._add(value)
@@ -100,7 +100,7 @@ class Mask:
         if scheme.lower() == "basic":
             try:
                 pair = b64decode(credentials.strip(), validate=True).decode("utf-8", "replace")
-            except (binascii.Error, ValueError):  # no credentials then
+            except (binascii.Error, ValueError):  # these are not credentials
                 return
             self._add(pair)
             self._add(pair.partition(":")[2])
@@ -116,22 +116,22 @@ class Mask:
     # --- hiding
 
     def hide_values(self, text: str) -> str:
-        """Return `text` without learned values and the passwords of URLs: for source code."""
+        """Return source code without learned values and without the passwords of URLs."""
         text = _without(text, userinfo_in(text))
         if self._longest_first is None:
             self._longest_first = sorted(self._learned, key=len, reverse=True)
-        for value in self._longest_first:  # 1 us each for 8 KiB; one regex of all takes far more
+        for value in self._longest_first:  # 1 us each for 8 KiB; one regex for all is far slower
             if value in text:
                 text = text.replace(value, HIDDEN)
         return text
 
     def hide(self, text: str) -> str:
-        """Return `text` without secrets: learned values, and those that its own form tells."""
+        """Return `text` without learned values and without the secrets that its form reveals."""
         text = self.hide_values(text)
         return _without(text, find_secrets(text))
 
     def hide_head(self, head: str) -> str:
-        """Return a request's head without the values of fields that hold secrets."""
+        """Return a request's head without the values of secret fields."""
         first, *lines = head.split("\r\n")
         return "\r\n".join([self.hide(first), *map(self._hide_field, lines)])
 
@@ -143,9 +143,9 @@ class Mask:
     # --- showing
 
     def show(self, name: str, value: object) -> str:
-        """Return a short text for a value of this name; whatever the value is, nothing is raised.
+        """Return a short text for a value of this name. Raise nothing, for any value.
 
-        A repr is somebody's code: it may raise, and be of any length.
+        A `__repr__` is code of the application: it may raise, or return a text of any length.
         """
         if _is_hidden(name, value):
             return HIDDEN
@@ -167,13 +167,13 @@ class Mask:
             return text if kind is dict else f"{kind.__name__}({text})"
         if kind is str:
             text = value  # type: ignore[assignment]
-            return cut(repr(self.hide(text[:_LOOKED_AT])), _SHOWN, len(text))
+            return cut(repr(self.hide(text[:_SCANNED])), _SHOWN, len(text))
         if kind in (bytes, bytearray):
-            data = bytes(value[:_LOOKED_AT])  # type: ignore[index]
+            data = bytes(value[:_SCANNED])  # type: ignore[index]
             shown = self.hide(data.decode("latin-1")).encode("latin-1")
             return cut(repr(shown), _SHOWN, len(value))  # type: ignore[arg-type]
         text = repr(value)
-        return cut(self.hide(text[:_LOOKED_AT]), _SHOWN, len(text))
+        return cut(self.hide(text[:_SCANNED]), _SHOWN, len(text))
 
     def _show_pair(self, key: object, value: object, depth: int) -> str:
         is_hidden = type(key) is str and _is_hidden(key, value)
@@ -181,14 +181,14 @@ class Mask:
 
 
 def cut(text: str, limit: int, length: int | None = None) -> str:
-    """Return at most `limit` characters, and how many there were."""
+    """Return at most `limit` characters; if some are left out, add the full count."""
     if len(text) <= limit:
         return text
     return f"{text[:limit]}… ({length or len(text):,} characters)"
 
 
 def _is_hidden(name: str, value: object) -> bool:
-    """Whether a value is hidden by its name alone; whether there is one is worth knowing."""
+    """Return whether a value is hidden because of its name; True, False and None are shown."""
     kind = type(value)
     if kind in (bool, NoneType) or not is_secret(name):
         return False
@@ -212,7 +212,7 @@ _BRACKETS: dict[type, tuple[str, str]] = {
 
 
 def _pairs_of(value: object) -> Iterable[tuple[object, object]] | None:
-    """Return the pairs of a mapping, if its class is known to give them without other's code."""
+    """Return the pairs of a mapping of a known class, without running code of a subclass."""
     kind = type(value)
     if issubclass(kind, dict):
         return dict.items(value)  # type: ignore[arg-type]
@@ -224,7 +224,7 @@ def _pairs_of(value: object) -> Iterable[tuple[object, object]] | None:
 
 
 def _text_of(value: object) -> str | None:
-    """Return a text, or bytes, without other's code: not by methods of a class of its own."""
+    """Return a str or bytes value as a plain str, without running code of a subclass."""
     kind = type(value)
     if issubclass(kind, str):
         return str.__str__(value)
@@ -234,7 +234,7 @@ def _text_of(value: object) -> str | None:
 
 
 def _listed(members: Iterable[str], count: int, depth: int) -> str:
-    """Join members, no more of them than will be shown."""
+    """Join members, but take no more of them than are shown."""
     if depth <= 0 and count:
         return "…"
     shown, size = list[str](), 0

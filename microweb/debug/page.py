@@ -1,7 +1,8 @@
-"""What debug shows of an error: a page for a browser, text for curl, problem details for JSON.
+"""The debug answer to an error: a page for a browser, text for curl, problem details for JSON.
 
-The page is one document: no script, nothing loaded, its only style allowed by its hash. What is on
-it has passed a `Mask`, then `html()`, which escapes. It is never cached.
+The page is one document without scripts. It loads nothing, and its policy allows only its own
+style, by the hash. All content has passed a `Mask`, then `html()`, which escapes it. The page is
+never cached.
 """
 
 from __future__ import annotations
@@ -32,24 +33,24 @@ from .tracebacks import Fault, Frame, Line, describe_exception, format_fault
 
 _SHOWN_BODY = 8 * 1024
 _SHOWN_ROUTES = 200
-_OPENED = 8  # of the user's frames: a recursion has many
+_OPENED = 8  # frames of the user that are shown open: a recursion has many
 _MAX_TEXT = 256 * 1024
 _WITHOUT_ROUTE = (404, 405)
 
 
-# Fields that a proxy or a tunnel adds: behind one the client may be anybody. RFC 7239, RFC 9110
-# section 7.6.3, and the names that were usual before.
+# Fields that a proxy or a tunnel adds: behind one, the client may be on any machine. RFC 7239, RFC
+# 9110 section 7.6.3, and older names in use.
 _FORWARDING = ("forwarded", "via", "x-real-ip")
 
 
 def is_forwarded(headers: Headers) -> bool:
-    """Whether a request came by a proxy, so that loopback as its peer says nothing."""
+    """Return whether a request came through a proxy: then a loopback peer proves nothing."""
     names = [name.lower() for name, _ in headers.pairs()]
     return any(name in _FORWARDING or name.startswith("x-forwarded") for name in names)
 
 
 def debug_answer(request: Request, error: BaseException, status: int) -> Response:
-    """Return the answer that shows `error`, with what led to it, in the form that is asked for."""
+    """Return the answer that shows `error` and its causes, in the form that `Accept` prefers."""
     accept = request.headers.get("accept", "")
     view = _View(request, error, status)
     form = preferred_form(accept)
@@ -67,7 +68,7 @@ def debug_answer(request: Request, error: BaseException, status: int) -> Respons
 
 
 def _bytes_of(request: Request) -> tuple[bytes, bytes | None]:
-    """Return a request's head as it came, and its body as far as it was read and kept."""
+    """Return a request's head as it was sent, and the part of its body that was read and kept."""
     line, section, body = request.line, request.section, request.incoming.so_far
     start = f"{line.method} {line.target} HTTP/{request.http_version}\r\n"
     if body is None and not section.has_body:
@@ -94,7 +95,7 @@ class _View:
         mask.learn_text(request.line.target)
         mask.learn_text(self._body or "")
         self.fault = fault = describe_exception(error, mask)
-        # An error of HTTP's is an answer, unless the handler of another error raised it.
+        # An HTTP error is an answer, unless the handler of another error raised it.
         self.is_fault = status_of(error) != status or not isinstance(
             error, (HTTPError, ProtocolError)
         )
@@ -106,7 +107,7 @@ class _View:
     # --- the page
 
     def page(self) -> HTMLText:
-        """Return all of it as HTML."""
+        """Return the content of the page."""
         parts = [self._title(), *self._table_of_routes()]
         if not self.is_fault:
             is_open = any(frame.is_users for frame in self.fault.frames)
@@ -171,7 +172,7 @@ class _View:
     # --- the other forms
 
     def problem(self) -> Response:
-        """Return problem details, of a fault with the exception in them."""
+        """Return problem details; those of a fault contain the exception."""
         if not self.is_fault:
             extra = self._error.extra if isinstance(self._error, HTTPError) else {}
             return problem_response(self._status, self._message, extra)
@@ -180,7 +181,7 @@ class _View:
         return problem_response(self._status, detail, {"traceback": lines})
 
     def text(self) -> str:
-        """Return what one reads in a terminal: the traceback of a fault, the routes of a miss."""
+        """Return text for a terminal: the traceback of a fault, or all routes for a 404 or 405."""
         lines = [phrase_of(self._status)]
         if self.is_fault:
             line = self._request.line
@@ -193,13 +194,13 @@ class _View:
             lines.append(self._message)
         if self._routes:
             width = max(len(methods) for methods, *_ in self._routes)
-            lines += ["", "There are:"]
+            lines += ["", "Routes:"]
             lines += [f"{row[0]:{width}}  {row[1]}" for row in self._routes[:_SHOWN_ROUTES]]
         return cut("\n".join(lines), _MAX_TEXT) + "\n"
 
 
 def _routes_of(request: Request) -> list[tuple[str, str, str, str]]:
-    """Return methods, path, name and endpoint of each route that there is."""
+    """Return methods, path, name and endpoint of each route."""
     if request.match is None:
         return []
     return [
@@ -216,7 +217,7 @@ def _joined(parts: Iterable[HTMLText]) -> HTMLText:
 
 
 def _faults(fault: Fault) -> HTMLText:
-    """Return an exception's frames, then what is behind it, each below a title of its own."""
+    """Return an exception's frames, then its causes and members, each below its own title."""
     below = [
         html(_BELOW, each.relation, each.kind, each.message, _faults(each)) for each in fault.below
     ]
@@ -225,7 +226,7 @@ def _faults(fault: Fault) -> HTMLText:
 
 def _frames(fault: Fault) -> HTMLText:
     if not fault.frames:
-        return html('<p class="note">It was never raised: it has no traceback.</p>')
+        return html('<p class="note">No traceback: this exception was never raised.</p>')
     opened = [frame for frame in fault.frames if frame.is_users][:_OPENED] or [fault.frames[0]]
     parts: list[HTMLText] = []
     for is_folded, group in groupby(
@@ -278,7 +279,7 @@ _TITLE = """<header>
 
 _ROUTES = """<section>
 <h2>Routes</h2>
-<p class="note">None of these answers {method} here.</p>
+<p class="note">None of these routes answers {method} at this path.</p>
 <div class="wide"><table class="routes">
 <thead><tr><th>Methods</th><th>Path</th><th>Name</th><th>Endpoint</th></tr></thead>
 <tbody>{rows}</tbody>
@@ -325,8 +326,8 @@ _REQUEST = """<section>
 
 _FOOTER = """</main>
 <footer>
-<p>Shown because debug is on. Without it the client is told: <q>{told}</q></p>
-<p>Python {version}. Secrets are hidden by their names: look before you share this page.</p>
+<p>You see this page because debug is on. Without debug the client gets: <q>{told}</q></p>
+<p>Python {version}. Secrets are found by their names: check this page before you share it.</p>
 </footer>
 """
 

@@ -1,10 +1,10 @@
-"""Where a text holds secrets: values behind telling names, credentials, card numbers.
+"""Find secrets in a text: values that follow telling names, credentials, card numbers.
 
-Each form is looked for by a scan of its own: pairs (a query, JSON, YAML, a repr), the parts of a
-multipart form, XML elements, credentials with their scheme, the user information of a URL, cards.
-A scan moves from left to right and looks at no character more than a bounded number of times, so
-that it takes linear time on any text. A value whose end is missing reaches to the end of the text:
-a text that was cut shows no half of a secret.
+Each form has its own scan: pairs (a query, JSON, YAML, a repr), the parts of a multipart form, XML
+elements, credentials with their scheme, the user information of a URL, cards. A scan moves from
+left to right and reads each character a limited number of times, so it takes linear time on any
+text. A value without an end reaches to the end of the text: a text that was cut does not show half
+a secret.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 _IN_PROSE = ("key", "keys", "pin", "auth", "session")  # "unknown key: x" names a thing
 _ESCAPED = re.compile(r"\\u([0-9A-Fa-f]{4})")  # a character of a JSON string
 
-# Characters of a name as it is written: with %61 or \u0061 in it, or as user[password].
+# Characters of a name in a text: it may contain %61 or \u0061, or have the form user[password].
 _NAME_CHAR = r"\w.\-%\\\[\]+"
 _PAIR = re.compile(
     rf"""
@@ -39,7 +39,7 @@ _PAIR = re.compile(
     """,
     re.VERBOSE | re.MULTILINE,
 )
-# Of a part of a multipart form, which has 8 lines of fields at most.
+# A part of a multipart form has at most 8 field lines.
 _DISPOSITION = re.compile(r"^Content-Disposition:([^\r\n]*+)\r\n", re.IGNORECASE | re.MULTILINE)
 _PART_NAME = re.compile(r'[; ]name="?([^"\r\n;]++)')
 _MORE_FIELDS = re.compile(r"(?:[^\r\n]++\r\n){0,8}\r\n")
@@ -55,7 +55,7 @@ _SCHEME = re.compile(r"(?i:Bearer|Basic|Digest|Token|Negotiate|AWS4-HMAC-SHA256)
 _USERINFO = re.compile(r"(?<=://)[^\s/@:'\"]{0,64}:[^\s/'\"]{1,256}(?=@)")
 _CARD = re.compile(r"(?<![\w.])[2-6](?:(?:[ +\-]|%20)?[0-9]){12,18}(?!\w|\.[0-9])")
 
-# What a value may begin with, and where it ends.
+# The beginning and the end of a value.
 _BLANK_BEFORE_VALUE = re.compile(r"""\s*+(?=b?["']|[\[{(])""")
 _SPACE = re.compile(r"[ \t]*+")
 _STRING = re.compile(
@@ -76,19 +76,19 @@ _CLOSING = ",;)]}>\"'"
 
 
 def is_secret(name: str) -> bool:
-    """Whether a value of this name is probably a secret: `api_key`, `userPassword`, `X-Auth`."""
+    """Return whether a value of this name is probably secret: `api_key`, `userPassword`."""
     if _ANYWHERE.search(name.lower()):
         return True
     return not _WORDS.isdisjoint(word.lower() for word in _WORD.findall(name))
 
 
 def is_telling(name: str) -> bool:
-    """Whether a name in prose, such as `token: x`, stands before a secret."""
+    """Return whether a name in prose, such as `token: x`, probably precedes a secret."""
     return is_secret(name) and name.lower() not in _IN_PROSE and not name.endswith("Error")
 
 
 def has_scheme(value: str) -> bool:
-    """Whether a field's value begins with an authentication scheme: `Bearer abc`."""
+    """Return whether a field's value begins with an authentication scheme: `Bearer abc`."""
     return _SCHEME.match(value) is not None
 
 
@@ -107,7 +107,7 @@ def find_secrets(text: str) -> list[Span]:
 
 
 def pairs_in(text: str) -> Iterator[Span]:
-    """Yield the places of values behind a telling name: `token=abc`, `"password": ["a", "b"]`."""
+    """Yield the places of values that follow a telling name: `token=abc`, `"password": ["a"]`."""
     position = 0
     while (found := _PAIR.search(text, position)) is not None:
         position = found.end()
@@ -132,7 +132,7 @@ def _value_span(text: str, found: re.Match[str]) -> Span:
     if blank is not None:
         end = _end_of_quoted(text, blank.end())
         if found["separator"] == "=" and text[end : end + 1] not in _CLOSING:
-            end = _end_of(_FORM_VALUE, text, end)  # of `"a"b`, in a form that is not encoded
+            end = _end_of(_FORM_VALUE, text, end)  # a value such as `"a"b`, not percent-encoded
         return blank.end(), end
     if _SCHEME.match(text, position):
         return position, _end_of(_LINE, text, position)
@@ -165,14 +165,14 @@ def _end_of_quoted(text: str, position: int) -> int:
 
 
 def _without_closing(text: str, start: int, end: int) -> int:
-    """Leave out what closes around a value without quotes: `User(token=abc)`."""
+    """Return the end without the closing characters around a bare value: `User(token=abc)`."""
     while end > start and text[end - 1] in _CLOSING:
         end -= 1
     return end
 
 
 def _end_of_block(text: str, end: int, indent: str) -> int:
-    """Return the end of a value in YAML that goes on in lines which are further indented."""
+    """Return the end of a YAML value that continues in lines with more indentation."""
     depth = len(indent.expandtabs())
     while end < len(text):
         start = end + (2 if text.startswith("\r\n", end) else 1)
@@ -189,7 +189,7 @@ def _end_of_block(text: str, end: int, indent: str) -> int:
 
 
 def values_in(text: str, span: Span) -> Iterator[str]:
-    """Yield the values at a place that `pairs_in` found: of a list or mapping each member."""
+    """Yield the value at a place that `pairs_in` found, or each member of a list or mapping."""
     value = text[slice(*span)]
     if value[:1] not in ("[", "{", "("):
         yield _without_quotes(value)
@@ -205,7 +205,7 @@ def _without_quotes(value: str) -> str:
     inner = value[1:].removesuffix(value[0])
     try:
         return str(json.loads(f'"{inner}"'))
-    except ValueError:  # a string of Python's
+    except ValueError:  # a Python string, not JSON
         return inner
 
 
@@ -254,7 +254,7 @@ def _credentials_in(text: str) -> Iterator[Span]:
 
 
 def userinfo_in(text: str) -> Iterator[Span]:
-    """Yield the places of a user's name with a password in URLs: `postgres://ada:x@db`."""
+    """Yield the places of a user name with a password in URLs: `postgres://ada:x@db`."""
     yield from (found.span() for found in _USERINFO.finditer(text))
 
 
@@ -266,7 +266,7 @@ def _cards_in(text: str) -> Iterator[Span]:
 
 
 def _has_check_digit(digits: list[int]) -> bool:
-    """Whether the last digit of a card number is right. ISO/IEC 7812-1 annex B"""
+    """Return whether the last digit of a card number is right. ISO/IEC 7812-1 annex B"""
     doubled = [sum(divmod(2 * digit, 10)) for digit in digits[-2::-2]]
     return (sum(doubled) + sum(digits[-1::-2])) % 10 == 0
 

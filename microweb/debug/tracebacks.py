@@ -1,6 +1,6 @@
-"""An exception as plain data that is fit to be shown: frames, source, locals, causes and groups.
+"""Describe an exception as plain data: frames, source, locals, causes and groups.
 
-Everything is bounded (exceptions, frames, lines, locals) and has passed a `Mask`.
+The numbers of exceptions, frames, lines and locals are limited. All texts have passed a `Mask`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .masking import Mask, cut
 
 _LINES_AROUND = 5
 _LINE_CHARACTERS = 300
-_FIRST_FRAMES, _LAST_FRAMES = 10, 30  # of a recursion: how it began, and where it ended
+_FIRST_FRAMES, _LAST_FRAMES = 10, 30  # the beginning and the end of a recursion
 _MAX_LOCALS = 40
 _MAX_EXCEPTIONS = 20
 _MAX_MESSAGE = 4000
@@ -36,7 +36,7 @@ _LIBRARIES = tuple(
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line of source; where it is the one that ran, `marked` is the part of it that did."""
+    """A line of source. In the current line, `marked` is the part that ran."""
 
     number: int
     before: str
@@ -52,30 +52,30 @@ class Line:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
-    """One call on the way to where it was raised."""
+    """One call on the way to the place where the exception was raised."""
 
     path: str
     number: int
     function: str
-    is_users: bool  # neither of microweb nor of what is installed
+    is_users: bool  # code of the application, not of microweb or an installed package
     lines: tuple[Line, ...]
-    locals: tuple[tuple[str, str], ...]  # of the user's frames, and of the last one
+    locals: tuple[tuple[str, str], ...]  # only of the user's frames and of the last one
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One exception: its frames the last call first, its cause, and the members of a group."""
+    """One exception: its frames with the last call first, its cause, the members of a group."""
 
-    relation: str  # to the one it is shown below, such as "caused by"
+    relation: str  # to the exception above it on the page, such as "caused by"
     kind: str
     message: str
     frames: tuple[Frame, ...]
-    left_out: int  # frames in the middle
+    left_out: int  # the number of frames left out in the middle
     below: tuple[Fault, ...]
 
 
 def describe_exception(error: BaseException, mask: Mask) -> Fault:
-    """Return `error` with all that led to it; `mask` first learns the secrets in its frames."""
+    """Return `error` with its causes. `mask` first learns the secrets in all their frames."""
     found = list(_all_of(error))
     for each in found:
         for frame, _ in traceback.walk_tb(each.__traceback__):
@@ -85,7 +85,7 @@ def describe_exception(error: BaseException, mask: Mask) -> Fault:
 
 
 def _all_of(error: BaseException) -> Iterator[BaseException]:
-    """Yield an exception and those behind it, each once, up to a limit."""
+    """Yield an exception, its causes and its members, each once, up to `_MAX_EXCEPTIONS`."""
     todo, seen = [error], set[int]()
     while todo and len(seen) < _MAX_EXCEPTIONS:
         each = todo.pop(0)
@@ -96,7 +96,7 @@ def _all_of(error: BaseException) -> Iterator[BaseException]:
 
 
 def _behind(error: BaseException) -> Iterator[tuple[str, BaseException]]:
-    """Yield what an exception came from or holds, and how they are related."""
+    """Yield the members, and the cause or context, of an exception, each with its relation."""
     if isinstance(error, BaseExceptionGroup):
         yield from (("one of the group", member) for member in error.exceptions)
     if error.__cause__ is not None:
@@ -107,7 +107,7 @@ def _behind(error: BaseException) -> Iterator[tuple[str, BaseException]]:
 
 class _Describer:
     def __init__(self, found: list[BaseException], mask: Mask) -> None:
-        self._left = {id(each) for each in found}  # to be described, each once
+        self._left = {id(each) for each in found}  # not described yet: each is described once
         self._mask = mask
 
     def describe(self, error: BaseException, relation: str) -> Fault:
@@ -127,7 +127,7 @@ class _Describer:
         return Fault(relation, kind, message, described, count - len(frames), below)
 
     def _kind_and_message(self, error: BaseException) -> tuple[str, str]:
-        """Return what Python itself would print: it bears a `__str__` that raises, knows notes."""
+        """Return the texts that Python prints, with notes; a `__str__` that raises does no harm."""
         parts = traceback.TracebackException(type(error), error, None, compact=True)
         text = "".join(parts.format_exception_only()).strip()
         kind = type(error).__qualname__
@@ -175,7 +175,7 @@ class _Describer:
 
     def _locals(self, frame: FrameType) -> Iterator[tuple[str, str]]:
         names = [name for name in frame.f_locals if not name.startswith("__")]
-        if not _is_python(frame.f_code.co_filename):  # a template: its globals are no news
+        if not _is_python(frame.f_code.co_filename):  # a template: leave out its functions
             names = [name for name in names if not callable(frame.f_locals[name])]
         for name in names[:_MAX_LOCALS]:
             yield name, self._mask.show(name, frame.f_locals[name])
@@ -184,9 +184,9 @@ class _Describer:
 
 
 def _columns(text: str, summary: traceback.FrameSummary) -> tuple[int, int]:
-    """Return which characters of a line ran; Python counts the bytes of UTF-8."""
+    """Return start and end of the part of a line that ran; Python counts the bytes of UTF-8."""
     has_columns = summary.colno is not None and summary.end_colno is not None
-    if not has_columns or not _is_python(summary.filename):  # a template's are of other code
+    if not has_columns or not _is_python(summary.filename):  # of a template's generated code
         return len(text), len(text)
     data = text.encode("utf-8", "replace")
     ends_here = summary.end_lineno == summary.lineno
@@ -201,7 +201,7 @@ def _is_python(filename: str) -> bool:
 
 
 def _is_users(filename: str) -> bool:
-    if filename.startswith("<"):  # code from a string, or frozen into the interpreter
+    if filename.startswith("<"):  # code from a string, or a frozen module of the interpreter
         return False
     path = os.path.realpath(filename)
     return not path.startswith(_LIBRARIES) and "site-packages" not in Path(path).parts
@@ -221,7 +221,7 @@ def _short_path(filename: str) -> str:
 
 
 def format_fault(fault: Fault) -> Iterator[str]:
-    """Yield lines as Python prints them, the last call last, what is behind it below it."""
+    """Yield the lines that Python prints, the last call last; causes and members follow."""
     if fault.relation:
         yield f"-- {fault.relation}:"
     if fault.frames:

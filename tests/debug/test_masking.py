@@ -1,4 +1,4 @@
-"""Secrets on a debug page: which names tell one, and that its value is shown nowhere."""
+"""Secrets on a debug page: telling names, and values that are hidden everywhere."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Endless:
 
 
 class Disguised:
-    """A lazy proxy whose object is not there: each question for its class raises."""
+    """A lazy proxy without an object: `__class__` raises."""
 
     @property
     def __class__(self) -> Any:

@@ -1,4 +1,4 @@
-"""What debug shows: in which form, what is in it, and what never is."""
+"""The debug answer: its form, its content, and the content that it never has."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ async def get(app: App, path: str, headers: dict[str, str] = BROWSER) -> Any:
 
 
 class Checker(HTMLParser):
-    """Finds out whether all that was opened is closed, and by what names."""
+    """Asserts that each open tag is closed, and collects the names of tags and attributes."""
 
     VOID = frozenset(("meta", "br"))
 
@@ -203,7 +203,7 @@ async def test_page_of_much_takes_a_moment_and_little_room(app: App) -> None:
 
 async def test_local_whose_class_raises_does_not_end_the_page(app: App) -> None:
     class Proxy:
-        """As a lazy one whose object is not there."""
+        """A lazy proxy without an object: `__class__` raises."""
 
         @property
         def __class__(self) -> Any:
@@ -220,7 +220,7 @@ async def test_local_whose_class_raises_does_not_end_the_page(app: App) -> None:
     assert "{&#x27;password&#x27;: [hidden]}" in text
 
 
-# --- who sees it
+# --- clients that get a debug page
 
 
 @pytest.mark.parametrize(
@@ -235,7 +235,7 @@ async def test_request_by_a_proxy_gets_no_debug_page(app: App, name: str) -> Non
     assert "ValueError" in (await get(app, "/fault/x", {"X-Forward": "1"})).text
 
 
-# --- the request as it came
+# --- the request as it was sent
 
 
 async def test_bytes_are_shown_as_they_came(app: App) -> None:
@@ -275,7 +275,7 @@ async def test_large_body_is_cut(app: App) -> None:
     assert len(response.text) < 60_000
 
 
-# --- errors of HTTP's
+# --- HTTP errors
 
 
 async def test_404_shows_the_routes(app: App) -> None:
@@ -288,7 +288,7 @@ async def test_404_shows_the_routes(app: App) -> None:
         assert "<td>GET</td><td>/admin/users/{id}</td><td>user</td>" in response.text
         assert "<td>POST</td><td>/form</td><td>form</td><td>form at test_page" in response.text
         text = (await get(app, path, {})).text
-        assert text.startswith("Not Found\n\nThere are:\n")
+        assert text.startswith("Not Found\n\nRoutes:\n")
         assert "\nGET   /admin/users/{id}\n" in text and "\nPOST  /form\n" in text
     assert (await get(app, "/x", JSON)).json() == {"status": 404, "title": "Not Found"}
 
@@ -296,7 +296,7 @@ async def test_404_shows_the_routes(app: App) -> None:
 async def test_405_shows_the_routes_and_says_allow(app: App) -> None:
     response = await get(app, "/form")
     assert (response.status_code, response.headers["allow"]) == (405, "OPTIONS, POST")
-    assert "None of these answers GET here." in response.text
+    assert "None of these routes answers GET at this path." in response.text
 
 
 async def test_404_of_an_endpoint_shows_where_it_was_raised(app: App) -> None:
@@ -355,7 +355,7 @@ async def test_own_handlers_go_before_the_page(app: App) -> None:
     assert (await get(app, "/fault/x")).text == "sorry"
 
 
-# --- when it is there
+# --- when debug is on
 
 
 async def test_it_is_there_only_where_the_app_debugs(app: App) -> None:
@@ -417,6 +417,6 @@ async def test_fault_in_a_template_shows_its_line(app: App, tmp_path: Any) -> No
 async def test_setting_that_is_missing_shows_its_remedy(app: App) -> None:
     @app.get("/page")
     async def page() -> None:
-        raise ConfigurationError("app.templates: none are set")
+        raise ConfigurationError("app.templates is not set")
 
-    assert "app.templates: none are set" in (await get(app, "/page")).text
+    assert "app.templates is not set" in (await get(app, "/page")).text

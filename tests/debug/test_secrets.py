@@ -1,4 +1,4 @@
-"""Where a text holds secrets: which names tell one, in which forms, and in linear time."""
+"""Secrets in a text: telling names, in each form, found in linear time."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ HOSTILE = [
 
 @pytest.mark.parametrize("piece", HOSTILE)
 def test_hostile_text_takes_linear_time(piece: str) -> None:
-    """A quadratic scan of so much takes minutes; it is to be far from the deadline."""
+    """A quadratic scan of 128 KiB takes minutes; a linear one stays far below the limit of 30 s."""
     text = "token " + piece * (128 * 1024 // len(piece))
     mask = Mask()
     begun = time.perf_counter()

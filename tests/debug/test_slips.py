@@ -1,4 +1,4 @@
-"""In debug, slips of an endpoint are told in the log."""
+"""In debug mode, slips of an endpoint are warnings in the log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An exception as data: which frames are the user's, what of them is kept, what is bounded."""
+"""An exception as data: the user's frames, the parts that are kept, and their limits."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_libraries_are_not_the_users() -> None:
     assert kinds["<lambda>"] is True
     assert fault.kind == "json.decoder.JSONDecodeError"
     others = [frame for frame in fault.frames if not frame.is_users]
-    assert others[0].locals != ()  # where it ended
+    assert others[0].locals != ()  # the last frame has locals
     assert all(frame.locals == () for frame in others[1:])
 
 
@@ -123,7 +123,7 @@ def test_groups_show_their_members() -> None:
     assert [each.kind for each in fault.below] == ["ValueError", "ExceptionGroup"]
     assert [each.kind for each in fault.below[1].below] == ["KeyError"]
     assert fault.below[0].relation == "one of the group"
-    assert fault.below[0].frames == ()  # it was never raised
+    assert fault.below[0].frames == ()  # this member was never raised
 
 
 def test_chain_that_is_a_ring_ends() -> None:
