@@ -1,6 +1,6 @@
 """microweb: an HTTP microframework that owns its whole path, from the socket to the handler.
 
-Read it in the order in which a request passes through it. The socket: `server/server.py`,
+Read the modules in the order in which a request passes them. The socket: `server/server.py`,
 `server/state.py`, `server/connection.py`, `server/network.py`. Bytes to a request: `parser.py`,
 `http/request_head.py`, `http/framing.py`, `http/headers.py`, `http/response_head.py`, `request.py`.
 The application: `app.py`, `dispatch/dispatcher.py`, `routing/tree.py`, `endpoints/handler.py`. The
@@ -47,13 +47,13 @@ __version__ = "0.1.0"
 apply_suggestions()
 
 if not typing.TYPE_CHECKING:
-    # `from microweb import request` would give the module, not the error that names the remedy.
+    # Otherwise `from microweb import request` gives the module, not the error with the remedy.
     del request  # noqa: F821
 
     def __getattr__(name: str) -> object:
         if name != "WebSocket":
             return public_name(name)
-        from .websocket.socket import WebSocket  # imported when it is first asked for
+        from .websocket.socket import WebSocket  # imported at its first use
 
         globals().pop("websocket", None)  # as for `request`
         globals()[name] = WebSocket

@@ -1,7 +1,7 @@
 """App: routes, middleware, error handlers, mounted apps, lifespan; frozen before the first request.
 
-An app is itself a handler, `async Request -> Response`. All that can be decided before the first
-request is decided in `freeze()`, by a `Dispatcher`: `__call__` only matches and hands over.
+An app is itself a handler, `async Request -> Response`. `freeze()` builds a `Dispatcher`, which
+decides everything possible before the first request. `__call__` only finds and calls the handler.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ _MAX_MATCHED_CHARS = 256  # of method and path
 class App(Router, metaclass=Suggesting):
     """A web application.
 
-    `debug` says why a request was refused; `max_body` and `max_json` are in bytes, and
-    `max_json_values` is a count: for None they are the server's;
-    `redirect_slashes` answers 308 where only the path with or without its last slash is there.
+    `debug` shows clients the cause of errors and refusals. `max_body` and `max_json` are in bytes,
+    `max_json_values` is a count; None means the server's limit. With `redirect_slashes`, a path
+    that has a route only with, or only without, its last slash is redirected there by a 308.
     """
 
     _is_app = True
@@ -67,7 +67,7 @@ class App(Router, metaclass=Suggesting):
         **unknown: Never,
     ) -> None:
         if misplaced:
-            raise ConfigurationError(f"App takes keywords alone: leave {misplaced[0]!r:.80} out")
+            raise ConfigurationError(f"App takes only keywords: leave {misplaced[0]!r:.80} out")
         if unknown:
             raise ConfigurationError(unknown_keyword("App", unknown))
         super().__init__()
@@ -85,8 +85,8 @@ class App(Router, metaclass=Suggesting):
         self._converters: dict[str, Converter] = dict(BUILT_IN)
         self._mounts: list[_Mount] = []
         self._lifespans: list[Lifespan[App]] = []
-        self._names: RouteNames | None = None  # once frozen
-        self._backgrounds: list[Background] = []  # of the servers that serve it
+        self._names: RouteNames | None = None  # set by `freeze`
+        self._backgrounds: list[Background] = []  # one for each server of this app
 
     # --- registering
 
@@ -98,9 +98,9 @@ class App(Router, metaclass=Suggesting):
         return function
 
     def after_request(self, function: F) -> F:
-        """Call `function(request, response)` behind the endpoint, for errors too.
+        """Call `function(request, response)` after the endpoint, also after an error.
 
-        It may change the response, or return another.
+        It may change the response or return another one.
         """
         self._check_open("after_request")
         check_parameters(function, "after_request", "request", "response")
@@ -108,10 +108,10 @@ class App(Router, metaclass=Suggesting):
         return function
 
     def errorhandler(self, key: ErrorKey) -> Callable[[F], F]:
-        """Answer errors by status or class: `@app.errorhandler(404)`.
+        """Answer the errors of a status or class: `@app.errorhandler(404)`.
 
-        The function takes `request` and `error`, either may be left out. A plain value keeps the
-        error's status. Raises: ConfigurationError.
+        The function takes `request` and `error`; both parameters are optional. A plain value keeps
+        the error's status. Raises: ConfigurationError.
         """
         check_key(key)
 
@@ -129,9 +129,9 @@ class App(Router, metaclass=Suggesting):
         parse: Callable[[str], object],
         format: Callable[[Any], str] = str,
     ) -> None:
-        """Add `{x:name}` to the paths: `pattern` is a regex for one decoded segment.
+        """Allow `{x:name}` in paths: x is one decoded segment that the regex `pattern` matches.
 
-        A ValueError from `parse` means that the path does not match; `format` is for `url_for`.
+        If `parse` raises ValueError, the path does not match. `url_for` uses `format`.
         Raises: ConfigurationError.
         """
         self._check_open(f"converter {name!r}")
@@ -142,7 +142,7 @@ class App(Router, metaclass=Suggesting):
     def mount(self, prefix: str, app: App | Router, *, use: Iterable[Middleware] = ()) -> None:
         """Serve another app, or a Router, below `prefix`; `use` runs inside this app's middleware.
 
-        The mounted app keeps its own error handlers, converters and state, and sees paths without
+        The mounted app keeps its own error handlers, converters and state. Its paths are without
         the prefix. Raises: ConfigurationError.
         """
         if not isinstance(app, Router):
@@ -178,18 +178,18 @@ class App(Router, metaclass=Suggesting):
     ) -> None:
         """Serve the files of `folder` below `prefix`; `url_for(name, path="site.css")`.
 
-        A relative folder stands beside the file that calls this, wherever the program was started.
-        A path that leads out of the folder, by whatever trick or symbolic link, and dotfiles are
-        404; directories are not listed, but answer with their `index.html`. With `precompressed` a
-        neighbour `site.css.br`, `.zst` or `.gz` that is not older is sent to clients that take it:
-        not for a folder of uploads, where it may be another's. `fallback` is the page of the folder
-        that answers for all paths without a file, for applications that route in the browser.
-        `cache` is as for
-        `Response.file`; `immutable=True` lets clients keep files with a hash in their name
-        (`app.3f2a9c1b.js`) for a year without asking, a str is the regex of paths for which that
-        holds.
+        A relative folder is relative to the file that calls this method. Dotfiles are 404, and so
+        is a path that leads out of the folder in any way, symbolic links included. Directories
+        answer with their `index.html`; they are not listed. `cache` is as for `Response.file`.
+        `immutable=True` lets clients cache files with a hash in their name (`app.3f2a9c1b.js`) for
+        a year without a request; a str is the regex of such paths.
 
-        Raises: ConfigurationError where the folder or the fallback is not there.
+        With `precompressed`, a client that accepts the coding gets `site.css.br`, `.zst` or `.gz`
+        if that file is not older than `site.css`. Do not use it for uploads: such a file may be
+        another user's. `fallback` is the file that answers all paths without a file, for
+        applications that route in the browser.
+
+        Raises: ConfigurationError if the folder or the fallback does not exist.
         """
         from .static import StaticFiles
 
@@ -203,9 +203,10 @@ class App(Router, metaclass=Suggesting):
         files.add_to(self, prefix, name=name, use=use)
 
     def lifespan(self, function: F) -> F:
-        """Run an async generator function (or context manager) of the app around its life.
+        """Run `function(app)`, an async generator or async context manager, around serving.
 
-        Any number, unwound in reverse, always; a dict that it yields is merged into `app.state`.
+        An app may have several; they always end in reverse order. A dict that one yields is merged
+        into `app.state`.
         """
         self._check_open("lifespan")
         check_parameters(function, "lifespan", "app")
@@ -219,21 +220,21 @@ class App(Router, metaclass=Suggesting):
         return function
 
     def on_shutdown(self, function: F) -> F:
-        """Call `function()` after the last request, the last registered first."""
+        """Call `function()` after the last request; the last registered is called first."""
         self._check_open("on_shutdown")
         self._lifespans.append(at_shutdown(function))
         return function
 
     @property
     def templates(self) -> Templates:
-        """This app's templates, once they are set: `app.templates = Templates("templates")`.
+        """The app's templates, set by `app.templates = Templates("templates")`.
 
-        Raises: ConfigurationError where none were set.
+        Raises: ConfigurationError if they are not set.
         """
         if self._templates is None:
             raise ConfigurationError(
-                'app.templates: none are set: app.templates = Templates("templates"), '
-                "from microweb.templating import Templates"
+                'app.templates is not set: write app.templates = Templates("templates"), with '
+                "Templates from microweb.templating"
             )
         return self._templates
 
@@ -258,28 +259,28 @@ class App(Router, metaclass=Suggesting):
         return match.handler(request)
 
     async def refuse(self, error: ProtocolError) -> Response:
-        """Return the answer to bytes that are no request: `@app.errorhandler(ProtocolError)`."""
+        """Return the answer to bytes that are not a request: `@app.errorhandler(ProtocolError)`."""
         return await self._frozen_dispatcher().root.errors.refuse(error)
 
     def url_for(self, name: str, /, **params: object) -> str:
-        """Return the path of the route `name`; parameters that its path lacks go to the query.
+        """Return the path of the route `name`; parameters that are not in its path go to the query.
 
-        Raises: LookupError for a name that no route, or more than one has; ValueError or TypeError
-        for a parameter that is missing or does not fit.
+        Raises: LookupError if no route or more than one has the name; ValueError or TypeError if a
+        parameter is missing or has a wrong value.
         """
         names = self._names or self._index_names()
         return names.url_for(name, params)
 
     def spawn(self, coroutine: Coroutine[Any, Any, T], *, name: str | None = None) -> Task[T]:
-        """Run `coroutine` in the background, in a task that the server owns; from any thread.
+        """Run `coroutine` in a background task that the server owns. Call it from any thread.
 
-        It has the context variables of its caller. An exception is logged once, with `name`, by
-        default the coroutine's own. A server that stops waits for it within its `grace_s`, then
-        cancels it: work that never ends by itself belongs into a lifespan, which can end it.
+        The task has the caller's context variables. Its exception is logged once with `name`, by
+        default the coroutine's name. A server that stops waits up to `grace_s` for the task, then
+        cancels it. Put work that never ends in a lifespan, which can end it.
 
-        In a plain `def`, `from_thread(task)` waits for it. Raises: RuntimeError where no server
-        (or test client) of this app is running; ServiceUnavailable, a 503, where as many tasks run
-        as `max_background_tasks` says; TypeError if it is no coroutine.
+        In a plain `def`, `from_thread(task)` waits for the task. Raises: RuntimeError if no server
+        or test client of this app is running; ServiceUnavailable (503) if `max_background_tasks`
+        tasks are running; TypeError if `coroutine` is not a coroutine.
         """
         if not isinstance(coroutine, Coroutine):
             raise TypeError(f"expected a coroutine as in spawn(work()), got {coroutine!r:.80}")
@@ -290,7 +291,7 @@ class App(Router, metaclass=Suggesting):
         return (here or running)[-1].spawn(coroutine, name)
 
     def attach(self, background: Background) -> None:
-        """Have `spawn` start its tasks there while it is open: the server's part."""
+        """Let `spawn` start tasks in `background` while it is open. The server calls this."""
         for app in dict.fromkeys(self.all_apps()):
             others = [each for each in app._backgrounds if not each.has_ended]
             app._backgrounds = [*others, background]
@@ -298,18 +299,18 @@ class App(Router, metaclass=Suggesting):
     def run(self, host: str = "localhost", port: int = 5000, **options: Unpack[RunOptions]) -> None:
         """Serve until Ctrl-C or SIGTERM. The options are the fields of `ServerConfig`.
 
-        An obstacle (a busy port, a bad option) is one line on stderr and exit status 1; so
-        is `debug` on an address that others reach, unless `debug_anywhere=True` insists.
+        If the server can't start (a busy port, a bad option), print one line to stderr and exit
+        with status 1. `debug` on an address that other machines reach needs `debug_anywhere=True`.
         """
         from .server.process import run
 
         run(self, {**options, "host": host, "port": port})
 
     def serve(self, **options: Unpack[ServerOptions]) -> Server:
-        """Return a server to start by `async with app.serve(port=0) as server` or by `await`.
+        """Return a server: start it with `async with app.serve(port=0) as server` or `await`.
 
-        No signal handlers; errors are raised. The options are the fields of `ServerConfig`. Raises:
-        ConfigurationError, also for `debug` on an address that others reach, as in `run`.
+        It has no signal handlers and raises its errors. The options are the fields of
+        `ServerConfig`. Raises: ConfigurationError, also for `debug` as in `run`.
         """
         from .server.process import make_server
 
@@ -325,7 +326,7 @@ class App(Router, metaclass=Suggesting):
     ) -> TestClient:
         """Return an `httpx.AsyncClient` over the real connection callback, without a socket.
 
-        `raise_errors`: an exception of an endpoint that nobody answers comes out of the await.
+        `raise_errors`: if no handler answers an endpoint's exception, the call raises it.
 
         Raises: MissingExtra without httpx: pip install 'microweb[testing]'.
         """
@@ -337,9 +338,9 @@ class App(Router, metaclass=Suggesting):
 
     @asynccontextmanager
     async def life(self) -> AsyncIterator[None]:
-        """Enter all lifespans, those of mounted apps inside; leave them in reverse, always."""
+        """Enter all lifespans, the mounted apps' last; always exit them in reverse order."""
         async with AsyncExitStack() as stack:
-            for app in dict.fromkeys(self.all_apps()):  # each once, wherever it is mounted
+            for app in dict.fromkeys(self.all_apps()):  # each once, even if mounted twice
                 for lifespan in app._lifespans:
                     values = await stack.enter_async_context(manager_of(lifespan, app))
                     vars(app.state).update(state_from(values, lifespan))
@@ -348,9 +349,9 @@ class App(Router, metaclass=Suggesting):
     # --- freezing
 
     def freeze(self) -> None:
-        """Build the dispatcher; registering anything afterwards is a ConfigurationError.
+        """Build the dispatcher; a later registration raises ConfigurationError.
 
-        Raises: ConfigurationError, RouteConflict; then nothing has changed.
+        Raises: ConfigurationError or RouteConflict; the app is then unchanged.
         """
         if self._dispatcher is None:
             dispatcher = Dispatcher(self._level())
@@ -360,7 +361,7 @@ class App(Router, metaclass=Suggesting):
             self._dispatcher = dispatcher
 
     def all_routes(self) -> list[tuple[str, Route]]:
-        """Return (prefix, route) of this app and all that are mounted in it."""
+        """Return (prefix, route) for each route of this app and of the apps mounted in it."""
         found = [("", route) for route in self.routes]
         for mount in self._mounts:
             found += [(mount.prefix + prefix, route) for prefix, route in mount.app.all_routes()]
@@ -392,11 +393,11 @@ class App(Router, metaclass=Suggesting):
 
     @property
     def is_debugging(self) -> bool:
-        """Whether this app, or one that is mounted in it, shows its inside."""
+        """True if this app, or an app mounted in it, is in debug mode."""
         return any(app.debug for app in self.all_apps())
 
     def all_apps(self) -> list[App]:
-        """Return this app and those that are mounted in it, the outer ones first."""
+        """Return this app and the apps mounted in it, the outer ones first."""
         return [self, *(app for mount in self._mounts for app in mount.app.all_apps())]
 
     def _add(self, route: Route) -> None:
@@ -404,9 +405,9 @@ class App(Router, metaclass=Suggesting):
         super()._add(route)
 
     def all_middleware(self, prefix: str = "") -> list[Middleware]:
-        """Return all middleware here and in mounted apps, each once, the outer ones first.
+        """Return all middleware of this app and of mounted apps, each once, the outer ones first.
 
-        Middleware in `use=` is there as well. `prefix` is that of this app.
+        Middleware in `use=` is included. `prefix` is the prefix of this app.
         """
         found = [*self._middleware, *(each for route in self.routes for each in route.use)]
         found = placed_at({id(each): each for each in found}.values(), prefix)

@@ -1,4 +1,4 @@
-"""Routes, as they are registered: collected by a `Router`, on which an application builds."""
+"""Routes as they are registered. A `Router` collects them; `App` is a Router."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .remedies import KEYWORDS, unknown_keyword
 from .request import Handler, Request
 from .response import Response
 
-# None is not among them: it means that a `return` was forgotten.
+# None is not one of them: it means that a `return` was forgotten.
 Answer = Response | str | bytes | Mapping[str, Any] | list[Any] | tuple[Any, ...]
 Middleware = Callable[[Request, Handler], Awaitable[Answer]]
 
@@ -29,7 +29,7 @@ OnDisconnect = Literal["cancel", "finish"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Route:
-    """An endpoint as it was registered. `str()` tells where: `GET /u (show at app.py:12)`.
+    """A registered endpoint. Its `str()` says where it is: `GET /u (show at app.py:12)`.
 
     Raises: ConfigurationError for a method that can't be served.
     """
@@ -44,7 +44,7 @@ class Route:
     max_json_values: int | None = None
     on_disconnect: OnDisconnect | None = None
     is_websocket: bool = False
-    origins: frozenset[str] = frozenset()  # that may open it beside its own
+    origins: frozenset[str] = frozenset()  # other origins whose pages may open the WebSocket
 
     def __post_init__(self) -> None:
         if not self.methods:
@@ -62,7 +62,7 @@ class Route:
 
     @property
     def answers(self) -> str:
-        """What it answers, as tables show it: its methods, or `WEBSOCKET`."""
+        """The methods for tables, such as `GET,POST`; `WEBSOCKET` for a WebSocket route."""
         return "WEBSOCKET" if self.is_websocket else ",".join(self.methods)
 
     def __str__(self) -> str:
@@ -70,7 +70,7 @@ class Route:
 
 
 class RouteOptions(TypedDict, total=False):
-    """What `Router.get` and its like take beside the path: see `Router.route`."""
+    """The options of `Router.get`, `post`, `put`, `patch` and `delete`: see `Router.route`."""
 
     name: str | None
     use: Iterable[Middleware]
@@ -81,7 +81,11 @@ class RouteOptions(TypedDict, total=False):
 
 
 class Router:
-    """Routes without an application: those below `prefix`, named `name.endpoint`, inside `use`."""
+    """Routes for an application to include.
+
+    Their paths begin with `prefix`, their names with `name` and a dot. `use` is middleware around
+    all of them.
+    """
 
     _is_app: ClassVar[bool] = False
 
@@ -97,7 +101,7 @@ class Router:
             raise ConfigurationError(unknown_keyword("Router", unknown))
         if prefix and (not prefix.startswith("/") or prefix.endswith("/")):
             raise ConfigurationError(
-                f"prefix {prefix!r}: begin it with '/' and end it without, as in '/users'"
+                f"prefix {prefix!r}: begin it with '/' and do not end it with '/', as in '/users'"
             )
         self.prefix = prefix
         self.name = name
@@ -108,9 +112,9 @@ class Router:
 
     @property
     def routes(self) -> list[Route]:
-        """All routes as of now, in order of registration, with this router's prefix, name and use.
+        """The routes registered until now, in order, with this router's prefix, name and use.
 
-        The records are new at each reading.
+        Each access returns new `Route` objects.
         """
         found: list[Route] = []
         for item in self._registered:
@@ -130,15 +134,15 @@ class Router:
         on_disconnect: OnDisconnect | None = None,
         **unknown: Never,
     ) -> Callable[[F], F]:
-        """Register the decorated function for `methods` at `path`, and return it untouched.
+        """Register the decorated function for `methods` at `path`, and return it unchanged.
 
-        A method is any name but CONNECT: "PURGE" as well as "GET".
+        A method is any name except CONNECT: "PURGE" as well as "GET".
 
-        `name` is for `url_for`, by default the function's. `use` is middleware that runs inside
-        the router's and the application's. `max_body` and `max_json` are in bytes, and
-        `max_json_values` is a count; for None they are the application's.
-        `on_disconnect` is what becomes of the endpoint when the client leaves, for None "cancel"
-        where the method is GET, HEAD or OPTIONS, else "finish".
+        `name` is for `url_for`; the default is the function's name. `use` is middleware that runs
+        inside that of the router and the application. `max_body` and `max_json` are in bytes,
+        `max_json_values` is a count; None means the application's limit. `on_disconnect` says
+        whether to "cancel" or to "finish" the endpoint if the client leaves. None means "cancel"
+        for GET, HEAD and OPTIONS, and "finish" for other methods.
 
         Raises: ConfigurationError, which names the remedy.
         """
@@ -178,12 +182,12 @@ class Router:
         origins: Iterable[str] | None = None,
         **unknown: Never,
     ) -> Callable[[F], F]:
-        """Register the decorated `async def` for WebSockets at `path`, and return it untouched.
+        """Register the decorated `async def` for WebSockets at `path`, and return it unchanged.
 
-        It has the socket as `socket`, or annotated `WebSocket`, beside path and query. `name` and
-        `use` are as for `route`: middleware runs around the handshake. Pages of this origin, and
-        clients that are no browsers, may connect; `origins` lets in those of others as well, such
-        as `["https://example.org"]`, or `"*"` for all.
+        It gets the socket in a parameter named `socket` or annotated `WebSocket`, and also path and
+        query parameters. `name` and `use` are as for `route`; middleware runs around the handshake.
+        Pages of this origin, and clients that are not browsers, may connect. `origins` allows pages
+        of other origins too, such as `["https://example.org"]`, or `"*"` for all.
 
         Raises: ConfigurationError, which names the remedy; MissingExtra without `websockets`.
         """
@@ -202,7 +206,7 @@ class Router:
                 endpoint,
                 label,
                 middleware,
-                on_disconnect="finish",  # it is told by its socket
+                on_disconnect="finish",  # its socket raises ClientDisconnected
                 is_websocket=True,
                 origins=allowed,
             )
@@ -212,23 +216,23 @@ class Router:
         return register
 
     def get(self, path: str, **options: Unpack[RouteOptions]) -> Callable[[F], F]:
-        """`route` for GET, which answers HEAD too."""
+        """Register for GET, which answers HEAD too: see `route`."""
         return self._route("get", path, options)
 
     def post(self, path: str, **options: Unpack[RouteOptions]) -> Callable[[F], F]:
-        """`route` for POST."""
+        """Register for POST: see `route`."""
         return self._route("post", path, options)
 
     def put(self, path: str, **options: Unpack[RouteOptions]) -> Callable[[F], F]:
-        """`route` for PUT."""
+        """Register for PUT: see `route`."""
         return self._route("put", path, options)
 
     def patch(self, path: str, **options: Unpack[RouteOptions]) -> Callable[[F], F]:
-        """`route` for PATCH."""
+        """Register for PATCH: see `route`."""
         return self._route("patch", path, options)
 
     def delete(self, path: str, **options: Unpack[RouteOptions]) -> Callable[[F], F]:
-        """`route` for DELETE."""
+        """Register for DELETE: see `route`."""
         return self._route("delete", path, options)
 
     def _route(self, method: str, path: str, options: RouteOptions) -> Callable[[F], F]:
@@ -239,19 +243,19 @@ class Router:
         return self.route(path, (method.upper(),), **options)
 
     def use(self, middleware: Middleware) -> None:
-        """Run `middleware` around all routes, those already registered too; the first outermost."""
+        """Run `middleware` around all routes, earlier ones too; the first used is the outermost."""
         self._check_open("middleware")
         self._middleware += _checked((middleware,))
 
     def middleware(self, middleware: M) -> M:
-        """`use` as a decorator: returns the middleware untouched."""
+        """Use the decorated middleware, as `use` does, and return it unchanged."""
         self.use(middleware)
         return middleware
 
     def include(self, router: Router, **unknown: Never) -> None:
-        """Add the routes of `router`, those that it gets later too, below this one's prefix.
+        """Add the routes of `router`, also those registered later, below this router's prefix.
 
-        Raises: ConfigurationError for an App, which has more than routes.
+        Raises: ConfigurationError for an App, which needs `mount`.
         """
         if unknown:
             raise ConfigurationError(unknown_keyword("include", unknown))
@@ -265,7 +269,7 @@ class Router:
         self._registered.append(router)
 
     def freeze(self) -> None:
-        """Refuse what is registered from now on, here and in the included routers."""
+        """Refuse all later registrations, here and in the included routers."""
         self._frozen = True
         for item in self._registered:
             if isinstance(item, Router):
@@ -296,9 +300,9 @@ class Router:
             raise ConfigurationError(f"route path {path!r}: begin it with '/'")
         _check_place(f"route path {path!r}", path)
 
-    def _check_open(self, what: str) -> None:
+    def _check_open(self, label: str) -> None:
         if self._frozen:
-            raise ConfigurationError(f"{what}: register it before the application starts")
+            raise ConfigurationError(f"{label}: register it before the application starts")
 
 
 def check_middleware(middleware: object) -> None:
@@ -309,7 +313,7 @@ def check_middleware(middleware: object) -> None:
         )
     if isinstance(middleware, type):
         name = middleware.__name__
-        raise ConfigurationError(f"middleware: {name} is a class: make one of it, as {name}(...)")
+        raise ConfigurationError(f"middleware: {name} is a class: make an instance, as {name}(...)")
     if not callable(middleware) or not is_async(middleware):
         raise ConfigurationError(
             f"{describe(middleware)}: write middleware as async def (request, call_next)"

@@ -51,7 +51,7 @@ async def of_keywords(request: Request, call_next: Handler, *, options: object) 
 
 WRONG_MIDDLEWARE: list[tuple[Any, str]] = [
     ("http", r"^middleware\('http'\): write @app.middleware, without parentheses"),
-    (ValueError, r"^middleware: ValueError is a class: make one of it, as ValueError\(\.\.\.\)"),
+    (ValueError, r"^middleware: ValueError is a class: make an instance, as ValueError\(\.\.\.\)"),
     (lambda r, n: n(r), r"^<lambda> at test_app.py:\d+: write middleware as async def"),
     (5, r"^int: write middleware as async def \(request, call_next\)"),
     (None, r"^NoneType: write middleware as async def"),
@@ -188,7 +188,7 @@ def test_a_converter_in_the_place_of_the_name_is_answered_with_ours() -> None:
 def test_what_other_frameworks_pass_to_an_app_is_answered_with_ours() -> None:
     with pytest.raises(ConfigurationError) as caught:
         App(__name__)  # type: ignore[arg-type]
-    assert str(caught.value) == f"App takes keywords alone: leave {__name__!r} out"
+    assert str(caught.value) == f"App takes only keywords: leave {__name__!r} out"
     with pytest.raises(ConfigurationError) as caught:
         App(title="a", debug=True)  # type: ignore[arg-type]
     assert str(caught.value) == "App() has no keyword 'title': leave it out, there is no schema"

@@ -130,7 +130,7 @@ def test_wrong_prefix_names_itself_and_the_remedy(prefix: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         Router(prefix)
     assert str(caught.value) == (
-        f"prefix {prefix!r}: begin it with '/' and end it without, as in '/users'"
+        f"prefix {prefix!r}: begin it with '/' and do not end it with '/', as in '/users'"
     )
 
 
