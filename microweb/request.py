@@ -1,9 +1,9 @@
-"""Request: the view that a handler has of one exchange.
+"""Request: a handler's view of one exchange.
 
-A request is a thin view on two immutable values that the parser made, its `RequestLine` and its
-`HeaderSection`, which may be shared with other requests that repeat the same bytes. Everything
-costly (query, cookies, decoded path, body) is worked out when it is first asked for. It speaks to
-the layers above it by the protocols of `http.interfaces`.
+A request is a thin view of two immutable values from the parser: its `RequestLine` and its
+`HeaderSection`. Requests with equal bytes may share them. Costly values (query, cookies, decoded
+path, body) are computed at their first use. A request calls the layers above it only through the
+protocols of `http.interfaces`.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ T = TypeVar("T")
 
 
 class Request(metaclass=Suggesting):
-    """One HTTP request. Made by the parser; handlers get it, tests send it.
+    """One HTTP request. The parser makes it, and handlers get it.
 
     `method`, `raw_path` and `query_string` are as sent; `path` is decoded; `headers`, `query` and
-    `cookies` are mappings; `error` is the exception that an error handler answered, for middleware.
+    `cookies` are mappings. `error` tells middleware which exception the answer is for.
     """
 
     __slots__ = (
@@ -81,7 +81,7 @@ class Request(metaclass=Suggesting):
 
     @property
     def method(self) -> str:
-        """The method, in capitals as sent: `GET`."""
+        """The method as sent, such as `GET`."""
         return self.line.method
 
     @property
@@ -91,7 +91,7 @@ class Request(metaclass=Suggesting):
 
     @property
     def path(self) -> str:
-        """The decoded path, without the `prefix` that the app is mounted at."""
+        """The decoded path, without the `prefix` where the app is mounted."""
         path = self.line.raw_path
         depth = self.prefix.count("/")
         if depth:
@@ -101,17 +101,17 @@ class Request(metaclass=Suggesting):
 
     @property
     def prefix(self) -> str:
-        """The path that this app is mounted at: `/admin`; empty for the outermost app."""
+        """The path where this app is mounted: `/admin`; empty for the outermost app."""
         return self.match.prefix if self.match is not None else ""
 
     @property
     def query_string(self) -> str:
-        """The query behind the question mark, as sent."""
+        """The query after the question mark, as sent."""
         return self.line.query_string
 
     @property
     def query(self) -> MultiDict:
-        """The query's fields. Raises: TooManyFields (400) past `max_form_fields`."""
+        """The query parameters. Raises: TooManyFields (400) if more than `max_form_fields`."""
         if self._query is None:
             limit = self.transport.limits.max_form_fields
             self._query = MultiDict(parse_urlencoded(self.line.query_string, max_fields=limit))
@@ -131,60 +131,60 @@ class Request(metaclass=Suggesting):
 
     @property
     def cookies(self) -> dict[str, str]:
-        """The cookies by name; the first of a name wins. RFC 6265 section 5.4."""
+        """The cookies by name; of two with one name, the first. RFC 6265 section 5.4."""
         if self._cookies is None:
             self._cookies = parse_cookies(self.section.headers.get("cookie", ""))
         return self._cookies
 
     @property
     def last_event_id(self) -> str | None:
-        """The id of the last event that a client got before its stream broke; None for a new one.
+        """The id of the last event that the client got before its stream broke, or None.
 
-        Bytes of it that are not UTF-8 become U+FFFD. WHATWG HTML section 9.2.4
+        Bytes that are not UTF-8 become U+FFFD. WHATWG HTML section 9.2.4
         """
         value = self.section.headers.get("last-event-id", "")
         return value.encode("latin-1").decode("utf-8", "replace") or None
 
     @property
     def host(self) -> str:
-        """The host that is addressed, with its port as sent; empty if none was sent."""
+        """The host that the request names, with its port, as sent; empty if it names none."""
         authority = self.line.authority
         return self.section.headers.get("host", "") if authority is None else authority
 
     @property
     def hostname(self) -> str:
-        """The host that is addressed, without port and brackets, in lower case."""
+        """The host that the request names, without port and brackets, in lower case."""
         host = self.host.lower()
         if host.startswith("["):
             return host[1 : host.index("]")]
         return host.partition(":")[0]
 
-    # --- who asks
+    # --- the client
 
     @property
     def peer(self) -> Address | None:
-        """The socket's other end."""
+        """The address of the socket's other end."""
         return self.transport.address
 
     @property
     def client(self) -> Address | None:
-        """Who asks: behind trusted proxies the client that they name, else the socket's end."""
-        return self._asker()[0]
+        """The client's address: as trusted proxies report it, else the socket's other end."""
+        return self._client_and_scheme()[0]
 
     @property
     def scheme(self) -> str:
-        """`http` or `https`, behind trusted proxies as they say."""
-        return self._asker()[1]
+        """`http` or `https`: as trusted proxies report it, else the connection's scheme."""
+        return self._client_and_scheme()[1]
 
-    def _asker(self) -> tuple[Address | None, str]:
-        """Return (client, scheme), found once: with 32 hops that takes 0.3 ms."""
+    def _client_and_scheme(self) -> tuple[Address | None, str]:
+        """Return both, computed once: with 32 hops that takes 0.3 ms."""
         if self._origin is None:
             self._origin = self.transport.origin_of(self.section.headers)
         return self._origin
 
     @property
     def url(self) -> str:
-        """The absolute URL that was asked for."""
+        """The absolute URL of the request."""
         query = f"?{self.line.query_string}" if self.line.query_string else ""
         path = "" if self.line.raw_path == "*" else self.line.raw_path  # RFC 9112 section 3.3
         return f"{self.scheme}://{self.host}{path}{query}"
@@ -193,7 +193,7 @@ class Request(metaclass=Suggesting):
 
     @property
     def app(self) -> RequestApp[Response]:
-        """The app that answers: the mounted one if the route is of one."""
+        """The app that answers: the mounted app if the route belongs to one."""
         if self.match is None:
             raise ConfigurationError("request.app: this request did not come through an App")
         return self.match.app
@@ -205,43 +205,43 @@ class Request(metaclass=Suggesting):
 
     @property
     def path_params(self) -> dict[str, object]:
-        """The path's parameters by name, converted; a fresh dict."""
+        """The path parameters by name, converted; each access returns a new dict."""
         return dict(self.match.params) if self.match is not None else {}
 
     @property
     def state(self) -> SimpleNamespace:
-        """A place for middleware to leave values for the endpoint: `request.state.user`."""
+        """A namespace for values that middleware gives to the endpoint: `request.state.user`."""
         if self._state is None:
             self._state = SimpleNamespace()
         return self._state
 
     @property
     def session(self) -> Session:
-        """The session of this client: a dict, read when it is first asked for.
+        """The session of this client: a dict that is read at its first use.
 
-        Raises: ConfigurationError without `Sessions`; LocalProtocolError if it is first
-        asked for once the answer was decided.
+        Raises: ConfigurationError without `Sessions`; LocalProtocolError if the first use comes
+        after the answer was decided.
         """
         return self.exchange.session
 
     @property
     def exchange(self) -> Exchange:
-        """The resources of this exchange, for middleware and answers; made at the first look."""
+        """The resources of this exchange, for middleware and answers; created at the first use."""
         if self._exchange is None:
             self._exchange = Exchange()
         return self._exchange
 
     @property
     def has_exchange(self) -> bool:
-        """Whether anything was kept in `exchange`."""
+        """True if `exchange` has been used."""
         return self._exchange is not None
 
     def url_for(self, name: str, /, *, absolute: bool = False, **params: object) -> str:
-        """Return the path of the route `name` of this app, with the prefix it is mounted at.
+        """Return the path of the route `name` of this app, with the prefix of the app.
 
-        With `absolute` it is a URL of the host that the client asked, which the client chooses: see
-        the middleware `AllowedHosts`. Raises: as `app.url_for`; BadRequest if the client named no
-        host, which HTTP/1.0 allows.
+        With `absolute`, return a URL with the host that the request names. The client chooses that
+        host: see the middleware `AllowedHosts`. Raises: as `app.url_for`; BadRequest if the request
+        names no host, which HTTP/1.0 allows.
         """
         path = self.prefix + self.app.url_for(name, **params)
         if not absolute:
@@ -253,38 +253,38 @@ class Request(metaclass=Suggesting):
     def after_response(
         self, function: Callable[P, object], /, *args: P.args, **kwargs: P.kwargs
     ) -> None:
-        """Call `function(*args, **kwargs)` once the answer is out: a plain `def` in a thread.
+        """Call `function(*args, **kwargs)` after the answer is sent, a plain `def` in a thread.
 
-        It runs in a task of its own, with the context variables of now, so that the next request of
-        this client does not wait for it; also behind an error's answer, and if the client has left.
-        Its exception is logged. A server that stops waits for it within `grace_s`, then cancels it.
+        The call has its own task, with the current context variables, so the client's next request
+        does not wait for it. It also runs after an error's answer, and if the client has left. Its
+        exception is logged. A server that stops waits up to `grace_s` for it, then cancels it.
         """
         if not callable(function):
             if iscoroutine(function):
                 function.close()
             raise TypeError(
-                f"expected a function as in after_response(work, 1), got {function!r:.80}: leave "
-                "the call to microweb"
+                f"expected a function as in after_response(work, 1), got {function!r:.80}: pass "
+                "the function and its arguments, without calling it"
             )
         self.transport.after_response(self, partial(function, *args, **kwargs))
 
-    # --- the client's presence
+    # --- clients that leave
 
     async def disconnected(self) -> None:
-        """Return once the client has left: reset the connection, or ended its side of it.
+        """Return when the client has left: it reset the connection, or ended its side of it.
 
-        It is looked at once a second. A client that has only ended its side may still read: its
-        request is answered, unless you stop. Cancel it when you no longer wait. If the client
-        stays, it returns when the answer is out.
+        The connection is checked once a second. A client that only ended its side may still read,
+        and gets the answer unless you stop. If the client stays, the call returns when the answer
+        is sent. Cancel the call if you no longer need it.
         """
         await self.transport.disconnected(self)
 
     def shield(self) -> AbstractAsyncContextManager[None]:
-        """Return a block that runs to its end though the client leaves: `async with`.
+        """Return a context manager: its `async with` block runs to its end if the client leaves.
 
-        If `on_disconnect` says so, the handler is cancelled behind the block. The block
-        does not hold up a server that stops for longer than `grace_s`, nor a time limit. It has no
-        effect once the answer is out.
+        If `on_disconnect` is "cancel", the handler is cancelled after the block. A server that
+        stops waits at most `grace_s` for the block, and a time limit still ends it. The block has
+        no effect after the answer is sent.
         """
         return self.transport.shield(self)
 
@@ -292,7 +292,7 @@ class Request(metaclass=Suggesting):
 
     @property
     def incoming(self) -> IncomingBody:
-        """The reader of this request's body, made when it is first asked for."""
+        """The reader of this request's body, created at its first use."""
         if self._incoming is None:
             self._incoming = IncomingBody(self.section, self.source, self.transport.limits)
         return self._incoming
@@ -301,24 +301,24 @@ class Request(metaclass=Suggesting):
         """Return the whole body, the same at each call.
 
         Raises: ContentTooLarge past the limit; MalformedRequest, BodyTimeout or
-        ClientDisconnected if the peer fails; BodyConsumed after `stream()`, and once the request
-        is answered, unless it was read before.
+        ClientDisconnected if the peer fails; BodyConsumed after `stream()`, or after the answer
+        unless the body was read before it.
         """
         return await self.incoming.read(self.max_body)
 
     def stream(self) -> AsyncIterator[bytes]:
-        """Yield the body in pieces as they come, keeping none; after `body()` replay it.
+        """Yield the body in pieces as they arrive, and keep none; after `body()`, yield that body.
 
-        Raises: as `body()`; BodyConsumed the second time.
+        Raises: as `body()`; BodyConsumed at the second call.
         """
         return self.incoming.stream(self.max_body)
 
     async def text(self) -> str:
-        """Return the body decoded by its charset, UTF-8 if none is named.
+        """Return the body decoded with the charset of its Content-Type, by default UTF-8.
 
         The charsets are those of the WHATWG Encoding Standard that Python has, and UTF-32.
         Raises: UnsupportedMediaType (415) for an unknown charset, and for a Content-Encoding;
-        BadRequest for wrong bytes.
+        BadRequest if the bytes do not fit the charset.
         """
         return await self.incoming.text(self.max_body, name_in_log(self))
 
@@ -327,12 +327,12 @@ class Request(metaclass=Suggesting):
     @overload
     async def json(self, type: type[T]) -> T: ...
     async def json(self, type: type[T] | None = None) -> Any:
-        """Return the body's JSON object or array; with `type`, checked and converted to it.
+        """Return the JSON object or array of the body; with `type`, check and convert it.
 
-        `type` is dict, list, a dataclass, a TypedDict, or made of these; `object` is any value. In
-        a body of more than 5,000 values the types are made in a thread, `__post_init__` too.
+        `type` is dict, list, a dataclass, a TypedDict, or a combination of these; `object` allows
+        any value. More than 5,000 values are converted in a thread, which runs `__post_init__` too.
         Raises: BadRequest with the position if it is not JSON in UTF-8; UnprocessableContent (422)
-        with the place if it is not of that shape; ContentTooLarge past `max_json` or
+        with the place if it does not have that type; ContentTooLarge past `max_json` or
         `max_json_values`; UnsupportedMediaType for a Content-Encoding.
         """
         incoming = self.incoming
@@ -345,63 +345,63 @@ class Request(metaclass=Suggesting):
     async def form(self) -> Form:
         """Return the fields of a form, and its `files`; the same at each call.
 
-        Files are in memory up to 1 MiB, past that in a temporary file, of which nothing is left
-        once the form is dropped, or the endpoint has raised.
-        Raises: UnsupportedMediaType for a body that is no form, or is coded; BadRequest for a
-        malformed one; ContentTooLarge past `max_form_fields` or `max_form_text`; as `body()`.
+        A file is in memory up to 1 MiB, and above that in a temporary file. The temporary file is
+        deleted when the form is no longer used, or when the endpoint raises.
+        Raises: UnsupportedMediaType if the body is not a form or has a Content-Encoding; BadRequest
+        if it is malformed; ContentTooLarge past `max_form_fields` or `max_form_text`; as `body()`.
         WHATWG URL, application/x-www-form-urlencoded; RFC 7578.
         """
         return await self.incoming.form(self.max_body)
 
     def parts(self) -> AsyncIterator[Part]:
-        """Yield the parts of a multipart form as they come, keeping none of them.
+        """Yield the parts of a multipart form as they arrive, and keep none of them.
 
-        Each is there until the next is asked for; its unread rest is passed over.
-        Raises: UnsupportedMediaType for another or a coded body; BadRequest for a malformed form;
-        ContentTooLarge past `max_form_fields` parts; as `stream()`. RFC 7578.
+        Read each part before you ask for the next; the unread rest is skipped.
+        Raises: UnsupportedMediaType for another body or a Content-Encoding; BadRequest if it is
+        malformed; ContentTooLarge past `max_form_fields` parts; as `stream()`. RFC 7578.
         """
         return self.incoming.parts(self.max_body)
 
     @property
     def waits_for_body(self) -> bool:
-        """Whether reading the body may wait for the client."""
+        """True if reading the body may wait for the client."""
         is_read = self._incoming is not None and self._incoming.is_whole
         return self.source is not None and not is_read and self.source.waits_for_peer
 
     @property
     def max_body(self) -> int | None:
-        """The most bytes that the body may have, by the route or the app; None: the server says."""
+        """The limit of the body in bytes, from the route or the app; None: the server's limit."""
         return self.match.limits.max_body if self.match is not None else None
 
     @property
     def max_json(self) -> int:
-        """The most bytes that `json()` reads, by the route, the app or the server."""
+        """The limit of `json()` in bytes, from the route, the app or the server."""
         limit = self.match.limits.max_json if self.match is not None else None
         return self.transport.limits.max_json if limit is None else limit
 
     @property
     def max_json_values(self) -> int:
-        """The most elements and members that JSON may have, by the route, the app or the server."""
+        """The limit of elements and members of JSON, from the route, the app or the server."""
         limit = self.match.limits.max_json_values if self.match is not None else None
         return self.transport.limits.max_json_values if limit is None else limit
 
     @property
     def trailers(self) -> Headers | None:
-        """The fields behind a chunked body, once it is read whole; else None."""
+        """The fields after a chunked body when it has been read whole, else None."""
         return self.source.trailers if self.source is not None else None
 
 
-# An app is one, and so is each link of its chain: the server needs nothing else.
+# An app is a handler, and so is each link of its chain. The server calls nothing else.
 if TYPE_CHECKING:
     Handler = Callable[[Request], Coroutine[Any, Any, Response]]
-else:  # at run time a request imports nothing that can wait
+else:  # `response` is above this module: do not import it at run time
     Handler = Callable[[Request], Coroutine[Any, Any, Any]]
 
 
 def make_request(
     line: RequestLine, section: HeaderSection, transport: Peer, source: BodySource | None = None
 ) -> Request:
-    """Return a new Request, at two thirds of the cost of an `__init__`."""
+    """Return a new Request in two thirds of the time that an `__init__` takes."""
     request = Request()
     request.line = line
     request.section = section
@@ -419,12 +419,12 @@ def make_request(
 
 
 def request_id_of(request: Request) -> str | None:
-    """Return the id that the middleware `RequestID` gave a request: for logs."""
+    """Return the id that the middleware `RequestID` gave a request, for logs."""
     return None if request._state is None else getattr(request._state, "request_id", None)
 
 
 def name_in_log(request: Request) -> str:
-    """Return `GET /path`, and behind it in brackets the id of a request that has one."""
+    """Return `GET /path`, followed by the request's id in brackets if it has one."""
     request_id = request_id_of(request)
     name = f"{request.line.method} {request.line.raw_path}"
     return name if request_id is None else f"{name} [{request_id}]"

@@ -1,13 +1,13 @@
 """Response: the answer to a request.
 
-Framing belongs here and not to the endpoint: `Content-Length`, chunks, `Date`, no body for HEAD,
-204, 205 and 304. A small answer that nobody touched goes out by a head that is made once a second;
-the first touch of `headers` gives it a mapping of its own.
+Framing belongs here, not to the endpoint: `Content-Length`, chunks, `Date`, no body for HEAD, 204,
+205 and 304. A small answer whose `headers` were never used is sent with a head that is built once a
+second. The first use of `headers` gives the response its own mapping.
 
-Its body is bytes, or comes from a `source`: a value that becomes bytes once the request is known,
+The body is bytes, or comes from a `source`: a value that becomes bytes when the request is known,
 or a body that writes itself. A response with a whole body is a value: it may answer any number of
-requests. Its first use freezes it, and middleware gets a copy (`hand_on`), so that no exchange sees
-the changes of another. RFC 9110 sections 6, 8, 15; RFC 9112 sections 4, 6, 7.
+requests. Its first use freezes it, and middleware gets a copy (`hand_on`), so an exchange never
+sees the changes of another one. RFC 9110 sections 6, 8, 15; RFC 9112 sections 4, 6, 7.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ from .http.response_head import WITHOUT_CONTENT, HeadCache, check_status, encode
 from .remedies import Suggesting, unknown_keyword
 
 _CHECKED_TYPES = frozenset((None, TEXT, HTML, JSON, OCTETS))
-_JOINED_BYTES = 64 * 1024  # a larger body is written by itself: joining it would copy it (1.4 x)
+_JOINED_BYTES = 64 * 1024  # a larger body has its own write: joining it would copy it (1.4 x)
 _DECIDING = frozenset(("connection", "content-length", "date", "transfer-encoding"))
 
 
 class Response(metaclass=Suggesting):
     """An answer: a status, header fields and a body.
 
-    `body` is bytes, or a str that is sent as UTF-8; `content_type` is by default that of text for a
-    str, `application/octet-stream` for bytes. Of a `bytearray` or `memoryview` it keeps a copy.
+    `body` is bytes, or a str that is sent as UTF-8; a `bytearray` or `memoryview` is copied. The
+    default `content_type` is plain text for a str, and `application/octet-stream` for bytes.
 
     Raises: TypeError for a body of another type; LocalProtocolError for a status, name or value
     that HTTP can't carry.
@@ -64,7 +64,7 @@ class Response(metaclass=Suggesting):
     ) -> None:
         if unknown:
             raise TypeError(unknown_keyword("Response", unknown))
-        self.source: Body | None = None  # of the body, if that is not bytes
+        self.source: Body | None = None  # makes the body, if that is not bytes
         if isinstance(body, str):
             body = encode_utf8(body)
             content_type = content_type or TEXT
@@ -94,19 +94,20 @@ class Response(metaclass=Suggesting):
 
     @staticmethod
     def html(text: str, status: int = 200, headers: Fields | None = None) -> Response:
-        """Answer with a page; `text` is sent as it is: escape what is in it with `html()`."""
+        """Answer with a page. `text` is sent unchanged: escape the values in it with `html()`."""
         return Response(encode_utf8(text), status, headers, content_type=HTML)
 
     @staticmethod
     def json(value: object, status: int = 200, headers: Fields | None = None) -> Response:
-        """Answer with JSON; what the encoder does not know goes to `app.json_default`."""
+        """Answer with JSON; `app.json_default` converts values that the encoder does not know."""
         return Response(JSONBody(value), status, headers, content_type=JSON)
 
     @staticmethod
     def redirect(url: str, status: int = 303, *, local: bool = False) -> Response:
-        """Send the client to `url`; with `local`, only within this origin, else to `/`.
+        """Send the client to `url`; with `local`, to `/` if `url` leaves this origin.
 
-        What a URL can't hold is percent-encoded, so that a value from the peer splits nothing.
+        Characters that a URL can't hold are percent-encoded: a value from the client can't add
+        header fields.
         """
         check_redirecting(status)
         body = LocalRedirect() if local else b""
@@ -120,16 +121,16 @@ class Response(metaclass=Suggesting):
         *,
         content_type: str | None = None,
     ) -> Response:
-        """Answer with pieces as they come: chunks, or up to the close for HTTP/1.0.
+        """Answer with pieces as they arrive: in chunks, or up to the close for HTTP/1.0.
 
         A plain iterable is iterated in a thread. Without a `content_type` the first piece decides:
         text for a str, `application/octet-stream` for bytes; text if it is late.
 
-        A context manager is entered before the head is sent, a plain one in a thread. It is left
+        A context manager is entered before the head is sent, a plain one in a thread. It is exited
         when the stream ends, fails, or is not sent at all (HEAD, 304).
 
         A failure before the first piece is an error like any other. The head waits at most half a
-        second for that piece; a failure behind the head cuts the connection.
+        second for that piece; a failure after the head cuts the connection.
         """
         return Response(StreamBody(pieces), status, headers, content_type=content_type)
 
@@ -140,14 +141,14 @@ class Response(metaclass=Suggesting):
         *,
         heartbeat_s: float = 15.0,
     ) -> Response:
-        """Answer with server-sent events, as they come: what a page's `EventSource` reads.
+        """Answer with server-sent events as they arrive, for the `EventSource` of a page.
 
         An event is a `str`, a `ServerEvent` from `microweb.sse`, or a value for JSON. They come
-        from an async iterator, or from a context manager that gives one: a channel's subscription.
+        from an async iterator, or from a context manager of one, such as a channel's subscription.
 
-        The iterator is closed within a second once the client has left, and when the server stops.
-        A client that got nothing for `heartbeat_s` gets a comment; one that has taken nothing
-        between two of these is gone. WHATWG HTML section 9.2.
+        The iterator is closed within a second after the client has left, and when the server stops.
+        After `heartbeat_s` without an event, the client gets a comment. A client that reads nothing
+        between two comments counts as gone. WHATWG HTML section 9.2.
         """
         from .sse.body import FIELDS, MEDIA_TYPE, EventBody
 
@@ -167,16 +168,16 @@ class Response(metaclass=Suggesting):
         """Answer with a file: whole, a range of it, or 304 if the client has it already.
 
         The media type follows from the name; text counts as UTF-8. With `download_name` a browser
-        saves it under that name. `cache` is a Cache-Control field or a `max-age` in seconds, for
-        None `no-cache`: the client asks each time, and mostly gets a 304.
+        saves it under that name. `cache` is a Cache-Control field or a `max-age` in seconds. None
+        means `no-cache`: the client asks each time, and mostly gets a 304.
 
-        The path is yours: one that a client had a say in belongs to `app.static`. The answer is 404
-        (NotFound) for all but a regular file, or a link to one; an OSError for an unreadable file.
+        Choose `path` yourself; if the client chooses a part of it, use `app.static`. If it is not
+        a regular file or a link to one, the answer is 404. An unreadable file raises OSError.
         """
         headers = file_fields(cache, download_name)
         return Response(FileBody(path), 200, headers, content_type=content_type)
 
-    # --- what it is
+    # --- its parts
 
     @property
     def status(self) -> int:
@@ -190,9 +191,9 @@ class Response(metaclass=Suggesting):
 
     @property
     def body(self) -> bytes:
-        """The whole body; setting it leaves the header fields to you.
+        """The whole body; setting it does not change the header fields.
 
-        JSON and templates are made without the request. Raises: LocalProtocolError for a stream.
+        JSON and templates are rendered without a request. Raises: LocalProtocolError for a stream.
         """
         if self.source is not None and not self._body:
             check_whole(self.source)
@@ -213,8 +214,8 @@ class Response(metaclass=Suggesting):
     def pieces(self) -> AsyncIterable[Piece]:
         """The pieces of a stream, for middleware that changes them.
 
-        The response closes the generator, file or other source that they come from. Raises:
-        AttributeError for an answer that is no stream, so that `hasattr` tells them apart.
+        The response closes the generator, file or other source of the pieces. Raises:
+        AttributeError if it is not a stream, so `hasattr` finds streams.
         """
         return stream_of(self.source, self).pieces
 
@@ -225,7 +226,7 @@ class Response(metaclass=Suggesting):
 
     @property
     def headers(self) -> MutableHeaders:
-        """The header fields, without those that framing adds when it is sent."""
+        """The header fields, without those that framing adds when the response is sent."""
         if self._headers is None:
             self._headers = headers_of(self._content_type, is_frozen=self._is_used)
         return self._headers
@@ -246,8 +247,8 @@ class Response(metaclass=Suggesting):
     ) -> Response:
         """Set a cookie and return the response. RFC 6265; `max_age` is in seconds.
 
-        It replaces one of the same name, path and domain. `secure=None` means: if the request's
-        scheme is https. Raises: ValueError for a cookie that browsers would refuse.
+        It replaces a cookie of the same name, path and domain. With `secure=None`, it is secure if
+        the request's scheme is https. Raises: ValueError for a cookie that browsers would refuse.
         """
         cookie = SetCookie(
             name, value, max_age, expires, path, domain, secure, httponly, samesite, partitioned
@@ -265,7 +266,7 @@ class Response(metaclass=Suggesting):
         samesite: SameSite | None = "lax",
         partitioned: bool = False,
     ) -> Response:
-        """Have the client forget a cookie; path and domain must be those it was set with."""
+        """Delete a cookie of the client. Pass the same `path` and `domain` as to `set_cookie`."""
         gone = SetCookie(name, "", 0, 0, path, domain, secure, httponly, samesite, partitioned)
         return self._put_cookie(gone)
 
@@ -277,16 +278,16 @@ class Response(metaclass=Suggesting):
     def _touch(self) -> None:
         if self._is_used:
             refuse_touch()
-        _ = self.headers  # from now on they decide
+        _ = self.headers  # from now on the head is built from these
 
-    # --- how it is handed on: the application's part
+    # --- called by the application
 
-    is_value = False  # stands for a plain value: in an error handler it gets the error's status
+    is_value = False  # True: an error handler may return it, like a str, with the error's status
 
     async def prepare(self, request: RequestInfo) -> Response:
-        """Return the response fit for `request`: itself, or a copy if more requests may get it.
+        """Return the response for `request`: itself, or a copy if it may answer other requests.
 
-        Awaited if `source` is not None, when an endpoint or a middleware returns the response.
+        Await it when an endpoint or a middleware returns a response whose `source` is not None.
         """
         if isinstance(self.source, WrittenBody):
             await self.source.prepare(request, self)
@@ -294,9 +295,9 @@ class Response(metaclass=Suggesting):
         return self.rendered(request)
 
     def rendered(self, request: RequestInfo | None) -> Response:
-        """Return a copy for one exchange, its body as bytes; None for a message that is no request.
+        """Return a copy for one exchange, with its body as bytes.
 
-        Raises: LocalProtocolError for a stream.
+        `request` is None if the client sent no valid one. Raises: LocalProtocolError for a stream.
         """
         check_whole(self.source)
         other = self.hand_on()
@@ -306,10 +307,10 @@ class Response(metaclass=Suggesting):
         return other
 
     def hand_on(self) -> Response:
-        """Return a copy for one exchange, with header fields and cookies of its own.
+        """Return a copy for one exchange, with its own header fields and cookies.
 
-        From now on this response refuses changes: another exchange may use it at the same time. A
-        body that writes itself can't be had twice, so such a response is returned itself.
+        From now on this response refuses changes, because another exchange may use it at the same
+        time. A body that writes itself is written only once: such a response is returned itself.
         """
         if self.source is not None and isinstance(self.source, WrittenBody):
             return self
@@ -328,13 +329,13 @@ class Response(metaclass=Suggesting):
         other._is_used = False
         return other
 
-    # --- how it is sent: the connection's part
+    # --- called by the connection
 
     def encode(self, request: RequestInfo, heads: HeadCache, connection: bytes) -> bytes | None:
-        """Return the whole answer as one piece, or None where `send_to` must be awaited.
+        """Return the whole answer as one piece, or None if `send_to` must be awaited.
 
         `connection` is the field line that says whether the connection persists, or empty. Raises:
-        LocalProtocolError for a Content-Length that is wrong, and for Transfer-Encoding.
+        LocalProtocolError for a wrong Content-Length, and for Transfer-Encoding.
         """
         body, headers, status = self._body, self._headers, self._status
         size = len(body)
@@ -366,7 +367,7 @@ class Response(metaclass=Suggesting):
     ) -> Coroutine[Any, Any, None]:
         """Return the coroutine that writes the answer. If it raises, the connection must be cut."""
         source = self.source
-        if isinstance(source, WrittenBody):  # no coroutine around its own: each turn would pass it
+        if isinstance(source, WrittenBody):  # return its own coroutine: a wrapper slows each step
             if self._status == 101:
                 connection = b""  # its own field line says Upgrade
             encode_head = partial(self._encode_head, request, heads, connection)
@@ -389,7 +390,7 @@ class Response(metaclass=Suggesting):
         connection: bytes,
         framing: bytes | None = None,
     ) -> bytes:
-        """Return the head; by default a Content-Length frames the content, which must be right."""
+        """Return the head. The default framing is a Content-Length; raise if it is set wrongly."""
         is_touched = self._headers is not None
         headers = self.headers
         if framing is None:
@@ -398,7 +399,7 @@ class Response(metaclass=Suggesting):
         head = encode_head(heads, self._status, headers.lines, cookies, framing, connection)
         headers.is_frozen = self._is_used = True
         if not is_touched:
-            self._headers = None  # it may be shared
+            self._headers = None  # another exchange may share the response
         return head
 
     def __repr__(self) -> str:
@@ -406,7 +407,7 @@ class Response(metaclass=Suggesting):
 
 
 class PlainResponse(Response):
-    """See `plain_response`: without an `__init__` it is made in two thirds of the time."""
+    """A Response without an `__init__`: `plain_response` makes it in two thirds of the time."""
 
     __slots__ = ()
 
@@ -417,7 +418,7 @@ class PlainResponse(Response):
 
 
 def plain_response(body: bytes, content_type: str) -> Response:
-    """Return a 200 of a media type that needs no check: what most endpoints' values become."""
+    """Return a 200 with a media type that needs no check, for the values of most endpoints."""
     response: Response = PlainResponse()
     response.source = None
     response._body = body

@@ -91,7 +91,7 @@ def test_middleware_behind_a_decorator_is_taken() -> None:
         return wrapper
 
     app = App()
-    app.use(logged(of_one))  # who knows
+    app.use(logged(of_one))  # its parameters cannot be checked
     app.use(functools.partial(of_three, options=None))
     app.before_request(logged(hello))
     app.freeze()
@@ -106,9 +106,9 @@ def passing_on(function: Any) -> Any:
 
 
 class Decorated:
-    """Something to call whose `async def` is behind a decorator that is a plain `def`."""
+    """A callable object whose `async def` is inside a decorator that is a plain `def`."""
 
-    at = 3  # a name of its own
+    at = 3  # an attribute with a plain name
 
     @passing_on
     async def __call__(self, request: Request, call_next: Handler) -> Response:
@@ -180,7 +180,7 @@ def test_parameters_in_angles_are_answered_with_ours(path: str, ours: str) -> No
 
 def test_a_converter_in_the_place_of_the_name_is_answered_with_ours() -> None:
     app = App()
-    app.get("/{int:id}")(hello)  # a converter `id` may yet come
+    app.get("/{int:id}")(hello)  # a converter `id` may be registered later
     with pytest.raises(ConfigurationError, match=r"write \{id:int\} in place of \{int:id\}$"):
         app.freeze()
 
@@ -217,7 +217,7 @@ def test_what_is_imported_from_other_frameworks_is_answered_with_ours(name: str)
 
 
 def test_websocket_of_other_frameworks_is_answered_with_ours() -> None:
-    """In an interpreter that has imported no module of that name by itself."""
+    """A new interpreter has not imported the package `microweb.websocket` yet."""
     code = "from microweb import App, WebSocket, websocket"
     command = [sys.executable, "-c", code]
     ended = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=60)
@@ -606,7 +606,7 @@ def test_conflict_names_both_routes_with_file_and_line() -> None:
     assert f"GET /m/{{a}} (hello at apps.py:{first})" in str(caught.value)
     assert f"GET /m/{{b}} (other at test_app.py:{second})" in str(caught.value)
     with pytest.raises(RouteConflict, match="both answer GET"):
-        app.freeze()  # and not some other error
+        app.freeze()  # the same error again
 
 
 def test_two_apps_at_one_prefix_are_a_conflict() -> None:

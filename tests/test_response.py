@@ -145,7 +145,7 @@ async def test_the_connection_field_is_sent_as_the_server_decides(connection: by
     touched = Response("a")
     touched.headers["Connection"] = "x"
     assert connection in encode(Response("a"), connection=connection)
-    assert touched.encode(GET, HEADS, connection) is None  # it may have a word in it
+    assert touched.encode(GET, HEADS, connection) is None  # it has its own Connection field
     answer = b"".join((await send(touched, connection=connection)).writes)
     assert answer.count(b"Connection:") == 1
     assert (connection or b"Connection: x\r\n") in answer
@@ -270,7 +270,7 @@ def test_an_answer_that_was_sent_is_not_touched(
     touch: Callable[[Response], None], status: int
 ) -> None:
     response = Response("hello", status)
-    touch(response)  # which is no fault before
+    touch(response)  # allowed before it is sent
     response = Response("hello", status)
     before = encode(response)
     with pytest.raises(LocalProtocolError, match="was sent"):
@@ -283,7 +283,7 @@ def test_a_touched_answer_may_be_shared_and_is_not_changed_once_it_is_used() -> 
     response.headers["Connection"] = "x"
     response.set_cookie("a", "b")
     first = response.encode(GET, HEADS, b"")
-    assert first is None  # the connection may have a word in it
+    assert first is None  # it has its own Connection field
     del response.headers["Connection"]
     first = encode(response)
     assert b"Set-Cookie: a=b" in first
@@ -560,7 +560,7 @@ def test_a_response_shows_itself() -> None:
     assert repr(Response.stream([])) == "<Response 200>"
 
 
-# --- what is written, h11 reads -------------------------------------------------------
+# --- h11 reads the answers ------------------------------------------------------------
 
 TCHARS = "!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 FRAMING = {"content-length", "transfer-encoding", "connection", "date", "content-type", "upgrade"}
