@@ -1,8 +1,8 @@
-"""The answer to an error that nobody handles, in the form that the client asks for.
+"""The default answer to an error without a handler, in the form that the client prefers.
 
-A browser gets a short page, a client that prefers JSON problem details (RFC 9457), anyone else
-plain text. All three say the status and what an HTTPError has for the client, and nothing of the
-inside: what is shown in debug is in `debug.page`, which is imported only there.
+A browser gets a short page, a client that prefers JSON gets problem details (RFC 9457), any other
+client gets plain text. All three have the status and the detail of an HTTPError, and nothing
+internal. The debug answer is in `debug.page`, which is imported only in debug mode.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ PROBLEM = "application/problem+json"
 
 Form = Literal["html", "json", "text"]
 
-_KNOWN_CHARS = 200  # of an Accept field whose form is kept: browsers send up to 140
+_KNOWN_CHARS = 200  # the longest Accept field whose form is cached: browsers send up to 140
 
-# Media types that decide, and what for. Of two with the same weight the first here wins.
+# Subtype of a media type -> the form. Of two with the same weight, the first here wins.
 _FORMS: dict[str, Form] = {"html": "html", "xhtml+xml": "html", "json": "json", "plain": "text"}
 
 
 def default_answer(error: BaseException, accept: str | None, *, debug: bool = False) -> Response:
-    """Return the answer to `error`, which is a plain 500 for what is no error of HTTP's.
+    """Return the answer to `error`; an error that is not one of HTTP is a plain 500.
 
-    `accept` is the Accept field, None where there is no request. With `debug` it says what was
-    wrong with a request that broke HTTP.
+    `accept` is the Accept field, or None without a request. With `debug`, the answer says why a
+    request broke HTTP.
     """
     status = status_of(error)
     detail, headers, extra = "", {}, {}
@@ -54,7 +54,7 @@ def plain_answer(
     headers: Mapping[str, str] | None = None,
     extra: Mapping[str, object] | None = None,
 ) -> Response:
-    """Return the answer that says a status and `detail`, in the form that `accept` asks for."""
+    """Return the answer with a status and `detail`, in the form that `accept` prefers."""
     form = preferred_form(accept) if accept else "text"
     if form == "json":
         response = problem_response(status, detail, extra or {})
@@ -69,17 +69,17 @@ def plain_answer(
     if headers:
         response.headers.update(headers)
     if accept is not None:
-        response.headers.add("Vary", "Accept")  # beside what the error says
+        response.headers.add("Vary", "Accept")  # in addition to a Vary of the error
     return response
 
 
 def status_of(error: BaseException) -> int:
-    """Return the status that stands for what was raised."""
+    """Return the status for an exception: 500 if it is not an error of HTTP."""
     return error.status if isinstance(error, (HTTPError, ProtocolError)) else 500
 
 
 def problem_response(status: int, detail: str, extra: Mapping[str, object]) -> Response:
-    """Return problem details; `extra` may have a title of its own. RFC 9457 section 3"""
+    """Return problem details; `extra` may replace the title. RFC 9457 section 3"""
     problem: dict[str, object] = {"status": status, "title": phrase_of(status)}
     if detail:
         problem["detail"] = detail
@@ -87,7 +87,7 @@ def problem_response(status: int, detail: str, extra: Mapping[str, object]) -> R
 
 
 def page_response(status: int, title: str, content: HTMLText, style: str) -> Response:
-    """Return a page that loads nothing and runs nothing: `style` is all that its policy allows."""
+    """Return a page that loads nothing and runs nothing: its policy allows only `style`."""
     page = html(_PAGE, title=f"{status} {title}", style=HTMLText(style), content=content)
     headers = {"Content-Security-Policy": _policy_for(style)}
     return Response(encode_text(page), status, headers, content_type=HTML)
@@ -104,9 +104,9 @@ def _policy_for(style: str) -> str:
 
 @lru_cache(maxsize=128)
 def _bare_page(status: int) -> bytes:
-    """Return the page that says a status and no more: bots ask for many that are not there.
+    """Return the page with only a status. It is cached, because bots request many missing paths.
 
-    With the form and the policy kept as well, a browser's 404 takes 13 us, not 37.
+    With the form and the policy cached as well, a browser's 404 takes 13 us, not 37.
     """
     return page_response(status, phrase_of(status), _page_content(status, ""), _STYLE).body
 
@@ -117,14 +117,15 @@ def _page_content(status: int, detail: str) -> HTMLText:
 
 
 def encode_text(text: str) -> bytes:
-    """Return UTF-8, with what it can't hold (a lone surrogate in a message) escaped."""
+    """Return UTF-8; characters that it can't hold (a lone surrogate) are escaped."""
     return text.encode("utf-8", "backslashreplace")
 
 
 def preferred_form(accept: str) -> Form:
-    """Return the form that an Accept field asks for by name. RFC 9110 section 12.5.1
+    """Return the form that an Accept field names. RFC 9110 section 12.5.1
 
-    `*/*` alone, which curl sends, names none and gets text. A tie goes to the page, then to JSON.
+    `*/*` alone, which curl sends, names no form and gets text. If weights are equal, the page comes
+    first, then JSON.
     """
     return _known_form(accept) if len(accept) <= _KNOWN_CHARS else _find_form(accept)
 

@@ -1,8 +1,8 @@
-"""Static files: a folder below a prefix, of which nothing outside is ever served.
+"""Static files: serve a folder below a prefix, and never a file outside the folder.
 
-A path is taken apart into segments, each of which must be a plain name; where it leads is then
-resolved, symbolic links and all, and must still be inside the folder. All of that, and the opening,
-runs in a thread. RFC 9110 sections 8.4.1, 12.5.3 and 17.3.
+A path is split into segments, and each must be a plain name. Then all symbolic links are resolved,
+and the result must still be inside the folder. The checks and the opening of the file run in a
+thread. RFC 9110 sections 8.4.1, 12.5.3 and 17.3.
 """
 
 from __future__ import annotations
@@ -28,24 +28,25 @@ from .router import Middleware, Router
 
 INDEX = "index.html"
 
-# Content coding -> the ending of a neighbour that holds the file in it, the smallest first.
+# Content coding -> the ending of the compressed file beside the file, the smallest first.
 _NEIGHBOURS = {"br": ".br", "zstd": ".zst", "gzip": ".gz"}
 
-# A name with a hash of the content in it: `app.3f2a9c1b.js`, `site-0a1b2c3d4e.css`; letters and
-# digits, so that a date or a word is none.
+# A name that contains a hash of the content: `app.3f2a9c1b.js`, `site-0a1b2c3d4e.css`. A hash has
+# letters and digits, so a date or a word is not one.
 HASHED_NAME = r"[.-](?=[a-f]*[0-9])(?=[0-9]*[a-f])[0-9a-f]{8,64}\.[^/]+$"
 
-# What no name holds: a separator of another system, a NUL; on Windows a drive or a stream either.
+# Characters of no name: the separator of another system and NUL; on Windows also the colon of a
+# drive or a stream.
 NOT_IN_NAMES = r"[\x00\\]"
 NOT_IN_WINDOWS_NAMES = r"[\x00\\:]"
 _IS_WINDOWS = os.name == "nt"
 _NOT_IN_NAMES = re.compile(NOT_IN_WINDOWS_NAMES if _IS_WINDOWS else NOT_IN_NAMES)
 _DEVICE = re.compile(r"(?i)(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?|.*[. ]")  # or its alias
 
-# No answer to be had, whatever is there; what else fails is the server's fault.
+# Errors that mean 404, whether or not the file exists. Any other error is the server's fault.
 _UNREACHABLE = frozenset((EACCES, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, EINVAL))
 
-# Of a walk: O_PATH opens a directory that this process may pass through, but not list.
+# For the walk: O_PATH also opens a directory that this process may traverse but not list.
 _CAN_WALK = os.open in os.supports_dir_fd and hasattr(os, "O_NOFOLLOW")
 _STEP_FLAGS = (
     getattr(os, "O_PATH", os.O_RDONLY)
@@ -56,7 +57,7 @@ _STEP_FLAGS = (
 
 
 class _Root(NamedTuple):
-    """The folder at some moment: another one of its name has another identity."""
+    """The folder at one moment: if it is replaced, the new folder has another identity."""
 
     path: str  # without symbolic links
     identity: tuple[int, int]
@@ -76,14 +77,14 @@ class _Entry(NamedTuple):
         return stat.S_ISREG(self.status.st_mode)
 
     def is_older_than(self, other: _Entry) -> bool:
-        # Tools that keep the time of what they compress keep the seconds of it.
+        # Compression tools that keep a file's time keep only whole seconds.
         return int(self.status.st_mtime) < int(other.status.st_mtime)
 
 
 class StaticFiles:
     """The files of a folder; its options are those of `App.static`.
 
-    Raises: ConfigurationError where there is no such folder or fallback.
+    Raises: ConfigurationError if the folder or the fallback does not exist.
     """
 
     def __init__(
@@ -97,25 +98,30 @@ class StaticFiles:
     ) -> None:
         self._folder = os.path.join(os.getcwd(), folder)
         if not os.path.isdir(self._folder):
-            raise ConfigurationError(f"static: there is no folder {self._folder!r}: make it first")
-        self._root = _Root("", (0, 0))  # not looked at yet
+            raise ConfigurationError(
+                f"static: there is no folder {self._folder!r}: create it before the start"
+            )
+        self._root = _Root("", (0, 0))  # not resolved yet
         self._cache = cache
         self._precompressed = precompressed
         self._fallback = fallback
         pattern = HASHED_NAME if immutable is True else immutable
         self._hashed = re.compile(pattern) if pattern else None
         if fallback is not None and self._find_file(fallback) is None:
-            raise ConfigurationError(f"static: there is no file {fallback!r} in {self._folder!r}")
+            raise ConfigurationError(
+                f"static: there is no file {fallback!r} in {self._folder!r}: create it, or leave "
+                "fallback out"
+            )
 
     @property
     def has_index(self) -> bool:
-        """Whether anything answers for the folder itself."""
+        """True if the folder itself has an answer: its `index.html` or the fallback."""
         return self._fallback is not None or self._find_file(INDEX) is not None
 
     def add_to(
         self, router: Router, prefix: str, *, name: str, use: Iterable[Middleware] = ()
     ) -> None:
-        """Register the routes of the folder below `prefix`: its files, itself, its bare prefix."""
+        """Register the routes of the files, of the folder, and of `prefix` without a slash."""
         prefix, middleware = prefix.rstrip("/"), tuple(use)
         router.get(f"{prefix}/{{path:path}}", name=name, use=middleware)(self.serve)
         if self.has_index:
@@ -145,7 +151,7 @@ class StaticFiles:
                 raise NotFound
             name = self._fallback
             found = self._find_file(name)
-            if found is None:  # it was there when the application started
+            if found is None:  # deleted after the application started
                 raise NotFound
         return self._answer(request, name, found)
 
@@ -175,7 +181,7 @@ class StaticFiles:
         return response
 
     def _find_encoded(self, name: str, found: _Entry) -> dict[str, _Entry]:
-        """Return the neighbours that hold the file in a content coding, as it is now."""
+        """Return the compressed files beside a file that are not older, by content coding."""
         neighbours = {
             coding: self._find_file(name + ending) for coding, ending in _NEIGHBOURS.items()
         }
@@ -192,7 +198,7 @@ class StaticFiles:
         return entry if entry is not None and entry.is_file else None
 
     def _find(self, name: str) -> _Entry | None:
-        """Return what is at a path below the folder, if it is inside and may be served."""
+        """Return the file or folder at a path, or None if it is outside or must not be served."""
         segments = name.split("/")
         if not all(map(_is_plain, segments)):
             return None
@@ -201,7 +207,7 @@ class StaticFiles:
             path = os.path.join(root, *segments)
             status = os.stat(path)
             real = os.path.realpath(path)
-        except UnicodeEncodeError:  # no name of this file system has these characters
+        except UnicodeEncodeError:  # the file system cannot write this name
             return None
         except OSError as error:
             if error.errno in _UNREACHABLE:
@@ -216,9 +222,9 @@ class StaticFiles:
         return _Entry(root, names, status)
 
     def _current_root(self) -> str:
-        """Return the folder's path without links, looked up again once it is another folder.
+        """Return the folder's path without links; resolve it again if the folder was replaced.
 
-        A build may have removed and made it anew, or a deployment turned the link to it.
+        A build may delete and create it again, or a deployment may change a link to it.
         """
         status = os.stat(self._folder)
         root = self._root
@@ -229,7 +235,7 @@ class StaticFiles:
 
 
 def _open(entry: _Entry) -> OpenFile:
-    """Open a file by a walk that follows no link. Raises: NotFound; OSError."""
+    """Open a file directory by directory, and follow no link. Raises: NotFound; OSError."""
     if not _CAN_WALK:
         return OpenFile(entry.path, follow=False)
     directory = os.open(entry.root, _STEP_FLAGS)
@@ -245,23 +251,23 @@ def _open(entry: _Entry) -> OpenFile:
 
 
 def redirect_to_folder(request: Request) -> Response:
-    """Send the client to the same path with a slash behind it, so that relative links work."""
+    """Send the client to the same path with a slash at its end, so that relative links work."""
     url = local_url(f"{request.raw_path}/", request.query_string)
     return Response.redirect(url, 308)
 
 
 def _is_plain(segment: str) -> bool:
-    """Whether a segment is the name of something that may be served; dotfiles may not."""
+    """Return whether a segment is a name that may be served; dotfiles may not."""
     if not segment or segment.startswith(".") or _NOT_IN_NAMES.search(segment):
         return False
     return not (_IS_WINDOWS and _DEVICE.fullmatch(segment))
 
 
 def _is_of_page(request: Request, path: str) -> bool:
-    """Whether a path without a file is one of the pages that a script in the browser shows.
+    """Return whether a path without a file is a page that a script in the browser renders.
 
-    A missing script or image must stay a 404: what has an ending is a page only for a client that
-    asks for one by name.
+    A missing script or image must stay a 404. So a path with an ending is a page only if the
+    client's Accept field names `text/html`.
     """
     if "." not in path.rpartition("/")[2]:
         return True

@@ -1,8 +1,8 @@
-"""The names of other frameworks, answered with ours: the tables, and `apply_suggestions`.
+"""Suggestions for the names of other frameworks: the tables, and `apply_suggestions`.
 
 `request.args` raises an AttributeError that says `request.query`, `App(routes=...)` a
-ConfigurationError that says `@app.get(path)`. The mechanism is in `remedies`; `microweb/__init__`
-applies these tables to it, so that the modules that they speak of need none of them.
+ConfigurationError that says `@app.get(path)`. The mechanism is in `remedies`. `microweb/__init__`
+applies these tables, so the modules with those classes and calls do not import them.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from .response import Response
 
 
 def apply_suggestions() -> None:
-    """Have our classes answer the names of other frameworks, and our calls their keywords."""
+    """Register the suggestions for names on our classes and for keywords of our calls."""
     for cls, names in NAMES.items():
         point_to_ours(cls, names)
     KEYWORDS.update(_KEYWORDS)
 
 
 def public_name(name: str) -> object:
-    """Return `microweb.<name>`, for a name that the package does not export.
+    """Return `microweb.<name>` for a name that the package does not export.
 
     Raises: ImportError, which names the remedy, for `from microweb import jsonify`;
-    AttributeError for other ways to look, so that `hasattr` works.
+    AttributeError for any other access, so that `hasattr` works.
     """
     ours = _PUBLIC_NAMES.get(name)
-    # `from microweb import name` looks here by `importlib`, `import microweb.name` does not.
+    # `from microweb import name` comes through this function of `importlib`.
     is_from_import = sys._getframe(2).f_code.co_name == "_handle_fromlist"
     if ours is not None and is_from_import:
         raise ImportError(f"microweb has no {name!r}: {ours}", name="microweb")
@@ -41,7 +41,7 @@ def public_name(name: str) -> object:
     )
 
 
-# Classes of ours -> a name in other frameworks -> the name here; not for type checkers.
+# Our class -> a name in other frameworks -> our name. Type checkers do not know these names.
 NAMES: dict[Suggesting, dict[str, str]] = {
     App: {
         "add_url_rule": "app.route(path)(endpoint)",
@@ -145,7 +145,7 @@ NAMES: dict[Suggesting, dict[str, str]] = {
 
 _PARAMETER = "an endpoint has a parameter for it: async def show(request: Request)"
 
-# Names that are imported from other frameworks -> the way here.
+# A name that users import from other frameworks -> the remedy.
 _PUBLIC_NAMES = {
     "request": _PARAMETER,
     "session": "write request.session, with Sessions from microweb.middleware.sessions",
@@ -218,7 +218,7 @@ _SET_MEDIA_TYPE = dict.fromkeys(
     (*_MEDIA_TYPE, "content_type"), 'response.headers["content-type"] = ...'
 )
 
-# Keywords for a router, or for including one.
+# Keywords of a router, and of `include`.
 _OF_ROUTERS = {
     "url_prefix": "Router(prefix)",
     "dependencies": "Router(prefix, use=[middleware])",
@@ -228,7 +228,7 @@ _OF_ROUTERS = {
     "template_folder": "Templates(folder, other_folder)",
 }
 
-# Calls of ours -> their keywords in other frameworks -> the way here.
+# Our call -> a keyword in other frameworks -> the remedy.
 _KEYWORDS: dict[str, dict[str, str]] = {
     "App": {
         "import_name": "leave it out, an app needs no name",
@@ -359,7 +359,7 @@ _KEYWORDS: dict[str, dict[str, str]] = {
             "app.run(grace_s=...)",
         ),
     },
-    # Keywords as members of the problem details: the status is missing then.
+    # Unknown keywords are members of the problem details: with this one, the status is missing.
     "HTTPError": {"status_code": "HTTPError(status, detail)"},
     "abort": {"status_code": "abort(status, detail)"},
     "CORS": {

@@ -1,9 +1,9 @@
-"""Templates: pages by Jinja, escaped, rendered when the request they are for is known.
+"""Templates: pages by Jinja, escaped, rendered when their request is known.
 
-`templates.render(...)` returns a Response that holds a name and values. Whoever answers with it
-(an endpoint, an error handler, a middleware) has it prepared for its request, like any other
-response whose body is no bytes yet; so nothing is awaited, and no context variable is needed.
-Rendering runs on the event loop: values are made ready before. `templates.stream(...)` renders in a
+`templates.render(...)` returns a Response that holds a name and values. When an endpoint, an error
+handler or a middleware returns it, the application prepares it for the request, like any response
+whose body is not bytes yet. So a caller awaits nothing, and no context variable is needed.
+Rendering runs on the event loop: load all values before it. `templates.stream(...)` renders in a
 thread, piece by piece.
 
 Extra: `microweb[jinja2]`.
@@ -35,29 +35,29 @@ try:
 except ImportError as error:
     raise MissingExtra("microweb.templating", "jinja2") from error
 
-_PIECE_CHARACTERS = 16 * 1024  # of a stream: taking a piece from its thread costs 50 us
-_NAMED_TEMPLATES = 12  # in the message about one that is missing
+_PIECE_CHARACTERS = 16 * 1024  # of a stream: each piece from its thread costs 50 us
+_NAMED_TEMPLATES = 12  # names in the message about a missing template
 _OURS = frozenset(("request", "url_for", "flashes"))
 
 
 class Templates:
-    """The templates in one or more folders; a name is looked for in each, in their order.
+    """The templates in one or more folders; a name is searched in each folder, in their order.
 
-    A relative folder stands beside the file that calls `Templates(...)`, wherever the program was
-    started; where there is no such file (a prompt) it is below the current directory.
+    A relative folder is relative to the file that calls `Templates(...)`. If there is no such file
+    (at a prompt), it is relative to the current directory.
 
-    All templates are escaped, whatever their name. In each there are `request`, `url_for(name,
-    **params)`, which knows the prefix of a mounted app, and `flashes()` of the session; values of
-    the same name go before. Imported macros see these three, with and without `with context`.
+    All templates are escaped, whatever their name. Each has `request`, `url_for(name, **params)`,
+    which adds the prefix of a mounted app, and `flashes()` of the session. A value of the same name
+    replaces them. Imported macros have these three, with and without `with context`.
 
-    Where the app debugs, templates are read again when they change, and a name that nothing was
-    given for is an error; else templates are kept, and such a name is empty, as a key that the
-    session lacks is in both: `{% if request.session.user %}`. Asking for a name by
-    `{% if x is defined %}` or `{{ x | default("") }}` means the same in both.
+    In debug mode, changed templates are read again, and a name without a value is an error.
+    Otherwise templates are kept, and such a name is empty. A missing key of the session is empty in
+    both modes: `{% if request.session.user %}`. `{% if x is defined %}` and
+    `{{ x | default("") }}` work in both modes too.
 
     `environment` is Jinja's own, for filters, tests and globals: set them before the first request.
 
-    Raises: ConfigurationError for a folder that is not there.
+    Raises: ConfigurationError for a folder that does not exist.
     """
 
     def __init__(self, folder: str | Path, *folders: str | Path) -> None:
@@ -67,33 +67,32 @@ class Templates:
             loader=_Loader(self.folders),
             autoescape=True,
             auto_reload=False,
-            cache_size=-1,  # there are as many as there are files
+            cache_size=-1,  # no limit: there is one template for each file
         )
         self.environment.context_class = _Context
         self._debugging: jinja2.Environment | None = None
 
     def render(self, name: str, /, **values: object) -> TemplateResponse:
-        """Return the page that `name` makes of `values`, rendered once its request is known.
+        """Return the page of the template `name` with `values`, rendered when its request is known.
 
         `return templates.render("form.html", errors=errors), 422` sets a status, as for any value.
-        What goes wrong in it (a template that is missing, a fault in one) is raised where an
-        endpoint's own exceptions are.
+        A missing template, or a fault in one, is handled like an exception of the endpoint.
         """
         return TemplateResponse(self, name, values)
 
     def stream(self, name: str, /, **values: object) -> TemplateStream:
-        """Return the page as `render` does, sent while it is rendered: for what is too large.
+        """Return a page that is sent while it is rendered: for large pages, instead of `render`.
 
         It is rendered in a thread, and values may be generators. The first 16 KiB are rendered
-        before the answer begins, so what fails there is a 500; what fails later cuts the answer.
-        `flashes()` belongs into that part: later the session's cookie is out.
+        before the answer begins, so a failure there is a 500; a later failure cuts the answer.
+        Use `flashes()` only in that first part, because the session's cookie is sent after it.
         """
         return TemplateStream(self, name, values)
 
     def template(self, name: str, request: Request | None) -> jinja2.Template:
-        """Return Jinja's template of this name, strict where the request's app debugs.
+        """Return Jinja's template of this name, strict if the request's app is in debug mode.
 
-        Raises: MissingTemplate that names the folders and what is there.
+        Raises: MissingTemplate that names the folders and their templates.
         """
         is_debugging = request is not None and request.match is not None and request.match.debug
         if not is_debugging:
@@ -111,7 +110,8 @@ class Templates:
 class TemplateResponse(Response):
     """A page that is rendered when its request is known: `template` with `values`.
 
-    Its `body` is the page in UTF-8, without `request` and what needs one if none prepared it.
+    Its `body` is the page in UTF-8. Before it is prepared for a request, `body` renders it without
+    `request`, `url_for` and `flashes`.
     """
 
     __slots__ = ("template", "values")
@@ -187,7 +187,7 @@ class _StreamedPage(StreamBody):
         return _resumed(next(pieces, ""), pieces)
 
 
-# --- what a template sees -------------------------------------------------------------
+# --- the names in a template ----------------------------------------------------------
 
 
 def _in_scope(request: Request | None, values: dict[str, object]) -> dict[str, object]:
@@ -196,13 +196,13 @@ def _in_scope(request: Request | None, values: dict[str, object]) -> dict[str, o
     return {
         "request": request,
         "url_for": request.url_for,
-        "flashes": lambda: request.session.flashes(),  # without sessions it fails where it is used
+        "flashes": lambda: request.session.flashes(),  # without sessions, only its use fails
         **values,
     }
 
 
 class _Context(Context):
-    """A template's names. What is the request's counts as global, so that macros import it too."""
+    """A template's names. Those of the request count as globals, so macros import them too."""
 
     def __init__(
         self,
@@ -217,7 +217,7 @@ class _Context(Context):
 
 
 class _Strict(jinja2.StrictUndefined):
-    """An error wherever it is used, but for a key of a session: what that has is the client's."""
+    """Raises at any use, except for a key of a session, because its keys differ by client."""
 
     def __new__(cls, hint: str | None = None, obj: object = None, **more: Any) -> Any:
         if isinstance(obj, Session):
@@ -225,11 +225,11 @@ class _Strict(jinja2.StrictUndefined):
         return super().__new__(cls)
 
 
-# --- finding them ---------------------------------------------------------------------
+# --- finding templates ----------------------------------------------------------------
 
 
 class _Loader(jinja2.FileSystemLoader):
-    """Finds templates in folders; says what is there where one is missing."""
+    """Finds templates in folders. If one is missing, its error names the existing ones."""
 
     def get_source(
         self, environment: jinja2.Environment, template: str
@@ -241,9 +241,9 @@ class _Loader(jinja2.FileSystemLoader):
 
 
 class MissingTemplate(jinja2.TemplateNotFound):
-    """A template that is in none of the folders; its text names them, and what is there.
+    """A template that is in none of the folders; its text names the folders and their templates.
 
-    They are listed when it is printed: that of `{% include x ignore missing %}` never is.
+    They are listed only when the text is needed: `{% include x ignore missing %}` needs none.
     """
 
     def __init__(self, name: str, loader: _Loader) -> None:
@@ -261,7 +261,7 @@ class MissingTemplate(jinja2.TemplateNotFound):
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Without the loader, which has locks: a copy is Jinja's exception with the text of now.
+        # The loader has locks, which can't be copied: a copy is Jinja's exception with the text.
         return jinja2.TemplateNotFound, (str(self.name), str(self))
 
 
@@ -277,11 +277,11 @@ def _existing(folder: Path) -> Path:
     )
 
 
-# --- in pieces ------------------------------------------------------------------------
+# --- streams --------------------------------------------------------------------------
 
 
 def _joined(pieces: Iterator[str]) -> Iterator[str]:
-    """Yield what Jinja yields, dozens of bytes each, in pieces that are worth sending."""
+    """Join Jinja's pieces, which have a few dozen characters, to pieces worth sending."""
     held: list[str] = []
     size = 0
     for piece in pieces:
@@ -296,6 +296,6 @@ def _joined(pieces: Iterator[str]) -> Iterator[str]:
 
 
 def _resumed(first: str, rest: Iterator[str]) -> Iterator[str]:
-    """Yield a piece that was taken already, then the rest."""
+    """Yield `first`, which was taken from `rest` before, then the rest."""
     yield first
     yield from rest

@@ -1,4 +1,4 @@
-"""The answer to what nobody handles: which form, what is in it, and that nothing else is."""
+"""The default answer to an error: its form, its content, and nothing internal."""
 
 from __future__ import annotations
 

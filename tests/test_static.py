@@ -23,7 +23,7 @@ SECRET = "SECRET"
 
 @pytest.fixture
 def site(tmp_path: Path) -> Path:
-    """A folder with what may be served, beside what must not be."""
+    """A folder with files that may be served, and files in and beside it that must not."""
     files = {
         "site/index.html": "<p>home",
         "site/hello.txt": "hello",
@@ -50,7 +50,7 @@ async def ask(app: App, path: str, **fields: str) -> tuple[int, str]:
 
 
 async def status_of_raw(app: App, target: str) -> int:
-    """Return the status for a target that no client would send, and see that nothing leaks."""
+    """Return the status for a target that httpx would not send; check that nothing leaks."""
     async with app.test_client() as client:
         answer = await client.raw(f"GET {target} HTTP/1.1\r\nHost: a\r\n\r\n".encode("latin-1"))
     assert SECRET.encode() not in answer
@@ -64,7 +64,7 @@ def serving(folder: Path, prefix: str = "/static", **options: object) -> App:
     return app
 
 
-# --- what is served
+# --- files that are served
 
 
 @pytest.mark.parametrize(
@@ -203,7 +203,7 @@ async def test_router_may_serve_files_by_the_endpoint(site: Path) -> None:
     assert await status_of_raw(app, "/assets/../secret.txt") == 404
 
 
-# --- what is not
+# --- paths that are not served
 
 
 @pytest.mark.parametrize(
@@ -263,7 +263,7 @@ async def test_path_that_is_no_file_of_the_folder(site: Path, path: str) -> None
         ("/etc/passwd", 404),
         ("../.env", 404),
         ("hello.txt", 200),
-        ("../hello.txt", 200),  # seen from docs/: inside
+        ("../hello.txt", 200),  # relative to docs/, so inside
     ],
 )
 async def test_links_lead_nowhere_outside(site: Path, target: str, status: int) -> None:
@@ -276,7 +276,9 @@ async def test_linked_folder_outside_is_not_entered(site: Path) -> None:
     (site / "out").symlink_to("..")
     (site / "away").symlink_to("../site-other")
     for path in ("out/secret.txt", "out/", "out", "away/secret.txt", "out/site/hello.txt"):
-        expected = 200 if path == "out/site/hello.txt" else 404  # that one is in the folder again
+        expected = (
+            200 if path == "out/site/hello.txt" else 404
+        )  # this path leads back into the folder
         assert await status_of_raw(serving(site), f"/static/{path}") == expected
 
 
@@ -380,7 +382,7 @@ async def test_file_that_becomes_a_link_where_no_walk_can_be(
 
 
 async def test_race_of_a_folder_against_a_link_leads_nowhere(site: Path) -> None:
-    """A folder is swapped for a link, and back, while its file is asked for."""
+    """A folder is replaced by a link, and back, while clients request its file."""
     (site / "docs" / "secret.txt").write_text("public")
     (site / "link").symlink_to("../site-other")
     is_over = threading.Event()
@@ -480,7 +482,7 @@ asyncio.run(main())
     assert told.stdout.split() == ["404", "404", "200"], told.stderr
 
 
-# --- neighbours that are compressed already
+# --- compressed files beside a file
 
 
 @pytest.fixture
@@ -681,7 +683,7 @@ async def test_immutable_by_a_pattern_of_ones_own(site: Path) -> None:
     assert asked.headers["cache-control"] == "no-cache"
 
 
-# --- set up wrongly
+# --- wrong registrations
 
 
 def test_folder_that_is_not_there(tmp_path: Path) -> None:

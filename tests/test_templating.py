@@ -1,4 +1,4 @@
-"""Templates: what they see, what is escaped, where they are looked for, and what goes wrong."""
+"""Templates: the names in them, escaping, the folders, and errors."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ async def get(app: App, path: str = "/users/7", **options: Any) -> Any:
         return await client.get(path, **options)
 
 
-# --- what becomes of it
+# --- the response
 
 
 async def test_page_is_made_of_values(write: Write) -> None:
@@ -151,7 +151,7 @@ async def test_page_is_rendered_once(write: Write) -> None:
 
     @app.middleware
     async def hand_on(request: Request, call_next: Handler) -> Response:
-        return await call_next(request)  # prepared again here
+        return await call_next(request)  # this Response is prepared again
 
     assert (await get(app)).text == ""
     assert calls == [1]
@@ -205,7 +205,7 @@ def test_a_rendered_part_is_html_to_html() -> None:
     assert html("<p>{}</p>", part.module.m()) == "<p><b></p>"
 
 
-# --- what a template sees
+# --- the names in a template
 
 
 async def test_url_for_and_request_are_there(write: Write) -> None:
@@ -364,7 +364,7 @@ async def test_app_mounted_in_one_that_debugs_is_strict(write: Write) -> None:
         await get(app, "/in/users/7")
 
 
-# --- what is missing
+# --- missing templates
 
 
 async def test_missing_template_names_the_folder_and_what_is_there(
@@ -422,7 +422,7 @@ def test_app_without_templates_says_what_to_add() -> None:
         _ = App().templates
 
 
-# --- where they are
+# --- folders
 
 
 def test_relative_folder_stands_beside_the_file_that_names_it(
