@@ -1,4 +1,4 @@
-"""An answer that writes itself, as its connection sees it, and the connection as it has it."""
+"""The connection's interface for a streamed answer, and the properties of such an answer."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ class AnswerStream:
         return self.network.write(data)
 
     async def drain(self) -> None:
-        """Wait until the peer has taken most of it. Raises: ClientDisconnected."""
+        """Wait until the peer has taken most of the written bytes. Raises: ClientDisconnected."""
         await self.network.drain()
 
     async def send_file(self, file: Descriptor, offset: int, count: int) -> int:
-        """Have the kernel send a part of a file; return how many bytes, 0 if it cannot."""
+        """Send a part of a file by the kernel; return how many bytes, 0 if it cannot."""
         return await send_file(self.network, file, offset, count)
 
     def hold(self, size: int) -> None:
@@ -44,7 +44,7 @@ class AnswerStream:
         self.network.hold(size)
 
     def probe(self, data: bytes) -> None:
-        """Send `data` if nothing waits for the peer; cut off one that takes nothing."""
+        """Send `data` to test whether the peer still reads: see `NetworkStream.probe`."""
         self.network.probe(data)
 
     def set_long_lived(self, long_lived: LongLived | None) -> None:
@@ -52,15 +52,15 @@ class AnswerStream:
         self._watch.set_long_lived(long_lived)
 
     def interrupt(self) -> None:
-        """Cancel the wait of the answer, unless that is shielded."""
+        """Cancel the answer's task, unless it is shielded or already ending."""
         self._watch.interrupt()
 
     async def close(self, *, has_more: bool) -> None:
-        """Close behind this answer. Raises: ClientDisconnected."""
+        """Close after this answer. Raises: ClientDisconnected."""
         await close(self.network, self._parser, has_more=has_more)
 
     def upgrade(self) -> UpgradedConnection:
-        """Return the connection for another protocol: the 101 is written."""
+        """Return the connection for another protocol, after the 101 is written."""
         return UpgradedConnection(self.network, self._watch, self._parser)
 
 
@@ -76,9 +76,9 @@ def is_streaming(response: Response) -> bool:
 
 
 def persistence_of(response: Response, request: Request, connection: bytes) -> bytes:
-    """Return the Connection field line to send: `connection`, or `CLOSE` behind a last answer.
+    """Return the Connection field line for an answer that is sent by `Response.send_to`.
 
-    For an answer that `Response.encode` leaves to `send_to`.
+    This is `connection`, or `CLOSE` if the connection must close after the answer.
     """
     source, headers = response.source, response.headers
     if isinstance(source, WrittenBody):

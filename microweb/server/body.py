@@ -1,9 +1,9 @@
-"""A request's body as the endpoint reads it: limit, 100-continue, deadlines, the end.
+"""The body of a request, read on demand: limit, 100 Continue, deadlines and end.
 
-Nothing is read before the endpoint asks, and nothing is asked of the peer (100 Continue) before
-the declared length has passed the limit. A body belongs to one exchange. Once that is answered, the
-bytes of the connection are those of another request, and a read raises `BodyConsumed`.
-RFC 9110 section 10.1.1; RFC 9112 section 6.
+No byte of a body is read before the endpoint reads the body. The server sends 100 Continue only
+after it has checked the declared length against the limit. A body belongs to one exchange. After
+the answer, the next bytes of the connection belong to another request, so a read raises
+`BodyConsumed`. RFC 9110 section 10.1.1; RFC 9112 section 6.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from .config import ServerConfig
 from .lingering import SILENCE_S, discard
 from .network import NetworkStream
 
-MAX_CREDIT_S = 60.0  # of a peer that was faster than the minimum rate
+MAX_CREDIT_S = 60.0  # a peer that was faster than the minimum rate earns at most this
 
 _RETRY_AFTER_S = "5"
 
-_SKIM_BYTES = 64 * 1024  # of a body that nobody read, to keep the connection
+_SKIM_BYTES = 64 * 1024  # read and drop at most this much of an unread body to keep alive
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -58,29 +58,29 @@ class Body:
     )
 
     def __init__(self, network: NetworkStream, parser: Parser, section: HeaderSection) -> None:
-        # Both are None once the exchange is over.
+        # Both are None after the exchange.
         self._network: NetworkStream | None = network
         self._parser: Parser | None = parser
         self._section = section
         self._lock: asyncio.Lock | None = None
-        self._ahead: bytearray | None = None  # read, but not asked for yet
-        self._share: Share | None = None  # of what is kept of it, while more has to come
-        self._fresh = 0  # bytes that came since that was counted
-        self._feeds = 0  # how often it has received
-        self._credit_s = 0.0  # earned by bytes, less the time of waiting for the peer
+        self._ahead: bytearray | None = None  # bytes that `read_ahead` has read
+        self._share: Share | None = None  # of the buffer memory, until the body is complete
+        self._fresh = 0  # bytes that arrived since `_share` was updated
+        self._feeds = 0  # how many times bytes arrived
+        self._credit_s = 0.0  # earned by bytes that arrived, minus the waiting time
         self.is_begun = False
         self.error: MicrowebError | None = None
         self.trailers: Headers | None = None
 
     def _open(self) -> tuple[NetworkStream, Parser]:
-        """Return where the bytes come from. Raises: BodyConsumed once the exchange is over."""
+        """Return the source of the bytes. Raises: BodyConsumed after the exchange."""
         network, parser = self._network, self._parser
         if network is None or parser is None:
             raise _over()
         return network, parser
 
     def end(self) -> None:
-        """Let go of the connection: the request is answered. A read that waits ends now."""
+        """Detach from the connection, because the request is answered. End a waiting read."""
         network, self._network, self._parser = self._network, None, None
         self._ahead = None
         if self._share is not None:
@@ -89,9 +89,9 @@ class Body:
             network.end_reading(_over())
 
     def take_whole(self, limit: int | None) -> bytes | None:
-        """Return the body where all of it is here and nothing of it was read, else None.
+        """Return the whole body if it is buffered and no part of it was read, else None.
 
-        Raises: ContentTooLarge, at each call; BodyConsumed.
+        Raises: ContentTooLarge, at the next call too; BodyConsumed.
         """
         if self.is_begun or self.error is not None:
             return None
@@ -111,9 +111,9 @@ class Body:
         return not self._parser.has_whole_body()
 
     async def read_ahead(self, limit: int | None) -> None:
-        """Read and keep up to `max_body` bytes of the configuration, for `read` to return.
+        """Read and keep up to the server's `max_body` bytes. The next `read` returns them.
 
-        Raises nothing of what `read` raises, which the next `read` does.
+        An error of the body is not raised here but by the next `read`.
         """
         with suppress(MicrowebError):
             network, _ = self._open()
@@ -129,13 +129,13 @@ class Body:
     async def read(self, limit: int | None) -> bytes:
         """Return the next piece, `b""` at the end.
 
-        Raises: ContentTooLarge, MalformedRequest, BodyTimeout, ClientDisconnected; after one of
-        them the same again, and the connection closes behind the answer. BodyConsumed once the
-        request is answered.
+        Raises: ContentTooLarge, MalformedRequest, BodyTimeout, ClientDisconnected; later calls
+        raise the same error again, and the connection closes after the answer. BodyConsumed once
+        the request is answered.
         """
         if self._ahead:
             ahead, self._ahead = bytes(self._ahead), None
-            self._release()  # who keeps them counts them
+            self._release()  # the caller counts them with `keep` if it keeps them
             return ahead
         return await self._next_piece(limit)
 
@@ -154,9 +154,10 @@ class Body:
             raise
 
     def keep(self, size: int) -> None:
-        """Count the bytes of this body that are kept while more of it comes.
+        """Count `size` bytes of this body as buffered while the rest arrives.
 
-        It may be lost by that: then the next `read` raises ServiceUnavailable.
+        If the buffer memory is full, the body may be dropped. The next `read` then raises
+        ServiceUnavailable.
         """
         share = self._share
         if share is None:
@@ -167,7 +168,7 @@ class Body:
         self._fresh = 0
 
     def _lose(self) -> None:
-        """Give up the body: too much is buffered, and its client holds most of it."""
+        """Drop the body: the buffer memory is full, and this client holds most of it."""
         self.error = ServiceUnavailable(
             "too much is buffered for this client", headers={"Retry-After": _RETRY_AFTER_S}
         )
@@ -207,8 +208,8 @@ class Body:
                 return b""
             if self._lock is None:
                 self._lock = asyncio.Lock()
-            # Two tasks may read one body, but one at a time may wait for the peer: the other then
-            # looks again at what came.
+            # Two tasks may read one body, but only one at a time waits for the peer. The other
+            # then checks the parser again.
             feeds = self._feeds
             async with self._lock:
                 if feeds == self._feeds:
@@ -224,15 +225,16 @@ class Body:
         parser.feed(data)
         self._feeds += 1
         if isinstance(parser.decoder, ChunkedDecoder):
-            # Chunks of a byte take 20 ms for each read, and four reads may be buffered.
+            # Let other tasks run: to decode one-byte chunks takes 20 ms per read, and four reads
+            # may be buffered.
             await asyncio.sleep(0)
 
     def _patience_s(self, config: ServerConfig) -> float:
-        """Return how long to wait for the next byte: less if the body comes too slowly."""
+        """Return how long to wait for the next byte: less if the body has come too slowly."""
         return config.body_timeout_s + min(self._credit_s, 0.0)
 
     def _earn(self, size: int) -> None:
-        """Count the bytes that came: a quick start pays for no more than a minute of a slow end."""
+        """Add credit for `size` bytes. The credit for a fast start is at most a minute."""
         self._fresh += size
         network, _ = self._open()
         rate = network.state.config.min_body_rate
@@ -240,7 +242,7 @@ class Body:
         self._credit_s = min(self._credit_s + earned, MAX_CREDIT_S)
 
     def can_skim(self, limit: int) -> bool:
-        """Whether the unread rest is worth reading to keep the connection. Takes nothing."""
+        """Whether the unread rest is short enough to skim, so that the connection stays open."""
         (_, parser), section = self._open(), self._section
         if self.error is not None or (section.expects_continue and not self.is_begun):
             return False
@@ -251,16 +253,16 @@ class Body:
 
 def _over() -> BodyConsumed:
     return BodyConsumed(
-        "the request is answered, and its body gone: read it before you answer, "
-        "then it can be read again"
+        "the request is answered, so its body can no longer be read: read the body before the "
+        "answer, and then you can read it again"
     )
 
 
-# --- the end of a body that nobody has read
+# --- the unread rest of a body
 
 
 def can_go_on(parser: Parser, request: Request) -> bool:
-    """Whether the rest of the body, which nobody has read, lets the connection go on."""
+    """Whether the connection can stay open despite the unread rest of the body."""
     decoder = parser.decoder
     if decoder is None or decoder.is_complete:
         return True
@@ -269,7 +271,7 @@ def can_go_on(parser: Parser, request: Request) -> bool:
 
 
 def discard_body(network: NetworkStream, parser: Parser, request: Request) -> None:
-    """Discard a body that nobody will read, while its answer is sent."""
+    """Discard an unread body while its answer is sent, unless skimming it is enough."""
     if not can_go_on(parser, request):
         end_body(parser, request)
         discard(network, parser)
@@ -278,9 +280,9 @@ def discard_body(network: NetworkStream, parser: Parser, request: Request) -> No
 def discard_stuck_body(
     network: NetworkStream, parser: Parser, request: Request, now: float
 ) -> None:
-    """Discard a body that a streamed answer has not begun to read, if the peer takes nothing.
+    """Discard the unread body during a streamed answer, if the peer does not read the answer.
 
-    It may send all of the body before it reads the answer.
+    Such a peer may send its whole body before it reads.
     """
     source = request.source
     if network.discard is not None or not isinstance(source, Body) or source.is_begun:
@@ -290,7 +292,7 @@ def discard_stuck_body(
 
 
 def end_body(parser: Parser, request: Request) -> None:
-    """End the body of an answered request: what is left of it is the connection's to read."""
+    """End the body of an answered request. The connection reads or discards its rest."""
     decoder = parser.decoder
     if decoder is not None and decoder.is_complete:
         parser.decoder = None
@@ -299,15 +301,17 @@ def end_body(parser: Parser, request: Request) -> None:
 
 
 async def skim_body(network: NetworkStream, parser: Parser) -> None:
-    """Read and forget the rest of a body. Raises: ClientDisconnected."""
+    """Read and drop the rest of a body. Raises: ClientDisconnected."""
     ends_at = network.clock() + network.state.config.body_timeout_s
     while (content := parser.next_content()) != b"":
         if content is None:
             try:
                 data = await network.read_within(ends_at - network.clock())
-            except BodyTimeout:  # the answer is out: a second one would be another request's
+            except BodyTimeout:  # already answered: a 408 would look like the next answer
                 data = b""
             if not data:
-                raise ClientDisconnected("the peer left inside a body that nobody read")
+                raise ClientDisconnected(
+                    "the peer left inside a body that the handler did not read"
+                )
             parser.feed(data)
     parser.decoder = None

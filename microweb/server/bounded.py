@@ -1,9 +1,10 @@
-"""Awaiting code of the application that may go on behind its cancellation, for a bounded time.
+"""Await code of the application, for a limited time once it is cancelled.
 
-A task can't abandon the coroutine that it awaits, and a second task would not do: a cancel scope
-of a lifespan is left by the task that entered it. So the coroutine is driven here, step by step, in
-the task of its caller. Behind its cancellation it has its time. Then `_LeftBehind` is raised in it,
-which code that swallows a cancellation lets pass, and its `finally` blocks have the time again.
+A task cannot abandon a coroutine that it awaits. A second task does not help, because a lifespan
+must leave a cancel scope in the task that entered it. So the coroutine runs here, step by step, in
+the task of its caller. After a cancellation it has a time limit. Then `_LeftBehind` is raised in
+it. Code that suppresses CancelledError does not catch this, and `finally` blocks get the same
+time limit once more.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ T = TypeVar("T")
 
 
 class _LeftBehind(BaseException):
-    """It is raised in code that goes on behind its cancellation.
+    """Raised in code that continues after its cancellation.
 
-    GeneratorExit would not do: it closes an awaited `anext()`, and does not reach its generator.
+    GeneratorExit would not work: it closes an awaited `anext()` and does not reach the generator.
     """
 
 
@@ -27,10 +28,10 @@ class _LeftBehind(BaseException):
 def bounded_when_cancelled(
     coroutine: Coroutine[Any, Any, T], within_s: float, on_late: Callable[[], None]
 ) -> Generator[Any, Any, T]:
-    """Return the result of `coroutine`; once it is cancelled it has `within_s` to end.
+    """Return the result of `coroutine`, which once cancelled must end within `within_s` seconds.
 
-    If it goes on, `on_late()` is called, and _LeftBehind is raised in it. It has `within_s` again
-    then, and is closed where it stands. Raises: CancelledError for it, in its caller.
+    If it does not, call `on_late()` and raise _LeftBehind in it. If it runs on for another
+    `within_s` seconds, close it. Raises: CancelledError, in the caller, for a late coroutine.
     """
     deadline = _Deadline(within_s)
     try:
@@ -63,10 +64,10 @@ def bounded_when_cancelled(
 
 
 class _Deadline:
-    """Cancels the current task when its time has come, if it still counts as cancelled.
+    """A timer that cancels the current task again, if the task is still cancelled.
 
-    A cancellation that `asyncio.timeout` or a TaskGroup of the coroutine has asked for, and taken
-    back, is none.
+    It does nothing after a cancellation that `asyncio.timeout` or a TaskGroup in the coroutine
+    has requested and then taken back.
     """
 
     def __init__(self, within_s: float) -> None:
@@ -77,7 +78,7 @@ class _Deadline:
         self._is_due = False
 
     def set(self) -> None:
-        """Begin the time, unless it has begun."""
+        """Start the timer, unless it runs."""
         if self._timer is None:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(self._within_s, self._come, _current_task())
@@ -89,7 +90,7 @@ class _Deadline:
             task.cancel()
 
     def has_come(self) -> bool:
-        """Whether the time was over; then it is as before, and can begin again."""
+        """Return whether the timer has cancelled the task, and reset the timer."""
         if not self._is_due:
             return False
         _current_task().uncancel()
@@ -104,12 +105,12 @@ class _Deadline:
 
 def _current_task() -> asyncio.Task[Any]:
     task = asyncio.current_task()
-    assert task is not None  # it is awaited
+    assert task is not None  # a task awaits this code
     return task
 
 
 def _close(coroutine: Coroutine[Any, Any, object]) -> None:
     try:
         coroutine.close()
-    except RuntimeError:  # it goes on behind that as well: nothing more can be done
+    except RuntimeError:  # it ignores GeneratorExit too: nothing more can be done
         return

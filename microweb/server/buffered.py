@@ -1,38 +1,38 @@
-"""The memory that is buffered for clients, within `max_buffered` bytes.
+"""The memory that is buffered for all clients, limited to `max_buffered` bytes.
 
-What one client can have buffered is bounded elsewhere, and small. But many slow clients together
-took all memory of a machine: each held a body that was nearly whole, a message that was not, or an
-answer that it did not read. Each of these has a `Share` here once it takes more than 64 KiB.
+Other limits bound the memory for one client. But many slow clients together took all memory of a
+machine: each held an incomplete body, an incomplete message, or an answer that it did not read.
+Each of these gets a `Share` of the `Budget` once it needs more than 64 KiB.
 
-When the sum passes the limit, the address that holds most loses the shares that move slowest. So a
-client never pays for the clients of another address that hold more.
+When the total passes the limit, the address with the largest total loses its slowest shares. So a
+client never loses a share because clients of another address hold more.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-FREE_BYTES = 64 * 1024  # of a share, not counted
-_ROOM = 32  # make room for this part of the limit, so that not each byte looks for a share
-_RECENT_S = 5.0  # how far back the speed of a share looks, at least
+FREE_BYTES = 64 * 1024  # a share up to this size is not counted
+_ROOM = 32  # free 1/32 of the limit each time, so that the search is rare
+_RECENT_S = 5.0  # the speed of a share is measured over at least this time
 
 
 class Share:
-    """The bytes that are buffered for one body, message or answer; `lose` gives them up."""
+    """The bytes that are buffered for one body, message or answer. `lose` drops them."""
 
     __slots__ = ("_before", "_budget", "_mark", "_moved", "key", "lose", "size")
 
     def __init__(self, budget: Budget, key: object, lose: Callable[[], None]) -> None:
         self._budget = budget
-        self.key = key  # of its address
+        self.key = key  # of the client's address
         self.lose = lose
         self.size = 0
         self._moved = 0
-        # The time, and the bytes moved up to then: the mark before the last, and the last.
+        # Two marks, the last but one and the last: a time, and the bytes moved until then.
         self._before = self._mark = (budget.clock(), 0)
 
     def hold(self, size: int, moved: int) -> None:
-        """Count `size` bytes from now on; `moved` more came, or were taken, since the last time."""
+        """Set the size to `size` bytes. `moved` bytes arrived or left since the last call."""
         now = self._budget.clock()
         self._moved += moved
         if now - self._mark[0] >= _RECENT_S:
@@ -40,32 +40,32 @@ class Share:
         self._budget.change(self, size if size > FREE_BYTES else 0)
 
     def release(self) -> None:
-        """Count nothing from now on."""
+        """Set the size to 0."""
         self._budget.change(self, 0)
 
     def speed(self, now: float) -> float:
-        """Return how many bytes moved per second, of late."""
+        """Return the recent speed in bytes per second."""
         since, moved = self._before
         return (self._moved - moved) / max(now - since, 0.001)
 
 
 class Budget:
-    """The shares of one server."""
+    """All shares of one server, and their limit."""
 
     def __init__(self, limit: int, clock: Callable[[], float]) -> None:
         self.clock = clock
         self._limit = limit
         self._total = 0
-        self._shares: dict[object, set[Share]] = {}  # that are counted, by the key of the address
+        self._shares: dict[object, set[Share]] = {}  # counted shares, by `Share.key`
         self._totals: dict[object, int] = {}
 
     @property
     def total(self) -> int:
-        """The bytes that are counted."""
+        """The counted bytes of all shares."""
         return self._total
 
     def change(self, share: Share, size: int) -> None:
-        """Count `size` bytes for `share` in place of those before."""
+        """Set the counted size of `share` to `size` bytes; make room if the limit is passed."""
         added, key = size - share.size, share.key
         if not added:
             return
@@ -83,7 +83,7 @@ class Budget:
             self._make_room()
 
     def _make_room(self) -> None:
-        """Have the address that holds most lose its slowest shares, until there is room."""
+        """Drop the slowest shares of the address with the largest total, until there is room."""
         target, now = self._limit - self._limit // _ROOM, self.clock()
         while self._total > target:
             key = max(self._totals, key=self._totals.__getitem__)

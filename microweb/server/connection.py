@@ -1,17 +1,18 @@
-"""One connection: read, parse, hand over, answer, again.
+"""One connection: read bytes, parse a request, await the handler, write the answer, repeat.
 
-`Connection._serve` is the loop at the heart of microweb: it reads, takes requests out of the
-parser, awaits the handler, and `_put`s the answer where the end of the loop's turn writes it. The
-rest keeps that honest: a deadline that the server's sweep looks at once a second, a bound on what
-is written ahead of the peer, and endings that lose no answer. RFC 9112 section 9.
+`Connection._serve` is the loop at the heart of microweb. It reads bytes, takes requests from the
+parser and awaits the handler. `_put` then queues the answer, which is written at the end of the
+event loop's iteration. The other methods guard this loop: deadlines, which the server's sweep
+checks once a second; a limit on bytes that the peer has not read; and a close that loses no answer.
+RFC 9112 section 9.
 
-A request ends with its answer. From then on its body, its shields and its wait for the client to
-leave have no hold on the connection, whose next bytes are another request's.
+A request ends with its answer. After that, its body, its shields and its wait for a disconnect no
+longer touch the connection, because the next bytes belong to another request.
 
-Nothing that one exchange sets in a context variable is seen by the next, which behind a proxy is
-another person's. Few applications set any and leave it set, so the first exchanges run in the
-connection's own context; as soon as one has left something there, each one on this server runs in
-a copy of a clean context (`Driven`), which costs 0.5 us more.
+A context variable that one exchange sets is not visible in the next, which behind a proxy can be
+another person's. Few applications leave one set, so the first exchanges run in the connection's
+own context. As soon as one exchange leaves a variable set, every exchange on this server runs in a
+copy of a clean context (`InContext`), which costs 0.5 us more.
 """
 
 from __future__ import annotations
@@ -32,22 +33,23 @@ from ..request import Request
 from ..response import Response
 from .answering import AnswerStream, is_streaming, may_read_body, persistence_of
 from .body import Body, can_go_on, discard_body, discard_stuck_body, end_body, skim_body
-from .context import Driven
+from .context import InContext
 from .disconnects import DisconnectWatch
 from .lingering import close
 from .network import BEFORE_A_REQUEST, NEVER, READ_BYTES, NetworkStream, Phase
 from .refusal import failure, refuse, turn_away
 from .state import ServerState
 
-Rest = Coroutine[Any, Any, bool]  # of an exchange: returns whether the connection goes on
+Rest = Coroutine[Any, Any, bool]  # of an exchange; returns whether the connection stays open
 
-# Pipelined requests are answered without a suspension: one client stalled the loop for 390 ms.
+# Pipelined requests are answered without a suspension, at most so many answers or bytes. Without
+# these limits, one client stalled the event loop for 390 ms.
 _JOINED_ANSWERS = 32
 _JOINED_BYTES = 64 * 1024
 
 _error_log = Log("microweb.error")
 
-# An Enum's attribute costs 0.1 us, a global next to nothing.
+# Access to an Enum attribute costs 0.1 us, to a global almost nothing.
 _HEAD, _IDLE = Phase.HEAD, Phase.IDLE
 
 
@@ -72,25 +74,25 @@ class Connection:
         forget: Callable[[Connection], None],
     ) -> None:
         self.network = NetworkStream(state, reader, writer)
-        self._watch: DisconnectWatch | None = None  # made when it is first needed: 88 bytes
+        self._watch: DisconnectWatch | None = None  # made at first use, because it takes 88 bytes
         self.parser = Parser(self, state.lines, state.head_limits)
-        self._forget = forget  # called once it is over
+        self._forget = forget  # called when the connection is over
         self._joined = 0  # how many answers are in `network.unflushed`
-        self._unbroken = 0  # what was sent by itself since others last had their turn
-        self._afterwards: tuple[Callable[[], None], ...] = ()  # to start behind the answer
+        self._unbroken = 0  # bytes of streamed answers since other tasks could last run
+        self._afterwards: tuple[Callable[[], None], ...] = ()  # to start after the answer
 
     @property
     def watch(self) -> DisconnectWatch:
-        """The watch for a client that disconnects, for the request under way."""
+        """The watch for a disconnect during the request under way."""
         if self._watch is None:
             self._watch = DisconnectWatch(self.network)
         return self._watch
 
-    # --- what requests ask of it
+    # --- the methods of `Peer`, for requests
 
     @property
     def limits(self) -> ServerLimits:
-        """The limits of all connections."""
+        """The limits that apply to all connections."""
         return self.network.state.limits
 
     @property
@@ -104,30 +106,30 @@ class Connection:
         return self.network.scheme
 
     def origin_of(self, headers: Headers) -> tuple[Address | None, str]:
-        """Return (client, scheme) as the trusted proxies in front of us say."""
+        """Return (client, scheme) according to the trusted proxies in front of this server."""
         return self.network.origin_of(headers)
 
     def after_response(self, request: object, function: Callable[[], object]) -> None:
-        """Have `function()` run in the background once `request` is answered."""
+        """Call `function()` in the background once `request` is answered."""
         background = self.network.state.background
         background.call(self._keep_for_later, request, background.after(function))
 
     async def disconnected(self, request: object) -> None:
-        """Return once the client of `request` has left, or `request` is answered."""
+        """Return once the client of `request` has disconnected, or `request` is answered."""
         await self.watch.disconnected(request)
 
     def shield(self, request: object) -> AbstractAsyncContextManager[None]:
-        """Return a block that is not cancelled because the client of `request` leaves."""
+        """Return a context manager whose block a disconnect of the client does not cancel."""
         return self.watch.shield(request)
 
     def cleaning_up(self, request: object) -> AbstractContextManager[None]:
-        """Return a block as `shield` does, but do not look for the client at its end."""
+        """Return a context manager like `shield`, without a check for the client at its end."""
         return self.watch.cleaning_up(request)
 
     # --- the loop
 
     async def run(self) -> None:
-        """Serve until one side is done. Raises nothing but CancelledError."""
+        """Serve requests until the connection closes. Raises only CancelledError."""
         network = self.network
         try:
             try:
@@ -149,11 +151,11 @@ class Connection:
             self._start_afterwards()
             self._forget(self)
             network.transport.close()
-            network.told = None
-            self.parser.leave_peer()  # so that all of it is freed now, and not collected one day
+            network.disconnected = None
+            self.parser.leave_peer()  # break the reference cycle, so that all is freed now
 
     async def turn_away(self, retry_after_s: int) -> None:
-        """Answer 503 at once: there are more connections than `max_connections`."""
+        """Answer 503 immediately: there are more connections than `max_connections`."""
         try:
             await turn_away(self, self._stream(), retry_after_s)
         finally:
@@ -161,7 +163,7 @@ class Connection:
             self.network.transport.close()
 
     async def _refuse(self, error: ProtocolError) -> None:
-        """Answer what was no request, and close."""
+        """Answer an invalid request, and close."""
         request, parser = self.network.request, self.parser
         is_head = parser.is_at_head if request is None else request.line.method == "HEAD"
         self._end_exchange()
@@ -194,10 +196,10 @@ class Connection:
                 try:
                     if state.isolates:
                         context = clean.copy()
-                        response = await Driven(context, handler(request))
+                        response = await InContext(context, handler(request))
                     else:
                         response = await handler(request)
-                except ClientDisconnected:  # there is no answer; earlier ones may be under way
+                except ClientDisconnected:  # no answer; earlier answers may still be unsent
                     return await close(network, parser, has_more=False)
                 except BaseException as error:
                     if isinstance(error, ProtocolError) or self.watch.ends_task(error):
@@ -213,7 +215,7 @@ class Connection:
                 if copy_context():
                     state.isolates = True
                 request = None if parser.is_empty else parser.next_request()
-            del response, rest  # nothing is kept while the connection idles
+            del response, rest  # an idle connection keeps no response
             context = None
             network.phase = _IDLE
             network.deadline = state.idle_deadline
@@ -224,20 +226,20 @@ class Connection:
     def _keep_for_later(self, request: object, start: Callable[[], None]) -> None:
         if request is self.network.request:
             self._afterwards += (start,)
-        else:  # it is answered already
+        else:  # already answered
             start()
 
     def _start_afterwards(self) -> None:
-        """Start what was asked for by `request.after_response`.
+        """Start the functions that `request.after_response` was given.
 
-        A task's first step comes behind the flush of this turn, which was called for before.
+        Their tasks take the first step after the flush, because the flush was scheduled earlier.
         """
         starts, self._afterwards = self._afterwards, ()
         for start in starts:
             start()
 
     def _expect_head(self) -> None:
-        # A connection's first deadline is that of its first head, unless a stop has shortened it.
+        # The first deadline of a connection is for its first head, unless a stop has shortened it.
         network, state = self.network, self.network.state
         if network.phase is not Phase.START or state.is_stopping:
             network.deadline = state.clock() + state.config.head_timeout_s
@@ -246,16 +248,16 @@ class Connection:
     def _put(
         self, request: Request, response: Response, context: Context | None, begun: float
     ) -> Rest | None:
-        """Put an answer where the end of this turn writes it; return what is left to await."""
+        """Queue an answer for the next flush. Return the rest of the exchange to await, if any."""
         network, parser, state = self.network, self.parser, self.network.state
         decoder, persistence = parser.decoder, request.section.persistence
         if decoder is not None and not decoder.is_complete and not can_go_on(parser, request):
             persistence = CLOSE
-        if state.is_stopping and parser.is_empty:  # else the last of the pipelined says so
+        if state.is_stopping and parser.is_empty:  # else the last pipelined answer closes
             persistence = CLOSE
         try:
             answer = response.encode(request, state.heads, persistence)
-        except BaseException as error:  # it is none that HTTP can carry
+        except BaseException as error:  # the response is not valid in HTTP
             response, answer = failure(request, error), None
         if answer is None:
             return self._send(request, response, context, persistence, begun)
@@ -276,7 +278,7 @@ class Connection:
         network.request = None
         if parser.decoder is not None:
             end_body(parser, request)
-        if self._watch is not None and self._watch.asked is not None:
+        if self._watch is not None and self._watch.exchange is not None:
             self._watch.end()
         if persistence is CLOSE:
             return self._finish()
@@ -285,24 +287,24 @@ class Connection:
         return None
 
     def _end_exchange(self) -> None:
-        """Cut the request under way off from the connection: its answer is out, or there is none.
+        """Detach the request under way from the connection: it is answered or has no answer.
 
-        Answers that `_put` encodes do the same inline.
+        `_put` does the same inline for the answers that it encodes.
         """
         network = self.network
         request, network.request = network.request, None
         if request is not None and self.parser.decoder is not None:
             end_body(self.parser, request)
-        if self._watch is not None and self._watch.asked is not None:
+        if self._watch is not None and self._watch.exchange is not None:
             self._watch.end()
         network.written = 0
 
     async def _go_on(self, is_turn_over: bool) -> bool:
-        """Do what stands between an answer and the next request."""
+        """Prepare the connection for the next request; return True."""
         network = self.network
-        network.deadline = NEVER  # that of the request's head or body is over
+        network.deadline = NEVER  # the deadline of the request's head or body no longer applies
         self._start_afterwards()
-        if is_turn_over:  # let others run: one client that pipelines stalled the loop for 390 ms
+        if is_turn_over:  # let other tasks run: see `_JOINED_ANSWERS`
             network.flush()
             if network.is_full:
                 await network.drain()
@@ -321,7 +323,7 @@ class Connection:
         persistence: bytes,
         begun: float,
     ) -> bool:
-        """Await an answer that writes itself; return whether the connection goes on."""
+        """Send an answer that `_put` cannot queue; return whether the connection stays open."""
         network, parser, state = self.network, self.parser, self.network.state
         network.begin_answer()
         persistence = persistence_of(response, request, persistence)
@@ -334,7 +336,7 @@ class Connection:
         self._unbroken += max(network.written, _JOINED_BYTES // _JOINED_ANSWERS)
         if sent is not response:
             persistence = CLOSE
-        if persistence is not CLOSE and not can_go_on(parser, request):  # reading has failed
+        if persistence is not CLOSE and not can_go_on(parser, request):  # the body has failed
             persistence = CLOSE
         self._end_exchange()
         if persistence is CLOSE:
@@ -347,16 +349,16 @@ class Connection:
     async def _write(
         self, request: Request, response: Response, context: Context | None, persistence: bytes
     ) -> Response:
-        """Have an answer write itself, or one to its failure; return the one that did.
+        """Send `response`, or a 500 if that fails before its first byte; return the sent one.
 
-        Raises: ClientDisconnected if a part of it is out.
+        Raises: ClientDisconnected if the client has left or a part of a failed answer is sent.
         """
         network, watch, stream = self.network, self.watch, self._stream()
         heads = network.state.heads
         watch.is_streaming = is_streaming(response)
         sending = response.send_to(stream, request, heads, persistence)
         try:
-            await (sending if context is None else Driven(context, sending))
+            await (sending if context is None else InContext(context, sending))
         except ClientDisconnected:
             raise
         except BaseException as error:
@@ -367,7 +369,7 @@ class Connection:
             is_cut = network.written > 0
             response = failure(request, error, is_cut=is_cut)
             if is_cut:
-                # A cut answer must never be taken for a whole one.
+                # Abort the connection, so that no client takes a cut answer for a whole one.
                 raise ClientDisconnected("the answer was cut") from error
             await response.send_to(stream, request, heads, CLOSE)
         finally:
@@ -377,20 +379,20 @@ class Connection:
     # --- endings
 
     async def _finish(self) -> bool:
-        """Close behind an answer that said so."""
+        """Close after an answer with `Connection: close`."""
         network, parser = self.network, self.parser
         network.flush()
         self._start_afterwards()
-        # At a stop the peer may have sent its next request before it reads that it should not.
+        # At a stop, the peer may send its next request before it reads `Connection: close`.
         is_surprising = self.network.state.is_stopping
         has_more = is_surprising or parser.decoder is not None or not parser.is_empty
         await close(network, parser, has_more=has_more)
         return False
 
     def stop(self) -> None:
-        """Say to a long-lived answer that the server stops; leave an idle connection less time.
+        """Tell a long-lived answer that the server stops, and shorten the idle deadline.
 
-        Whatever comes next on it is answered. The answer says that the connection closes.
+        A request that still arrives is answered with `Connection: close`.
         """
         if self._watch is not None and self._watch.long_lived is not None:
             self._watch.long_lived.stop()
@@ -399,20 +401,20 @@ class Connection:
     # --- the sweep, once a second
 
     def check(self, now: float) -> None:
-        """Look at the peer and at the deadline."""
+        """Check the peer and the deadline."""
         network = self.network
         if self._watch is not None and self._watch.long_lived is not None:
             self._watch.long_lived.tick(now)
         if network.request is not None and network.phase in BEFORE_A_REQUEST:
             self.watch.check_peer()
             discard_stuck_body(network, self.parser, network.request, now)
-            network.deadline = NEVER  # the handler has as long as it needs
+            network.deadline = NEVER  # a handler has no deadline
         elif network.phase is Phase.IDLE and network.deadline < self.network.state.idle_deadline:
             self.parser.forget_head()
         network.check_deadlines(now)
 
     def check_stop(self, now: float) -> None:
-        """Look at the deadline, often, while the server stops."""
+        """Check the deadline; called ten times a second while the server stops."""
         network = self.network
         is_idle = network.request is None and network.phase in (Phase.START, Phase.IDLE)
         if is_idle or network.phase is Phase.LINGER:

@@ -1,7 +1,7 @@
-"""A connection's bytes, as they come, to another receiver than its streams.
+"""Deliver the bytes of a connection directly to a receiver, without its `StreamReader`.
 
-By the streams a message of a WebSocket costs 3 us more, for a copy, a wake-up and four coroutines;
-and a stream keeps bytes that nobody reads.
+With the `StreamReader` a WebSocket message costs 3 us more: a copy, a wake-up and four coroutines.
+A `StreamReader` also stores bytes that no task reads.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from ..parser import Parser
 
 
 class Delivery(asyncio.Protocol):
-    """Stands between a transport and the protocol of its streams, which learn all but the bytes."""
+    """A protocol that gives bytes to `receiver`, writability to `streams`, the end to both."""
 
     def __init__(self, streams: asyncio.Protocol, receiver: Receiver) -> None:
         self.streams = streams
         self._receiver = receiver
-        self.data_received = receiver.data_received  # type: ignore[method-assign]  # no call more
+        self.data_received = receiver.data_received  # type: ignore[method-assign]  # saves a call
 
     def eof_received(self) -> bool | None:
         goes_on = self.streams.eof_received()
@@ -40,7 +40,7 @@ class Delivery(asyncio.Protocol):
 
 
 def deliver_to(transport: asyncio.WriteTransport, receiver: Receiver | None) -> None:
-    """Have what comes go to `receiver`, or for None to the protocol of the streams again."""
+    """Deliver received bytes to `receiver`; with None, to the stream protocol again."""
     protocol = transport.get_protocol()
     if isinstance(protocol, Delivery):
         protocol = protocol.streams
@@ -49,7 +49,7 @@ def deliver_to(transport: asyncio.WriteTransport, receiver: Receiver | None) -> 
 
 
 def take_buffered(reader: asyncio.StreamReader, size: int) -> bytes:
-    """Return what a reader holds, without waiting for more."""
+    """Return the bytes that a reader holds, without waiting for more."""
     pieces: list[bytes] = []
     while True:
         reading = reader.read(size)
@@ -60,14 +60,15 @@ def take_buffered(reader: asyncio.StreamReader, size: int) -> bytes:
                 return b"".join(pieces)
             pieces.append(stop.value)
         else:
-            reading.close()  # it would wait
+            reading.close()  # the read would wait
             return b"".join(pieces)
 
 
 class Discard:
-    """A `Receiver` that keeps nothing: of the rest of a body up to its end, else of all that comes.
+    """A `Receiver` that discards the rest of a body; without a body, all received bytes.
 
-    `ended` is done at the end of the body, or of the peer's side; `on_data` is called before.
+    The future `ended` is done at the end of the body or of the peer's input. `on_data` is called
+    for each piece before that.
     """
 
     def __init__(self, parser: Parser, ended: asyncio.Future[None]) -> None:
@@ -94,7 +95,7 @@ class Discard:
             try:
                 while content := parser.next_content():
                     pass
-            except MicrowebError:  # it has no end that is known
+            except MicrowebError:  # the body is malformed: its end is unknown
                 parser.decoder = None
             else:
                 if content is not None:
@@ -104,4 +105,4 @@ class Discard:
 
 
 def nothing() -> None:
-    """Do nothing at more data."""
+    """Do nothing: the default of `Discard.on_data`."""

@@ -1,7 +1,7 @@
-"""Whether the client is still there, and what becomes of its exchange where it is not.
+"""Detect that a client has disconnected, and cancel its handler if the route allows that.
 
-While a handler runs nobody reads, so the server's sweep looks once a second: for a connection that
-is lost, and, where something asks for it, for the end of the client's input. README has the table.
+No task reads from the socket while a handler runs. So the server's sweep checks once a second for
+a lost connection and, if the exchange needs it, for the end of the client's input.
 """
 
 from __future__ import annotations
@@ -16,86 +16,86 @@ from .network import NetworkStream
 _CANCELLED_WHEN_LOST = frozenset(("GET", "HEAD", "OPTIONS"))
 
 
-class _Asked:
-    """What one exchange asks about its client."""
+class _Exchange:
+    """The shields of one exchange, and its event for a disconnect."""
 
     __slots__ = ("left", "shields")
 
     def __init__(self) -> None:
-        self.left: asyncio.Event | None = None  # set once the client has left
-        self.shields = 0  # blocks under way that its leaving must not cancel
+        self.left: asyncio.Event | None = None  # set once the client has disconnected
+        self.shields = 0  # open blocks that a disconnect must not cancel
 
 
 class DisconnectWatch:
-    """Watches, for the exchange under way, whether the client of one connection is still there."""
+    """Checks, for the exchange under way, whether the client is still connected."""
 
-    __slots__ = ("_network", "asked", "is_lost", "is_streaming", "long_lived")
+    __slots__ = ("_network", "exchange", "is_lost", "is_streaming", "long_lived")
 
     def __init__(self, network: NetworkStream) -> None:
         self._network = network
-        self.asked: _Asked | None = None  # by the exchange under way, if it asked for anything
-        self.is_streaming = False  # its answer, which has no declared length
-        self.long_lived: LongLived | None = None  # its answer, if it lasts
-        self.is_lost = False  # its handler was cancelled, for nobody waits for it
+        self.exchange: _Exchange | None = None  # made when the exchange under way needs it
+        self.is_streaming = False  # the answer under way has no declared length
+        self.long_lived: LongLived | None = None  # the answer under way, if it is long-lived
+        self.is_lost = False  # the handler was cancelled because of a disconnect
 
-    # --- what requests and answers ask of it
+    # --- for requests and answers
 
     async def disconnected(self, request: object) -> None:
-        """Return once the client of `request` has left, or `request` is answered."""
+        """Return once the client of `request` has disconnected, or `request` is answered."""
         if request is not self._network.request:
-            return  # it is answered
-        asked = self._ask()
-        if asked.left is None:
-            asked.left = asyncio.Event()
+            return  # already answered
+        exchange = self._need_exchange()
+        if exchange.left is None:
+            exchange.left = asyncio.Event()
             if self._is_gone() or self._network.has_ended():
-                asked.left.set()
-        await asked.left.wait()
+                exchange.left.set()
+        await exchange.left.wait()
 
     @asynccontextmanager
     async def shield(self, request: object) -> AsyncIterator[None]:
-        """Return a block that is not cancelled because the client of `request` leaves."""
-        if request is not self._network.request:  # it is answered
+        """Run a block that a disconnect of the client of `request` does not cancel."""
+        if request is not self._network.request:  # already answered
             yield
             return
-        asked = self._ask()
-        asked.shields += 1
+        exchange = self._need_exchange()
+        exchange.shields += 1
         try:
             yield
         finally:
-            asked.shields -= 1
-            if asked is self.asked:
+            exchange.shields -= 1
+            if exchange is self.exchange:
                 self.check_peer()
-        if asked is self.asked and self.is_lost:
-            await asyncio.sleep(0)  # where the cancellation is raised
+        if exchange is self.exchange and self.is_lost:
+            await asyncio.sleep(0)  # the cancellation is raised here
 
     @contextmanager
     def cleaning_up(self, request: object) -> Iterator[None]:
-        """Return a block as `shield` does, but do not look for the client at its end."""
-        if request is not self._network.request:  # it is answered
+        """Run a block like `shield`, but do not check for the client at its end."""
+        if request is not self._network.request:  # already answered
             yield
             return
-        asked = self._ask()
-        asked.shields += 1
+        exchange = self._need_exchange()
+        exchange.shields += 1
         try:
             yield
         finally:
-            asked.shields -= 1
+            exchange.shields -= 1
 
     @property
     def is_shielded(self) -> bool:
-        """Whether the exchange is inside such a block."""
-        return self.asked is not None and self.asked.shields > 0
+        """Whether the exchange is inside a block of `shield` or `cleaning_up`."""
+        return self.exchange is not None and self.exchange.shields > 0
 
-    def _ask(self) -> _Asked:
-        if self.asked is None:
-            self.asked = _Asked()
-        return self.asked
+    def _need_exchange(self) -> _Exchange:
+        if self.exchange is None:
+            self.exchange = _Exchange()
+        return self.exchange
 
     def end(self) -> None:
-        """Forget what an exchange asks about its client: it is answered."""
-        asked, self.asked = self.asked, None
-        if asked is not None and asked.left is not None:
-            asked.left.set()
+        """Forget the exchange, which is answered, and wake the tasks in `disconnected`."""
+        exchange, self.exchange = self.exchange, None
+        if exchange is not None and exchange.left is not None:
+            exchange.left.set()
 
     def set_long_lived(self, long_lived: LongLived | None) -> None:
         """Call its `tick()` once a second, and its `stop()` when the server stops."""
@@ -104,25 +104,26 @@ class DisconnectWatch:
             long_lived.stop()
 
     def interrupt(self) -> None:
-        """Cancel the wait of the answer, unless that is shielded."""
+        """Cancel the answer's task, unless it is shielded or already ending."""
         if self._network.task is not None and not self.is_shielded and not self.is_ending:
             self._network.task.cancel()
 
-    # --- what the exchange's task was told
+    # --- the state of the exchange's task
 
     @property
     def is_ending(self) -> bool:
-        """Whether the exchange was told to end, once: it may be cleaning up."""
+        """Whether the exchange got a cancellation or ClientDisconnected, and may be cleaning up."""
         network = self._network
         if network.task is not None and network.task.cancelling() > 0:
             return True
-        return network.told is not None and network.told is network.request
+        return network.disconnected is not None and network.disconnected is network.request
 
     def ends_task(self, error: BaseException) -> bool:
-        """Whether an exception ends this connection's task, and is not the application's own."""
-        if isinstance(error, asyncio.CancelledError):  # else something awaited was cancelled
+        """Whether an exception must end this connection's task: it is not the application's."""
+        if isinstance(error, asyncio.CancelledError):
+            # If this task is not cancelled, an awaitable of the handler was.
             return self._network.task is not None and self._network.task.cancelling() > 0
-        # Python closes the coroutine of a task that was dropped with its loop.
+        # Python closes the coroutine of a task that was dropped together with its event loop.
         return isinstance(error, GeneratorExit) and not self._is_running()
 
     def _is_running(self) -> bool:
@@ -132,23 +133,23 @@ class DisconnectWatch:
             return False
 
     def forget_cancellation(self) -> None:
-        """Have the next exchange begin uncancelled, where this one outlived a cancellation."""
+        """Reset the task's cancellation, so that it does not affect the next exchange."""
         while self._network.task is not None and self._network.task.cancelling():
             self._network.task.uncancel()
 
     # --- the sweep, once a second
 
     def check_peer(self) -> None:
-        """Cancel a handler that works for nobody.
+        """Cancel the handler if its client has disconnected and the route allows that.
 
-        While it runs nobody reads, so a lost connection shows only here. The end of input alone is
-        no loss, a half-closed client waits for its answer; but for an answer of undeclared length
-        it counts as one, since nothing else would ever end it.
+        The end of input alone is not a disconnect, because a half-closed client may still wait for
+        its answer. For an answer without a declared length it is one, because no other event
+        would end that answer.
         """
         request, is_gone = self._network.request, self._is_gone()
-        left = None if self.asked is None else self.asked.left
-        asks = left is not None or self.is_streaming
-        is_over = is_gone or (asks and self._network.has_ended())
+        left = None if self.exchange is None else self.exchange.left
+        needs_end = left is not None or self.is_streaming
+        is_over = is_gone or (needs_end and self._network.has_ended())
         if left is not None and is_over:
             left.set()
         is_lost = is_gone or (self.is_streaming and is_over)
@@ -160,7 +161,7 @@ class DisconnectWatch:
             return  # a second cancellation would cut its `finally` short
         choice = request.match.on_disconnect if request.match is not None else None
         if self.long_lived is not None and self.is_streaming:
-            choice = "cancel"  # events are for their client alone
+            choice = "cancel"  # events serve only this client
         elif choice is None:
             choice = "cancel" if request.method in _CANCELLED_WHEN_LOST else "finish"
         if choice == "cancel":
@@ -168,5 +169,5 @@ class DisconnectWatch:
             self._network.task.cancel()
 
     def _is_gone(self) -> bool:
-        """Whether the peer can no longer be spoken to."""
+        """Whether the connection is lost."""
         return self._network.transport.is_closing() or self._network.reader.exception() is not None

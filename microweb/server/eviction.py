@@ -1,6 +1,7 @@
-"""Room for a new connection of a full server: an idle one of the most crowded address closes.
+"""Make room for a new connection when `max_connections` is reached.
 
-One peer that fills `max_connections` with idle connections would keep all others out.
+An idle connection of the address with the most connections closes. Otherwise one peer could fill
+the server with idle connections and keep all others out.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ from typing import NamedTuple
 
 from .connection import Connection
 
-# A look at all connections costs 2 ms of 10,000: as often as this, whatever connects.
-_LOOK_EVERY_S = 0.1
+# To examine 10,000 connections costs 2 ms, so do it at most this often.
+_EXAMINE_EVERY_S = 0.1
 
-# A connection idles once it was silent for this long. The request of a new one, or the next one of
-# a client that has just got its answer, may be on the way: a round trip takes 0.3 s at most.
+# A connection is idle once it was silent for this long. Before that, a request may be on the way:
+# a round trip takes 0.3 s at most.
 _IDLE_S = 1.0
 
 
@@ -25,23 +26,23 @@ class _Idle(NamedTuple):
 
 
 class Eviction:
-    """Chooses among `connections`, by the time of `clock`."""
+    """Chooses idle connections to close among `connections`."""
 
     def __init__(self, connections: Iterable[Connection], clock: Callable[[], float]) -> None:
         self._connections = connections
         self._clock = clock
         self._chosen: deque[_Idle] = deque()
-        self._looks_at = float("-inf")
+        self._next_examination = float("-inf")
 
     def make_room(self) -> bool:
-        """Close the connection that idles longest; return whether there is one.
+        """Close the connection that has been idle longest; return whether there is one.
 
-        It is one of the peer address with most connections. A connection on which bytes wait is
-        not idle; one that never sent a byte is, after a second. Times are those of the sweep, a
-        second apart.
+        Only connections of the address with the most connections are candidates. A connection
+        with unread bytes is not idle. One that never sent a byte is idle after a second. Idle
+        times are accurate to the second of the sweep.
         """
-        if not self._chosen and self._clock() >= self._looks_at:
-            self._looks_at = self._clock() + _LOOK_EVERY_S
+        if not self._chosen and self._clock() >= self._next_examination:
+            self._next_examination = self._clock() + _EXAMINE_EVERY_S
             self._chosen.extend(self._choose())
         while self._chosen:
             since, connection = self._chosen.popleft()
@@ -50,7 +51,7 @@ class Eviction:
         return False
 
     def _choose(self) -> list[_Idle]:
-        """Return those to close, in order, until another address has most connections."""
+        """Return the connections to close, in order, until another address has the most."""
         counts = Counter(map(_host_of, self._connections))
         most = max(counts.values(), default=0)
         surplus = most - max((count for count in counts.values() if count < most), default=0)

@@ -1,7 +1,7 @@
-"""A coroutine that may be ended from outside while a task awaits it.
+"""A coroutine that other code may end while a task awaits it.
 
-Cancelling the task would end the task itself, and only at its next step. A read that is interrupted
-lets go of its stream at once: the connection may read there in the same turn of the loop.
+A cancellation would end the whole task, and only at its next step. An interrupted read releases
+its stream immediately, so the connection can read in the same iteration of the event loop.
 """
 
 from __future__ import annotations

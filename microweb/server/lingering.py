@@ -1,8 +1,8 @@
-"""How a connection closes so that its peer can read the last answer.
+"""Close a connection in a way that lets the peer read the last answer.
 
-Closing with unread bytes would make the kernel reset the connection, which can destroy the answer
-before the peer has read it. So our side ends first, and the peer's bytes go to nobody for a while.
-RFC 9112 section 9.6
+If the server closes a socket with unread bytes, the kernel resets the connection, and the reset
+can destroy the answer before the peer reads it. So the server ends its output first, and discards
+the peer's bytes for a while. RFC 9112 section 9.6.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from ..parser import Parser
 from .delivery import Discard, deliver_to, nothing, take_buffered
 from .network import NEVER, READ_BYTES, NetworkStream, Phase
 
-# A client that uploads may send all of it before it reads the answer, and a reset would destroy
-# that: nginx waits for 5 s of silence, 30 s in all, as well (lingering_timeout, lingering_time).
+# A client may send its whole upload before it reads the answer. nginx has the same limits: 5 s of
+# silence, 30 s in all (lingering_timeout, lingering_time).
 _LINGER_S = 30.0
 SILENCE_S = 5.0
-CROWDED_S = 2.0  # in all, while more than so many linger:
-_CROWD = 10  # a tenth of `max_connections`
+CROWDED_S = 2.0  # in all, while more than 1/_CROWD of `max_connections` linger
+_CROWD = 10
 
 
 async def close(network: NetworkStream, parser: Parser, *, has_more: bool) -> None:
-    """Close after the last answer. `has_more`: the peer may have sent bytes that nobody read.
+    """Close after the last answer. With `has_more`, first discard the bytes that the peer sends.
 
     Raises: ClientDisconnected.
     """
@@ -35,16 +35,16 @@ async def close(network: NetworkStream, parser: Parser, *, has_more: bool) -> No
         await _linger(network, parser)
     if network.reader.exception() is None:
         await network.drain_all()
-    else:  # a deadline's, which `drain` would raise
+    else:  # `drain` would raise the exception of a deadline again
         transport.close()
         with suppress(OSError):
             await network.writer.wait_closed()
 
 
 def discard(network: NetworkStream, parser: Parser) -> Discard:
-    """Discard the rest of the peer's bytes from now on: nobody reads them any more.
+    """Discard all further bytes of the peer.
 
-    A peer that sends all of a body before it reads would not read a large answer otherwise.
+    Otherwise a peer that sends its whole body before it reads would never read a large answer.
     """
     ended = asyncio.get_running_loop().create_future()
     network.discard = discarding = Discard(parser, ended)
@@ -60,7 +60,7 @@ def discard(network: NetworkStream, parser: Parser) -> Discard:
 
 
 async def _linger(network: NetworkStream, parser: Parser) -> None:
-    """Discard until the end of the body or of the peer's side, or until it is silent."""
+    """Discard bytes until the body ends, the peer's input ends, or the peer is silent."""
     transport, state = network.transport, network.state
     if transport.can_write_eof():
         transport.write_eof()
@@ -79,6 +79,6 @@ async def _linger(network: NetworkStream, parser: Parser) -> None:
     try:
         await discarding.ended
     finally:
-        discarding.on_data = nothing  # `renew` keeps this connection
+        discarding.on_data = nothing  # `renew` would keep this connection alive in memory
         state.lingering -= 1
         network.deadline = NEVER

@@ -1,4 +1,4 @@
-"""The server's own answers: to bytes that were no request, and in place of an app that failed."""
+"""The server's own answers: to invalid requests, and after an exception of the application."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..response import Response
 from .answering import AnswerStream
 from .lingering import CROWDED_S
 
-# The request that such an answer is framed for: to HEAD it has no content.
+# Such an answer is framed for one of these requests. For HEAD it has no content.
 _NO_LINE = RequestLine("GET", "", "", "", None)
 _HEAD_LINE = RequestLine("HEAD", "", "", "", None)
 _NO_SECTION = HeaderSection(Headers())
@@ -27,7 +27,7 @@ _protocol_log = Log("microweb.protocol")
 
 
 async def refuse(peer: Peer, stream: AnswerStream, error: ProtocolError, *, is_head: bool) -> None:
-    """Answer bytes that were no request, and close."""
+    """Answer an invalid request, and close."""
     client = peer.address.host if peer.address else "a peer"
     _protocol_log.info("%d for %s: %s", error.status, client, error, extra={"reason": error.reason})
     response = await stream.network.state.refuse(error)
@@ -35,7 +35,7 @@ async def refuse(peer: Peer, stream: AnswerStream, error: ProtocolError, *, is_h
 
 
 async def turn_away(peer: Peer, stream: AnswerStream, retry_after_s: int) -> None:
-    """Answer 503 at once, and close: there are more connections than `max_connections`."""
+    """Answer 503 immediately, and close: there are more connections than `max_connections`."""
     network = stream.network
     network.lingers_until = network.state.clock() + CROWDED_S
     headers = {"Retry-After": str(retry_after_s)}
@@ -45,7 +45,7 @@ async def turn_away(peer: Peer, stream: AnswerStream, retry_after_s: int) -> Non
 async def _conclude(
     peer: Peer, stream: AnswerStream, response: Response, line: RequestLine
 ) -> None:
-    """Send a last answer that no request asked for, and close behind it."""
+    """Send the last answer of a connection, without a valid request, and close."""
     request, heads = make_request(line, _NO_SECTION, peer), stream.network.state.heads
     stream.network.flush()
     try:
@@ -60,14 +60,15 @@ async def _conclude(
 
 
 def failure(request: Request, error: BaseException, *, is_cut: bool = False) -> Response:
-    """Return the last answer, to an error that the app itself could not answer; and log that.
+    """Log an error that the application could not answer; return the last answer for it.
 
-    `is_cut`: a part of an answer is out, so the log alone can say what went wrong.
+    `is_cut`: a part of another answer is already sent, so only the log reports the error.
     """
     request.error = None if isinstance(error, asyncio.CancelledError) else error
     status, is_fault = 500, True
     if isinstance(error, (HTTPError, ProtocolError)):
-        # An answer to the peer's fault is none of the app's, but here it can't be sent.
+        # These are not faults of the application; but after a part of an answer, an HTTPError
+        # cannot be sent and is logged.
         status, is_fault = error.status, is_cut and isinstance(error, HTTPError)
     if is_fault:
         fields = {"request_id": request_id_of(request)}

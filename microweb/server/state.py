@@ -1,7 +1,7 @@
 """The state that all connections of one server share.
 
-A connection depends on this and not on `Server`, which owns it. Answers of one turn of the event
-loop wait in `unflushed` and are written together at its end.
+A connection uses this object, not the `Server` that owns it. Connections with answers to write
+collect in `unflushed`. They are written together at the end of the event loop's iteration.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ AccessLog = Callable[[Request, int, int, float], None]
 
 
 class Flushing(Protocol):
-    """A connection's bytes, some of which wait for the end of this turn of the loop."""
+    """A connection with bytes to write at the end of the event loop's iteration."""
 
     def flush(self) -> None:
-        """Write them."""
+        """Write the bytes."""
 
 
 async def refuse_plainly(error: ProtocolError) -> Response:
-    """Answer what was no request with its status and nothing else."""
+    """Answer an invalid request with a plain text that names the status."""
     return Response(f"{phrase_of(error.status)}\n", error.status)
 
 
@@ -57,24 +57,24 @@ class ServerState:
         self.lines = RequestLines()
         self.heads = HeadCache()
         self.background = Background(config.max_background_tasks)
-        self.clock: Callable[[], float] = lambda: 0.0  # the loop's, from `open()` on
+        self.clock: Callable[[], float] = lambda: 0.0  # the event loop's time after `open()`
         self.budget = Budget(config.max_buffered, lambda: self.clock())
         self.is_stopping = False
-        self.idle_deadline = 0.0  # of a connection that begins to idle
-        self.lingering = 0  # connections that wait for their peers to close, after the last answer
+        self.idle_deadline = 0.0  # the deadline of a connection that becomes idle now
+        self.lingering = 0  # connections whose last answer is sent and that wait for the peer
         self.isolates = False  # whether each exchange has a context of its own
-        self.unflushed: list[Flushing] = []  # with answers of this turn of the loop
+        self.unflushed: list[Flushing] = []  # connections with answers to write
 
     def open(self) -> None:
-        """Take the clock of the running loop, and its end of a turn."""
+        """Use the clock and the callbacks of the running event loop."""
         loop = asyncio.get_running_loop()
         self.clock, self._call_soon = loop.time, loop.call_soon
 
     def flush_soon(self) -> None:
-        """Have the connections in `unflushed` write their answers at the end of this turn.
+        """Write the answers in `unflushed` at the end of the event loop's iteration.
 
-        The writes of one turn stand together: done in between, each woke a client on the other
-        core, which cost 9 us of 30 a request.
+        All writes of one iteration happen together. When each answer was written immediately,
+        each write woke a client on the other core, which cost 9 us of 30 per request.
         """
         self._call_soon(self._flush)
 

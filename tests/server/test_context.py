@@ -5,7 +5,7 @@ from contextvars import ContextVar, copy_context
 
 import pytest
 
-from microweb.server.context import Driven
+from microweb.server.context import InContext
 
 USER: ContextVar[str] = ContextVar("user", default="nobody")
 
@@ -15,14 +15,14 @@ async def test_result_comes_back() -> None:
         await asyncio.sleep(0)
         return 5
 
-    assert await Driven(copy_context(), work()) == 5
+    assert await InContext(copy_context(), work()) == 5
 
 
 async def test_coroutine_that_never_waits() -> None:
     async def work() -> None:
         return None
 
-    assert await Driven(copy_context(), work()) is None
+    assert await InContext(copy_context(), work()) is None
 
 
 async def test_exception_comes_back() -> None:
@@ -31,7 +31,7 @@ async def test_exception_comes_back() -> None:
         raise ValueError("mine")
 
     with pytest.raises(ValueError, match="mine"):
-        await Driven(copy_context(), work())
+        await InContext(copy_context(), work())
 
 
 async def test_every_step_runs_in_the_context() -> None:
@@ -45,7 +45,7 @@ async def test_every_step_runs_in_the_context() -> None:
         seen.append(USER.get())
 
     context = copy_context()
-    await Driven(context, work())
+    await InContext(context, work())
     assert (seen, USER.get(), context[USER]) == (["bob", "bob"], "nobody", "bob")
 
 
@@ -61,7 +61,7 @@ async def test_cancellation_reaches_the_coroutine() -> None:
             raise
 
     async def drive() -> None:
-        await Driven(copy_context(), work())
+        await InContext(copy_context(), work())
 
     task = asyncio.create_task(drive())
     await asyncio.sleep(0)
@@ -80,7 +80,7 @@ async def test_cancellation_that_the_coroutine_takes_back() -> None:
         return "finished"
 
     async def drive() -> str:
-        return await Driven(copy_context(), work())
+        return await InContext(copy_context(), work())
 
     task = asyncio.create_task(drive())
     await asyncio.sleep(0)
@@ -97,6 +97,6 @@ async def test_timeout_inside_the_coroutine() -> None:
             return "timed out"
         return "never"
 
-    assert await Driven(copy_context(), work()) == "timed out"
+    assert await InContext(copy_context(), work()) == "timed out"
     task = asyncio.current_task()
     assert task is not None and task.cancelling() == 0

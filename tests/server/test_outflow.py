@@ -12,20 +12,20 @@ CONFIG = ServerConfig(write_timeout_s=10, min_write_rate=100)
 
 def test_bytes_that_were_taken_are_those_that_wait_no_more() -> None:
     outflow = Outflow(1000, now=0.0)
-    assert outflow.look(1000, 1.0, CONFIG) == 0
-    assert outflow.look(700, 2.0, CONFIG) == 300
-    outflow.give(500)
-    assert outflow.look(1200, 3.0, CONFIG) == 0
-    assert outflow.look(0, 4.0, CONFIG) == 1200
+    assert outflow.measure(1000, 1.0, CONFIG) == 0
+    assert outflow.measure(700, 2.0, CONFIG) == 300
+    outflow.add(500)
+    assert outflow.measure(1200, 3.0, CONFIG) == 0
+    assert outflow.measure(0, 4.0, CONFIG) == 1200
 
 
 def test_peer_that_takes_nothing_is_silent_until_it_takes_a_byte() -> None:
     outflow = Outflow(1000, now=0.0)
-    outflow.look(1000, 9.9, CONFIG)
+    outflow.measure(1000, 9.9, CONFIG)
     assert not outflow.is_too_slow(9.9, CONFIG)
     assert outflow.is_silent(10.0, 10)
     assert outflow.is_too_slow(10.0, CONFIG)
-    outflow.look(999, 10.0, CONFIG)
+    outflow.measure(999, 10.0, CONFIG)
     assert not outflow.is_silent(19.9, 10)
 
 
@@ -37,33 +37,33 @@ def test_peer_slower_than_the_minimum_rate_is_too_slow_once_its_patience_is_over
         assert seconds <= 20
         seconds += 1
         unsent -= 50  # half of the minimum, so each second costs half a second of patience
-        outflow.look(unsent, seconds, CONFIG)
+        outflow.measure(unsent, seconds, CONFIG)
     assert seconds == 20
 
 
 def test_peer_at_the_minimum_rate_is_never_too_slow() -> None:
     outflow = Outflow(100_000, now=0.0)
     for second in range(1, 1000):
-        outflow.look(100_000 - 100 * second, second, CONFIG)
+        outflow.measure(100_000 - 100 * second, second, CONFIG)
         assert not outflow.is_too_slow(second, CONFIG)
 
 
 def test_credit_of_a_fast_peer_is_bounded() -> None:
     outflow = Outflow(10_000_000, now=0.0)
-    outflow.look(1000, 1.0, CONFIG)  # as if it took a day's worth
+    outflow.measure(1000, 1.0, CONFIG)  # as if it took a day's worth
     slow_from = MAX_CREDIT_S + CONFIG.write_timeout_s
     unsent, second = 1000, 1
     while not outflow.is_too_slow(second, CONFIG):
         second += 1
         unsent -= 1
-        outflow.look(unsent, second, CONFIG)
+        outflow.measure(unsent, second, CONFIG)
     assert slow_from <= second <= slow_from + 2  # 1 byte a second earns a hundredth of it
 
 
 def test_time_that_is_excused_does_not_count() -> None:
     outflow = Outflow(1000, now=0.0)
     outflow.excuse(100.0)
-    assert outflow.look(1000, 105.0, CONFIG) == 0
+    assert outflow.measure(1000, 105.0, CONFIG) == 0
     assert not outflow.is_too_slow(105.0, CONFIG)
     assert outflow.is_too_slow(110.0, CONFIG)
 
@@ -73,7 +73,7 @@ def test_minimum_rate_of_0_asks_for_some_bytes_in_time_alone(rate: int) -> None:
     config = ServerConfig(write_timeout_s=10, min_write_rate=rate)
     outflow = Outflow(1000, now=0.0)
     for second in range(1, 100):
-        outflow.look(1000 - second, second, config)
+        outflow.measure(1000 - second, second, config)
     assert outflow.is_too_slow(99, config) is (rate > 0)
-    outflow.look(901, 109.0, config)
+    outflow.measure(901, 109.0, config)
     assert outflow.is_too_slow(109.0, config)
