@@ -1,7 +1,7 @@
-"""What stands behind channels: it gives messages their ids and order, and keeps the last ones.
+"""The broker behind channels: it gives messages their ids and order, and keeps the last ones.
 
-A `Broker` has a `Link` for each event loop, which hands what it hears to a `Receiver`, in one order
-for each channel and each message once. The broker of one process is in `microweb.channels.memory`,
+A `Broker` has a `Link` for each event loop. The link passes entries to a `Receiver`, in one order
+for each channel, and each entry once. The broker of one process is in `microweb.channels.memory`,
 that of several in `microweb.channels.redis`.
 """
 
@@ -14,61 +14,61 @@ from .message import Entry
 
 
 class Receiver(Protocol):
-    """The channels of a loop, as far as a link speaks to them: on their loop, never waiting."""
+    """The callbacks of a link. It calls them on its event loop, and they never wait."""
 
     def begin(self, name: str, entries: Sequence[Entry]) -> None:
-        """Take the last entries of a channel, the oldest first; what is published later follows.
+        """Take the last entries of a channel, the oldest first; `receive` takes the next ones.
 
-        Of more than `history` messages the oldest is only a place to continue from.
+        If there are more than `history` entries, the oldest is only an id to continue from.
         """
 
     def receive(self, name: str, entry: Entry) -> None:
         """Take the next entry of a channel."""
 
     def miss(self, name: str) -> None:
-        """Hear that entries are lost between the last and the next."""
+        """Handle a loss of entries between the last one and the next one."""
 
     def end(self, name: str) -> None:
-        """Hear that the channel is closed."""
+        """Handle the end of the channel."""
 
     def is_full(self, name: str) -> bool:
         """Whether a subscriber with a full queue still has turns of the loop to take from it.
 
-        A link that receives many entries at once lets these turns pass before the next entry.
+        A link that receives many entries together waits for these turns before the next entry.
         """
 
 
 class Link(Protocol):
-    """A broker on one event loop."""
+    """A broker's side on one event loop."""
 
     async def start(self) -> None:
-        """Begin, for good or until `aclose()`."""
+        """Start the link, which then runs until `aclose()`."""
 
     async def aclose(self) -> None:
-        """Give back all tasks and connections; nothing is received any more."""
+        """End all tasks and connections, and pass on no more entries."""
 
     async def publish(self, name: str, payload: bytes) -> str:
-        """Publish, and return the id. Raises: BrokerUnavailable."""
+        """Publish a payload and return its id. Raises: BrokerUnavailable."""
 
     async def open(self, name: str) -> None:
-        """Receive a channel: `begin()` has been called once this returns. May be called again.
+        """Start to receive a channel; return after `begin()` was called. May be called again.
 
         Raises: BrokerUnavailable.
         """
 
     async def close(self, name: str) -> None:
-        """Receive it no longer; from the first moment on, even where that is cancelled."""
+        """Stop receiving a channel, immediately, even if this call is cancelled."""
 
     async def end(self, name: str) -> None:
-        """Have all receivers hear `end(name)`. Raises: BrokerUnavailable."""
+        """Call `end(name)` of all receivers. Raises: BrokerUnavailable."""
 
 
 class Broker(Protocol):
-    """Where messages of all channels go, and where subscribers get them from."""
+    """A carrier of the messages of all channels, from publishers to subscribers."""
 
     @property
     def is_local(self) -> bool:
-        """Whether all subscribers are here, so that a publisher can wait for them."""
+        """Whether all subscribers are in this process, so that a publisher can wait for them."""
 
     def connect(self, receiver: Receiver, history: int) -> Link:
         """Return a link for the running loop, which keeps `history` messages of each channel."""

@@ -1,12 +1,12 @@
-"""Channels: what is published to a name reaches all who are subscribed to it, in one order.
+"""Channels: a message published to a name reaches all subscribers of that name, in one order.
 
     channels = Channels(history=100)
 
     await channels["room:1"].publish({"text": "hello"})
     return Response.events(channels["room:1"].subscribe(last_event_id=request.last_event_id))
 
-A `Channel` is but a name; what belongs to an event loop is made at the first use there, and gone
-when nothing needs it: see `microweb.channels.topic`.
+A `Channel` is only a name. Each event loop makes its own state for the name at the first use, and
+drops it with the last subscriber: see `microweb.channels.topic`.
 """
 
 from __future__ import annotations
@@ -31,32 +31,32 @@ _INTERNAL_ERROR = 1011
 
 
 class FrameSocket(Protocol):
-    """A WebSocket, as far as `forward` speaks to it."""
+    """The methods of a WebSocket that `forward` calls."""
 
     async def open(self) -> None:
-        """Make the handshake if nothing has made it yet. Raises: ClientDisconnected."""
+        """Make the handshake, unless it is made. Raises: ClientDisconnected."""
 
     async def send_frame(self, frame: bytes) -> None:
-        """Send a whole frame. Raises: ClientDisconnected once the socket is closed."""
+        """Send a whole frame. Raises: ClientDisconnected if the socket is closed."""
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
-        """Close it, or do nothing where it is closed."""
+        """Close the socket, unless it is closed."""
 
     def pushing(self) -> AbstractContextManager[None]:
-        """Say that the endpoint sends, and may wait without receiving, inside the block."""
+        """Mark a block in which the endpoint sends and may not receive at all."""
 
 
 class Channels:
-    """Channels by their names, made when they are used: `channels["room:1"]`.
+    """Channels by name, made when they are used: `channels["room:1"]`.
 
-    `history` messages of each are kept, so that a client that reconnects with the id of the last
-    it saw gets what it missed. `broker` carries them: by default within this process, by
-    `RedisBroker` between all; then `app.lifespan(channels.life)` is needed. Publishers wait at most
-    `wait_s` for subscribers whose policy is "wait". `json_default` is asked for what JSON doesn't
-    know.
+    Each channel keeps its last `history` messages, so that a client that reconnects with its last
+    event id gets the messages that it missed. `broker` carries the messages: by default within this
+    process, with `RedisBroker` between processes, which needs `app.lifespan(channels.life)`.
+    Publishers wait at most `wait_s` for subscribers with the policy "wait". `json_default` converts
+    values that JSON doesn't know.
 
-    `len()` and iteration are over the channels that have a subscriber in this process. A name that
-    UTF-8 can't hold, as JSON from a client may, is a ValueError.
+    `len()` and iteration cover the channels that have a subscriber in this process. A name that
+    UTF-8 can't encode raises ValueError; a client's JSON can contain one.
     """
 
     @names_keywords
@@ -71,7 +71,7 @@ class Channels:
         if isinstance(history, str):
             raise ConfigurationError(
                 f"Channels: expected a history of at least 0, got {history!r:.80}: write "
-                "channels = Channels(), and channels[name] for the channel of a name"
+                "channels = Channels(), then channels[name] for one channel"
             )
         if history < 0:
             raise ConfigurationError(f"Channels: expected a history of at least 0, got {history!r}")
@@ -82,7 +82,7 @@ class Channels:
         self._hubs: WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = WeakKeyDictionary()
 
     def __getitem__(self, name: str) -> Channel:
-        name.encode()  # here it is this caller's fault; later it would be the reader's, and all's
+        name.encode()  # else an invalid name would stop the task that reads for all channels
         return Channel(self, name)
 
     def __len__(self) -> int:
@@ -93,30 +93,30 @@ class Channels:
 
     @property
     def hub(self) -> Hub:
-        """What belongs to the running loop. Raises: RuntimeError in a loop beside the app's."""
+        """Return the hub of the running loop. Raises: RuntimeError if it is not the app's loop."""
         loop = asyncio.get_running_loop()
         hub = self._hubs.get(loop)
         if hub is None:
-            if is_in_loop_of_its_own() or self._is_used_elsewhere():
+            if is_in_loop_of_its_own() or self._is_used_in_another_loop():
                 raise RuntimeError(
-                    "channels: nobody is subscribed in this event loop, which is not the app's: "
-                    "from a thread write from_thread(channel.publish(message)), without "
-                    "asyncio.run; for channels of this loop's own: `async with channels.life():`"
+                    "channels: expected the app's event loop, got another one, without "
+                    "subscribers: in a thread write from_thread(channel.publish(message)), without "
+                    "asyncio.run; for separate channels write `async with channels.life():`"
                 )
             hub = self._hubs[loop] = Hub(self.broker, self.history)
         return hub
 
-    def _is_used_elsewhere(self) -> bool:
+    def _is_used_in_another_loop(self) -> bool:
         hubs = list(self._hubs.items())
         return any(loop.is_running() and (hub.lives or hub.topics) for loop, hub in hubs)
 
     @asynccontextmanager
     async def life(self, app: object = None) -> AsyncIterator[None]:
-        """Own what channels need from start to end: `app.lifespan(channels.life)`.
+        """Run the channels of this event loop until its end: `app.lifespan(channels.life)`.
 
-        At its end all subscribers of this loop are ended, and the broker's task and connections
-        are closed. From then on subscribing raises BrokerUnavailable, until another life begins.
-        Elsewhere than in an app: `async with channels.life():`.
+        At its end all subscriptions of this loop end, and the broker's task and connections are
+        closed. After that, subscribing raises BrokerUnavailable until `life` is entered again.
+        Without an app, write `async with channels.life():`.
         """
         loop = asyncio.get_running_loop()
         hub = self._hubs.get(loop)
@@ -133,9 +133,9 @@ class Channels:
 
 
 class Channel:
-    """One channel, which is its name: there is nothing to make or to remove.
+    """One channel. It is only a name: you need not create or remove it.
 
-    `len()` is how many subscribers it has in this process.
+    `len()` is the number of its subscribers in this process.
     """
 
     __slots__ = ("_channels", "name")
@@ -152,20 +152,20 @@ class Channel:
         return 0 if topic is None else len(topic.subscriptions)
 
     async def publish(self, message: object) -> Message:
-        """Send a str, bytes, or what JSON takes to all subscribers; return it with its id.
+        """Send a str, bytes or JSON value to all subscribers; return it as a message with an id.
 
-        Where it is cancelled, nothing was published; by a broker elsewhere, perhaps. If a
-        subscriber has a full queue it waits a few turns of the loop, in which that one can take
-        from it. It waits longer only for subscribers with the policy "wait", at most the channels'
-        `wait_s` in all: one that has not made room by then is ended. From a plain `def`:
-        `from_thread(channel.publish(message))`.
+        If `publish` is cancelled, it has published nothing; with Redis it may have. If a
+        subscriber's queue is full, it waits a few turns of the event loop, in which the subscriber
+        can take from the queue. It waits longer only for subscribers with the policy "wait", at
+        most the channels' `wait_s` in all. Then it ends those that still have no room. In a plain
+        `def`, write `from_thread(channel.publish(message))`.
 
-        Raises: TypeError or ValueError for what can't be sent; BrokerUnavailable.
+        Raises: TypeError or ValueError for a value that can't be sent; BrokerUnavailable.
         """
         payload = encode_payload(message, self._channels.json_default)
         hub = self._channels.hub
         if self.name in hub.topics:
-            await asyncio.sleep(0)  # a publisher in a loop lets subscribers have their turn
+            await asyncio.sleep(0)  # else a loop of publishes would let no subscriber run
         topic = hub.topics.get(self.name)
         if topic is None or topic.is_open:
             return Message(await hub.link.publish(self.name, payload), payload)
@@ -182,23 +182,23 @@ class Channel:
     ) -> Subscription:
         """Return a subscription: `async with channel.subscribe() as messages: async for ...`.
 
-        It begins with what is kept of the messages after `last_event_id`, with a `Gap` before them
-        where that is not known (any more), so that some may be missing; then come new ones. Without
-        that id `replay` begins with all that is kept, and no gap. At most
-        `queue` wait for a subscriber that is slow. When one more comes, `policy` decides:
+        It begins with the kept messages after `last_event_id`. If that id is not known (any more),
+        messages may be missing: it begins with a `Gap` and all kept messages. Without an id,
+        `replay` begins with all kept messages, and no gap. New messages follow. At most `queue`
+        messages wait for a slow subscriber. If there is one more, `policy` decides:
 
-        - "disconnect": the subscription ends after what waits; an event stream ends, so that the
-          browser comes back with the id of the last event, and gets the rest from the history
-        - "drop_oldest", "drop_newest": a `Gap` stands where messages were dropped
+        - "disconnect": the subscription ends after the queued messages. An event stream ends too,
+          so that the browser reconnects with its last event id and gets the rest from the history
+        - "drop_oldest", "drop_newest": a `Gap` replaces the dropped messages
         - "wait": `publish` waits, at most `wait_s`; then as "disconnect"
 
-        Entering raises BrokerUnavailable. Raises: ConfigurationError for another policy, a queue of
-        less than 1, and "wait" where subscribers may be in another process.
+        Entering it raises BrokerUnavailable. Raises: ConfigurationError for an unknown policy, a
+        queue of less than 1, and "wait" if subscribers may be in another process.
         """
         if policy == "wait" and not self._channels.broker.is_local:
             raise ConfigurationError(
-                'subscribe: the policy "wait" is for channels in one process: nobody can wait for '
-                "subscribers that are elsewhere"
+                'subscribe: the policy "wait" works in one process only, because a publisher '
+                "can't wait for subscribers in another process: choose another policy"
             )
         return Subscription(self._enter, last_event_id, replay, queue, policy)
 
@@ -212,13 +212,13 @@ class Channel:
         queue: int = 100,
         policy: Policy = "disconnect",
     ) -> AsyncIterator[Subscription]:
-        """Send what is published to a WebSocket while the body runs: `async with`.
+        """Send the channel's messages to a WebSocket while the body of the `async with` runs.
 
-        The options are those of `subscribe`. Once subscribed it makes the handshake, unless that is
-        made. Where the policy ends the subscription, the socket is
-        closed with 1013; where sending fails otherwise, with 1011, and the error comes out of the
-        `async with`. A client that leaves is no error. A gap is sent as its JSON. When the server
-        stops, an endpoint that has received nothing inside the block is cancelled at once.
+        The options are those of `subscribe`. After subscribing it makes the handshake, unless that
+        is made. If the policy ends the subscription, the socket is closed with 1013. If sending
+        fails for another reason, it is closed with 1011, and the `async with` raises the error. A
+        disconnect of the client is no error. A gap is sent as its JSON. When the server stops, an
+        endpoint that has received nothing inside the block is cancelled immediately.
         """
         subscription = self.subscribe(
             last_event_id=last_event_id, replay=replay, queue=queue, policy=policy
@@ -231,7 +231,7 @@ class Channel:
                     yield messages
             except ClientDisconnected:
                 if task.done() and not task.cancelled():
-                    task.result()  # what has closed the socket
+                    task.result()  # raise the error that closed the socket
                 raise
             finally:
                 task.cancel()
@@ -240,9 +240,9 @@ class Channel:
                 task.result()
 
     async def close(self) -> None:
-        """End all subscribers, in all processes: their iterations end after what waits.
+        """End all subscriptions, in all processes, after their queued messages.
 
-        What was published is still in the history. Raises: BrokerUnavailable.
+        The history keeps the published messages. Raises: BrokerUnavailable.
         """
         await self._channels.hub.link.end(self.name)
 
@@ -257,7 +257,7 @@ async def _send_all(messages: Subscription, socket: FrameSocket) -> None:
         if messages.is_full:
             await socket.close(_TRY_AGAIN_LATER, "too slow")
     except ClientDisconnected:
-        pass  # the body hears of it where it reads
+        pass  # the body gets the same error when it receives
     except Exception:
         await socket.close(_INTERNAL_ERROR)
         raise

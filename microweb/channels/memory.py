@@ -14,11 +14,11 @@ from .message import Entry
 
 
 class MemoryBroker:
-    """Messages within one event loop: no other process sees them, and they end with it.
+    """The broker of one event loop: no other process gets its messages, and none is stored.
 
-    The history of a channel without subscribers is kept until nothing was published there for
-    `expire_s`, or more than `max_channels` such channels are kept: then the one that was used
-    longest ago goes. Without a history a channel is gone with its last subscriber.
+    A channel without subscribers keeps its history until it gets no message for `expire_s`. If more
+    than `max_channels` such channels are kept, the least recently used one is dropped. Without a
+    history, a channel is dropped with its last subscriber.
     """
 
     is_local = True
@@ -43,7 +43,7 @@ class _Idle(NamedTuple):
 
 
 class MemoryLink:
-    """The channels of one loop. It never waits, so that all of this happens in one order."""
+    """The channels of one event loop. It never waits, so that its calls happen in one order."""
 
     def __init__(
         self, receiver: Receiver, history: int, max_channels: int, expire_s: float
@@ -52,26 +52,26 @@ class MemoryLink:
         self._history = history
         self._max_channels = max_channels
         self._expire_s = expire_s
-        self._run = secrets.token_hex(4)  # what an earlier run has numbered is unknown to this one
+        self._run = secrets.token_hex(4)  # so that ids of an earlier run are unknown in this one
         self._numbers = count(1)
-        self._live: dict[str, deque[Entry]] = {}  # channels that are open
-        self._idle: OrderedDict[str, _Idle] = OrderedDict()  # others, used longest ago first
+        self._live: dict[str, deque[Entry]] = {}  # open channels
+        self._idle: OrderedDict[str, _Idle] = OrderedDict()  # others, least recently used first
 
     def __len__(self) -> int:
-        """How many channels have something here."""
-        self._forget()
+        """Return the number of channels that are kept."""
+        self._drop_idle()
         return len(self._live) + len(self._idle)
 
     async def start(self) -> None:
-        """There is nothing to do."""
+        """Do nothing."""
 
     async def aclose(self) -> None:
-        """Forget everything."""
+        """Drop all channels."""
         self._live.clear()
         self._idle.clear()
 
     async def publish(self, name: str, payload: bytes) -> str:
-        """Publish, and return the id."""
+        """Publish a payload and return its id."""
         entry = Entry(self._new_id(), payload)
         if name in self._live:
             self._live[name].append(entry)
@@ -79,15 +79,15 @@ class MemoryLink:
             idle = self._idle.get(name)
             entries = self._new_entries() if idle is None else idle.entries
             entries.append(entry)
-            self._rest(name, entries)
+            self._keep_idle(name, entries)
         self._receiver.receive(name, entry)
         return entry.id
 
     async def open(self, name: str) -> None:
-        """Receive a channel."""
+        """Start to receive a channel."""
         if name in self._live:
             return
-        self._forget()
+        self._drop_idle()
         idle = self._idle.pop(name, None)
         entries = self._new_entries() if idle is None else idle.entries
         if not entries:
@@ -96,13 +96,13 @@ class MemoryLink:
         self._receiver.begin(name, tuple(entries))
 
     async def close(self, name: str) -> None:
-        """Receive it no longer."""
+        """Stop receiving a channel."""
         entries = self._live.pop(name, None)
         if entries is not None and self._history:
-            self._rest(name, entries)
+            self._keep_idle(name, entries)
 
     async def end(self, name: str) -> None:
-        """Have the receiver hear `end(name)`."""
+        """Call `end(name)` of the receiver."""
         self._receiver.end(name)
 
     def _new_id(self) -> str:
@@ -111,13 +111,13 @@ class MemoryLink:
     def _new_entries(self) -> deque[Entry]:
         return deque(maxlen=self._history + 1)
 
-    def _rest(self, name: str, entries: deque[Entry]) -> None:
-        """Keep what nobody is subscribed to."""
+    def _keep_idle(self, name: str, entries: deque[Entry]) -> None:
+        """Keep the entries of a channel without subscribers."""
         self._idle[name] = _Idle(entries, monotonic() + self._expire_s)
         self._idle.move_to_end(name)
-        self._forget()
+        self._drop_idle()
 
-    def _forget(self) -> None:
+    def _drop_idle(self) -> None:
         now = monotonic()
         while self._idle:
             oldest = next(iter(self._idle))

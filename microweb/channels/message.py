@@ -1,9 +1,8 @@
-"""What goes through a channel: messages, and the gaps between them.
+"""The messages of a channel, and the gaps between them.
 
-A message is turned into bytes where it is published, once, and these are what brokers carry: a
-letter for its kind, then text in UTF-8, bytes, or JSON. All subscribers of a process share one
-`Message`, which keeps what it was encoded to for an event stream and for a WebSocket, so that ten
-thousand of them cost one encoding.
+`publish` encodes a message once, and brokers carry these bytes: a letter for the kind, then text in
+UTF-8, bytes, or JSON. All subscribers of a process share one `Message`. It keeps its encoding for
+an event stream and for a WebSocket, so that ten thousand subscribers cost one encoding.
 """
 
 from __future__ import annotations
@@ -20,13 +19,13 @@ _TEXT, _BYTES, _JSON = b"t", b"b", b"j"
 _UNREAD = object()
 
 _log = Log("microweb.error")
-_unfit = Throttle()  # clients of a WebSocket decide whether a message is bytes
+_unfit = Throttle()  # a WebSocket client may decide how many messages are bytes
 
 
 class Entry(NamedTuple):
-    """What a broker keeps and carries: an id, unique in its channel, and a message's bytes.
+    """An entry of a channel in a broker: an id, unique in its channel, and an encoded message.
 
-    Without a payload it is a place to continue from, and no message.
+    Without a payload it is not a message, only an id to continue from.
     """
 
     id: str
@@ -34,10 +33,10 @@ class Entry(NamedTuple):
 
 
 def encode_payload(message: object, default: Callable[[object], object] | None = None) -> bytes:
-    """Return the bytes that a message is carried as: str, bytes, or what JSON takes.
+    """Return the payload of a message: a str, bytes, or a value that JSON takes.
 
-    Raises: TypeError for what JSON doesn't take; ValueError as `encode_json`, and for a str that
-    UTF-8 can't hold.
+    Raises: TypeError for a value that JSON doesn't take; ValueError as `encode_json`, and for a str
+    that UTF-8 can't encode.
     """
     if isinstance(message, str):
         return _TEXT + encode_utf8(message)
@@ -47,10 +46,10 @@ def encode_payload(message: object, default: Callable[[object], object] | None =
 
 
 def checked_payload(payload: bytes) -> bytes:
-    """Return a payload that came from outside; content that is no message is a message of bytes.
+    """Return a received payload; if it is invalid, return it as a message of bytes.
 
-    Another program may have written it. Every event stream and socket of its channel would fail at
-    it, and again at each reconnect while it is in the history.
+    Another program may have written it. Each event stream and socket of the channel would fail at
+    an invalid one, and again at each reconnect while it is in the history.
     """
     if payload.startswith(_BYTES):
         return payload
@@ -62,7 +61,7 @@ def checked_payload(payload: bytes) -> bytes:
 
 
 class Message:
-    """A message as subscribers get it, the same object for all of them: don't change its data."""
+    """A message for subscribers. All of them share one object: don't change its data."""
 
     __slots__ = ("_data", "_event", "_frame", "_payload", "id")
 
@@ -78,23 +77,23 @@ class Message:
 
     @property
     def data(self) -> object:
-        """What was published: a str, bytes, or what its JSON says."""
+        """Return the published value: a str, bytes, or the value parsed from its JSON."""
         if self._data is _UNREAD:
             self._data = self._read()
         return self._data
 
     def encode_event(self) -> bytes:
-        """Return it as a whole server-sent event, made at the first call.
+        """Return the message as a whole server-sent event, made at the first call.
 
-        Bytes, which an event can't hold, are a gap with their id in their place: an event stream
-        that ended here would get them again each time that its client comes back.
+        An event can't hold bytes, so they are replaced by a gap with their id. If the event stream
+        ended here instead, its client would get the same bytes after each reconnect.
         """
         if self._event is None:
             self._event = self._make_event()
         return self._event
 
     def encode_frame(self) -> bytes:
-        """Return it as a whole WebSocket frame, made at the first call: text, binary for bytes."""
+        """Return the message as a WebSocket frame, made at the first call: binary for bytes."""
         if self._frame is None:
             from ..websocket.frames import encode_frame
 
@@ -119,8 +118,8 @@ class Message:
         if self._is(_BYTES):
             if _unfit.permits():
                 _log.warning(
-                    "channels: an event stream got a gap in place of bytes (id %s): publish a str, "
-                    "or what JSON takes, to channels that event streams subscribe to",
+                    "channels: an event stream can't send bytes, and sent a gap (id %s): publish a "
+                    "str or a JSON value to channels that event streams subscribe to",
                     self.id,
                 )
             return Gap(1, self.id).encode_event()
@@ -129,11 +128,11 @@ class Message:
 
 
 class Gap(Message):
-    """Here messages are missing: `missed` of them, None where nobody knows how many, if any.
+    """A place where messages are missing: `missed` of them, None if the number is unknown or 0.
 
-    In an event stream it is the event `gap`, in a WebSocket a text, both with the JSON
-    `{"gap": true, "missed": 3}`, which is its `data` too. It has an id where no message follows
-    that is here already; else who leaves now continues from the message before.
+    In an event stream it is the event `gap`, in a WebSocket a text message, both with the JSON
+    `{"gap": true, "missed": 3}`, which is its `data` too. It has an id only if no kept message
+    follows. Without one, a client that reconnects resumes after the message before the gap.
     """
 
     __slots__ = ("missed",)
@@ -148,7 +147,7 @@ class Gap(Message):
 
 
 def widened(gap: Gap | None, lost: Message) -> Gap:
-    """Return the gap that is left where `lost`, a message or a gap, falls out beside `gap`."""
+    """Return `gap` enlarged by `lost`, a dropped message or gap."""
     missed = 0 if gap is None else gap.missed
     more = lost.missed if isinstance(lost, Gap) else 1
     return Gap(None if missed is None or more is None else missed + more)

@@ -1,15 +1,16 @@
 """The broker between processes and machines: Redis 6.2 or newer.
 
-A channel is a stream in Redis, which gives ids and order and keeps the last messages, and a name to
-subscribe to, by which a new entry is told. The name has the number of the database in it, because
-Redis tells it to subscribers in all databases. One script adds and tells, so that all processes
-hear the entries in the stream's order. Telling reaches only connections that are there. Therefore a
-process asks the stream for what came after its last entry each time that Redis confirms a
-subscription: the first, and those after a connection was lost. If that last entry is gone, so is
-what came after it, and a gap is told.
+A channel is a stream and a Pub/Sub name in Redis. The stream gives ids and order, and keeps the
+last messages. The Pub/Sub name announces new entries. It contains the number of the database,
+because Redis sends announcements to subscribers in all databases. One script adds an entry and
+announces it, so that all processes receive entries in the stream's order.
 
-The connection that hears (`channels.redis_listener`) is one per process, whatever the number of
-channels, and is read by one task, from the first subscriber to the end of `channels.life`.
+Announcements reach only open connections. So each time that Redis confirms a subscription, at first
+and after a lost connection, the process reads the entries after its last one from the stream. If
+that last entry is gone, so may be entries after it, and subscribers get a gap.
+
+Each process has one connection for announcements (`channels.redis_listener`), for any number of
+channels. One task reads it, from the first subscriber to the end of `channels.life`.
 """
 
 from __future__ import annotations
@@ -38,12 +39,12 @@ except ImportError as error:
 _log = Log("microweb.error")
 
 _TIMEOUT_S = 5.0  # for Redis to connect, and to answer
-_PAUSE_S = 0.05, 1.0  # before it is made anew: doubled each time up to the second
-_CONNECTIONS = 16  # that publish at once; others wait for one
-_TURN_S = 0.005  # of hearing, then others have their turn of the loop
+_PAUSE_S = 0.05, 1.0  # before a new connection: doubled each time, up to the second value
+_CONNECTIONS = 16  # that publish at the same time; other publishers wait for one
+_TURN_S = 0.005  # of reading announcements, then other tasks have their turn
 
-# To all: KEYS[1] the stream, ARGV[1] the seconds until it expires.
-# A stream begins with an entry that is no message, so that there always is a last one to ask for.
+# In all scripts, KEYS[1] is the stream and ARGV[1] the number of seconds until it expires.
+# A stream begins with an entry that is not a message, so that it always has a last entry.
 _BEGIN = """
 if redis.call('XLEN', KEYS[1]) == 0 then redis.call('XADD', KEYS[1], '*', 'b', '') end
 redis.call('EXPIRE', KEYS[1], ARGV[1])
@@ -75,17 +76,16 @@ _KEEP = "for _, key in ipairs(KEYS) do redis.call('EXPIRE', key, ARGV[1]) end"
 
 
 class RedisBroker:
-    """Messages between all processes that use the same Redis: `Channels(100, RedisBroker(url))`.
+    """The broker of all processes that use the same Redis: `Channels(100, RedisBroker(url))`.
 
-    `url` is such as `redis://localhost:6379/0`, of one server, not a cluster. Keys begin with
-    `prefix`, and so do the names that are subscribed to, such as `channel:0:lobby`. At least
-    `backlog` messages of a channel are kept in Redis, whatever the history, for processes that lost
-    their connection for a while. A channel that nobody has used for `expire_s` is removed from
-    Redis.
+    `url` is the URL of one server, not of a cluster, such as `redis://localhost:6379/0`. Keys begin
+    with `prefix`, and so do Pub/Sub names, such as `channel:0:lobby`. Redis keeps at least
+    `backlog` messages of a channel, even with a shorter history, for processes that lost their
+    connection for a while. Redis removes a channel that is not used for `expire_s`.
 
-    While Redis does not answer, publishing and subscribing raise `BrokerUnavailable` within 5 s,
-    which is a 503, and the log says why once a minute. Those who are subscribed stay, and go on
-    where they were. Raises: ConfigurationError, for a wrong URL too.
+    While Redis does not answer, publishing and subscribing raise `BrokerUnavailable`, a 503, within
+    5 s, and the log gives the reason once a minute. Subscriptions stay, and continue after the
+    last message that they got. Raises: ConfigurationError for an invalid argument or URL.
     """
 
     is_local = False
@@ -113,10 +113,10 @@ class RedisBroker:
         """Return a link for the running loop."""
         return RedisLink(self, receiver, history)
 
-    def new_client(self) -> Any:  # redis types but some of its methods
-        """Return a client that tries once: what was published may not be published twice.
+    def new_client(self) -> Any:  # redis has types for some of its methods only
+        """Return a client that tries once, because a retry could publish a message twice.
 
-        Its users set the deadlines: the client's own cost a task each time that it sends.
+        Its callers set the deadlines: the client's own deadlines cost a task for each command.
         """
         pool = redis.asyncio.BlockingConnectionPool.from_url(
             self._url,
@@ -131,46 +131,46 @@ class RedisBroker:
 
 
 class _Opening(asyncio.Event):
-    """Set once a channel is received, or Redis has refused that."""
+    """Set when a channel is received, or when Redis has refused to send it."""
 
     refusal: BrokerUnavailable | None = None
 
     def refuse(self, refusal: BrokerUnavailable) -> None:
-        """End the wait of all who open the channel."""
+        """End all waits for this channel by an error."""
         self.refusal = refusal
         self.set()
 
 
 class RedisLink:
-    """The connections of one loop to Redis, and the task that reads what is told."""
+    """The connections of one event loop to Redis, and the task that reads announcements."""
 
     def __init__(self, broker: RedisBroker, receiver: Receiver, history: int) -> None:
         self._broker = broker
         self._receiver = receiver
         self._history = history
         self._client: Any = None
-        self._told_prefix = ""  # of the names that are subscribed to, once there is a client
+        self._pubsub_prefix = ""  # of Pub/Sub names, set by `start`
         self._listener = RedisListener(self, "")
         self._reader: asyncio.Task[None] | None = None
         self._is_lost = False
-        self._outage_is_told = False
-        self._outages = Throttle()  # each client that comes again would be told of
+        self._outage_is_logged = False
+        self._outages = Throttle()  # else each client that reconnects would cause a log line
         self._refusals = Throttle()
-        self._opened: dict[str, _Opening] = {}  # all channels that are wanted
-        self._last: dict[str, str] = {}  # the id of the last entry that was received
-        self._overlapping: set[str] = set()  # what is told next may have been received already
+        self._opened: dict[str, _Opening] = {}  # all channels to receive
+        self._last: dict[str, str] = {}  # name -> id of the last entry received
+        self._overlapping: set[str] = set()  # the next announcements may be known from the stream
         self._turn_ends_at = 0.0
         self._kept_at = monotonic()
 
     # --- the link
 
     async def start(self) -> None:
-        """Begin; connections are made when they are needed."""
+        """Start the link; connections are made when they are needed."""
         if self._client is None:
             self._client = self._broker.new_client()
             number = self._client.connection_pool.connection_kwargs.get("db") or 0
-            self._told_prefix = f"{self._broker.prefix}{number}:"
-            self._listener = RedisListener(self, self._told_prefix)
+            self._pubsub_prefix = f"{self._broker.prefix}{number}:"
+            self._listener = RedisListener(self, self._pubsub_prefix)
 
     async def aclose(self) -> None:
         """End the task and close all connections."""
@@ -187,13 +187,13 @@ class RedisLink:
             await client.connection_pool.disconnect()
 
     async def publish(self, name: str, payload: bytes) -> str:
-        """Publish, and return the id. Raises: BrokerUnavailable."""
+        """Publish a payload and return its id. Raises: BrokerUnavailable."""
         kept = max(self._history, self._broker.backlog) + 1
-        id = await self._run(_PUBLISH, name, self._told_prefix + name, kept, payload)
+        id = await self._run(_PUBLISH, name, self._pubsub_prefix + name, kept, payload)
         return text_of(id)
 
     async def open(self, name: str) -> None:
-        """Receive a channel. Raises: BrokerUnavailable."""
+        """Start to receive a channel. Raises: BrokerUnavailable."""
         self._started()
         opened = self._opened.get(name)
         if opened is None:
@@ -205,32 +205,32 @@ class RedisLink:
             async with asyncio.timeout(_TIMEOUT_S):
                 await opened.wait()
         except TimeoutError as error:
-            self._lose(error)
+            self._log_outage(error)
             raise BrokerUnavailable from error
         if opened.refusal is not None:
             raise opened.refusal
 
     async def close(self, name: str) -> None:
-        """Receive it no longer."""
+        """Stop receiving a channel."""
         if self._forget(name) is not None:
             await self._listener.unsubscribe(name)
 
     async def end(self, name: str) -> None:
-        """Have all receivers hear `end(name)`. Raises: BrokerUnavailable."""
-        await self._run(_END, name, self._told_prefix + name)
+        """Call `end(name)` of all receivers. Raises: BrokerUnavailable."""
+        await self._run(_END, name, self._pubsub_prefix + name)
 
     def _forget(self, name: str) -> _Opening | None:
         self._last.pop(name, None)
         self._overlapping.discard(name)
         return self._opened.pop(name, None)
 
-    # --- asking
+    # --- commands
 
     def _started(self) -> Any:
         if self._client is None:
             raise ConfigurationError(
-                "channels with a RedisBroker live as long as their app: "
-                "app.lifespan(channels.life), or elsewhere `async with channels.life():`"
+                "channels: expected a running RedisBroker: write app.lifespan(channels.life), or "
+                "without an app `async with channels.life():`"
             )
         return self._client
 
@@ -248,15 +248,15 @@ class RedisLink:
                 _log.warning("channels: Redis refuses %r: %s", name[:80], error)
             raise BrokerUnavailable from error
         except (RedisError, OSError, TimeoutError) as error:
-            self._lose(error)
+            self._log_outage(error)
             raise BrokerUnavailable from error
-        self._find()
+        self._log_return()
         return found
 
-    # --- hearing
+    # --- announcements
 
     async def _read(self) -> None:
-        """Read what is told until the link is closed, by one connection after the other."""
+        """Read announcements until the link is closed, by a new connection if one is lost."""
         pause, longest = _PAUSE_S
         while True:
             try:
@@ -264,25 +264,25 @@ class RedisLink:
             except (RedisError, OSError, BrokerUnavailable) as error:
                 pause = _PAUSE_S[0] if not self._is_lost else min(2 * pause, longest)
                 self._is_lost = True
-                if not isinstance(error, BrokerUnavailable):  # which is told of already
-                    self._lose(error)
-            except Exception:  # such as what somebody else has written there
+                if not isinstance(error, BrokerUnavailable):  # which is logged already
+                    self._log_outage(error)
+            except Exception:  # such as for data that another program has written
                 pause = longest
                 if self._refusals.permits():
-                    _log.exception("channels: can't read what Redis tells, trying again")
+                    _log.exception("channels: can't read a message from Redis, trying again")
             await asyncio.sleep(pause)
 
-    def _lose(self, error: Exception) -> None:
+    def _log_outage(self, error: Exception) -> None:
         if self._outages.permits():
-            self._outage_is_told = True
+            self._outage_is_logged = True
             _log.warning("channels: lost Redis, trying again: %s: %s", type(error).__name__, error)
 
-    def _find(self) -> None:
-        if self._outage_is_told:
-            self._outage_is_told = False
+    def _log_return(self) -> None:
+        if self._outage_is_logged:
+            self._outage_is_logged = False
             _log.warning("channels: Redis is back")
 
-    # --- what the connection that hears tells
+    # --- callbacks of the listener
 
     @property
     def wanted(self) -> Sequence[str]:
@@ -290,31 +290,31 @@ class RedisLink:
 
     async def answered(self) -> None:
         self._is_lost = False
-        self._find()  # not before: one that still loads its data lets us connect
+        self._log_return()  # not before: Redis accepts connections while it loads its data
         if monotonic() - self._kept_at > self._broker.expire_s / 3:
             self._kept_at = monotonic()
             await self._keep()
 
-    async def confirmed(self, name: str) -> None:
+    async def subscribed(self, name: str) -> None:
         if name in self._opened:
             await self._catch_up(name)
         else:
             await self._listener.unsubscribe(name)
 
     def refused(self, name: str, refusal: ResponseError) -> None:
-        was_heard = name in self._last
+        was_received = name in self._last
         opened = self._forget(name)
-        if was_heard:  # who is subscribed would wait for ever
+        if was_received:  # else its subscribers would wait for ever
             self._receiver.miss(name)
             self._receiver.end(name)
         if self._refusals.permits():
-            _log.warning("channels: Redis refuses that %r is heard: %s", name[:80], refusal)
+            _log.warning("channels: Redis refuses to subscribe to %r: %s", name[:80], refusal)
         if opened is not None:
             error = BrokerUnavailable()
             error.__cause__ = refusal
             opened.refuse(error)
 
-    async def told(self, name: str, content: bytes) -> None:
+    async def announced(self, name: str, content: bytes) -> None:
         if name not in self._opened:
             await self._listener.unsubscribe(name)
             return
@@ -335,15 +335,15 @@ class RedisLink:
         self._receiver.receive(name, entry)
 
     async def _leave_turns(self, name: str) -> None:
-        """Leave others their turns of the loop: after 5 ms, and while a queue is full."""
+        """Let other tasks have their turns: after 5 ms, and while a queue is full."""
         while self._receiver.is_full(name) or monotonic() >= self._turn_ends_at:
             await asyncio.sleep(0)
             self._turn_ends_at = monotonic() + _TURN_S
 
     async def _catch_up(self, name: str) -> None:
-        """Take from the stream what came since the last entry; from now on the rest is told.
+        """Receive the entries after the last one from the stream; then announcements follow.
 
-        What Redis refuses for one key (its type, its size) is no fault of the connection.
+        If Redis refuses one key (its type, its size), the connection goes on for the others.
         """
         try:
             await self._take_missed(name)
@@ -353,7 +353,7 @@ class RedisLink:
             await self._refuse(name, error)
 
     async def _refuse(self, name: str, refusal: BrokerUnavailable) -> None:
-        if name in self._last:  # who is subscribed stays: what is told from now on is received
+        if name in self._last:  # its subscribers stay, and receive announcements from now on
             self._overlapping.add(name)
             self._receiver.miss(name)
         elif (opened := self._forget(name)) is not None:
@@ -370,7 +370,7 @@ class RedisLink:
         entries = [entry_of(each) for each in found]
         if name not in self._opened:
             return
-        if not is_known:  # such as in a replica that lacks it, which may have taken others since
+        if not is_known:  # such as after a failover to a replica without that entry
             self._receiver.miss(name)
             self._receiver.begin(name, () if entries else (Entry(text_of(latest), None),))
         for entry in entries:
@@ -385,14 +385,14 @@ class RedisLink:
             self._overlapping.add(name)
 
     def _begin(self, name: str, entries: Sequence[Entry]) -> None:
-        if name in self._opened:  # nobody has left meanwhile
+        if name in self._opened:  # it was not closed meanwhile
             self._last[name] = entries[-1].id
             self._overlapping.add(name)
             self._receiver.begin(name, entries)
             self._opened[name].set()
 
     async def _keep(self) -> None:
-        """Have Redis keep what somebody is subscribed to, though nobody publishes."""
+        """Renew the expiry of all subscribed channels, which may get no messages."""
         for names in batches(tuple(self._last)):
             keys = [self._broker.prefix + name for name in names]
             async with asyncio.timeout(_TIMEOUT_S):
@@ -408,6 +408,6 @@ def entry_of(found: Any) -> Entry:
 
 
 def number_of(id: str) -> tuple[int, int]:
-    """Return what an id of a stream is ordered by. Raises: ValueError for another id."""
+    """Return the sort key of a stream's id. Raises: ValueError for another id."""
     milliseconds, _, number = id.partition("-")
     return int(milliseconds), int(number)

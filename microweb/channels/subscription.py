@@ -1,8 +1,8 @@
-"""One subscriber of a channel: a bounded queue of messages that it shares with all others.
+"""One subscriber of a channel: a bounded queue of messages, which all subscribers share.
 
-A subscriber that keeps up has no queue: a message goes to it by the future that it waits for. One
-that doesn't gets a queue, of at most `queue` messages. When that is full, publishers wait some
-turns of the loop, in which it can take from the queue. If it took nothing, its policy decides.
+A fast subscriber has no queue: a message is the result of the future that it awaits. A slow one
+gets a queue of at most `queue` messages. When the queue is full, publishers wait some turns of the
+event loop, in which the subscriber can take from it. If it takes nothing, its policy decides.
 Publishers wait longer only for subscribers with the policy "wait".
 """
 
@@ -21,42 +21,42 @@ POLICIES: tuple[str, ...] = get_args(Policy)
 
 
 class Source(Protocol):
-    """The channel that a subscription is of, as far as that speaks of it."""
+    """The methods of a topic that its subscriptions call."""
 
     @property
     def position(self) -> str | None:
-        """The id of the last message that was published."""
+        """Return the id of the last published message."""
 
     def history(self) -> tuple[Message, ...]:
-        """Return all messages that are kept."""
+        """Return all kept messages."""
 
     def since(self, id: str) -> tuple[tuple[Message, ...], int]:
-        """Return messages, and from which of them on are those that came after `id`.
+        """Return the kept messages, and the index of the first one after `id`.
 
-        Where nobody knows what came after it, a gap stands before all that are kept.
+        If `id` is not known, return a gap before the kept messages, and 0.
         """
 
     def enter(self, subscription: Subscription) -> None:
-        """Begin to offer messages."""
+        """Start to offer messages to a subscription."""
 
-    def fill(self, subscription: Subscription) -> None:
-        """Give a subscription whose queue has become full some turns to take from it."""
+    def report_full(self, subscription: Subscription) -> None:
+        """Give a subscription with a full queue some turns to take from it."""
 
-    def drain(self, subscription: Subscription) -> None:
-        """Hear that a subscription whose queue was full has taken from it."""
+    def report_taken(self, subscription: Subscription) -> None:
+        """Stop counting turns, because the subscription took from its full queue."""
 
-    def relieve(self) -> None:
-        """Hear that a subscriber for whom publishers wait has room, or is gone."""
+    def report_room(self) -> None:
+        """Wake a publisher: a subscription that it waits for has room, or has ended."""
 
     async def leave(self, subscription: Subscription) -> None:
-        """Offer it no more messages."""
+        """Stop offering messages to a subscription."""
 
 
 class Subscription:
-    """The messages of a channel, from `async with` on: made by `channel.subscribe()`.
+    """The messages of a channel inside `async with`; `channel.subscribe()` makes it.
 
-    An asynchronous iterator for one task. It ends where the channel is closed, and where the policy
-    "disconnect" has ended it: `is_full` tells which. Cancelling a wait loses no message.
+    An asynchronous iterator for one task. It ends when the channel is closed, or when its policy
+    ends it; only then `is_full` is true. A cancelled wait loses no message.
     """
 
     __slots__ = (
@@ -85,7 +85,9 @@ class Subscription:
         policy: Policy,
     ) -> None:
         if policy not in POLICIES:
-            raise ConfigurationError(f"subscribe: expected a policy of {POLICIES}, got {policy!r}")
+            raise ConfigurationError(
+                f"subscribe: expected a policy from {', '.join(POLICIES)}, got {policy!r:.80}"
+            )
         if queue < 1:
             raise ConfigurationError(f"subscribe: expected a queue of at least 1, got {queue!r}")
         self._open = open_source
@@ -94,18 +96,20 @@ class Subscription:
         self._limit = queue
         self._policy = policy
         self._source: Source | None = None
-        self._replay: tuple[Message, ...] = ()  # shared by all that have missed the same
+        self._replay: tuple[Message, ...] = ()  # shared by subscriptions that missed the same
         self._replayed = 0
-        self._gap: Gap | None = None  # it stands between the replay and the queue
+        self._gap: Gap | None = None  # between the replay and the queue
         self._queue: deque[Message] | None = None
         self._waiter: asyncio.Future[Message | None] | None = None
         self._has_ended = False
-        self.is_full = False  # the policy "disconnect" has ended it
-        self.missed = 0  # as far as anybody knows how many
+        self.is_full = False  # the policy has ended it
+        self.missed = 0  # messages, without those of gaps of an unknown size
 
     async def __aenter__(self) -> Self:
         if self._source is not None:
-            raise RuntimeError("a subscription is for one `async with`: subscribe again")
+            raise RuntimeError(
+                "expected a new subscription, got one that was used before: subscribe again"
+            )
         source = self._source = await self._open()
         if self._last_event_id is not None:
             self._replay, self._replayed = source.since(self._last_event_id)
@@ -124,9 +128,11 @@ class Subscription:
         return self
 
     async def __anext__(self) -> Message:
-        """Return the next message, or a `Gap` where some are missing."""
+        """Return the next message, or a `Gap` if messages are missing."""
         if self._source is None:
-            raise RuntimeError("a subscription begins with `async with`")
+            raise RuntimeError(
+                "expected a subscription inside its block: write `async with channel.subscribe()`"
+            )
         message = self._take()
         if message is None and not self._has_ended:
             message = await self._wait()
@@ -138,36 +144,36 @@ class Subscription:
 
     @property
     def position(self) -> str | None:
-        """The id to continue from for one who has seen all that was published until now."""
+        """Return the id to continue from after all messages published until now."""
         return None if self._source is None else self._source.position
 
     def encode_start(self) -> bytes:
-        """Return how an event stream begins: for one who comes first, with its place.
+        """Return the start of an event stream: for a new client, an id to continue from.
 
-        A browser takes the id and dispatches nothing, so that one which is cut off before the first
-        message misses none. With a replay it has to come again without an id, for all of it. WHATWG
-        HTML section 9.2.6
+        A browser stores the id and dispatches no event, so that a client that disconnects before
+        the first message misses none. With a replay the start is empty, because the client must
+        reconnect without an id to get the whole replay. WHATWG HTML section 9.2.6
         """
         if self._last_event_id is not None or self._replay or self.position is None:
             return b""
         return f"id: {self.position}\n\n".encode()
 
-    # --- for the channel
+    # --- for the topic
 
     @property
     def wants_waiting(self) -> bool:
-        """Whether publishers wait for it."""
+        """Whether publishers wait for this subscription."""
         return self._policy == "wait"
 
     @property
     def room(self) -> int:
-        """How many messages it can take without its policy."""
+        """Return the number of messages that fit before the policy applies."""
         return self._limit if self._queue is None else max(0, self._limit - len(self._queue))
 
     def offer(self, message: Message) -> bool:
-        """Hand over a message; return False where that has ended it."""
+        """Add a message; return False if the policy has ended the subscription instead."""
         if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(message)  # it waits, so nothing stands before this
+            self._waiter.set_result(message)  # a waiting subscriber has no older message
         elif self._queue is None:
             self._queue = deque((message,))
             self._check_full(self._queue)
@@ -182,18 +188,18 @@ class Subscription:
 
     def _check_full(self, queue: deque[Message]) -> None:
         if len(queue) >= self._limit and not self.wants_waiting and self._source is not None:
-            self._source.fill(self)
+            self._source.report_full(self)
 
     def end(self, *, is_full: bool = False) -> None:
-        """End it after what it has."""
+        """End the subscription after its queued messages."""
         if not self._has_ended:
             self._has_ended, self.is_full = True, is_full
             if self._waiter is not None and not self._waiter.done():
                 self._waiter.set_result(None)
             if self.wants_waiting and self._source is not None:
-                self._source.relieve()
+                self._source.report_room()
 
-    # --- inside
+    # --- the queue
 
     def _overflow(self, queue: deque[Message], message: Message) -> bool:
         if self._policy == "drop_oldest":
@@ -208,7 +214,7 @@ class Subscription:
         return True
 
     def _take(self) -> Message | None:
-        """Return what is here, if anything."""
+        """Return the next message of the replay, the gap or the queue; None if all are empty."""
         if self._replayed < len(self._replay):
             self._replayed += 1
             return self._replay[self._replayed - 1]
@@ -221,17 +227,19 @@ class Subscription:
         was_full = len(self._queue) >= self._limit
         message = self._queue.popleft()
         if not self._queue:
-            self._queue = None  # an empty one takes 760 bytes
+            self._queue = None  # an empty deque takes 760 bytes
         if self._source is not None:
             if self.wants_waiting:
-                self._source.relieve()
+                self._source.report_room()
             elif was_full:
-                self._source.drain(self)
+                self._source.report_taken(self)
         return message
 
     async def _wait(self) -> Message | None:
         if self._waiter is not None:
-            raise RuntimeError("another task waits for this subscription's next message")
+            raise RuntimeError(
+                "another task waits for this subscription's next message: subscribe once a task"
+            )
         waiter: asyncio.Future[Message | None] = asyncio.get_running_loop().create_future()
         self._waiter = waiter
         try:
@@ -250,7 +258,7 @@ class Subscription:
 
 
 def append_gap(queue: deque[Message], lost: Message) -> None:
-    """Have a gap stand last for `lost`, one with the gap that stands there."""
+    """Add `lost` to the gap at the end of the queue, or append a new gap."""
     last = queue[-1]
     if isinstance(last, Gap):
         queue[-1] = widened(last, lost)

@@ -1,11 +1,11 @@
-"""The channels of one event loop that have subscribers: the way of a message from broker to queues.
+"""The channels of one event loop that have subscribers: from the broker to the queues.
 
-Messages come from the broker in their order, and each `Topic` keeps the last ones, `history` of
-them: a subscriber that comes with the id of one is given what followed, in the same step in which
-it begins to get new ones, so that none is lost, doubled or out of order.
+The broker delivers messages in order, and each `Topic` keeps the last `history` of them. A
+subscriber with an event id gets the messages after it in the same step in which it starts to get
+new ones. So no message is lost, doubled or out of order.
 
-Publishers ask for admission. They wait a few turns of the loop while a queue is full, because a
-subscriber that had no turn could not take; and longer for subscribers with the policy "wait".
+Publishers wait for admission: a few turns of the event loop while a queue is full, because a
+subscriber without a turn can't take a message, and longer for subscribers with the policy "wait".
 """
 
 from __future__ import annotations
@@ -20,22 +20,23 @@ from .broker import Broker
 from .message import Entry, Gap, Message
 from .subscription import Subscription
 
-# From a full queue to its policy. A task that takes a message by way of another task needs three.
+# Turns of the event loop from a full queue to its policy. A subscriber that takes messages through
+# a second task, as `asyncio.wait_for` does before Python 3.12, needs three.
 _TURNS = 5
 
 
 class Hub:
-    """What is subscribed to on one event loop: the receiver of the broker's link."""
+    """The topics of one event loop, and the receiver of the broker's link."""
 
     def __init__(self, broker: Broker, history: int) -> None:
         self.topics: dict[str, Topic] = {}
         self.lives = 0
-        self.is_over = False  # its life has ended
+        self.is_over = False  # `Channels.life` has ended
         self._history = history
         self.link = broker.connect(self, history)
 
     async def enter(self, name: str) -> Topic:
-        """Return the channel, open, with one more user. Raises: BrokerUnavailable."""
+        """Return the open topic of a name, with one more user. Raises: BrokerUnavailable."""
         if self.is_over:
             raise BrokerUnavailable
         topic = self.topics.get(name)
@@ -50,14 +51,14 @@ class Hub:
         return topic
 
     async def leave(self, topic: Topic) -> None:
-        """Forget the channel with its last user."""
+        """Remove one user of the topic, and drop the topic with its last user."""
         topic.users -= 1
         if not topic.users and self.topics.get(topic.name) is topic:
             del self.topics[topic.name]
             await self.link.close(topic.name)
 
     async def aclose(self) -> None:
-        """End all subscribers, then the link; take no more."""
+        """End all subscriptions and close the link; refuse new subscriptions."""
         self.is_over = True
         for name in self.topics:
             self.end(name)
@@ -86,27 +87,26 @@ class Hub:
 
 
 class Topic:
-    """A channel that somebody on this loop is subscribed to."""
+    """A channel with subscribers on this event loop."""
 
     def __init__(self, hub: Hub, name: str, history: int) -> None:
         self.name = name
-        self.users = 0  # who has entered, those that were ended and have not left too
+        self.users = 0  # subscriptions that have not left, those that have ended too
         self.subscriptions: set[Subscription] = set()
-        self.patient: set[Subscription] = set()  # those for whom publishers wait
-        self.full: dict[Subscription, int] = {}  # full queues, and the turns they had since
-        self._turn: asyncio.Handle | None = None  # the next one, if it is waited for
-        self._line: deque[asyncio.Future[None]] = deque()  # publishers, until there is room
-        self._first = asyncio.Lock()  # of the publishers that wait for `patient`, in their order
+        self.awaited: set[Subscription] = set()  # publishers wait for these
+        self.full: dict[Subscription, int] = {}  # with a full queue, and its turns since then
+        self._turn: asyncio.Handle | None = None  # the next turn, if turns are counted
+        self._publishers: deque[asyncio.Future[None]] = deque()  # they wait for admission
+        self._first = asyncio.Lock()  # one publisher after another waits for `awaited`
         self._room: asyncio.Future[None] | None = None
         self._hub = hub
         self._history = history
         self._kept: deque[Message] = deque()
-        self._before: str | None = None  # the id that comes before what is kept
-        self._snapshots: dict[
-            bool, tuple[Message, ...]
-        ] = {}  # of what is kept, behind a gap or not
+        self._before: str | None = None  # the id before the kept messages
+        # The kept messages, with a gap before them or not.
+        self._snapshots: dict[bool, tuple[Message, ...]] = {}
 
-    # --- what comes from the broker
+    # --- for the broker
 
     def begin(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
@@ -118,7 +118,7 @@ class Topic:
             self._offer(message)
 
     def miss(self) -> None:
-        self._kept.clear()  # what was before is not what comes before the next
+        self._kept.clear()  # the next message does not follow the kept ones
         self._before = None
         self._snapshots.clear()
         self._offer(Gap(None))
@@ -127,7 +127,7 @@ class Topic:
         for subscription in self.subscriptions:
             subscription.end()
         self.subscriptions.clear()
-        self.patient.clear()
+        self.awaited.clear()
         self.full.clear()
 
     def _keep(self, entry: Entry) -> Message | None:
@@ -148,22 +148,25 @@ class Topic:
 
     def _drop(self, subscription: Subscription) -> None:
         self.subscriptions.discard(subscription)
-        self.patient.discard(subscription)
+        self.awaited.discard(subscription)
         self.full.pop(subscription, None)
 
-    # --- what subscriptions ask
+    # --- for subscriptions
 
     @property
     def position(self) -> str | None:
-        """The id of the last message that was published."""
+        """Return the id of the last published message."""
         return self._kept[-1].id if self._kept else self._before
 
     def history(self) -> tuple[Message, ...]:
-        """Return all messages that are kept."""
+        """Return all kept messages."""
         return self._snapshot(behind_gap=False)
 
     def since(self, id: str) -> tuple[tuple[Message, ...], int]:
-        """Return what is kept, and from which of it on is what came after `id`."""
+        """Return the kept messages, and the index of the first one after `id`.
+
+        If `id` is not known, return a gap before the kept messages, and 0.
+        """
         if id == self._before:
             return self._snapshot(behind_gap=False), 0
         for back, message in enumerate(reversed(self._kept)):
@@ -172,39 +175,39 @@ class Topic:
         return self._snapshot(behind_gap=True), 0
 
     def _snapshot(self, *, behind_gap: bool) -> tuple[Message, ...]:
-        """Return what is kept, the same tuple for all who ask before the next message."""
+        """Return the kept messages, in one tuple for all subscribers until the next message."""
         if behind_gap not in self._snapshots:
             gap = (Gap(None, "" if self._kept else self._before or ""),) if behind_gap else ()
             self._snapshots[behind_gap] = (*gap, *self._kept)
         return self._snapshots[behind_gap]
 
     def enter(self, subscription: Subscription) -> None:
-        """Begin to offer messages."""
+        """Start to offer messages to a subscription."""
         self.subscriptions.add(subscription)
         if subscription.wants_waiting:
-            self.patient.add(subscription)
+            self.awaited.add(subscription)
 
     async def leave(self, subscription: Subscription) -> None:
-        """Offer it no more messages."""
+        """Stop offering messages to a subscription."""
         self._drop(subscription)
         await self._hub.leave(self)
 
-    # --- publishers that wait
+    # --- for publishers
 
     @property
     def is_open(self) -> bool:
-        """Whether nobody need be waited for, and no publisher waits."""
-        return not (self.full or self.patient or self._line)
+        """Whether a publisher need not wait for a subscription or another publisher."""
+        return not (self.full or self.awaited or self._publishers)
 
     @asynccontextmanager
     async def admission(self, wait_s: float) -> AsyncIterator[None]:
-        """Wait until a message can be published, which is done in the block."""
-        if self.full or self._line:
+        """Wait until a message may be published; publish it inside the block."""
+        if self.full or self._publishers:
             publisher = asyncio.get_running_loop().create_future()
-            self._line.append(publisher)
+            self._publishers.append(publisher)
             self._await_turn()
             await publisher
-        if not self.patient:
+        if not self.awaited:
             yield
             return
         is_first = False
@@ -212,21 +215,21 @@ class Topic:
             try:
                 async with asyncio.timeout(wait_s):
                     is_first = await self._first.acquire()
-                    await self._have_room()
+                    await self._wait_for_room()
             except TimeoutError:
-                self._end_patient()
+                self._end_awaited()
             yield
         finally:
             if is_first:
                 self._first.release()
 
-    def fill(self, subscription: Subscription) -> None:
-        """Give a subscription whose queue has become full some turns to take from it."""
+    def report_full(self, subscription: Subscription) -> None:
+        """Give a subscription with a full queue some turns to take from it."""
         self.full[subscription] = 0
         self._await_turn()
 
-    def drain(self, subscription: Subscription) -> None:
-        """Hear that a subscription whose queue was full has taken from it."""
+    def report_taken(self, subscription: Subscription) -> None:
+        """Stop counting turns, because the subscription took from its full queue."""
         self.full.pop(subscription, None)
 
     def _await_turn(self) -> None:
@@ -234,37 +237,37 @@ class Topic:
             self._turn = asyncio.get_running_loop().call_soon(self._begin_turn)
 
     def _begin_turn(self) -> None:
-        """Count a turn of the loop for full queues; let publishers go on if all had their turns."""
+        """Count a turn for each full queue; admit publishers if all queues had their turns."""
         self._turn = None
         had = [(each, turns + 1) for each, turns in self.full.items()]
         self.full = {each: turns for each, turns in had if turns < _TURNS}
         if not self.full:
             self._admit()
-        if self.full or self._line:
+        if self.full or self._publishers:
             self._await_turn()
 
     def _admit(self) -> None:
-        """Let as many publishers go on as there is room for, but by those who are too slow."""
+        """Admit as many publishers as all queues have room for, apart from full queues."""
         room = min((each.room for each in self.subscriptions if each.room), default=None)
-        while self._line and room != 0:
-            publisher = self._line.popleft()
+        while self._publishers and room != 0:
+            publisher = self._publishers.popleft()
             if not publisher.done():
                 publisher.set_result(None)
                 room = room and room - 1
 
-    def relieve(self) -> None:
-        """Wake the publisher whose turn it is."""
+    def report_room(self) -> None:
+        """Wake the publisher that waits for room."""
         if self._room is not None and not self._room.done():
             self._room.set_result(None)
 
-    async def _have_room(self) -> None:
-        """Wait until all for whom one waits have room."""
-        while not all(each.room for each in self.patient):
+    async def _wait_for_room(self) -> None:
+        """Wait until all subscriptions that publishers wait for have room."""
+        while not all(each.room for each in self.awaited):
             self._room = asyncio.get_running_loop().create_future()
             await self._room
 
-    def _end_patient(self) -> None:
-        """End those for whom one waits that have no room."""
-        for subscription in [each for each in self.patient if not each.room]:
+    def _end_awaited(self) -> None:
+        """End the subscriptions that publishers wait for if they have no room."""
+        for subscription in [each for each in self.awaited if not each.room]:
             self._drop(subscription)
             subscription.end(is_full=True)

@@ -39,7 +39,7 @@ async def test_a_channel_begins_with_its_history_and_goes_on_in_order(
     assert len(set(ids)) == 4
     heard.calls.clear()
     await link.open("a")
-    await link.open("a")  # which changes nothing
+    await link.open("a")  # changes nothing
     assert heard.calls == [("begin", "a", [b"j1", b"j2", b"j3"])]
     await link.publish("a", b"j4")
     await link.end("a")

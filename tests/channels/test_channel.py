@@ -1,4 +1,4 @@
-"""Channels in one process: what subscribers get, under every policy, and what is left of them."""
+"""Channels in one process: the messages that subscribers get, under every policy, and their end."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ async def test_close_ends_iterations_after_what_waits(channel: Channel) -> None:
         await channel.close()
         assert await all_data(messages) == await reading == [1, 2]
         assert (messages.is_full, len(channel)) == (False, 0)
-    await channel.close()  # nobody is there
+    await channel.close()  # without subscribers
 
 
 async def test_a_closed_channel_goes_on_with_its_history(channel: Channel) -> None:
@@ -188,7 +188,7 @@ async def test_a_loop_of_its_own_in_a_plain_def_says_from_thread(channel: Channe
 
     async with app.test_client() as client:
         with pytest.raises(RuntimeError, match=r"from_thread\(channel\.publish"):
-            await client.post("/run")  # nobody has used the channel before
+            await client.post("/run")  # the first use of the channel
         async with channel.subscribe() as messages:
             with pytest.raises(RuntimeError, match=r"from_thread\(channel\.publish"):
                 await client.post("/run")
@@ -234,7 +234,7 @@ async def test_life_is_a_lifespan(channels: Channels) -> None:
 
 @dataclass
 class FakeSocket:
-    """A `FrameSocket` whose client reads when it is told to."""
+    """A `FrameSocket` whose client reads only when a test lets it."""
 
     frames: list[bytes] = field(default_factory=list)
     closed_with: int | None = None
@@ -467,7 +467,7 @@ async def test_event_stream_that_replays_begins_with_the_history(channel: Channe
             starts = [line for line in text.splitlines() if not line.startswith("id: ")]
             kept = range(max(0, before - 3), before)
             assert [line for line in starts if line] == [f"data: {number}" for number in kept]
-            assert text.startswith("id: ")  # that of the first message, or where it begins
+            assert text.startswith("id: ")  # the id of the first message, or of the start
             await channel.publish(before)
 
 
@@ -475,7 +475,7 @@ async def test_event_stream_of_an_unknown_id_begins_with_a_gap(channel: Channel)
     async with serving(channel) as client, client.events("/events", last_event_id="x-1") as events:
         event = await soon(anext(events))
         assert (event.event, event.json()) == ("gap", gap_of(None))
-        assert event.id != "x-1"  # what nobody knows is not asked for again
+        assert event.id != "x-1"  # the client does not keep an unknown id
 
 
 async def test_event_stream_ends_with_its_channel(channel: Channel) -> None:

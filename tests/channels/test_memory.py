@@ -1,4 +1,4 @@
-"""The broker of one process by itself."""
+"""The broker of one process."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from microweb.channels.memory import MemoryBroker, MemoryLink
 
 
 class Clock:
-    """A monotonic clock that goes when it is told."""
+    """A monotonic clock that a test moves on."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1000.0
@@ -71,7 +71,7 @@ async def test_history_is_kept_until_it_expires(heard: Heard, clock: Clock) -> N
     clock.now += 59
     await link.open("a")
     assert heard.begun() == [b"1", b"2"]
-    clock.now += 1000  # nothing expires where somebody is subscribed
+    clock.now += 1000  # an open channel does not expire
     await link.close("a")
     clock.now += 59
     assert len(link) == 1
@@ -91,7 +91,7 @@ async def test_channels_without_subscribers_are_bounded(heard: Heard) -> None:
     assert len(link) == 11
     await link.open("990")
     assert heard.begun() == [b"x", b"y"]
-    await link.open("991")  # used longest ago
+    await link.open("991")  # the least recently used one
     assert heard.begun() == [None]
 
 

@@ -100,5 +100,5 @@ async def test_bytes_are_a_gap_for_an_event_stream(
             resumed = [await soon(anext(events)) for _ in "12"]
             assert [each.id for each in resumed] == [each.id for each in got[1:]]
     assert [message[:40] for message in caplog.messages] == [
-        "channels: an event stream got a gap in p"
+        "channels: an event stream can't send byt"
     ]

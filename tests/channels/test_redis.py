@@ -88,7 +88,7 @@ async def test_burst_is_no_reason_to_be_too_slow(url: str) -> None:
     async with living(url) as channels, channels["a"].subscribe(queue=2) as messages:
         reading = asyncio.create_task(take(messages, 300))
         await settle()
-        with redis.Redis.from_url(url) as client:  # nothing here runs until all is told
+        with redis.Redis.from_url(url) as client:  # blocks the event loop until all are published
             for number in range(300):
                 client.eval(redis_broker._PUBLISH, 1, "channel:a", 60, TOLD, 100, b"j%d" % number)
         assert await reading == list(range(300))
@@ -124,7 +124,7 @@ async def test_what_somebody_else_tells_is_logged_and_passed_over(
             await client.xadd("channel:a", {"x": 1, "y": 2})
         await channels["a"].publish(2)
         assert await take(messages, 1) == [2]
-    assert caplog.messages == ["channels: can't read what Redis tells, trying again"]
+    assert caplog.messages == ["channels: can't read a message from Redis, trying again"]
 
 
 @pytest.mark.parametrize("payload", [b"t\xff", b"j\xff", b"\xff", b"hello", b""])
@@ -328,7 +328,7 @@ async def test_after_a_failover_that_lacks_a_message_none_is_told_again(
             await new.restore("channel:a", 100_000, await old.dump("channel:a"))
             ids += await publish(channels["a"], "which the replica lacks")
             assert await take(messages, 4) == [0, 1, 2, "which the replica lacks"]
-            for number in range(later):  # while nobody of ours hears
+            for number in range(later):  # while no process of the test is connected
                 entry = {"m": b"j%d" % (3 + number)}
                 await new.xadd("channel:a", entry, f"{int(ids[3].split('-')[0]) + 1 + number}-0")
             link_to.unlink()
@@ -390,10 +390,10 @@ async def test_many_messages_are_heard_in_a_turn_of_a_busy_loop(url: str) -> Non
         finally:
             busy.cancel()
         assert got == [list(range(0, count, 2)), list(range(1, count, 2))]
-        assert turns < count / 4  # it was one turn and more for each message
+        assert turns < count / 4  # before, at least one turn for each message
 
 
-# --- Redis that is away
+# --- without Redis
 
 
 async def test_redis_that_is_away_is_told_once_and_waited_for(
@@ -417,7 +417,7 @@ async def test_redis_that_is_away_is_told_once_and_waited_for(
                         await asyncio.sleep(0.01)
                 await publish(channels["a"], 3)
                 got = await take(messages, 2)
-    assert got == [GAP, 3]  # it has no disk, so nobody knows what there was
+    assert got == [GAP, 3]  # it lost its data, so the number is unknown
     assert caplog.messages[0].startswith("channels: lost Redis, trying again: ConnectionError")
     assert caplog.messages[1] == "channels: Redis is back"
 
@@ -439,7 +439,7 @@ async def test_life_that_ends_refuses_at_once_who_waits_for_redis() -> None:
             server.process.send_signal(signal.SIGSTOP)
             waiting = asyncio.create_task(channels["b"].subscribe().__aenter__())
             await settle()
-        assert waiting.done()  # though Redis has 5 s to answer
+        assert waiting.done()  # before the 5 s that Redis has to answer
         assert isinstance(waiting.exception(), BrokerUnavailable)
         with pytest.raises(BrokerUnavailable):
             async with channels["a"].subscribe():
@@ -567,7 +567,7 @@ app.run(host="127.0.0.1", port=0)
 
 
 class Asked:
-    """A request on a connection of its own, and its answer."""
+    """A request on its own connection, and the response."""
 
     def __init__(self, url: str, method: str, path: str, body: bytes = b"", *fields: str) -> None:
         self._address = url.removeprefix("http://").split(":")
@@ -617,7 +617,7 @@ async def test_processes_share_channels_in_one_order(url: str, tmp_path: Path) -
         urls = [worker.urls()[0] for worker in (a, b, c)]
         streams = [Asked(each, "GET", "/a") for each in urls for _ in "12"]
         for stream in streams:
-            await stream.until(b"\nid: ")  # where it begins
+            await stream.until(b"\nid: ")  # the start of the stream
         ids: list[str] = []
 
         async def write(to: str, writer: int) -> None:
@@ -639,7 +639,7 @@ async def test_processes_share_channels_in_one_order(url: str, tmp_path: Path) -
             assert [id for id, _ in events] == ids
             for writer in range(6):
                 assert [data[1] for _, data in events if data[0] == writer] == list(range(50))
-        # What was sent by one process is resumed at another.
+        # A client resumes at another process than the one that it was connected to.
         resumed = Asked(urls[2], "GET", "/a", b"", f"Last-Event-ID: {ids[-3]}")
         await resumed.until(ids[-1].encode())
         await ask(urls[0], "DELETE", "/a")

@@ -1,4 +1,4 @@
-"""The connection that hears: cut off, refused, silent, and with many names."""
+"""The connection for announcements: cut, refused, silent, and with many names."""
 
 from __future__ import annotations
 
@@ -102,8 +102,8 @@ async def test_a_channel_that_redis_lets_nobody_hear_costs_the_others_nothing(
             assert (await take(messages, 1), await take(others, 1)) == ([1], [2])
         assert link(channels)._listener.connection is connection
         assert (
-            not link(channels)._listener._asked
-            or link(channels)._listener._asked[0].word == "UNSUBSCRIBE"
+            not link(channels)._listener._commands
+            or link(channels)._listener._commands[0].word == "UNSUBSCRIBE"
         )
         assert list(channels) == ["ok1"]
 
@@ -121,7 +121,8 @@ async def test_a_channel_that_redis_lets_nobody_hear_any_more_ends(
     ):
         async with redis.asyncio.from_url(server.url) as client:
             rules = "resetchannels &channel:0:ok*".split()
-            await client.execute_command("ACL", "SETUSER", "mw", *rules)  # it cuts who hears more
+            # Redis cuts connections that subscribe to more.
+            await client.execute_command("ACL", "SETUSER", "mw", *rules)
         async with asyncio.timeout(DEADLINE_S):
             assert [message.data async for message in ended] == [GAP]
         for number in (1, 2):
@@ -130,7 +131,7 @@ async def test_a_channel_that_redis_lets_nobody_hear_any_more_ends(
         with pytest.raises(BrokerUnavailable):
             async with channels["secret"].subscribe():
                 pass
-    assert caplog.text.count("channels: Redis refuses that 'secret' is heard: ") == 1
+    assert caplog.text.count("channels: Redis refuses to subscribe to 'secret': ") == 1
 
 
 async def test_redis_that_hangs_is_unavailable(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,7 +155,7 @@ async def test_redis_that_hangs_is_unavailable(url: str, monkeypatch: pytest.Mon
             monkeypatch.setattr(redis_broker, "_TIMEOUT_S", 5.0)
             await publish(channels["a"], "sure")
             got = await take(messages, 1)
-            if got == ["perhaps"]:  # Redis had taken it
+            if got == ["perhaps"]:  # Redis had received it
                 got = await take(messages, 1)
             assert got == ["sure"]
             assert list(channels) == ["a"]

@@ -1,4 +1,4 @@
-"""One subscriber: its queue and policy, its end, and any order of events."""
+"""One subscriber: its queue, its policy, its end, and random orders of events."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ async def test_cancelled_wait_loses_no_message(channel: Channel) -> None:
             waiting = asyncio.ensure_future(anext(messages))
             await settle()
             await channel.publish(number)
-            waiting.cancel()  # it has the message, and has not run yet
+            waiting.cancel()  # it has got the message, but has not run yet
             await asyncio.wait([waiting])
             assert waiting.cancelled()
             assert await take(messages, 1) == [number]
@@ -115,20 +115,20 @@ async def test_a_subscriber_that_keeps_up_is_small(channel: Channel) -> None:
         tracemalloc.stop()
     for subscription in subscriptions:
         await subscription.__aexit__()
-    assert each < 500  # bytes; with a queue of its own it would be 1200
+    assert each < 500  # bytes; with its own queue it would take 1200
 
 
-# --- any order of events
+# --- random orders of events
 
 HISTORY = 5
 
 
 class Reader:
-    """A subscriber, and what it must see: numbers in a row, but for gaps that say how many."""
+    """A subscriber, and the numbers that it must get: all in order, or counted by a gap."""
 
     def __init__(self, subscription: Subscription, expected: int | None) -> None:
         self.subscription = subscription
-        self.expected = expected  # None: behind a gap of unknown size
+        self.expected = expected  # None after a gap of unknown size
         self.waiting: asyncio.Future[Message] | None = None
         self.has_ended = False
 
@@ -147,7 +147,7 @@ class Reader:
 
 
 class AnyOrder(RuleBasedStateMachine):
-    """Subscribers that come, read, leave, while messages are published."""
+    """Subscribers that enter, read and leave while messages are published."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -177,7 +177,7 @@ class AnyOrder(RuleBasedStateMachine):
             pass
 
     async def _step(self, reader: Reader) -> bool:
-        """Take the next message if one is there."""
+        """Take the next message if there is one."""
         if reader.waiting is None:
             reader.waiting = asyncio.ensure_future(anext(reader.subscription))
         await settle()
@@ -257,7 +257,7 @@ class AnyOrder(RuleBasedStateMachine):
             await settle()
             if self._look(reader) or reader.waiting is None:
                 return
-            # It is handed this message, and cancelled before it runs.
+            # It gets this message, and is cancelled before it runs.
             self.ids.append((await self.channel.publish(len(self.ids))).id)
             waiting, reader.waiting = reader.waiting, None
             waiting.cancel()

@@ -1,4 +1,4 @@
-"""The channels of a loop: replays, publishers that wait, and a message to ten thousand."""
+"""The channels of an event loop: replays, publishers that wait, and ten thousand subscribers."""
 
 from __future__ import annotations
 
@@ -172,7 +172,7 @@ async def test_the_deadline_of_a_publisher_is_that_of_its_whole_wait() -> None:
     async with channel.subscribe(queue=1, policy="wait") as messages:
         taking = asyncio.create_task(take_slowly(messages))
         await soon(publish_together(channel, count))
-        assert messages.is_full  # though each publisher in the line waited less for its turn
+        assert messages.is_full  # though each waiting publisher waited less
         taking.cancel()
 
 
@@ -213,7 +213,7 @@ async def test_one_who_reads_by_another_task_is_not_too_slow(channel: Channel) -
     got: list[object] = []
 
     async def read() -> None:
-        while len(got) < 100:  # each in a task of its own, as asyncio.wait_for does before 3.12
+        while len(got) < 100:  # each in its own task, as asyncio.wait_for before 3.12
             got.append((await asyncio.create_task(soon(messages.__anext__()))).data)
 
     async with channel.subscribe(queue=1) as messages:

@@ -1,4 +1,4 @@
-"""A `Receiver` that keeps what it hears."""
+"""A `Receiver` that records its calls."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from microweb.channels.message import Entry
 
 
 class Heard:
-    """A `Receiver` that keeps what it hears."""
+    """A `Receiver` that records its calls."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[Any, ...]] = []
@@ -33,7 +33,7 @@ class Heard:
         return False
 
     def begun(self) -> list[Any]:
-        """Return what the last `begin` gave."""
+        """Return the payloads of the last `begin` call."""
         return next(call[2] for call in reversed(self.calls) if call[0] == "begin")
 
     async def until(self, call: tuple[Any, ...]) -> None:

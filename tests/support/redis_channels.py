@@ -1,4 +1,4 @@
-"""Channels over a Redis of the tests: their lives, and the connection that hears cut off."""
+"""Channels over a Redis of the tests: their lives, and a cut of their connection."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def link(channels: Channels) -> RedisLink:
 
 
 async def cut(channels: Channels) -> None:
-    """Cut the connection that hears, and wait until that is seen."""
+    """Cut the connection for announcements, and wait until the listener notices."""
     async with asyncio.timeout(DEADLINE_S):
         while (connection := link(channels)._listener.connection) is None:
             await asyncio.sleep(0.001)
