@@ -1,14 +1,14 @@
-"""A WebSocket behind its handshake: messages both ways, pings, and its end. RFC 6455 sections 5-7
+"""A WebSocket after its handshake: messages, pings, and the close. RFC 6455 sections 5-7
 
-Strategy: what comes is handed over as it comes, not read, so that a message costs one wake-up of
-who waits for it and no reader's task. It is looked at in order, and one message at a time, when
-somebody waits for it: so what an endpoint answers to a message goes out before the answer to the
-close behind it. Where nobody has waited when the connection's second is over, all is looked at that
-comes, so that pings are answered and a close is seen; until somebody waits again. With more than is
-asked for the connection is paused, and the peer has to wait. No timer runs: see `tick`.
+Strategy: the transport calls `data_received`, so a message costs one wake-up of the receiving task,
+and no task that reads. Frames are processed in order, one message at a time, when `receive()` waits
+for one. So the endpoint's answer to a message is sent before the answer to a close after it. If no
+`receive()` was waiting at the last one-second tick, frames are processed as they arrive, so that
+pings are answered and a close is noticed. This ends with the next `receive()`. If more arrives than
+the endpoint receives, reading is paused, and the peer has to wait. No timer runs: see `tick`.
 
-Nothing here suspends while there is something to take, or room for what is sent. So each
-conversation counts what it has done, and others have their turn in between.
+Nothing here suspends while messages are available, or while the peer takes all bytes. So each
+connection counts its work, and lets other tasks have their turn in between.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
     from .protocol import Frames, Message
 
 
-# Received and not asked for; with more, the connection is paused and the peer has to wait.
+# Messages that the endpoint has not received. If there are more, reading is paused.
 _MAX_ARRIVED = 64
 _MAX_ARRIVED_SIZE = 64 * 1024
-_MAX_UNBROKEN = 64  # messages, or KiB of them, without a suspension: others have their turn then
+_MAX_UNBROKEN = 64  # messages, or KiB of them, before other tasks have their turn
 
 
-class Conversation:
-    """One connection's messages. `ping_interval_s` of 0 sends no pings.
+class WebSocketConnection:
+    """The messages of one connection. A `ping_interval_s` of 0 sends no pings.
 
-    `task` is the endpoint's: only an end that is raised there makes the endpoint go on.
+    `task` is the endpoint's. The endpoint knows of the end only if the error is raised in it.
     """
 
     __slots__ = (
@@ -45,14 +45,14 @@ class Conversation:
         "_arrived_size",
         "_drainer",
         "_frames",
+        "_has_arrived",
         "_heartbeat",
-        "_is_ahead",
-        "_is_heard",
         "_is_paused",
         "_is_receiving",
         "_left",
         "_loop",
         "_pushers",
+        "_reads_ahead",
         "_share",
         "_stream",
         "_turn",
@@ -76,39 +76,39 @@ class Conversation:
     ) -> None:
         self._stream = stream
         self._frames = frames
-        self.task: asyncio.Task[object] | None = task  # while it runs: its error would hold this
+        self.task: asyncio.Task[object] | None = task  # None at its end: its error may hold this
         self._loop = asyncio.get_running_loop()
-        self.closed_with: tuple[int, str] | None = None  # once either side has closed
-        self.is_closing = False  # we have closed, and wait for the peer's answer
-        self.gone: asyncio.Future[None] = self._loop.create_future()
-        self.has_noticed = False  # the endpoint's task, that nothing more will come
-        self.has_failed_to_send = False  # the endpoint's task
-        self._pushers = 0  # blocks under way in which the endpoint may only send
-        self._is_receiving = False  # whether it called `receive` since the first of them began
+        self.closed_with: tuple[int, str] | None = None  # set when either side has closed
+        self.is_closing = False  # we have closed, and wait for the peer's close
+        self.gone: asyncio.Future[None] = self._loop.create_future()  # done at the end
+        self.has_noticed = False  # the endpoint knows of the end
+        self.has_failed_to_send = False  # a `send` in the endpoint's task has failed
+        self._pushers = 0  # `pushing` blocks that the endpoint is in
+        self._is_receiving = False  # `receive` was called since the first of them began
         self._arrived: deque[Message] = deque()
         self._arrived_size = 0
-        self._waiter: asyncio.Future[None] | None = None  # of who waits for a message
-        self._is_ahead = False  # looks at what comes though nobody waits
-        self._is_paused = False  # more has come than is asked for
-        self._unbroken = 0  # messages without a suspension, and KiB of them
-        self._turn: asyncio.Handle | None = None  # in which the rest of what came is looked at
-        self._drainer: asyncio.Task[None] | None = None  # while a peer does not take its pongs
-        self._left = (0, 0)  # messages and bytes that were not asked for at the last look
-        self._is_heard = True  # since the last look
+        self._waiter: asyncio.Future[None] | None = None  # of a waiting `receive`
+        self._reads_ahead = False  # frames are processed as they arrive
+        self._is_paused = False  # reading is paused
+        self._unbroken = 0  # messages, and KiB of them, since other tasks had their turn
+        self._turn: asyncio.Handle | None = None  # a later turn, for unread frames
+        self._drainer: asyncio.Task[None] | None = None  # while the peer does not take its pongs
+        self._left = (0, 0)  # messages and bytes not received at the last tick
+        self._has_arrived = True  # any bytes, since the last tick
         self._heartbeat = Heartbeat(ping_interval_s, ping_timeout_s)
-        self._share: Share | None = None  # of the memory for clients, once it takes much
+        self._share: Share | None = None  # of the memory for all clients, if it keeps much
 
     # --- receiving
 
     async def receive(self, at_end: Callable[[], Exception]) -> Message:
-        """Return the next message; raise `at_end()` where either side has closed or is lost.
+        """Return the next message; raise `at_end()` if either side has closed or is lost.
 
-        Cancelled, it has taken nothing. Raises: LocalProtocolError where another task waits here.
+        A cancelled call loses no message. Raises: LocalProtocolError if another task waits here.
         """
         self._is_receiving = True
         arrived = self._arrived
         if not arrived:
-            self._is_ahead = False
+            self._reads_ahead = False
             if self._unbroken > _MAX_UNBROKEN:
                 self._unbroken = 0
                 await asyncio.sleep(0)
@@ -129,7 +129,9 @@ class Conversation:
 
     async def _wait(self) -> None:
         if self._waiter is not None:
-            raise LocalProtocolError("another task waits for a message of this socket already")
+            raise LocalProtocolError(
+                "another task waits for a message of this socket already: receive in one task"
+            )
         self._resume()
         self._waiter = self._loop.create_future()
         try:
@@ -139,18 +141,18 @@ class Conversation:
             self._unbroken = 0
 
     def data_received(self, data: bytes) -> None:
-        """Take what the peer sent."""
-        self._is_heard = True
+        """Process bytes from the peer."""
+        self._has_arrived = True
         frames = self._frames
         frames.feed(data)
         if self._waiter is not None:
             self._take(1)
-        elif self._is_ahead or self.is_closing:
+        elif self._reads_ahead or self.is_closing:
             self._take(_MAX_ARRIVED)
         self._note_held(len(data))
 
     def _note_held(self, came: int) -> None:
-        """Count the bytes that are kept if they are many; with many unread, let the peer wait."""
+        """Count the kept bytes if they are many; if many are unread, pause reading."""
         frames = self._frames
         if frames.held + self._arrived_size > _MAX_ARRIVED_SIZE or self._share is not None:
             if frames.unread > _MAX_ARRIVED_SIZE:
@@ -158,14 +160,14 @@ class Conversation:
             self._count(came)
 
     def _count(self, came: int) -> None:
-        """Count the bytes of messages that are not whole, or that nobody waits for."""
+        """Count the bytes of incomplete messages, and of messages that no `receive` waits for."""
         held = self._frames.held + (self._arrived_size if self._waiter is None else 0)
         if self._share is None:
-            self._share = self._stream.share(self._lose)
+            self._share = self._stream.share(self._evict)
         self._share.hold(held, came)
 
-    def _lose(self) -> None:
-        """Give up the connection: too much is buffered, and its client holds most of it."""
+    def _evict(self) -> None:
+        """End the connection, because too much is buffered, and most of it for this client."""
         self._share = None
         self._arrived.clear()
         self._arrived_size = 0
@@ -174,13 +176,13 @@ class Conversation:
         self._end()
 
     def end_received(self) -> None:
-        """Take note that the peer has ended, or that the connection is lost."""
+        """Handle the end of the peer's bytes, or the loss of the connection."""
         if not self.gone.done():
-            self._take(_MAX_ARRIVED)  # a close may be among what came before
+            self._take(_MAX_ARRIVED)  # unread frames may contain a close
         self._end()
 
     def _take(self, count: int) -> None:
-        """Take messages out of what has come, until there are `count`; perhaps not in this turn."""
+        """Process frames until `count` messages have arrived; leave much work to a later turn."""
         if self._turn is not None:
             return
         frames, arrived, dropped = self._frames, self._arrived, 0
@@ -206,11 +208,11 @@ class Conversation:
             self._wake()
 
     def _take_turn(self) -> None:
-        """Go on where `_take` has left others their turn."""
+        """Process the frames that `_take` has left to this turn."""
         self._turn = None
         if self._waiter is not None:
             self._take(1)
-        elif self._is_ahead or self.is_closing:
+        elif self._reads_ahead or self.is_closing:
             self._take(_MAX_ARRIVED)
         if self.gone.done():
             self._wake()
@@ -233,7 +235,7 @@ class Conversation:
             waiter.set_result(None)
 
     def _answer(self) -> None:
-        """Send what the frames have to say; a peer that does not take it is not read from."""
+        """Send the output of the frames; if the peer does not take it, pause reading."""
         output, self._frames.output = self._frames.output, b""
         try:
             is_full = self._stream.write_soon(output)
@@ -245,7 +247,7 @@ class Conversation:
             self._drainer = self._loop.create_task(self._drain_answers(), name="websocket pongs")
 
     async def _drain_answers(self) -> None:
-        with suppress(ClientDisconnected):  # which `end_received` tells
+        with suppress(ClientDisconnected):  # `end_received` handles the loss
             await self._stream.drain()
         self._drainer = None
         self._resume()
@@ -253,7 +255,7 @@ class Conversation:
     # --- sending
 
     def compress(self, message: Message) -> bytes | None:
-        """Return a message as a compressed frame, where that was agreed and is worth it."""
+        """Return a message as a compressed frame; None if not agreed, or not worth the work."""
         if self.closed_with is not None:
             return None
         return self._frames.compress(message)
@@ -270,9 +272,10 @@ class Conversation:
             raise self._send_failure() from None
 
     async def drain(self) -> None:
-        """Wait until the peer has taken most of what was sent. Raises: ClientDisconnected.
+        """Wait until the peer has taken most of the sent bytes. Raises: ClientDisconnected.
 
-        A client that takes all at once has nobody wait here: others would never have their turn.
+        If the peer takes all bytes immediately, this would never wait. So from time to time it
+        lets other tasks have their turn.
         """
         if self._unbroken > _MAX_UNBROKEN:
             self._unbroken = 0
@@ -284,7 +287,7 @@ class Conversation:
             raise self._send_failure() from None
 
     def begin_pushing(self) -> None:
-        """Begin a block in which the endpoint only sends, unless it receives there."""
+        """Start a block in which the endpoint only sends, unless it receives there."""
         if not self._pushers:
             self._is_receiving = self._waiter is not None
         self._pushers += 1
@@ -295,7 +298,7 @@ class Conversation:
 
     @property
     def only_pushes(self) -> bool:
-        """Whether the endpoint only sends, so that nothing tells it of a close."""
+        """Whether the endpoint only sends, so that it does not notice a close."""
         return self._pushers > 0 and not self._is_receiving
 
     @property
@@ -304,7 +307,7 @@ class Conversation:
         return self._stream.is_shielded
 
     def disconnected(self) -> ClientDisconnected:
-        """Return what tells the endpoint that it is over."""
+        """Return the error that the endpoint gets after the end."""
         code, reason = self.closed_with or (LOST, "")
         return ClientDisconnected(f"the WebSocket was closed: {code} {reason}".rstrip())
 
@@ -313,17 +316,17 @@ class Conversation:
         return self.disconnected()
 
     def _is_endpoint(self) -> bool:
-        """Whether the endpoint's task runs.
+        """Whether this is the endpoint's task.
 
-        Another one, such as that of `forward`, may end without it: the endpoint is still watched
-        then, because it may wait for something that never comes.
+        If another task gets the error, such as that of `forward`, the endpoint may wait for an
+        event that never happens. So `tick` must still cancel it.
         """
         return asyncio.current_task() is self.task
 
     # --- the end
 
     def close(self, code: int, reason: str = "") -> None:
-        """Send a close frame, and take no more messages."""
+        """Send a close frame, and drop all later messages."""
         if self.closed_with is not None:
             return
         self._frames.close(code, reason)
@@ -336,17 +339,17 @@ class Conversation:
         self._take(_MAX_ARRIVED)  # up to the peer's close
 
     def _end(self) -> None:
-        """Take note that nothing more will come."""
-        if self.closed_with in (None, (LOST, "")):  # a close may be among what is looked at later
+        """Record that nothing more will arrive."""
+        if self.closed_with in (None, (LOST, "")):  # frames of a later turn may contain a close
             self.closed_with = self._frames.closed_with or (LOST, "")
         if not self.gone.done():
             self.gone.set_result(None)
         self._wake()
 
     async def finish(self) -> None:
-        """Wait for the end, which a close that the peer does not answer has as well; then hang up.
+        """Wait for the end, or until the peer's close is overdue; then close the connection.
 
-        What was sent is out then, or the peer has left.
+        Afterwards all bytes are sent, or the peer has disconnected.
         """
         try:
             await self.gone
@@ -364,34 +367,34 @@ class Conversation:
     # --- once a second
 
     def tick(self, now: float) -> None:
-        """See to pings and to a peer that is silent, or does not answer a close."""
+        """Send a ping if it is due; end the connection if a pong or the peer's close is overdue."""
         if self.gone.done():
             return
         if self._waiter is None:
-            self._is_ahead = True
+            self._reads_ahead = True
             self._take(_MAX_ARRIVED)
             self._note_held(0)
         if self.is_closing:
             if self._heartbeat.is_close_overdue(now):
                 self._drop()
         elif self._is_paused:
-            self._look_at_paused(now)
-        elif self._is_heard:
-            self._is_heard = False
-            self._heartbeat.hear(now)
+            self._check_paused(now)
+        elif self._has_arrived:
+            self._has_arrived = False
+            self._heartbeat.reset(now)
         elif self._heartbeat.is_ping_overdue(now):
-            # After a pause of ours the pong may wait, unread: uvloop calls timers first.
+            # After a pause of this process the pong may be unread: uvloop runs timers first.
             if not self._stream.has_input():
                 self._drop()
         elif self._heartbeat.is_ping_due(now):
             self._frames.ping()
             self._answer()
 
-    def _look_at_paused(self, now: float) -> None:
-        """See to a peer that is not read from, while the endpoint asks for nothing.
+    def _check_paused(self, now: float) -> None:
+        """Check a peer whose bytes are not read, because the endpoint receives nothing.
 
-        What it said may be in what nobody reads, its end as well: so the kernel is asked, about the
-        end, and whether a ping is taken.
+        Its pong or its end may be behind the unread bytes. So ask the kernel whether the peer has
+        ended, and whether it takes a ping.
         """
         left, self._left = self._left, (len(self._arrived), self._frames.unread)
         if self._left != left or self._drainer is not None:
@@ -403,7 +406,7 @@ class Conversation:
             self._stream.probe(PING)
 
     def _drop(self) -> None:
-        """Cut the connection, which ends what waits on it."""
+        """Abort the connection, which ends all waits for it."""
         self._stream.abort()
         self._end()
 

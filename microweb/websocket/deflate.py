@@ -1,9 +1,9 @@
-"""permessage-deflate as the server has it: RFC 7692, on that of `websockets`.
+"""permessage-deflate for the server: RFC 7692, based on the extension of `websockets`.
 
-The frames that we send are packed by `websockets`. Those that come are unpacked here, for two
-reasons. A message is bounded by what it inflates to, to the byte, and not by its size on the wire.
-And a block with BFINAL, which some compressors write at the end of each message, ends the stream
-for zlib: so another one goes on, with the end of what was inflated as its window.
+`websockets` compresses the frames that we send. Received frames are inflated here, for two reasons.
+The limit of a message is for its inflated size, to the byte, and not for its size on the wire. And
+a block with BFINAL, which some compressors write at the end of each message, ends the stream for
+zlib. A new decompressor then continues, with the end of the inflated data as its window.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ except ImportError as error:
 
 NAME = "permessage-deflate"
 
-# A window of 4 KiB each way, and none kept for what we send: 32 KiB less for each connection. A
-# message that fits one packet gains nothing by being smaller.
+# A window of 4 KiB in each direction, and none kept between sent messages: 32 KiB less for each
+# connection.
 _FACTORY = ServerPerMessageDeflateFactory(
     server_no_context_takeover=True,
     server_max_window_bits=12,
     client_max_window_bits=12,
     compress_settings={"memLevel": 5},
 )
-_END = b"\x00\x00\xff\xff"  # of each message, which is not sent. RFC 7692 section 7.2.1
+_END = b"\x00\x00\xff\xff"  # the end of each message, not sent. RFC 7692 section 7.2.1
 _MAX_FINAL_BLOCKS = 16  # in a message: each costs a new decompressor
 
 
 class Deflate(Extension):
-    """The extension on one connection; a message inflates to at most `max_message` bytes."""
+    """The extension of one connection; a message inflates to at most `max_message` bytes."""
 
     name = _FACTORY.name
 
@@ -51,19 +51,19 @@ class Deflate(Extension):
         self._keeps_window = not agreed.remote_no_context_takeover
         if self._keeps_window:
             del agreed.decoder  # 7 KiB
-        self._window = bytearray()  # the end of what was inflated: somewhat more than is needed
+        self._window = bytearray()  # the end of the inflated data, up to 1.5 windows of it
         self._window_size = 1 << agreed.remote_max_window_bits
-        self._inflater: zlib._Decompress | None = None  # until there is something to inflate
-        self._final_blocks = 0  # in the message under way
-        self._left = 0  # bytes that the message under way may still inflate to
-        self.is_inside = False  # a compressed message, more frames of which follow
+        self._inflater: zlib._Decompress | None = None  # None until there is data to inflate
+        self._final_blocks = 0  # in the current message
+        self._left = 0  # bytes that the current message may still inflate to
+        self.is_inside = False  # more frames of a compressed message follow
 
     def encode(self, frame: Frame) -> Frame:
-        """Pack a frame that we send."""
+        """Compress a frame to send."""
         return self._agreed.encode(frame)
 
     def decode(self, frame: Frame, *, max_size: int | None = None) -> Frame:
-        """Unpack a frame. Raises: ProtocolError, PayloadTooBig. RFC 7692 section 7.2.2"""
+        """Inflate a received frame. Raises: ProtocolError, PayloadTooBig. RFC 7692 section 7.2.2"""
         if frame.opcode in CTRL_OPCODES:
             return frame
         if frame.opcode is CONT:
@@ -97,10 +97,10 @@ class Deflate(Extension):
         window += inflated[-size:]
         if len(window) > size + size // 2:
             del window[:-size]
-        return inflated if not inflater.eof else inflated + self._go_on(inflater.unused_data)
+        return inflated if not inflater.eof else inflated + self._continue(inflater.unused_data)
 
-    def _go_on(self, data: bytes) -> bytes:
-        """Inflate behind a final block."""
+    def _continue(self, data: bytes) -> bytes:
+        """Inflate the data after a final block."""
         self._inflater = None
         self._final_blocks += 1
         if self._final_blocks > _MAX_FINAL_BLOCKS:

@@ -1,10 +1,10 @@
-"""A WebSocket endpoint as a handler: the request before the handshake, the messages behind it.
+"""A WebSocket endpoint as a handler: the request before the handshake, the messages after it.
 
-Strategy: the endpoint runs in a task of its own, because it goes on across the handshake, while the
-middleware around it has to end with an answer. What it returns or raises before it uses the socket
-is that answer; at the first use the handler returns a 101, and the rest of the endpoint is what
-that `UpgradeResponse` runs. The task has the context variables of the middleware, and is cancelled
-with whatever awaits it.
+Strategy: the endpoint runs in its own task, because it continues after the handshake, while the
+middleware around it must end with a response. If the endpoint ends before it uses the socket, its
+value or error is that response. At the first use the handler returns a 101 instead, and this
+`UpgradeResponse` runs the rest of the endpoint. The endpoint's task has the context variables of
+the middleware. A cancellation of the task that awaits it cancels it too.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from ..http.bytestream import UpgradedStream
 from ..logs import Log
 from ..remedies import add_remedy
 from ..request import Request, name_in_log, request_id_of
-from .connection import Conversation
+from .connection import WebSocketConnection
 from .frames import (
     GOING_AWAY,
     INTERNAL_ERROR,
@@ -49,11 +49,11 @@ from .protocol import Frames
 from .socket import WebSocket
 from .upgrade import UpgradeResponse
 
-# How long an endpoint that does not notice may go on without its client.
-_PATIENCE_S = 10.0  # behind a close, or a send that failed: it may be at work, or clean up
-_PATIENCE_LOST_S = 1.0
+# After the end of the connection, an endpoint that does not notice it is cancelled.
+_PATIENCE_S = 10.0  # after a close or a failed send: it may be at work, or clean up
+_PATIENCE_LOST_S = 1.0  # after a lost connection
 
-_HANG_UP_S = 1.0  # from the peer's close to ours
+_CLOSE_S = 1.0  # for the endpoint to end after the peer's close, before ours
 
 _MAX_REASON = 123  # bytes. RFC 6455 section 5.5
 
@@ -63,9 +63,9 @@ _log = Log("microweb.error")
 
 
 def bind_socket(signature: Signature, path: Mapping[str, str]) -> Callable[[WebSocket], object]:
-    """Return a function that calls a WebSocket endpoint for a socket.
+    """Return a function that calls a WebSocket endpoint with its arguments for a socket.
 
-    `path` is name -> converter name. Raises: ConfigurationError that names function and remedy.
+    `path` is name -> converter name. Raises: ConfigurationError with the function and the remedy.
     """
     function = signature.function
     if not any(map(inspect.iscoroutinefunction, implementations_of(function))):
@@ -85,9 +85,9 @@ def bind_socket(signature: Signature, path: Mapping[str, str]) -> Callable[[WebS
 def answering(
     call: Callable[[WebSocket], object], origins: frozenset[str]
 ) -> Callable[[Request], Awaitable[object]]:
-    """Return what answers a request by the endpoint that `call` calls with its socket.
+    """Return a handler that makes a socket and runs the endpoint by `call(socket)`.
 
-    Raises, awaited: HTTPError where the request is no handshake, or no page of `origins` may.
+    The handler raises HTTPError if the request is not a handshake, or its origin is not allowed.
     """
 
     async def answer(request: Request) -> object:
@@ -99,7 +99,7 @@ def answering(
 
 
 class _Exchange:
-    """One endpoint's run, from its request to the end of its connection."""
+    """One call of an endpoint, from the request to the end of the connection."""
 
     def __init__(self, request: Request, call: Callable[[WebSocket], object]) -> None:
         self._request = request
@@ -107,10 +107,10 @@ class _Exchange:
         offers = request.headers.get_all("sec-websocket-extensions")
         self._extensions = self._frames.negotiate(offers)
         loop = asyncio.get_running_loop()
-        self._asked: asyncio.Future[None] = loop.create_future()
-        self._response: UpgradeResponse | None = None  # until it is given: it holds this
+        self._used: asyncio.Future[None] = loop.create_future()  # done at the socket's first use
+        self._response: UpgradeResponse | None = None  # reset when returned: it holds this
         self._is_open = asyncio.Event()
-        self._conversation: Conversation | None = None
+        self._connection: WebSocketConnection | None = None
         self._gone_at: float | None = None
         self._is_stopping = False  # the server
         value = call(WebSocket(request, self))
@@ -120,13 +120,13 @@ class _Exchange:
     # --- before the handshake
 
     async def answer(self) -> object:
-        """Return what the endpoint returns, or the 101 that its first use asks for."""
+        """Return the value of the endpoint, or a 101 if it uses its socket before."""
         try:
-            await self._until_asked()
+            await self._wait_for_use()
         except BaseException:
             self._frames.close_parser()
             raise
-        if self._asked.done():
+        if self._used.done():
             try:
                 self._request.after_response(self._abandon)
             except ServiceUnavailable:
@@ -140,24 +140,24 @@ class _Exchange:
             raise Forbidden("this WebSocket was not accepted")
         return value
 
-    async def _until_asked(self) -> None:
+    async def _wait_for_use(self) -> None:
         """Wait until the endpoint has used its socket, or ended."""
-        either: tuple[asyncio.Future[object], ...] = (self._task, self._asked)  # type: ignore[assignment]
-        while not (self._task.done() or self._asked.done()):
+        either: tuple[asyncio.Future[object], ...] = (self._task, self._used)  # type: ignore[assignment]
+        while not (self._task.done() or self._used.done()):
             try:
                 await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             except asyncio.CancelledError:
-                self._task.cancel()  # what becomes of that the endpoint decides
+                self._task.cancel()  # the endpoint may clean up, or even return a value
 
-    async def open(self, fields: list[tuple[str, str]]) -> Conversation:
-        """Have the handshake made: the endpoint's side of it."""
-        if not self._asked.done():
+    async def open(self, fields: list[tuple[str, str]]) -> WebSocketConnection:
+        """Let the handler return the 101, and wait for the connection: called by the endpoint."""
+        if not self._used.done():
             self._response = self._new_response(fields)
-            self._asked.set_result(None)
+            self._used.set_result(None)
         await self._is_open.wait()
-        if self._conversation is None:
-            raise ClientDisconnected("the client left, or middleware answered something else")
-        return self._conversation
+        if self._connection is None:
+            raise ClientDisconnected("the client disconnected, or middleware sent another response")
+        return self._connection
 
     def _new_response(self, fields: list[tuple[str, str]]) -> UpgradeResponse:
         ours = [("Upgrade", "websocket"), ("Sec-WebSocket-Accept", accept_of(self._request))]
@@ -173,27 +173,27 @@ class _Exchange:
             self._report()
             self._frames.close_parser()
 
-    # --- behind it
+    # --- after the handshake
 
     async def _run(self, stream: UpgradedStream) -> None:
         limits = self._request.transport.limits
-        self._conversation = conversation = Conversation(
+        self._connection = connection = WebSocketConnection(
             stream, self._frames, self._task, limits.ping_interval_s, limits.ping_timeout_s
         )
         stream.set_long_lived(self)
-        stream.hand_over(conversation)
+        stream.hand_over(connection)
         self._is_open.set()
         try:
-            await self._until_over(conversation, stream)
+            await self._wait_for_end(connection, stream)
         finally:
             await self._end_task()
-            conversation.task = None
+            connection.task = None
             stream.set_long_lived(None)
             self._report()
             self._frames.close_parser()
 
     async def _end_task(self) -> None:
-        """Wait until the endpoint has cleaned up. Once more cancelled, cut that."""
+        """Wait until the endpoint has cleaned up; a second cancellation interrupts the cleanup."""
         if not self._task.done():
             if not self._task.cancelling():
                 self._task.cancel()
@@ -203,22 +203,23 @@ class _Exchange:
                 self._task.cancel()
                 raise
 
-    async def _until_over(self, conversation: Conversation, stream: UpgradedStream) -> None:
-        """Wait until the endpoint and the connection are done, whichever is first."""
-        either: tuple[asyncio.Future[object], ...] = (self._task, conversation.gone)  # type: ignore[assignment]
+    async def _wait_for_end(self, connection: WebSocketConnection, stream: UpgradedStream) -> None:
+        """Wait until both the endpoint and the connection have ended, in either order."""
+        either: tuple[asyncio.Future[object], ...] = (self._task, connection.gone)  # type: ignore[assignment]
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         if self._task.done():
-            conversation.close(*self._farewell())
+            connection.close(*self._code_and_reason())
         else:
-            # Nearly all end at once, and it is simpler for tests that the client sees it then.
-            await asyncio.wait((self._task,), timeout=_HANG_UP_S)
-        await conversation.finish()
+            # Nearly all endpoints end immediately. If the client sees our close only after that,
+            # tests are simpler.
+            await asyncio.wait((self._task,), timeout=_CLOSE_S)
+        await connection.finish()
         if not self._task.done():
-            stream.abort()  # all is sent: the client need not wait for what the endpoint still does
+            stream.abort()  # all bytes are sent: the client need not wait for the endpoint
             await asyncio.wait((self._task,))
 
-    def _farewell(self) -> tuple[int, str]:
-        """Return the code and reason to close with, by what the endpoint ended with."""
+    def _code_and_reason(self) -> tuple[int, str]:
+        """Return the code and reason to close with after the endpoint's value or error."""
         error = self._error()
         if self._task.cancelled() or _is_fault(error):
             return INTERNAL_ERROR, ""
@@ -233,7 +234,7 @@ class _Exchange:
         return NORMAL, ""
 
     def _report(self) -> None:
-        """Log, once, what the endpoint failed with behind the handshake."""
+        """Log, once, the error of the endpoint after the handshake."""
         error = self._error()
         if error is not None and not is_disconnect(error):
             self._request.error = error
@@ -243,49 +244,49 @@ class _Exchange:
             _log.error("%s failed", name_in_log(self._request), exc_info=error, extra=fields)
 
     def _error(self) -> BaseException | None:
-        """Return what the endpoint raised, None if nothing or a cancellation."""
+        """Return the error of the endpoint; None if it has none, or was cancelled."""
         error = None if self._task.cancelled() else self._task.exception()
         return None if error is None else sole_error(error)
 
     # --- once a second
 
     def tick(self, now: float) -> None:
-        """See to the connection, and to an endpoint that works for nobody."""
-        conversation = self._conversation
-        assert conversation is not None
-        conversation.tick(now)
+        """Check the connection, and cancel an endpoint that does not notice its end."""
+        connection = self._connection
+        assert connection is not None
+        connection.tick(now)
         if self._is_stopping:
-            self._end_pushing(conversation)  # it was shielded, or has begun to push since
-        if not conversation.gone.done() or conversation.has_noticed or self._task.done():
+            self._cancel_pushing(connection)  # it was shielded, or pushes only now
+        if not connection.gone.done() or connection.has_noticed or self._task.done():
             return
-        code, _ = conversation.closed_with or (LOST, "")
-        is_told = code != LOST or conversation.has_failed_to_send
-        patience_s = _PATIENCE_S if is_told else _PATIENCE_LOST_S
+        code, _ = connection.closed_with or (LOST, "")
+        may_be_ending = code != LOST or connection.has_failed_to_send
+        patience_s = _PATIENCE_S if may_be_ending else _PATIENCE_LOST_S
         if self._gone_at is None:
             self._gone_at = now
-        elif now - self._gone_at >= patience_s and not conversation.is_shielded:
-            conversation.has_noticed = True
+        elif now - self._gone_at >= patience_s and not connection.is_shielded:
+            connection.has_noticed = True
             self._task.cancel()
 
     def stop(self) -> None:
-        """Close because the server stops; cancel an endpoint that would not notice it."""
-        assert self._conversation is not None
+        """Close, because the server stops; cancel an endpoint that would not notice the close."""
+        assert self._connection is not None
         self._is_stopping = True
-        self._conversation.close(GOING_AWAY)
-        self._end_pushing(self._conversation)
+        self._connection.close(GOING_AWAY)
+        self._cancel_pushing(self._connection)
 
-    def _end_pushing(self, conversation: Conversation) -> None:
-        """Cancel an endpoint that only sends, unless it has been told of the end before."""
-        is_told = conversation.has_noticed or conversation.has_failed_to_send
-        if is_told or self._task.done() or self._task.cancelling():
+    def _cancel_pushing(self, connection: WebSocketConnection) -> None:
+        """Cancel an endpoint that only sends, unless it knows of the end already."""
+        knows = connection.has_noticed or connection.has_failed_to_send
+        if knows or self._task.done() or self._task.cancelling():
             return
-        if conversation.only_pushes and not conversation.is_shielded:
-            conversation.has_noticed = True
+        if connection.only_pushes and not connection.is_shielded:
+            connection.has_noticed = True
             self._task.cancel()
 
 
 def _is_fault(error: BaseException | None) -> bool:
-    """Whether what an endpoint raised is its own fault, and not the peer's."""
+    """Whether an endpoint's error is a fault of the endpoint, and not of the peer."""
     if isinstance(error, HTTPError):
         return error.status >= 500 and not isinstance(error, ServiceUnavailable)
     return error is not None and not is_disconnect(error)

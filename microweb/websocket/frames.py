@@ -1,4 +1,4 @@
-"""Frames that a server sends: whole messages, a ping, and the codes of a close. RFC 6455"""
+"""Frames that a server sends: whole messages and a ping; the codes of a close. RFC 6455"""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ INVALID_DATA = 1007
 POLICY_VIOLATION = 1008
 TOO_BIG = 1009
 INTERNAL_ERROR = 1011
-TRY_AGAIN_LATER = 1013  # of the registry that RFC 6455 section 11.7 began
+TRY_AGAIN_LATER = 1013  # from the registry of RFC 6455 section 11.7
 LOST = 1006  # never sent: the connection ended without a close frame
 
 PING = b"\x89\x00"
 
 
 def encode_frame(message: str | bytes) -> bytes:
-    """Return a message as one whole frame, which `send_frame` sends to any number of sockets.
+    """Return a message as one whole frame, which `send_frame` can send to many sockets.
 
-    Raises: TypeError for what is no message. RFC 6455 section 5.2
+    Raises: TypeError if the message is not a str or bytes. RFC 6455 section 5.2
     """
     if isinstance(message, str):
         payload, first = encode_utf8(message), 0x81

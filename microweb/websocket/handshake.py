@@ -1,7 +1,7 @@
-"""The opening handshake of a WebSocket, as far as it is decided by the request alone.
+"""The opening handshake of a WebSocket: the part that depends on the request alone.
 
-Plain functions on a request: whether it asks for a WebSocket, whether it does so rightly, whether a
-page of its origin may. RFC 6455 sections 4.2 and 10.2.
+Plain functions on a request: whether it asks for a WebSocket, whether its handshake is valid, and
+whether its origin is allowed. RFC 6455 sections 4.2 and 10.2.
 """
 
 from __future__ import annotations
@@ -23,27 +23,34 @@ _GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
 def check_handshake(request: Request) -> None:
-    """Refuse what is no opening handshake. RFC 6455 sections 4.2.1 and 4.4
+    """Refuse a request that is not an opening handshake. RFC 6455 sections 4.2.1 and 4.4
 
-    Raises: HTTPError (426, which names the protocol and its version) for an ordinary request and
-    for another version; BadRequest for a handshake that is malformed.
+    Raises: HTTPError (426, with the protocol and its version) for an ordinary request and for
+    another version; BadRequest for a malformed handshake.
     """
     headers = request.headers
     if not _is_upgrade(request):
         raise HTTPError(
-            426, "this is a WebSocket: it can't be asked for directly", headers=_WHAT_TO_SEND
+            426,
+            "expected a WebSocket handshake, got an ordinary request: use a WebSocket client",
+            headers=_UPGRADE_FIELDS,
         )
     versions = headers.get_all("sec-websocket-version")
     if versions != [_VERSION]:
-        raise HTTPError(426, f"expected WebSocket version {_VERSION}", headers=_WHAT_TO_SEND)
+        got = ", ".join(versions)
+        raise HTTPError(
+            426,
+            f"expected Sec-WebSocket-Version {_VERSION}, got {got[:80]!r}",
+            headers=_UPGRADE_FIELDS,
+        )
     keys = headers.get_all("sec-websocket-key")
     if len(keys) != 1 or not _is_key(keys[0]):
-        raise BadRequest("expected one Sec-WebSocket-Key, 16 bytes in base64")
+        raise BadRequest("expected one Sec-WebSocket-Key of 16 bytes in base64")
     if request.section.has_body:
         raise BadRequest("expected no body in a WebSocket handshake")
 
 
-_WHAT_TO_SEND = {
+_UPGRADE_FIELDS = {
     "Upgrade": "websocket",
     "Connection": "Upgrade",  # RFC 9110 section 7.8
     "Sec-WebSocket-Version": _VERSION,
@@ -72,13 +79,13 @@ def _is_key(key: str) -> bool:
 
 
 def accept_of(request: Request) -> str:
-    """Return what Sec-WebSocket-Accept answers to a request's key. RFC 6455 section 4.2.2"""
+    """Return the value of Sec-WebSocket-Accept for a request's key. RFC 6455 section 4.2.2"""
     digest = hashlib.sha1((request.headers["sec-websocket-key"] + _GUID).encode("latin-1"))
     return base64.b64encode(digest.digest()).decode()
 
 
 def offered_subprotocols(request: Request) -> tuple[str, ...]:
-    """Return the subprotocols that the client can speak, the ones it likes best first."""
+    """Return the subprotocols that the client offers, in its order of preference."""
     return tuple(list_members(",".join(request.headers.get_all("sec-websocket-protocol"))))
 
 
@@ -100,10 +107,10 @@ _ESCAPED = re.compile(r"\\(.)")
 def parse_extensions(fields: Iterable[str], known: str) -> list[Offer]:
     """Return the extensions that `Sec-WebSocket-Extensions` offers. RFC 6455 section 9.1
 
-    The value of a quoted string must be a token once it is unquoted. Agents of TR-369 send others,
-    for an extension that no server here speaks: they are malformed only in the `known` one.
+    A quoted value must be a token after unquoting. Agents of TR-369 send other values, in an
+    extension that this server does not have. So the rule is checked for the `known` extension only.
 
-    Raises: BadRequest.
+    Raises: BadRequest for malformed offers.
     """
     text = ",".join(fields)
     offers: list[Offer] = []
@@ -135,7 +142,7 @@ def _value_of(found: re.Match[str], *, must_be_token: bool) -> str | None:
 
 def _malformed(text: str, position: int) -> BadRequest:
     return BadRequest(
-        "expected extensions as RFC 6455 section 9.1 has them in Sec-WebSocket-Extensions, "
+        "expected Sec-WebSocket-Extensions in the form of RFC 6455 section 9.1, "
         f"got {text[position : position + 40]!r}"
     )
 
@@ -144,9 +151,9 @@ def _malformed(text: str, position: int) -> BadRequest:
 
 
 def check_origin(request: Request, allowed: frozenset[str]) -> None:
-    """Refuse a page of another site: browsers send it our cookies. RFC 6455 section 10.2
+    """Refuse a page of another site, whose handshake has this site's cookies. RFC 6455 section 10.2
 
-    Who sends no Origin is no browser. Raises: Forbidden.
+    A client that sends no Origin is not a browser, and is allowed. Raises: Forbidden.
     """
     origins = request.headers.get_all("origin")
     if not origins or EVERY_ORIGIN in allowed:
@@ -157,4 +164,4 @@ def check_origin(request: Request, allowed: frozenset[str]) -> None:
             return
         if host and origin == without_usual_port(f"{request.scheme}://{host}"):
             return
-    raise Forbidden("a page of another origin can't have this WebSocket")
+    raise Forbidden("a page of another origin may not open this WebSocket")

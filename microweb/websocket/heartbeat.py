@@ -1,6 +1,6 @@
-"""When a silent peer is pinged, and when it is given up. RFC 6455 section 5.5.2
+"""When to ping a silent peer, and when to end its connection. RFC 6455 section 5.5.2
 
-It is asked about once a second, with the loop's time, so that no timer runs.
+The connection calls it once a second with the event loop's time, so that no timer runs.
 """
 
 from __future__ import annotations
@@ -10,41 +10,41 @@ _NEVER = float("inf")
 
 
 class Heartbeat:
-    """The peer of one connection: when it was heard, and pinged. An interval of 0: no pings."""
+    """The times of a peer's last bytes and of the last ping. An interval of 0 sends no pings."""
 
-    __slots__ = ("_closes_at", "_heard_at", "_interval_s", "_pinged_at", "_timeout_s")
+    __slots__ = ("_active_at", "_closes_at", "_interval_s", "_pinged_at", "_timeout_s")
 
     def __init__(self, interval_s: float, timeout_s: float) -> None:
         self._interval_s = interval_s
         self._timeout_s = timeout_s
-        self._heard_at = self._pinged_at = 0.0
-        self._closes_at = _NEVER  # then the peer has had its time to answer a close
+        self._active_at = self._pinged_at = 0.0
+        self._closes_at = _NEVER  # the deadline of the peer's close
 
-    def hear(self, now: float) -> None:
-        """Note that the peer was heard, which answers a ping."""
-        self._heard_at, self._pinged_at = now, 0.0
+    def reset(self, now: float) -> None:
+        """Record that bytes of the peer arrived; they also answer a ping."""
+        self._active_at, self._pinged_at = now, 0.0
 
     def postpone(self, now: float) -> None:
-        """Count the silence from now on: the peer cannot be heard, because it is not read from."""
-        self._heard_at = now
+        """Count the silence from now on, because the peer's bytes are not read."""
+        self._active_at = now
 
     def is_ping_due(self, now: float) -> bool:
-        """Return whether to ping; the ping then waits for its answer."""
+        """Return whether to send a ping; if so, count the time until its pong."""
         if self._pinged_at or not self.is_silent(now):
             return False
         self._pinged_at = now
         return True
 
     def is_ping_overdue(self, now: float) -> bool:
-        """Whether a ping was not answered in time."""
+        """Whether a ping was not answered within the timeout."""
         return bool(self._pinged_at) and now - self._pinged_at >= self._timeout_s
 
     def is_silent(self, now: float) -> bool:
-        """Whether the peer was silent for the interval."""
-        return bool(self._interval_s) and now - self._heard_at >= self._interval_s
+        """Whether no bytes of the peer arrived for the interval."""
+        return bool(self._interval_s) and now - self._active_at >= self._interval_s
 
     def is_close_overdue(self, now: float) -> bool:
-        """Whether a close was not answered in time, counted from the first call."""
+        """Whether the peer has not answered a close within 5 s of the first call."""
         if self._closes_at is _NEVER:
             self._closes_at = now + _CLOSE_TIMEOUT_S
         return now >= self._closes_at

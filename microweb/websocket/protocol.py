@@ -1,9 +1,9 @@
 """The frames of one WebSocket, bytes to messages and back: RFC 6455 section 5, RFC 7692.
 
-Strategy: the frames of a read are told apart here, and one at a time goes to the sans-I/O protocol
-of `websockets`, which knows control frames, fragments, compression and what breaks the rules. So a
-read that inflates to many messages makes them one by one, as they are asked for. What most messages
-are, one whole frame that is not compressed, is decoded here: 0.6 us in place of 5.
+Strategy: `Frames` finds the frames in the received bytes, and gives one at a time to the sans-I/O
+protocol of `websockets`, which handles control frames, fragments, compression and violations. So a
+read that inflates to many messages makes them one by one, when `next_message` is called. Most
+messages are one whole frame, not compressed: `Frames` decodes these, in 0.6 us in place of 5.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ except ImportError as error:
 
 try:
     from websockets.speedups import apply_mask
-except ImportError:  # where it was installed without a compiler
+except ImportError:  # it was installed without a compiler
     from websockets.utils import apply_mask
 
 Message = str | bytes
@@ -39,23 +39,23 @@ _FIN, _NOT_FIN, _TEXT, _RSV1 = 0x80, 0x7F, 0x01, 0x40
 _CLOSE = 0x8
 _OPCODES = frozenset((0x0, 0x1, 0x2, _CLOSE, 0x9, 0xA))
 
-_MIN_COMPRESSED = 1024
+_MIN_COMPRESSED = 1024  # a message that fits in one packet gains nothing
 
-# Bytes that are inflated before others have their turn: of Huffman tables without data, the worst
-# that there is, they take 5 to 10 ms. It is a multiple of four, as masks are.
+# Compressed bytes to inflate before other tasks have their turn. The worst, Huffman tables without
+# data, take 5 to 10 ms. It is a multiple of four, the length of a mask.
 _MAX_PACKED = 32 * 1024
 
-# Work on frames that are no whole message before others have their turn: 0.1 ms of it. A read of
-# 256 KiB can bring 43,000 such frames, and many clients may send them at once.
+# Work on frames that are not whole messages, before other tasks have their turn: 0.1 ms. A read of
+# 256 KiB can contain 43,000 such frames, and many clients may send them at the same time.
 _MAX_WORK = 64
-_JOIN_WORK = 1  # a piece in the middle of a message: 1.5 us
-_TAKE_WORK = 6  # a frame that goes to the protocol: 10 us
+_JOIN_WORK = 1  # a fragment in the middle of a message: 1.5 us
+_TAKE_WORK = 6  # a frame that the protocol handles: 10 us
 
 
 class Frames:
-    """Both directions of one connection. `max_message` is in bytes, once decompressed.
+    """Both directions of one connection. `max_message` is in bytes, after decompression.
 
-    `feed`, then `next_message` until it returns None; `output` has what is to be sent meanwhile.
+    Call `feed`, then `next_message` until it returns None. `output` has the bytes to send.
     """
 
     __slots__ = (
@@ -79,24 +79,24 @@ class Frames:
     def __init__(self, max_message: int) -> None:
         self._protocol = ServerProtocol(state=OPEN, max_size=None, logger=_log)
         self._deflate: Deflate | None = None
-        self._packed = 0  # bytes that were inflated since others had their turn
-        self._work = 0  # on frames of this buffer since others had their turn
+        self._packed = 0  # compressed bytes inflated since other tasks had their turn
+        self._work = 0  # on frames of this buffer since other tasks had their turn
         self._max_message = max_message
-        self._max_short = min(max_message, 125)  # what has its length in the second byte
-        self._buffer = b""  # received, from `_position` on not looked at yet
+        self._max_short = min(max_message, 125)  # 125: the longest length in the second byte
+        self._buffer = b""  # received bytes; those from `_position` on are unread
         self._position = 0
-        self._partial = bytearray()  # a frame that is not whole
+        self._partial = bytearray()  # an incomplete frame
         self._missing = 0  # bytes of it
-        self._ahead: _TextAhead | None = None  # its text, where it is one
-        self._parts: bytearray | None = None  # of a message that is not whole
-        self._decoder: codecs.IncrementalDecoder | None = None  # where that is text
-        self.output = b""  # to be sent: pongs, a close frame
-        self.has_more = False  # the last `next_message` has not looked at all that is here
+        self._ahead: _TextAhead | None = None  # checks it, if it is a text frame
+        self._parts: bytearray | None = None  # of an incomplete message
+        self._decoder: codecs.IncrementalDecoder | None = None  # of that message, if it is text
+        self.output = b""  # bytes to send: pongs, a close frame
+        self.has_more = False  # the last `next_message` has left unread frames for a later turn
 
     def negotiate(self, offers: list[str]) -> str | None:
-        """Choose among the extensions that the client offers; return the field's value.
+        """Choose an extension that the client offers; return the field's value for the 101.
 
-        Raises: BadRequest for offers that are malformed. RFC 7692 section 5
+        Raises: BadRequest for malformed offers. RFC 7692 section 5
         """
         for name, parameters in parse_extensions(offers, NAME):
             agreed = agree(parameters, self._max_message) if name == NAME else None
@@ -108,28 +108,28 @@ class Frames:
 
     @property
     def unread(self) -> int:
-        """How many bytes `next_message` has not looked at."""
+        """Return the number of bytes that `next_message` has not read."""
         return len(self._buffer) - self._position
 
     @property
     def held(self) -> int:
-        """How many bytes are kept: of a message that is not whole, or not looked at."""
+        """Return the number of bytes kept: unread, or of an incomplete message."""
         parts = 0 if self._parts is None else len(self._parts)
         return len(self._buffer) - self._position + len(self._partial) + parts
 
     @property
     def is_over(self) -> bool:
-        """Whether the peer has closed, or broke the rules: nothing more is read."""
+        """Whether nothing more is read: the peer has closed, or violated the protocol."""
         return self._protocol.eof_sent
 
     @property
     def has_failed(self) -> bool:
-        """Whether the peer broke the rules; it may not have noticed yet."""
+        """Whether the peer violated the protocol; it may not have read our close frame yet."""
         return self._protocol.eof_sent and self._protocol.close_rcvd is None
 
     @property
     def closed_with(self) -> tuple[int, str] | None:
-        """Code and reason of the first close frame, whoever sent it."""
+        """Return the code and reason of the first close frame of either side."""
         protocol = self._protocol
         first = protocol.close_rcvd if protocol.close_rcvd_then_sent else protocol.close_sent
         return None if first is None else (int(first.code), first.reason)
@@ -137,7 +137,7 @@ class Frames:
     # --- receiving
 
     def feed(self, data: bytes) -> None:
-        """Take what was received."""
+        """Add received bytes."""
         if self._missing > len(data):
             self._partial += data
             self._missing -= len(data)
@@ -152,9 +152,9 @@ class Frames:
             self._buffer, self._position, self._work = data, 0, 0
 
     def next_message(self) -> Message | None:
-        """Return the next message, or None where more bytes are needed, or none will come.
+        """Return the next message; None if more bytes are needed, or if nothing more is read.
 
-        Also where it was looked for among many frames: then `has_more`, and others have their turn.
+        Return None too after much work, with `has_more` set: then let other tasks have their turn.
         """
         buffer = self._buffer
         self.has_more = False
@@ -185,7 +185,7 @@ class Frames:
                 self._work, self.has_more = 0, True
                 return None
             self._position = end
-            if end == size:  # a large one is not kept while the peer is silent
+            if end == size:  # free a large buffer while the peer is silent
                 self._buffer, self._position = b"", 0
             if is_whole:
                 data = apply_mask(buffer[start:end], buffer[start - 4 : start])
@@ -207,10 +207,10 @@ class Frames:
         return None
 
     def _bounds(self) -> tuple[int, int]:
-        """Return where the next frame's payload begins and ends. RFC 6455 section 5.2
+        """Return the start and the end of the next frame's payload. RFC 6455 section 5.2
 
-        It begins at 0 where there is no frame: what there is up to the end is for the protocol to
-        find wrong, or more has to come up to there.
+        The start is 0 if the payload can't be found. Then either the buffer must grow up to the
+        end, or the bytes up to the end are wrong, and the protocol refuses them.
         """
         buffer, position = self._buffer, self._position
         if len(buffer) - position < 2:
@@ -233,10 +233,10 @@ class Frames:
         return start, start + length
 
     def _has_room(self, first: int, length: int) -> bool:
-        """Whether a message may go on with a frame of this length; else this closes with 1009.
+        """Whether a frame of this length fits in its message; if not, close with 1009.
 
-        That of a compressed message may be somewhat longer than the message: of one that can't be
-        made smaller by the headers of its blocks. RFC 1951 section 3.2.4
+        A compressed frame may be somewhat longer than its message: data that can't be compressed
+        grows by the headers of its blocks. RFC 1951 section 3.2.4
         """
         if self._is_packed(first):
             limit = self._max_message + self._max_message // 16 + 1024
@@ -246,13 +246,13 @@ class Frames:
         return length <= self._max_message or self._refuse_size(length)
 
     def _is_packed(self, first: int) -> bool:
-        """Whether the frame that begins with this byte is one of a compressed message."""
+        """Whether a frame with this first byte belongs to a compressed message."""
         if self._deflate is None:
             return False
         return bool(first & _RSV1) if first & 0x0F else self._deflate.is_inside
 
     def _split(self, start: int, end: int) -> bytes:
-        """Make fragments of the next frame, in place; return the buffer. RFC 6455 section 5.4"""
+        """Split the next frame into fragments, in place; return the buffer. RFC 6455 section 5.4"""
         buffer, first = self._buffer, self._buffer[self._position]
         mask = buffer[start - 4 : start]
         parts = []
@@ -271,9 +271,10 @@ class Frames:
         return False
 
     def _expect(self, start: int, end: int) -> None:
-        """Gather the pieces of a frame that ends at `end`.
+        """Start to collect the pieces of an incomplete frame that ends at `end`.
 
-        Looked at each time it would be slow, and in a list each byte may take 50.
+        To parse the frame again with each piece would be slow. In a list of pieces, a byte may
+        take 50 bytes.
         """
         buffer, position = self._buffer, self._position
         self._partial = bytearray(buffer[position:])
@@ -284,7 +285,7 @@ class Frames:
         self._look_ahead(buffer[start:])
 
     def _look_ahead(self, data: bytes) -> None:
-        """Refuse a text at its first wrong byte, and not only at its end. RFC 6455 section 8.1"""
+        """Refuse a text at its first wrong byte, not at its end. RFC 6455 section 8.1"""
         if self._ahead is not None:
             try:
                 self._ahead.check(data)
@@ -292,15 +293,15 @@ class Frames:
                 self._refuse_text(error)
 
     def _take(self, data: bytes) -> Message | None:
-        """Hand one frame to the protocol; return the message that it completes."""
+        """Give one frame to the protocol; return the message that it completes."""
         if data[0] & 0x0F == _CLOSE:
-            # A close may stand between the fragments of a message, which the protocol takes for a
-            # fault. RFC 6455 section 5.4
+            # A close may come between the fragments of a message, but the protocol would refuse
+            # it there. RFC 6455 section 5.4
             self._protocol.current_size = None
         self._protocol.receive_data(data)
         message = None
         for event in self._protocol.events_received():
-            if isinstance(event, Frame) and event.opcode <= 2:  # no ping, pong or close
+            if isinstance(event, Frame) and event.opcode <= 2:  # not a ping, pong or close
                 if event.opcode is not CONT:
                     self._parts = bytearray()
                     self._decoder = _UTF8() if event.opcode is TEXT else None
@@ -309,7 +310,7 @@ class Frames:
         return message
 
     def _add(self, data: BytesLike, *, is_last: bool) -> Message | None:
-        """Add a piece to its message; return that if it is whole."""
+        """Add a fragment to its message; return the message if it is whole."""
         assert self._parts is not None
         if len(self._parts) + len(data) > self._max_message:
             self._refuse_size(len(self._parts) + len(data))
@@ -332,9 +333,9 @@ class Frames:
     # --- sending
 
     def compress(self, message: Message) -> bytes | None:
-        """Return a message as a compressed frame, where that was agreed and is worth it."""
+        """Return a message as a compressed frame; None if not agreed, or not worth the work."""
         if isinstance(message, memoryview):
-            message = bytes(message)  # its length is in bytes then, not in items
+            message = bytes(message)  # so that its length is in bytes, not in items
         if not self._protocol.extensions or len(message) < _MIN_COMPRESSED:
             return None
         if isinstance(message, str):
@@ -344,18 +345,18 @@ class Frames:
         return b"".join(self._protocol.data_to_send())
 
     def ping(self) -> None:
-        """Put a ping into `output`. RFC 6455 section 5.5.2"""
+        """Add a ping to `output`. RFC 6455 section 5.5.2"""
         self._protocol.send_ping(b"")
         self._collect_output()
 
     def close(self, code: int, reason: str) -> None:
-        """Put a close frame into `output`, once. RFC 6455 section 5.5.1"""
+        """Add a close frame to `output`, once. RFC 6455 section 5.5.1"""
         if self._protocol.state is OPEN:
             self._protocol.send_close(code, reason)
             self._collect_output()
 
     def fail(self, code: int, reason: str) -> None:
-        """Close, and read nothing more. RFC 6455 section 7.1.7"""
+        """Add a close frame to `output`, and read nothing more. RFC 6455 section 7.1.7"""
         self._protocol.fail(code, reason)
         self._buffer, self._position = b"", 0
         self._partial, self._missing, self._parts = bytearray(), 0, None
@@ -363,9 +364,9 @@ class Frames:
         self._collect_output()
 
     def close_parser(self) -> None:
-        """End the protocol's parser, which holds the protocol that holds it: read no more."""
+        """Close the protocol's parser, which is in a cycle with the protocol; read no more."""
         self._protocol.parser.close()
-        self._protocol.eof_sent = True  # a later turn may still look for what was buffered
+        self._protocol.eof_sent = True  # a later turn may still call `next_message`
 
     def _collect_output(self) -> None:
         self.output += b"".join(self._protocol.data_to_send())
@@ -375,7 +376,7 @@ _UTF8 = codecs.getincrementaldecoder("utf-8")
 
 
 class _TextAhead:
-    """The text in a frame that is not whole, as far as it has come; it is decoded anew then."""
+    """A check of the text in an incomplete frame. The whole frame is decoded again later."""
 
     __slots__ = ("_decoder", "_mask")
 
@@ -384,7 +385,7 @@ class _TextAhead:
         self._decoder = _UTF8()
 
     def check(self, data: bytes) -> None:
-        """Take more of the payload. Raises: UnicodeDecodeError."""
+        """Check the next bytes of the payload. Raises: UnicodeDecodeError."""
         self._decoder.decode(apply_mask(data, self._mask))
         turn = len(data) % 4
         self._mask = self._mask[turn:] + self._mask[:turn]

@@ -1,4 +1,4 @@
-"""The names of other frameworks for a WebSocket, answered with ours: `microweb.suggestions`."""
+"""Other frameworks' names for parts of a WebSocket, and ours: see `microweb.suggestions`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The answer after which a connection speaks another protocol. RFC 9110 section 7.8"""
+"""The response that switches a connection to another protocol. RFC 9110 section 7.8"""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ Run = Callable[[UpgradedStream], Awaitable[None]]
 
 
 class UpgradeResponse(Response):
-    """101: the connection stops being HTTP. RFC 9110 section 7.8
+    """101: the connection switches from HTTP to another protocol. RFC 9110 section 7.8
 
-    The server writes the head, with `headers` (which name the protocol in `Upgrade`), then awaits
-    `run(stream)`, whose `read()` begins with the bytes that came behind the request: what is left
-    of its content is read and forgotten before. HTTP/1.0 knows no upgrade: a request of that
-    version is answered 400, and one that does not ask for this protocol 426.
+    The server writes the header section with `headers`, whose `Upgrade` names the protocol. Then it
+    awaits `run(stream)`. The stream begins with the bytes after the request; the rest of the
+    request's body is read and dropped before. HTTP/1.0 has no upgrade: a request of that version is
+    answered 400, and a request that does not ask for this protocol 426.
     """
 
     __slots__ = ("run",)
@@ -32,13 +32,13 @@ class UpgradeResponse(Response):
         for name, value in headers.items() if isinstance(headers, Mapping) else headers:
             self.headers.add(name, value)
         if "upgrade" not in self.headers:
-            raise LocalProtocolError("expected an Upgrade field that names the protocol")
+            raise LocalProtocolError("expected an Upgrade field that names the protocol, got none")
         self.headers["Connection"] = "Upgrade"
         self.run = run
 
 
 class UpgradedBody(WrittenBody):
-    """The bytes of another protocol, behind the head of a 101."""
+    """The bytes of another protocol, after the header section of a 101."""
 
     __slots__ = ("_run",)
 
@@ -46,17 +46,18 @@ class UpgradedBody(WrittenBody):
         self._run = run
 
     def ends_by_close(self, minor_version: int, headers: MutableHeaders) -> bool:
-        return True  # once the other protocol is done
+        return True  # HTTP does not continue after the other protocol
 
     async def prepare(self, request: RequestInfo, head: Head) -> None:
         """Check that the request asks for the protocol. Raises: HTTPError."""
         if request.section.minor_version == 0:
             raise BadRequest("an upgrade needs HTTP/1.1, got HTTP/1.0")
         wanted = head.headers["upgrade"]
-        if not _is_asked_for(wanted, request.headers):
+        if not _asks_for(wanted, request.headers):
             headers = {"Upgrade": wanted, "Connection": "Upgrade"}
             raise HTTPError(426, f"expected an upgrade to {wanted}", headers=headers)
-        # No protocol is changed inside a message, and a 100 that is expected comes before the 101.
+        # Read the whole request first: the protocol can't change inside a message, and an expected
+        # 100 comes before the 101.
         assert isinstance(request, Request)
         while request.source is not None and await request.source.read(request.max_body):
             pass
@@ -68,14 +69,14 @@ class UpgradedBody(WrittenBody):
         head: Head,
         encode_head: EncodeHead,
     ) -> None:
-        """Write the head, and let the other protocol speak."""
-        await self.prepare(request, head)  # whoever answers without an app has not
+        """Write the header section, then run the other protocol."""
+        await self.prepare(request, head)  # a handler without an app has not called it
         stream.write(encode_head(b""))
         await self._run(stream.upgrade())
 
 
-def _is_asked_for(protocols: str, headers: Headers) -> bool:
-    """Whether a request asks for all of these, in any version; a server must not else switch."""
+def _asks_for(protocols: str, headers: Headers) -> bool:
+    """Whether a request asks for all these protocols, in any version; else don't switch."""
     fields = headers.by_name
     options = list_members(fields.get("connection", "").lower())
     return "upgrade" in options and _names(protocols) <= _names(fields.get("upgrade", ""))

@@ -1,4 +1,4 @@
-"""Messages of one connection: their order, their bounds, and turns for others."""
+"""Messages of one connection: their order, their bounds, and turns of other tasks."""
 
 from __future__ import annotations
 
@@ -37,26 +37,26 @@ from support.websocketing import (
 
 from microweb import App, ClientDisconnected, WebSocket
 from microweb.errors import LocalProtocolError
-from microweb.websocket.connection import Conversation
+from microweb.websocket.connection import WebSocketConnection
 
 
-async def test_nothing_is_left_of_a_conversation_that_ended() -> None:
-    conversations: list[Conversation | None] = []
+async def test_nothing_is_left_of_a_connection_that_ended() -> None:
+    connections: list[WebSocketConnection | None] = []
 
     async def endpoint(socket: WebSocket) -> None:
         await socket.accept()
-        conversations.append(socket._conversation)
+        connections.append(socket._connection)
 
     async with serving(endpoint) as (_, peer):
         await peer.shake_hands(handshake())
         assert await peer.frame() == closed(1000)
         await peer.send(close_frame(1000))
         assert await peer.frame() is None
-        (conversation,) = conversations
-        assert conversation is not None
-        assert conversation.closed_with == (1000, "")
-        assert conversation.gone.done()
-        assert conversation.task is None
+        (connection,) = connections
+        assert connection is not None
+        assert connection.closed_with == (1000, "")
+        assert connection.gone.done()
+        assert connection.task is None
 
 
 async def test_a_client_that_floods_and_leaves_while_it_is_closed() -> None:
@@ -268,7 +268,7 @@ async def test_an_endpoint_that_sends_leaves_others_their_turn(size: int) -> Non
         assert (len(frames), frames[-1]) == (1001, closed(1000))
 
 
-# --- while nobody receives
+# --- without a receive()
 
 
 async def test_pings_are_answered_while_the_endpoint_receives() -> None:
@@ -323,7 +323,7 @@ async def test_what_arrives_unasked_for_is_bounded() -> None:
 
 
 async def test_empty_messages_that_nobody_receives_are_bounded() -> None:
-    """They have no size, but each takes its place in memory."""
+    """Empty messages have no size, but each takes memory."""
 
     async def endpoint(socket: WebSocket) -> None:
         await socket.accept()
@@ -404,7 +404,7 @@ async def test_a_client_that_left_more_than_is_read_is_noticed(resets: bool) -> 
     assert ENDED == [1006]
 
 
-UNFINISHED = 500_000  # bytes of a message, which random ones take compressed too
+UNFINISHED = 500_000  # bytes of a message; random ones don't shrink when compressed
 
 
 @pytest.mark.parametrize(

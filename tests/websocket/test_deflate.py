@@ -1,4 +1,4 @@
-"""Compression: agreed, inflated up to the limit, and behind a final block. RFC 7692"""
+"""Compression: negotiation, the limit, and final blocks. RFC 7692"""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_a_final_block_leaves_the_window(offer: str, bits: int) -> None:
         packed = finished(text, window[-(1 << bits) :], bits)
         sent += masked(packed, TEXT, bits=FIN | RSV1)
         window += text
-    packer = zlib.compressobj(wbits=-bits, zdict=window[-(1 << bits) :])  # which never finishes
+    packer = zlib.compressobj(wbits=-bits, zdict=window[-(1 << bits) :])  # it never finishes
     packed = packer.compress(texts[0]) + packer.flush(zlib.Z_SYNC_FLUSH)
     assert len(packed) < 3000 if bits == 15 else True  # it refers to the messages before
     sent += masked(packed[:-4], TEXT, bits=FIN | RSV1)

@@ -507,7 +507,7 @@ async def test_headers_of_the_endpoint_and_of_middleware_are_on_the_101() -> Non
 )
 async def test_the_handshakes_own_fields_are_its_own(name: str) -> None:
     async def endpoint(socket: WebSocket) -> None:
-        with pytest.raises(LocalProtocolError, match=f"{name} is the handshake's"):
+        with pytest.raises(LocalProtocolError, match=f"the handshake sets '{name}'"):
             await socket.accept(headers={name: "x"})
         with pytest.raises(LocalProtocolError, match="control characters"):
             await socket.accept(headers={"X": "a\r\nb"})

@@ -1,4 +1,4 @@
-"""A silent peer is pinged, and given up."""
+"""A silent peer gets a ping, then its connection ends."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from microweb.websocket.heartbeat import Heartbeat
 
 def test_a_ping_is_due_after_the_interval_and_overdue_after_the_timeout() -> None:
     heartbeat = Heartbeat(5, 3)
-    heartbeat.hear(100)
+    heartbeat.reset(100)
     assert not heartbeat.is_ping_due(104)
     assert heartbeat.is_ping_due(105)
-    assert not heartbeat.is_ping_due(110)  # one waits for its answer
+    assert not heartbeat.is_ping_due(110)  # a ping waits for its pong
     assert not heartbeat.is_ping_overdue(107)
     assert heartbeat.is_ping_overdue(108)
-    heartbeat.hear(108)
+    heartbeat.reset(108)
     assert not heartbeat.is_ping_overdue(200)
     assert heartbeat.is_ping_due(113)
 
 
 def test_a_peer_that_is_not_read_from_is_silent_from_the_last_look() -> None:
     heartbeat = Heartbeat(5, 3)
-    heartbeat.hear(100)
+    heartbeat.reset(100)
     heartbeat.postpone(103)
     assert not heartbeat.is_silent(107)
     assert heartbeat.is_silent(108)
@@ -90,7 +90,7 @@ async def test_a_peer_that_is_not_read_from_is_not_held_to_be_silent() -> None:
         for _ in range(50):
             await house.pass_time(1)
             if peer.end.is_readable:
-                assert await peer.frame() == PINGED  # which tells whether it is there: see `probe`
+                assert await peer.frame() == PINGED  # it tests whether the peer reads: see `probe`
                 pings += 1
         assert 8 <= pings <= 10
         assert house.server.connections

@@ -122,7 +122,7 @@ def test_sizes_around_those_of_the_length_field(size: int) -> None:
 
 
 class RefusedSize(str):
-    """Equal to a reason that speaks of a size."""
+    """Equal to a reason that names a size."""
 
     def __new__(cls, size: int) -> RefusedSize:
         return super().__new__(cls, str(size))
@@ -133,7 +133,7 @@ class RefusedSize(str):
     __hash__ = str.__hash__
 
 
-# --- what breaks the rules
+# --- violations of the protocol
 
 
 @pytest.mark.parametrize(
@@ -158,10 +158,13 @@ class RefusedSize(str):
         (masked(b"\xf4\x90\x80\x80", TEXT), 1007),
         (masked(b"\xce", TEXT), 1007),  # cut
         (masked(b"\xce", TEXT, bits=0) + masked(b"", 0), 1007),
-        (masked(b"\xce", TEXT, bits=0) + masked(b"\xce", 0, bits=0), 1007),  # at once
+        (
+            masked(b"\xce", TEXT, bits=0) + masked(b"\xce", 0, bits=0),
+            1007,
+        ),  # before its last fragment
         (masked("x" * (LIMIT + 1)), 1009),
         (masked("x" * LIMIT, bits=0) + masked("x", 0), 1009),
-        (b"\x82\xff\xff\xff\xff\xff\xff\xff\xff\xff", 1009),  # before anything of it came
+        (b"\x82\xff\xff\xff\xff\xff\xff\xff\xff\xff", 1009),  # before its payload
     ],
 )
 def test_what_breaks_the_rules_fails(data: bytes, code: int) -> None:
@@ -214,7 +217,7 @@ def test_a_close_may_stand_inside_a_message() -> None:
 @pytest.mark.parametrize("cut", range(1, 20))
 def test_a_wrong_byte_in_a_text_is_refused_when_it_comes(cut: int) -> None:
     frame = masked("κόσμε".encode() + b"\xf4\x90\x80\x80" + b"edited", TEXT)
-    wrong_at = 6 + len("κόσμε".encode()) + 1  # f4 may begin a character, 90 can't go on with it
+    wrong_at = 6 + len("κόσμε".encode()) + 1  # f4 may begin a character, but 90 can't follow it
     for end in (wrong_at, wrong_at + 1):
         pieces = [frame[:cut], *(frame[at : at + 1] for at in range(cut, end))]
         assert Received(*pieces).frames.is_over == (max(cut, end) > wrong_at), end
@@ -255,7 +258,7 @@ def test_one_read_inflates_message_by_message() -> None:
     frames.negotiate([OFFER])
     frames.feed(bomb * 10)
     assert frames.next_message() == bytes(100_000)
-    assert frames._position == len(bomb)  # the others are still as they came
+    assert frames._position == len(bomb)  # the other frames are unread
 
 
 def test_text_that_inflates_to_no_utf_8_fails() -> None:
@@ -266,7 +269,7 @@ def test_text_that_inflates_to_no_utf_8_fails() -> None:
 @pytest.mark.parametrize("level", [0, 1, 9])
 @pytest.mark.parametrize("size", [1, 100, 126, LIMIT, 65_536, 1_000_000])
 def test_a_message_as_large_as_the_limit_is_taken(size: int, level: int) -> None:
-    data = random.Random(size).randbytes(size)  # which packing makes larger
+    data = random.Random(size).randbytes(size)  # compression makes it larger
     packer = zlib.compressobj(level, wbits=-12, memLevel=1)
     packed = (packer.compress(data) + packer.flush(zlib.Z_SYNC_FLUSH))[:-4]
     whole = masked(packed, bits=FIN | RSV1)
@@ -389,11 +392,11 @@ def test_only_what_is_worth_it_is_compressed() -> None:
     assert frames.compress(b"x" * 1024) is not None
 
 
-# --- beside another implementation
+# --- with another implementation
 
 
 def client_of(offers: bool) -> tuple[ClientProtocol, Frames]:
-    """Return both sides as they are behind a handshake."""
+    """Return both sides after a handshake."""
     factory = ClientPerMessageDeflateFactory(compress_settings={"level": 1})
     client = ClientProtocol(
         parse_uri("ws://a/"), extensions=[factory] if offers else None, state=OPEN, max_size=None

@@ -1,4 +1,4 @@
-"""WebSocket endpoints by bytes: in memory, where time passes as it is told to."""
+"""WebSocket endpoints by bytes, in memory, with a clock that tests move on."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ async def test_the_code_of_a_close_inside_a_large_message_arrives(size: int, end
         async with asyncio.timeout(DEADLINE_S):
             await reader.readuntil(b"\r\n\r\n")
             writer.write(b"\x82\xff" + size.to_bytes(8) + bytes(4) + bytes(size))
-            await writer.drain()  # as clients do that read only once all is sent
+            await writer.drain()  # like a client that reads only after it has sent all
             code = 1009 if ends == "the message" else 4000
             assert (await reader.read())[2:4] == code.to_bytes(2)
         writer.close()
@@ -227,7 +227,7 @@ async def test_the_endpoint_closes_with_code_and_reason() -> None:
         await socket.accept()
         assert (socket.close_code, socket.close_reason) == (None, "")
         await socket.close(4000, "dönt")
-        await socket.close(4001)  # once is enough
+        await socket.close(4001)  # does nothing
         seen.extend((socket.close_code, socket.close_reason))
         async for message in socket:
             seen.append(message)
@@ -542,7 +542,7 @@ async def test_an_endpoint_pings_by_itself() -> None:
         assert await peer.frame() == PINGED
 
 
-# --- beside it
+# --- compression, extensions, logs
 
 
 async def test_a_compressed_message_is_answered_by_one() -> None:

@@ -31,7 +31,7 @@ async def test_an_upgrade_is_a_101_then_the_other_protocol() -> None:
     response = UpgradeResponse({"Upgrade": "echo/1", "X": "y"}, speak)
     assert response.status == 101
     assert response.run is speak
-    assert response.encode(ASKING, HEADS, b"") is None  # it writes itself
+    assert response.encode(ASKING, HEADS, b"") is None  # the body writes itself
     head, hello = (await send(response, ASKING)).writes
     assert hello == b"hello"
     assert split(head) == (
