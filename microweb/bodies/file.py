@@ -1,9 +1,10 @@
-"""A file as a body: whole, in part, or not at all if the client has it.
+"""A file as a body: whole, a part of it, or no content if the client's copy is current.
 
-A file is opened, looked at and held against the request's preconditions and ranges in a thread, in
-one go; a small one is read there too and sent behind its head in one write. A larger one is sent by
-the kernel where the connection can (`ResponseStream.send_file`), else read in a thread piece by
-piece: the event loop never waits for a disk. RFC 9110 sections 8, 13, 14.
+The event loop never waits for a disk. One call in a thread opens the file and evaluates the
+request's preconditions and ranges. It also reads a small file, which is then sent with its head in
+one write. The kernel sends a larger file if the connection supports it
+(`ResponseStream.send_file`); otherwise a thread reads it piece by piece. RFC 9110 sections 8, 13,
+14.
 """
 
 from __future__ import annotations
@@ -35,20 +36,20 @@ from .open_file import PIECE_BYTES, OpenFile
 from .pieces import Pieces
 from .stream import StreamBody
 
-_JOINED_BYTES = 64 * 1024  # up to this a file is read where it is opened, and sent with its head
-_SLICE_BYTES = 1024 * 1024  # of a larger one, between turns for others
+_JOINED_BYTES = 64 * 1024  # a file of at most this size is read when opened, and joined to its head
+_SLICE_BYTES = 1024 * 1024  # of a larger file; other tasks run after each slice
 
 _LABEL = "a file"
 
 
-Part = bytes | Span  # what is sent: in memory, or still in the file
+Part = bytes | Span  # of the content: bytes in memory, or a span of the file
 
 
 class FileBody(StreamBody):
     """A body that is a file: see `Response.file`.
 
-    It is a stream with a Content-Length. Middleware that sets `pieces` takes it from there; what is
-    left untouched is sent without passing through Python where that can be.
+    It is a stream with a Content-Length. If no middleware sets `pieces`, the kernel sends the file
+    where possible, and its bytes do not pass through Python.
     """
 
     __slots__ = ("_file", "_parts", "_path")
@@ -61,12 +62,12 @@ class FileBody(StreamBody):
         super().__init__(_OWN_PIECES)
         self._path = path
         self._file: OpenFile | None = None
-        self._parts: list[Part] | None = None  # what to send, once it is decided
+        self._parts: list[Part] | None = None  # of the content, after `open` has chosen them
 
-    # --- what of it is sent
+    # --- choose the parts
 
     async def prepare(self, request: RequestInfo, head: Head) -> None:
-        """Decide, in a thread, what is sent. Raises: as `open`."""
+        """Open the file and choose the parts to send, in a thread. Raises: as `open`."""
         self._claim(request)
         if self._parts is None:
             method, asked = request.line.method, request.headers
@@ -75,17 +76,18 @@ class FileBody(StreamBody):
             await super().prepare(request, head)
 
     async def discard(self) -> None:
-        """Close the file: it is not sent."""
+        """Close the file, because it is not sent."""
         self._close()
         await super().discard()
 
     def open(self, method: str, asked: Headers, head: Head, file: OpenFile | None = None) -> None:
-        """Open the file, or take `file`, and decide what of it is sent. Blocks.
+        """Open the file, or take `file`, and choose the parts to send. Blocks.
 
-        `asked` are the fields of the request; the answer's status and fields are set in `head`.
+        `asked` are the fields of the request. The status and fields of the response are set in
+        `head`.
 
-        Raises: NotFound where no regular file is there; PreconditionFailed; RangeNotSatisfiable;
-        OSError for a file that can't be read.
+        Raises: NotFound if the path is not a regular file; PreconditionFailed; RangeNotSatisfiable;
+        OSError if the file can't be read.
         """
         if file is None:
             file = OpenFile(self._path)
@@ -102,14 +104,14 @@ class FileBody(StreamBody):
                 for part in parts:
                     if isinstance(part, Span):
                         file.warm(part.offset, min(part.length, _SLICE_BYTES))
-                self._file = file  # to be closed once it is sent
+                self._file = file  # `send` closes it
             self._parts = parts
         finally:
             if self._file is None:
                 file.close()
 
     def _describe(self, file: OpenFile, headers: MutableHeaders) -> None:
-        """Set the fields of a 200; what the application has set stays."""
+        """Set the fields of a 200, except those that the application has set."""
         lines = headers.lines
         if "content-type" not in lines:
             headers["Content-Type"] = media_type_of(self._path)
@@ -120,16 +122,16 @@ class FileBody(StreamBody):
             coding = f"-{headers['content-encoding']}" if "content-encoding" in lines else ""
             lines["etag"] = f'ETag: "{file.version}{coding}"\r\n'
         if "last-modified" not in lines:
-            # Not in the future: a client could never be told of a change. RFC 9110 section 8.8.2.1
+            # Never a time in the future: it would hide later changes. RFC 9110 section 8.8.2.1
             modified = format_http_date(min(file.modified_ns / 1e9, time.time()))
             lines["last-modified"] = f"Last-Modified: {modified}\r\n"
         lines["accept-ranges"] = "Accept-Ranges: bytes\r\n"
 
-    # --- how it is sent
+    # --- send the parts
 
     @property
     def pieces(self) -> AsyncIterable[Piece]:
-        """The pieces, for middleware that changes them; once set, their length is unknown."""
+        """The pieces, for middleware that changes them. After a set, their length is unknown."""
         return self._read_pieces() if self._pieces is _OWN_PIECES else super().pieces
 
     def replace(self, pieces: Pieces, headers: MutableHeaders) -> None:
@@ -143,8 +145,8 @@ class FileBody(StreamBody):
         head: Head,
         encode_head: EncodeHead,
     ) -> None:
-        """Write the answer. Raises: LocalProtocolError where the file became shorter meanwhile."""
-        if self._request is not request or self._parts is None:  # no application has prepared it
+        """Write the head and the parts. Raises: LocalProtocolError if the file became shorter."""
+        if self._request is not request or self._parts is None:  # the app did not prepare it
             await self.prepare(request, head)
         try:
             if self._pieces is _OWN_PIECES:
@@ -166,7 +168,10 @@ class FileBody(StreamBody):
         said = head.headers.lines.get("content-length")
         if said is not None:
             if said.encode("latin-1") != framing:
-                raise LocalProtocolError(f"{said[:80]!r} on {length} bytes of a file")
+                raise LocalProtocolError(
+                    f"expected Content-Length: {length}, the size of the file, got {said[:80]!r}: "
+                    "leave the field out"
+                )
             framing = b""
         encoded = encode_head(framing)
         if method == "HEAD" or not has_content:
@@ -182,7 +187,7 @@ class FileBody(StreamBody):
                 await stream.drain()
 
     async def _send_span(self, stream: ResponseStream, span: Span) -> None:
-        """Send a span, the first slice of which is warm, with turns for others in between."""
+        """Send a span in slices, between which other tasks run. The first slice is warm."""
         file = self._file
         assert file is not None
         for offset in range(span.offset, span.end, _SLICE_BYTES):
@@ -215,7 +220,10 @@ class FileBody(StreamBody):
             count = min(PIECE_BYTES, span.end - offset)
             piece = await run_short_work(_LABEL, partial(file.read, offset, count))
             if not piece:
-                raise LocalProtocolError("a file became shorter while it was sent")
+                raise LocalProtocolError(
+                    f"expected {span.end} bytes in a file, got {offset}: it became shorter while "
+                    "it was sent"
+                )
             offset += len(piece)
             yield piece
 
@@ -229,7 +237,7 @@ _OWN_PIECES: tuple[Piece, ...] = ()
 
 
 def _choose(method: str, asked: Headers, head: Head, size: int) -> list[Part]:
-    """Return the parts to send; the status and its fields are set accordingly."""
+    """Return the parts to send, and set the status and its fields in `head`."""
     whole: list[Part] = [Span(0, size)] if size else []
     if head.status != 200 or method not in ("GET", "HEAD") or not is_conditional(asked):
         return whole
@@ -250,9 +258,9 @@ def _choose(method: str, asked: Headers, head: Head, size: int) -> list[Part]:
 
 
 def _cut(spans: list[Span], size: int, asked: Headers, head: Head) -> list[Part]:
-    """Make it a 206. RFC 9110 section 15.3.7"""
+    """Return the parts of `spans`, and set the status 206. RFC 9110 section 15.3.7"""
     head.status = 206
-    if "if-range" in asked:  # the client has them
+    if "if-range" in asked:  # the client has these fields from its first response
         head.headers.pop("last-modified", None)
         head.headers.pop("content-disposition", None)
     if len(spans) > 1:
@@ -282,7 +290,7 @@ def _size(part: Part) -> int:
 
 
 def _read_all(file: OpenFile, parts: list[Part]) -> list[Part]:
-    """Return the parts as bytes; as they are, where the file became shorter."""
+    """Return the parts as bytes, or `parts` if the file became shorter than they are."""
     read = [file.read(*part) if isinstance(part, Span) else part for part in parts]
     is_whole = all(_size(one) == _size(other) for one, other in zip(read, parts, strict=True))
     return list(read) if is_whole else parts

@@ -1,9 +1,9 @@
-"""Uploaded files, and the form that brings them.
+"""Uploaded files, and the form that holds them.
 
-Strategy: the files of one form lie one behind the other in one spool: in memory up to 1 MiB, past
-that in a single temporary file, which has no name from its first byte on (or is deleted with its
-last handle, on Windows). So there is nothing to clean up however a request ends, and a form holds
-one file descriptor and one MiB, whatever it brings. No file is touched on the event loop.
+Strategy: all files of one form are stored one after the other in one spool. The spool is in memory
+up to 1 MiB, and past that in a single temporary file. The file has no name from its first byte on
+(Windows deletes it with its last handle), so no request leaves a file on the disk. A form holds at
+most one file descriptor and 1 MiB of memory for its files. No file is accessed on the event loop.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from ..http.multidict import MultiDict
 
 _LABEL = "an uploaded file"
 _IN_MEMORY = 1 << 20
-_PIECE = 256 * 1024  # 64 KiB takes twice the time for a large file: a thread is asked for each
+_PIECE = 256 * 1024  # each piece is a call in a thread; 64 KiB takes twice the time
 
 
 class _SpoolFile:
-    """A temporary file without a name, by its descriptor; closed with its last reference.
+    """A temporary file without a name. It is closed when its last reference is dropped.
 
-    A file object in its place would warn that it is unclosed, if the garbage collector finalizes it
-    before its owner.
+    It keeps a descriptor, because a file object warns that it is unclosed if the garbage collector
+    finalizes it before its owner.
     """
 
     __slots__ = ("_descriptor", "_lock")
@@ -53,7 +53,7 @@ class _SpoolFile:
                 rest = rest[os.write(self._descriptor, rest) :]
 
     def read(self, start: int, size: int) -> bytes:
-        """Return `size` bytes from `start` on, fewer at the file's end."""
+        """Return `size` bytes from `start` on, or fewer at the end of the file."""
         pieces = []
         with self._lock:
             os.lseek(self._opened(), start, os.SEEK_SET)
@@ -64,11 +64,14 @@ class _SpoolFile:
 
     def _opened(self) -> int:
         if self._descriptor < 0:
-            raise ValueError("an upload is read or written in a closed file")
+            raise ValueError(
+                "expected an open upload, but the files of its form are closed: read it before "
+                "close() is called"
+            )
         return self._descriptor
 
     def close(self) -> None:
-        """Close it, once no other thread uses it; later uses raise ValueError."""
+        """Close the file after other threads have finished. Later calls raise ValueError."""
         with self._lock:
             descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
@@ -79,29 +82,29 @@ class _SpoolFile:
 
 
 class Spool:
-    """Bytes that are written once, in order, and then read at any place."""
+    """A buffer that is written once, in order, and then read at any offset."""
 
     __slots__ = ("_file", "_memory", "size")
 
     def __init__(self) -> None:
         self.size = 0
-        self._memory = bytearray()  # not yet in the file; all of it where there is none
+        self._memory = bytearray()  # the bytes that are not in `_file`
         self._file: _SpoolFile | None = None
 
     @property
     def in_memory(self) -> int:
-        """How many bytes are not on the disk."""
+        """How many bytes are in memory, not on the disk."""
         return len(self._memory)
 
     async def write(self, piece: bytes) -> None:
-        """Add `piece`. Raises: OSError where the disk is full."""
+        """Append `piece`. Raises: OSError if the disk is full."""
         self._memory += piece
         self.size += len(piece)
         if len(self._memory) > _IN_MEMORY:
             await self._flush()
 
     async def finish(self) -> None:
-        """Make all that was written readable."""
+        """Make all written bytes readable. Raises: OSError if the disk is full."""
         if self._file is not None and self._memory:
             await self._flush()
 
@@ -126,13 +129,13 @@ class Spool:
         return self._file.read(start, size)
 
     def copy(self, start: int, size: int, target: BinaryIO) -> None:
-        """Write `size` bytes from `start` on to `target`: for a thread."""
+        """Write `size` bytes from `start` on to `target`. Blocks."""
         end = start + size
         for at in range(start, end, _PIECE):
             target.write(self._read(at, min(_PIECE, end - at)))
 
     def close(self) -> None:
-        """Give the room on the disk and in memory back now; reading ends."""
+        """Free the memory and the disk space now. The bytes can't be read after this."""
         self._memory = bytearray()
         if self._file is not None:
             self._file.close()
@@ -141,11 +144,11 @@ class Spool:
 class UploadFile:
     """A file of a form: `form.files["avatar"]`.
 
-    `filename` is one safe component, so that `save(f"uploads/{upload.filename}")` stays in its
-    folder; `raw_filename` is what the client said, for nothing but showing it, escaped. The same is
-    true of `content_type` (`application/octet-stream` where it said none) and `headers`, those of
-    the part. `size` is in bytes. It can be read as often as is wanted, in memory or on disk, until
-    it is dropped; then nothing is left of it.
+    `filename` is one safe path component, so `save(f"uploads/{upload.filename}")` stays in its
+    folder. `raw_filename` is the client's text: show it only escaped, and never use it as a path.
+    `content_type` (by default `application/octet-stream`) and `headers` are also the client's
+    claims, from the part. `size` is in bytes. The file can be read many times, until the last
+    reference is dropped; then its memory and disk space are freed.
     """
 
     __slots__ = ("_spool", "_start", "content_type", "filename", "headers", "raw_filename", "size")
@@ -172,13 +175,13 @@ class UploadFile:
             yield await self._spool.read(at, min(_PIECE, end - at))
 
     async def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
-        """Write the content to a new file at `path`, and return it as a Path.
+        """Write the content to a new file at `path`, and return the path.
 
-        With `overwrite` it replaces what is there, in one step: readers see the old content or the
-        new. Symbolic links at `path` itself are not followed. The folder must be there. Where
-        writing fails, nothing is left.
+        `overwrite` replaces an existing file in one step: readers see the old content or the new.
+        A symbolic link at `path` itself is not followed. The folder must exist. If writing fails,
+        no partial file stays.
 
-        Raises: FileExistsError where something is there and `overwrite` is not set; other OSErrors.
+        Raises: FileExistsError if `path` exists and `overwrite` is not set; other OSErrors.
         """
         target = Path(path)
         await run_short_work(_LABEL, partial(self._save, target, overwrite))
@@ -189,7 +192,7 @@ class UploadFile:
         with open(written, "xb") as file:
             try:
                 self._spool.copy(self._start, self.size, file)
-                file.close()  # here, so that what it could not write is an error of the copy
+                file.close()  # inside `try`, because closing may fail to write the last bytes
                 if overwrite:
                     os.replace(written, target)
             except BaseException:
@@ -197,7 +200,7 @@ class UploadFile:
                 raise
 
     def close(self) -> None:
-        """Close all files of its form: they lie in one place."""
+        """Close all files of the form, because they share one spool."""
         self._spool.close()
 
     def __repr__(self) -> str:
@@ -205,10 +208,10 @@ class UploadFile:
 
 
 class Files(Mapping[str, UploadFile]):
-    """The files of a form by the names of their fields.
+    """The files of a form by field name.
 
-    As a mapping it has each name once, with its first file; `get_all(name)` has all of a name,
-    `pairs()` all as they were sent.
+    The mapping has each name once, with its first file. `get_all(name)` returns all files of a
+    name, and `pairs()` all files of the form.
     """
 
     __slots__ = ("_first", "_pairs")
@@ -220,22 +223,22 @@ class Files(Mapping[str, UploadFile]):
             self._first.setdefault(name, file)
 
     def __getitem__(self, name: str) -> UploadFile:
-        """Return the first file of `name`. Raises: MissingValue, which is a 400 that names it."""
+        """Return the first file of `name`. Raises: MissingValue, a 400 that names the field."""
         file = self._first.get(name)
         if file is None:
             raise MissingValue(f"expected a file for {name[:80]!r}, got none")
         return file
 
     def get_all(self, name: str) -> list[UploadFile]:
-        """Return all files of `name` in the order they were sent."""
+        """Return all files of `name` in the order of the form."""
         return [file for other, file in self._pairs if other == name]
 
     def pairs(self) -> list[tuple[str, UploadFile]]:
-        """Return each (name, file) as it was sent, those of repeated names too."""
+        """Return every (name, file) in the order of the form, also for repeated names."""
         return list(self._pairs)
 
     def close(self) -> None:
-        """Give the room that they take on the disk back now; those can't be read any more."""
+        """Free the memory and the disk space of the files now. They can't be read after this."""
         for _, file in self._pairs:
             file.close()
 
@@ -250,7 +253,7 @@ class Files(Mapping[str, UploadFile]):
 
 
 class Form(MultiDict):
-    """The fields of a form, and its `files`, of which a url-encoded one has none."""
+    """The fields of a form, and its `files`. A url-encoded form has no files."""
 
     __slots__ = ("files",)
 

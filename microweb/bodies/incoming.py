@@ -1,8 +1,8 @@
-"""The body of a request: its bytes, read once, and their content: text, JSON, a form.
+"""The body of a request: its bytes, and their content as text, JSON, or a form.
 
-`IncomingBody` reads the bytes from the connection, in pieces or whole. The functions below it give
-them a meaning by the header section. Work that would hold the event loop for more than some
-milliseconds is done in a thread.
+`IncomingBody` reads the bytes from the connection, in pieces or whole, once. The functions below it
+decode them by the fields of the header section. Work that would hold the event loop for more than
+some milliseconds is done in a thread.
 """
 
 from __future__ import annotations
@@ -45,10 +45,11 @@ _MAX_VALUES_ON_LOOP = 5000  # 10 ms for dataclasses of a few fields
 
 
 class IncomingBody:
-    """Reads the body of one request. `limit` is the most bytes it may have, for None the server's.
+    """Reads the body of one request.
 
-    The bytes are kept once they are read whole, and so is a form, so that a second look gets the
-    same. `limits` are the server's, for forms; without a `source` the body is empty.
+    In each method, `limit` is the maximum size in bytes; None means the server's limit. A body that
+    was read whole is kept, and so is a form, so that a second call returns the same. `limits` are
+    the server's limits for forms. Without a `source` the body is empty.
     """
 
     __slots__ = (
@@ -69,23 +70,23 @@ class IncomingBody:
         self._source = source
         self._limits = limits
         self._whole: bytes | None = None
-        self._buffer: BytesIO | None = None  # the body as far as it was read, until it is whole
+        self._buffer: BytesIO | None = None  # the bytes so far, until the body is whole
         self._is_streamed = False
         self._form: Form | None = None
         self._form_error: HTTPError | ProtocolError | None = None
 
     @property
     def is_whole(self) -> bool:
-        """Whether the whole body was read, and is kept."""
+        """Whether the whole body was read and is kept."""
         return self._whole is not None
 
     @property
     def so_far(self) -> bytes | None:
-        """The bytes that were read and kept; None if none were."""
+        """The bytes that were read and kept; None if `read` was not called."""
         return self._whole if self._buffer is None else self._buffer.getvalue()
 
     def take(self, limit: int | None) -> bytes | None:
-        """Return the whole body if all of it is here, else None.
+        """Return the whole body if all its bytes have arrived, else None.
 
         Raises: ContentTooLarge, BodyConsumed.
         """
@@ -104,7 +105,7 @@ class IncomingBody:
         if body is None:
             assert self._source is not None
             if self._buffer is None:
-                # Kept on the request: a caller that is cancelled half-way loses nothing.
+                # Kept here, so that no byte is lost if the caller is cancelled before the end.
                 self._buffer = BytesIO()
             buffer = self._buffer
             try:
@@ -112,18 +113,18 @@ class IncomingBody:
                     buffer.write(piece)
                     self._source.keep(buffer.tell())
             except MicrowebError:
-                # The error's traceback and the request keep each other, and would keep these bytes.
+                # The error's traceback and the request refer to each other and to these bytes.
                 self._buffer = None
                 buffer.close()
                 raise
-            body = self._whole = buffer.getvalue()  # which copies nothing
+            body = self._whole = buffer.getvalue()  # does not copy
             self._buffer = None
         return body
 
     async def stream(self, limit: int | None) -> AsyncIterator[bytes]:
-        """Yield the body in pieces as they come, keeping none; after `read()` replay it.
+        """Yield the body in pieces as they arrive, and keep none. After `read()`, yield its result.
 
-        Raises: as `read()`; BodyConsumed the second time.
+        Raises: as `read()`; BodyConsumed if the body was streamed before.
         """
         if self._whole is not None or self._buffer is not None:
             if body := await self.read(limit):
@@ -137,7 +138,7 @@ class IncomingBody:
                 yield piece
 
     async def text(self, limit: int | None, name: str) -> str:
-        """Return the body decoded; `name` is the request's. Raises: as `Request.text()`."""
+        """Return the decoded body. `name` is the request's. Raises: as `Request.text()`."""
         headers = self._section.headers
         check_coding(headers)
         return await decode_text(await self.read(limit), charset_of(headers), name)
@@ -153,11 +154,14 @@ class IncomingBody:
         return parse_json(body, max_values=max_values)
 
     async def convert(self, value: object, convert: Callable[[object], T], name: str) -> T:
-        """Return the body's value, converted; `name` is the request's. Raises: as `convert`."""
+        """Return `convert(value)`, in a thread if the body has many values. Raises: as `convert`.
+
+        `value` is the body's JSON value, `name` the request's name.
+        """
         return await convert_json(self._whole or b"", value, convert, name)
 
     async def form(self, limit: int | None) -> Form:
-        """Return the fields of a form, and its files. Raises: as `Request.form()`."""
+        """Return the form, with its fields and files. Raises: as `Request.form()`."""
         if self._form is None:
             media_type = self._form_type(URLENCODED, MULTIPART)
             if media_type == MULTIPART:
@@ -167,15 +171,16 @@ class IncomingBody:
         return self._form
 
     def close_form(self) -> None:
-        """Close the files of a form that was read, because its endpoint failed.
+        """Close the files of the form, if it was read, because the endpoint has failed.
 
-        The traceback and the request keep each other, and the form, for longer than a disk should.
+        The traceback and the request refer to each other and the form, until the garbage collector
+        runs. The disk space is freed now.
         """
         if self._form is not None:
             self._form.files.close()
 
     async def parts(self, limit: int | None) -> AsyncIterator[Part]:
-        """Yield the parts of a multipart form as they come. Raises: as `Request.parts()`."""
+        """Yield the parts of a multipart form as they arrive. Raises: as `Request.parts()`."""
         self._form_type(MULTIPART)
         from .multipart import read_parts
 
@@ -199,7 +204,7 @@ class IncomingBody:
         from .multipart import read_form
 
         if self._form_error is not None:
-            # Its body is gone: an error handler that asks again gets the same error.
+            # The body can't be read again, so a second call raises the same error.
             raise self._form_error
         try:
             return await read_form(
@@ -215,21 +220,23 @@ class IncomingBody:
 
     async def _urlencoded_form(self, limit: int | None) -> Form:
         most = self._limits.max_form_text
-        # Before it is read, if its length is declared.
+        # A declared length is checked before the body is read.
         if self._section.content_length > most or len(await self.read(limit)) > most:
-            raise ContentTooLarge(f"the fields of this form are larger than {most} bytes")
+            raise ContentTooLarge(
+                f"expected at most {most} bytes of form fields (max_form_text), got more"
+            )
         return parse_form(await self.read(limit), self._limits.max_form_fields)
 
 
 def _consumed() -> BodyConsumed:
-    return BodyConsumed("the body was streamed: read it with body() to have it twice")
+    return BodyConsumed("the body was already streamed: to read it twice, call body() first")
 
 
 # --- the header section
 
 
 def check_coding(headers: Headers) -> None:
-    """Check that a body is not coded. Raises: UnsupportedMediaType. RFC 9110 section 8.4"""
+    """Raise UnsupportedMediaType if the body has a content coding. RFC 9110 section 8.4"""
     coding = headers.get("content-encoding", "").lower()
     if coding and not {"identity"}.issuperset(list_members(coding)):
         raise UnsupportedMediaType(
@@ -239,13 +246,13 @@ def check_coding(headers: Headers) -> None:
 
 
 def charset_of(headers: Headers) -> str:
-    """Return the label of the charset in lower case; `utf-8` if there is none."""
+    """Return the charset parameter of Content-Type in lower case, by default `utf-8`."""
     _, parameters = parse_media_type(headers.get("content-type", ""))
     return parameters.get("charset", "utf-8").lower()
 
 
 def refuse_media_type(*expected: str) -> NoReturn:
-    """Raise UnsupportedMediaType, which names the media types that are taken."""
+    """Raise UnsupportedMediaType, which names the `expected` media types."""
     wanted = ", ".join(expected)
     raise UnsupportedMediaType(f"expected {wanted}", headers={"Accept": wanted})
 
@@ -254,13 +261,14 @@ def refuse_media_type(*expected: str) -> NoReturn:
 
 
 async def decode_text(body: bytes, charset: str, name: str) -> str:
-    """Return `body` decoded; `name` is the request's, for a thread that is stuck.
+    """Return the decoded `body`. `name` is the request's, for reports of stuck threads.
 
-    Raises: UnsupportedMediaType for an unknown charset; BadRequest for wrong bytes.
+    Raises: UnsupportedMediaType for an unknown charset; BadRequest for bytes that the charset does
+    not allow.
     """
     codec = codec_of(charset)
     if codec is None:
-        raise UnsupportedMediaType(f"unknown charset {charset[:40]!r}")
+        raise UnsupportedMediaType(f"expected a known charset, got {charset[:40]!r}")
     try:
         if len(body) <= _MAX_DECODED_ON_LOOP:
             return body.decode(codec)
@@ -268,18 +276,18 @@ async def decode_text(body: bytes, charset: str, name: str) -> str:
 
         return await run_short_work(name, partial(decode_in_pieces, body, codec))
     except UnicodeError as error:
-        raise BadRequest(f"the body is not {charset[:40]}") from error
+        raise BadRequest(f"expected a body in {charset[:40]!r}, got other bytes") from error
 
 
 # --- JSON
 
 
 def check_json_fields(headers: Headers) -> None:
-    """Check that a body is not coded, and not labelled as UTF-16 or UTF-32, which JSON can't be.
+    """Check the header fields of a JSON body, which must be UTF-8. RFC 8259 section 8.1
 
-    It is UTF-8 whatever else its label says. RFC 8259 section 8.1
+    A charset other than UTF-16 and UTF-32 is ignored.
 
-    Raises: UnsupportedMediaType, BadRequest.
+    Raises: UnsupportedMediaType for a content coding; BadRequest for UTF-16 and UTF-32.
     """
     if "content-encoding" in headers.by_name:
         check_coding(headers)
@@ -291,7 +299,7 @@ def check_json_fields(headers: Headers) -> None:
 
 
 def json_container(value: object) -> object:
-    """Return a JSON object, or an array. Raises: BadRequest for another value."""
+    """Return `value` if it is a JSON object, or an array as JSONArray. Raises: BadRequest."""
     if isinstance(value, dict):
         return value
     if isinstance(value, list):
@@ -300,10 +308,7 @@ def json_container(value: object) -> object:
 
 
 async def convert_json(body: bytes, value: object, convert: Callable[[object], T], name: str) -> T:
-    """Return the value of `body`, converted: in a thread if there are many in it.
-
-    Raises: as `convert`.
-    """
+    """Return `convert(value)`, in a thread if `body` has many values. Raises: as `convert`."""
     if not has_more_values(body, _MAX_VALUES_ON_LOOP):
         return convert(value)
     from ..concurrency.threads import run_short_work
@@ -315,7 +320,7 @@ async def convert_json(body: bytes, value: object, convert: Callable[[object], T
 
 
 def parse_form(body: bytes, max_fields: int) -> Form:
-    """Return a url-encoded form, which is UTF-8 whatever its label says.
+    """Return a url-encoded form. It is read as UTF-8; a charset in Content-Type is ignored.
 
     Raises: ContentTooLarge for more than `max_fields`.
     """

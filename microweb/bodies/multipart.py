@@ -1,12 +1,11 @@
-"""multipart/form-data: parts as they come, and the form that is made of them.
+"""multipart/form-data: the parts of a form one by one, and the whole form.
 
-Strategy: `parts` finds the parts; what they mean is decided here. `Content-Disposition` must be
-exactly parameters, each given once; names are escaped as browsers do (WHATWG HTML,
-multipart/form-data encoding algorithm). A part with a file name is a file, also if its name is in
-`filename*` alone, as old clients send it against RFC 7578 section 4.2, or in the client's code
-page. Fields are in the charset of their part, else UTF-8. All that is counted is over the limit
-with 413, all that is malformed 400; the raw total, boundaries and all, is what the body's own limit
-counts.
+Strategy: `parts` finds the parts, and this module interprets them. `Content-Disposition` must
+consist of parameters only, each given once. Names are unescaped as browsers escape them (WHATWG
+HTML, multipart/form-data encoding algorithm). A part with a file name is a file. The name may be in
+`filename*` alone, which old clients send against RFC 7578 section 4.2, or in the client's code
+page. A field is decoded by the charset of its part, by default UTF-8. A form over a limit is a 413,
+a malformed one a 400. The body's own limit counts all bytes, including the boundaries.
 """
 
 from __future__ import annotations
@@ -25,23 +24,23 @@ from .forms import Form, Spool, UploadFile
 from .parts import PartHeaders, PartParser
 
 # parameter = token "=" ( token / quoted-string )                           RFC 9110 section 5.6.6
-# Browsers write a quote as %22 and a backslash as itself, also as the last character; and many
-# clients leave out the quotes where RFC 2045 wants them.
+# Browsers write a quote as %22 and a backslash unescaped, also as the last character. Many clients
+# leave out the quotes that RFC 2045 requires.
 _PARAMETER = re.compile(
     r"[ \t]*+;[ \t]*+([!#$%&'*+\-.^_`|~0-9A-Za-z]++)="
     r'("[^"\\]*+(?:\\.[^"\\]*+)*"|"[^"]*"|[^\s;"]++)(?=[ \t]*+(?:;|\Z))'
 )
-# Up to 70 characters, the last of which is no space. RFC 2046 section 5.1.1 has fewer, clients send
-# any that may stand in a token, or in quotes.
+# 1 to 70 characters, and the last is not a space. RFC 2046 section 5.1.1 allows fewer characters;
+# clients send all that a token or a quoted string can hold.
 _BOUNDARY = re.compile(r"[0-9A-Za-z!#$%&'()*+,\-./:=?^_`|~]{1,70}")
 _QUOTED_BOUNDARY = re.compile(r"[\x20-\x7e]{0,69}[\x21-\x7e]")
 
 _LENGTH = re.compile(r"[0-9]{1,18}")
-_AS_IT_IS = frozenset(("binary", "8bit", "7bit"))
+_UNCODED = frozenset(("binary", "8bit", "7bit"))
 
-_PIECE = 64 * 1024  # bytes, of a longer piece of a body
+_PIECE = 64 * 1024  # bytes for the parser at a time
 
-_ONCE = "a part is read once, and before the next one is asked for"
+_ONCE = "expected an unread part: read each part once, before the loop takes the next part"
 
 Keep = Callable[[int], None]
 
@@ -49,11 +48,11 @@ _Events = AsyncIterator[PartHeaders | bytes | None]
 
 
 class Part:
-    """One part of a form while it comes: `async for part in request.parts()`.
+    """One part of a form that is being received: `async for part in request.parts()`.
 
-    `name` is its field's; `filename` and `raw_filename` are None where it is no file, else as those
-    of an `UploadFile`, as are `content_type` and `headers`. It is there until the next is asked
-    for, and is read once.
+    `name` is the field name. `filename` and `raw_filename` are None if the part is not a file. For
+    a file, they, `content_type` and `headers` are as in `UploadFile`. A part can be read once, and
+    only before the loop takes the next part.
     """
 
     __slots__ = (
@@ -70,7 +69,7 @@ class Part:
 
     def __init__(self, headers: PartHeaders, events: _Events, max_text: int) -> None:
         self.headers = _checked_headers(headers)
-        # As latin-1, so that a name in another code page than UTF-8 does not hide the others.
+        # As latin-1, so that the other parameters can be read if a name is not in UTF-8.
         raw = dict(headers).get("content-disposition", b"").decode("latin-1")
         disposition = _parameters(raw, "form-data")
         if "name" not in disposition:
@@ -83,12 +82,13 @@ class Part:
         self._events = events
         self._max_text = max_text
         self._is_begun = False
-        self.is_left = False  # the next one was asked for
+        self.is_left = False  # the loop has taken the next part
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        """Yield the content in pieces as they come.
+        """Yield the content in pieces as they arrive.
 
-        Raises: BodyConsumed where it was read or left behind; as `request.parts()`.
+        Raises: BodyConsumed if the part was read, or the loop has taken the next part; as
+        `request.parts()`.
         """
         if self._is_begun or self.is_left:
             raise BodyConsumed(_ONCE)
@@ -101,16 +101,17 @@ class Part:
                 raise BodyConsumed(_ONCE)
 
     async def text(self) -> str:
-        """Return the content of a field, in the charset of its part, else UTF-8.
+        """Return the content decoded by the charset of the part, by default UTF-8.
 
-        Raises: ContentTooLarge past `max_form_text`; BadRequest for other bytes; as `__aiter__`.
+        Raises: ContentTooLarge above `max_form_text`; BadRequest for bytes that the charset does
+        not allow; as `__aiter__`.
         """
         return await self.text_within(self._max_text, of=self._max_text)
 
     async def text_within(self, limit: int, *, of: int, keep: Keep | None = None) -> str:
-        """Return the text as `text()`, of at most `limit` bytes that are left of `of`.
+        """Return `text()` if it has at most `limit` bytes, the rest of the form's limit `of`.
 
-        `keep` is called with the bytes so far.
+        `keep` is called with the number of bytes so far. Raises: as `text()`.
         """
         codec = _codec(self.content_type)
         content = bytearray()
@@ -122,12 +123,14 @@ class Part:
                 if keep is not None:
                     keep(len(content))
         except MicrowebError:
-            content.clear()  # which the traceback would keep
+            content.clear()  # the error's traceback refers to it
             raise
         try:
             return content.decode(codec)
         except UnicodeError as error:
-            raise BadRequest(f"expected {codec} in {self.name[:80]!r}") from error
+            raise BadRequest(
+                f"expected {codec} in the field {self.name[:80]!r}, got other bytes"
+            ) from error
 
     def __repr__(self) -> str:
         return f"<Part {self.name!r}>"
@@ -136,13 +139,13 @@ class Part:
 async def read_parts(
     pieces: AsyncIterator[bytes], content_type: str, *, max_parts: int, max_text: int
 ) -> AsyncIterator[Part]:
-    """Yield the parts of a multipart form, whose body comes in `pieces`.
+    """Yield the parts of a multipart form from the `pieces` of its body.
 
-    Raises: BadRequest for what is no such form, ContentTooLarge past a limit; as `pieces`.
+    Raises: BadRequest if the form is malformed; ContentTooLarge above a limit; as `pieces`.
     """
     boundary = _boundary(content_type)
     events = _parse(pieces, boundary, max_parts)
-    async for event in events:  # those of a part that was left half-way are passed over
+    async for event in events:  # skips the remaining events of a part that was not read
         if isinstance(event, list):
             part = Part(event, events, max_text)
             yield part
@@ -159,10 +162,10 @@ async def read_form(
 ) -> Form:
     """Return a whole multipart form.
 
-    What is kept of its fields and of the parts' headers is at most `max_text` bytes together.
-    `keep` is called with the bytes that are in memory.
+    The fields and the headers of all parts together are at most `max_text` bytes. `keep` is called
+    with the number of bytes in memory.
 
-    Raises: as `read_parts`; nothing is left on the disk then.
+    Raises: as `read_parts`. After an error no file stays on the disk.
     """
     fields, files = [], []
     spool = Spool()
@@ -184,13 +187,13 @@ async def read_form(
                     "utf-8",
                     "ascii",
                 ):  # RFC 7578 section 4.6
-                    _refuse("its fields are not in UTF-8")
+                    _refuse(f"expected UTF-8 in the field _charset_, got {text[:80]!r}")
                 fields.append((part.name, text))
             elif upload := await _spooled(part, part.raw_filename, spool, count):
                 files.append((part.name, upload))
         await spool.finish()
     except Exception:
-        spool.close()  # a traceback that is kept would keep it
+        spool.close()  # the error's traceback refers to it
         raise
     return Form(fields, files)
 
@@ -198,7 +201,7 @@ async def read_form(
 async def _spooled(
     part: Part, raw_filename: str, spool: Spool, count: Callable[[], None]
 ) -> UploadFile | None:
-    """Return the file, None where nothing was chosen: browsers send it empty and without a name."""
+    """Return the file, or None for an empty part without a file name: no file was chosen."""
     start = spool.size
     async for piece in part:
         await spool.write(piece)
@@ -212,11 +215,11 @@ async def _spooled(
 async def _parse(
     pieces: AsyncIterator[bytes], boundary: bytes, max_parts: int
 ) -> AsyncIterator[PartHeaders | bytes | None]:
-    """Yield the headers of each part, then its bytes, then None. Raises: as `PartParser`."""
+    """Yield the headers of each part, its content in pieces, then None. Raises: as `PartParser`."""
     parser = PartParser(boundary, max_parts=max_parts)
     length: int | None = None
     async for whole in pieces:
-        # A body that was read before comes whole, and the parser copies what it is given.
+        # The parser copies each piece. A body that was read before is one large piece.
         for piece in (whole[at : at + _PIECE] for at in range(0, len(whole), _PIECE)):
             for event in parser.parse(piece):
                 if isinstance(event, list):
@@ -224,7 +227,7 @@ async def _parse(
                 elif length is not None:
                     length -= len(event or b"")
                     if length < 0 or (event is None and length):
-                        _refuse("a part of another length than its Content-Length")
+                        _refuse("expected as many bytes in a part as its Content-Length says")
                 yield event
     parser.close()
 
@@ -234,7 +237,7 @@ def _declared_length(headers: PartHeaders) -> int | None:
     if declared is None:
         return None
     if not _LENGTH.fullmatch(declared.decode("latin-1")):
-        _refuse("a part whose Content-Length is no number")
+        _refuse(f"expected 1*DIGIT as Content-Length of a part, got {declared[:80]!r}")
     return int(declared)
 
 
@@ -244,14 +247,15 @@ def _boundary(content_type: str) -> bytes:
     if boundary.startswith('"'):
         boundary, allowed = re.sub(r"\\(.)", r"\1", boundary[1:-1]), _QUOTED_BOUNDARY
     if not allowed.fullmatch(boundary):
-        _refuse("expected a boundary of 1 to 70 characters in Content-Type")
+        _refuse(f"expected a boundary of 1 to 70 characters in Content-Type, got {boundary[:80]!r}")
     return boundary.encode()
 
 
 def _parameters(value: str, kind: str) -> dict[str, str]:
-    """Return the parameters behind `kind`, names in lower case, values as they are written.
+    """Return the parameters after `kind`, with names in lower case and values not unescaped.
 
-    Raises: BadRequest for another kind, anything else in between, and a name given twice.
+    Raises: BadRequest if `value` does not begin with `kind`, has other text between parameters, or
+    a name twice.
     """
     at = len(kind)
     found: dict[str, str] = {}
@@ -259,7 +263,7 @@ def _parameters(value: str, kind: str) -> dict[str, str]:
         while parameter := _PARAMETER.match(value, at):
             name, at = parameter[1].lower(), parameter.end()
             if name in found:
-                _refuse(f"{kind} with a parameter given twice")
+                _refuse(f"expected each parameter of {kind} once, got {name[:80]!r} twice")
             found[name] = parameter[2]
         if not value[at:].strip("; \t"):
             return found
@@ -267,13 +271,13 @@ def _parameters(value: str, kind: str) -> dict[str, str]:
 
 
 def _raw_filename(disposition: dict[str, str]) -> str | None:
-    """Return the name of a part that is a file, else None."""
+    """Return the file name of a part, or None if the part is not a file."""
     if "filename" in disposition:
         name = _unescaped(disposition["filename"])
         try:
             return _decoded(name)
         except BadRequest:
-            return name  # in the client's code page: nobody says in which
+            return name  # in the client's code page, which is unknown
     if "filename*" not in disposition:
         return None
     charset, _, rest = disposition["filename*"].strip('"').partition("'")  # RFC 8187 section 3.2.1
@@ -283,25 +287,30 @@ def _raw_filename(disposition: dict[str, str]) -> str | None:
             raise ValueError("not in the form of RFC 8187")
         return percent_decode(name)
     except ValueError as error:
-        _refuse("a filename* that is not UTF-8''name: send the name as filename", error)
+        _refuse(
+            f"expected UTF-8''name as filename*, got {disposition['filename*'][:80]!r}: send the "
+            "name as filename",
+            error,
+        )
 
 
 def _unescaped(value: str) -> str:
-    """Return a name as it was before a browser, or curl in its way of old, has written it."""
+    """Return a name without the escapes of browsers, or of curl before 7.81."""
     if value.startswith('"'):
         value = value[1:-1]
         if '\\"' in value:
-            # NUL is in no header. `re.sub` takes 1 us for each quote, and 4 KiB may be quotes.
+            # A header can't contain NUL. `re.sub` takes 1 us for each quote, and 4 KiB may be
+            # quotes.
             return value.replace("\\\\", "\0").replace('\\"', '"').replace("\0", "\\")
     return value.replace("%0D", "\r").replace("%0A", "\n").replace("%22", '"')
 
 
 def _decoded(name: str) -> str:
-    """Return a name, of which latin-1 stands for its bytes, decoded. Raises: BadRequest."""
+    """Return a name decoded as UTF-8; `name` is its bytes as latin-1. Raises: BadRequest."""
     try:
         return name.encode("latin-1").decode()
     except UnicodeError as error:
-        _refuse("a name that is not UTF-8", error)
+        _refuse(f"expected a name in UTF-8, got {name[:80]!r}", error)
 
 
 def _checked_headers(headers: PartHeaders) -> Headers:
@@ -311,22 +320,23 @@ def _checked_headers(headers: PartHeaders) -> Headers:
             for name, value in headers
         ]
     except UnicodeError as error:
-        _refuse("a header of a part is not UTF-8", error)
+        _refuse("expected UTF-8 in the headers of a part, got other bytes", error)
     checked = CheckedHeaders(decoded)
-    # RFC 7578 section 4.7 has done away with it; what does not change the bytes is harmless.
+    # RFC 7578 section 4.7 deprecates this field. These values are harmless: they change no byte.
     coding = checked.get("content-transfer-encoding", "binary")
-    if coding.lower() not in _AS_IT_IS:
+    if coding.lower() not in _UNCODED:
         _refuse(
-            f"a part with Content-Transfer-Encoding {coding[:40]!r}: send its bytes as they are"
+            f"expected no Content-Transfer-Encoding in a part, got {coding[:40]!r}: send the "
+            "content without a coding"
         )
     return checked
 
 
 def _codec(content_type: str) -> str:
-    """Return the codec of a field: of its charset if that is known. Raises: BadRequest."""
+    """Return the codec for a field's charset, or UTF-8 if it is unknown. Raises: BadRequest."""
     if parse_media_type(content_type)[0].startswith("multipart/"):
         _refuse("a multipart body inside a part")
-    _, _, parameters = content_type.partition(";")  # strictly, as all in a form
+    _, _, parameters = content_type.partition(";")  # parsed strictly, as all parameters of a form
     label = _parameters(f";{parameters}" if parameters else "", "").get("charset", "")
     codec = codec_of(label.strip('"'))
     return "utf-8" if codec in (None, "ascii") else codec
@@ -337,4 +347,6 @@ def _refuse(reason: str, cause: Exception | None = None) -> NoReturn:
 
 
 def _refuse_text(limit: int) -> NoReturn:
-    raise ContentTooLarge(f"the fields of this form are larger than {limit} bytes")
+    raise ContentTooLarge(
+        f"expected at most {limit} bytes of form fields (max_form_text), got more"
+    )

@@ -1,8 +1,8 @@
-"""A regular file that is open, read at any offset: what it costs, a thread pays.
+"""A regular file that is open, and can be read at any offset. Its blocking calls are for a thread.
 
-No other kind of file is opened: a named pipe would wait for its writer, a device might too. A file
-that the kernel writes as it is read, such as /proc/cpuinfo, says that it has size 0: it is read to
-its end, up to a limit.
+Other kinds of files are refused: opening or reading a named pipe or a device may wait forever. The
+kernel reports size 0 for a file that it generates, such as /proc/cpuinfo. Such a file is read to
+its end when it is opened, up to a limit.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from hashlib import sha256
 
 from ..errors import NotFound
 
-PIECE_BYTES = 256 * 1024  # of what the kernel can't send: 1.7 times as fast as pieces of 64 KiB
+PIECE_BYTES = 256 * 1024  # if the kernel can't send it: 1.7 times as fast as pieces of 64 KiB
 
-_MAX_UNSIZED = 16 * 1024 * 1024  # of a file that says it has size 0: it is held in memory
+_MAX_UNSIZED = 16 * 1024 * 1024  # bytes in memory of a file that reports size 0
 
 _OPEN_FLAGS = (
     os.O_RDONLY
     | getattr(os, "O_BINARY", 0)
     | getattr(os, "O_CLOEXEC", 0)
-    | getattr(os, "O_NONBLOCK", 0)  # a named pipe would wait for someone to write
+    | getattr(os, "O_NONBLOCK", 0)  # without it, opening a named pipe waits for a writer
 )
 _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
 _NO_FILE = frozenset((ELOOP, ENAMETOOLONG, ENXIO, ENODEV))  # ENXIO: a socket, ENODEV: no driver
@@ -31,11 +31,11 @@ _NOT_THERE = (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueErr
 
 
 class OpenFile:
-    """A regular file that is open; closed with its last reference at the latest.
+    """A regular file that is open. It is closed when its last reference is dropped, or before.
 
-    `follow=False` refuses a symbolic link; `opener(path, flags)` opens it in place of `os.open`.
-    `content` is that of a file which says that its size is 0, None for any other. Raises: NotFound
-    if no regular file is there; OSError for another reason (permissions, too many open files).
+    `follow=False` refuses a symbolic link; `opener(path, flags)` replaces `os.open`. `content` is
+    the content of a file that reports size 0, None for any other file. Raises: NotFound if the path
+    is not a regular file; OSError for another reason (permissions, too many open files).
     """
 
     __slots__ = ("_descriptor", "content", "modified_ns", "size")
@@ -54,7 +54,7 @@ class OpenFile:
         except _NOT_THERE as error:
             raise NotFound from error
         except OSError as error:
-            # Windows calls it a lack of permission to open a directory.
+            # On Windows, opening a directory is a PermissionError.
             if error.errno in _NO_FILE or os.path.isdir(path):
                 raise NotFound from error
             raise
@@ -68,8 +68,8 @@ class OpenFile:
 
     @property
     def version(self) -> str:
-        """A text that is another one once the content is."""
-        if self.content is not None:  # its times say nothing
+        """A string that changes when the content changes."""
+        if self.content is not None:  # the times of a generated file do not change
             return sha256(self.content).hexdigest()[:32]
         return f"{self.modified_ns:x}-{self.size:x}"
 
@@ -78,12 +78,15 @@ class OpenFile:
         return self._descriptor
 
     def _read_to_end(self) -> bytes:
-        """Return all of a file that the kernel writes as it is read, such as /proc/cpuinfo."""
+        """Return the whole content of a file that reports size 0, such as /proc/cpuinfo."""
         content = b""
         while piece := self.read(len(content), PIECE_BYTES):
             content += piece
             if len(content) > _MAX_UNSIZED:
-                raise OSError(EFBIG, f"a file of size 0 has more than {_MAX_UNSIZED} bytes")
+                raise OSError(
+                    EFBIG,
+                    f"expected at most {_MAX_UNSIZED} bytes in a file of size 0, got more",
+                )
         return content
 
     def read(self, offset: int, count: int) -> bytes:
@@ -96,9 +99,9 @@ class OpenFile:
         return os.read(self._descriptor, count)
 
     def is_warm(self, offset: int, count: int) -> bool:
-        """Whether so many bytes from `offset` on seem to be in memory: no disk is waited for.
+        """Return whether `count` bytes from `offset` on seem to be in the page cache.
 
-        Asked of the first and the last; true where the system does not say.
+        Only the first and the last byte are checked. True if the system can't tell.
         """
         if not hasattr(os, "RWF_NOWAIT"):
             return True
@@ -112,13 +115,13 @@ class OpenFile:
         return True
 
     def warm(self, offset: int, count: int) -> None:
-        """Have so many bytes from `offset` on in memory. Blocks."""
+        """Read `count` bytes from `offset` on into the page cache. Blocks."""
         if not self.is_warm(offset, count):
             for place in range(offset, offset + count, PIECE_BYTES):
                 self.read(place, PIECE_BYTES)
 
     def close(self) -> None:
-        """Close it; more than once does nothing."""
+        """Close the file. A second call does nothing."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)

@@ -1,10 +1,11 @@
 """Multipart bodies: bytes -> parts. RFC 2046 section 5.1.1, RFC 7578.
 
-Strategy: a push parser that never waits. `parse` takes bytes as they come, and yields the headers
-of a part, its content in pieces, and None at its end. A delimiter is CRLF, two hyphens and the
-boundary; the body's first one needs no CRLF. It takes what the grammar has and clients send: text
-before the first and behind the last delimiter, padding behind each, headers in folded lines. Text
-behind a delimiter that is no padding is refused, because readers disagree on it.
+Strategy: a push parser that never waits. `parse` takes bytes in pieces of any size. For each part
+it yields the headers, the content in pieces, and None at the end. A delimiter is CRLF, two hyphens
+and the boundary; the first delimiter of a body needs no CRLF. The parser accepts text before the
+first and after the last delimiter, spaces after each delimiter, and folded header lines, because
+the grammar allows them and clients send them. Other text after a delimiter is refused, because
+parsers interpret it differently.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from ..errors import BadRequest, ContentTooLarge
 from ..http.grammar import TOKEN
 
 MAX_HEADER_LINE = 4096  # a name of 255 characters takes 3 KiB if each is percent-encoded
-MAX_HEADER_LINES = 8  # RFC 7578 section 4 knows three
-_MAX_PADDING = 256  # RFC 2046 has it for relays that pad lines
+MAX_HEADER_LINES = 8  # RFC 7578 section 4 defines three
+_MAX_PADDING = 256  # RFC 2046 allows padding because some relays pad lines
 
 # transport-padding = *LWSP-char                                            RFC 2046 section 5.1.1
 _PADDED_END = re.compile(rb"[ \t]*+\r\n")
@@ -27,23 +28,23 @@ _PADDED_SO_FAR = re.compile(rb"[ \t]*+\r?")
 _FOLD = re.compile(rb"\r\n[ \t]++")
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
-PartHeaders = list[tuple[str, bytes]]  # names in lower case; values without space around them
+PartHeaders = list[tuple[str, bytes]]  # names in lower case; values without surrounding spaces
 
 
 class _State(Enum):
     PREAMBLE = auto()
-    DELIMITER = auto()  # behind it, in its line
+    DELIMITER = auto()  # after a delimiter, in its line
     HEADERS = auto()
     CONTENT = auto()
-    LAST_DELIMITER = auto()  # behind it, in its line
+    LAST_DELIMITER = auto()  # after the last delimiter, in its line
     EPILOGUE = auto()
 
 
 class PartParser:
-    """The parts of one body.
+    """The parser of one multipart body.
 
-    Raises, from `parse` and `close`: BadRequest for what is no such body; ContentTooLarge for more
-    than `max_parts`, and for headers over their limits.
+    `parse` and `close` raise BadRequest if the body is malformed, and ContentTooLarge for more than
+    `max_parts` parts or for headers over their limits.
     """
 
     __slots__ = (
@@ -62,13 +63,13 @@ class PartParser:
         self._max_parts = max_parts
         self._parts = 0
         self._state = _State.PREAMBLE
-        self._buffer = b"\r\n"  # as if a line had ended before the first delimiter
+        self._buffer = b"\r\n"  # the CRLF that the first delimiter may lack
         self._position = 0
-        self._searched = 0  # bytes of unfinished headers, in which no end was found
-        self._blank = 0  # bytes of the empty line behind headers, until content begins
+        self._searched = 0  # bytes of unfinished headers that contain no end
+        self._blank = 0  # bytes of the empty line after headers, until the content begins
 
     def parse(self, data: bytes) -> Iterator[PartHeaders | bytes | None]:
-        """Yield what `data` brings: a part's headers, pieces of its content, None at its end."""
+        """Yield the events in `data`: a part's headers, pieces of its content, None at its end."""
         self._buffer = self._buffer[self._position :] + data
         self._position = 0
         while self._position < len(self._buffer):
@@ -97,14 +98,18 @@ class PartParser:
                 break
 
     def close(self) -> None:
-        """Check that the body is whole."""
+        """Raise BadRequest if the body is not complete."""
         rest = self._buffer[self._position :]
         is_at_end = self._state is _State.LAST_DELIMITER and not rest.endswith(b"\r")
         if not is_at_end and self._state is not _State.EPILOGUE:
             begun = self._state is not _State.PREAMBLE
-            _refuse("it does not end with its boundary" if begun else "its boundary is not in it")
+            _refuse(
+                "expected the last boundary at the end of the body, got a body that is cut"
+                if begun
+                else "expected the boundary of Content-Type in the body, got none"
+            )
 
-    # --- one step each: whether there is more to do with what is here
+    # --- steps: each returns whether the buffer may hold a further step
 
     def _skip_preamble(self) -> bool:
         buffer, delimiter = self._buffer, self._delimiter
@@ -113,8 +118,8 @@ class PartParser:
             self._position = max(self._position, len(buffer) - len(delimiter))
             return False
         if buffer[at - 2 : at] != b"\r\n":
-            # Were it skipped, a form whose lines end in LF would be an empty one.
-            _refuse("its first boundary does not begin a line")
+            # If this were skipped, a form whose lines end with LF would parse as an empty form.
+            _refuse("expected CRLF before the first boundary, got other bytes")
         self._position = at + len(delimiter) - 2
         self._state = _State.DELIMITER
         return True
@@ -139,27 +144,27 @@ class PartParser:
         return is_ended
 
     def _end_line(self) -> bool:
-        """Go behind a delimiter's line, which ends in padding; false while it is unfinished."""
+        """Skip the rest of a delimiter's line; return False if its end has not arrived."""
         buffer, position = self._buffer, self._position
         limit = position + _MAX_PADDING
         if end := _PADDED_END.match(buffer, position, limit):
             self._position = end.end()
         elif len(buffer) >= limit or not _PADDED_SO_FAR.fullmatch(buffer, position):
-            _refuse("text behind a boundary")
+            _refuse("expected CRLF after a boundary, got other bytes")
         return end is not None
 
     def _take_headers(self) -> PartHeaders | None:
         buffer, start = self._buffer, self._position
         end = buffer.find(b"\r\n\r\n", max(start, self._searched - 3))
         if (len(buffer) if end < 0 else end) - start > MAX_HEADER_LINES * MAX_HEADER_LINE:
-            raise ContentTooLarge("multipart form: the headers of a part over the limit")
+            _refuse_headers()
         if end < 0:
             self._searched = len(buffer) - start  # the next `parse` begins at `start`
             return None
         section = buffer[start:end]
         if self._delimiter in b"\r\n" + section:
             _refuse("a boundary inside the headers of a part")
-        # The empty line may be the CRLF of a delimiter: then there is no content.
+        # The empty line may be the CRLF of a delimiter: then the part has no content.
         self._position, self._searched, self._blank = end + 2, 0, 2
         self._state = _State.CONTENT
         return _parse_headers(section)
@@ -172,7 +177,7 @@ class PartParser:
             self._position = at + len(delimiter)
             self._state = _State.DELIMITER
         else:
-            # The beginning of a delimiter, of which CR is only the first byte, waits for its rest.
+            # Keep bytes at the end that may begin a delimiter. Only its first byte is a CR.
             at = buffer.rfind(b"\r", max(start, len(buffer) - len(delimiter) + 1))
             if at < 0 or not delimiter.startswith(buffer[at:]):
                 at = len(buffer)
@@ -185,18 +190,25 @@ class PartParser:
 def _parse_headers(section: bytes) -> PartHeaders:
     lines = _FOLD.sub(b" ", section).split(b"\r\n")
     if len(lines) > MAX_HEADER_LINES or max(map(len, lines)) > MAX_HEADER_LINE:
-        raise ContentTooLarge("multipart form: the headers of a part over the limit")
+        _refuse_headers()
     headers: PartHeaders = []
     for line in lines:
         name, colon, value = line.partition(b":")
         if not colon or not TOKEN.fullmatch(name):
-            _refuse("a part whose headers are no header fields")
+            _refuse(f"expected a header field in a part, got {line[:80]!r}")
         if _CONTROL.search(value):
             _refuse("a control character in the headers of a part")
         headers.append((name.decode("ascii").lower(), value.strip(b" \t")))
     if len(dict(headers)) < len(headers):
         _refuse("a part with the same header twice")
     return headers
+
+
+def _refuse_headers() -> NoReturn:
+    raise ContentTooLarge(
+        f"multipart form: expected at most {MAX_HEADER_LINES} header lines of {MAX_HEADER_LINE} "
+        "bytes in a part, got more"
+    )
 
 
 def _refuse(reason: str) -> NoReturn:

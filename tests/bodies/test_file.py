@@ -1,4 +1,4 @@
-"""Files as answers: in memory, where they are read, and on sockets, where the kernel sends them."""
+"""Files as bodies: over connections in memory, which read them, and over sockets (sendfile)."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ async def test_file_of_any_size_is_whole(tmp_path: Path, size: int) -> None:
     assert body == content
 
 
-# --- a file that says it has no size
+# --- a file that reports size 0
 
 
 VERSION = Path("/proc/version")
@@ -216,7 +216,7 @@ async def test_status_of_an_error_page(file: Path) -> None:
     assert (response.status_code, response.content) == (404, HELLO)
 
 
-# --- what is not there
+# --- missing files
 
 
 @pytest.mark.parametrize("name", ["nothing", "", "hello.txt/below", "x" * 300, "nul\0"])
@@ -344,7 +344,7 @@ async def test_head_has_no_ranges(file: Path) -> None:
 
 
 def parts_of(headers: dict[str, str], body: bytes) -> list[tuple[str, str, bytes]]:
-    """Return content type, content range and content of each part."""
+    """Return the content type, the content range and the content of each part."""
     message = email.message_from_bytes(
         f"Content-Type: {headers['content-type']}\r\n\r\n".encode() + body
     )
@@ -486,7 +486,7 @@ def open_files() -> int:
 
 
 async def until_open(count: int) -> None:
-    """Wait until no more files than these are open: a thread may be about to let go of one."""
+    """Wait until no other files than these are open: a thread may not have dropped one yet."""
     async with asyncio.timeout(20):
         while open_files() > count:
             await asyncio.sleep(0.01)
@@ -619,13 +619,13 @@ async def test_stream_answers_a_client_that_first_sends_all_of_its_body(
 
 
 async def ask_and_stall(peer: Misbehaving) -> None:
-    """Ask for the file, and read no more than the beginning of the answer."""
+    """Request the file, and read only the beginning of the response."""
     await peer.send(get("/"))
     await peer.receive(1)
 
 
 async def until_waiting(server: Server) -> None:
-    """Wait until the file's connection waits for its peer."""
+    """Wait until the connection that sends the file waits for the client."""
     async with asyncio.timeout(20):
         while not any(each.network.is_draining for each in server.connections):
             await asyncio.sleep(0.01)
@@ -639,10 +639,10 @@ async def test_peer_that_reads_nothing_of_a_file_is_cut_off(sparse: Path) -> Non
 
 
 async def test_peer_that_reads_a_file_slowly_is_served(sparse: Path) -> None:
-    """Each read comes within the deadline, the whole answer does not."""
+    """Each read finishes within the write deadline, but the whole response takes longer."""
     app = app_of(lambda: Response.file(sparse))
     async with on_loopback(app, write_timeout_s=0.5) as server, peer_of(server) as peer:
-        await peer.read_nothing()  # else it takes too much at once
+        await peer.read_nothing()  # the default receive buffer is too large
         await ask_and_stall(peer)
         await until_waiting(server)
         loop = asyncio.get_running_loop()
@@ -730,12 +730,12 @@ async def test_others_are_served_while_a_large_file_is_sent(sparse: Path) -> Non
         assert (await other.read_until(b"text")).endswith(b"text")
 
 
-# --- what the kernel says
+# --- errors of the kernel
 
 
 @pytest.fixture
 def sent_by(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[..., int]], None]:
-    """Have `send(sendfile, descriptor, file, offset, count)` stand between us and the kernel."""
+    """Replace `os.sendfile` by `send(sendfile, descriptor, file, offset, count)`."""
     sendfile = os.sendfile
 
     def put(send: Callable[..., int]) -> None:
@@ -787,7 +787,7 @@ async def test_kernel_may_send_less_than_it_is_asked_for(large: Path, sent_by: S
 async def test_kernel_that_refuses_inside_a_file_cuts_the_answer(
     large: Path, sent_by: SentBy
 ) -> None:
-    """It has said before that it can: this is the peer's connection, not the file."""
+    """After a successful sendfile, this error belongs to the connection, not to the file."""
 
     def fail(sendfile: Callable[..., int], out: int, file: int, offset: int, count: int) -> int:
         if offset == 0:
@@ -840,7 +840,7 @@ async def test_loop_watches_nothing_of_a_file_that_was_sent(sparse: Path, sent_b
 
 @needs_sendfile
 async def test_write_limits_are_as_before_once_all_is_sent() -> None:
-    """Before a file all that was written has to be out, down to the last byte."""
+    """sendfile must wait until the kernel has taken every byte that was written before."""
     app = app_of(lambda: bytes(32 * MIB))
     async with on_loopback(app) as server, peer_of(server) as peer:
         await ask_and_stall(peer)

@@ -21,7 +21,7 @@ IN_MEMORY, ON_DISK = 1000, 3 << 20
 
 
 async def upload_of(content: bytes, name: str = "a.bin") -> UploadFile:
-    """Return a file that lies between two others, as it comes out of a form."""
+    """Return the second of three files of a form."""
     spool = Spool()
     await spool.write(b"before")
     for at in range(0, len(content), 100_000):
@@ -51,7 +51,7 @@ async def test_a_dropped_file_does_not_warn_in_any_order_of_finalization() -> No
     spool = Spool()
     cycle: list[object] = [spool]
     cycle.append(cycle)
-    gc.freeze()  # what is made from here on is finalized before the spool
+    gc.freeze()  # objects that are made after this are finalized before the spool
     await spool.write(bytes(ON_DISK))
     gc.collect()
     gc.unfreeze()
@@ -64,7 +64,7 @@ async def test_a_dropped_file_does_not_warn_in_any_order_of_finalization() -> No
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts by /proc")
 async def test_a_dropped_file_gives_its_descriptor_back() -> None:
-    gc.collect()  # descriptors of earlier tests' garbage are not counted
+    gc.collect()  # closes descriptors of earlier tests, which would be counted
     before = sorted(os.listdir("/proc/self/fd"))
     upload = await upload_of(bytes(ON_DISK))
     assert len(os.listdir("/proc/self/fd")) == len(before) + 1
@@ -108,7 +108,7 @@ async def test_save_does_not_follow_a_link(is_dangling: bool, tmp_path: Path) ->
 async def test_a_save_that_fails_leaves_nothing(overwrite: bool, tmp_path: Path) -> None:
     upload = await upload_of(bytes(ON_DISK))
     upload.close()
-    with pytest.raises(ValueError, match="closed file"):
+    with pytest.raises(ValueError, match="the files of its form are closed"):
         await upload.save(tmp_path / "a", overwrite=overwrite)
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(FileNotFoundError):

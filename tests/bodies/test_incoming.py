@@ -1,4 +1,4 @@
-"""Bodies of requests: read once, whole or in pieces; their content as text, JSON, forms."""
+"""Request bodies: read whole or in pieces, and decoded as text, JSON and forms."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from microweb.errors import (
     UnsupportedMediaType,
 )
 
-# --- the body, once and again ---------------------------------------------------------
+# --- repeated reads of the body -------------------------------------------------------
 
 
 async def stream_of(request: Request) -> list[bytes]:
@@ -69,7 +69,7 @@ async def test_stream_after_body_replays_it() -> None:
 async def test_second_stream_is_an_error_of_its_own() -> None:
     request = posted(b"ab", b"c")
     await stream_of(request)
-    with pytest.raises(BodyConsumed, match=r"read it with body\(\) to have it twice"):
+    with pytest.raises(BodyConsumed, match=r"to read it twice, call body\(\) first"):
         await stream_of(request)
     with pytest.raises(BodyConsumed):
         await request.body()
@@ -128,7 +128,7 @@ async def test_two_at_once_on_a_connection() -> None:
 
     async with app.test_client() as client:
         sending = asyncio.create_task(client.post("/", content=pieces()))
-        for _ in range(20):  # steps of the loop, not time
+        for _ in range(20):  # turns of the event loop, not seconds
             await asyncio.sleep(0)
         gate.set()
         assert (await sending).json() == ["abc", "abc"]
@@ -166,19 +166,19 @@ async def test_text_by_its_charset(content_type: str, data: bytes, text: str) ->
     ["klingon", "", "base64", "rot13", "punycode", "idna", "unicode_escape", "utf-7", "cp037"],
 )
 async def test_text_of_an_unknown_charset_is_415(charset: str) -> None:
-    with pytest.raises(UnsupportedMediaType, match="unknown charset"):
+    with pytest.raises(UnsupportedMediaType, match="expected a known charset"):
         await posted(b"\\d", content_type=f"text/plain; charset={charset}").text()
 
 
 async def test_text_of_more_than_a_mebibyte() -> None:
     text = "é" * 600_000
     assert await posted(text.encode()).text() == text
-    with pytest.raises(BadRequest, match="the body is not utf-8"):
+    with pytest.raises(BadRequest, match="expected a body in 'utf-8', got other bytes"):
         await posted(text.encode() + b"\xff").text()
 
 
 async def test_text_of_wrong_bytes_is_400() -> None:
-    with pytest.raises(BadRequest, match="the body is not utf-8"):
+    with pytest.raises(BadRequest, match="expected a body in 'utf-8', got other bytes"):
         await posted(b"\xff").text()
 
 
@@ -337,7 +337,7 @@ async def test_form_of_too_many_fields_is_413() -> None:
 
 async def test_form_of_too_much_text_is_413() -> None:
     assert len((await posted(b"a" * 1000, content_type=FORM).form()).files) == 0
-    with pytest.raises(ContentTooLarge, match="larger than 1000 bytes"):
+    with pytest.raises(ContentTooLarge, match="expected at most 1000 bytes"):
         await posted(b"a" * 1001, content_type=FORM).form()
 
 

@@ -1,4 +1,4 @@
-"""A file that is open: what is opened, what is read, what it costs."""
+"""Open files: the accepted kinds of files, reads, and the page cache."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_file_of_the_kernel_has_its_content() -> None:
 @needs_proc
 def test_file_of_the_kernel_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(open_file, "_MAX_UNSIZED", 10)
-    with pytest.raises(OSError, match="of size 0 has more than 10 bytes"):
+    with pytest.raises(OSError, match="expected at most 10 bytes in a file of size 0, got more"):
         OpenFile(VERSION)
 
 

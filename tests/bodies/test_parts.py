@@ -1,4 +1,4 @@
-"""Multipart bodies by bytes alone, beside the parser of the standard library."""
+"""The multipart parser, with bytes alone, compared with the parser of the standard library."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def parts_of(*pieces: bytes, boundary: bytes = b"b", max_parts: int = 100) -> Pa
 
 
 def at_each_cut(body: bytes) -> Parts:
-    """Return the parts, which are the same whole, in two pieces and byte by byte."""
+    """Return the parts, after a check that they are the same for the body cut at every place."""
     parts = parts_of(body)
     assert parts == parts_of(*[body[at : at + 1] for at in range(len(body))])
     for cut in range(len(body)):
@@ -74,25 +74,31 @@ def test_a_body_may_have_no_parts(body: bytes) -> None:
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
-        (b"", "its boundary is not in it"),
-        (b"text", "its boundary is not in it"),
-        (b"text--b\r\n", "its first boundary does not begin a line"),
-        (b"text\n--b\r\nA: 1\r\n\r\nx\r\n--b--", "its first boundary does not begin a line"),
-        (b"--b", "it does not end with its boundary"),
-        (b"--b-", "it does not end with its boundary"),
-        (b"--b--\r", "it does not end with its boundary"),
-        (b"--b\r\nA: 1\r\n\r\nx\r\n--b", "it does not end with its boundary"),
-        (b"--bb\r\n", "text behind a boundary"),
-        (b"--b-x", "text behind a boundary"),
-        (b"--b\n", "text behind a boundary"),
-        (b"--b\rx", "text behind a boundary"),
-        (b"--b--x", "text behind a boundary"),
-        (b"--b" + b" " * 256, "text behind a boundary"),
-        (b"--b\r\n\r\nx\r\n\r\n--b--", "a part whose headers are no header fields"),
+        (b"", "expected the boundary of Content-Type in the body, got none"),
+        (b"text", "expected the boundary of Content-Type in the body, got none"),
+        (b"text--b\r\n", "expected CRLF before the first boundary, got other bytes"),
+        (
+            b"text\n--b\r\nA: 1\r\n\r\nx\r\n--b--",
+            "expected CRLF before the first boundary, got other bytes",
+        ),
+        (b"--b", "expected the last boundary at the end of the body, got a body that is cut"),
+        (b"--b-", "expected the last boundary at the end of the body, got a body that is cut"),
+        (b"--b--\r", "expected the last boundary at the end of the body, got a body that is cut"),
+        (
+            b"--b\r\nA: 1\r\n\r\nx\r\n--b",
+            "expected the last boundary at the end of the body, got a body that is cut",
+        ),
+        (b"--bb\r\n", "expected CRLF after a boundary, got other bytes"),
+        (b"--b-x", "expected CRLF after a boundary, got other bytes"),
+        (b"--b\n", "expected CRLF after a boundary, got other bytes"),
+        (b"--b\rx", "expected CRLF after a boundary, got other bytes"),
+        (b"--b--x", "expected CRLF after a boundary, got other bytes"),
+        (b"--b" + b" " * 256, "expected CRLF after a boundary, got other bytes"),
+        (b"--b\r\n\r\nx\r\n\r\n--b--", "expected a header field in a part, got b''"),
         (b"--b\r\nA: 1\r\n--b\r\n\r\nx\r\n--b--", "a boundary inside the headers of a part"),
         (b"--b\r\n--b\r\n\r\nx\r\n--b--", "a boundary inside the headers of a part"),
-        (b"--b\r\n A: 1\r\n\r\nx\r\n--b--", "a part whose headers are no header fields"),
-        (b"--b\r\nA 1\r\n\r\nx\r\n--b--", "a part whose headers are no header fields"),
+        (b"--b\r\n A: 1\r\n\r\nx\r\n--b--", "expected a header field in a part, got b' A: 1'"),
+        (b"--b\r\nA 1\r\n\r\nx\r\n--b--", "expected a header field in a part, got b'A 1'"),
         (b"--b\r\nA: \x00\r\n\r\nx\r\n--b--", "a control character in the headers of a part"),
         (b"--b\r\nA: 1\r\na: 1\r\n\r\nx\r\n--b--", "a part with the same header twice"),
     ],
