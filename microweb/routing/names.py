@@ -10,26 +10,26 @@ from .patterns import Pattern
 
 
 class RouteNames:
-    """The patterns of an application's routes by the names of the routes."""
+    """The patterns of an application's routes, by the names of the routes."""
 
     def __init__(self) -> None:
         self._patterns: dict[str, list[Pattern]] = {}
 
     def add(self, name: str, pattern: Pattern) -> None:
-        """Add the pattern of a route. Routes of one name and one path count as one."""
+        """Add the pattern of a route. Routes with the same name and path count as one."""
         patterns = self._patterns.setdefault(name, [])
         if all(pattern.path != other.path for other in patterns):
             patterns.append(pattern)
 
     def url_for(self, name: str, params: Mapping[str, object]) -> str:
-        """Return the path of the route `name`; parameters that its path lacks go to the query.
+        """Return the path of the route `name`; parameters that are not in it go to the query.
 
-        Raises: LookupError for a name that no route, or more than one has; ValueError or TypeError
-        for a parameter that is missing or does not fit.
+        Raises: LookupError if no route, or more than one, has the name; ValueError or TypeError for
+        a parameter that is missing or does not fit.
         """
         pattern = self._pattern_of(name)
-        for key in params.keys() & _OPTIONS_ELSEWHERE.keys() - set(pattern.parameters):
-            raise TypeError(f"url_for: leave {key} out: {_OPTIONS_ELSEWHERE[key]}")
+        for key in params.keys() & _FOREIGN_OPTIONS.keys() - set(pattern.parameters):
+            raise TypeError(f"url_for: leave {key} out: {_FOREIGN_OPTIONS[key]}")
         own = {key: value for key, value in params.items() if key in pattern.parameters}
         query = [
             pair for key, value in params.items() if key not in own for pair in _fields(key, value)
@@ -38,17 +38,20 @@ class RouteNames:
 
     def _pattern_of(self, name: str) -> Pattern:
         patterns = self._patterns.get(name, [])
-        if len(patterns) != 1:
-            count = f"{len(patterns)} routes" if patterns else "no route"
-            known = sorted(self._patterns)
+        if len(patterns) > 1:
             raise LookupError(
-                f"url_for: {count} of name {name!r}; give one with name=, there is {known}"
+                f"url_for: {len(patterns)} routes have the name {name!r}: give each its own name="
+            )
+        if not patterns:
+            raise LookupError(
+                f"url_for: expected the name of a route, got {name!r}: use one of "
+                f"{sorted(self._patterns)}, or give the route a name="
             )
         return patterns[0]
 
 
 def _fields(name: str, value: object) -> list[tuple[str, str]]:
-    """Return the fields of the query that an endpoint reads as `value`."""
+    """Return the query fields that an endpoint reads as `value`."""
     if value is None:
         return []
     if isinstance(value, (list, tuple)):
@@ -58,10 +61,10 @@ def _fields(name: str, value: object) -> list[tuple[str, str]]:
     return [(name, str(value.value if isinstance(value, Enum) else value))]
 
 
-# Options of `url_for` in other frameworks -> the way here.
-_OPTIONS_ELSEWHERE = {
-    "_external": "absolute URLs are by request.url_for(name, ..., absolute=True)",
-    "_scheme": "absolute URLs are by request.url_for(name, ..., absolute=True)",
+# Options of `url_for` in other frameworks -> the remedy.
+_FOREIGN_OPTIONS = {
+    "_external": "call request.url_for(name, ..., absolute=True) for an absolute URL",
+    "_scheme": "call request.url_for(name, ..., absolute=True) for an absolute URL",
     "_anchor": "write url_for(name, ...) + '#anchor'",
-    "_method": "a name stands for one path, whatever the method",
+    "_method": "a name belongs to one path, whatever the method is",
 }

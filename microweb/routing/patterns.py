@@ -1,11 +1,10 @@
-"""Path patterns: `/users/{id:int}` parsed once, matched by segment, and written back for `url_for`.
+"""Path patterns: `/users/{id:int}` is parsed once, matched by segment, and formatted for `url_for`.
 
-A path is a list of segments, split at "/" before it is percent-decoded, so that `%2F` never makes
-a segment (RFC 3986 section 2.2). A pattern's segment is either a literal, or one whole parameter
-that a converter reads. Whatever a pattern can't mean is refused here, with the remedy, when the
-route is registered; a request only ever meets patterns that parsed.
+A path is split at "/" into segments before it is percent-decoded, so `%2F` never separates two
+segments (RFC 3986 section 2.2). A segment of a pattern is a literal, or one whole parameter that a
+converter reads. An invalid pattern is refused when its route is registered, with the remedy.
 
-What `Pattern.format` writes, the same pattern reads back; anything else it refuses.
+The pattern matches each path that its `Pattern.format` returns. Other values are refused.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from ..http.urlencoded import percent_decode, percent_encode
 
 _PARAMETER = re.compile(r"\{([^{}:]*+)(?::([^{}]*+))?\}")
 
-# Clients resolve these before they send them. RFC 3986 section 5.2.4
+# Clients resolve these segments before they send a path. RFC 3986 section 5.2.4
 _DOT_SEGMENTS = frozenset({".", ".."})
 
 _AFTER_ALL = 1 << 30
@@ -35,13 +34,12 @@ _AFTER_ALL = 1 << 30
 
 @dataclass(frozen=True, slots=True)
 class Converter:
-    """How the text of one decoded segment becomes a value, and back.
+    """The conversion between the text of one decoded segment and a value.
 
-    `pattern` is a regex that the whole segment must match, then `parse` makes the value. A
-    `ValueError` from `parse` means that the pattern doesn't match after all. `format` is for
-    `url_for`.
+    `pattern` is a regex that must match the whole segment; `parse` then returns the value. If
+    `parse` raises `ValueError`, the segment does not match. `url_for` calls `format`.
 
-    Raises: ConfigurationError where the name is no identifier or the pattern no regex.
+    Raises: ConfigurationError if the name is no identifier or the pattern no regex.
     """
 
     name: str
@@ -52,7 +50,9 @@ class Converter:
 
     def __post_init__(self) -> None:
         if not self.name.isidentifier():
-            raise ConfigurationError(f"name the converter {self.name!r} with an identifier")
+            raise ConfigurationError(
+                f"expected an identifier as the name of a converter, got {self.name[:80]!r}"
+            )
         try:
             matches = re.compile(self.pattern).fullmatch
         except re.error as error:
@@ -63,7 +63,7 @@ class Converter:
 
 
 def parse_int64(text: str) -> int:
-    """Return what digits say, where it fits 64 bits as in SQL. Raises: ValueError."""
+    """Return the integer of `text` if it fits 64 bits, as in SQL. Raises: ValueError."""
     value = int(text)
     if not -(1 << 63) <= value < 1 << 63:
         raise ValueError(f"expected an integer of 64 bits, got {text[:80]!r}")
@@ -75,18 +75,18 @@ def _format_float(value: float) -> str:
 
 
 def _format_uuid(value: object) -> str:
-    """Return the canonical form, also of a text in another one: `uuid.hex`."""
+    """Return the canonical form of a UUID, or of text in another form such as `uuid.hex`."""
     try:
         return str(UUID(str(value)))
     except ValueError:
-        return str(value)  # which the pattern refuses
+        return str(value)  # the pattern refuses it
 
 
 STR = Converter("str", r"(?s:.+)", str)
 PATH = Converter("path", r"(?s:.+)", str)
 
-# In order of priority, but that converters of the application stand before `str`. The digits are
-# bounded so that no int is costly to read, and a float is never infinite (1.8e308).
+# In order of priority; converters of the application come before `str`. The number of digits is
+# bounded, so that an int is cheap to parse and a float is never infinite (1.8e308).
 BUILT_IN: Mapping[str, Converter] = MappingProxyType(
     {
         "uuid": Converter(
@@ -102,7 +102,7 @@ BUILT_IN: Mapping[str, Converter] = MappingProxyType(
 
 def _rank(converter: Converter, converters: Mapping[str, Converter]) -> int:
     if converter is STR or converter is PATH:
-        return _AFTER_ALL + (converter is PATH)  # whatever is registered later
+        return _AFTER_ALL + (converter is PATH)  # after later converters too
     return list(converters.values()).index(converter)
 
 
@@ -111,7 +111,7 @@ def _rank(converter: Converter, converters: Mapping[str, Converter]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A segment `{name:converter}`; of two at one place the lower `rank` is tried first."""
+    """A segment `{name:converter}`; the lower `rank` of two at the same place is tried first."""
 
     name: str
     converter: Converter
@@ -119,7 +119,7 @@ class Parameter:
 
     @property
     def takes_rest(self) -> bool:
-        """Whether it takes all segments that are left, not one."""
+        """Whether it matches all remaining segments, not one."""
         return self.converter is PATH
 
     def format(self, value: object) -> str:
@@ -144,14 +144,14 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """A parsed path: as it was written, and its segments, literals decoded."""
+    """A parsed path: its text, and its segments with the literals decoded."""
 
     path: str
     segments: tuple[str | Parameter, ...]
 
     @property
     def parameters(self) -> dict[str, str]:
-        """The name of each parameter and of its converter, in order."""
+        """The name of each parameter -> the name of its converter, in order."""
         return {
             segment.name: segment.converter.name
             for segment in self.segments
@@ -159,12 +159,12 @@ class Pattern:
         }
 
     def format(self, params: Mapping[str, object]) -> str:
-        """Return the path that this pattern reads as `params`, percent-encoded.
+        """Return the percent-encoded path from which this pattern reads `params`.
 
-        It never begins with "//", which a browser takes for another host (RFC 3986 section 4.2).
+        It never begins with "//", which a browser reads as another host (RFC 3986 section 4.2).
 
         Raises: TypeError for a parameter that is missing, unknown or None; ValueError for a value
-        that this pattern would not read.
+        that this pattern would not match.
         """
         expected = self.parameters
         if params.keys() != expected.keys():
@@ -187,13 +187,13 @@ def parse_pattern(
     converters: Mapping[str, Converter] = BUILT_IN,
     defaults: Mapping[str, str] = MappingProxyType({}),
 ) -> Pattern:
-    """Return the pattern that `path` means.
+    """Return the parsed pattern of `path`.
 
-    `converters` are the built-in ones, then the application's own in order of registration.
-    `defaults` has the converter's name for parameters that are written without one (`{id}`);
-    those that it lacks are `str`, and names that aren't in the path don't matter.
+    `converters` are the built-in ones, then those of the application in order of registration.
+    `defaults` maps a parameter without a converter (`{id}`) to a converter's name; the default of
+    other parameters is `str`. Names that are not in the path are ignored.
 
-    Raises: ConfigurationError, which names path and remedy.
+    Raises: ConfigurationError, which names the path and the remedy.
     """
     _check_path(path)
     segments: list[str | Parameter] = []
@@ -206,7 +206,7 @@ def parse_pattern(
     names = [parameter.name for parameter in parameters]
     for name in names:
         if names.count(name) > 1:
-            raise _fault(path, f"{name!r} stands there twice: give each parameter its own name")
+            raise _fault(path, f"{name!r} is there twice: give each parameter its own name")
     for segment in segments[:-1]:
         if isinstance(segment, Parameter) and segment.takes_rest:
             raise _fault(path, f"{segment.name!r} takes the rest: make it the last segment")
@@ -219,7 +219,7 @@ def _check_path(path: str) -> None:
     if not path.startswith("/"):
         raise _fault(path, "begin it with '/'")
     if path.startswith("//"):
-        raise _fault(path, "begin it with one '/': browsers take '//name' for another host")
+        raise _fault(path, "begin it with one '/': browsers read '//name' as another host")
     if "?" in path or "#" in path:
         raise _fault(path, "leave the query and fragment out (a literal '?' is %3F, '#' is %23)")
 
@@ -233,7 +233,7 @@ def _parse_literal(raw: str, path: str) -> str:
             path, f"correct the escape in {raw!r}: '%' and two hex digits, UTF-8 (a '%' is %25)"
         ) from error
     if literal in _DOT_SEGMENTS:
-        raise _fault(path, f"leave the segment {raw!r} out: clients resolve it before they ask")
+        raise _fault(path, f"leave the segment {raw!r} out: clients resolve it before they send it")
     return literal
 
 
@@ -249,7 +249,7 @@ def _parse_parameter(
         )
     name, converter_name = match.groups()
     if not name.isidentifier() or keyword.iskeyword(name):
-        raise _fault(path, f"name the parameter {raw!r} with an identifier that is no keyword")
+        raise _fault(path, f"name the parameter {raw!r} with an identifier that is not a keyword")
     if converter_name is None:
         converter_name = defaults.get(name, STR.name)
     if converter_name not in converters:

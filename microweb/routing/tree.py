@@ -1,14 +1,14 @@
-"""The route tree: method and path -> what was registered for them.
+"""The route tree: method and path -> the value that is registered for them.
 
-The tree has a node per segment of the registered patterns; routes that differ in a literal are
-keys of one dict, so that a lookup costs the same among ten routes and ten thousand. A search goes
-depth first, at each place in the order literal, uuid, int, float, the application's converters,
-str, path. It backtracks, but meets each node at most once, because a node's depth fixes the
-segment that it is tried against: no path, however hostile, costs more than the routes registered
-plus its own length. A pattern without parameters is found by its path in one dict, before all that.
+The tree has a node per segment of the registered patterns. Routes that differ in a literal are
+keys of one dict, so a lookup costs the same among ten routes and ten thousand. The search is depth
+first: at each node it tries literal, uuid, int, float, the application's converters, str, path, in
+this order. It backtracks, but visits each node at most once, because a node's depth determines its
+segment. So no path, however hostile, costs more than the number of routes plus its own length. A
+pattern without parameters is found by its path in one dict, without a search.
 
-Segments are split before they are percent-decoded, and "." and ".." are left as they are: a URI's
-hierarchy is its sender's business (RFC 3986 sections 2.2 and 6.2.2.3).
+Segments are split before they are percent-decoded. "." and ".." are kept, because the client
+resolves them (RFC 3986 sections 2.2 and 6.2.2.3).
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ class Found(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Missed:
-    """No route. `allowed` has the methods that the path is there for, sorted; empty is a 404."""
+    """No route. `allowed` has the methods of other routes for the path, sorted; empty is a 404."""
 
     allowed: tuple[str, ...]
 
 
 @dataclass(slots=True, eq=False)
 class _Entry(Generic[T]):
-    names: tuple[str, ...]  # of the parameters: routes of one shape may name them differently
+    names: tuple[str, ...]  # of parameters: two routes may name them differently
     value: T
 
 
@@ -52,7 +52,7 @@ class _Node(Generic[T]):
     edges: list[_Edge[T]] = field(default_factory=list)  # the most specific first
 
     def child(self, segment: str | Parameter) -> _Node[T]:
-        """Return the node below for `segment`, made at the first call."""
+        """Return the child node for `segment`, which the first call creates."""
         if isinstance(segment, str):
             return self.literals.setdefault(segment, _Node())
         for edge in self.edges:
@@ -71,7 +71,7 @@ class _Edge(Generic[T]):
     node: _Node[T]
 
     def sort_key(self) -> tuple[int, str, str]:
-        # Ranks are of one application: name and regex settle a tie with that of a mounted one.
+        # Each application has its own ranks: name and regex decide a tie with a mounted one.
         return self.rank, self.converter.name, self.converter.pattern
 
 
@@ -83,10 +83,10 @@ class RouteTree(Generic[T]):
         self._static: dict[str, _Node[T]] = {}
 
     def add(self, pattern: Pattern, methods: Iterable[str], value: T) -> None:
-        """Register `value`; its `str()` names it in a conflict.
+        """Register `value`, whose `str()` is shown if there is a conflict.
 
-        Raises: RouteConflict where a pattern of the same shape (literals and converters; names
-        don't matter) has one of the methods; then nothing is added.
+        Raises: RouteConflict if a pattern of the same shape has one of the methods already; then
+        nothing is added. The shape is the literals and converters, not the names of parameters.
         """
         node = self._root
         for segment in pattern.segments:
@@ -101,17 +101,17 @@ class RouteTree(Generic[T]):
         entry = _Entry(tuple(pattern.parameters), value)
         node.entries.update(dict.fromkeys(methods, entry))
         if not entry.names:
-            # As it was written and as it is usually sent; another spelling takes the search.
+            # As written and as usually sent; a path in another spelling is searched for.
             self._static[pattern.path] = self._static[pattern.format({})] = node
 
     def find(self, method: str, raw_path: str) -> Found[T] | Missed:
-        """Return what the most specific pattern that has `method` was registered with.
+        """Return the value of the most specific pattern that matches and has `method`.
 
-        `raw_path` is as it was sent. HEAD is answered by GET where the pattern doesn't have it.
-        Where only other methods match, `Missed.allowed` has those of all patterns that match, with
-        HEAD beside GET, and OPTIONS always.
+        `raw_path` is the path as it was sent. A pattern with GET and without HEAD answers HEAD too.
+        If only other methods match, `Missed.allowed` has the methods of all patterns that match,
+        with OPTIONS, and with HEAD if GET is one of them.
 
-        Raises: BadRequest for an escape that is broken, or that isn't UTF-8.
+        Raises: BadRequest for an escape that is broken or not UTF-8.
         """
         node = self._static.get(raw_path)
         if node is not None:
@@ -123,7 +123,7 @@ class RouteTree(Generic[T]):
 
 
 class _Search(Generic[T]):
-    """The search for one request, depth first."""
+    """The depth-first search for one request."""
 
     __slots__ = ("_allowed", "_depth", "_method", "_segments")
 
@@ -134,7 +134,7 @@ class _Search(Generic[T]):
         self._allowed: set[str] = set()
 
     def visit(self, node: _Node[T], depth: int, values: tuple[object, ...]) -> Found[T] | None:
-        """Return the most specific match from `node` on, which the segment at `depth` follows."""
+        """Return the most specific match below `node` for the segments from `depth` on."""
         if depth == self._depth:
             return self._arrive(node, values)
         segment = self._segments[depth]
@@ -169,7 +169,7 @@ class _Search(Generic[T]):
         return None
 
     def missed(self) -> Missed:
-        """Return what `visit` met instead of a match."""
+        """Return the methods of the patterns that `visit` matched without `method`."""
         allowed = self._allowed
         if allowed:
             allowed.update(("HEAD", "OPTIONS") if "GET" in allowed else ("OPTIONS",))
@@ -177,7 +177,7 @@ class _Search(Generic[T]):
 
 
 def _split(raw_path: str) -> list[str]:
-    """Return the decoded segments; the first is what stands before the leading "/": nothing."""
+    """Return the decoded segments; the first, before the leading "/", is empty."""
     if not raw_path.startswith("/"):
         return [""]  # `OPTIONS *` has no segment that a pattern could match
     segments = raw_path.split("/")
@@ -190,7 +190,7 @@ def _split(raw_path: str) -> list[str]:
 
 
 class Scopes(Generic[T]):
-    """Values by literal prefix: which mounted application a path lies in."""
+    """Values by literal prefix, to find the mounted application of a path."""
 
     def __init__(self) -> None:
         self._values: dict[tuple[str, ...], T] = {}
@@ -199,7 +199,7 @@ class Scopes(Generic[T]):
     def add(self, prefix: Pattern, value: T) -> None:
         """Register `value` for all paths below `prefix`, and for `prefix` itself.
 
-        Raises: RouteConflict where the prefix is taken; ConfigurationError where it has parameters.
+        Raises: RouteConflict if the prefix is taken; ConfigurationError if it has parameters.
         """
         literals = [segment for segment in prefix.segments if isinstance(segment, str)]
         if len(literals) != len(prefix.segments):
@@ -207,13 +207,13 @@ class Scopes(Generic[T]):
         key = tuple(literals[:-1] if literals[-1] == "" else literals)
         if key in self._values:
             raise RouteConflict(
-                f"{self._values[key]} and {value} both stand at {prefix.path!r}: move one"
+                f"{self._values[key]} and {value} both have the prefix {prefix.path!r}: change one"
             )
         self._values[key] = value
         self._deepest = max(self._deepest, len(key))
 
     def find(self, raw_path: str) -> T | None:
-        """Return the value of the longest prefix of `raw_path`; of its sound part, if broken."""
+        """Return the value of the longest prefix of `raw_path`, up to its first broken escape."""
         segments: list[str] = []
         for raw in raw_path.split("/", self._deepest + 1)[1 : self._deepest + 1]:
             try:

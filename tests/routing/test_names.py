@@ -1,4 +1,4 @@
-"""The names of routes, and the URLs that `url_for` makes of them."""
+"""The names of routes, and the URLs that `url_for` returns for them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_a_name_stands_for_one_pattern() -> None:
     names.add("user", parse_pattern("/u/{id:int}"))
     assert names.url_for("user", {"id": 5, "tab": "a b"}) == "/u/5?tab=a+b"
     names.add("user", parse_pattern("/users/{id:int}"))
-    with pytest.raises(LookupError, match="2 routes of name 'user'"):
+    with pytest.raises(LookupError, match="2 routes have the name 'user'"):
         names.url_for("user", {"id": 5})
 
 
@@ -68,9 +68,11 @@ def test_url_for_of_an_unknown_or_ambiguous_name() -> None:
     assert app.url_for("r.hello") == "/r/x"
     app.freeze()
     assert app.url_for("one") == "/a"
-    with pytest.raises(LookupError, match="2 routes of name 'hello'; give one with name="):
+    with pytest.raises(
+        LookupError, match="2 routes have the name 'hello': give each its own name="
+    ):
         app.url_for("hello")
-    with pytest.raises(LookupError, match="no route of name 'nobody'"):
+    with pytest.raises(LookupError, match="expected the name of a route, got 'nobody'"):
         app.url_for("nobody")
 
 

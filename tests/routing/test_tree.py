@@ -22,7 +22,7 @@ NOT_FOUND = Missed(())
 
 
 def tree_of(*lines: str, converters: Mapping[str, Converter] = OWN) -> RouteTree[str]:
-    """A tree of lines such as "GET,POST /users/{id}", each its own value."""
+    """Return a tree of lines such as "GET,POST /users/{id}"; each line is its own value."""
     tree: RouteTree[str] = RouteTree()
     for line in lines:
         methods, path = line.split(" ")
@@ -199,7 +199,7 @@ def test_search_backtracks() -> None:
 
 
 def naive_find(lines: list[str], path: str) -> str | None:
-    """The line whose shape is the most specific that matches, by trying them all."""
+    """Return the line with the most specific shape that matches, by trying all lines."""
 
     def shape(line: str) -> list[int]:
         segments = parse_pattern(line.removeprefix("GET "), OWN).segments
@@ -372,7 +372,7 @@ def test_conflict_adds_nothing() -> None:
 
 
 class Counted:
-    """A converter that takes anything and counts how often it is asked."""
+    """A converter that matches anything and counts its calls."""
 
     def __init__(self) -> None:
         self.calls = 0
@@ -459,7 +459,7 @@ def test_root_scope_has_all_paths() -> None:
 
 
 def test_scope_is_taken_once() -> None:
-    with pytest.raises(RouteConflict, match="/a and /a/ both stand at '/a/': move one"):
+    with pytest.raises(RouteConflict, match="/a and /a/ both have the prefix '/a/': change one"):
         scopes_of("/a", "/a/")
 
 
