@@ -21,11 +21,12 @@ from support.pages import (
     SECTIONS,
     Page,
     import_files,
+    own_modules,
     read_page,
     running,
     write_files,
 )
-from support.processes import DEADLINE_S, ENVIRONMENT, ROOT
+from support.processes import DEADLINE_S, ROOT
 
 from microweb import App, Request, Response
 from microweb.cli import main
@@ -64,13 +65,16 @@ def own_tests(module: ModuleType) -> list[object]:
 
 
 @pytest.mark.parametrize("page", WITH_PYTEST, ids=name_of)
-def test_pytest_passes_with_the_files_of_the_page(page: Page, tmp_path: Path) -> None:
+def test_pytest_passes_with_the_files_of_the_page(
+    page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In this process: another one would import pytest and its plugins for seconds."""
     write_files(page, tmp_path)
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:randomly", "-p", "no:cacheprovider"]
-    ended = subprocess.run(
-        command, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, timeout=60, text=True
-    )
-    assert ended.returncode == 0, ended.stdout + ended.stderr
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    with own_modules({Path(name).parts[0].removesuffix(".py") for name in page.files()}):
+        assert pytest.main(["-q", "-p", "no:randomly", "-p", "no:cacheprovider"]) == 0
 
 
 # --- curl -----------------------------------------------------------------------------

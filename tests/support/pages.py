@@ -2,7 +2,8 @@
 
 All Python blocks of a page run in order in one module named `app`. A block below a line that is
 just a file name in backticks and a colon is that file. Unless a page imports `App`, its blocks
-begin with the public names of microweb and `app = App()`.
+begin with the public names of microweb and `app = App()`. A page of the tutorial continues with the
+files of the pages before it.
 """
 
 from __future__ import annotations
@@ -11,10 +12,10 @@ import importlib
 import importlib.util
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import NamedTuple
 
 import pytest
@@ -37,6 +38,7 @@ class Page(NamedTuple):
     name: str  # its path from the root of the repository
     text: str
     runs_at: Path | None = None  # a working directory in place of the folder of its files
+    earlier: Mapping[str, str] = MappingProxyType({})  # files of the pages before it
 
     def blocks(self, language: str) -> list[str]:
         return [block.text for block in self.all_blocks() if block.language == language]
@@ -49,15 +51,16 @@ class Page(NamedTuple):
 
     def program(self) -> list[Block]:
         """Return the blocks that run in the module `app`."""
-        return [
-            block
-            for block in self.all_blocks()
-            if block.language == "python" and block.name in ("", "app.py")
-        ]
+        python = [block for block in self.all_blocks() if block.language == "python"]
+        program = [block for block in python if block.name in ("", "app.py")]
+        if not program and "app.py" in self.earlier:
+            return [Block("python", self.earlier["app.py"], "app.py", 1)]
+        return program
 
     def files(self) -> dict[str, str]:
         """Return the texts of the files that it shows; the last block of a name counts."""
-        files = {block.name: block.text for block in self.all_blocks() if block.name}
+        shown = {block.name: block.text for block in self.all_blocks() if block.name}
+        files = {**self.earlier, **shown}
         if program := self.program():
             files["app.py"] = "\n\n".join(block.text for block in program)
         return files
@@ -100,7 +103,19 @@ SECTIONS = [
     Page(title, text, runs_at=ROOT)
     for title, text in re.findall(r"(?ms)^##? ([^\n]+)\n(.*?)(?=^##? |\Z)", README.text)
 ]
-PAGES = [read_page(path) for path in sorted(DOCS.rglob("*.md"))]
+
+
+def read_pages() -> Iterator[Page]:
+    files: dict[str, str] = {}
+    for path in sorted(DOCS.rglob("*.md")):
+        page = read_page(path)
+        if path.parent.name == "tutorial":
+            page = page._replace(earlier=files)
+            files = page.files()
+        yield page
+
+
+PAGES = list(read_pages())
 
 
 def section_of(title: str) -> Page:
@@ -120,6 +135,7 @@ def running(page: Page, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     write_files(page, folder)
     monkeypatch.chdir(page.runs_at or folder)
     monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.setenv("SECRET_KEY", "a key for the pages, of 32 characters")
     module = ModuleType("app")
     module.__file__ = str(folder / "app.py")
     with own_modules({"app", *(name.split("/")[0].split(".")[0] for name in page.modules())}):
@@ -136,6 +152,8 @@ def run_program(page: Page, module: ModuleType) -> None:
     for block in blocks:
         lines_before = "\n" * (block.line - 1)  # a traceback shows the line of the page
         exec(compile(lines_before + block.text, page.name, "exec"), vars(module))
+    if not hasattr(module, "app"):
+        vars(module)["app"] = module.create_app()
 
 
 @contextmanager
