@@ -68,9 +68,9 @@ class Response(metaclass=Suggesting):
         if isinstance(body, str):
             body = encode_utf8(body)
             content_type = content_type or TEXT
+        elif isinstance(body, Body):
+            self.source, body = body, b""
         elif type(body) is not bytes:
-            if isinstance(body, Body):
-                self.source, body = body, b""
             body = whole_body(body)
         if content_type not in _CHECKED_TYPES:
             check_content_type(str(content_type))

@@ -36,6 +36,7 @@ from ..concurrency.begun import Begun
 from ..concurrency.threads import run_in_thread
 from ..errors import LocalProtocolError
 from ..http.bytestream import ResponseStream
+from ..http.exchange import Exchange
 from ..http.grammar import CONTENT_LENGTH
 from ..http.headers import MutableHeaders, refuse_touch
 from ..http.interfaces import Piece
@@ -139,7 +140,7 @@ class StreamBody(WrittenBody):
 
         Raises: every error of the context manager and of the pieces.
         """
-        self._claim(request)
+        exchange = self._claim(request)
         if self._iterator is not None:
             return
         end_begin = None
@@ -154,7 +155,7 @@ class StreamBody(WrittenBody):
                 if wait_s is None:
                     self._is_late = True
                 if not self._is_late:
-                    end_begin = request.exchange.begin_stream()
+                    end_begin = exchange.begin_stream()
                     await self._take_first(wait_s or 0.0, head.headers)
         except BaseException:
             await self.discard()
@@ -170,12 +171,17 @@ class StreamBody(WrittenBody):
                 "another request: make the Response inside the endpoint"
             )
 
-    def _claim(self, request: RequestInfo) -> None:
-        """Reserve the body for `request`. Raises: LocalProtocolError if another request has it."""
+    def _claim(self, request: RequestInfo) -> Exchange:
+        """Reserve the body for `request`, and return the exchange of that request.
+
+        Raises: LocalProtocolError if another request has it.
+        """
+        exchange = request.exchange
         if self._request is not request:
             self.check_unclaimed()
             self._request = request
-            request.exchange.hold(self)
+            exchange.hold(self)
+        return exchange
 
     def _release(self) -> None:
         """Mark the body as used, and drop the reference to the request."""

@@ -330,7 +330,8 @@ class Connection:
         if persistence is CLOSE and not may_read_body(response):
             discard_body(network, parser, request)
         sent = await self._write(request, response, context, persistence)
-        self.watch.forget_cancellation()
+        if network.task is not None and network.task.cancelling():
+            self.watch.forget_cancellation()
         if state.access_log is not None:
             state.access_log(request, sent.status, network.written, state.clock() - begun)
         self._unbroken += max(network.written, _JOINED_BYTES // _JOINED_ANSWERS)
@@ -353,7 +354,8 @@ class Connection:
 
         Raises: ClientDisconnected if the client has left or a part of a failed answer is sent.
         """
-        network, watch, stream = self.network, self.watch, self._stream()
+        network, watch = self.network, self.watch
+        stream = AnswerStream(network, watch, self.parser)
         heads = network.state.heads
         watch.is_streaming = is_streaming(response)
         sending = response.send_to(stream, request, heads, persistence)
