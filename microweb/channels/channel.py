@@ -43,7 +43,7 @@ class FrameSocket(Protocol):
         """Close the socket, unless it is closed."""
 
     def pushing(self) -> AbstractContextManager[None]:
-        """Mark a block in which the endpoint sends and may not receive at all."""
+        """Mark a block in which the endpoint only sends, unless it receives there."""
 
 
 class Channels:

@@ -128,7 +128,7 @@ class Message:
 
 
 class Gap(Message):
-    """A place where messages are missing: `missed` of them, None if the number is unknown or 0.
+    """A place where messages are missing: `missed` of them, None if the number is not known.
 
     In an event stream it is the event `gap`, in a WebSocket a text message, both with the JSON
     `{"gap": true, "missed": 3}`, which is its `data` too. It has an id only if no kept message

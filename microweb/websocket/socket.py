@@ -151,7 +151,7 @@ class WebSocket(metaclass=Suggesting):
     @overload
     def iter_json(self, type: type[T]) -> AsyncIterator[T]: ...
     async def iter_json(self, type: type[T] | None = None) -> AsyncIterator[Any]:
-        """Yield the JSON value of each message until the end. Raises: as `receive_json` before."""
+        """Yield the JSON value of each message. Raises: as `receive_json`, except at the end."""
         async for message in self:
             yield await self._parse(message, type, sys._getframe(1))
 
