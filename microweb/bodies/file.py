@@ -169,7 +169,7 @@ class FileBody(StreamBody):
         if said is not None:
             if said.encode("latin-1") != framing:
                 raise LocalProtocolError(
-                    f"expected Content-Length: {length}, the size of the file, got {said[:80]!r}: "
+                    f"expected Content-Length: {length} for this file, got {said[:80]!r}: "
                     "leave the field out"
                 )
             framing = b""

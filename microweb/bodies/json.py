@@ -1,14 +1,14 @@
 """JSON bodies: bytes to values, and values to bytes. RFC 8259.
 
-Reading is strict: what RFC 8259 doesn't define (`NaN`, `Infinity`), what Python can't hold
-(`1e999`, an integer of 5,000 digits, nesting that exhausts the stack), and what UTF-8 can't (half a
-surrogate pair), is a 400 that names the position, never a 500. An object becomes a `JSONObject`: a
-dict whose missing keys are a 400 too.
+Reading is strict. The parser refuses text that RFC 8259 does not define (`NaN`, `Infinity`), values
+that Python can't hold (`1e999`, an integer of 5,000 digits, nesting that exhausts the stack), and
+half a surrogate pair, which UTF-8 can't hold. Each of them is a 400 that names the position, never
+a 500. An object becomes a `JSONObject`, a dict whose missing keys are a 400 too.
 
-The cost is bounded by the number of values, counted before any is made: an empty object takes 3
-bytes of a body, and 50 times as much memory and time as 3 bytes of a string.
+A limit on the number of values bounds the cost. They are counted before any is created, because an
+empty object takes 3 bytes of a body, and 50 times as much memory and time as 3 bytes of a string.
 
-Writing goes through the C encoder of the standard library, built once for each `default`.
+Writing uses the C encoder of the standard library, which is built once for each `default`.
 """
 
 from __future__ import annotations
@@ -30,25 +30,30 @@ from uuid import UUID
 from ..errors import BadRequest, ContentTooLarge, MissingValue
 from .body import Head, RenderedBody, RequestInfo
 
+UNENCODABLE = (
+    "expected a value that JSON can hold, got a circular reference, or values nested too deeply"
+)
+
 _SHOWN_CHARACTERS = 80
 
-# What space is in JSON, which is less than `str.isspace` thinks. RFC 8259 section 2
+# The whitespace of JSON; `str.isspace` accepts more characters. RFC 8259 section 2
 _WHITESPACE = " \t\r\n"
 
-_MAX_COLLECTED = 16 * 1024  # characters of a text, while the garbage collector is on
+_MAX_COLLECTED = 16 * 1024  # characters: a longer text is parsed without the garbage collector
 
-# Up to here the position of a number that is refused is looked for, which is a second walk.
+# A larger body is not parsed a second time to find the position of a refused number.
 _MAX_LOCATED_BYTES = 64 * 1024
 
-# Half a surrogate pair. `\\\\` stands for no escape: blank it out before.   RFC 8259 section 7
+# Half a surrogate pair. Blank out `\\\\` before the search, because it begins no escape.
+# RFC 8259 section 7
 _LONE_SURROGATE = re.compile(
     r"\\u(?:[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])"
     r"|[dD][c-fC-F](?<!\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F]))"
 )
-# All but the bytes that end a string or begin a value.
+# All bytes except those that end a string or begin a value.
 _NEITHER_QUOTE_NOR_VALUE = bytes(set(range(256)) - set(b'",:[{'))
 
-# Skips the strings, and finds what the scanner reads but we refuse.
+# Skips the strings, and finds the literals that the scanner accepts but `parse_json` may refuse.
 _REFUSABLE = re.compile(
     r'"(?:[^"\\]++|\\.)*"'
     r"|(?P<constant>NaN|-?Infinity)"
@@ -58,7 +63,7 @@ _REFUSABLE = re.compile(
 
 
 class JSONObject(dict[str, object]):
-    """A JSON object: a dict, except that `[key]` of a missing key is a 400 that names it."""
+    """A JSON object: a dict, but `[key]` with a missing key raises a 400 that names the key."""
 
     __slots__ = ()
 
@@ -68,7 +73,7 @@ class JSONObject(dict[str, object]):
 
 
 class JSONArray(list[object]):
-    """A JSON array: a list, except that `["key"]` is a 400 that names the key."""
+    """A JSON array: a list, but `["key"]` raises a 400 that names the key."""
 
     __slots__ = ()
 
@@ -85,16 +90,17 @@ class JSONArray(list[object]):
 def parse_json(
     data: bytes, *, max_values: int | None = None, allow_surrogates: bool = False
 ) -> object:
-    """Return the one JSON value in `data`, which is UTF-8.
+    """Return the JSON value of `data`, which must be UTF-8 and hold exactly one value.
 
-    It is a JSONObject, list, str, int, float, bool or None. A byte order mark is ignored, and of a
-    repeated key the last wins. `allow_surrogates` is for reading what `encode_json` wrote.
+    The value is a JSONObject, list, str, int, float, bool or None. A byte order mark is ignored.
+    The last member with a repeated key wins. `allow_surrogates` accepts half a surrogate pair,
+    which `encode_json` can write.
 
-    Raises: BadRequest with line and column (or the byte, if it is not UTF-8), both from 1, but
-    without them for a number that is refused in more than 64 KiB; ContentTooLarge for more than
-    `max_values` elements and members, or half as many objects.
+    Raises: BadRequest with the line and the column, counted from 1 (the byte if `data` is not
+    UTF-8; neither for a refused number in more than 64 KiB); ContentTooLarge for more than
+    `max_values` elements and members, or more than half as many objects.
     """
-    # Each value takes a byte at least. A call for a short text costs 0.05 us, as `_decode` does.
+    # Each value takes at least one byte. For a short text a call costs 0.05 us, as `_decode` does.
     if max_values is not None and len(data) > max_values and has_more_values(data, max_values):
         raise ContentTooLarge(
             f"expected at most {max_values} values in a JSON body (max_json_values), "
@@ -105,7 +111,7 @@ def parse_json(
         raise BadRequest("expected a JSON value, got an empty body")
     start = len(text) - len(text.lstrip(_WHITESPACE))
     try:
-        # Few values make no work for the garbage collector: see `_scan`.
+        # A short text causes no work for the garbage collector: see `_scan`.
         scan = _DECODER.raw_decode if len(text) <= _MAX_COLLECTED else _scan
         value, end = scan(text, start)
     except json.JSONDecodeError as error:
@@ -114,23 +120,23 @@ def parse_json(
     except ValueError as error:
         raise _refusal(text, error) from error
     except RecursionError as error:
-        raise BadRequest("not JSON that can be read here: nested too deeply") from error
+        raise BadRequest("expected less nesting in JSON, got values nested too deeply") from error
     if end != len(text):
         raise _not_json("extra data", text, end + _space_at(text, end))
-    # One character is looked for in 1 KiB in 0.03 us, two in 1.
+    # In 1 KiB, a search for one character takes 0.03 us, for two characters 1 us.
     if "\\" in text and not allow_surrogates and "\\u" in text:
         _check_surrogates(text)
     return value
 
 
 def _scan(text: str, start: int) -> tuple[object, int]:
-    """Return the value that begins at `start`, and where it ends."""
-    # 0.6 us less than `loads` or `decode`, which match whitespace by a regex at both ends.
+    """Return the value that begins at `start`, and the position of its end."""
+    # `loads` and `decode` take 0.6 us more, because a regex matches whitespace at both ends.
     scan = _DECODER.raw_decode
     if not gc.isenabled():
         return scan(text, start)
-    # Nothing in it is garbage, but the collector looks at each array and object some times: for
-    # 150,000 of them it takes as long as the scanner, or four times as long.
+    # The values contain no garbage, but the collector visits each array and object several times.
+    # For 150,000 of them that takes as long as the scanner, or four times as long.
     gc.disable()
     try:
         return scan(text, start)
@@ -139,21 +145,21 @@ def _scan(text: str, start: int) -> tuple[object, int]:
 
 
 def has_more_values(data: bytes, limit: int) -> bool:
-    """Return whether a JSON text holds more than `limit` elements and members, or objects twice.
+    """Return whether a JSON text has more than `limit` elements and members.
 
-    Each has a comma behind it, or is the last one in its array or object; those are counted as
-    the brackets that open them, so an empty one counts as if it held one. Commas and brackets in
-    strings are not counted.
+    Also return True for more than `limit / 2` objects. The count is that of the commas and of the
+    opening brackets, outside of strings: a comma follows each value except the last one of an array
+    or object. So an empty array or object counts as if it had one value.
 
-    An object costs 0.45 us, another value 0.03 to 0.25. In arrays of objects at most half of the
-    values are objects. Objects of one member, one inside the other, would be all of them: 70 ms.
+    An object costs 0.45 us, another value 0.03 to 0.25. In an array of objects at most half of the
+    values are objects. Nested objects of one member are all objects, and would take 70 ms.
     """
     objects = data.count(b"{")
     if len(data) <= limit or max(data.count(b",") + data.count(b"["), objects) + objects <= limit:
         return False
     plain = data.replace(b"\\\\", b"").replace(b'\\"', b"")
     marks = plain.translate(None, _NEITHER_QUOTE_NOR_VALUE)
-    # Between two strings stands one of the marks: two quotes side by side are one string.
+    # A mark stands between any two strings, so two adjacent quotes are one string.
     outside = b"".join(marks.replace(b'""', b"").split(b'"')[::2])
     objects = outside.count(b"{")
     return max(len(outside) - outside.count(b":"), 2 * objects) > limit
@@ -170,7 +176,7 @@ def _decode(data: bytes) -> str:
     try:
         text = data.decode()
     except UnicodeDecodeError as error:
-        message = f"the body is not utf-8: {error.reason} at byte {error.start + 1}"
+        message = f"expected JSON in UTF-8, got {error.reason} at byte {error.start + 1}"
         raise BadRequest(message) from error
     return text[1:] if text[:1] == "\ufeff" else text
 
@@ -190,7 +196,7 @@ _TOO_LARGE = "a number too large for a float"
 
 
 class _Refused(ValueError):
-    """A literal that the scanner reads and we refuse."""
+    """A literal that the scanner accepts and `parse_json` refuses."""
 
 
 def _finite(literal: str) -> float:
@@ -207,9 +213,9 @@ def _refuse_constant(literal: str) -> Never:
 def _refusal(text: str, error: ValueError) -> BadRequest:
     """Return the 400 for the first literal that the scanner's hooks refuse.
 
-    The hooks aren't told the position. Until there the text is well-formed, so that its tokens can
-    be matched one after the other, which costs nothing to the bodies that are accepted. A large
-    body is not walked a second time.
+    The scanner does not pass the position to its hooks. The text before that literal is
+    well-formed, so a second pass over its tokens finds the position. Accepted bodies have no second
+    pass, and neither have large ones.
     """
     limit = sys.get_int_max_str_digits()
     if len(text) > _MAX_LOCATED_BYTES:
@@ -231,8 +237,8 @@ def _refusal(text: str, error: ValueError) -> BadRequest:
     return BadRequest(f"not JSON: {error}")
 
 
-# A 1 KiB document of one object costs 0.5 us more with the hook than without; one of 100 objects
-# 0.2 us for each. `object_pairs_hook` would cost 1.6 us, and 0.3 us for each.
+# `object_hook` adds 0.5 us to a document of 1 KiB with one object, and 0.2 us for each of 100
+# objects. `object_pairs_hook` would add 1.6 us, and 0.3 us for each.
 _DECODER = json.JSONDecoder(
     object_hook=JSONObject, parse_float=_finite, parse_constant=_refuse_constant
 )
@@ -244,33 +250,33 @@ _DECODER = json.JSONDecoder(
 def encode_json(value: object, default: Callable[[object], object] | None = None) -> bytes:
     """Return `value` as compact JSON in UTF-8.
 
-    Besides what `json` knows, it writes dataclasses by their fields, datetime, date and time in
-    ISO 8601, UUID and Decimal as strings, and an Enum as its value. `default` is asked for
-    anything else: it returns something that can be written, or raises TypeError.
-    A lone surrogate, which UTF-8 can't hold, is written as its escape.
+    In addition to the types of `json`, it writes dataclasses by their fields, datetime, date and
+    time in ISO 8601, UUID and Decimal as strings, and an Enum as its value. `default` converts a
+    value of any other type to one of these, or raises TypeError. A lone surrogate, which UTF-8
+    can't hold, is written as its escape.
 
-    Raises: TypeError for a type that nobody knows; ValueError for NaN, an infinity, a circular
+    Raises: TypeError for a value of another type; ValueError for NaN, an infinity, a circular
     reference, and nesting that exhausts the stack.
     """
     try:
         text = _encoder_for(default)(value)
     except RecursionError as error:
-        raise ValueError("JSON can't hold a circular reference or so deep a nesting") from error
-    # Surrogates only occur in strings, and there Python's escape of one is JSON's: \ud800.
+        raise ValueError(UNENCODABLE) from error
+    # Surrogates only occur in strings, and Python's escape of a surrogate is JSON's: \ud800.
     return text.encode("utf-8", "backslashreplace")
 
 
 @lru_cache(maxsize=64)
 def _encoder_for(default: Callable[[object], object] | None) -> Callable[[object], str]:
-    """Return what writes a value as text, built once.
+    """Return a function that writes a value as JSON text.
 
-    `JSONEncoder.encode` builds the C encoder at each call: `{"message": "Hello, World!"}` takes
-    1.7 us by it and 0.8 us here. It must, as the C encoder owns the table of a call's containers
-    that finds circular references; we have the stack's limit find them.
+    `JSONEncoder.encode` builds the C encoder for each call, because the encoder owns a table of
+    containers that finds circular references. Here the encoder is built once, and the stack's limit
+    finds them. `{"message": "Hello, World!"}` takes 0.8 us in place of 1.7.
     """
     to_known = _to_known if default is None else _default_with(default)
     make = getattr(json.encoder, "c_make_encoder", None)
-    if make is None:  # another Python, where `json` has no C part
+    if make is None:  # a Python whose `json` has no C extension
         return json.JSONEncoder(
             default=to_known,
             check_circular=False,
@@ -301,8 +307,8 @@ def _to_known(value: object) -> object:
         return known
     name = type(value).__qualname__
     raise TypeError(
-        f"JSON can't hold {name!r}: return something that it can, or set app.json_default to a "
-        f"function that takes the {name} and returns that"
+        f"expected a value that JSON can hold, got {name!r}: return another value, or set "
+        f"app.json_default to a function that converts the {name}"
     )
 
 
@@ -310,7 +316,7 @@ _UNKNOWN = object()
 
 
 def _known_form(value: object) -> object:
-    """Return `value` in a form that is nearer to JSON, or `_UNKNOWN`."""
+    """Return `value` converted to a simpler type, or `_UNKNOWN` for an unknown type."""
     if isinstance(value, (date, time)):  # a datetime is a date
         return value.isoformat()
     if isinstance(value, (UUID, Decimal)):
@@ -329,7 +335,7 @@ def _field_names(cls: type) -> tuple[str, ...]:
 
 
 class JSONBody(RenderedBody):
-    """A value that is encoded once the app's `json_default` is known."""
+    """A JSON value. It is encoded when the request is known, and so the app's `json_default`."""
 
     __slots__ = ("_value",)
 
@@ -337,6 +343,6 @@ class JSONBody(RenderedBody):
         self._value = value
 
     def render(self, request: RequestInfo | None, head: Head) -> bytes:
-        """Return the value as JSON. Raises: as `encode_json`."""
+        """Return the encoded value. Raises: as `encode_json`."""
         match = None if request is None else request.match
         return encode_json(self._value, None if match is None else match.app.json_default)

@@ -1,8 +1,8 @@
-"""Readers: what checks a JSON value against one type, and converts it.
+"""Readers: each checks a JSON value against one type, and converts it.
 
-A reader that refuses raises `Mismatch`, and each container that it passes adds its step, so that
-places like `$.items[2].price` cost nothing until something is wrong. `json_types` makes the readers
-of a type out of these.
+A reader refuses a value by raising `Mismatch`. Each container adds its step to the exception, so a
+place such as `$.items[2].price` costs nothing if all values match. `json_types` combines these
+readers to the reader of any type.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ Convert = Callable[[object], object]
 
 _SHOWN_CHARACTERS = 80
 
-# As many as `int` reads of a string, since `int(Decimal("1e999999999"))` would fill the memory.
+# As many digits as `int` reads, because `int(Decimal("1e999999999"))` would fill the memory.
 _MAX_DECIMAL_DIGITS = 4300
 _DECIMAL = re.compile(r"-?[0-9]++(?:\.[0-9]++)?(?:[eE][-+]?[0-9]++)?")
 
-# --- what is wrong, and where ---------------------------------------------------------
+# --- refusals -------------------------------------------------------------------------
 
 
 class Mismatch(Exception):
-    """A value is not what it should be. `steps` is the way to it, the innermost first."""
+    """A value does not match its type. `steps` are the keys and indexes to it, innermost first."""
 
     def __init__(self, expected: str, value: object) -> None:
         self.expected = expected
@@ -45,7 +45,7 @@ class Mismatch(Exception):
 
 
 class Refusal(Mismatch):
-    """A mismatch in words of its own."""
+    """A mismatch with its own message."""
 
     def __init__(self, problem: str) -> None:
         super().__init__("", None)
@@ -56,7 +56,7 @@ class Refusal(Mismatch):
 
 
 def show(value: object) -> str:
-    """Return a JSON value as messages have it: short, and a container by its kind."""
+    """Return a JSON value for a message: at most 80 characters, "an object" or "an array"."""
     if isinstance(value, str):
         return _quote(value)
     if isinstance(value, dict):
@@ -84,12 +84,12 @@ def _show_step(step: str | int) -> str:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Reader:
-    """What reads one type: `convert` returns the value, or raises `Mismatch`.
+    """The reader of one type: `convert` returns the converted value, or raises `Mismatch`.
 
-    For a union to choose by: `takes` is the container (`list` or `dict`) that it reads, if it
-    reads one, and `fits` tells whether such a container has its outline; None: any has. `scalars`
-    are the classes of the other values that it may read. `tags` are the readers of an object's
-    `Literal` and Enum members.
+    A union chooses its alternative by the other attributes. `takes` is the container (`list` or
+    `dict`) that it reads, if any; `fits` returns whether a container has the right outline, None if
+    any has. `scalars` are the classes of the other values that it may read. `tags` are the readers
+    of an object's `Literal` and Enum members.
     """
 
     expected: str
@@ -102,7 +102,7 @@ class Reader:
 
 def _exactly(kind: type, expected: str) -> Reader:
     def convert_exactly(value: object) -> object:
-        if type(value) is not kind:  # a bool is an int to isinstance
+        if type(value) is not kind:  # isinstance(True, int) is true
             raise Mismatch(expected, value)
         return value
 
@@ -147,7 +147,7 @@ def _float(value: object) -> float:
 
 def _uuid(text: str) -> UUID:
     uuid = UUID(text)
-    if str(uuid) != text.lower():  # UUID() takes braces, "urn:" and stray hyphens too
+    if str(uuid) != text.lower():  # UUID() also accepts braces, "urn:" and misplaced hyphens
         raise ValueError("not in the form of RFC 9562 section 4")
     return uuid
 
@@ -156,8 +156,8 @@ def _decimal(value: object) -> Decimal:
     if type(value) is int:
         return Decimal(value)
     if type(value) is float:
-        return Decimal(repr(value))  # 0.1 as it was written, not the float nearest to it
-    # Decimal() takes spaces, underscores, "NaN" and the digits of any script too.
+        return Decimal(repr(value))  # 0.1 as in the body, not the digits of the nearest float
+    # Decimal() also accepts spaces, underscores, "NaN" and the digits of any script.
     if not isinstance(value, str) or _DECIMAL.fullmatch(value) is None:
         raise Mismatch("a decimal number", value)
     try:
@@ -170,7 +170,7 @@ def _decimal(value: object) -> Decimal:
 
 
 def one_of(choices: dict[object, object]) -> Reader:
-    """Return what reads a key of `choices` as its value; 1, 1.0 and True are three keys."""
+    """Return the reader that maps a key of `choices` to its value; 1, 1.0 and True differ."""
     table = {(type(key), key): choice for key, choice in choices.items()}
     expected = " or ".join(map(show, choices))[:_SHOWN_CHARACTERS]
 
@@ -205,7 +205,7 @@ PLAIN: dict[type, Reader] = {
 
 
 class Outline:
-    """The members of an object. It is filled after it is known, so that a class can hold itself."""
+    """The members of an object. They are added later, so that a class can refer to itself."""
 
     def __init__(self) -> None:
         self._members: list[tuple[str, Convert, bool]] = []
@@ -220,13 +220,13 @@ class Outline:
             self.tags[name] = reader
 
     def fits(self, value: dict[str, object]) -> bool:
-        """Tell whether all required members are there, and those that are tags are right."""
+        """Return whether the object has all required members and the tags match."""
         return value.keys() >= self._required and all(
             name not in value or _is_tagged(value, name, tag) for name, tag in self.tags.items()
         )
 
     def read(self, value: object) -> JSONObject:
-        """Return the converted members that `value` has. Raises: Mismatch."""
+        """Return the members of `value`, converted; unknown keys are left out. Raises: Mismatch."""
         if not isinstance(value, dict):
             raise Mismatch("an object", value)
         members = JSONObject()
@@ -247,7 +247,7 @@ class Outline:
 
 
 def choose(readers: list[Reader], value: Any, expected: str) -> Reader:
-    """Return the one of `readers` that an array or an object is for. Raises: Mismatch."""
+    """Return the reader for `value`, an array or an object. Raises: Mismatch."""
     if len(readers) == 1:
         return readers[0]
     for reader in readers:
@@ -259,7 +259,7 @@ def choose(readers: list[Reader], value: Any, expected: str) -> Reader:
         if reader.tags and all(_is_tagged(value, *named) for named in reader.tags.items())
     ]
     if len(tagged) == 1:
-        return tagged[0]  # which then says what else is wrong
+        return tagged[0]  # its refusal names the member that does not match
     for name in readers[0].tags:
         if name in value and all(name in reader.tags for reader in readers):
             tags = " or ".join(reader.tags[name].expected for reader in readers)

@@ -1,11 +1,11 @@
-"""Typed JSON bodies: a parsed value checked against a type, and converted to it.
+"""Typed JSON bodies: check a parsed value against a type, and convert it.
 
-A type is compiled once to nested closures, one for each of its parts; a class that holds itself
-finds its own closure, begun and not yet filled. The closures are those of `json_readers`.
+A type is compiled once to nested readers of `json_readers`, one for each of its parts. The reader
+of a class is registered before its members are compiled, so a class can refer to itself.
 
-A union never goes back: a value's JSON type, then its tags (`Literal` and Enum members) and its
-required keys, choose one alternative, whose error is final. Trying the alternatives in turn would
-take exponential time for classes that hold each other.
+A union never backtracks. The JSON type of a value, then its tags (`Literal` and Enum members) and
+its required keys, choose one alternative, whose error is final. A trial of each alternative would
+take exponential time for classes that refer to each other.
 """
 
 from __future__ import annotations
@@ -57,13 +57,11 @@ T = TypeVar("T")
 
 
 def convert(value: object, kind: type[T]) -> T:
-    """Return `value`, as `parse_json` gives it, converted to `kind`.
+    """Return `value`, a result of `parse_json`, converted to `kind`. Ignore unknown keys.
 
-    Keys that `kind` doesn't name are left out.
-
-    Raises: UnprocessableContent (422), whose detail says the place, what was expected and what it
-    got, and whose member `place` is the place; ConfigurationError for a type that JSON can't be
-    read as.
+    Raises: UnprocessableContent (422), whose detail names the place, the expected and the received
+    value, and whose member `place` is the place; ConfigurationError for a type that can't be read
+    from JSON.
     """
     return converter_for(kind)(value)
 
@@ -73,26 +71,27 @@ def converter_for(kind: type[T]) -> Callable[[object], T]: ...
 @overload
 def converter_for(kind: object) -> Callable[[object], object]: ...
 def converter_for(kind: object) -> Callable[[object], object]:
-    """Return what converts a value to `kind` as `convert` does, built once for each type.
+    """Return a function that converts a value to `kind`, as `convert` does.
 
-    `kind` is made of dict, list, tuple, dataclasses, TypedDicts, str, int, float, bool, None, Any,
-    Literal, unions, Enums (by value), datetime, date and time (ISO 8601), UUID and Decimal. An int
-    is accepted as float; else nothing is coerced. A union takes the first alternative that fits:
-    an object by its required keys, and its `Literal` and Enum members.
+    It is built once for each type. `kind` may consist of dict, list, tuple, dataclasses,
+    TypedDicts, str, int, float, bool, None, Any, Literal, unions, Enums (by value), datetime, date
+    and time (ISO 8601), UUID and Decimal. An int is accepted as a float; no other type is coerced.
+    A union takes the first alternative that fits: for objects, by the required keys and by the
+    `Literal` and Enum members.
 
     Raises: ConfigurationError for any other type.
     """
     try:
-        # Unions are equal in whatever order, but the order means something.
+        # Unions in another order are equal, but the order decides which alternative is taken.
         return _cached_converter(kind, "" if isinstance(kind, type) else repr(kind))
     except TypeError:  # unhashable, as Annotated[int, {}] is
         return _build_converter(kind)
 
 
 def converter_near(kind: type[T], frame: FrameType) -> Callable[[object], T]:
-    """Return `converter_for(kind)`, whose classes may name others that a function has made.
+    """Return `converter_for(kind)`. Its annotations may name classes that are local to `frame`.
 
-    `frame` is of the function that asks for it.
+    `frame` is the caller's.
     """
     try:
         return converter_for(kind)
@@ -125,7 +124,7 @@ def _build_converter(kind: object) -> Convert:
 
 
 class _Compiler:
-    """Makes the reader of one type, and of each type in it."""
+    """Builds the reader of one type, and of each type in it."""
 
     def __init__(self) -> None:
         self._begun: dict[type, Reader] = {}
@@ -141,7 +140,7 @@ class _Compiler:
         if origin is Literal:
             return one_of({_json_form(choice, kind): choice for choice in arguments})
         if origin in (list, dict, tuple) and not hasattr(kind, "__args__"):
-            return PLAIN[origin]  # typing.List, which ought to be written list
+            return PLAIN[origin]  # typing.List without arguments
         if origin is list:
             return container(list, "an array", list_of(self.reader_of(arguments[0]).convert))
         if origin is dict and _bare(arguments[0]) is str:
@@ -173,7 +172,7 @@ class _Compiler:
         reader = Reader("an object", outline.read, dict, outline.fits, outline.tags)
         self._begun[cls] = reader
         for name, hint in _hints_of(cls, self._begun).items():
-            # Before `Required` and `NotRequired` in a string, `__required_keys__` is blind.
+            # `__required_keys__` ignores `Required` and `NotRequired` in a string.
             qualifiers = set(_qualifiers_of(hint))
             is_required = name in cls.__required_keys__ and NotRequired not in qualifiers
             self._add(cls, outline, name, hint, is_required or Required in qualifiers)
@@ -188,7 +187,7 @@ class _Compiler:
                 return cls(**members)
             except HTTPError:
                 raise
-            except (TypeError, ValueError) as error:  # from its __post_init__
+            except (TypeError, ValueError) as error:  # raised by its __post_init__
                 raise Refusal(str(error) or "refused") from error
 
         reader = Reader("an object", convert_object, dict, outline.fits, outline.tags)
@@ -219,7 +218,7 @@ class _Compiler:
         accepts_null = PLAIN[NoneType] in readers
         arrays = [reader for reader in readers if reader.takes is list]
         objects = [reader for reader in readers if reader.takes is dict]
-        # Only those that may take a value are tried: a refusal takes ten times as long.
+        # Only readers for the value's class are tried, because a refusal takes ten times as long.
         scalars: dict[type, list[Convert]] = {
             kind: [reader.convert for reader in readers if kind in reader.scalars]
             for kind in (str, int, float, bool)
@@ -227,8 +226,8 @@ class _Compiler:
         for readers_of_one in (arrays, objects):
             if any(reader.fits is None for reader in readers_of_one[:-1]):
                 raise ConfigurationError(
-                    f"{kind} has alternatives that JSON can't tell apart: put the union inside "
-                    "(list[A | B]), or tell objects apart by a Literal member"
+                    f"expected alternatives that JSON can distinguish, got {kind}: put the union "
+                    "inside (list[A | B]), or give each class a Literal member with another value"
                 )
         expected = " or ".join(dict.fromkeys(reader.expected for reader in readers))
 
@@ -255,7 +254,7 @@ _QUALIFIERS = (Annotated, Required, NotRequired, getattr(typing, "ReadOnly", Req
 
 
 def _bare(kind: object) -> object:
-    """Return `kind` without what means nothing here: Annotated, NewType, Required..."""
+    """Return `kind` without wrappers that JSON ignores: Annotated, NewType, Required..."""
     while True:
         if kind is Any:
             return object
@@ -292,26 +291,28 @@ def _json_form(choice: object, kind: object) -> object:
     value = choice.value if isinstance(choice, Enum) else choice
     if value is None or type(value) in (str, int, float, bool):
         return value
-    raise ConfigurationError(f"{kind} has the value {value!r}, which JSON can't hold")
+    raise ConfigurationError(
+        f"expected str, int, float, bool or None as the values of {kind}, got {value!r:.80}"
+    )
 
 
 def _hints_of(cls: type, begun: Iterable[type]) -> dict[str, object]:
     try:
         try:
             return get_type_hints(cls, include_extras=True)
-        except NameError:  # a class in a function isn't found among its module's names
+        except NameError:  # the annotation may name a class that is local to a function
             local = classes_beside(cls) | {known.__name__: known for known in begun}
             local |= {name: value for name, value in vars(cls).items() if isinstance(value, type)}
             return get_type_hints(cls, localns=local, include_extras=True)
     except (AttributeError, NameError, SyntaxError, TypeError) as error:
         raise ConfigurationError(
-            f"{cls.__qualname__} has an annotation that can't be resolved ({error}): "
-            "define what it names at the top level of the module"
+            f"an annotation of {cls.__qualname__} can't be resolved ({error}): define the class "
+            "that it names at the top level of the module"
         ) from error
 
 
 def _check_constructor(cls: type, defaults: dict[str, bool]) -> None:
-    """Check that the fields are what `cls` is made of. Raises: ConfigurationError."""
+    """Raise ConfigurationError if `cls` can't be constructed from its fields alone."""
     required = [name for name, has_default in defaults.items() if not has_default]
     try:
         signature = inspect.signature(cls)
@@ -319,14 +320,15 @@ def _check_constructor(cls: type, defaults: dict[str, bool]) -> None:
         signature.bind(**dict.fromkeys(required))
     except TypeError as error:
         raise ConfigurationError(
-            f"{cls.__qualname__} can't be made of its fields ({error}): give each InitVar, and "
-            "each argument of its own __init__, a default"
+            f"{cls.__qualname__} can't be constructed from its fields ({error}): give each "
+            "InitVar, and each other argument of its __init__, a default"
         ) from error
 
 
 def _unknown(kind: object) -> ConfigurationError:
     name = kind.__qualname__ if isinstance(kind, type) else str(kind)
     return ConfigurationError(
-        f"JSON can't be read as {name}: use dict, list, tuple, a dataclass, a TypedDict, str, int, "
-        "float, bool, None, Literal, an Enum, datetime, date, time, UUID or Decimal"
+        f"expected a type that can be read from JSON, got {name:.80}: use dict, list, tuple, a "
+        "dataclass, a TypedDict, str, int, float, bool, None, Literal, an Enum, datetime, date, "
+        "time, UUID or Decimal"
     )

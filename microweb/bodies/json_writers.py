@@ -1,10 +1,10 @@
-"""Declared JSON answers: a value, written by the type that an endpoint declares and no more of it.
+"""Typed JSON responses: write only the members that an endpoint's return annotation declares.
 
-A type is compiled once to nested writers. A dataclass or a TypedDict writes its declared members,
-so that a subclass, or a dict with more keys, adds nothing to the answer. Under any other class a
-value must be an instance of it, or a scalar. Under `object` the value's own class decides.
+A type is compiled once to nested writers. A dataclass or a TypedDict writes its declared members
+only: a subclass, or a dict with more keys, adds nothing to the response. For any other class, a
+value must be an instance of it, or a scalar. For `object`, the value's own class decides.
 
-A union picks its alternative by the class of the value, and never goes back.
+A union chooses its alternative by the class of the value, and never backtracks.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from typing import (
 )
 from uuid import UUID
 
+from .json import UNENCODABLE
 from .local_classes import classes_beside
 
 Write = Callable[[object], object]
@@ -46,8 +47,8 @@ _QUALIFIERS = (Annotated, Required, NotRequired, getattr(typing, "ReadOnly", Req
 _ARRAYS = (list, tuple, set, frozenset, deque)
 _ARRAY_TYPES = (abc.Sequence, abc.MutableSequence, abc.Set, abc.Collection, abc.Iterable)
 _OBJECT_TYPES = (abc.Mapping, abc.MutableMapping)
-_AWAITED = (abc.Awaitable, abc.Coroutine)  # of a plain `def` that returns one
-# Whatever is declared, one of these says no more: most values are one, and need no look.
+_AWAITED = (abc.Awaitable, abc.Coroutine)  # annotations of a `def` that returns a coroutine
+# Values of exactly these classes are written unchecked: they can't add undeclared members.
 _SCALARS = frozenset((NoneType, bool, int, float, str, date, datetime, time, Decimal, UUID))
 _SCALAR_CLASSES = tuple(_SCALARS)
 
@@ -55,34 +56,34 @@ _UNRESOLVABLE = (NameError, TypeError, AttributeError, SyntaxError)
 
 
 def writer_for(kind: object) -> Write | None:
-    """Return what turns a value into the JSON form that `kind` declares, None for "anything".
+    """Return a function that converts a value to the JSON form that `kind` declares.
 
-    `kind` is the return annotation of an endpoint. Of a tuple (value, status, headers) its first
-    part counts; a str is an annotation that can't be resolved.
+    `kind` is the return annotation of an endpoint; a str is one that can't be resolved. For a tuple
+    (value, status, headers) the first item counts. Return None if `kind` allows any value.
 
-    The writer raises TypeError for a value that `kind` does not declare.
+    The function raises TypeError for a value that `kind` does not declare.
     """
     alternatives = [_content_of(each) for each in _alternatives(kind)]
     writer = _Compiler().union(alternatives, {})
     if writer is ANYTHING:
         return None
-    unlooked = writer.unlooked
+    unchecked = writer.unchecked
 
     def write_declared(value: object) -> object:
-        if type(value) is unlooked:
+        if type(value) is unchecked:
             return value
         try:
             return writer.of(value)
         except RecursionError as error:
-            raise ValueError("JSON can't hold a circular reference or so deep a nesting") from error
+            raise ValueError(UNENCODABLE) from error
 
     return write_declared
 
 
 def _content_of(kind: object) -> object:
-    """Return what an endpoint's answer is made of: (value, status, headers) -> value."""
+    """Return the type of an endpoint's content: (value, status, headers) -> value."""
     kind, arguments = _bare(kind), get_args(_bare(kind))
-    if get_origin(kind) is tuple and len(arguments) in (2, 3):  # tuple[value, ...] as well
+    if get_origin(kind) is tuple and len(arguments) in (2, 3):  # also tuple[value, ...]
         return arguments[0]
     if get_origin(kind) in _AWAITED:
         return arguments[-1]
@@ -90,9 +91,9 @@ def _content_of(kind: object) -> object:
 
 
 class Writer:
-    """How values of one type are written; `write` is None if they are sent as they are.
+    """The writer of one type. `write` is None if its values are sent unchanged.
 
-    Those of exactly the class `unlooked` are sent as they are, without a look.
+    A value whose class is exactly `unchecked` is sent unchanged and unchecked.
     """
 
     def __init__(
@@ -101,12 +102,12 @@ class Writer:
         matches: Callable[[object], bool],
         write: Write | None = None,
         *,
-        unlooked: type | None = None,
+        unchecked: type | None = None,
     ) -> None:
         self.expected = expected
         self.matches = matches
         self.write = write
-        self.unlooked = unlooked
+        self.unchecked = unchecked
 
     def of(self, value: object) -> object:
         """Return the JSON form. Raises: TypeError for a value of another type."""
@@ -117,7 +118,7 @@ class Writer:
         return value if self.write is None else self.write(value)
 
     def matches_all(self, values: Iterable[object]) -> bool:
-        """Whether all values of a list match; a look at 100,000 scalars takes 3 ms."""
+        """Return whether all values match; this takes 3 ms for 100,000 scalars."""
         if self.write is None and _SCALARS.issuperset(map(type, values)):
             return True
         return all(map(self.matches, values))
@@ -127,7 +128,7 @@ ANYTHING = Writer("anything", lambda value: True)
 
 
 class _Members(Writer):
-    """Writes the declared members of a dataclass or a TypedDict, which may hold itself."""
+    """Writes the declared members of a dataclass or a TypedDict, which may refer to itself."""
 
     def __init__(self, kind: type, expected: str, matches: Callable[[object], bool]) -> None:
         super().__init__(expected, matches, self._write)
@@ -149,7 +150,7 @@ class _Keys(_Members):
         return {name: member.of(value[name]) for name, member in self.members if name in value}
 
     def fits(self, value: object) -> bool:
-        """Whether a dict has the required keys, and in each `Literal` one of its values."""
+        """Return whether a dict has the required keys, and allowed values for `Literal` keys."""
         if not isinstance(value, dict) or not value.keys() >= self.required:
             return False
         return all(
@@ -160,18 +161,18 @@ class _Keys(_Members):
 
 
 class _Items(_Members):
-    """Writes the items of a NamedTuple as they are declared."""
+    """Writes the items of a NamedTuple by their declared types."""
 
     def _write(self, value: object) -> object:
         return [member.of(getattr(value, name)) for name, member in self.members]
 
 
 class _Choice(Writer):
-    """A Literal: its values tell the alternatives of a union apart."""
+    """The writer of a Literal. Its values distinguish the alternatives of a union."""
 
 
 class _Compiler:
-    """Makes the writer of one type, and of each type in it."""
+    """Builds the writer of one type, and of each type in it."""
 
     def __init__(self) -> None:
         self._begun: dict[object, _Members] = {}
@@ -242,7 +243,7 @@ class _Compiler:
             names = [field.name for field in fields(cls)]
         elif make is _Items:
             names = getattr(cls, "_fields", [])
-            hints = dict.fromkeys(names, object) | hints  # `collections.namedtuple` has no types
+            hints = dict.fromkeys(names, object) | hints  # `collections.namedtuple` declares none
         writer.members = [(name, self.writer_of(hints[name], bound)) for name in names]
         writer.required = getattr(cls, "__required_keys__", frozenset())
         return writer
@@ -250,7 +251,7 @@ class _Compiler:
     def _array(self, arguments: Sequence[object], bound: Bound) -> Writer:
         item = self.writer_of(arguments[0] if arguments else object, bound)
         if item is ANYTHING:
-            return Writer("a list", lambda value: isinstance(value, _ARRAYS), unlooked=list)
+            return Writer("a list", lambda value: isinstance(value, _ARRAYS), unchecked=list)
 
         return Writer(
             f"a list of {item.expected}",
@@ -263,7 +264,7 @@ class _Compiler:
     def _object(self, arguments: Sequence[object], bound: Bound) -> Writer:
         member = self.writer_of(arguments[1] if arguments else object, bound)
         if member is ANYTHING:
-            return Writer("a dict", lambda value: isinstance(value, dict), unlooked=dict)
+            return Writer("a dict", lambda value: isinstance(value, dict), unchecked=dict)
 
         return Writer(
             f"a dict of {member.expected}",
@@ -295,10 +296,10 @@ class _Compiler:
         )
 
     def _unresolved(self, text: str) -> Writer:
-        """Return the writer for an annotation that names what is not known at runtime.
+        """Return the writer for an annotation that can't be resolved at runtime.
 
-        A class of that name, which the value is an instance of, is the one that is meant. Nothing
-        else that could say more than the annotation is written.
+        If the value is an instance of a class with that name, that class is used. Any other
+        dataclass, dict or list is a TypeError, because it may have undeclared members.
         """
 
         def write(value: object) -> object:
@@ -307,8 +308,8 @@ class _Compiler:
                 return self.writer_of(named[0], {}).of(value)
             if is_dataclass(value) or isinstance(value, (dict, *_ARRAYS)):
                 raise TypeError(
-                    f"the annotation {text[:_SHOWN_CHARACTERS]!r} can't be resolved, so it is not "
-                    "known what may be sent: import what it names at the top of the module, not "
+                    f"the return annotation {text[:_SHOWN_CHARACTERS]!r} can't be resolved, so the "
+                    "declared members are unknown: import its class at the top of the module, not "
                     "under TYPE_CHECKING, or annotate `object`"
                 )
             return value
@@ -317,7 +318,7 @@ class _Compiler:
 
 
 def _choose(writers: Iterable[Writer], value: object) -> Writer | None:
-    """Return the alternative for a value: the nearest class, the dict with most required keys."""
+    """Return the writer of the nearest class, or of the TypedDict with most required keys."""
     if is_dataclass(value) and not isinstance(value, type):
         declared = {each.kind: each for each in writers if type(each) is _Members}
         nearest = [declared[cls] for cls in type(value).__mro__ if cls in declared]
@@ -330,15 +331,15 @@ def _choose(writers: Iterable[Writer], value: object) -> Writer | None:
     others = [
         each for each in writers if type(each) not in (_Members, _Keys) and each.matches(value)
     ]
-    # One that says more about the value goes before one that takes anything.
+    # An alternative that declares members comes before one that sends the value unchanged.
     return next((each for each in others if each.write is not None), others[0] if others else None)
 
 
 def _is_one(value: object, cls: type) -> bool:
-    """Whether a value may be sent as `cls`, which declares no members: a scalar always may."""
+    """Return whether a value may be sent for `cls`, which declares no members; a scalar may."""
     if isinstance(value.value if isinstance(value, Enum) else value, _SCALAR_CLASSES):
         return True
-    with suppress(TypeError):  # a Protocol that can't be asked about
+    with suppress(TypeError):  # a Protocol that does not support isinstance
         return isinstance(value, cls)
     return True
 
@@ -360,8 +361,8 @@ def _mismatch(expected: str, value: object) -> TypeError:
         names = sorted({type(each).__qualname__ for each in inside})
         got = f"a {got} of {', '.join(names)[:_SHOWN_CHARACTERS]}"
     return TypeError(
-        f"expected {expected} as annotated, got {got}: return the one, or annotate the other; "
-        "under `object` the value's own class decides what is sent"
+        f"expected {expected} as annotated, got {got}: return a value of the annotated type, or "
+        "change the return annotation; under `object` the whole value is sent"
     )
 
 
@@ -369,7 +370,7 @@ def _mismatch(expected: str, value: object) -> TypeError:
 
 
 def _bare(kind: object) -> object:
-    """Return `kind` without what means nothing here: Annotated, NewType, an alias..."""
+    """Return `kind` without wrappers that JSON ignores: Annotated, NewType, an alias..."""
     while True:
         if kind is Any:
             return object
@@ -397,7 +398,7 @@ def _alternatives(kind: object) -> Iterator[object]:
 
 
 def _bindings_of(kind: object, outer: Bound) -> dict[object, object]:
-    """Return the types that stand for the type variables of a class and those it inherits from."""
+    """Return the types of the type variables of a class and its base classes."""
     origin = get_origin(kind)
     cls = kind if origin is None else origin
     bound: dict[object, object] = {}
@@ -413,7 +414,7 @@ def _bindings_of(kind: object, outer: Bound) -> dict[object, object]:
 
 
 def _hints_of(cls: type) -> dict[str, object]:
-    """Return the annotations of a class by name; one that can't be resolved stays a str."""
+    """Return the annotations of a class by name. An annotation that can't be resolved is a str."""
     with suppress(*_UNRESOLVABLE):
         return get_type_hints(cls, include_extras=True)
     hints: dict[str, object] = {}

@@ -1,4 +1,4 @@
-"""The readers of JSON values, one by one: `json_types` makes types of them."""
+"""The readers of JSON values, each tested alone. `json_types` combines them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ UNKNOWN: Any = object()
 
 
 def refusal_of(convert: Callable[[Any], object], value: object) -> str:
-    """Return the place and the problem that a reader names."""
+    """Return the place and the problem of a reader's refusal."""
     with pytest.raises(Mismatch) as caught:
         convert(value)
     return f"{caught.value.place()}: {caught.value.problem()}"

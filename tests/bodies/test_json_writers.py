@@ -1,4 +1,4 @@
-"""Answers say what their endpoint's annotation declares, and no more."""
+"""A response has the members that the endpoint's annotation declares, and no others."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Account(User):
 
 
 class Admin(Account):
-    """A subclass that is no dataclass of its own."""
+    """A subclass of a dataclass that is not decorated itself."""
 
 
 @dataclass
@@ -133,7 +133,7 @@ class Filled(Enum):
 
 
 class Opaque:
-    """An object that only `json_default` knows."""
+    """A class that only `json_default` can convert."""
 
     def __init__(self) -> None:
         self.password = SECRET
@@ -324,7 +324,7 @@ def test_members_that_are_no_dataclass_are_as_they_were() -> None:
 def test_value_that_is_not_declared_is_refused(kind: object, value: object) -> None:
     write = writer_for(kind)
     assert write is not None
-    with pytest.raises(TypeError, match=r"expected .* as annotated, got .*: return the one"):
+    with pytest.raises(TypeError, match=r"expected .* as annotated, got .*: return a value of"):
         write(value)
 
 
@@ -450,7 +450,7 @@ async def test_wrong_kind_is_never_sent(kind: object, value: object) -> None:
     endpoint.__annotations__["return"] = kind
     app.get("/")(endpoint)
     async with app.test_client() as client:
-        with pytest.raises(TypeError, match=r"expected .* as annotated, got .*: return the one"):
+        with pytest.raises(TypeError, match=r"expected .* as annotated, got .*: return a value of"):
             await client.get("/")
     async with app.test_client(raise_errors=False) as client:
         answer = await client.get("/")

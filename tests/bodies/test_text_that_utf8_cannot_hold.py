@@ -1,4 +1,4 @@
-"""Text with half a surrogate pair: refused where it comes in, and named where it would go out."""
+"""Text with half a surrogate pair: refused in requests, and an error that names it in responses."""
 
 from __future__ import annotations
 
