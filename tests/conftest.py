@@ -1,7 +1,4 @@
-"""Which event loop the asynchronous tests run on: MICROWEB_TEST_LOOP=asyncio (or uvloop).
-
-The only conftest.py: tests import from it, and Python knows one module of a name.
-"""
+"""Configuration of all tests: MICROWEB_TEST_LOOP=asyncio (or uvloop) chooses the event loop."""
 
 from __future__ import annotations
 
@@ -16,14 +13,14 @@ from hypothesis import settings
 
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
-settings.register_profile("untimed", deadline=None)  # machines are noisy
+settings.register_profile("untimed", deadline=None)  # times vary with the load of the machine
 settings.load_profile("untimed")
 
 LOOP = os.environ.get("MICROWEB_TEST_LOOP", "asyncio")
 
 
 def pytest_asyncio_loop_factories() -> Mapping[str, LoopFactory]:
-    """Called by pytest-asyncio."""
+    """Return the event loop factory; pytest-asyncio calls this."""
     if LOOP == "uvloop":
         import uvloop
 
@@ -39,7 +36,7 @@ def pytest_report_header() -> str:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_report_to_serializable() -> Generator[None, Any, Any]:
-    """Called by pytest-xdist, whose processes send reports as UTF-8: escape lone surrogates."""
+    """Escape lone surrogates in reports, because pytest-xdist sends them as UTF-8."""
     report = yield
     return _without_surrogates(report)
 
@@ -56,7 +53,7 @@ def _without_surrogates(value: Any) -> Any:
 
 @pytest.fixture
 def nothing_is_logged(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """Fail the test where it has left a warning, or worse, in the log."""
+    """Fail a test that has logged a warning or an error."""
     caplog.set_level(logging.WARNING)
     yield
     assert [record.getMessage() for record in caplog.get_records("call")] == []

@@ -1,7 +1,7 @@
-"""What the steps of an exchange cost, in microseconds: `pytest tests/bench -s` shows the figures.
+"""Measure the steps of an exchange in microseconds: `pytest tests/bench -s` prints the figures.
 
-They are for comparing one tree with another on one machine; nothing is asserted of them but that
-what was timed gave the right answer.
+The figures compare two versions of the code on one machine. The tests do not assert a time, only
+that each measured step has the right result.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ REPEATED = b"GET /users/42 HTTP/1.1\r\n" + BROWSER + b"\r\n"
 
 
 def varied(number: int) -> bytes:
-    """Return a request whose header section is like no other."""
+    """Return a request with a header section that no other request has."""
     return b"GET /users/42 HTTP/1.1\r\n%bX-Request: %d\r\n\r\n" % (BROWSER, number)
 
 
@@ -54,7 +54,7 @@ def app() -> App:
 
 
 def microseconds(name: str, step: Callable[[int], object]) -> None:
-    """Print what a call of `step` takes: the least of some rounds, as noise only adds."""
+    """Print the time of `step`: the minimum of several rounds, because noise only adds."""
     best = float("inf")
     for _ in range(ROUNDS):
         begun = time.perf_counter()
@@ -65,7 +65,7 @@ def microseconds(name: str, step: Callable[[int], object]) -> None:
 
 
 def parsed(data: bytes, parser: Parser | None = None) -> Request:
-    """Return the request that `data` is."""
+    """Return the request that is parsed from `data`."""
     parser = parser or Parser(FakePeer(), RequestLines(), Limits())
     request = parser.next_request(data)
     assert request is not None and parser.is_empty
@@ -73,7 +73,7 @@ def parsed(data: bytes, parser: Parser | None = None) -> Request:
 
 
 def run_at_once(app: App, request: Request) -> Response:
-    """Return the answer of an endpoint that never waits."""
+    """Return the response of an endpoint that never waits."""
     try:
         app(request).send(None)
     except StopIteration as stop:

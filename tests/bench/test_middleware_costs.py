@@ -1,9 +1,9 @@
-"""What `app.use` of each middleware costs a request that doesn't need it, in microseconds.
+"""Measure the cost of each middleware for a request that doesn't need it, in microseconds.
 
-`pytest tests/bench -s` shows the figures: processor time from the request to its encoded answer
-(`GET /users/42`, a browser's fields, 7 bytes of text), less the same without middleware; medians of
-rounds that take turns, so that what else the machine does falls on all alike. Nothing is asserted
-of them but that what was timed gave the right answer.
+`pytest tests/bench -s` prints the figures: the processor time from the request to its encoded
+response (`GET /users/42`, a browser's fields, 7 bytes of text), minus the time without middleware.
+Each figure is a median of rounds. The rounds of all middleware alternate, so that other load on the
+machine affects all alike. The tests do not assert a time, only that each response is right.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""What the costliest input of each parser costs within its default limits, accepted and refused.
+"""Measure the most expensive input of each parser within the default limits.
 
-`pytest tests/bench -s` prints milliseconds of CPU. Each is meant to stay below 50, because nobody
-else has a turn meanwhile; where a parser lets others have theirs, it is the cost up to there.
-Nothing is asserted of the time; that each input is accepted, or refused, is.
+`pytest tests/bench -s` prints milliseconds of CPU. Each figure should stay below 50, because no
+other task runs meanwhile. If a parser lets other tasks run, the figure is the time until then. The
+tests do not assert a time, only that each input is accepted or refused.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ PIECE = 64 * 1024  # of one read
 
 
 def cost(name: str, parse: Callable[[], object], *, is_refused: bool = False) -> None:
-    """Print what `parse` takes: the least of some rounds, as noise only adds."""
+    """Print the time of `parse`: the minimum of several rounds, because noise only adds."""
     best = float("inf")
     for _ in range(ROUNDS):
         begun = time.thread_time()
@@ -159,7 +159,7 @@ def test_fields() -> None:
 
 
 def asked(app: App, *fields: tuple[str, str]) -> Callable[[], object]:
-    """Return what asks an app in memory, whose middleware reads these fields."""
+    """Return a function that sends a request with these fields to an app with middleware."""
     lines = "".join(f"{name}: {value}\r\n" for name, value in fields)
     head = f"GET / HTTP/1.1\r\nHost: a\r\n{lines}\r\n".encode("latin-1")
 
@@ -286,7 +286,7 @@ def test_multipart() -> None:
 
 
 def json_array(item: bytes) -> bytes:
-    """Return an array of as many items as fit."""
+    """Return a JSON array with as many items as the limit allows."""
     values = max(1 + sum(map(item.count, (b",", b"[", b"{"))), 2 * item.count(b"{"))
     number = min(CONFIG.max_json_values // values, (CONFIG.max_json - 2) // (len(item) + 1))
     return b"[" + b",".join([item] * number) + b"]"
@@ -313,8 +313,8 @@ def test_json() -> None:
 
     for name, item in JSON.items():
         cost(f"JSON: {name}", parse(json_array(item)))
-    # Both take 60 ms here, and `json.loads` alone 50. The 75,000 objects take 36 with one name,
-    # but no count of bytes tells different names from a repeated one.
+    # Both take 60 ms here, of which `json.loads` takes 50. The 75,000 objects take 36 ms with one
+    # name, but a count of bytes can't distinguish different names from a repeated one.
     members = b",".join(b'"%x":1' % number for number in range(105_000))
     cost("JSON: members of different names", parse(b"{%b}" % members))
     most = CONFIG.max_json_values // 2
@@ -366,7 +366,7 @@ TYPED = {
 
 @pytest.mark.parametrize("name", TYPED)
 def test_typed_json(name: str) -> None:
-    """Of 5,000 values: for more they are made in a thread."""
+    """5,000 values, because a thread converts more than that."""
     item, kind = TYPED[name]
     data = json_array(item)
     values = 1 + sum(map(item.count, (b",", b"[", b"{")))
@@ -392,7 +392,7 @@ def test_text() -> None:
         "utf-16": "ä".encode("utf-16-le"),
         "utf-32": "ä".encode("utf-32-le"),
     }.items():
-        data = repeated(content, 1 << 20)  # larger ones are decoded in a thread
+        data = repeated(content, 1 << 20)  # a thread decodes larger ones
         codec = codec_of(label)
         assert codec is not None
         cost(f"text: 1 MiB of {label}", partial(data.decode, codec))
@@ -402,7 +402,7 @@ def test_text() -> None:
 
 
 def frame(opcode: int, content: bytes) -> bytes:
-    """Return a masked frame of at most 125 bytes, or of a length in 8 bytes."""
+    """Return a masked frame with at most 125 bytes of data, or with a length field of 8 bytes."""
     size = (
         bytes([0x80 | len(content)]) if len(content) < 126 else b"\xff%b" % len(content).to_bytes(8)
     )

@@ -1,4 +1,4 @@
-"""What tests of answers need: requests, a stream that keeps what is written, pieces."""
+"""Helpers for tests of responses: requests, a stream that keeps the written bytes, pieces."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from microweb.server.config import ServerConfig
 
 @dataclass
 class FakePeer:
-    """A `Peer` that nobody is behind."""
+    """A `Peer` without a connection."""
 
     scheme: str = "http"
     address: Address | None = None
@@ -36,14 +36,14 @@ class FakePeer:
 
 @dataclass
 class FakeStream:
-    """A `ResponseStream` that keeps what is written, and wants a drain past `high_water` bytes."""
+    """A `ResponseStream` that keeps the written bytes, and asks for a drain past `high_water`."""
 
     high_water: int = 1_000_000
     closes_after: int = 1_000_000
     writes: list[bytes] = field(default_factory=list)
-    drained_at: list[int] = field(default_factory=list)  # after so many writes
+    drained_at: list[int] = field(default_factory=list)  # the number of writes at each drain
     long_lived: LongLived | None = None
-    held: list[int] = field(default_factory=list)  # sizes that were counted, one by one
+    held: list[int] = field(default_factory=list)  # the size of each call of `hold`
 
     def hold(self, size: int) -> None:
         self.held.append(size)
@@ -107,7 +107,7 @@ def make_request(
 GET = make_request()
 HEAD = make_request("HEAD")
 OLD = make_request(version="1.0")
-HEADS = HeadCache()  # of one second, so that answers can be compared
+HEADS = HeadCache()  # with one fixed Date, so that responses can be compared
 
 
 def encode(response: Response, request: Request = GET, connection: bytes = b"") -> bytes:
@@ -123,7 +123,7 @@ async def send(response: Response, request: Request = GET, connection: bytes = b
 
 
 def split(answer: bytes) -> tuple[bytes, dict[bytes, bytes], bytes]:
-    """Return status line, fields in lower case without Date, and body."""
+    """Return the status line, the fields with names in lower case, without Date, and the body."""
     head, end, body = answer.partition(b"\r\n\r\n")
     assert end
     first, *lines = head.split(b"\r\n")
@@ -134,7 +134,7 @@ def split(answer: bytes) -> tuple[bytes, dict[bytes, bytes], bytes]:
 
 
 class Pieces:
-    """An asynchronous iterator that knows how far it came and whether it was closed."""
+    """A source of pieces that records whether it was started and closed."""
 
     def __init__(self, *pieces: str | bytes | Exception) -> None:
         self.pieces = pieces

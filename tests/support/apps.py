@@ -50,7 +50,7 @@ def raising(error: Exception, *, debug: bool = False) -> App:
 
 
 def answering(app: App, *keys: ErrorKey) -> App:
-    """Register a handler per key that answers with the key's name."""
+    """Register an error handler for each key, which responds with the key's name."""
     for key in keys:
         app.errorhandler(key)(named(key))
     return app

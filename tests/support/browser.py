@@ -1,4 +1,4 @@
-"""Debian's Chromium, driven by playwright, if both are there."""
+"""Debian's Chromium, controlled by playwright, if both are installed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ COMMAND = shutil.which("chromium")
 
 
 def why_not() -> str | None:
-    """Return the reason to skip what needs a browser, None where there is one."""
+    """Return the reason to skip browser tests, or None if a browser is installed."""
     if find_spec("playwright") is None:
         return "needs playwright"
     return None if COMMAND else "needs chromium"
@@ -23,15 +23,15 @@ def why_not() -> str | None:
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """Yield a headless browser that ends with the block; nothing is downloaded for it.
+    """Yield a headless browser, which is closed at the end of the block. Nothing is downloaded.
 
-    Playwright runs an event loop in this thread until the block ends, so no other test can run one:
-    a fixture of this must have the scope of one test.
+    Playwright runs an event loop in this thread until the block ends, so no other event loop can
+    run. A fixture that uses this must have the scope of one test.
     """
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        # As root, which containers are often run as, Chromium's sandbox is refused.
+        # Chromium refuses its sandbox for root, which many containers run as.
         browser = playwright.chromium.launch(executable_path=COMMAND, chromium_sandbox=False)
         try:
             yield browser

@@ -1,4 +1,4 @@
-"""Commands of the command line in this process: how they fail, and an app to serve."""
+"""Run commands of the command line in this process: their errors, and an app to serve."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Served = list[tuple[App, ServerOptions]]
 
 
 def misuse(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
-    """Return the one line on stderr of a command that is used wrongly, its exit status being 2."""
+    """Return the single stderr line of a command with wrong arguments; check exit status 2."""
     with pytest.raises(SystemExit) as caught:
         cli.main(argv)
     assert caught.value.code == 2
@@ -37,7 +37,7 @@ def misuse(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
 
 
 def complaint(*argv: str) -> str:
-    """Return the line that a command leaves with, its exit status being 1."""
+    """Return the message of a command that fails; check exit status 1."""
     with pytest.raises(SystemExit) as caught:
         cli.main(argv)
     text = str(caught.value.code)

@@ -1,4 +1,4 @@
-"""Endpoints for tests: an app that has one, what it answers, why it is refused."""
+"""Endpoints for tests: an app with one endpoint, its response, and the reason of a refusal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An app whose answers wait for a gate, and how tests ask a server."""
+"""An app whose responses wait for a gate, and requests of tests to a server."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from microweb.testing.misbehaving import Misbehaving
 
 
 class Gate:
-    """An app whose `/wait` answers once it is opened."""
+    """An app whose `/wait` responds after the gate was opened."""
 
     def __init__(self) -> None:
         self.app = App()

@@ -37,7 +37,7 @@ class Heard:
         return next(call[2] for call in reversed(self.calls) if call[0] == "begin")
 
     async def until(self, call: tuple[Any, ...]) -> None:
-        """Wait for a call."""
+        """Wait until `call` was recorded."""
         async with asyncio.timeout(DEADLINE_S):
             while call not in self.calls:
                 await asyncio.sleep(0.001)

@@ -1,8 +1,8 @@
-"""A corpus of requests that are refused, and of odd ones that are not.
+"""A corpus of requests that must be refused, and of unusual requests that must be accepted.
 
-Each refused request has one fault, so that the refusal is the same however the bytes are cut.
-Whoever serves the corpus needs `/echo`, which answers POST with the body, and `/`; the limits are
-the defaults, `max_body` among them.
+Each refused request has one fault, so the refusal is the same for the bytes cut at every place. The
+server of the corpus needs `/`, and `/echo`, which answers POST with the body. It has the default
+limits, also for `max_body`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Refusal = (
 
 @dataclass(frozen=True)
 class Refused:
-    """Bytes that are no request, what refuses them, and why."""
+    """Bytes of a malformed request, the status of its refusal, and the reason."""
 
     id: str
     raw: bytes
@@ -48,7 +48,7 @@ class Refused:
 
 @dataclass(frozen=True)
 class Accepted:
-    """Odd bytes that are a request nevertheless, and what is read from them."""
+    """Unusual bytes of a valid request, and the values that are parsed from them."""
 
     id: str
     raw: bytes

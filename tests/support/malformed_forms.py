@@ -1,6 +1,6 @@
 """A corpus of multipart forms that are refused, each with one fault.
 
-Whoever serves it needs the default limits, and a `max_body` of more than 16 MiB.
+The server of the corpus needs the default limits, and a `max_body` of more than 16 MiB.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ B = b"--b\r\n"
 END = b"--b--\r\n"
 FIELD = b'Content-Disposition: form-data; name="f"\r\n'
 FILE = b'Content-Disposition: form-data; name="f"; filename="a.bin"\r\n'
-# Past what is kept in memory, so that there is a temporary file when the fault comes.
+# More than is kept in memory, so that a temporary file exists when the fault is parsed.
 LARGE = B + FILE + b"\r\n" + bytes(3 << 19) + b"\r\n"
 
 
 @dataclass(frozen=True)
 class RefusedForm:
-    """A body that is no form, what its Content-Type says, and the answer's status."""
+    """A body that is not a form, its Content-Type, and the status of the response."""
 
     id: str
     body: bytes
@@ -31,7 +31,7 @@ def part(headers: bytes, content: bytes = b"x") -> bytes:
 
 GOOD = part(FIELD) + END
 
-# Content-Type alone is wrong.
+# The fault is in Content-Type.
 CONTENT_TYPES = {
     "no-boundary": "",
     "empty-boundary": "; boundary=",
@@ -62,7 +62,7 @@ CONTENT_TYPES = {
     "boundary-with-its-hyphens": "; boundary=--b",
 }
 
-# The whole body is wrong.
+# The whole body is malformed.
 BODIES = {
     "empty": b"",
     "one-byte": b"-",
@@ -96,7 +96,7 @@ BODIES = {
     "end-and-hyphens": b"--b---\r\n",
 }
 
-# Behind the first part, which is as it should be.
+# The fault is after a valid first part.
 TAILS = {
     "unterminated": b"",
     "unterminated-head": B + FIELD,
@@ -174,7 +174,7 @@ TAILS = {
     "content-of-a-surrogate": part(FIELD, b"\xed\xa0\x80") + END,
 }
 
-# The same, over a limit.
+# The form is over a limit, after a valid first part.
 TOO_LARGE_TAILS = {
     "header-of-a-megabyte": part(FIELD + b"X: " + b"x" * (1 << 20) + b"\r\n") + END,
     "header-of-a-megabyte-unterminated": B + FIELD + b"X: " + b"x" * (1 << 20),

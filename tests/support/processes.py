@@ -1,4 +1,4 @@
-"""Programs in processes of their own: what they print, line by line, and how they end."""
+"""Programs in other processes: their output line by line, and their exit status."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ ROOT = Path(__file__).parents[2]
 DEADLINE_S = 20.0
 
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
-ENVIRONMENT.pop("PYTEST_ADDOPTS", None)  # those of this run, such as its floor for coverage
+ENVIRONMENT.pop("PYTEST_ADDOPTS", None)  # the options of this run, such as a minimum coverage
 
 
 class Output:
     """A stream of lines, read in a thread, so that a wait for one has a deadline."""
 
     def __init__(self, stream: IO[str]) -> None:
-        self.seen: list[str] = []  # all that was waited for, and what stood before it
+        self.seen: list[str] = []  # all lines that `line_with` has read
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._read, args=(stream,))
         self._thread.start()
@@ -40,7 +40,7 @@ class Output:
         self._lines.put(None)
 
     def wait_for(self, text: str) -> str:
-        """Return the next line that has `text` in it."""
+        """Return the next line that contains `text`."""
         ends_at = time.monotonic() + DEADLINE_S
         try:
             while (line := self._lines.get(timeout=max(0, ends_at - time.monotonic()))) is not None:
@@ -52,7 +52,7 @@ class Output:
         raise AssertionError(f"expected {text!r} in the output, got {self.seen}")
 
     def rest(self) -> str:
-        """Return all lines; the program has ended."""
+        """Return all lines. Call it after the program has ended."""
         self._thread.join(DEADLINE_S)
         while not self._lines.empty():
             line = self._lines.get_nowait()
@@ -62,7 +62,7 @@ class Output:
 
 
 class Program:
-    """`python *arguments`, killed when the block ends, if it has not ended by itself."""
+    """`python *arguments`; the end of the block kills it if it still runs."""
 
     def __init__(self, *arguments: str | Path, cwd: Path | None = None) -> None:
         self.process = subprocess.Popen(
@@ -95,27 +95,27 @@ class Program:
         self.err.rest()
 
     def urls(self) -> list[str]:
-        """Return where it listens, once it says so."""
+        """Wait for the line with the server's address, and return the address."""
         return re.findall(r"http://[\w.:\[\]]+:\d+", self.out.wait_for("listening on"))
 
     def ends(self, status: int) -> None:
-        """Wait for the end, and check the exit status."""
+        """Wait for the end of the program, and check its exit status."""
         ended_with = self.process.wait(DEADLINE_S)
         assert ended_with == status, (ended_with, self.out.rest(), self.err.rest())
 
     def stop(self, number: int = signal.SIGTERM, *, status: int = 0) -> None:
-        """Send a signal, wait for the end, and check the exit status."""
+        """Send a signal, wait for the end of the program, and check its exit status."""
         self.process.send_signal(number)
         self.ends(status)
 
 
 def connect(url: str) -> http.client.HTTPConnection:
-    """Return a connection to the server at `url`, not opened yet."""
+    """Return a connection to the server at `url`. It is not yet open."""
     return http.client.HTTPConnection(urlsplit(url).netloc, timeout=DEADLINE_S)
 
 
 def get(url: str, path: str = "/") -> tuple[int, str]:
-    """Return status and body of the answer."""
+    """Return the status and the body of the response."""
     connection = connect(url)
     try:
         connection.request("GET", path)

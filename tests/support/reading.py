@@ -1,4 +1,4 @@
-"""Reads a connection's bytes by the parser alone, as the server does: heads, and bodies at once."""
+"""Read a connection's bytes by the parser alone, as the server does: heads, and whole bodies."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MAX_BODY = 16 * 1024 * 1024
 
 
 class FakePeer:
-    """A `Peer` that nobody is behind."""
+    """A `Peer` without a connection."""
 
     address = None
     scheme = "http"
@@ -29,7 +29,7 @@ class FakePeer:
 
 @dataclass
 class Exchange:
-    """What was read of one request."""
+    """The parsed parts of one request."""
 
     method: str
     target: str
@@ -40,14 +40,14 @@ class Exchange:
     minor_version: int
     is_persistent: bool
     expects_continue: bool
-    body: bytes | None = None  # None: no decoder was made, so there is none
+    body: bytes | None = None  # None if no decoder was made
     trailers: list[tuple[str, str]] = field(default_factory=list)
     is_whole: bool = True
 
 
 @dataclass
 class Outcome:
-    """All that was read from a connection, and the refusal that ended it."""
+    """All exchanges of a connection, and the refusal that ended it."""
 
     exchanges: list[Exchange]
     refusal: type[Exception] | None = None
@@ -55,7 +55,7 @@ class Outcome:
 
 
 class Reader:
-    """Reads a connection as the server does: bodies at once, all of them."""
+    """Reads a connection as the server does. It reads each body completely."""
 
     def __init__(self, limits: Limits | None = None, lines: RequestLines | None = None) -> None:
         self.parser = Parser(
@@ -65,7 +65,7 @@ class Reader:
         self.requests: list[Request] = []
 
     def feed(self, data: bytes) -> None:
-        """Take what the socket brought. Raises: ProtocolError, ContentTooLarge."""
+        """Parse the bytes of one read. Raises: ProtocolError, ContentTooLarge."""
         if self.parser.decoder is not None:
             self.parser.feed(data)
             data = b""
@@ -99,7 +99,7 @@ class Reader:
         )
 
     def _read_body(self) -> bool:
-        """Read on in the body; return whether a next request can begin."""
+        """Continue reading the body; return whether the next request can begin."""
         decoder = self.parser.decoder
         if decoder is None:
             return True
@@ -117,7 +117,7 @@ class Reader:
 
 
 def read(*reads: bytes, limits: Limits | None = None, lines: RequestLines | None = None) -> Outcome:
-    """Return what is read when the bytes come in these reads."""
+    """Return the result of parsing the bytes of these reads."""
     reader = Reader(limits, lines)
     try:
         for data in reads:
@@ -125,11 +125,11 @@ def read(*reads: bytes, limits: Limits | None = None, lines: RequestLines | None
     except (ProtocolError, ContentTooLarge) as error:
         for exchange in reader.exchanges[-1:]:
             if not exchange.is_whole:
-                exchange.body = b""  # how much of it came before the fault is up to the cuts
+                exchange.body = b""  # the bytes before the fault depend on the cuts
         return Outcome(reader.exchanges, type(error), getattr(error, "reason", ""))
     return Outcome(reader.exchanges)
 
 
 def each_byte(data: bytes) -> Iterable[bytes]:
-    """Yield each byte by itself."""
+    """Yield the bytes one by one."""
     return (data[i : i + 1] for i in range(len(data)))

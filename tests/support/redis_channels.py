@@ -13,12 +13,12 @@ from microweb.channels.channel import Channels
 from microweb.channels.redis import RedisBroker, RedisLink
 
 GAP = {"gap": True, "missed": None}
-TOLD = "channel:0:a"  # the name that is subscribed to, for the channel "a"
+TOLD = "channel:0:a"  # the Redis channel that is subscribed to, for the channel "a"
 
 
 @asynccontextmanager
 async def living(url: str, history: int = 3, **options: Any) -> AsyncIterator[Channels]:
-    """Yield channels; at the end their task may not be left."""
+    """Yield channels. At the end, check that their task has ended."""
     channels = Channels(history, RedisBroker(url, **options))
     async with channels.life():
         yield channels

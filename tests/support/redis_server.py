@@ -1,4 +1,4 @@
-"""A Redis server of the tests' own, on a Unix socket, without a disk."""
+"""A Redis server for tests, on a Unix socket, without files on the disk."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ COMMAND = shutil.which("redis-server")
 
 
 class RedisServer(NamedTuple):
-    """A server that runs."""
+    """A running server."""
 
     url: str
     process: subprocess.Popen[bytes]
 
     @contextmanager
     def restarted(self) -> Iterator[None]:
-        """Run it anew, where it has ended, with nothing in it, until the block ends."""
+        """Run a new, empty server at the socket of this one, which has ended, in the block."""
         with running(Path(self.url.removeprefix("unix://"))):
             yield
 
 
 @contextmanager
 def redis_server(*, cluster: bool = False) -> Iterator[RedisServer]:
-    """Yield a server that ends with the block; `cluster`: of which it is the only node."""
-    # Not pytest's folder: its path may be too long for a socket (107 bytes).
+    """Yield a server until the block ends. With `cluster`, it is the only node of a cluster."""
+    # Not in pytest's folder, because its path may be too long for a socket (107 bytes).
     with tempfile.TemporaryDirectory(prefix="mw-redis-") as folder:
         path = Path(folder, "socket")
         with running(path, cluster=cluster) as process:
@@ -61,7 +61,7 @@ def running(path: Path, *, cluster: bool = False) -> Iterator[subprocess.Popen[b
 
 
 def take_all_slots(path: Path) -> None:
-    """Have the only node of a cluster serve all keys."""
+    """Assign all keys to the only node of a cluster."""
     ends_at = time.monotonic() + DEADLINE_S
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(DEADLINE_S)
@@ -85,7 +85,7 @@ def wait_for_pong(path: Path, process: subprocess.Popen[bytes]) -> None:
                 client.sendall(b"PING\r\n")
                 if client.recv(7) == b"+PONG\r\n":
                     return
-            except OSError:  # it does not listen yet
+            except OSError:  # the server does not yet listen
                 time.sleep(0.01)
     process.kill()
     said = process.communicate()[0].decode()

@@ -13,7 +13,7 @@ from microweb.server.config import ServerConfig
 
 
 class FakePeer:
-    """A connection that says what it is told to."""
+    """A connection with the attributes that the test sets."""
 
     address = Address("10.0.0.9", 4711)
     scheme = "http"
@@ -26,7 +26,7 @@ class FakePeer:
 
 
 class FakeBody:
-    """A body in pieces; an exception among them is raised where it stands, each time again."""
+    """A body in pieces. An exception among them is raised at its position, by every later read."""
 
     trailers: Headers | None = None
     waits_for_peer = True

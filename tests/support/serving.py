@@ -1,4 +1,4 @@
-"""Servers for tests: in memory with a clock of their own, and on loopback with a quick sweep."""
+"""Servers for tests: in memory with a test clock, and on loopback with a quick tick."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from microweb.server.server import STREAM_LIMIT, Server
 from microweb.testing.misbehaving import Misbehaving
 from microweb.testing.network import ClientEnd, connect
 
-DEADLINE_S = 20.0  # of a wait that a passing test does not come near
+DEADLINE_S = 20.0  # of each wait; a passing test takes far less
 QUICK_S = 0.01
 LATER_S = 1_000_000.0
 
@@ -35,19 +35,19 @@ def get(target: str, *fields: str, version: str = "1.1") -> bytes:
 
 
 def post(target: str, body: bytes = b"", *fields: str) -> bytes:
-    """Return a POST request with a Content-Length, unless `fields` say how it is framed."""
+    """Return a POST request with a Content-Length, unless `fields` contain the framing."""
     framing = fields or (f"Content-Length: {len(body)}",)
     lines = [f"POST {target} HTTP/1.1", "Host: a", *framing]
     return "".join(f"{line}\r\n" for line in [*lines, ""]).encode() + body
 
 
 def statuses(data: bytes) -> list[int]:
-    """Return the status codes of the answers in `data`."""
+    """Return the status codes of the responses in `data`."""
     return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d{3}) ", data)]
 
 
 async def read_until(end: ClientEnd, delimiter: bytes) -> bytes:
-    """Return what comes up to the read that completes `delimiter`, or up to the end."""
+    """Return the bytes up to the read that completes `delimiter`, or up to the end."""
     data = b""
     async with asyncio.timeout(DEADLINE_S):
         while delimiter not in data and (piece := await end.read()):
@@ -56,7 +56,7 @@ async def read_until(end: ClientEnd, delimiter: bytes) -> bytes:
 
 
 async def read_all(end: ClientEnd) -> bytes:
-    """Return everything up to the server's end."""
+    """Return all bytes until the server closes its side."""
     data = b""
     async with asyncio.timeout(DEADLINE_S):
         while piece := await end.read():
@@ -65,7 +65,7 @@ async def read_all(end: ClientEnd) -> bytes:
 
 
 class MemoryHouse:
-    """A server of one handler in memory, and the clock by which its deadlines pass."""
+    """A server of one handler in memory, and the test clock for its deadlines."""
 
     def __init__(self, handler: Handler, **options: Unpack[ServerOptions]) -> None:
         self.now = 1000.0
@@ -79,8 +79,8 @@ class MemoryHouse:
     def connect(self, context: Context | None = None, *, is_secure: bool = False) -> ClientEnd:
         """Return the client's end of a new connection, which is served in a copy of `context`.
 
-        By default that is an empty one, as servers have it; what runs tests leaves things in ours.
-        `is_secure`: the connection counts as TLS, and can't be half-closed.
+        The default is an empty context, as in a real server; the test runner sets variables in the
+        present one. With `is_secure`, the connection counts as TLS and can't be half-closed.
         """
         return (Context() if context is None else context).run(
             connect,
@@ -98,7 +98,7 @@ class MemoryHouse:
         return connection
 
     async def pass_time(self, seconds: float) -> None:
-        """Let time pass, as the sweep sees it, and all that follows from it happen."""
+        """Advance the test clock, check each connection as the tick does, and let the tasks run."""
         await settle()
         self.now += seconds
         self._tick()
@@ -107,12 +107,12 @@ class MemoryHouse:
         await settle()
 
     def _tick(self) -> None:
-        # What the server does each second: not by the loop's clock, which began with the machine.
+        # The server's tick sets this deadline too, but by the event loop's clock.
         self.server.state.idle_deadline = self.now + self.server.config.idle_timeout_s + 1
 
 
 async def settle() -> None:
-    """Let what is ready to run happen: nothing in memory takes more turns than this."""
+    """Run the event loop until all tasks wait: no step in memory takes more turns than this."""
     for _ in range(30):
         await asyncio.sleep(0)
 
@@ -121,14 +121,14 @@ async def settle() -> None:
 async def in_memory(
     handler: Handler, **options: Unpack[ServerOptions]
 ) -> AsyncIterator[MemoryHouse]:
-    """Serve a handler in memory; at the end no task and no connection may be left."""
+    """Serve a handler in memory. At the end, check that no task and no connection is left."""
     house = MemoryHouse(handler, **options)
     tasks = asyncio.all_tasks()
     await house.open()
     try:
         yield house
     finally:
-        house.server.state.clock = lambda: house.now + LATER_S  # whatever waits has its deadline
+        house.server.state.clock = lambda: house.now + LATER_S  # past every deadline
         await house.server.stop(silence_s=0.0)
     assert not house.server.connections
     assert asyncio.all_tasks() <= tasks
@@ -138,7 +138,7 @@ async def in_memory(
 async def on_loopback(
     app: Application, *, tick_s: float = QUICK_S, **options: Unpack[ServerOptions]
 ) -> AsyncIterator[Server]:
-    """Serve an app on this loop and a free port, with a sweep that does not take seconds."""
+    """Serve an app on this event loop and a free port, with a tick of less than a second."""
     defaults = ServerOptions(host="127.0.0.1", port=0, access_log=False, grace_s=1.0)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(server_module, "_TICK_S", tick_s)
@@ -150,13 +150,13 @@ async def on_loopback(
 
 
 def peer_of(server: Server, *, timeout_s: float = DEADLINE_S) -> Misbehaving:
-    """Return a client of `server`, not connected yet."""
+    """Return a client of `server`. It is not yet connected."""
     host, port = server.sockets[0].getsockname()[:2]
     return Misbehaving(host, port, timeout_s=timeout_s)
 
 
 async def until_none(connections: set[Connection]) -> None:
-    """Wait until the server has forgotten them all."""
+    """Wait until the server has no connections."""
     async with asyncio.timeout(DEADLINE_S):
         while connections:
             await asyncio.sleep(QUICK_S)

@@ -1,4 +1,4 @@
-"""Apps of some source in processes of their own, with `app.run()`."""
+"""Apps from source text that run in other processes by `app.run()`."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Start = Callable[..., Program]
 
 @contextmanager
 def apps_in(folder: Path) -> Iterator[Start]:
-    """Yield a function that starts an app of some source; it ends with the block."""
+    """Yield a function that starts an app from its source. The end of the block stops the app."""
     with ExitStack() as stack:
 
         def start_app(source: str, run: str = RUN) -> Program:

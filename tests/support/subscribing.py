@@ -1,4 +1,4 @@
-"""Channels as their subscribers have them: what they take, each wait with a deadline."""
+"""Subscribers of channels for tests: they take messages, and each wait has a deadline."""
 
 from __future__ import annotations
 

@@ -10,11 +10,11 @@ GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 
 
 class Broken(Exception):
-    """What an endpoint of these tests raises."""
+    """The error that an endpoint of these tests raises."""
 
 
 def hello_app() -> App:
-    """Return an app that answers, echoes and fails."""
+    """Return an app with endpoints that respond, echo, and fail."""
     app = App()
 
     @app.get("/")
@@ -38,7 +38,7 @@ def hello_app() -> App:
 
 
 def with_lifespan(events: list[str]) -> App:
-    """Return an app that tells how its lifespan and its requests come."""
+    """Return an app that records the events of its lifespan and its requests."""
     app = App()
 
     @app.lifespan

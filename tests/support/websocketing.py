@@ -1,4 +1,4 @@
-"""What tests of WebSockets need: handshakes and frames as bytes, a client's end of a connection."""
+"""Helpers for tests of WebSockets: handshakes and frames as bytes, a client in memory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from microweb.server.config import ServerOptions
 from microweb.testing.network import ClientEnd
 from microweb.websocket.protocol import Frames, Message
 
-KEY = "dGhlIHNhbXBsZSBub25jZQ=="  # of RFC 6455 section 1.3
+KEY = "dGhlIHNhbXBsZSBub25jZQ=="  # the example of RFC 6455 section 1.3
 ACCEPT = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
 
 FIELDS = {
@@ -37,7 +37,7 @@ def handshake(
     version: str = "1.1",
     **changed: str | None,
 ) -> bytes:
-    """Return a handshake; `changed` replaces fields (`_` for `-`), or leaves out those of None."""
+    """Return a handshake. `changed` replaces fields (`_` means `-`); None removes a field."""
     fields = {**FIELDS, **{name.replace("_", "-"): value for name, value in changed.items()}}
     given = [f"{name}: {value}" for name, value in fields.items() if value is not None]
     return "\r\n".join([f"{method} {target} HTTP/{version}", *given, *lines, "", ""]).encode()
@@ -46,7 +46,7 @@ def handshake(
 def masked(
     payload: bytes | str, opcode: int | None = None, *, bits: int = FIN, mask: bytes = b"\1\2\3\4"
 ) -> bytes:
-    """Return one frame of a client's. RFC 6455 section 5.2"""
+    """Return one frame from a client. RFC 6455 section 5.2"""
     if opcode is None:
         opcode = TEXT if isinstance(payload, str) else BINARY
     data = payload.encode() if isinstance(payload, str) else payload
@@ -69,7 +69,7 @@ DEFLATE_ORDER = (16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1)  
 
 
 def empty_blocks(size: int) -> bytes:
-    """Return Huffman tables without data, of which each byte costs most: 250 ns."""
+    """Return Huffman tables without data: the most expensive bytes, 250 ns each."""
     lengths = "".join("100" if code in (1, 18) else "000" for code in DEFLATE_ORDER)
     table = "1" + f"{138 - 11:07b}"[::-1] + "1" + f"{118 - 11:07b}"[::-1] + "0"  # 256 zeros, a one
     block = "0" + "01" + "00000" + "00000" + f"{18 - 4:04b}"[::-1] + lengths + table + "0" + "0"
@@ -79,7 +79,7 @@ def empty_blocks(size: int) -> bytes:
 
 
 class Frame:
-    """One frame of the server's."""
+    """One frame from the server."""
 
     def __init__(self, first: int, payload: bytes) -> None:
         self.first = first
@@ -104,7 +104,7 @@ PINGED = Frame(FIN | PING, b"")
 
 
 class Peer:
-    """A client's end that reads frames; made by `shaken`."""
+    """A client's end that reads frames; `shaken` makes it."""
 
     def __init__(self, end: ClientEnd) -> None:
         self.end = end
@@ -112,7 +112,7 @@ class Peer:
         self._buffer = b""
 
     async def shake_hands(self, request: bytes) -> Peer:
-        """Send a handshake, perhaps with frames behind it, and read the head of the answer."""
+        """Send a handshake, with any frames after it, and read the head of the response."""
         await self.end.write(request)
         while b"\r\n\r\n" not in self._buffer:
             await self._read_more()
@@ -123,7 +123,7 @@ class Peer:
         await self.end.write(b"".join(frames))
 
     async def frame(self) -> Frame | None:
-        """Return the next frame, None at the server's end."""
+        """Return the next frame, or None when the server has closed its side."""
         while (found := self._parse()) is None:
             if not await self._read_more():
                 assert not self._buffer, self._buffer
@@ -131,14 +131,14 @@ class Peer:
         return found
 
     async def frames(self) -> list[Frame]:
-        """Return all frames up to the server's end."""
+        """Return all frames until the server closes its side."""
         found = []
         while (frame := await self.frame()) is not None:
             found.append(frame)
         return found
 
     async def frames_until_close(self) -> list[Frame]:
-        """Return all frames up to the server's close frame."""
+        """Return all frames up to and including the server's close frame."""
         found: list[Frame] = []
         while not found or found[-1].first != FIN | CLOSE:
             frame = await self.frame()
@@ -182,7 +182,7 @@ Endpoint = Callable[[WebSocket], Awaitable[object]]
 async def serving(
     endpoint: Endpoint, app: App | None = None, **options: Unpack[ServerOptions]
 ) -> AsyncIterator[tuple[MemoryHouse, Peer]]:
-    """Serve an endpoint at /ws, and connect a peer that has not said anything."""
+    """Serve an endpoint at /ws, and connect a peer that has not sent any frame."""
     app = app or App()
     app.websocket("/ws")(endpoint)
     app.freeze()
@@ -197,7 +197,7 @@ async def echo(socket: WebSocket) -> None:
         await socket.send(message)
 
 
-ENDED: list[int | None] = []  # the codes that endpoints which wait for ever ended with
+ENDED: list[int | None] = []  # the close code of each endpoint that waits forever, after its end
 
 
 async def wait_for_ever(socket: WebSocket) -> None:
@@ -218,7 +218,7 @@ async def accept(socket: WebSocket) -> None:
 
 @asynccontextmanager
 async def counted_turns() -> AsyncIterator[list[int]]:
-    """Count the loop's turns that another task gets meanwhile."""
+    """Count how many turns of the event loop another task gets in the block."""
 
     async def count() -> None:
         while True:
@@ -238,7 +238,7 @@ OFFER = "permessage-deflate; client_max_window_bits"
 
 
 class Received:
-    """What frames that come in these pieces make."""
+    """Return the result of receiving frames in these pieces."""
 
     def __init__(self, *pieces: bytes, limit: int = LIMIT, offers: tuple[str, ...] = ()) -> None:
         self.frames = Frames(limit)
