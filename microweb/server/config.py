@@ -1,8 +1,7 @@
-"""Every setting of the server, with its default, in one frozen dataclass.
+"""All settings of the server, with their defaults, in one frozen dataclass.
 
-`ServerOptions` names the same fields for keyword arguments: `app.run`, `app.serve`, the command
-line and the documentation mean the same by the same word. The text beside a field is the command
-line's help.
+`ServerOptions` has the same fields as keyword arguments of `app.run` and `app.serve`. The command
+line has the same names, and its help shows the text beside each field.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ _MAX_SIZE = 1 << 62
 
 
 class RunOptions(TypedDict, total=False):
-    """The fields of `ServerConfig` but for `host` and `port`, which `app.run` spells out."""
+    """The fields of `ServerConfig` without `host` and `port`, which `app.run` names itself."""
 
     backlog: int
     loop: LoopName
@@ -69,28 +68,26 @@ class ServerOptions(RunOptions, total=False):
 
 @dataclass(frozen=True, slots=True)
 class ServerConfig:
-    """How a server listens, what it takes from a peer and how long it waits.
+    """The addresses, limits and timeouts of a server.
 
-    `max_*` are bytes or counts, `*_s` are seconds; deadlines are looked at once a second.
+    `max_*` are bytes or counts, `*_s` are seconds; deadlines are checked once a second.
 
-    Raises: ConfigurationError that names the field, what it takes and what it got.
+    Raises: ConfigurationError that names the field, the expected values and the given one.
     """
 
     host: Annotated[str, "a name or address; localhost is 127.0.0.1 and ::1, * is all"] = (
         "localhost"
     )
-    port: Annotated[int, "0 takes one that is free"] = 5000
+    port: Annotated[int, "0 picks a free port"] = 5000
     backlog: Annotated[int, "connections that may wait to be accepted"] = 2048
-    loop: Annotated[LoopName, "auto takes uvloop where it is installed"] = "auto"
+    loop: Annotated[LoopName, "auto uses uvloop if it is installed"] = "auto"
     access_log: Annotated[
         AccessLog,
-        "a record per request; auto: where stderr is a terminal, or logging takes microweb.access",
+        "a record per request; auto: if stderr is a terminal or logging handles microweb.access",
     ] = "auto"
-    debug_anywhere: Annotated[bool, "let an app with debug=True serve others than this machine"] = (
-        False
-    )
+    debug_anywhere: Annotated[bool, "let an app with debug=True serve other machines"] = False
     threads: Annotated[
-        int, "how many plain def endpoints may run at once; as many more may wait"
+        int, "how many plain def endpoints may run at the same time; as many more may wait"
     ] = DEFAULT_THREADS
     trusted_proxies: Annotated[
         tuple[str, ...], "networks whose X-Forwarded-For and -Proto are believed"
@@ -99,37 +96,37 @@ class ServerConfig:
     max_request_line: Annotated[int, "bytes"] = 16 * _KIB
     max_header_section: Annotated[int, "bytes"] = 32 * _KIB
     max_header_fields: Annotated[int, "lines of a header section"] = 100
-    max_body: Annotated[int, "bytes, where neither the route nor the app says"] = 16 * _MIB
-    max_json: Annotated[int, "bytes, where neither the route nor the app says"] = _MIB
+    max_body: Annotated[int, "bytes, if neither the route nor the app has a limit"] = 16 * _MIB
+    max_json: Annotated[int, "bytes, if neither the route nor the app has a limit"] = _MIB
     max_json_values: Annotated[
-        int, "elements and members of JSON, where neither the route nor the app says"
+        int, "elements and members of JSON, if neither the route nor the app has a limit"
     ] = 150_000
     max_chunk_extensions: Annotated[int, "bytes in a whole chunked body"] = 64 * _KIB
-    max_trailers: Annotated[int, "bytes of the fields behind a chunked body"] = 8 * _KIB
-    max_form_fields: Annotated[int, "fields of a form, files too, and of a query"] = 1000
-    max_form_text: Annotated[int, "bytes of a form, its files apart"] = _MIB
-    max_message: Annotated[int, "bytes of a WebSocket message, decompressed"] = _MIB
+    max_trailers: Annotated[int, "bytes of the fields after a chunked body"] = 8 * _KIB
+    max_form_fields: Annotated[int, "fields of a form, with its files, and of a query"] = 1000
+    max_form_text: Annotated[int, "bytes of a form without its files"] = _MIB
+    max_message: Annotated[int, "bytes of a WebSocket message after decompression"] = _MIB
     max_buffered: Annotated[
-        int, "bytes that wait for slow clients, bodies up to 64 KiB apart; past it some are cut off"
+        int, "bytes buffered for slow clients, beyond 64 KiB each; past it, some are cut off"
     ] = 256 * _MIB
-    max_connections: Annotated[int, "open at once; further ones get a 503"] = 10_000
+    max_connections: Annotated[int, "open at the same time; further ones get a 503"] = 10_000
     max_background_tasks: Annotated[
-        int, "of spawn and after_response, at once; what would start more is a 503"
+        int, "of spawn and after_response at the same time; a request for more gets a 503"
     ] = 10_000
 
-    head_timeout_s: Annotated[float, "for a whole head, from its first byte"] = 10
+    head_timeout_s: Annotated[float, "for a complete head, from its first byte"] = 10
     body_timeout_s: Annotated[float, "without a byte of a body"] = 20
-    min_body_rate: Annotated[float, "bytes per second of a body, once body_timeout_s is over"] = 256
+    min_body_rate: Annotated[float, "bytes per second of a body, after body_timeout_s"] = 256
     idle_timeout_s: Annotated[float, "between two requests of a connection"] = 75
-    write_timeout_s: Annotated[float, "without the peer reading any of an answer"] = 30
+    write_timeout_s: Annotated[float, "in which the peer reads nothing of an answer"] = 30
     min_write_rate: Annotated[
-        float, "bytes per second that the peer reads of an answer, once write_timeout_s is over"
+        float, "bytes per second that the peer reads of an answer, after write_timeout_s"
     ] = 256
     ping_interval_s: Annotated[
-        float, "a WebSocket's client is silent before it is pinged; 0 is never"
+        float, "of silence before the client of a WebSocket is pinged; 0 is never"
     ] = 20
-    ping_timeout_s: Annotated[float, "for a ping's answer, or anything else, to come"] = 20
-    grace_s: Annotated[float, "for what is under way when the server stops"] = 10
+    ping_timeout_s: Annotated[float, "until an answer to the ping, or any other byte"] = 20
+    grace_s: Annotated[float, "for requests and tasks under way when the server stops"] = 10
 
     def __post_init__(self) -> None:
         _check_text("host", self.host)
@@ -149,7 +146,7 @@ class ServerConfig:
 
     @classmethod
     def from_options(cls, options: ServerOptions) -> ServerConfig:
-        """Make a configuration from keyword arguments. Raises: ConfigurationError."""
+        """Return a configuration from keyword arguments. Raises: ConfigurationError."""
         known = [field.name for field in fields(cls)]
         for name in options:
             if name not in known:
@@ -165,7 +162,7 @@ class ServerConfig:
 
     @property
     def limits(self) -> ServerLimits:
-        """The part of requests and WebSockets."""
+        """The limits for requests and WebSockets."""
         return ServerLimits(
             max_json=self.max_json,
             max_json_values=self.max_json_values,
@@ -178,7 +175,7 @@ class ServerConfig:
 
     @property
     def head_limits(self) -> Limits:
-        """The parser's part."""
+        """The limits for the parser."""
         return Limits(
             max_request_line=self.max_request_line,
             max_header_section=self.max_header_section,
@@ -195,12 +192,12 @@ def _check_text(name: str, value: object) -> None:
 
 def _check_range(name: str, value: object, low: int, high: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise ConfigurationError(f"{name}: expected an int of {low} to {high}, got {value!r:.80}")
+        raise ConfigurationError(f"{name}: expected an int from {low} to {high}, got {value!r:.80}")
 
 
 def _check_duration(name: str, value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1e9:
-        raise ConfigurationError(f"{name}: expected a number of 0 to 1e9, got {value!r:.80}")
+        raise ConfigurationError(f"{name}: expected a number from 0 to 1e9, got {value!r:.80}")
 
 
 def _check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
@@ -220,5 +217,7 @@ def _check_networks(value: object) -> None:
         except ValueError as error:
             raise ConfigurationError(f"trusted_proxies: {error}") from error
         if isinstance(network, IPv6Network) and network.network_address.ipv4_mapped:
-            # A peer on a dual-stack socket is compared as the IPv4 address that it is.
-            raise ConfigurationError(f"trusted_proxies: write {text!r:.80} as an IPv4 network")
+            # An IPv4 peer on a dual-stack socket is compared as an IPv4 address.
+            raise ConfigurationError(
+                f"trusted_proxies: expected an IPv4 network such as '10.0.0.0/8', got {text!r:.80}"
+            )

@@ -1,7 +1,7 @@
-"""The lines that the process prints: never in the way of the server.
+"""Print lines and log records without ever blocking or failing the server.
 
-The standard streams may be closed, a full disk, a broken pipe, or a pipe that nobody reads. A line
-of ours is lost then. Log records, of which there may be many, are written by a thread.
+A standard stream may be closed, on a full disk, a broken pipe, or a pipe that no process reads. A
+printed line is lost then. Log records can be many, so a thread writes them.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from .forks import called_in_children
 from .sockets import has_room
 
 _MAX_WAITING = 1 << 20  # bytes of log that wait to be written
-_GATHER_S = 0.02  # a thread that is woken for each record costs a busy server a tenth of its speed
+_GATHER_S = 0.02  # to wake the thread for each record would cost a busy server 10 % of its speed
 _FLUSH_S = 1.0
 _STANDARD = (0, 1, 2)
 
 
 def say(text: str, stream: TextIO | None) -> None:
-    """Print a line of ours: see `show`."""
+    """Print a line of the server: see `show`."""
     show(f"microweb: {text}", stream)
 
 
 def show(text: str, stream: TextIO | None) -> None:
-    """Print a text, unless `stream` would raise or block: then it is lost."""
-    # A stream of the application may raise anything; RuntimeError if this signal handler interrupts
-    # a print to the same stream.
+    """Print a text. If `stream` would raise or block, the text is lost."""
+    # A stream of the application may raise any exception. If this runs in a signal handler that
+    # interrupts a print to the same stream, it raises RuntimeError.
     with suppress(Exception):
         if stream is None:
             return
@@ -42,14 +42,14 @@ def show(text: str, stream: TextIO | None) -> None:
             print(text, file=stream, flush=True)
         elif not hasattr(select, "poll") or has_room(stream):  # Windows has no poll
             stream.flush()
-            # Not by the stream: bytes that can't leave its buffer would fail once more at exit.
+            # Bypass the stream: bytes that stay in its buffer would raise again at exit.
             os.write(stream.fileno(), f"{text}\n".encode(errors="backslashreplace"))
 
 
 def is_terminal(stream: TextIO | None) -> bool:
-    """Return whether `stream` is a terminal; a closed stream is none.
+    """Return whether `stream` is an open terminal.
 
-    A stream of the application may have a `write` and nothing else.
+    A stream of the application may have only a `write` method.
     """
     if stream is None or getattr(stream, "closed", False):
         return False
@@ -57,25 +57,25 @@ def is_terminal(stream: TextIO | None) -> bool:
 
 
 def open_standard_descriptors() -> None:
-    """Open /dev/null as each of stdin, stdout and stderr that is closed.
+    """Open /dev/null in place of each of stdin, stdout and stderr that is closed.
 
-    A file or socket that gets such a number is written to by whoever means the stream, and libuv
-    aborts the process when it closes one.
+    Otherwise a new file or socket could get such a number. Output for the stream would then go to
+    that file, and libuv aborts the process when it closes one of these numbers.
     """
     for number in _STANDARD:
         try:
             os.fstat(number)
-        except OSError:  # closed: it is the lowest that is free
+        except OSError:  # closed, so this number is the lowest free one
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
 
 
 class LogWriter:
-    """A thread that writes to a copy of `descriptor`. It drops, and counts, what comes too fast."""
+    """A thread that writes lines to a copy of `descriptor`, and drops lines that come too fast."""
 
     def __init__(self, descriptor: int) -> None:
-        self._descriptor = os.dup(descriptor)  # the stream may be closed meanwhile
+        self._descriptor = os.dup(descriptor)  # because the stream may be closed
         self._waiting: deque[bytes] = deque()
-        self._size = 0  # of what waits, in bytes
+        self._size = 0  # bytes in `_waiting`
         self._dropped = 0
         self._lock = threading.RLock()  # a signal handler may log as well
         self._is_awaited = threading.Event()
@@ -84,10 +84,10 @@ class LogWriter:
         self._is_child = False
 
     def put(self, text: str) -> None:
-        """Have a line written."""
+        """Queue a line for the thread."""
         data = text.encode(errors="backslashreplace") + b"\n"
         if self._is_child:
-            self._write(data)  # there is no thread here
+            self._write(data)  # a forked child has no thread
             return
         with self._lock:
             if self._size + len(data) > _MAX_WAITING:
@@ -101,17 +101,17 @@ class LogWriter:
         self._is_awaited.set()
 
     def close(self) -> None:
-        """Write what waits, for at most a second."""
+        """Write the waiting lines, for at most a second."""
         self._is_closing.set()
         self._is_awaited.set()
         if self._thread is not None:
             self._thread.join(_FLUSH_S)
-            if self._thread.is_alive():  # nobody reads: the thread ends with the process
+            if self._thread.is_alive():  # the write blocks: the thread ends with the process
                 return
         os.close(self._descriptor)
 
     def forked(self) -> None:
-        """Go on in a child, without the thread."""
+        """Continue in a forked child, without the thread."""
         self._is_child, self._lock = True, threading.RLock()
 
     def _run(self) -> None:
@@ -141,12 +141,12 @@ class LogWriter:
             while rest:
                 try:
                     rest = rest[os.write(self._descriptor, rest) :]
-                except BlockingIOError:  # somebody has made it non-blocking
+                except BlockingIOError:  # other code has made it non-blocking
                     select.select((), (self._descriptor,), ())
 
 
 class LogHandler(logging.Handler):
-    """Formats records where they are made, and has a thread write them."""
+    """Formats records in the thread that logs them, and writes them in the thread of `writer`."""
 
     def __init__(self, writer: LogWriter, level: int) -> None:
         super().__init__(level)
@@ -155,7 +155,7 @@ class LogHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             text = self.format(record)
-        except Exception:  # as each handler of logging does: a wrong argument is no reason to end
+        except Exception:  # like the handlers of `logging`: a wrong argument must not end anything
             self.handleError(record)
             return
         self._writer.put(text)
@@ -163,7 +163,7 @@ class LogHandler(logging.Handler):
 
 @contextmanager
 def closed_stderr_hidden() -> Iterator[None]:
-    """Have None as `sys.stderr` if it is closed: logging would raise ValueError out of asyncio."""
+    """Set `sys.stderr` to None if it is closed, because logging would raise ValueError."""
     stream = sys.stderr
     if stream is None or not getattr(stream, "closed", False):
         yield
@@ -177,7 +177,7 @@ def closed_stderr_hidden() -> Iterator[None]:
 
 @contextmanager
 def logs_written_by_a_thread() -> Iterator[logging.Handler]:
-    """Stand in for logging's handler of last resort; yield a handler for records of any level."""
+    """Replace `logging.lastResort`; yield a handler that takes records of any level."""
     last, stream = logging.lastResort, sys.stderr
     if stream is not None and stream is not sys.__stderr__:  # the application's, or captured
         yield logging.StreamHandler(stream)

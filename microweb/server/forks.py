@@ -1,7 +1,8 @@
-"""Children that an endpoint forks: they let go of all that only the server may hold.
+"""Release the server's resources in a child process that an endpoint forks.
 
-A forked process has copies of the sockets, so that a client would not see its answer's end and the
-port would not be free as long as the child lives. It has the signal handlers and no other thread.
+A child has copies of the sockets. Otherwise a client would not see the end of its answer, and the
+port would stay in use, while the child lives. A child also has the signal handlers, but only one
+thread.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ _in_child: list[Callable[[], None]] = []
 
 @contextmanager
 def called_in_children(function: Callable[[], None]) -> Iterator[None]:
-    """Have `function` called first in each child that is forked meanwhile."""
+    """Call `function` first in each child process that is forked inside the block."""
     _in_child.append(function)
     try:
         yield
@@ -23,11 +24,11 @@ def called_in_children(function: Callable[[], None]) -> Iterator[None]:
         _in_child.remove(function)
 
 
-def let_go(descriptors: Iterable[int]) -> None:
-    """Put /dev/null in the place of descriptors: their objects may still close their numbers."""
+def release_descriptors(descriptors: Iterable[int]) -> None:
+    """Replace the descriptors by /dev/null, because their owners may still close the numbers."""
     null = os.open(os.devnull, os.O_RDWR)
     for number in descriptors:
-        if number >= 0:  # else it is closed
+        if number >= 0:  # -1 is already closed
             os.dup2(null, number, inheritable=False)
     os.close(null)
 

@@ -1,10 +1,10 @@
-"""The listening sockets as the loop serves them: opened, paused while files are short, closed.
+"""Accept connections, pause while file descriptors are scarce, and close without losing clients.
 
-Out of file descriptors, asyncio logs a traceback for each accept that it tries (600,000 lines in
-five seconds: seen), and uvloop drops the connections without a word. So it does not come to that:
-a new descriptor has the lowest number that is free, hence one near the limit says that few are
-left. The loop's part is closed then; a copy of the socket keeps listening, and those who connect
-wait in the kernel's queue until there is room.
+Without free descriptors, asyncio logs a traceback for each attempt to accept (600,000 lines in five
+seconds were seen), and uvloop drops the connections silently. So the server pauses before that.
+The kernel gives a new descriptor the lowest free number, so a number near the limit means that few
+are left. The event loop's listener is then closed, but a copy of the socket keeps listening. New
+clients wait in the kernel's queue until there is room.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from .sockets import has_input
 
 Accept = Callable[[asyncio.StreamReader, asyncio.StreamWriter], None]
 
-_MAX_ACCEPTS = 64  # per socket and turn of the loop
-_TURNS = 3  # from the kernel's accept to ours: what was taken meanwhile needs room too
-_CLOSE_S = 1.0  # at most, until those that wait in the queues are accepted
+_MAX_ACCEPTS = 64  # per socket and iteration of the event loop
+_TURNS = 3  # iterations from the kernel's accept to `accept`: all their connections need room
+_CLOSE_S = 1.0  # at most, to accept the connections that wait in the queues
 _RETRY_S = 0.05
 
 _log = Log("microweb.server")
 
 
 class Listeners:
-    """Has the loop accept on `sockets` from `open()` to `close()`.
+    """Accepts connections on `sockets` from `open()` to `close()`.
 
-    `sockets` are the listening ones at any time: a pause replaces them by copies.
+    A pause replaces the items of `sockets` by copies, so they are always the listening sockets.
     """
 
     def __init__(
@@ -44,22 +44,22 @@ class Listeners:
         self._limit = limit  # of the StreamReaders, in bytes
         self._backlog = backlog
         self._loop = asyncio.get_running_loop()
-        self._servers: list[asyncio.Server] = []  # of the first sockets, in their order
-        self._paused: list[asyncio.Server] = []  # that accept no more, and are to be closed
-        self._opening: asyncio.Task[None] | None = None  # at the end of a pause
+        self._servers: list[asyncio.Server] = []  # of the first sockets, in the same order
+        self._paused: list[asyncio.Server] = []  # accept no more, and must be closed
+        self._opening: asyncio.Task[None] | None = None  # ends a pause
         self._pauses = Throttle()
-        self._spare = MIN_SPARE  # descriptors left to endpoints, threads and logs
-        self._ceiling = float("inf")  # a descriptor from here on is one of the last
-        self._look_at_limit()
+        self._spare = MIN_SPARE  # descriptors reserved for endpoints, threads and logs
+        self._ceiling = float("inf")  # a descriptor with this number or more is one of the last
+        self._read_limit()
 
     async def open(self) -> None:
         """Begin to accept."""
-        # One readiness of a socket is answered by as many accepts as the backlog is long; but
-        # those of 2048 stall the loop for 100 ms. So a small one here; the kernel's is set again.
+        # For each ready socket the event loop calls accept as many times as its backlog. 2048
+        # calls stall it for 100 ms. So asyncio gets a small backlog, the kernel the real one.
         accepts = self._spare // (2 * _TURNS * len(self._sockets))
         accepts = max(1, min(accepts, _MAX_ACCEPTS))
         for bound in self._sockets[len(self._servers) :]:
-            bound.listen(accepts)  # uvloop closes a socket that cannot listen, and does not say so
+            bound.listen(accepts)  # uvloop silently closes a socket that cannot listen
             server = await asyncio.start_server(
                 self._accept, sock=bound, limit=self._limit, backlog=accepts
             )
@@ -69,8 +69,8 @@ class Listeners:
     async def close(self) -> None:
         """Stop listening once no connection waits in a queue, at most a second later.
 
-        The kernel resets those that wait when their listener is closed. So accept until the queues
-        are empty, accept no more, let those on the way arrive, and look once more.
+        When a listener closes, the kernel resets its waiting connections. So accept until the
+        queues are empty, pause, let accepted connections arrive, and check the queues again.
         """
         if self._opening is not None:
             self._opening.cancel()
@@ -83,15 +83,15 @@ class Listeners:
         for bound in self._sockets:
             bound.close()
 
-    def look_at(self, transport: asyncio.BaseTransport) -> None:
-        """Pause where a new connection has one of the last descriptors."""
+    def check_descriptor(self, transport: asyncio.BaseTransport) -> None:
+        """Pause if a new connection has one of the last descriptors."""
         connected = transport.get_extra_info("socket")
         if connected is not None and connected.fileno() >= self._ceiling and not self.is_paused:
             self._pause()
 
     def check(self) -> None:
-        """Go on where there is room again: once a second."""
-        self._look_at_limit()
+        """End a pause if there is room again. Called once a second."""
+        self._read_limit()
         if self.is_paused and (self._opening is None or self._opening.done()) and self._has_room():
             self._opening = self._loop.create_task(self._reopen())
 
@@ -107,10 +107,10 @@ class Listeners:
                 return
             await self._reopen()
         while self._is_awaited() and not self.is_paused and self._loop.time() < ends_at:
-            await asyncio.sleep(0)  # a turn of the loop, which accepts
+            await asyncio.sleep(0)  # the event loop accepts
 
     async def _is_quiet(self) -> bool:
-        """Accept no more; return whether the queues are empty once all that were taken are here."""
+        """Stop accepting; return whether the queues stay empty until accepted clients arrive."""
         if self._is_awaited():
             return False
         if not self.is_paused:
@@ -119,12 +119,12 @@ class Listeners:
             await asyncio.sleep(0)
         return not self._is_awaited()
 
-    def _look_at_limit(self) -> None:
+    def _read_limit(self) -> None:
         self._spare, self._ceiling = spare_descriptors()
 
     def _pause(self) -> None:
         if not self._hold():
-            return  # not one descriptor is left: the next connection comes here again
+            return  # no descriptor is left: the next connection calls this again
         if self._pauses.permits():
             _log.warning(
                 "nearly out of file descriptors (%d are left): "
@@ -133,7 +133,7 @@ class Listeners:
             )
 
     def _hold(self) -> bool:
-        """Accept no more, and leave the connections that come in the kernel's queues."""
+        """Stop accepting, and let new connections wait in the kernel's queues."""
         copies: list[socket.socket] = []
         try:
             for bound in self._sockets:
@@ -144,8 +144,8 @@ class Listeners:
             return False
         self.is_paused = True
         for server, bound in zip(self._servers, self._sockets, strict=True):
-            # Where this is how the loop accepts (asyncio), connections may be on their way to us
-            # that it would drop if its server closed now: that is left to the end of the pause.
+            # In asyncio this stops the accepting. Accepted connections may not have reached
+            # `accept` yet, and a close would drop them, so close at the end of the pause.
             if not self._loop.remove_reader(bound):
                 server.close()
         self._paused += self._servers
@@ -154,7 +154,7 @@ class Listeners:
         return True
 
     def _has_room(self) -> bool:
-        """Whether a burst of connections would fit under the ceiling."""
+        """Whether many new connections would get descriptors below the ceiling."""
         taken: list[int] = []
         try:
             while len(taken) < self._spare // 2:

@@ -1,7 +1,8 @@
-"""Answer only requests for this machine itself: for an application that shows its inside.
+"""Answer only requests whose Host is this machine, for an application in debug mode.
 
-A socket on loopback is not enough. Any web page can have a name of its own resolve to 127.0.0.1
-(DNS rebinding); a browser then lets its script read the answers, but still names that host.
+A socket on loopback is not enough. A web page can make its own domain name resolve to 127.0.0.1
+(DNS rebinding). A browser then lets the page's script read the answers, but its requests still
+have that name as Host.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from ..response import Response
 
 
 class LoopbackOnly:
-    """A handler around another: 421 unless the Host is a loopback name or address.
+    """A handler that answers 421 unless the Host is a loopback name or address.
 
-    `name` is the one that the server was told to listen on.
+    `name`, the host that the server listens on, is allowed as well.
     """
 
     def __init__(self, handler: Handler, name: str) -> None:
@@ -32,18 +33,19 @@ class LoopbackOnly:
 
 
 async def _refuse() -> Response:
-    """RFC 9110 section 15.5.20"""
+    """Return a 421. RFC 9110 section 15.5.20."""
     return Response(
-        "Misdirected Request\ndebug is on: expected a Host of this machine alone, such as "
-        "localhost; debug_anywhere=True (--debug-anywhere) lifts that\n",
+        "Misdirected Request\ndebug is on: expected a Host that only this machine has, such as "
+        "localhost; debug_anywhere=True (--debug-anywhere) allows any Host\n",
         421,
     )
 
 
 def is_loopback_name(hostname: str) -> bool:
-    """Whether a host, in lower case and without brackets, always means the machine that asks.
+    """Whether a host always means the client's own machine.
 
-    RFC 6761 section 6.3: `localhost` and all names below it.
+    `hostname` is in lower case and without brackets. RFC 6761 section 6.3: `localhost` and all
+    names below it.
     """
     name = hostname.removesuffix(".")
     if name == "localhost" or name.endswith(".localhost"):

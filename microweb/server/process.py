@@ -1,4 +1,4 @@
-"""The process around one server: loop, signals, limits, what it says and how it exits."""
+"""The process of one server: event loop, signals, limits, printed lines and exit."""
 
 from __future__ import annotations
 
@@ -37,23 +37,23 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from typing import Any
 
-# Of young objects, before the garbage collector looks for cycles: few are left to find, and with
-# Python's own 700 one in three messages to 10,000 subscribers waited 250 ms for a full collection.
+# The garbage collector runs after this many new objects, because microweb leaves few cycles. With
+# Python's 700, one in three messages to 10,000 subscribers waited 250 ms for a full collection.
 _COLLECT_AT = (50_000, 10, 10)
 _PYTHONS_COLLECT_AT = (700, 2000)  # up to 3.12, and from 3.13 on
 _FLUSH_S = 1.0
-_SPARE_FILES = 100  # beside connections: listeners, the loop's own, what endpoints open
+_SPARE_FILES = 100  # besides connections: for listeners, the event loop and endpoints
 
 
 _log = Log("microweb.server")
 
 
 class Application(Protocol):
-    """What a process serves: a handler with a life of its own."""
+    """The application that a process serves: a handler with a lifespan."""
 
     @property
     def is_debugging(self) -> bool:
-        """Whether its answers show its inside."""
+        """Whether its answers show tracebacks and other internals."""
 
     def __call__(self, request: Request) -> Coroutine[Any, Any, Response]: ...
     def freeze(self) -> None: ...
@@ -63,18 +63,18 @@ class Application(Protocol):
 
 
 def make_server(app: Application, options: ServerOptions) -> Server:
-    """Return a server of `app`, not started. Raises: ConfigurationError."""
+    """Return a server of `app`, not yet started. Raises: ConfigurationError."""
     config = ServerConfig.from_options(options)
     if app.is_debugging and not config.debug_anywhere and not is_loopback(config.host):
         raise ConfigurationError(
-            f"debug is on and {config.host} is not this machine alone, others would see the app's "
-            "inside: turn it off, or insist by debug_anywhere=True (--debug-anywhere)"
+            f"debug is on, but other machines can reach {config.host} and would see the app's "
+            "internals: turn debug off, or allow this by debug_anywhere=True (--debug-anywhere)"
         )
     app.freeze()
     wants_log = config.access_log
     if wants_log == "auto":
         wants_log = is_terminal(sys.stderr) or is_access_logged()
-    handler: Handler = app.__call__  # an instance is called by way of its type, at 0.1 us
+    handler: Handler = app.__call__  # 0.1 us faster than a call of the instance
     if app.is_debugging and not config.debug_anywhere:
         handler = LoopbackOnly(handler, config.host)
     server = Server(
@@ -98,7 +98,7 @@ def run(app: Application, options: ServerOptions) -> None:
         say(str(error), sys.stderr)
         sys.exit(1)
     except ThreadsStuck:
-        _leave()
+        _exit_now()
 
 
 def _run(app: Application, options: ServerOptions, handler: logging.Handler) -> None:
@@ -114,20 +114,20 @@ def _run(app: Application, options: ServerOptions, handler: logging.Handler) -> 
             runner = stack.enter_context(asyncio.Runner(loop_factory=new_loop))
             run_to_end(runner, _serve(server), server)
     except ThreadsStuck as error:
-        if error.__context__ is not None:  # why the server stopped, where no signal told it to
+        if error.__context__ is not None:  # an exception, not a signal, has stopped the server
             _log.error("the server ended", exc_info=error.__context__)
         for place in error.places:
-            _log.error("a thread is still busy, leaving without it: %s", place)
+            _log.error("a thread is still busy, exiting without it: %s", place)
         raise
 
 
 def run_to_end(runner: asyncio.Runner, main: Coroutine[Any, Any, None], server: Server) -> None:
-    """Run `main`, which serves, to its end, even if a task of the application exits.
+    """Run `main` to its end, even if a task of the application raises SystemExit.
 
-    asyncio raises the SystemExit or KeyboardInterrupt of any task out of the loop, and goes on from
-    there if it is run again. Whatever awaits that task gets the exception as well, so a lifespan
-    can end the program. Before the server opens, and once it takes no more background tasks, such
-    an exception is raised here.
+    asyncio raises the SystemExit or KeyboardInterrupt of any task out of the event loop, which
+    can then be run again. The task's awaiter gets the exception as well, so a lifespan can end the
+    program. Such an exception is raised here before the server opens, and after it has closed its
+    background tasks.
     """
     loop = runner.get_loop()
     loop.set_exception_handler(_log_callback_error)
@@ -142,7 +142,7 @@ def run_to_end(runner: asyncio.Runner, main: Coroutine[Any, Any, None], server: 
 
 
 def _log_callback_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Have asyncio log the error of a callback: a log handler that raises would end the loop."""
+    """Log the error of a callback. A log handler that raises must not end the event loop."""
     try:
         loop.default_exception_handler(context)
     except Exception as error:
@@ -150,13 +150,13 @@ def _log_callback_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]
 
 
 async def _serve(server: Server) -> None:
-    life = _Life(server)
-    with signals_handled(life.stop) as are_handled:
-        await life.run(" (Ctrl-C stops it)" if are_handled else "")
+    serving = _Serving(server)
+    with signals_handled(serving.stop) as are_handled:
+        await serving.run(" (Ctrl-C stops it)" if are_handled else "")
 
 
-class _Life:
-    """One server from its start to its stop, either of which a signal may ask for."""
+class _Serving:
+    """One server from its start to its stop, which a signal may request at any time."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
@@ -166,9 +166,9 @@ class _Life:
         self._is_starting = True
 
     def stop(self, number: int) -> None:
-        """Stop, from a signal handler: the loop may be blocked."""
+        """Stop the server. A signal handler calls this, so the event loop may be blocked."""
         if number == signal.SIGINT:
-            say(f"stopping{self._awaited()} (Ctrl-C again leaves at once)", sys.stdout)
+            say(f"stopping{self._awaited()} (Ctrl-C again exits immediately)", sys.stdout)
         self._loop.call_soon_threadsafe(self._stop)
 
     async def run(self, how: str) -> None:
@@ -182,7 +182,7 @@ class _Life:
             if not self._stopping.is_set():
                 raise
             assert self._task is not None
-            self._task.uncancel()  # it was our own, of the startup
+            self._task.uncancel()  # `_stop` has cancelled the startup
 
     def _stop(self) -> None:
         self._stopping.set()
@@ -202,7 +202,7 @@ def _refuse_running_loop() -> None:
     except RuntimeError:
         return
     raise ConfigurationError(
-        "an event loop is running here already: use `async with app.serve():` instead of run()"
+        "an event loop is already running: use `async with app.serve():` instead of run()"
     )
 
 
@@ -219,20 +219,20 @@ def loop_factory(name: LoopName) -> Callable[[], asyncio.AbstractEventLoop]:
 
 
 def _collect_less_often() -> None:
-    """Let the garbage collector rest, unless the application has said otherwise."""
+    """Run the garbage collector less often, unless the application has configured it."""
     if gc.isenabled() and gc.get_threshold()[0] in _PYTHONS_COLLECT_AT:
         gc.set_threshold(*_COLLECT_AT)
 
 
 def _raise_file_limit(max_connections: int) -> None:
-    """Raise the soft limit of open files to the hard one; warn where that is too low."""
+    """Raise the soft limit of open files to the hard limit; warn if that is too low."""
     try:
         import resource
-    except ImportError:  # Windows has none
+    except ImportError:  # Windows
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
-        # macOS has no hard limit, yet refuses to have no soft one: ask for what is needed then.
+        # macOS has no hard limit but refuses an unlimited soft one: then request the needed number.
         for wanted in (hard, max(soft, max_connections + _SPARE_FILES)):
             try:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
@@ -242,13 +242,15 @@ def _raise_file_limit(max_connections: int) -> None:
             break
     if soft != resource.RLIM_INFINITY and soft < max_connections:
         _log.warning(
-            "the limit of open files is %d, under max_connections=%d", soft, max_connections
+            "the limit of open files is %d, below max_connections=%d: raise it (`ulimit -n`)",
+            soft,
+            max_connections,
         )
 
 
-def _leave() -> NoReturn:
-    """Leave even where a plain `def` endpoint never returns: nothing else can end a thread."""
-    flushing = threading.Thread(target=_flush_all, daemon=True)  # which may block, or raise
+def _exit_now() -> NoReturn:
+    """Exit although a plain `def` endpoint never returns, because no call can end its thread."""
+    flushing = threading.Thread(target=_flush_all, daemon=True)  # a flush may block or raise
     flushing.start()
     flushing.join(_FLUSH_S)
     os._exit(1)

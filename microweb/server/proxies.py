@@ -1,8 +1,8 @@
-"""Who asks, behind proxies: X-Forwarded-For and X-Forwarded-Proto, by the rightmost untrusted.
+"""Find the client behind proxies: the rightmost untrusted address of X-Forwarded-For.
 
-Each proxy appends the address that it was asked from. Read from the right, entries are believed as
-long as the address that wrote them is trusted; the first that is not is the client. What stands
-further left is the client's own word and is never looked at.
+Each proxy appends the address of its peer. The entries are read from the right, as long as the
+address that wrote them is trusted. The first untrusted address is the client. The entries further
+left come from the client itself and are ignored. The scheme comes from X-Forwarded-Proto.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from ..http.interfaces import Address
 
 _HOST_AND_PORT = re.compile(r"(\[[0-9A-Fa-f:.]++\]|[0-9.]++)(?::([0-9]{1,5}))?")
 _MAX_PORT = 65535
-_MAX_HOPS = 32  # from the right: a chain of proxies has a few, a header section room for 3,400
+_MAX_HOPS = 32  # from the right; a chain of proxies is short, a header section can hold 3,400
 
-_SCHEME_OF_SOCKETS = {"ws": "http", "wss": "https"}  # as Traefik has it for a WebSocket
+_SCHEME_OF_SOCKETS = {"ws": "http", "wss": "https"}  # Traefik sends these for a WebSocket
 
 
 class TrustedProxies:
-    """The networks whose forwarding fields are believed. Falsy where there is none."""
+    """The networks whose forwarding fields are trusted. False if there are none."""
 
     def __init__(self, networks: Sequence[str]) -> None:
         self._networks = [ip_network(network) for network in networks]
@@ -33,7 +33,7 @@ class TrustedProxies:
     def origin_of(
         self, peer: Address | None, scheme: str, headers: Headers
     ) -> tuple[Address | None, str]:
-        """Return (client, scheme) of a request that `peer` brought by `scheme`."""
+        """Return (client, scheme) of a request that `peer` has sent by `scheme`."""
         if peer is None or not self._trusts(_parse(peer.host)):
             return peer, scheme
         return self._client(peer, headers), self._scheme(scheme, headers)
@@ -43,7 +43,7 @@ class TrustedProxies:
         hops = headers.get("x-forwarded-for", "").rsplit(",", _MAX_HOPS)[-_MAX_HOPS:]
         for hop in reversed(list_members(",".join(hops))):
             address = _parse_hop(hop)
-            if address is None:  # not what a proxy writes: whoever sent it is the client
+            if address is None:  # no proxy writes this, so its sender is the client
                 return client
             client = address
             if not self._trusts(_parse(client.host)):
@@ -75,7 +75,7 @@ def _parse_hop(hop: str) -> Address | None:
     """Parse `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1` or `[2001:db8::1]:80`."""
     match = _HOST_AND_PORT.fullmatch(hop)
     host, port = (match[1].strip("[]"), int(match[2] or 0)) if match else (hop, 0)
-    address = None if "%" in host else _parse(host)  # its zone could be any text
+    address = None if "%" in host else _parse(host)  # a zone could be any text
     if address is None or port > _MAX_PORT:
         return None
     return Address(str(address), port)

@@ -1,4 +1,4 @@
-"""A part of a file, sent by the kernel to the peer of one connection."""
+"""Send a part of a file to the peer by the system call `sendfile`."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import os
 from ..http.bytestream import Descriptor
 from .network import NetworkStream, wake
 
-# A file, or its file system, that the kernel can't send from: it is read.
+# The kernel cannot send from this file or file system, so the file is read instead.
 _CANNOT_SEND = frozenset((errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP))
 
-_LEFT = "the peer left before the file was out"
+_LEFT = "the peer left before the file was sent"
 
 
 async def send_file(network: NetworkStream, file: Descriptor, offset: int, count: int) -> int:
-    """Have the kernel send a part of a file; return how many bytes of it, 0 if it can't.
+    """Send a part of a file by the kernel; return how many bytes, 0 if it cannot.
 
-    `loop.sendfile` would do the same system call, but on asyncio alone, and it neither shows
-    how far it has come, so that a slow peer could be told from one that reads nothing, nor ends
-    when the transport is aborted. Read and written, 1 MiB costs twice the time on uvloop.
+    `loop.sendfile` makes the same system call, but only in asyncio. It does not show its progress,
+    so a slow peer would look like one that reads nothing, and it does not end when the transport
+    is aborted. Without `sendfile`, 1 MiB costs twice the time on uvloop.
     Raises: ClientDisconnected.
     """
     connected = network.transport.get_extra_info("socket")
@@ -30,11 +30,11 @@ async def send_file(network: NetworkStream, file: Descriptor, offset: int, count
     if network.transport.is_closing():
         raise network.left(_LEFT)
     try:
-        # One of our own: the loop does not watch it, and the transport can't close it, after
-        # which the number could be another connection's.
+        # Use a copy: the event loop does not watch it, and the transport cannot close it. After
+        # a close, the number could belong to another connection.
         descriptor = os.dup(connected.fileno())
     except OSError:
-        return 0  # there are too many: it is read
+        return 0  # no descriptor is free, so the file is read
     try:
         return await _send_from(network, descriptor, file, offset, count)
     finally:
@@ -65,7 +65,7 @@ async def _send_from(
 
 
 async def _wait_until_writable(network: NetworkStream, descriptor: int) -> None:
-    """Wait until the peer has taken some of a file. Raises: ClientDisconnected."""
+    """Wait until the kernel accepts more bytes of a file. Raises: ClientDisconnected."""
     loop = asyncio.get_running_loop()
     network.writable = writable = loop.create_future()
     network.note_sent(0)

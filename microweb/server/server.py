@@ -1,7 +1,8 @@
-"""Server: the listening sockets, the connections on them, the clock that they share.
+"""Server: the listening sockets, their connections, and the timer of all connections.
 
-It needs nothing but a handler, `async Request -> Response`, and knows no router. One timer serves
-all connections: once a second `_tick` renews the date and has each connection look at its deadline.
+A server needs only a handler, `async Request -> Response`, and knows no router. One timer serves
+all connections: once a second `_tick` updates the date and makes each connection check its
+deadline.
 """
 
 from __future__ import annotations
@@ -21,19 +22,19 @@ from .bounded import bounded_when_cancelled
 from .config import ServerConfig
 from .connection import Connection
 from .eviction import Eviction
-from .forks import called_in_children, let_go
+from .forks import called_in_children, release_descriptors
 from .listeners import Listeners
 from .sockets import bind, cannot_listen, url_of
 from .state import AccessLog, Refuse, ServerState, refuse_plainly
 
 _TICK_S = 1.0
-_STOP_TICK_S = 0.1  # of a server that stops: who waits for it should not wait a second more
-_SILENCE_S = 1.0  # of a connection that idles at a stop, until it is closed
-STREAM_LIMIT = 16 * 1024  # a paused reader holds up to twice this and one read
+_STOP_TICK_S = 0.1  # while the server stops, so that a stop does not take a second longer
+_SILENCE_S = 1.0  # at a stop, an idle connection closes after this time
+STREAM_LIMIT = 16 * 1024  # a paused reader holds at most twice this plus one read
 _RETRY_AFTER_S = 5
-_CANCEL_S = 1.0  # for what was cancelled, and for the tasks and threads that it leaves behind
-_MAX_NAMED = 3  # requests, in the line that says what a stop waits for
-_MAX_REFUSED = 100  # connections over the limit that are told so; further ones are just closed
+_CANCEL_S = 1.0  # for cancelled handlers to end, and for the last background tasks and threads
+_MAX_NAMED = 3  # requests that the line about a stop names
+_MAX_REFUSED = 100  # connections over the limit that get a 503; further ones are only closed
 
 _log = Log("microweb.server")
 
@@ -41,8 +42,8 @@ _log = Log("microweb.server")
 class Server:
     """Serves `handler` from `start()` to `stop()`; also `async with server` and `await server`.
 
-    `lifespan` is entered before the first request and left after the last, always. Signals are its
-    caller's business.
+    The server enters `lifespan` before the first request, and always leaves it after the last. It
+    does not handle signals: that is the caller's part.
     """
 
     def __init__(
@@ -64,13 +65,13 @@ class Server:
         self._refused: set[Connection] = set()
         self._eviction = Eviction(self.connections, lambda: self.state.clock())
         self._lifespan = lifespan
-        self._cleanup = AsyncExitStack()  # of the lifespan
+        self._cleanup = AsyncExitStack()  # leaves the lifespan
         self._resources = ExitStack()
         self._timer: asyncio.TimerHandle | None = None
         self._stop_timer: asyncio.TimerHandle | None = None
         self._silence_s = _SILENCE_S
         self._stop_lock = asyncio.Lock()
-        self._on_end = self._forget  # one for all connections: it is 64 bytes
+        self._on_end = self._forget  # one bound method, of 64 bytes, for all connections
 
     @property
     def url(self) -> str:
@@ -82,10 +83,11 @@ class Server:
     async def start(self) -> Server:
         """Listen and serve.
 
-        The address is bound before the lifespan is entered, and listens only behind its startup:
-        until then the kernel refuses clients, so that a proxy tries its next backend. Raises:
-        ConfigurationError where the address can't be had; whatever the lifespan raises. Nothing is
-        left open then.
+        The server binds the address, enters the lifespan, and only then listens. Before that the
+        kernel refuses clients, so that a proxy tries its next backend.
+
+        Raises: ConfigurationError if the address is not available; any exception of the lifespan.
+        In both cases nothing stays open.
         """
         config = self.config
         self.sockets = bind(config.host, config.port)
@@ -105,16 +107,16 @@ class Server:
     async def _listen(self, listeners: Listeners) -> None:
         try:
             await listeners.open()
-        except OSError as error:  # another server has begun to listen since the port was bound
+        except OSError as error:  # another server began to listen after the port was bound
             port = self.sockets[0].getsockname()[1]
             raise cannot_listen(self.config.host, port, error) from error
 
     async def open(self) -> None:
-        """Get ready for connections that come by other ways than a listening socket."""
+        """Start everything except the listening sockets: tests use other kinds of connections."""
         self.state.open()
         self.pools = open_pools(self.config.threads)
         self._resources.callback(self.pools.close)
-        self._resources.enter_context(called_in_children(self._let_go))
+        self._resources.enter_context(called_in_children(self._release_sockets))
         self._tick()
         self.background.open()
         if self._lifespan is not None:
@@ -122,18 +124,19 @@ class Server:
                 entering = self._cleanup.enter_async_context(self._lifespan)
                 await self._bounded(entering, max(self.config.grace_s, _CANCEL_S))
             except BaseException:
-                await self.background.close(0.0, _CANCEL_S)  # what it stood on is gone
+                await self.background.close(0.0, _CANCEL_S)  # its resources are gone
                 raise
 
     async def stop(self, *, silence_s: float = _SILENCE_S) -> None:
         """Stop listening, let the exchanges under way finish for `grace_s`, then cancel them.
 
-        A connection that idles stays open until it has been silent for `silence_s`, because its
-        next request may be on the way. Background tasks, which exchanges may spawn to the last,
-        have what is left of `grace_s`, at least a second. The lifespan is left in any case, last.
-        Raises: ThreadsStuck, behind all that, where plain `def` code still runs in a thread.
+        An idle connection stays open until it has been silent for `silence_s`, because its next
+        request may be on the way. Background tasks have the rest of `grace_s`, at least a second.
+        The lifespan is always left, last.
+
+        Raises: ThreadsStuck, at the end, if plain `def` code still runs in a thread.
         """
-        async with self._stop_lock:  # who calls a second time waits for the first
+        async with self._stop_lock:  # a second call waits for the first
             await self._stop(silence_s)
 
     async def _stop(self, silence_s: float) -> None:
@@ -162,7 +165,7 @@ class Server:
             _, tasks = await asyncio.wait(tasks, timeout=max(ends_at - self.state.clock(), 0.0))
         self._log_unfinished()
         ending = {each.network.task for each in self.connections if each.watch.is_ending} & tasks
-        for spared in (ending, set[object]()):  # a second cancellation cuts what cleans up
+        for spared in (ending, set[object]()):  # first spare the tasks that already clean up
             for task in tasks - spared:
                 task.cancel()
             if tasks:
@@ -171,17 +174,17 @@ class Server:
         if self.pools is not None:
             await self.pools.wait_idle(max(ends_at - self.state.clock(), _CANCEL_S))
 
-    def _let_go(self) -> None:
-        """Leave the sockets to the server, in a child that an endpoint has forked."""
+    def _release_sockets(self) -> None:
+        """Release the server's sockets in a child process that an endpoint has forked."""
         everyone = (*self.connections, *self._refused)
         connected = (each.network.transport.get_extra_info("socket") for each in everyone)
         held = [*self.sockets, *(each for each in connected if each is not None)]
-        let_go([each.fileno() for each in held])
+        release_descriptors([each.fileno() for each in held])
 
     async def _leave_lifespan(self) -> None:
         within_s = max(self.config.grace_s, _CANCEL_S)
         text = "the lifespan did not end within %g s: it is cancelled"
-        # Before the end: a lifespan may go on behind its cancellation.
+        # By a timer, because a lifespan may continue after its cancellation.
         saying = asyncio.get_running_loop().call_later(within_s, _log.error, text, within_s)
         try:
             async with asyncio.timeout(within_s) as limit:
@@ -194,12 +197,15 @@ class Server:
             self._resources.close()
 
     async def _bounded(self, lifespan: Coroutine[Any, Any, object], within_s: float) -> None:
-        """Enter or leave the lifespan, for a bounded time once that is cancelled."""
-        text = "the lifespan did not end within %g s of its cancellation: it is left behind"
+        """Enter or leave the lifespan, for a limited time once it is cancelled."""
+        text = "the lifespan did not end within %g s of its cancellation: it is abandoned"
         await bounded_when_cancelled(lifespan, within_s, lambda: _log.error(text, within_s))
 
     def awaited(self) -> str:
-        """Return the work that a stop would wait for, `2 requests (GET /a, GET /b)`, or ""."""
+        """Return a text about the work that a stop would wait for, or "".
+
+        An example is `2 requests (GET /a, GET /b)`.
+        """
         requests = [name for each in self.connections if (name := _name_of_request(each))]
         tasks = self.background.count
         parts = []
@@ -223,7 +229,7 @@ class Server:
     # --- connections
 
     def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Take a new connection: the callback of `asyncio.start_server`."""
+        """Serve a new connection: the callback of `asyncio.start_server`."""
         connection = Connection(self.state, reader, writer, self._on_end)
         is_full = len(self.connections) >= self.config.max_connections
         if is_full and not self._eviction.make_room():
@@ -239,10 +245,10 @@ class Server:
                 connection.stop()
         connection.network.task = asyncio.get_running_loop().create_task(serving)
         if self._listeners is not None:
-            self._listeners.look_at(writer.transport)
+            self._listeners.check_descriptor(writer.transport)
 
     def _forget(self, connection: Connection) -> None:
-        """Drop a connection that is over."""
+        """Remove a connection that is over."""
         self.connections.discard(connection)
         self._refused.discard(connection)
 
@@ -250,7 +256,7 @@ class Server:
         self._timer = asyncio.get_running_loop().call_later(_TICK_S, self._tick)
         now = self.state.clock()
         self.state.heads.refresh()
-        # A tick later than asked for, so that no connection idles less than it may.
+        # One tick more, so that no connection is idle for less than `idle_timeout_s`.
         if not self.state.is_stopping:
             self.state.idle_deadline = now + self.config.idle_timeout_s + _TICK_S
         for connection in (*self.connections, *self._refused):
@@ -265,7 +271,7 @@ class Server:
         for connection in (*self.connections, *self._refused):
             connection.check_stop(now)
 
-    # --- sugar
+    # --- `await server` and `async with server`
 
     def __await__(self) -> Generator[object, None, Server]:
         return self.start().__await__()
@@ -283,7 +289,7 @@ class Server:
 
 
 def _name_of_request(connection: Connection) -> str | None:
-    """Return the request under way and its route for the log, None if there is none."""
+    """Return the request under way and its route for the log, None if no request is under way."""
     request = connection.network.request
     if request is None:
         return None

@@ -1,7 +1,7 @@
 """Signals while a server runs: SIGINT and SIGTERM stop it, SIGHUP may, SIGUSR1 does nothing.
 
-Not by the loop's own handlers: those wait for an endpoint that blocks the loop, just when one wants
-to leave. Outside the main thread Python has no signal handlers, hence there are none.
+The event loop's own handlers are not used, because they would wait for an endpoint that blocks the
+event loop. Python allows signal handlers only in the main thread; elsewhere none are set.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ..logs import Log
 from .forks import called_in_children
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-# By default they end a process. Windows has neither.
+# By default these signals end a process. Windows has neither.
 _IGNORED = [getattr(signal, name) for name in ("SIGHUP", "SIGUSR1") if hasattr(signal, name)]
 
 _log = Log("microweb.server")
@@ -28,11 +28,11 @@ _log = Log("microweb.server")
 
 @contextmanager
 def signals_handled(stop: Callable[[int], None]) -> Iterator[bool]:
-    """Call `stop` with the first SIGINT or SIGTERM, in the handler; leave at once at a second one.
+    """Call `stop(number)` at the first SIGINT or SIGTERM; exit immediately at the second.
 
-    SIGHUP stops if the controlling terminal is gone; otherwise it is a line in the log. A SIGHUP or
-    SIGUSR1 that is ignored already, or has a handler of the application's, stays as it is. Yields
-    whether there are handlers. They are put back at the end.
+    `stop` runs inside the signal handler. SIGHUP stops if the controlling terminal is gone;
+    otherwise it is only logged. A SIGHUP or SIGUSR1 that is already ignored or handled by the
+    application is not changed. Yields whether handlers are set. Restores the old ones at the end.
     """
     if threading.current_thread() is not threading.main_thread():
         yield False
@@ -66,29 +66,30 @@ class _Handlers:
 
     def on_hangup(self, number: int, frame: FrameType | None) -> None:
         if self._had_terminal and not _has_terminal():
-            # The kernel and a shell may send one each: the second must not cut the stop short.
+            # The kernel and a shell may each send one. The second must not cut the stop short.
             if not self._is_stopping:
                 self.on_stop(number, frame)
             return
         self._loop.call_soon_threadsafe(
-            _log.warning, "SIGHUP is ignored, there is nothing to reload: SIGTERM stops the server"
+            _log.warning,
+            "SIGHUP is ignored because there is nothing to reload: send SIGTERM to stop the server",
         )
 
 
 def _reset(numbers: list[signal.Signals]) -> None:
-    """Have the default handlers in a child that an endpoint has forked: it is no server."""
-    signal.set_wakeup_fd(-1)  # uvloop's is shared: the server would get the child's signals
+    """Restore the default handlers in a child process that an endpoint has forked."""
+    signal.set_wakeup_fd(-1)  # uvloop shares it: the server would get the child's signals
     for number in numbers:
         is_interrupt = number == signal.SIGINT
         signal.signal(number, signal.default_int_handler if is_interrupt else signal.SIG_DFL)
 
 
 def _do_nothing(number: int, frame: FrameType | None) -> None:
-    """Ignore a signal; programs that the process starts do not inherit this, unlike SIG_IGN."""
+    """Ignore a signal. Unlike SIG_IGN, programs that the process starts do not inherit this."""
 
 
 def _has_terminal() -> bool:
-    """Whether there is a controlling terminal: it is taken away before SIGHUP says so."""
+    """Whether the process has a controlling terminal. It is gone before SIGHUP arrives."""
     try:
         os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
     except OSError:
@@ -101,7 +102,7 @@ def _is_default(number: Any) -> bool:
 
 
 def _is_caught(number: int) -> bool:
-    """Whether C code has a handler that Python does not know: `faulthandler.register` for one."""
+    """Whether C code has set a handler, as `faulthandler.register` does, unknown to Python."""
     try:
         with open("/proc/self/status", "rb") as status:
             caught = next(line for line in status if line.startswith(b"SigCgt:"))

@@ -1,7 +1,8 @@
-"""Listening sockets, made here and passed on, because asyncio's own choices surprise.
+"""Create listening sockets, and ask the kernel about sockets.
 
-Given two hosts and port 0, asyncio takes two ports; given `::` it serves IPv6 alone. Here
-`localhost` is 127.0.0.1 and ::1 on one port, and `::` is one socket for both families.
+asyncio does not create the sockets, because with two hosts and port 0 it takes two ports, and with
+`::` it serves only IPv6. Here `localhost` is 127.0.0.1 and ::1 on one port, and `::` is one socket
+for both families.
 """
 
 from __future__ import annotations
@@ -23,14 +24,13 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-_ATTEMPTS = 16  # to find a free port that both loopback addresses have
+_ATTEMPTS = 16  # to find a port that is free on both loopback addresses
 
 
 def bind(host: str, port: int) -> list[socket.socket]:
-    """Return the sockets that `host` stands for, bound to one port. They do not listen yet.
+    """Return one socket per address of `host`, all bound to one port. They do not listen yet.
 
-    `*` is every address of both families. Raises: ConfigurationError that says in one line why
-    they can't be had.
+    `*` is every address of both families. Raises: ConfigurationError with the reason in one line.
     """
     if host == "*":
         return _bind_everywhere(port)
@@ -74,9 +74,9 @@ def _addresses(host: str, port: int) -> list[_Place]:
         return [_Place(socket.AF_INET, "127.0.0.1"), _Place(socket.AF_INET6, "::1")]
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except (OSError, ValueError) as error:  # a ValueError for what is no text of a host
+    except (OSError, ValueError) as error:  # ValueError if the text cannot be a host name
         raise ConfigurationError(
-            f"host {host!r:.80} is no address of this machine: {error}"
+            f"host {host!r:.80} is not an address of this machine: {error}"
         ) from error
     places = (
         _Place(family, str(address[0]), int(address[3]) if len(address) == 4 else 0)
@@ -108,11 +108,11 @@ def _bind_all(addresses: list[_Place], port: int) -> list[socket.socket]:
 
 
 def _bind(place: _Place, port: int) -> socket.socket:
-    # With the protocol named: else asyncio leaves Nagle's algorithm on, which holds a stream's
-    # second piece for the 40 ms by which the peer delays its acknowledgement of the first.
+    # Name IPPROTO_TCP, because otherwise asyncio leaves Nagle's algorithm on. That delays the
+    # second piece of a stream by 40 ms, until the peer acknowledges the first.
     bound = socket.socket(place.family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        if os.name == "posix":  # elsewhere it would let two servers share a port
+        if os.name == "posix":  # on Windows this would let two servers share a port
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if place.family == socket.AF_INET6:
             bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, place.host != "::")
@@ -131,7 +131,7 @@ def _is_family_missing(error: OSError) -> bool:
 
 
 def cannot_listen(host: str, port: int, error: OSError) -> ConfigurationError:
-    """Return the error that says in one line why an address can't be had."""
+    """Return an error that says in one line why the server cannot listen on an address."""
     return ConfigurationError(_explain(host, port, error))
 
 
@@ -142,14 +142,14 @@ def _explain(host: str, port: int, error: OSError) -> str:
             owner = " (on macOS usually by AirPlay Receiver: System Settings, General, AirDrop)"
         return f"port {port} on {host} is in use{owner}: choose another port"
     if error.errno == errno.EACCES:
-        return f"port {port} on {host} needs a right that this user lacks: choose one from 1024 up"
+        return f"this user may not listen on port {port} of {host}: choose a port from 1024 up"
     if error.errno == errno.EADDRNOTAVAIL:
-        return f"host {host!r:.80} is no address of this machine"
+        return f"host {host!r:.80} is not an address of this machine"
     return f"can't listen on {host} port {port}: {error.strerror or error}"
 
 
 def url_of(bound: socket.socket) -> str:
-    """Return the URL that reaches a listening socket: `http://[::1]:5000`."""
+    """Return the URL of a listening socket, such as `http://[::1]:5000`."""
     host, port, *rest = bound.getsockname()
     if rest and rest[1]:  # RFC 6874
         host = f"{host.partition('%')[0]}%25{socket.if_indextoname(rest[1])}"
@@ -157,32 +157,32 @@ def url_of(bound: socket.socket) -> str:
 
 
 def unsent_bytes(connected: Descriptor) -> int:
-    """Return how many bytes the kernel holds that a peer has not taken; 0 if it does not say."""
+    """Return how many bytes in the kernel the peer has not taken yet; 0 if unknown."""
     number = connected.fileno()
-    if fcntl is None or number < 0:  # -1 is a socket that is closed
+    if fcntl is None or number < 0:  # -1 is a closed socket
         return 0
     unsent = fcntl.ioctl(number, termios.TIOCOUTQ, bytes(4))
     return int.from_bytes(unsent, sys.byteorder)
 
 
 def has_ended(connected: Descriptor) -> bool:
-    """Whether the peer will send no more, whatever is still unread; false where none can say so."""
+    """Whether the peer sends no more, even if earlier bytes are unread; False if unknown."""
     return _is_ready(connected, getattr(select, "POLLRDHUP", 0))
 
 
 def has_input(connected: Descriptor) -> bool:
-    """Whether the kernel holds bytes, an end or, of a listening socket, a connection for us."""
+    """Whether the kernel holds bytes, the end of input or, if listening, a new connection."""
     return _is_ready(connected, getattr(select, "POLLIN", 0))
 
 
 def has_room(connected: Descriptor) -> bool:
-    """Whether the kernel would take bytes: the peer has read most of the bytes before."""
+    """Whether the kernel accepts more bytes, because the peer has read most earlier ones."""
     return _is_ready(connected, getattr(select, "POLLOUT", 0))
 
 
 def _is_ready(watched: Descriptor, event: int) -> bool:
     number = watched.fileno()
-    if not event or number < 0:  # Windows has no poll; -1 is a socket that is closed
+    if not event or number < 0:  # Windows has no poll; -1 is a closed socket
         return False
     poll = select.poll()
     poll.register(number, event)

@@ -16,7 +16,7 @@ from microweb.cli.dev import COMMAND
 def test_host_that_is_none(write: Write) -> None:
     write("hello.py", DEBUG)
     text = complaint("dev", "hello.py", "--host", "no such host")
-    assert text.startswith("host 'no such host' is no address of this machine")
+    assert text.startswith("host 'no such host' is not an address of this machine")
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1"])

@@ -26,7 +26,9 @@ def test_debug_is_not_shown_to_others(write: Write, capsys: pytest.CaptureFixtur
     with pytest.raises(SystemExit) as caught:
         cli.main(["run", "hello.py", "--host", "0.0.0.0"])
     assert caught.value.code == 1
-    assert capsys.readouterr().err.endswith("or insist by debug_anywhere=True (--debug-anywhere)\n")
+    assert capsys.readouterr().err.endswith(
+        "or allow this by debug_anywhere=True (--debug-anywhere)\n"
+    )
 
 
 def test_run_leaves_debug_as_it_is(write: Write, served: Served) -> None:

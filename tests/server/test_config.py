@@ -88,7 +88,7 @@ def test_host_is_a_text(host: object) -> None:
 
 @pytest.mark.parametrize("port", [-1, 65536, "5000", 80.0, None, True])
 def test_port_is_in_its_range(port: object) -> None:
-    assert message(port=port) == f"port: expected an int of 0 to 65535, got {port!r}"
+    assert message(port=port) == f"port: expected an int from 0 to 65535, got {port!r}"
 
 
 @pytest.mark.parametrize("port", [0, 65535])
@@ -99,20 +99,20 @@ def test_first_and_last_port(port: int) -> None:
 @pytest.mark.parametrize("name", SIZES)
 @pytest.mark.parametrize("value", [0, -1, 1.5, "9", None, True, 1 << 70])
 def test_limit_is_a_positive_int(name: str, value: object) -> None:
-    assert message(**{name: value}) == f"{name}: expected an int of 1 to {1 << 62}, got {value!r}"
+    assert message(**{name: value}) == f"{name}: expected an int from 1 to {1 << 62}, got {value!r}"
 
 
 @pytest.mark.parametrize("name", COUNTS)
 @pytest.mark.parametrize("value", [0, -1, 1.5, "9", None, True, 1 << 31])
 def test_count_is_what_the_kernel_takes(name: str, value: object) -> None:
-    expected = f"{name}: expected an int of 1 to {(1 << 31) - 1}, got {value!r}"
+    expected = f"{name}: expected an int from 1 to {(1 << 31) - 1}, got {value!r}"
     assert message(**{name: value}) == expected
 
 
 @pytest.mark.parametrize("name", [*DURATIONS, *RATES])
 @pytest.mark.parametrize("value", [-0.1, NAN, float("inf"), "9", None, True])
 def test_duration_is_a_number(name: str, value: object) -> None:
-    assert message(**{name: value}) == f"{name}: expected a number of 0 to 1e9, got {value!r}"
+    assert message(**{name: value}) == f"{name}: expected a number from 0 to 1e9, got {value!r}"
 
 
 @pytest.mark.parametrize("name", [*DURATIONS, *RATES])
@@ -155,7 +155,10 @@ def test_trusted_proxies_are_networks(given: object, taken: tuple[str, ...]) -> 
         ("proxy.example", "'proxy.example' does not appear to be an IPv4 or IPv6 network"),
         ("10.0.0.1/8", "10.0.0.1/8 has host bits set"),
         ("", "'' does not appear to be an IPv4 or IPv6 network"),
-        ("::ffff:10.0.0.0/104", "write '::ffff:10.0.0.0/104' as an IPv4 network"),
+        (
+            "::ffff:10.0.0.0/104",
+            "expected an IPv4 network such as '10.0.0.0/8', got '::ffff:10.0.0.0/104'",
+        ),
         (5, "expected a tuple such as ('10.0.0.0/8',), got 5"),
         (None, "expected a tuple such as ('10.0.0.0/8',), got None"),
     ],

@@ -23,7 +23,7 @@ async def test_pause_leaves_connections_in_the_queue(caplog: pytest.LogCaptureFi
     async with on_loopback(Gate().app) as server:
         listeners = listeners_of(server)
         with pytest.MonkeyPatch.context() as patched:
-            patched.setattr(listeners, "_look_at_limit", lambda: None)
+            patched.setattr(listeners, "_read_limit", lambda: None)
             patched.setattr(listeners, "_ceiling", 0)
             async with peer_of(server) as first, peer_of(server) as waiting:
                 await first.send(GET)
@@ -43,7 +43,7 @@ async def test_server_can_stop_while_it_is_paused() -> None:
         address = server.sockets[0].getsockname()
         listeners = listeners_of(server)
         with pytest.MonkeyPatch.context() as patched:
-            patched.setattr(listeners, "_look_at_limit", lambda: None)
+            patched.setattr(listeners, "_read_limit", lambda: None)
             patched.setattr(listeners, "_ceiling", 0)
             await ask(server)
             assert listeners.is_paused

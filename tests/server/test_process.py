@@ -255,7 +255,7 @@ async def end() -> None:
     assert "cancelled" in program.out.rest()
     assert program.err.rest().splitlines() == [
         "the lifespan did not end within 1 s: it is cancelled",
-        "the lifespan did not end within 1 s of its cancellation: it is left behind",
+        "the lifespan did not end within 1 s of its cancellation: it is abandoned",
     ]
 
 
@@ -290,7 +290,7 @@ async def stubborn() -> None:
     out = program.out.rest()
     assert "swallowed" in out and "after run" in out
     assert "outer left" in out
-    assert "1 s of its cancellation: it is left behind" in program.err.rest()
+    assert "1 s of its cancellation: it is abandoned" in program.err.rest()
 
 
 # --- threads that never return --------------------------------------------------------
@@ -416,12 +416,12 @@ def test_two_servers_on_one_port(start: Start, tmp_path: Path) -> None:
 
 def test_host_of_another_machine_is_one_line(tmp_path: Path) -> None:
     line = fail(tmp_path, "app.run('192.0.2.1', 0)")
-    assert line == "microweb: host '192.0.2.1' is no address of this machine"
+    assert line == "microweb: host '192.0.2.1' is not an address of this machine"
 
 
 def test_host_that_is_none_is_one_line(tmp_path: Path) -> None:
     line = fail(tmp_path, "app.run('256.0.0.1.invalid', 0)")
-    assert line.startswith("microweb: host '256.0.0.1.invalid' is no address of this machine: ")
+    assert line.startswith("microweb: host '256.0.0.1.invalid' is not an address of this machine: ")
 
 
 def unprivileged_port_start() -> int:
@@ -441,7 +441,7 @@ app.run("127.0.0.1", 81, loop="asyncio")
 """
     line = fail(tmp_path, source)
     assert line == (
-        "microweb: port 81 on 127.0.0.1 needs a right that this user lacks: choose one from 1024 up"
+        "microweb: this user may not listen on port 81 of 127.0.0.1: choose a port from 1024 up"
     )
 
 
@@ -449,15 +449,15 @@ app.run("127.0.0.1", 81, loop="asyncio")
 def test_debug_for_others_is_one_line(tmp_path: Path, host: str) -> None:
     line = fail(tmp_path, f"app.debug = True\napp.run({host!r}, 0)")
     assert line == (
-        f"microweb: debug is on and {host} is not this machine alone, others would see the app's "
-        "inside: turn it off, or insist by debug_anywhere=True (--debug-anywhere)"
+        f"microweb: debug is on, but other machines can reach {host} and would see the app's "
+        "internals: turn debug off, or allow this by debug_anywhere=True (--debug-anywhere)"
     )
 
 
 def test_debug_of_a_mounted_app_is_not_for_others_either() -> None:
     app = App()
     app.mount("/admin", App(debug=True))
-    with pytest.raises(ConfigurationError, match="debug is on and "):
+    with pytest.raises(ConfigurationError, match="debug is on, but "):
         app.serve(host="0.0.0.0", port=0)
 
 
@@ -474,8 +474,7 @@ def test_debug_is_for_this_machine(host: str) -> None:
 def test_running_loop_is_one_line(tmp_path: Path) -> None:
     line = fail(tmp_path, "async def main(): app.run()\nasyncio.run(main())")
     assert line == (
-        "microweb: an event loop is running here already: "
-        "use `async with app.serve():` instead of run()"
+        "microweb: an event loop is already running: use `async with app.serve():` instead of run()"
     )
 
 
@@ -496,7 +495,7 @@ def test_unknown_option_is_one_line(tmp_path: Path) -> None:
 
 def test_wrong_option_is_one_line(tmp_path: Path) -> None:
     line = fail(tmp_path, "app.run(port=65536)")
-    assert line == "microweb: port: expected an int of 0 to 65535, got 65536"
+    assert line == "microweb: port: expected an int from 0 to 65535, got 65536"
 
 
 def test_routes_in_conflict_are_one_line(tmp_path: Path) -> None:
@@ -585,7 +584,7 @@ def test_low_limit_of_open_files_is_told(start: Start) -> None:
         "app.run(port=0, max_connections=201)",
     )
     program.urls()
-    program.err.wait_for("the limit of open files is 200, under max_connections=201")
+    program.err.wait_for("the limit of open files is 200, below max_connections=201")
 
 
 @pytest.mark.parametrize("loop", LOOPS)

@@ -104,7 +104,7 @@ def test_first_interrupt_says_for_which_requests_the_server_waits(start: Start) 
     program.process.send_signal(signal.SIGINT)
     assert program.out.wait_for("stopping") == (
         "microweb: stopping: waits up to 600 s for 1 request (GET /hang (route /hang)) "
-        "(Ctrl-C again leaves at once)"
+        "(Ctrl-C again exits immediately)"
     )
     program.stop(signal.SIGINT, status=128 + signal.SIGINT)
     connection.close()
@@ -150,7 +150,7 @@ def test_sighup_is_a_line_in_the_log(start: Start, loop: str) -> None:
     program = start(not_ignored, f"app.run(port=0, loop={loop!r})")
     (url, *_) = program.urls()
     program.process.send_signal(signal.SIGHUP)
-    program.err.wait_for("SIGHUP is ignored, there is nothing to reload: SIGTERM stops the server")
+    program.err.wait_for("SIGHUP is ignored because there is nothing to reload: send SIGTERM")
     assert get(url) == (200, "hello")
     program.stop()
 

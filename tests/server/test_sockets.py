@@ -194,8 +194,8 @@ def test_airplay_is_named_on_macos(
 @pytest.mark.parametrize(
     ("number", "message"),
     [
-        (errno.EACCES, "port 80 on 127.0.0.1 needs a right that this user lacks: choose one from"),
-        (errno.EADDRNOTAVAIL, "host '127.0.0.1' is no address of this machine"),
+        (errno.EACCES, "this user may not listen on port 80 of 127.0.0.1: choose a port from 1024"),
+        (errno.EADDRNOTAVAIL, "host '127.0.0.1' is not an address of this machine"),
         (errno.ENOBUFS, f"can't listen on 127.0.0.1 port 80: {os.strerror(errno.ENOBUFS)}"),
     ],
 )
@@ -210,7 +210,7 @@ def test_fault_is_told_in_one_line(
 
 @pytest.mark.parametrize("host", ["", "no such host", "999.0.0.1", "a\0b", "x" * 300, "[::1]"])
 def test_host_that_is_no_address_is_refused(host: str) -> None:
-    with pytest.raises(ConfigurationError, match="is no address of this machine"):
+    with pytest.raises(ConfigurationError, match="is not an address of this machine"):
         bind(host, 0)
 
 
