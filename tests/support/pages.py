@@ -37,7 +37,6 @@ class Block(NamedTuple):
 class Page(NamedTuple):
     name: str  # its path from the root of the repository
     text: str
-    runs_at: Path | None = None  # a working directory in place of the folder of its files
     earlier: Mapping[str, str] = MappingProxyType({})  # files of the pages before it
 
     def blocks(self, language: str) -> list[str]:
@@ -98,14 +97,8 @@ def read_page(path: Path) -> Page:
     return Page(path.relative_to(ROOT).as_posix(), path.read_text("utf-8"))
 
 
-README = read_page(ROOT / "README.md")
-SECTIONS = [
-    Page(title, text, runs_at=ROOT)
-    for title, text in re.findall(r"(?ms)^##? ([^\n]+)\n(.*?)(?=^##? |\Z)", README.text)
-]
-
-
 def read_pages() -> Iterator[Page]:
+    yield read_page(ROOT / "README.md")
     files: dict[str, str] = {}
     for path in sorted(DOCS.rglob("*.md")):
         page = read_page(path)
@@ -116,10 +109,6 @@ def read_pages() -> Iterator[Page]:
 
 
 PAGES = list(read_pages())
-
-
-def section_of(title: str) -> Page:
-    return next(section for section in SECTIONS if section.name == title)
 
 
 def write_files(page: Page, folder: Path) -> None:
@@ -133,7 +122,7 @@ def write_files(page: Page, folder: Path) -> None:
 def running(page: Page, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     """Write the page's files into `folder`, run its blocks there and yield their module, `app`."""
     write_files(page, folder)
-    monkeypatch.chdir(page.runs_at or folder)
+    monkeypatch.chdir(folder)
     monkeypatch.syspath_prepend(str(folder))
     monkeypatch.setenv("SECRET_KEY", "a key for the pages, of 32 characters")
     module = ModuleType("app")
