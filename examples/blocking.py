@@ -1,4 +1,4 @@
-"""Plain `def` endpoints, for code that blocks: each call runs in a thread, the loop stays free.
+"""Plain `def` endpoints for code that blocks: each call runs in a thread, not on the event loop.
 
 $ python examples/blocking.py
 $ curl http://localhost:5000/disk
@@ -17,21 +17,21 @@ app = App()
 
 @app.get("/disk")
 def disk() -> dict[str, int]:
-    """A system call that may block: others are answered meanwhile."""
+    """Make a system call that may block. Other requests are answered meanwhile."""
     total, used, free = shutil.disk_usage("/")
     return {"total": total, "used": used, "free": free}
 
 
 @app.post("/words")
 def words(request: Request) -> dict[str, int]:
-    """What must be awaited is awaited on the loop, by `from_thread`."""
+    """Count words. `from_thread` awaits a coroutine on the event loop and returns its result."""
     text = from_thread(request.text())
     return Counter(text.split())
 
 
 @app.get("/sleep")
 def sleep(seconds: float = 1.0) -> str:
-    """Ask several at once: they take as long as one, up to `threads=40` of them."""
+    """Sleep. Up to `threads=40` requests at the same time take as long as one."""
     time.sleep(seconds)
     return f"slept in {threading.current_thread().name}"
 

@@ -1,6 +1,6 @@
-"""A chat over WebSocket: rooms, who is there, and what was said last. Its page is chat.html.
+"""A chat over WebSocket: rooms, the people in them, the latest messages. Its page is chat.html.
 
-Open http://localhost:5000/rooms/tea in two windows, and stop the server for a while.
+Open http://localhost:5000/rooms/tea in two windows, then stop the server and start it again.
 
 $ python examples/chat.py
 """
@@ -35,7 +35,7 @@ async def page(room: str) -> Response:
 
 @app.websocket("/rooms/{room}/posts")
 async def chat(socket: WebSocket, room: str, name: str) -> None:
-    """Each who comes gets what is kept first, behind a gap: then the page begins anew."""
+    """A new socket gets a gap message, which clears the page, and then the kept messages."""
     channel = channels[room]
     name = name.strip()[:MAX_NAME] or "somebody"
     async with channel.forward(socket, last_event_id=""):

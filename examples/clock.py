@@ -1,6 +1,6 @@
-"""A clock in a page, by server-sent events: it comes again by itself, and goes on where it was.
+"""A clock in a page, by server-sent events. The browser reconnects and resumes after its last tick.
 
-$ python examples/clock.py, then open http://localhost:5000; stop it and start it again
+$ python examples/clock.py     then open http://localhost:5000; stop the server and start it again
 $ curl -N http://localhost:5000/ticks -H 'Last-Event-ID: 41'
 """
 
@@ -30,7 +30,7 @@ PAGE = """<!doctype html>
     document.querySelector("time").textContent = JSON.parse(event.data).time;
     say(`tick ${event.lastEventId}`);
   };
-  source.onerror = () => say("lost, comes again by itself");
+  source.onerror = () => say("connection lost, reconnecting");
 </script>"""
 
 app = App()
@@ -43,12 +43,12 @@ async def index() -> str:
 
 @app.get("/ticks")
 async def ticks(request: Request) -> Response:
-    last = request.last_event_id or ""  # from anybody: it may be anything
+    last = request.last_event_id or ""  # the client chooses it: check it
     return Response.events(count(int(last) + 1 if re.fullmatch("[0-9]{1,15}", last) else 1))
 
 
 async def count(number: int) -> AsyncIterator[ServerEvent]:
-    """Each tick has an id; the browser names the last one that it got, when it comes again."""
+    """Yield ticks with ids. A browser that reconnects sends the last id that it got."""
     while True:
         yield ServerEvent({"time": f"{datetime.now():%H:%M:%S}"}, id=str(number), retry=1000)
         number += 1

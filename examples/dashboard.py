@@ -1,6 +1,6 @@
-"""A dashboard: numbers as they are measured, drawn by a page of its own, dashboard.html.
+"""A dashboard: numbers are measured once a second, and the page dashboard.html draws them.
 
-A client that was away gets what it missed: stop the page's network for a while, or try
+A client that reconnects gets the events that it missed: turn the browser's network off and on, or
 
 $ python examples/dashboard.py
 $ curl -N http://localhost:5000/numbers
@@ -24,7 +24,7 @@ numbers = channels["numbers"]
 
 
 async def measure() -> None:
-    """Publish how busy this process is, and how late its event loop."""
+    """Publish the CPU use of this process and the delay of its event loop."""
     while True:
         began_at, cpu_s = time.perf_counter(), time.process_time()
         await asyncio.sleep(PAUSE_S)
@@ -49,7 +49,7 @@ async def page() -> Response:
 
 @app.get("/numbers")
 async def events(request: Request) -> Response:
-    """Without an id everything that is kept, behind a `gap`: then the page begins anew."""
+    """A client without an id gets a `gap`, which clears the page, and then all kept events."""
     return Response.events(numbers.subscribe(last_event_id=request.last_event_id or ""))
 
 

@@ -13,7 +13,7 @@ stock = {"tea": 3}
 
 
 class OutOfStock(Exception):
-    """An exception of the application's own, which knows nothing of HTTP."""
+    """An exception of the application, which knows nothing of HTTP."""
 
     def __init__(self, item: str, left: int) -> None:
         super().__init__(f"only {left} {item} left")
@@ -21,19 +21,19 @@ class OutOfStock(Exception):
 
 @app.errorhandler(OutOfStock)
 async def out_of_stock(error: OutOfStock) -> tuple[str, int]:
-    """Answer a class, and those derived from it; the most specific handler wins."""
+    """Answer a class and its subclasses. The handler of the most specific class is called."""
     return f"{error}\n", 409
 
 
 @app.errorhandler(404)
 async def missing(request: Request, error: HTTPError) -> str:
-    """Answer a status: what a handler returns keeps it. Paths without a route come here too."""
+    """Answer a status, which a returned str keeps. Paths without a route come here too."""
     return html("<h1>Not here</h1><p>{}: {}</p>", request.path, error.detail or "no such page")
 
 
 @app.get("/stock/{item}")
 async def show(item: str, wanted: int = 1) -> dict[str, int]:
-    """`?wanted=x` is a 400 that names the parameter."""
+    """Return the stock of an item. `?wanted=x` is a 400 that names the parameter."""
     if item not in stock:
         abort(404, f"we don't sell {item}")
     if stock[item] < wanted:
@@ -43,13 +43,13 @@ async def show(item: str, wanted: int = 1) -> dict[str, int]:
 
 @app.post("/pay")
 async def pay() -> None:
-    """Short text; for a client that prefers JSON problem details, with `card` in them: RFC 9457."""
+    """Answer 402 as text, or for a client that prefers JSON as problem details with `card`."""
     raise HTTPError(402, "the card was declined", headers={"Retry-After": "60"}, card="4242")
 
 
 @app.get("/bug")
 async def bug() -> int:
-    """A 500 that says nothing; the traceback is in the log `microweb.error`."""
+    """Answer 500 without details; the traceback is in the log `microweb.error`."""
     return 1 // 0
 
 

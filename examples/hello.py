@@ -1,4 +1,4 @@
-"""The smallest app: two pages, one with a name from the path and a value from the query.
+"""A small app: two pages, one with a name from the path and a number from the query.
 
 $ python examples/hello.py
 $ curl 'http://localhost:5000/hello/Ada?times=3'
@@ -17,7 +17,7 @@ async def index() -> str:
 
 @app.get("/hello/{name}")
 async def hello(name: str, times: int = 1) -> str:
-    """Greet someone by name, `?times=3` so often; `?times=x` is a 400 that says why."""
+    """Greet someone by name, three times with `?times=3`. `?times=x` is a 400 that says why."""
     return "\n".join([f"hello {name}"] * min(times, 100))
 
 

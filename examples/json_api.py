@@ -12,7 +12,7 @@ from microweb import App, Request, abort
 
 @dataclass
 class Draft:
-    """What a client sends. Anything else is a 422 that names the place."""
+    """The JSON that a client sends. Any other JSON is a 422 that names the wrong place."""
 
     title: str
     done: bool = False
@@ -20,7 +20,7 @@ class Draft:
 
 @dataclass(kw_only=True)
 class Note(Draft):
-    """What a client gets."""
+    """The JSON that a client gets."""
 
     id: UUID
 
@@ -31,13 +31,13 @@ notes: dict[UUID, Note] = {}
 
 @app.get("/notes")
 async def list_notes(done: bool | None = None) -> list[Note]:
-    """All notes; with `?done=true` those that are done."""
+    """Return all notes; with `?done=true`, only notes that are done."""
     return [note for note in notes.values() if done in (None, note.done)]
 
 
 @app.post("/notes")
 async def create(request: Request) -> tuple[Note, int, dict[str, str]]:
-    """Keep a note, say where it is."""
+    """Store a note, and answer with its URL in `Location`."""
     draft, id = await request.json(Draft), uuid4()
     notes[id] = Note(draft.title, draft.done, id=id)
     return notes[id], 201, {"Location": request.url_for("show", id=id)}
@@ -45,13 +45,13 @@ async def create(request: Request) -> tuple[Note, int, dict[str, str]]:
 
 @app.get("/notes/{id}")
 async def show(id: UUID) -> Note:
-    """One note."""
+    """Return one note."""
     return notes.get(id) or abort(404, f"no note {id}")
 
 
 @app.delete("/notes/{id}")
 async def delete(id: UUID) -> None:
-    """Forget a note, if there is one; None is a 204."""
+    """Delete a note if it exists. None is answered with 204."""
     notes.pop(id, None)
 
 

@@ -17,7 +17,7 @@ from microweb.middleware.cors import CORS
 
 @dataclass
 class Booking:
-    """What a client sends. Anything else, and what is refused here, is a 422 with its place."""
+    """The JSON that a client sends. Other JSON, or a ValueError here, is a 422 with the place."""
 
     room: str
     begins: datetime
@@ -25,29 +25,29 @@ class Booking:
 
     def __post_init__(self) -> None:
         if self.begins.tzinfo is None or self.begins >= self.ends:
-            raise ValueError("expected a beginning before the end, both with their time zone")
+            raise ValueError("expected `begins` before `ends`, both with a time zone")
 
 
 app = App()
 app.use(CORS(os.environ.get("ORIGIN", "http://localhost:3000")))
 users = dict(each.split(":") for each in os.environ["API_TOKENS"].split())  # no secrets in code
-bookings: list[tuple[str, Booking]] = []  # by whom
+bookings: list[tuple[str, Booking]] = []  # with the user's name
 
 
 @app.post("/bookings", use=[BearerAuth(users)])
 async def book(request: Request) -> tuple[Booking, int]:
-    """Book a room, unless it is taken."""
+    """Book a room if it is free."""
     wanted = await request.json(Booking)
     for name, other in bookings:
         if other.room == wanted.room and other.begins < wanted.ends and wanted.begins < other.ends:
-            raise HTTPError(409, f"{name} has it then", until=other.ends)
+            raise HTTPError(409, f"{name} has booked the room", until=other.ends)
     bookings.append((request.state.user, wanted))
     return wanted, 201
 
 
 @app.errorhandler(HTTPError)
 async def problem(error: HTTPError) -> Response:
-    """Problem details (RFC 9457) for every client, not just one whose Accept prefers JSON."""
+    """Answer every client with problem details (RFC 9457), not only clients that prefer JSON."""
     return problem_response(error.status, error.detail, error.extra)
 
 

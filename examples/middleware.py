@@ -15,7 +15,7 @@ app = App()
 
 @app.middleware
 async def timing(request: Request, call_next: Handler) -> Response:
-    """Say how long it took. The first that is registered is the outermost; 404s pass through."""
+    """Measure each request, also those without a route. The first registered is the outermost."""
     begun = perf_counter()
     response = await call_next(request)
     response.headers["Server-Timing"] = f"app;dur={(perf_counter() - begun) * 1000:.2f}"
@@ -24,19 +24,19 @@ async def timing(request: Request, call_next: Handler) -> Response:
 
 @app.before_request
 async def pick_language(request: Request) -> None:
-    """Leave a value for the endpoint. What a hook returns, if anything, is the answer."""
+    """Set a value for the endpoint. If a hook returns a value, that is the answer."""
     wanted = request.headers.get("accept-language", "")
     request.state.greeting = "bonjour" if wanted.startswith("fr") else "hello"
 
 
 @app.after_request
 async def forbid_sniffing(request: Request, response: Response) -> None:
-    """Change the answer, also that of an error; or return another."""
+    """Change the answer, also the answer to an error. A hook may return another answer."""
     response.headers["X-Content-Type-Options"] = "nosniff"
 
 
 async def require_token(request: Request, call_next: Handler) -> Response:
-    """Let through who knows the word: given to routes by `use=`."""
+    """Refuse requests without the token. Routes name this middleware in `use=`."""
     if request.headers.get("authorization") != "Bearer sesame":
         abort(401, headers={"WWW-Authenticate": "Bearer"})
     return await call_next(request)
@@ -44,13 +44,13 @@ async def require_token(request: Request, call_next: Handler) -> Response:
 
 @app.get("/")
 async def index(request: Request) -> str:
-    """Greet in the language that the hook found."""
+    """Greet in the language that the hook chose."""
     return str(request.state.greeting)
 
 
 @app.get("/admin", use=[require_token])
 async def admin() -> str:
-    """Reached only through `require_token`."""
+    """Answer only requests that passed `require_token`."""
     return "welcome"
 
 

@@ -1,4 +1,4 @@
-"""Streams, both ways: an answer that comes piece by piece, an upload that is never held whole.
+"""Streams: an answer that is sent piece by piece, and an upload that is never whole in memory.
 
 $ python examples/streaming.py
 $ curl -N http://localhost:5000/countdown
@@ -18,7 +18,7 @@ app = App()
 
 @app.get("/countdown")
 async def countdown(start: int = 5) -> AsyncIterator[str]:
-    """Each piece is sent as it is made. A client that leaves ends the generator at its `await`."""
+    """Yield pieces, which are sent immediately. If the client leaves, the `await` is cancelled."""
     for number in range(start, 0, -1):
         yield f"{number}\n"
         await asyncio.sleep(PAUSE_S)
@@ -27,7 +27,7 @@ async def countdown(start: int = 5) -> AsyncIterator[str]:
 
 @app.put("/sha256", max_body=1 << 30)
 async def digest(request: Request) -> dict[str, object]:
-    """Up to 1 GiB, in pieces of at most 64 KiB."""
+    """Hash a body of up to 1 GiB, in pieces of at most 64 KiB."""
     size, hashed = 0, sha256()
     async for piece in request.stream():
         size += len(piece)

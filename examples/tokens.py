@@ -1,7 +1,7 @@
-"""An answer that is computed word by word, and no further once its reader has left.
+"""An answer that is computed word by word, until its reader leaves.
 
-$ python examples/tokens.py     and open http://localhost:5000
-$ curl -N http://localhost:5000/answer -d 'why?'     then Ctrl-C, and look at /work
+$ python examples/tokens.py     then open http://localhost:5000
+$ curl -N http://localhost:5000/answer -d 'why?'     then press Ctrl-C, and open /work
 """
 
 import asyncio
@@ -10,10 +10,10 @@ from pathlib import Path
 
 from microweb import App, Request, Response
 
-PAUSE_S = 0.1  # as long as a word takes to compute
-WORDS = """A stream ends with its reader. The server sees the reader go, cancels what computes the
-next word, and the work stops where it stands: its finally runs, and nobody pays for words that
-nobody reads.""".split()
+PAUSE_S = 0.1  # the time that a word takes to compute
+WORDS = """A stream ends with its reader. The server notices that the reader has left, and cancels
+the generator of the words. The work stops immediately, and its finally block runs. No words are
+computed without a reader.""".split()
 PAGE = Path(__file__).with_suffix(".html").read_text("utf-8")
 
 app = App()
@@ -32,7 +32,7 @@ async def answer(request: Request) -> Response:
 
 
 async def compute(question: str) -> AsyncIterator[dict[str, str]]:
-    """Yield words for ever. A POST is not cancelled when its client leaves, an event stream is."""
+    """Yield words for ever. If the client leaves, an event stream is cancelled, even for a POST."""
     app.state.readers += 1
     try:
         yield {"word": f"You ask: {question.strip()[:80]}"}

@@ -1,10 +1,10 @@
 """Step 1: accept, recv, print, answer, close. IPv4 only: http://127.0.0.1:5000/.
 
-New: everything. A server is a listening socket and a loop that takes one connection after another.
+New: everything. A server is a listening socket and a loop that accepts one connection at a time.
 
-Still wrong: every request gets the same answer, for nobody reads what it asks. One `recv` may
-return half a request; what comes after it is never read. One client is served at a time. For a
-minute after a restart the port may be taken ("Address already in use").
+Still wrong: every request gets the same answer, because the server does not parse it. One `recv`
+may return half a request; the rest is never read. One client is served at a time. After a restart
+the port may be taken for a minute ("Address already in use").
 """
 
 import contextlib
@@ -21,19 +21,19 @@ ANSWER = (
     b"%b" % (len(BODY), BODY)
 )
 
-# A browser opens a spare connection and sends nothing on it. Without a timeout `recv` would wait
-# there for ever, and every other client behind it.
+# A browser opens a spare connection and sends nothing on it. Without a timeout, `recv` would wait
+# for it for ever, and no other client would be served.
 TIMEOUT_S = 1.0
 
 
 def answer(connection: socket.socket, client: tuple[str, int]) -> None:
-    """Print where a request comes from and what it says, and answer it."""
+    """Print the client's address and the request, and answer it."""
     print("connection from {}:{}".format(*client))
     with connection:
         connection.settimeout(TIMEOUT_S)
         request = connection.recv(65536).decode("latin-1")  # cannot fail: any byte is a character
         for line in request.split("\r\n"):
-            print(f"  {line!a}")  # escaped: a request may hold codes that drive a terminal
+            print(f"  {line!a}")  # escaped: a request may contain control codes for a terminal
         connection.sendall(ANSWER)
 
 

@@ -1,11 +1,11 @@
 """Step 2: read the request line. IPv4 only: http://127.0.0.1:5000/.
 
-New: `parse_request` finds the method and the URL; what is no request gets a 400. SO_REUSEADDR lets
-the server start again at once, beside its old connections in TIME_WAIT (those of step 1 lack it
-and are still in the way, for a minute).
+New: `parse_request` finds the method and the URL; bytes that are not a request get a 400. With
+SO_REUSEADDR the server can restart immediately, although old connections are still in TIME_WAIT
+(those of step 1 do not have it, and block the port for a minute).
 
-Still wrong: the answer does not depend on the URL. One `recv` may return half a request, which is
-refused though nothing is wrong with it. One client is served at a time.
+Still wrong: the answer does not depend on the URL. One `recv` may return half a valid request,
+which is then refused. One client is served at a time.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ TIMEOUT_S = 1.0  # a browser's spare connection sends nothing: see step 1
 
 
 def parse_request(request: str) -> tuple[str, str]:
-    """Return the method and the URL. Raises: ValueError where no request line begins it."""
+    """Return the method and the URL. Raises: ValueError if the request line is malformed."""
     match = REQUEST_LINE.match(request)
     if match is None:
         raise ValueError(f"expected 'METHOD URL HTTP/1.1', got {request[:80]!a}")
@@ -31,7 +31,7 @@ def parse_request(request: str) -> tuple[str, str]:
 
 
 def answer(connection: socket.socket) -> None:
-    """Answer one request and print its method and URL, or what is wrong with it."""
+    """Answer one request, and print its method and URL or its error."""
     request = connection.recv(65536).decode("latin-1")
     try:
         print(*parse_request(request))

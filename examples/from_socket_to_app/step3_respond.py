@@ -1,10 +1,10 @@
 """Step 3: an answer for each URL. IPv4 only: http://127.0.0.1:5000/.
 
-New: `generate_response` writes a status line, headers and a body, and knows 404 and 405: text in,
-bytes out, tested without a socket. `create_server` is bind, listen and (on POSIX) SO_REUSEADDR.
+New: `generate_response` takes text and returns bytes: a status line, headers and a body, also for
+404 and 405. Tests need no socket. `create_server` does bind, listen and (on POSIX) SO_REUSEADDR.
 
-Still wrong: half a request is refused, and a slow client holds up all others. On [::1]:5000 a
-stranger may listen, whom a browser that looks for "localhost" meets first.
+Still wrong: half a request is refused, and all clients wait for a slow one. Another program may
+listen on [::1]:5000, and a browser tries that address of "localhost" first.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ TIMEOUT_S = 1.0  # a browser's spare connection sends nothing: see step 1
 
 
 def generate_response(request: str) -> bytes:
-    """Return the whole answer: the page, or why there is none."""
+    """Return the whole answer: the page or an error."""
     try:
         method, url = parse_request(request)
     except ValueError:

@@ -1,10 +1,10 @@
-"""Step 4: many clients at once. IPv4 and IPv6: http://127.0.0.1:5000/ and http://[::1]:5000/.
+"""Step 4: many clients at a time. IPv4 and IPv6: http://127.0.0.1:5000/ and http://[::1]:5000/.
 
-New: each connection has a task of its own, so a silent one holds up nobody. The head is read until
-its empty line, in however many pieces it comes. `generate_response` stays as it is: it never read.
+New: each connection has its own task, so no client waits for a silent one. The head is read up to
+its empty line, even if it arrives in many pieces. `generate_response` does not change.
 
-Still wrong: no bodies, one request a connection, no limit on connections; a request without Host
-gets through. Port 0 gives two ports. A machine without IPv6 cannot start it.
+Still wrong: no bodies, one request a connection, no limit on connections. A request without Host is
+accepted. Port 0 gives two different ports. The server needs a machine with IPv6.
 """
 
 import asyncio
@@ -14,11 +14,11 @@ import sys
 
 from step3_respond import generate_response
 
-TIMEOUT_S = 5.0  # for the whole exchange, so that a byte now and then does not win more time
+TIMEOUT_S = 5.0  # for the whole exchange: single bytes now and then do not extend it
 
 
 async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Answer one request and close; too long, too slow or cut short, it only closes."""
+    """Answer one request and close. If it is too long, too slow or cut short, only close."""
     try:
         async with asyncio.timeout(TIMEOUT_S):
             head = await reader.readuntil(b"\r\n\r\n")
@@ -33,7 +33,7 @@ async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
 
 
 def url_of(listener: socket.socket) -> str:
-    """Return where a browser finds this listener."""
+    """Return the URL of this listener."""
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
@@ -41,9 +41,9 @@ def url_of(listener: socket.socket) -> str:
 async def main() -> None:
     """Listen on the port of the command line, else 5000, until Ctrl-C."""
     port = int(sys.argv[1]) if sys.argv[1:] else 5000
-    tasks: set[asyncio.Task[None]] = set()  # the loop itself does not keep them alive
+    tasks: set[asyncio.Task[None]] = set()  # the event loop does not keep tasks alive
 
-    # Given `answer`, start_server makes these tasks, but Python 3.11 cannot cancel them quietly.
+    # start_server(answer) would make these tasks, but Python 3.11 logs an error at their cancel.
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.create_task(answer(reader, writer))
         tasks.add(task)

@@ -1,7 +1,7 @@
-"""Step 5: only what is yours. IPv4 and IPv6: http://localhost:5000/ is 127.0.0.1 and ::1.
+"""Step 5: only the pages are left. IPv4 and IPv6: http://localhost:5000/ is 127.0.0.1 and ::1.
 
-New: microweb does the rest. 404, 405 and HEAD come by themselves; connections persist; requests
-are parsed strictly, within limits of size and time; a client that leaves disturbs nobody.
+New: microweb does the rest. It answers 404, 405 and HEAD, keeps connections open, parses requests
+strictly within limits of size and time, and handles clients that leave.
 
 Still wrong: the pages are two lines of text. That part is yours.
 """
@@ -21,7 +21,7 @@ async def index() -> str:
 
 @app.get("/blog")
 async def blog() -> str:
-    """Answer what step 3 keeps in a table."""
+    """Answer as the second page of step 3."""
     return "hello blog"
 
 

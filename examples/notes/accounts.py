@@ -1,7 +1,7 @@
-"""Register, log in, log out: the session remembers who it is.
+"""Register, log in, log out: the session holds the user.
 
-Forms are awaited on the event loop, where a slow client keeps no thread from others; what blocks
-is then done in a thread.
+Forms are read on the event loop, so a slow client does not occupy a thread. Blocking calls then run
+in a thread.
 """
 
 from asyncio import to_thread
@@ -13,11 +13,11 @@ from pages import templates
 from users import NameTaken, add_user, find_user
 
 router = Router()
-slowly = RateLimit(10, 60)  # nobody guesses faster, nor keeps us busy with hashing
+slowly = RateLimit(10, 60)  # limits the guessing of passwords, and the time spent on hashes
 
 
 async def require_login(request: Request, call_next: Handler) -> Response:
-    """Let through who has logged in; have others do that first."""
+    """Answer requests of users who are logged in; redirect all others to the login page."""
     if "user" in request.session:
         return await call_next(request)
     next = request.path if request.method == "GET" else "/"
@@ -25,11 +25,11 @@ async def require_login(request: Request, call_next: Handler) -> Response:
 
 
 def begin_session(request: Request, user: int, name: str, next: str) -> Response:
-    """Remember who it is, nothing of who was here before, and go where they wanted to."""
+    """Store the user in an empty session, and redirect to the page that they wanted."""
     request.session.clear()
     request.session.update(user=user, name=name)
     request.session.flash(f"Welcome, {name}!", "success")
-    return Response.redirect(next, local=True)  # on this site, whatever the query says
+    return Response.redirect(next, local=True)  # `next` may name another site: stay on this one
 
 
 @router.get("/register", name="register")
@@ -40,7 +40,7 @@ async def ask_to_register() -> Response:
 
 @router.post("/register", use=[slowly])
 async def register(request: Request, next: str = "/") -> Response | tuple[Response, int]:
-    """Make an account."""
+    """Create an account."""
     form = await request.form()
     name, password = form["name"].strip(), form["password"]
     if not (1 <= len(name) <= 40 and 10 <= len(password) <= 200):
@@ -49,7 +49,7 @@ async def register(request: Request, next: str = "/") -> Response | tuple[Respon
         try:
             return begin_session(request, await to_thread(add_user, name, password), name, next)
         except NameTaken:
-            problem = "Somebody else has that name."
+            problem = "This name is taken."
     return templates.render("account.html", is_new=True, name=name, problem=problem), 422
 
 
@@ -72,7 +72,7 @@ async def log_in(request: Request, next: str = "/") -> Response | tuple[Response
 
 @router.post("/logout", name="logout")
 async def log_out(request: Request) -> Response:
-    """Forget who it was. A POST: a link or an image on another site must not do that."""
+    """Clear the session. It is a POST, so a link or image on another site can't log a user out."""
     request.session.clear()
     request.session.flash("You are logged out.")
     return Response.redirect(request.url_for("login"))

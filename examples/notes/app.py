@@ -3,8 +3,8 @@
 $ pip install 'microweb[jinja2,itsdangerous]'
 $ python examples/notes/app.py
 
-It keeps what is written in the folder NOTES_FOLDER, by default ./notes-data. SECRET_KEY signs the
-sessions; make one that lasts by `python -c "import secrets; print(secrets.token_urlsafe(32))"`.
+It stores its data in the folder NOTES_FOLDER, by default ./notes-data. SECRET_KEY signs the
+sessions; create one with `python -c "import secrets; print(secrets.token_urlsafe(32))"`.
 """
 
 import logging
@@ -24,7 +24,7 @@ import notes
 from pages import templates
 
 POLICY = ContentSecurityPolicy(
-    default_src="none",  # no scripts, no frames, nothing from elsewhere
+    default_src="none",  # no scripts, no frames, nothing from other sites
     style_src="self",
     img_src="self",
     form_action="self",
@@ -34,10 +34,10 @@ POLICY = ContentSecurityPolicy(
 
 SECRET_KEY = os.environ.get("SECRET_KEY", "")
 if not SECRET_KEY:
-    logging.getLogger("notes").warning("SECRET_KEY is not set: all are logged out when this ends")
+    logging.getLogger("notes").warning("SECRET_KEY is not set: a restart logs all users out")
     SECRET_KEY = secrets.token_urlsafe(32)
 
-app = App(max_body=64 * 1024)  # the route for uploads says more
+app = App(max_body=64 * 1024)  # the route for uploads has a larger limit
 app.use(SecurityHeaders(POLICY))
 app.use(Sessions(SECRET_KEY))
 app.use(CSRFProtection())
@@ -49,7 +49,7 @@ app.on_startup(database.prepare)
 
 @app.errorhandler(HTTPError)
 async def explain(error: HTTPError) -> TemplateResponse:
-    """Say in the site's own words what is wrong. Bugs keep microweb's page, and their traceback."""
+    """Answer HTTP errors with the site's own page. A bug still gets microweb's 500 and its log."""
     title = phrase_of(error.status)
     return templates.render("error.html", error=error, title=title)
 

@@ -1,6 +1,6 @@
-"""What is kept: a SQLite database, and beside it the files that were uploaded.
+"""The data: a SQLite database, and a folder with the uploaded files.
 
-All of it blocks: call it from plain `def` endpoints, which run in threads, or by `to_thread`.
+Every call blocks: use it in plain `def` endpoints, which run in threads, or with `to_thread`.
 """
 
 import os
@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 FOLDER = Path(os.environ.get("NOTES_FOLDER", "notes-data")).absolute()
-UPLOADS = FOLDER / "uploads"  # not below what `app.static` serves: who asks is checked each time
+UPLOADS = FOLDER / "uploads"  # not in the folder of `app.static`: each request checks the user
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS users (
@@ -32,17 +32,17 @@ CREATE INDEX IF NOT EXISTS notes_by_user ON notes (user);
 
 
 def prepare() -> None:
-    """Make the folder, readable for this account alone, and the tables, where they are missing."""
+    """Create the folder, readable only by this account, and the tables, if they are missing."""
     FOLDER.mkdir(mode=0o700, parents=True, exist_ok=True)
     UPLOADS.mkdir(exist_ok=True)
     with database() as db:
-        db.execute("PRAGMA journal_mode = WAL")  # readers don't wait for who writes
+        db.execute("PRAGMA journal_mode = WAL")  # readers don't wait for a writer
         db.executescript(SCHEMA)
 
 
 @contextmanager
 def database() -> Iterator[sqlite3.Connection]:
-    """Yield a connection for this thread; what the block changes counts whole or not at all.
+    """Yield a connection for this thread. If the block raises, all its changes are rolled back.
 
     Values go into SQL as parameters, never as text: `db.execute("... WHERE id = ?", [id])`.
     """

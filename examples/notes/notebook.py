@@ -1,6 +1,6 @@
-"""Notes and their files, as they are kept. It blocks, so it belongs into a thread.
+"""Store and find notes and their files. The functions block: call them in a thread.
 
-A note is asked for with the id of a user: who it does not belong to finds none.
+Each query names the user, so a user never finds another user's note.
 """
 
 import sqlite3
@@ -17,7 +17,7 @@ def notes_of(user: int) -> list[sqlite3.Row]:
 
 
 def find_note(user: int, id: UUID) -> sqlite3.Row | None:
-    """Return a user's note, None where there is no such."""
+    """Return a user's note, or None if the user has no note with this id."""
     with database() as db:
         query = "SELECT * FROM notes WHERE user = ? AND id = ?"
         row: sqlite3.Row | None = db.execute(query, [user, str(id)]).fetchone()
@@ -25,14 +25,14 @@ def find_note(user: int, id: UUID) -> sqlite3.Row | None:
 
 
 def add_note(user: int, id: UUID, title: str, text: str, filename: str | None) -> None:
-    """Keep a note. Its file, if it has one, is at `UPLOADS / str(id)` already."""
+    """Store a note. If it has a file, the file must be at `UPLOADS / str(id)` already."""
     with database() as db:
         query = "INSERT INTO notes (user, id, title, text, filename) VALUES (?, ?, ?, ?, ?)"
         db.execute(query, [user, str(id), title, text, filename])
 
 
 def delete_note(user: int, id: UUID) -> bool:
-    """Forget a user's note and its file; return whether there was one."""
+    """Delete a user's note and its file; return whether the note existed."""
     with database() as db:
         deleted = db.execute("DELETE FROM notes WHERE user = ? AND id = ?", [user, str(id)])
     if deleted.rowcount:

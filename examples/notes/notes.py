@@ -1,4 +1,4 @@
-"""The pages of who is logged in: the notes, one note, its file."""
+"""The pages of a user who is logged in: the notes, one note, its file."""
 
 from asyncio import to_thread
 from pathlib import PurePath
@@ -13,20 +13,20 @@ from pages import templates
 
 router = Router(use=[require_login])
 
-# Shown in a page. All else is only saved: in a page or an SVG of a stranger there may be a script.
+# Files that a page shows. Others are only downloads: another user's HTML or SVG may run a script.
 IMAGES = {".gif": "image/gif", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png"}
 templates.environment.tests["image"] = lambda name: PurePath(name).suffix.lower() in IMAGES
 
 
 @router.get("/", name="index")
 def index(request: Request) -> Response:
-    """All notes, and the form for a new one."""
+    """Show all notes, and the form for a new one."""
     return templates.render("notes.html", notes=notes_of(request.session["user"]))
 
 
 @router.post("/", name="write", max_body=8 * 1024 * 1024)
 async def write(request: Request) -> Response | tuple[Response, int]:
-    """Keep a note, and the file that came with it under a name of ours."""
+    """Store a note and its file. The name of the stored file is the note's id."""
     user, form, id = request.session["user"], await request.form(), uuid4()
     title, text, file = form["title"].strip(), form["text"].strip(), form.files.get("file")
     if not (1 <= len(title) <= 100 and len(text) <= 10_000):
@@ -34,22 +34,22 @@ async def write(request: Request) -> Response | tuple[Response, int]:
         typed = {"title": title, "text": text, "problem": problem}
         return templates.render("notes.html", notes=await to_thread(notes_of, user), **typed), 422
     if file is not None:
-        await file.save(UPLOADS / str(id))  # first: a note never has a file that is not there
+        await file.save(UPLOADS / str(id))  # before the note: its file then always exists
     await to_thread(add_note, user, id, title, text, file.filename if file else None)
-    request.session.flash("Your note is kept.", "success")
+    request.session.flash("Your note is saved.", "success")
     return Response.redirect(request.url_for("show", id=id))
 
 
 @router.get("/notes/{id}")
 def show(request: Request, id: UUID) -> Response:
-    """One note."""
+    """Show one note."""
     note = find_note(request.session["user"], id) or abort(404, "You have no such note.")
     return templates.render("note.html", note=note)
 
 
 @router.get("/notes/{id}/file", name="file")
 def send_file(request: Request, id: UUID) -> Response:
-    """The file of a note, as what we say that it is, never as what it was said to be."""
+    """Send a note's file. Its type follows from its name, not from the type the upload claimed."""
     note = find_note(request.session["user"], id)
     if note is None or note["filename"] is None:
         abort(404, "There is no such file.")
@@ -64,7 +64,7 @@ def send_file(request: Request, id: UUID) -> Response:
 
 @router.post("/notes/{id}/delete")
 def delete(request: Request, id: UUID) -> Response:
-    """Forget a note and its file."""
+    """Delete a note and its file."""
     if not delete_note(request.session["user"], id):
         abort(404, "You have no such note.")
     request.session.flash("The note is deleted.")

@@ -1,4 +1,4 @@
-"""The templates, for all modules that answer with a page."""
+"""The templates, shared by all modules that answer with a page."""
 
 from microweb.templating import Templates
 

@@ -1,4 +1,4 @@
-"""Names and passwords. It hashes and asks the database, so it belongs into a thread."""
+"""Users and their passwords. Hashes and queries block: call the functions in a thread."""
 
 import hashlib
 import hmac
@@ -7,15 +7,15 @@ import sqlite3
 
 from database import database
 
-COST = 2**14  # of a hash: 16 MiB, and a tenth of a second or more
+COST = 2**14  # a hash takes 16 MiB and at least a tenth of a second
 
 
 class NameTaken(Exception):
-    """Somebody else has that name."""
+    """Another user has this name."""
 
 
 def add_user(name: str, password: str) -> int:
-    """Keep a user; of the password only a hash. Raises: NameTaken."""
+    """Store a user with a hash of the password, and return its id. Raises: NameTaken."""
     salt = secrets.token_bytes(16)
     values = [name, salt, hash_password(password, salt)]
     with database() as db:
@@ -28,7 +28,7 @@ def add_user(name: str, password: str) -> int:
 
 
 def find_user(name: str, password: str) -> sqlite3.Row | None:
-    """Return the user's row; None for a wrong name or password, which take the same time."""
+    """Return the user's row, or None. A wrong name and a wrong password take the same time."""
     with database() as db:
         row: sqlite3.Row | None
         row = db.execute("SELECT * FROM users WHERE name = ?", [name]).fetchone()
@@ -37,5 +37,5 @@ def find_user(name: str, password: str) -> sqlite3.Row | None:
 
 
 def hash_password(password: str, salt: bytes) -> bytes:
-    """Return what can be compared, but tried out only slowly, should the database be stolen."""
+    """Return a slow hash: a thief of the database can try only a few passwords a second."""
     return hashlib.scrypt(password.encode(), salt=salt, n=COST, r=8, p=5)

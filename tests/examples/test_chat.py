@@ -36,7 +36,7 @@ async def client(chat: ModuleType) -> AsyncIterator[TestClient]:
 
 @pytest.fixture
 def chat(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The example, imported afresh."""
+    """The example, imported anew."""
     spec = importlib.util.spec_from_file_location("chat", ROOT / "examples" / "chat.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -90,7 +90,7 @@ async def test_what_is_no_post_closes_its_socket_alone(client: TestClient) -> No
     async with client.websocket("/rooms/tea/posts?name=Ada") as ada:
         async with client.websocket("/rooms/tea/posts?name=Eve") as eve:
             await eve.send("no json")
-            assert [message async for message in eve]  # up to the close
+            assert [message async for message in eve]  # ends at the close
             assert eve.close_code == 1007
         assert [await ada.receive_json() for _ in range(4)][3] == {
             "name": "Eve",

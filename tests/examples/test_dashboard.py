@@ -23,7 +23,7 @@ NO_BROWSER = browser.why_not()
 
 @pytest.fixture
 def dashboard(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The example, imported afresh; it measures each 50 ms."""
+    """The example, imported anew; it measures every 50 ms."""
     spec = importlib.util.spec_from_file_location("dashboard", ROOT / "examples" / "dashboard.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -57,7 +57,7 @@ async def test_numbers_are_told_to_a_raw_client(dashboard: ModuleType) -> None:
 
 @pytest.fixture
 def page(dashboard: ModuleType) -> Iterator[Page]:
-    """The page in a browser, in which nothing must go wrong."""
+    """The page in a browser; an error in the browser fails the test."""
     faults: list[str] = []
     with live_server(dashboard.app) as server, browser.chromium() as started:
         page = started.new_page(base_url=server.url, viewport={"width": 1000, "height": 500})
@@ -70,7 +70,7 @@ def page(dashboard: ModuleType) -> Iterator[Page]:
 
 
 def count_pixels(page: Page, chart: str) -> int:
-    """Return how many pixels of a chart are of the colour of its line."""
+    """Return how many pixels of a chart have the colour of its line."""
     count = page.evaluate(
         """(name) => {
             const chart = document.getElementById(name), {width, height} = chart;
@@ -135,5 +135,5 @@ def test_page_goes_on_where_its_stream_ended(page: Page) -> None:
     before = page.evaluate("ids.length")
     page.get_by_text("live").wait_for()
     page.wait_for_function(f"ids.length > {before + 2}")
-    numbers = [int(id.rpartition("-")[2]) for id in page.evaluate("ids")]  # of this channel alone
+    numbers = [int(id.rpartition("-")[2]) for id in page.evaluate("ids")]
     assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))

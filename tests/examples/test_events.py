@@ -111,10 +111,10 @@ def test_page_of_the_clock_comes_again_and_goes_on(clock: ModuleType, page: Page
         page.wait_for_function("/tick [5-9]/.test(document.body.innerText)")
         assert page.locator("time").inner_text().count(":") == 2
         page.evaluate("window.isSame = true")
-    page.get_by_text("lost, comes again by itself").wait_for()
+    page.get_by_text("connection lost, reconnecting").wait_for()
     told = page.evaluate("source.readyState")
     assert told == 0  # it is connecting
-    clock.TICK_S = 3600.0  # so that the next is the first of the new stream
+    clock.TICK_S = 3600.0  # so the next tick is the first of the new stream
     with live_server(clock.app, port=server.port):
         page.wait_for_function("/tick [0-9]+/.test(document.body.innerText)")
         assert int(page.locator("output").inner_text().removeprefix("tick ")) >= 6

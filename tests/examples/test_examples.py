@@ -1,4 +1,4 @@
-"""The examples, run: each answers what it says, listens where it says, and stays short."""
+"""Run the examples: their answers and addresses are as documented, and the files stay short."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PROBLEM = "application/problem+json"
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What examples want to be told, here and in processes of their own."""
+    """Set the environment variables of the examples, here and in child processes."""
     monkeypatch.setenv("API_TOKENS", "sesame:ada mellon:eve")
     monkeypatch.setitem(ENVIRONMENT, "API_TOKENS", "sesame:ada mellon:eve")
 
@@ -41,13 +41,13 @@ class Load(Protocol):
 
 @pytest.fixture
 def load(monkeypatch: pytest.MonkeyPatch) -> Load:
-    """Import examples afresh, so that no test sees what another left in one."""
+    """Import examples anew, so that no test sees the state of another."""
 
     def load_example(name: str) -> ModuleType:
         spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
         assert spec is not None and spec.loader is not None
         module = importlib.util.module_from_spec(spec)
-        monkeypatch.setitem(sys.modules, name, module)  # where dataclasses look for their types
+        monkeypatch.setitem(sys.modules, name, module)  # dataclasses look up their types here
         spec.loader.exec_module(module)
         return module
 
@@ -139,7 +139,7 @@ async def test_room_is_booked_once(load: Load) -> None:
     assert refused.json() == {
         "status": 409,
         "title": "Conflict",
-        "detail": "ada has it then",
+        "detail": "ada has booked the room",
         "until": "2030-01-01T10:00:00+00:00",
     }
 

@@ -1,4 +1,4 @@
-"""The notes site of the examples: what each person sees, what nobody must, and how it looks."""
+"""The notes site of the examples: the pages of each user, their privacy, and the layout."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ PASSWORD = "correct horse battery"
 
 @pytest.fixture
 def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[App]:
-    """The site, imported afresh, over a folder of its own."""
+    """The site, imported anew, with its own folder."""
     monkeypatch.setenv("NOTES_FOLDER", str(tmp_path / "kept"))
     monkeypatch.setenv("SECRET_KEY", "0123456789abcdefghijklmnopqrstuvwxyz")
     monkeypatch.syspath_prepend(str(FOLDER))
     for name in MODULES:
         monkeypatch.delitem(sys.modules, name, raising=False)
     site: App = importlib.import_module("app").app
-    monkeypatch.setattr("users.COST", 2)  # a registration in nearly each test
+    monkeypatch.setattr("users.COST", 2)  # nearly every test registers a user
     yield site
     for name in MODULES:
         sys.modules.pop(name, None)
@@ -52,7 +52,7 @@ async def client(app: App) -> AsyncIterator[TestClient]:
 
 @pytest.fixture
 async def ada(client: TestClient) -> TestClient:
-    """A client that Ada has registered by."""
+    """A client with which Ada has registered."""
     response = await register(client, "Ada")
     assert response.status_code == 200
     return client
@@ -65,7 +65,8 @@ async def register(client: TestClient, name: str, password: str = PASSWORD) -> R
 async def write(
     client: TestClient, title: str, text: str = "", file: tuple[str, bytes, str] | None = None
 ) -> Response:
-    files = {"file": file or ("", b"", "application/octet-stream")}  # as browsers send none
+    # A browser sends an empty name and content if the user chose no file.
+    files = {"file": file or ("", b"", "application/octet-stream")}
     return await client.post("/", data={"title": title, "text": text}, files=files)
 
 
@@ -105,7 +106,7 @@ async def test_nobody_is_sent_to_another_site(app: App, next: str) -> None:
 
 async def test_flash_is_shown_once(ada: TestClient) -> None:
     await write(ada, "milk")
-    assert "Your note is kept." not in (await ada.get("/")).text
+    assert "Your note is saved." not in (await ada.get("/")).text
 
 
 @pytest.mark.parametrize(
@@ -116,14 +117,14 @@ async def test_wrong_name_or_password_is_refused(ada: TestClient, name: str, pas
     response = await ada.post("/login", data={"name": name, "password": password})
     assert response.status_code == 422
     assert "Wrong name or password." in response.text
-    assert re.search(r'name="password"[^>]* autofocus', response.text)  # the name is there
+    assert re.search(r'name="password"[^>]* autofocus', response.text)  # the name is filled in
     assert (await ada.get("/")).url.path == "/login"
 
 
 @pytest.mark.parametrize(
     ("name", "password", "problem"),
     [
-        ("ADA", PASSWORD, "Somebody else has that name."),
+        ("ADA", PASSWORD, "This name is taken."),
         ("  ", PASSWORD, "A name has"),
         ("Eve", "short", "A name has"),
     ],
@@ -260,7 +261,7 @@ async def test_error_is_a_page_of_the_site(ada: TestClient) -> None:
 
 
 async def test_pages_name_nothing_that_is_not_there(app: App) -> None:
-    app.debug = True  # where templates are strict
+    app.debug = True  # in debug mode templates are strict
     async with app.test_client(follow_redirects=True) as client:
         for path in ("/login", "/register"):
             assert (await client.get(path)).status_code == 200
@@ -298,7 +299,7 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture
 def page(app: App, chromium: Browser) -> Iterator[Page]:
-    """The site in a browser, in which nothing must go wrong."""
+    """The site in a browser; an error in the browser fails the test."""
     with live_server(app) as server:
         context = chromium.new_context(base_url=server.url, viewport={"width": 1000, "height": 800})
         faults: list[str] = []
@@ -339,7 +340,7 @@ def keep_note(page: Page, title: str, text: str, name: str, content: bytes) -> N
     file = {"name": name, "mimeType": "application/octet-stream", "buffer": content}
     page.get_by_label("A picture or file").set_input_files(file)  # type: ignore[arg-type]
     page.get_by_role("button", name="Keep it").click()
-    page.get_by_text("Your note is kept.").wait_for()
+    page.get_by_text("Your note is saved.").wait_for()
 
 
 @pytest.mark.skipif(NO_BROWSER is not None, reason=NO_BROWSER or "")

@@ -1,4 +1,4 @@
-"""The tutorial's five steps, run as a reader runs them, and its README, whose outputs are real."""
+"""Run the tutorial's five steps as a reader does, and compare the outputs in its README."""
 
 import http.client
 import importlib
@@ -42,7 +42,7 @@ class Answer(NamedTuple):
 
 
 class Step:
-    """A step in a process of its own, by default on a free port; its output comes line by line."""
+    """A step in its own process, by default on a free port; its output is read line by line."""
 
     def __init__(self, name: str, port: int = 0) -> None:
         self._process = subprocess.Popen(
@@ -99,7 +99,7 @@ class Step:
         pytest.fail(f"expected {text!r} in the output, got {seen}")
 
     def interrupt(self) -> tuple[int, list[str]]:
-        """Send Ctrl-C; return the exit status and the lines that nobody waited for."""
+        """Send Ctrl-C; return the exit status and the lines that were not read yet."""
         self._process.send_signal(signal.SIGINT)
         status = self._process.wait(DEADLINE_S)
         self._reader.join(DEADLINE_S)
@@ -110,7 +110,7 @@ class Step:
         return socket.create_connection((url.hostname, url.port), timeout=DEADLINE_S)
 
     def send(self, request: bytes) -> bytes:
-        """Return all that comes back for these bytes until the server closes."""
+        """Send bytes, and return all bytes that the server sends until it closes."""
         with self.connect() as client:
             client.sendall(request)
             return read_all(client)
@@ -143,8 +143,8 @@ GenerateResponse = Callable[[str], bytes]
 
 @pytest.fixture
 def start() -> Iterator[StartStep]:
-    """Start steps by name; they end with the test."""
-    # What a shell runs in the background ignores Ctrl-C, and a child would inherit that.
+    """Start steps by name, and stop them after the test."""
+    # A background process of a shell ignores Ctrl-C, and its children would inherit that.
     handler = signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def start_step(name: str, port: int = 0) -> Step:
@@ -336,7 +336,7 @@ def test_request_split_anywhere_is_answered(start: StartStep, name: str) -> None
     for cut in range(1, len(REQUEST)):
         with step.connect() as client:
             client.sendall(REQUEST[:cut])
-            assert step.ask("/").status == 200  # by now the server has read the first piece
+            assert step.ask("/").status == 200  # now the server has read the first piece
             client.sendall(REQUEST[cut:])
             assert read_all(client).endswith(b"\r\n\r\nhello blog")
 
@@ -374,7 +374,7 @@ def test_restart_on_the_same_port_works_at_once(start: StartStep, name: str) -> 
 def test_ctrl_c_ends_the_step_quietly(start: StartStep, name: str) -> None:
     step = start(name)
     with step.connect():
-        step.ask("/")  # by now the step has seen the silent client, and step 4 still waits for it
+        step.ask("/")  # now the step has accepted the silent client, and step 4 still waits for it
         status, lines = step.interrupt()
     assert status == 0
     assert not [line for line in lines if "Traceback" in line or "KeyboardInterrupt" in line]
@@ -390,7 +390,7 @@ class Example(NamedTuple):
 
 
 def read_examples() -> Iterator[Example]:
-    """Yield each curl command of the README, with the step it asks and the output it promises."""
+    """Yield each curl command of the README, with its step and the output in the README."""
     for section in (TUTORIAL / "README.md").read_text("utf-8").split("\n## ")[1:]:
         step = re.findall(r"/(step\d_\w+)\.py\n", section)[0]
         for block in re.findall(r"(?s)```console\n(.*?)```", section):
@@ -414,7 +414,7 @@ def test_readme_shows_what_curl_prints(start: StartStep, example: Example) -> No
     step = start(example.step)
     command = example.command.replace("http://localhost:5000", step.urls[0])
     command = command.replace("http://[::1]:5000", step.urls[-1])
-    # -q and --noproxy: whatever the reader has set up for curl, it asks this step
+    # -q and --noproxy: ignore the reader's configuration of curl
     arguments = ["curl", "-q", "--noproxy", "*", *shlex.split(command)[1:]]
     printed = subprocess.run(arguments, capture_output=True, timeout=DEADLINE_S, check=True).stdout
     shown = printed.decode().replace("\r\n", "\n").rstrip("\n")
