@@ -201,7 +201,7 @@ _PUBLIC_NAMES = {
     "WebSocketRoute": "write @app.websocket(path)",
     "EventSourceResponse": "write Response.events(events)",
     "BaseHTTPMiddleware": "write async def middleware(request, call_next), and app.use(middleware)",
-    "SessionMiddleware": "write Sessions, from microweb.sessions",
+    "SessionMiddleware": "write Sessions, from microweb.middleware.sessions",
     "TrustedHostMiddleware": "write AllowedHosts, from microweb.middleware.hosts",
     "HTTPSRedirectMiddleware": "write HTTPSRedirect, from microweb.middleware.https",
     "run": "write app.run()",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
+import re
 from collections.abc import Callable
 
 import pytest
@@ -17,6 +19,7 @@ from microweb.middleware.rate_limit import RateLimit
 from microweb.middleware.sessions import Sessions
 from microweb.middleware.timeout import Timeout
 from microweb.remedies import KEYWORDS
+from microweb.suggestions import _PUBLIC_NAMES
 
 OURS: dict[str, type | Callable[..., object]] = {
     "App": App,
@@ -93,3 +96,12 @@ def test_import_of_another_frameworks_name_names_ours(name: str) -> None:
     with pytest.raises(ImportError, match=f"^microweb has no '{name}': (write|catch) "):
         exec(f"from microweb import {name}")
     assert not hasattr(microweb, name)
+
+
+@pytest.mark.parametrize(
+    "remedy", [each for each in _PUBLIC_NAMES.values() if " from microweb" in each]
+)
+def test_module_that_a_remedy_names_has_the_name(remedy: str) -> None:
+    found = re.search(r"(\w+)(?:\([^)]*\))?,? from (microweb[.\w]*)", remedy)
+    assert found is not None
+    assert hasattr(importlib.import_module(found[2]), found[1])
