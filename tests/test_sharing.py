@@ -1,4 +1,4 @@
-"""Responses that are made once and answer many requests: no exchange sees another's changes."""
+"""Responses that are made once and answer many requests: no exchange sees changes of another."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NAMES = [f"client{number}" for number in range(6)]
 
 
 class Meeting:
-    """Middleware that lets nobody on until `count` requests are there: they overlap for sure."""
+    """Middleware that holds each answer until `count` requests have one, so that they overlap."""
 
     def __init__(self, count: int) -> None:
         self._count = count
@@ -41,7 +41,7 @@ class Meeting:
 
 
 async def mark(request: Request, call_next: Handler) -> Response:
-    """Middleware that says in a field and a cookie for whom the answer is."""
+    """Middleware that names the client of the answer in a field and a cookie."""
     response = await call_next(request)
     name = request.query.get("name", "")
     response.headers.add("X-For", name)
@@ -49,7 +49,7 @@ async def mark(request: Request, call_next: Handler) -> Response:
 
 
 def fields_of(answer: Any) -> list[str]:
-    """Return what `mark` said in an answer of the test client."""
+    """Return the fields that `mark` set in an answer of the test client."""
     return [*answer.headers.get_list("x-for"), *answer.headers.get_list("set-cookie")]
 
 
@@ -335,7 +335,7 @@ async def test_template_that_somebody_looked_at_is_rendered_all_the_same(tmp_pat
         assert (await client.get("/x")).text == "for /x"
 
 
-# --- what can be sent once
+# --- bodies that can be sent only once
 
 
 async def pieces() -> AsyncIterator[str]:
@@ -396,7 +396,7 @@ async def test_second_use_is_refused_with_the_remedy(
     assert sorted(answer.status_code for answer in answers) == [200, 500]
     (record,) = caplog.records
     assert record.levelno == logging.ERROR and record.exc_info is not None
-    assert "make a new one for each request" in str(record.exc_info[1])
+    assert "make the Response inside the endpoint" in str(record.exc_info[1])
 
 
 # --- changes
@@ -422,7 +422,7 @@ async def test_change_after_the_first_use_is_refused(
     app.get("/")(lambda: page)
     async with app.test_client() as client:
         first = await client.get("/", follow_redirects=False)
-        with pytest.raises(LocalProtocolError, match="make a new one for each exchange"):
+        with pytest.raises(LocalProtocolError, match="make a new response for each request"):
             CHANGES[change](page)
         second = await client.get("/", follow_redirects=False)
     assert second.headers.multi_items() == first.headers.multi_items()
@@ -439,5 +439,5 @@ async def test_endpoint_that_changes_a_shared_answer_is_told_so() -> None:
 
     async with app.test_client() as client:
         assert (await client.get("/?name=ada")).headers["x-for"] == "ada"
-        with pytest.raises(LocalProtocolError, match="make a new one for each exchange"):
+        with pytest.raises(LocalProtocolError, match="make a new response for each request"):
             await client.get("/?name=bob")

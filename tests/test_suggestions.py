@@ -87,7 +87,7 @@ def test_options_of_other_websocket_routes_name_ours() -> None:
 
 
 def test_channels_that_get_a_name_say_where_it_belongs() -> None:
-    with pytest.raises(ConfigurationError, match=r"got 'news': write .* and channels\[name\] for"):
+    with pytest.raises(ConfigurationError, match=r"got 'news': write .* then channels\[name\] for"):
         Channels("news")  # type: ignore[arg-type]
 
 
