@@ -142,13 +142,13 @@ class App(Router, metaclass=Suggesting):
     def mount(self, prefix: str, app: App | Router, *, use: Iterable[Middleware] = ()) -> None:
         """Serve another app, or a Router, below `prefix`; `use` runs inside this app's middleware.
 
-        The mounted app keeps its own error handlers, converters and state. Its paths are without
-        the prefix. Raises: ConfigurationError.
+        The mounted app keeps its own error handlers, converters and state. Its `request.path` does
+        not contain the prefix. Raises: ConfigurationError.
         """
         if not isinstance(app, Router):
             raise ConfigurationError(
-                f"mount {prefix!r}: expected an App or a Router, got {app!r:.80}; a function is "
-                f"routed by @app.route({prefix + '/{path:path}'!r})"
+                f"mount {prefix!r}: expected an App or a Router, got {app!r:.80}; route a function "
+                f"with @app.route({prefix + '/{path:path}'!r})"
             )
         below = Router(prefix, use=use)
         if not prefix:

@@ -56,7 +56,7 @@ class Route:
                 remedy = "name it in visible ASCII, as in 'PURGE'"
                 if method.upper() in METHODS:
                     remedy = f"write {method.upper()!r}, methods are case-sensitive"
-                raise ConfigurationError(f"{self}: no method {method!r}: {remedy}")
+                raise ConfigurationError(f"{self}: {method!r} is not a method: {remedy}")
         if len(set(self.methods)) != len(self.methods):
             raise ConfigurationError(f"{self}: name each method once")
 

@@ -526,7 +526,7 @@ def test_only_an_app_or_a_router_is_mounted(value: Any) -> None:
         App().mount("/x", value)
     text = str(caught.value)
     assert text.startswith("mount '/x': expected an App or a Router, got ")
-    assert text.endswith("; a function is routed by @app.route('/x/{path:path}')")
+    assert text.endswith("; route a function with @app.route('/x/{path:path}')")
 
 
 def test_app_is_mounted_not_included() -> None:
