@@ -1,4 +1,4 @@
-"""Exchanges and connections are freed at once: seen by weak references, without the collector."""
+"""Exchanges and connections are freed immediately, without the garbage collector."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from microweb.server.server import Server
 
 @pytest.fixture(autouse=True)
 def no_collector() -> Iterator[None]:
-    """Leave all to reference counts: a cycle, which only the collector frees, fails a test."""
+    """Switch the garbage collector off: a test fails if a cycle keeps an object."""
     gc.collect()
     gc.disable()
     try:
@@ -26,7 +26,7 @@ def no_collector() -> Iterator[None]:
 
 
 class Kept:
-    """A value of the application's that a request holds."""
+    """A value of the application that a request holds."""
 
 
 async def until_freed(reference: weakref.ref[Kept] | weakref.ref[asyncio.StreamReader]) -> None:
@@ -36,7 +36,7 @@ async def until_freed(reference: weakref.ref[Kept] | weakref.ref[asyncio.StreamR
 
 
 def app_keeping(references: list[weakref.ref[Kept]]) -> App:
-    """Return an app each of whose requests holds a value of its own."""
+    """Return an app that gives each request a new `Kept`, and adds a weak reference to the list."""
     app = App()
 
     @app.before_request
@@ -85,7 +85,7 @@ REQUESTS = {
 
 
 async def reader_of(server: Server) -> weakref.ref[asyncio.StreamReader]:
-    """Return a reference to what the only connection holds, since it has no room for its own."""
+    """Return a weak reference to the reader of the only connection, which has no `__weakref__`."""
     async with asyncio.timeout(DEADLINE_S):
         while not server.connections:
             await asyncio.sleep(0.01)
@@ -99,7 +99,7 @@ async def test_nothing_of_a_request_is_kept_while_its_connection_idles(
 ) -> None:
     references: list[weakref.ref[Kept]] = []
     async with on_loopback(app_keeping(references)) as server, peer_of(server) as peer:
-        for count in (1, 2, 3):  # the second and the third may be known heads
+        for count in (1, 2, 3):  # the second and third may hit memos
             await peer.send(request_bytes)
             await peer.read_until(b"\r\n\r\n")
             async with asyncio.timeout(DEADLINE_S):
@@ -110,7 +110,7 @@ async def test_nothing_of_a_request_is_kept_while_its_connection_idles(
 
 
 async def test_idle_connection_keeps_no_head() -> None:
-    """A head may hold credentials."""
+    """A head may contain credentials."""
     async with on_loopback(app_keeping([])) as server, peer_of(server) as peer:
         for _ in range(3):
             await peer.send(get("/text", "Authorization: Bearer 0123456789"))

@@ -1,7 +1,7 @@
-"""What RFC 9110 and 9112 say of requests, on a real socket: what is served, refused, and how.
+"""The requirements of RFC 9110 and 9112 for requests, on a real socket.
 
-Each case is what a client sends, the statuses of all that comes back, and whether the server
-closes then; where it does not, a further request must be answered.
+Each case has the bytes of a client, the statuses of the answers, and whether the server closes
+then. If it does not close, it must answer another request.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def case(id: str, send: bytes | list[bytes | object], *answers: int, closes: boo
 
 
 def refused(id: str, send: bytes, status: int = 400) -> None:
-    """The error answers the request, the connection closes, and what follows is not looked at."""
+    """Expect the error as answer and a close; the bytes after the request are ignored."""
     case(id, send + LAST, status, closes=True)
 
 
@@ -329,7 +329,7 @@ case(
 case("100-other", get(fields=b"Expect: 200-ok\r\n"), 200)
 case("100-1.0", b"POST /echo HTTP/1.0\r\n" + E100 + b"\r\nhello", 200, closes=True)
 
-# --- what is no HTTP/1
+# --- bytes that are not HTTP/1
 
 refused("tls", b"\x16\x03\x01\x00\xa5\x01\x00\x00\xa1\x03\x03")
 refused("tls-alone", b"\x16\x03\x01")
@@ -385,7 +385,7 @@ def app() -> App:
 
 
 async def play(peer: Misbehaving, case: Case) -> bytes:
-    """Do as the case says; return all that came back."""
+    """Play the case; return all bytes from the server."""
     data = b""
     for step in case.sends:
         if step is END:
@@ -431,7 +431,7 @@ async def test_a_refused_head_gets_no_content(raw: bytes, status: int, app: App)
         data = await peer.read_all()
     assert statuses(data) == [200, status]
     assert data.endswith(b"\r\n\r\n")
-    assert b"Content-Length: 0" not in data  # it says what a GET would have got
+    assert b"Content-Length: 0" not in data  # it is the length for a GET
 
 
 @pytest.mark.parametrize("raw", [b"GET / HTTP/1.1\r\n\r\n", b"HEADER / HTTP/1.1\r\n\r\n"])
@@ -454,5 +454,5 @@ async def test_case_byte_by_byte(case: Case, app: App) -> None:
         try:
             data = await play(peer, Case(case.id, cut, case.statuses, case.closes))
         except ConnectionError:
-            data = await peer.read_all()  # refused before it was all sent
+            data = await peer.read_all()  # refused before all of it was sent
     assert statuses(data) == (case.statuses if case.closes else [*case.statuses, 200])

@@ -47,7 +47,7 @@ LARGE = 70_000  # bytes of an answer that is not sent in one piece
 
 @dataclass(frozen=True)
 class Use:
-    """An accessor that a task uses, so many turns of the loop after the task has begun."""
+    """An accessor that a task uses, and the turns of the event loop before it does."""
 
     accessor: str
     delay: int
@@ -56,7 +56,7 @@ class Use:
 
 @dataclass(frozen=True)
 class Plan:
-    """One request: its body, how its handler answers, and who uses it when."""
+    """One request: its body, its handler's answer, and the tasks that use it."""
 
     number: int
     content_type: str
@@ -67,9 +67,9 @@ class Plan:
     pause: int
     answer: str
     uses: tuple[Use, ...]
-    cut: int  # so much of the body in percent is sent first; below 0 a part of the head
-    pause_at_cut: int  # and after so many turns the rest,
-    pause_behind: int  # and after so many the next request
+    cut: int  # the percentage of the body that is sent first; below 0, a part of the head
+    pause_at_cut: int  # the turns of the event loop before the rest is sent
+    pause_behind: int  # and before the next request is sent
     leaves: str  # how the client leaves at the cut, if it does: "", "end" or "reset"
 
     @property
@@ -140,7 +140,7 @@ def plans(draw: st.DrawFn) -> list[Plan]:
     ]
 
 
-# --- what a request shows, and whether that is its own
+# --- values of a request, and whether they are its own
 
 
 async def turns(count: int) -> None:
@@ -209,7 +209,7 @@ USING: dict[str, Callable[[Request, Plan], Awaitable[None]]] = {
 
 @dataclass
 class Exchanges:
-    """The handler of an example, with all that it finds wrong."""
+    """The handler of an example, with the faults that it finds."""
 
     plans: dict[str, Plan]
     wrong: list[BaseException] = field(default_factory=list)
@@ -232,7 +232,7 @@ class Exchanges:
         return self.answer(request, plan)
 
     async def finish(self) -> None:
-        """Wait for the tasks, which need some turns of the loop and nothing else."""
+        """Wait for the tasks, which need only some turns of the event loop."""
         await turns(100)
         for task in self.tasks:
             if task.cancel():
@@ -388,7 +388,7 @@ async def run_example(made: list[Plan], is_app: bool, deadline_s: float) -> None
 
 
 def check(examples: int, deadline_s: float = DEADLINE_S) -> None:
-    """Raise what the first of so many examples finds wrong."""
+    """Run this many examples; raise the faults of the first that has one."""
     new_loop = loop_factory("uvloop" if LOOP == "uvloop" else "asyncio")
 
     @settings(
@@ -421,4 +421,4 @@ def test_an_exchange_without_its_end_is_found(
 ) -> None:
     monkeypatch.setattr(owner, name, lambda *arguments: None)
     with pytest.raises((Exception, BaseExceptionGroup)):
-        check(500, deadline_s=1.0)  # which ends those that hang
+        check(500, deadline_s=1.0)  # the deadline ends an example that hangs

@@ -1,4 +1,4 @@
-"""Random connections, bounded and seeded: whatever comes, the parser answers alike and in time."""
+"""Random connections, bounded and seeded: the parser's result never depends on the cuts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from microweb.errors import ContentTooLarge, ProtocolError
 SEEDS = [case.raw for case in (*ACCEPTED, *REFUSED) if len(case.raw) < 500]
 WELL_FORMED = [case.raw for case in ACCEPTED if len(case.raw) < 500]
 
-# What may hide one thing from one reader and not from another.
+# Bytes that two parsers may read in different ways.
 PIECES = [
     *(bytes([i]) for i in range(256)),
     b"\r\n",
@@ -35,7 +35,7 @@ PIECES = [
 
 
 def mutate(raw: bytes, random: random.Random) -> bytes:
-    """Return `raw` with a few bytes put in, taken out, replaced or repeated."""
+    """Return `raw` with a few bytes inserted, removed, replaced or repeated."""
     for _ in range(random.choice((0, 1, 1, 2, 3))):
         start = random.randrange(len(raw) + 1)
         end = min(len(raw), start + random.choice((0, 0, 1, 1, 2, 10)))
@@ -99,7 +99,7 @@ def test_a_mutated_request_that_we_accept_h11_accepts_alike(seed: int) -> None:
 
 
 class OneConnection(RuleBasedStateMachine):
-    """A connection that lives long: its memos must not show."""
+    """A connection with many requests: its memos must not change a result."""
 
     def __init__(self) -> None:
         super().__init__()

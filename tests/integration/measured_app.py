@@ -1,4 +1,4 @@
-"""An application in a process of its own, measured from outside: `measured_app.py LOOP [FILES]`."""
+"""An application in its own process, for measurements: `measured_app.py LOOP [FILES]`."""
 
 from __future__ import annotations
 

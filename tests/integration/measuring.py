@@ -1,4 +1,4 @@
-"""A server in a process of its own, and what the system says of it."""
+"""A server in its own process, and the operating system's figures of it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ on_both_loops = pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 
 
 class MeasuredServer(Program):
-    """An application beside this file, on `loop`, with what else it is told."""
+    """An application beside this file, on `loop`, with further arguments."""
 
     def __init__(self, loop: str, *arguments: str, app: str = "measured_app.py") -> None:
         if loop == "uvloop":
@@ -28,12 +28,12 @@ class MeasuredServer(Program):
 
     @cached_property
     def url(self) -> str:
-        """Where it listens, once it does."""
+        """The URL of the server."""
         return self.urls()[0]
 
     @property
     def address(self) -> tuple[str, int]:
-        """The same as a socket has it."""
+        """The address of the server as (host, port)."""
         parts = urlsplit(self.url)
         assert parts.hostname is not None and parts.port is not None
         return parts.hostname, parts.port
@@ -53,11 +53,11 @@ class MeasuredServer(Program):
         return int((self._proc / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
     def reset_peak(self) -> None:
-        """Have `peak_bytes` begin anew."""
+        """Reset `peak_bytes` to the memory in use."""
         (self._proc / "clear_refs").write_text("5")
 
     def peak_bytes(self) -> int:
-        """Return the most memory that was resident since `reset_peak`."""
+        """Return the maximum of resident memory since `reset_peak`."""
         for line in (self._proc / "status").read_text().splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024

@@ -1,6 +1,6 @@
 """Cleanup that awaits runs to its end, however an exchange ends, on a real socket.
 
-Between the first notice that the client left and the end of the cleanup nothing is cancelled again.
+A task is cancelled only once: not again before its cleanup has ended.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from microweb.testing.misbehaving import Misbehaving
 
 in_silence = pytest.mark.usefixtures("nothing_is_logged")
 
-SWEEPS = 15  # that pass while something cleans up
+SWEEPS = 15  # during a cleanup
 UPGRADE = (
     b"GET /socket HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
@@ -39,7 +39,7 @@ UPGRADE = (
 
 
 class Work:
-    """Endpoints that begin, wait, and take their time to clean up; they tell what they saw."""
+    """Endpoints that begin, wait, and clean up slowly; they record each step."""
 
     def __init__(self) -> None:
         self.begun = asyncio.Event()
@@ -274,7 +274,7 @@ async def test_cleanup_of_a_socket_is_not_cut(stops: bool) -> None:
 
 @in_silence
 async def test_generator_that_waits_is_cancelled_though_a_write_has_failed() -> None:
-    """A piece of this turn that can't be written tells the generator nothing."""
+    """The failed write of a piece does not tell the generator, so it must be cancelled."""
     app, told, go = App(), list[str](), asyncio.Event()
     begun = asyncio.Event()
 
@@ -324,7 +324,7 @@ async def test_cleanup_behind_a_heartbeat_is_not_cut() -> None:
         await end.write(get("/"))
         await end.read(1)
         for _ in range(4):
-            await house.pass_time(15)  # it takes nothing between two heartbeats
+            await house.pass_time(15)  # the client reads nothing between two heartbeats
         assert house.connection.network.transport.is_closing()
         for _ in range(3):
             await house.pass_time(1)
@@ -335,7 +335,7 @@ async def test_cleanup_behind_a_heartbeat_is_not_cut() -> None:
 
 
 class Pushing:
-    """An endpoint inside `forward` that waits, and the cleanup that it came to."""
+    """An endpoint that waits inside `forward`, and the record of its cleanup."""
 
     def __init__(self, waits: Callable[[WebSocket], Awaitable[object]]) -> None:
         self.waits = waits
@@ -360,7 +360,7 @@ class Pushing:
 
 @asynccontextmanager
 async def stopping(work: Pushing, path: str = "/socket") -> AsyncIterator[MemoryHouse]:
-    """Stop a server, with a grace that no test comes near, behind a client that is present."""
+    """Stop a server while a client is connected, with a grace that no test reaches."""
     work.app.freeze()
     async with in_memory(work.app, grace_s=DEADLINE_S) as house:
         peer = await Peer(house.connect()).shake_hands(handshake(path))
@@ -381,7 +381,7 @@ async def test_endpoint_that_only_forwards_is_ended_once_by_a_stop() -> None:
     async with stopping(work) as house:
         assert work.told == ["cancelled"]
         await house.pass_time(1)
-        assert work.told == ["cancelled"]  # its cleanup goes on
+        assert work.told == ["cancelled"]  # its cleanup is still running
         work.goes_on.set()
     assert work.told == ["cancelled", "clean"]
 

@@ -1,4 +1,4 @@
-"""A server that runs out of file descriptors: it waits, says so once, and goes on."""
+"""A server without free file descriptors: it waits, logs that once, and continues."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ def test_connections_beyond_the_limit_wait_for_room(loop: str) -> None:
         clients += [connect(address) for _ in range(2 * FILES)]
         server.err.wait_for("nearly out of file descriptors")
 
-        # Those who are connected are served, and nothing goes into trying.
+        # Connected clients are served, and the server spends no time on attempts to accept.
         for _ in range(10):
             clients[0].sendall(GET)
             assert is_answered(clients[0])
         files = server.open_files()
-        time.sleep(2.5)  # of the server's looks for room at least two, which find none
+        time.sleep(2.5)  # the server tries at least twice to accept, without success
         assert server.open_files() == files < FILES
         assert server.cpu_s() - before < 0.5
 
-        # Each one that waits has its turn when others leave.
+        # Each waiting client is accepted when others leave.
         for client in clients:
             if client is not clients[0]:
                 assert is_answered(client)
@@ -54,7 +54,7 @@ def test_connections_beyond_the_limit_wait_for_room(loop: str) -> None:
         server.stop()
         said = server.err.rest().splitlines()
     assert sum("nearly out of file descriptors" in line for line in said) == 1
-    assert len(said) <= 2, said  # the other: under max_connections
+    assert len(said) <= 2, said  # the other one is about max_connections
 
 
 @on_both_loops
@@ -62,7 +62,7 @@ def test_burst_is_not_dropped(loop: str) -> None:
     with MeasuredServer(loop, str(FILES)) as server:
         address = server.address
         clients = []
-        for _ in range(2 * FILES):  # all at once: none waits until it is connected
+        for _ in range(2 * FILES):  # at the same time: no client waits until it is connected
             client = socket.socket()
             client.setblocking(False)
             client.connect_ex(address)

@@ -1,6 +1,7 @@
-"""An answer that comes before the end of a large upload arrives, as clients send it all first.
+"""A client gets an answer that is sent before the end of its large upload.
 
-`MICROWEB_UPLOADS=1` tries each client and size, slow ones too: that takes minutes.
+Most clients read only after they have sent everything. `MICROWEB_UPLOADS=1` tries each client and
+size, also slow ones, which takes minutes.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ pytestmark = pytest.mark.usefixtures("nothing_is_logged")
 
 MB = 1_000_000
 SLOW = 2 * MB  # bytes a second
-IS_SLOW = [False]  # whether clients send at that speed
+IS_SLOW = [False]  # True: clients send at that speed
 IS_LONG = os.environ.get("MICROWEB_UPLOADS") == "1"
 
 
@@ -127,7 +128,7 @@ async def by_curl(url: str, pieces: Iterator[bytes], size: int) -> tuple[int, in
 
 
 class Pace:
-    """How long to wait behind each piece, so that an upload has its speed."""
+    """The pauses after the pieces of an upload, which give it its speed."""
 
     def __init__(self) -> None:
         self._begun = time.monotonic()
@@ -179,7 +180,7 @@ async def test_each_early_answer_arrives(
             assert status == int(target[1:])
 
 
-# --- how long, and how much of it
+# --- the time and the bytes that the server reads after an answer
 
 
 async def until_lingering(server: Server) -> None:

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("nothing_is_logged")
 
 
 class Idle:
-    """An app whose streams say one thing, wait, and count how many of them are open."""
+    """An app whose streams send one event and wait. It counts the open streams."""
 
     def __init__(self, first: str = "first", heartbeat_s: float = 15.0) -> None:
         self.app = App()
@@ -62,7 +62,7 @@ async def test_idle_stream_ends_with_its_client(how: str, request_: bytes) -> No
 
 
 async def test_client_that_takes_nothing_is_gone_at_the_second_heartbeat() -> None:
-    """As one whose network is gone: the kernel holds what was sent and has no word of it."""
+    """Like a client without a network: the kernel keeps the sent bytes, and gets no answer."""
     idle = Idle("x" * 60_000, heartbeat_s=0.1)
     async with on_loopback(idle.app, write_timeout_s=60) as server, peer_of(server) as peer:
         await peer.read_nothing()

@@ -1,4 +1,4 @@
-"""An exchange ends with its answer: nothing of it reaches the next request of its connection."""
+"""An exchange ends with its answer: it never affects the next request of its connection."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ WAYS: dict[str, Callable[[Request], Awaitable[Any]]] = {
 
 
 class Late:
-    """An app whose requests are used after, or at, their answer; it keeps what came of that."""
+    """An app that uses requests during or after their answer, and records the results."""
 
     def __init__(self) -> None:
         self.app = App()
@@ -67,7 +67,7 @@ class Late:
         return "index"
 
     async def use(self, use: Callable[[], Awaitable[object]], *, waits: bool = True) -> None:
-        """Use a request, after a while, and keep what that returns or raises."""
+        """Use a request after a while, and record the value or the exception."""
         if waits:
             await self.may_go_on.wait()
         try:
@@ -112,7 +112,7 @@ async def test_reading_ends_when_the_answer_goes_out(way: str) -> None:
     @late.app.post("/early")
     async def early(request: Request) -> str:
         tasks.append(late.app.spawn(late.use(lambda: WAYS[way](request), waits=False)))
-        await asyncio.sleep(QUICK_S)  # it waits for the peer now
+        await asyncio.sleep(QUICK_S)  # now it waits for the peer
         return "accepted"
 
     async with on_loopback(late.app) as server, peer_of(server) as peer:
@@ -264,7 +264,7 @@ async def test_nothing_is_asked_of_the_peer_behind_the_answer() -> None:
         assert await late.came_to() is BodyConsumed
 
 
-# --- the client's presence
+# --- clients that leave
 
 
 @pytest.mark.parametrize("begins", ["before", "behind"])
@@ -326,7 +326,7 @@ async def test_shield_that_ends_late_opens_none_of_the_next_request() -> None:
         async with request.shield():
             late.entered.set()
             await ended.wait()
-            await asyncio.sleep(5 * QUICK_S)  # sweeps, of which none may cancel it
+            await asyncio.sleep(5 * QUICK_S)  # no sweep in this time may cancel it
             late.outcome.set_result("whole")
 
     async with on_loopback(late.app) as server, peer_of(server) as peer:
@@ -367,7 +367,7 @@ async def test_client_that_left_is_looked_at_anew_for_each_request() -> None:
     @late.app.get("/watch")
     async def watch(request: Request) -> str:
         try:
-            async with asyncio.timeout(5 * QUICK_S):  # sweeps, of which none may tell it
+            async with asyncio.timeout(5 * QUICK_S):  # no sweep in this time may wake it
                 await request.disconnected()
         except TimeoutError:
             return "it stays"

@@ -1,4 +1,4 @@
-"""sys.exit(), KeyboardInterrupt and their like in an application: a 500, and the server lives."""
+"""sys.exit(), KeyboardInterrupt and similar in an application: a 500, and the server continues."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from microweb.testing.misbehaving import Misbehaving
 
 
 class Stop(BaseException):
-    """An exception of an application that is no Exception."""
+    """An exception of an application that is a BaseException but not an Exception."""
 
 
 EXITS = [SystemExit(3), KeyboardInterrupt(), GeneratorExit(), Stop("now")]
@@ -249,7 +249,7 @@ async def test_failing_test_in_an_endpoint_fails_it() -> None:
                 await connected.receive()
 
 
-# --- lifespans, which may exit
+# --- lifespans may exit
 
 LIFE = """
 import sys

@@ -1,4 +1,4 @@
-"""What is over is freed at once: nothing of it waits for the garbage collector."""
+"""Ended exchanges and connections are freed immediately, without the garbage collector."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CLOSE = b"\x88\x82\x00\x00\x00\x00\x03\xe8"
 
 @pytest.fixture
 def left() -> Iterator[Callable[[type], list[object]]]:
-    """What there is of a class and was not before, while the collector rests."""
+    """Return the new instances of a class, while the garbage collector is off."""
     gc.collect()
     gc.disable()
     before = {id(each) for each in gc.get_objects()}
@@ -107,6 +107,6 @@ async def test_connection_is_freed_with_its_end(
             await peer.read_all()
         await until_none(server.connections)
         ends_at = asyncio.get_running_loop().time() + DEADLINE_S
-        while left(Connection) or left(Request):  # until the loop lets go of its transports
+        while left(Connection) or left(Request):  # until the event loop has dropped its transports
             assert asyncio.get_running_loop().time() < ends_at, (left(Connection), left(Request))
             await asyncio.sleep(0.01)

@@ -1,4 +1,4 @@
-"""Clients that leave, stop reading or go on sending, on a real socket: both loops' own ways."""
+"""Clients that leave, stop reading or continue to send, on a real socket and both event loops."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.usefixtures("nothing_is_logged")
 
 
 class Waiting:
-    """An app whose handlers wait to be cancelled or let on, and say how that ended."""
+    """An app whose handlers wait until they are cancelled or released, and record which."""
 
     def __init__(self) -> None:
         self.app = App()
@@ -208,7 +208,7 @@ async def test_leaving_inside_a_body_is_told_to_the_handler_alone(
 
     content_type = MULTIPART if way == "parts" else URLENCODED
     async with on_loopback(app) as server, peer_of(server) as peer:
-        # As content of multipart it is a part that has begun, as chunks a chunk that has.
+        # In a multipart body these bytes begin a part, in a chunked body a chunk.
         begun = b"ff\r\n" * framing.startswith("Transfer") + b"--b\r\nContent-Disposition: form-"
         await peer.send(post("/", begun, framing, content_type))
         await entered.wait()
@@ -240,7 +240,7 @@ async def test_reset_before_an_answer_that_closes() -> None:
         await peer.send(post("/wait", b"", "Content-Length: 100000"))
         await waiting.entered.wait()
         await peer.reset()
-        await asyncio.sleep(0.05)  # paused or not, the loop may see it
+        await asyncio.sleep(0.05)  # the event loop may notice it, paused or not
         waiting.is_open.set()
         await waiting.until_ended()
         await until_none(server.connections)
@@ -286,7 +286,7 @@ async def test_client_that_does_not_read_holds_no_more_than_the_mark_and_is_cut_
                 if not connection.network.transport.is_closing():
                     most = max(most, connection.network.transport.get_write_buffer_size())
                 await asyncio.sleep(0)
-        assert 64 * 1024 < most <= 2 * 64 * 1024 + 1024  # the mark, and the piece that passed it
+        assert 64 * 1024 < most <= 2 * 64 * 1024 + 1024  # the limit, and the piece that exceeded it
         await until_none(server.connections)
 
 
@@ -297,8 +297,8 @@ async def test_client_that_reads_slowly_but_steadily_lives() -> None:
     async def large() -> bytes:
         return bytes(16 * MIB)
 
-    # As a whole it takes longer than the deadline of a write, and none of its parts does. Time
-    # passes by the bytes that are read, so that a pause of this machine is no pause of the client.
+    # The whole takes longer than the deadline of a write, but none of its parts does. The clock
+    # moves by the bytes that are read, so a pause of this machine is not a pause of the client.
     async with on_loopback(app, write_timeout_s=10) as server, peer_of(server) as peer:
         begun = server.state.clock()
         size = 0
@@ -331,7 +331,7 @@ async def test_pipelining_client_that_does_not_read_is_not_read_either() -> None
             await sending
 
 
-# --- clients that go on sending
+# --- clients that continue to send
 
 
 @pytest.fixture
@@ -358,14 +358,14 @@ async def test_answer_survives_what_nobody_reads(
         half = bytes(size // 2)
         await peer.send(post(target, half, f"Content-Length: {size}"))
         await until_lingering(server, size)
-        await peer.send(half)  # the answer is out already
+        await peer.send(half)  # the answer is already sent
         await peer.half_close()
         assert statuses(await peer.read_all()) == [status]
 
 
 async def until_lingering(server: Server, size: int) -> None:
     if size < 100_000:
-        return  # a small one may be skimmed
+        return  # the server may skim a small one
     async with asyncio.timeout(DEADLINE_S):
         while not any(c.network.phase is Phase.LINGER for c in server.connections):
             await asyncio.sleep(0)

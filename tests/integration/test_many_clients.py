@@ -1,4 +1,4 @@
-"""A well-behaved client is answered amid many that are not.
+"""A well-behaved client is answered although many others are idle or slow.
 
 MICROWEB_LOAD=full has 5,000 idle connections and 200 dripping ones; `-s` shows the figures.
 """
@@ -22,7 +22,7 @@ pytestmark = needs_proc
 
 
 class Dripping:
-    """Clients that send their heads a byte at a time, begun anew where the server has enough."""
+    """Clients that send their heads byte by byte, and reconnect if the server closes."""
 
     def __init__(self, address: tuple[str, int], number: int) -> None:
         self._address = address

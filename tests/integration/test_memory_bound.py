@@ -1,4 +1,4 @@
-"""Large bodies in either direction pass through; they are not kept."""
+"""Large bodies in both directions pass through the server, which does not keep them."""
 
 from __future__ import annotations
 
@@ -120,6 +120,6 @@ def test_files_that_nobody_reads(loop: str, tmp_path: Path) -> None:
 
 
 def receive_all_of(client: socket.socket) -> tuple[int, bytes]:
-    """As `receive_all`, of a connection that persists."""
+    """Do as `receive_all`, on a connection that persists."""
     client.shutdown(socket.SHUT_WR)
     return receive_all(client)

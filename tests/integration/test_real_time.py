@@ -1,6 +1,6 @@
-"""Event streams and WebSockets by the hundred: clients that vanish, one that never reads, the end.
+"""Hundreds of event streams and WebSockets: clients that vanish or never read, and the stop.
 
-A test that needs a network of its own is skipped where it can't be made: by others than root.
+Only root can create the network of one test; the test is skipped for other users.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class RealTimeServer(MeasuredServer):
         super().__init__(loop, *host, app="real_time_app.py")
 
     def counts(self) -> dict[str, int]:
-        """Return its subscribers, tasks, and open files beside the connection that asks."""
+        """Return the numbers of subscribers, tasks and open files, without this connection's."""
         connection = connect(self.url)
         try:
             connection.request("GET", "/counts")
@@ -81,7 +81,7 @@ def files() -> None:
 def clients_of(
     server: RealTimeServer, request: bytes, number: int
 ) -> Iterator[list[socket.socket]]:
-    """Yield connections whose heads have come; what is left of them is closed behind the block."""
+    """Yield connections whose answers have begun; close the open ones after the block."""
     clients = []
     try:
         for _ in range(number):
@@ -97,7 +97,7 @@ def clients_of(
 
 
 def read_until(client: socket.socket, end: bytes) -> bytes:
-    """Return what comes up to the read that brings `end`, which must come."""
+    """Return the bytes up to the read that contains `end`; fail if it does not arrive."""
     data = b""
     while end not in data:
         piece = client.recv(65536)
@@ -119,7 +119,7 @@ def reset(client: socket.socket) -> None:
 
 
 def fall_silent(client: socket.socket) -> None:
-    """Say nothing more, and read nothing: what the peer sends is still acknowledged."""
+    """Send and read nothing more; the kernel still acknowledges the peer's bytes."""
 
 
 @on_both_loops
@@ -178,7 +178,7 @@ def test_stop_waits_for_no_client_that_does_not_answer(loop: str) -> None:
 @on_both_loops
 @pytest.mark.parametrize("request_", [EVENTS, SOCKET], ids=["events", "socket"])
 def test_client_that_never_reads_costs_the_others_nothing(loop: str, request_: bytes) -> None:
-    """Its queue is full at some time, and it is dropped; who reads misses not one message."""
+    """Its queue becomes full, and it is dropped; clients that read miss no message."""
     text = "x" * 10_000
     with (
         RealTimeServer(loop) as server,
@@ -203,7 +203,7 @@ def test_client_that_never_reads_costs_the_others_nothing(loop: str, request_: b
 
 @pytest.fixture
 def cable() -> Iterator[tuple[str, str]]:
-    """A network of two hosts: yields our address, and the namespace of the other's."""
+    """Create a network of two hosts; yield this host's address and the other's namespace."""
     if os.geteuid() != 0 or shutil.which("ip") is None:
         pytest.skip("needs root, and ip from iproute2")
     name = f"mw{os.getpid()}"
@@ -218,7 +218,7 @@ def cable() -> Iterator[tuple[str, str]]:
     try:
         ip("link", "add", f"{name}a", "type", "veth", "peer", "name", f"{name}b", "netns", name)
         try:
-            ip("addr", "add", "198.51.100.1/30", "dev", f"{name}a")  # RFC 5737: nobody has it
+            ip("addr", "add", "198.51.100.1/30", "dev", f"{name}a")  # for examples: RFC 5737
             ip("link", "set", f"{name}a", "up")
             ip("-n", name, "addr", "add", "198.51.100.2/30", "dev", f"{name}b")
             ip("-n", name, "link", "set", f"{name}b", "up")
@@ -246,7 +246,7 @@ sys.stdin.read()
 def test_clients_behind_a_cut_cable_leave_nothing(
     loop: str, request_: bytes, cable: tuple[str, str]
 ) -> None:
-    """No reset and no end of input comes: only that nothing is acknowledged any more."""
+    """No reset and no end of input arrives; the server's bytes are just not acknowledged."""
     host, namespace = cable
     with RealTimeServer(loop, host) as server:
         server.counts()

@@ -1,4 +1,4 @@
-"""Clients that send their bodies slowly hold no thread that another request needs."""
+"""Clients that send their bodies slowly do not occupy a thread that another request needs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CREDENTIALS = base64.b64encode(b"ada:correct").decode()
 
 
 def ask(address: tuple[str, int], request: bytes) -> bytes:
-    """Return the answer to a request that is sent at once."""
+    """Return the answer to a request that is sent whole."""
     with socket.create_connection(address, timeout=DEADLINE_S) as client:
         client.sendall(request)
         answer = b""
@@ -34,7 +34,7 @@ def ask(address: tuple[str, int], request: bytes) -> bytes:
 
 
 class Crowd:
-    """A server, and the clients that are connected to it until the block ends."""
+    """A server and its clients, which stay connected until the block ends."""
 
     def __init__(self, loop: str) -> None:
         self._stack = ExitStack()
@@ -104,7 +104,7 @@ def test_body_that_was_read_ahead_is_streamed_whole(loop: str) -> None:
         client = crowd.connect(post("/stream", b"", CLOSE, f"Content-Length: {size}"))
         half = bytes(size // 2)
         client.sendall(half)
-        for each in slow:  # so that the rest gets a thread to wait for it
+        for each in slow:  # so that a thread can wait for the rest
             each.close()
         client.sendall(half)
         assert client.recv(65536).endswith(b"\r\n\r\n%d" % size)

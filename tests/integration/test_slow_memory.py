@@ -1,4 +1,4 @@
-"""What slow clients have buffered is bounded, and other clients are answered meanwhile."""
+"""The bytes buffered for slow clients are limited, and other clients are answered meanwhile."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from support.serving import get, post
 pytestmark = needs_proc
 
 MIB = 1 << 20
-LACK = 400  # bytes that a body or a message never gets
-HONEST = "127.0.0.2"  # an address that holds nothing
+LACK = 400  # the bytes of a body or message that are never sent
+HONEST = "127.0.0.2"  # an address without buffered bytes
 PROXY = "127.0.0.3"
 CLOSE = "Connection: close"
 UPGRADE = get(
@@ -34,7 +34,7 @@ def message_head(size: int) -> bytes:
 
 
 class Crowd:
-    """A server, and the clients that are connected to it until the block ends."""
+    """A server and its clients, which stay connected until the block ends."""
 
     def __init__(self, loop: str, max_buffered: int) -> None:
         self._stack = ExitStack()
@@ -67,7 +67,7 @@ class Crowd:
         return client
 
     def ask(self, *data: bytes, source: str = "127.0.0.1") -> bytes:
-        """Return the answer to a request that is sent at once."""
+        """Return the answer to a request that is sent whole."""
         client = self.connect(*data, source=source)
         answer = b""
         while piece := client.recv(65536):
@@ -76,11 +76,11 @@ class Crowd:
         return answer
 
     def peak_mib(self) -> float:
-        """Return the most memory that was resident, above that of the idle server."""
+        """Return the maximum of resident memory, minus that of the idle server."""
         return (self.server.peak_bytes() - self._idle) / MIB
 
     def resident_mib(self) -> float:
-        """Return the memory that is resident, above that of the idle server."""
+        """Return the resident memory, minus that of the idle server."""
         return (self.server.resident_bytes() - self._idle) / MIB
 
     def serves_others(self) -> None:
@@ -92,7 +92,7 @@ class Crowd:
 
 
 def answers_so_far(clients: list[socket.socket], count: int) -> list[bytes]:
-    """Return the answers of clients that have one, once there are `count` of them."""
+    """Wait until `count` clients have an answer, and return the answers."""
     answers: dict[int, bytes] = {}
     ends_at = time.monotonic() + DEADLINE_S
     while len(answers) < count and time.monotonic() < ends_at:
@@ -177,7 +177,7 @@ def test_small_messages_go_on_beside_those_that_lack_their_end(loop: str) -> Non
 
 
 def poll_files(server: MeasuredServer, at_most: int) -> int:
-    """Return how many files the server has open, once there are `at_most`."""
+    """Wait until the server has `at_most` files open, and return their number."""
     ends_at = time.monotonic() + DEADLINE_S
     while (count := server.open_files()) > at_most and time.monotonic() < ends_at:
         time.sleep(0.01)

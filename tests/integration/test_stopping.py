@@ -51,7 +51,7 @@ RUNS = 20
 
 @dataclass
 class Load:
-    """The clients of one run: how many requests they sent, and which answers they have."""
+    """The clients of one run: the number of their requests, and their answers."""
 
     url: str
     think_s: float
@@ -72,7 +72,7 @@ class Load:
         return name
 
     async def receive(self, reader: asyncio.StreamReader, name: bytes) -> bool:
-        """Read one answer; return whether the connection goes on."""
+        """Read one answer; return whether the connection persists."""
         try:
             head = await reader.readuntil(b"\r\n\r\n")
             body = await reader.readexactly(len(name))
@@ -113,13 +113,13 @@ async def busy(load: Load, program: Program, load_s: float, gate: Path) -> None:
 
 async def clients_in_a_loop(load: Load, program: Program, load_s: float, count: int) -> None:
     asking = [asyncio.create_task(load.ask_until_closed()) for _ in range(count)]
-    await asyncio.sleep(load_s)  # the load, not a wait for something
+    await asyncio.sleep(load_s)  # the duration of the load
     program.process.send_signal(signal.SIGTERM)
     await asyncio.gather(*asking)
 
 
 async def blocked(load: Load, program: Program, load_s: float, gate: Path) -> None:
-    """30 requests on kept connections that come while a handler blocks the loop."""
+    """30 requests on persistent connections that arrive while a handler blocks the event loop."""
     async with AsyncExitStack() as stack:
         kept = [await load.connect() for _ in range(30)]
         for reader, writer in kept:
@@ -132,7 +132,7 @@ async def blocked(load: Load, program: Program, load_s: float, gate: Path) -> No
 
 
 async def queued(load: Load, program: Program, load_s: float, gate: Path) -> None:
-    """200 connections that wait in the listener's queue while a handler blocks the loop."""
+    """200 connections that wait in the listener's queue while a handler blocks the event loop."""
     async with AsyncExitStack() as stack:
         await blocking(load, program, stack)
         new = [await load.connect() for _ in range(200)]
@@ -149,7 +149,7 @@ async def blocking(load: Load, program: Program, stack: AsyncExitStack) -> None:
 
 
 async def stop_and_unblock(load: Load, program: Program, gate: Path, sent: int) -> None:
-    """Send SIGTERM once all requests are with the kernel; then let the handler go on."""
+    """Send SIGTERM when the kernel has all requests, then release the handler."""
     async with asyncio.timeout(DEADLINE_S):
         while load.sent < sent:
             await asyncio.sleep(0)

@@ -92,11 +92,11 @@ async def test_peers_that_vanish_leave_nothing(app: App, path: str, how: str) ->
     async with on_loopback(app) as server:
         await asyncio.gather(*(come_and_go(server) for _ in range(20)))
         if (path, how) == ("/silent", "close"):
-            assert len(server.connections) == 20  # they have 10 seconds
+            assert len(server.connections) == 20  # endpoints have 10 s to end
         else:
             await until_none(server.connections)
             async with asyncio.timeout(DEADLINE_S):
-                while len(asyncio.all_tasks()) > len(tasks) + 1:  # they end a turn later
+                while len(asyncio.all_tasks()) > len(tasks) + 1:  # tasks end a turn later
                     await asyncio.sleep(QUICK_S)
 
 
