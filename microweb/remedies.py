@@ -2,8 +2,8 @@
 
 `request.args` raises an AttributeError that names `request.query`. Each such name is a descriptor
 on the class. A `__getattr__` would be slower: up to Python 3.11 it takes every attribute of the
-class off the interpreter's fast path (50 ns in place of 9), which made an exchange in memory a
-tenth slower.
+class off the interpreter's fast path (50 ns in place of 9). It made an exchange in memory a tenth
+slower.
 
 Python's own message for a mistake such as `request.json["a"]` says too little. Its remedy is made
 from the exception when that is shown, so an exchange without an error pays nothing for it.
@@ -45,7 +45,7 @@ _ATTRIBUTE = re.compile(r"\b(\w+)\.(\w+)\b(?!\s*\()(\[[^\[\]]*\]|\.\w+)?")
 
 
 class _ForeignName:
-    """A name of other frameworks: to read, set or delete it raises an error that names ours."""
+    """A name of other frameworks: reading, setting or deleting it raises an error with our name."""
 
     def __init__(self, owner: str, name: str, ours: str) -> None:
         self._owner = owner
@@ -129,7 +129,7 @@ def keyword_remedy(call: str, keyword: str) -> str | None:
 
 
 def names_keywords(function: Callable[P, T]) -> Callable[P, T]:
-    """Return `function` with a TypeError that has our name for a keyword of another framework.
+    """Wrap `function`: a keyword of another framework raises a TypeError that has our name.
 
     Not for functions that run at each request: a call costs 0.1 us more.
     """

@@ -681,7 +681,7 @@ def test_trailers_and_extensions_have_limits() -> None:
     assert read(CHUNKED, limits=Limits(max_chunk_extensions=5)).refusal is MalformedRequest
 
 
-# --- refused at once ------------------------------------------------------------------
+# --- refused immediately --------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

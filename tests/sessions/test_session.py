@@ -169,7 +169,7 @@ def test_a_flash_of_html_comes_back_as_plain_text() -> None:
     assert type(flash.text) is str
 
 
-# --- its life
+# --- changes and end
 
 
 def test_clear_renews() -> None:
