@@ -1,7 +1,7 @@
-"""A command of the command line, and how it fails.
+"""A command of the command line, and its two kinds of failure.
 
-A wrong usage is one line on stderr and exit status 2. Any other failure that a command expects is
-one line and exit status 1. An exception of the user's own code keeps its traceback.
+A usage error is one line on stderr and exit status 2. Any other expected failure is one line and
+exit status 1. An exception of the user's own code keeps its traceback.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ class Command(NamedTuple):
 
 
 def fail(text: str) -> NoReturn:
-    """Leave with one line on stderr. Raises: SystemExit of status 1."""
+    """Exit with one line on stderr. Raises: SystemExit with status 1."""
     sys.exit(f"microweb: {text}")
 
 
 def fail_usage(text: str) -> NoReturn:
-    """Leave with one line on stderr, because the usage is wrong. Raises: SystemExit of status 2."""
+    """Exit with one line on stderr for a usage error. Raises: SystemExit with status 2."""
     print(f"microweb: {text}", file=sys.stderr)
     sys.exit(2)

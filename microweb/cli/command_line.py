@@ -15,9 +15,9 @@ COMMANDS = (run.COMMAND, dev.COMMAND, routes.COMMAND)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run the command in `argv`, by default the process's own.
+    """Run the command in `argv`, by default `sys.argv[1:]`.
 
-    Raises: SystemExit with status 1 if the command fails, 2 for a wrong usage.
+    Raises: SystemExit with status 1 if the command fails, 2 for a usage error.
     """
     open_standard_descriptors()
     given = _parser().parse_args(argv)
@@ -26,13 +26,13 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        """Leave with one line, without the usage, which is longer than a screen."""
+        """Exit with one line. The usage would be longer than a screen."""
         fail_usage(f"{message}: see {self.prog} --help")
 
 
 def _parser() -> _Parser:
     parser = _Parser(
-        prog="microweb", description="Serve an app, or look at it.", allow_abbrev=False
+        prog="microweb", description="Serve an app, or list its routes.", allow_abbrev=False
     )
     parser.add_argument("--version", action="version", version=f"microweb {__version__}")
     commands = parser.add_subparsers(required=True, metavar="command")

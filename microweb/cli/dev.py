@@ -1,4 +1,4 @@
-"""`microweb dev`: serve an app to this machine alone, with debug on."""
+"""`microweb dev`: serve an app to this machine only, with debug on."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ def _run(given: argparse.Namespace) -> None:
     options = server_options(given)
     host = options.get("host", DEFAULTS.host)
     if not _is_loopback(host):
-        fail_usage(f"dev serves this machine alone, and {host} is not it: use microweb run")
+        fail_usage(
+            f"dev serves only this machine, but others can reach {host!r:.80}: use microweb run"
+        )
     app = load_app(given.target)
     for each in app.all_apps():
         each.debug = True
@@ -39,7 +41,7 @@ def _is_loopback(host: str) -> bool:
 
 COMMAND = Command(
     "dev",
-    "Serve an app to this machine alone, with debug on; print its routes.",
+    "Serve an app to this machine only, with debug on; print its routes.",
     _add_arguments,
     _run,
 )

@@ -1,4 +1,4 @@
-"""The fields of `ServerConfig` as options of a command, read off the class."""
+"""The options of a command, made from the fields of `ServerConfig`."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ _METAVARS = {str: "NAME", int: "N", float: "N"}
 
 
 def add_server_options(parser: argparse.ArgumentParser, names: Iterable[str]) -> None:
-    """Add an option for each of these fields."""
+    """Add an option for each of the fields `names`."""
     group = parser.add_argument_group("options of the server")
-    hints = get_type_hints(ServerConfig, include_extras=True)
+    annotations = get_type_hints(ServerConfig, include_extras=True)
     for name in names:
-        kind, text = get_args(hints[name])
+        kind, text = get_args(annotations[name])
         flag = "--" + name.replace("_", "-")
         default = getattr(DEFAULTS, name)
         text = f"{text} (default: {default or 'none'})"
-        # Without a default of its own an option that was not given is not there.
+        # SUPPRESS: an option that was not given does not appear in the parsed arguments.
         add = partial(group.add_argument, flag, default=argparse.SUPPRESS, help=text)
         if kind == AccessLog:
             add(action=argparse.BooleanOptionalAction)
@@ -41,7 +41,7 @@ def add_server_options(parser: argparse.ArgumentParser, names: Iterable[str]) ->
 
 
 def server_options(given: argparse.Namespace) -> ServerOptions:
-    """Return the options that were given. Raises: SystemExit if the server refuses a value."""
+    """Return the options that were given. Raises: SystemExit if a value is not valid."""
     options = cast(ServerOptions, {key: getattr(given, key) for key in NAMES if key in given})
     try:
         ServerConfig.from_options(options)

@@ -17,23 +17,23 @@ from ..app import App
 from .command import fail, fail_usage
 
 _HELP = (
-    "module:app, or path/to/file.py (with :app where it has several); in place of app a function "
-    "that makes it, module:create_app"
+    "module:app, or path/to/file.py (with :app if it has several); or a function that returns "
+    "the app, module:create_app"
 )
 
 
 def add_target(parser: argparse.ArgumentParser) -> None:
-    """Add the argument `target`, which `load_app` takes."""
+    """Add the argument `target` for `load_app`."""
     parser.add_argument("target", help=_HELP)
 
 
 def load_app(target: str) -> App:
-    """Return the app that a target stands for: `module:app`, `file.py`, `file.py:app`.
+    """Return the app that a target names: `module:app`, `file.py`, `file.py:app`.
 
-    In place of an app there may be a function that makes it: `module:create_app`. The module is
-    imported as Python would: from the current directory, or from the file's own.
+    The name may also be that of a function that returns the app: `module:create_app`. A module is
+    imported from the current directory, a file from its own.
 
-    Raises: SystemExit with one line that says what is missing; whatever the module raises.
+    Raises: SystemExit with one line that names the missing part; any exception of the module.
     """
     place, name = _split_target(target)
     module = _import_file(place) if _is_file(place) else _import_module(place)
@@ -45,7 +45,7 @@ def load_app(target: str) -> App:
     if not outermost:
         fail(
             f"{place} has no App: expected one such as app = App(), or the name of a function that "
-            f"makes one, as in {place}:create_app"
+            f"returns one, as in {place}:create_app"
         )
     if len(outermost) > 1:
         names = [key for key, value in apps.items() if id(value) in outermost]
@@ -57,7 +57,7 @@ def _split_target(target: str) -> tuple[str, str]:
     place, _, name = target.rpartition(":")
     if place and name.replace(".", "").isidentifier():
         return place, name
-    return target, ""  # the colon of C:\app.py is none of ours
+    return target, ""  # the colon of C:\app.py belongs to the path
 
 
 def _is_file(place: str) -> bool:
@@ -78,12 +78,12 @@ def _import_file(place: str) -> ModuleType:
     if path.suffix != ".py" or "." in path.stem:
         fail(f"expected a file that Python can import, such as app.py, got {path.name}")
     folder, name = path.parent, path.stem
-    while (folder / "__init__.py").is_file():  # a part of a package: its relative imports work
+    while (folder / "__init__.py").is_file():  # in a package, so that relative imports work
         folder, name = folder.parent, f"{folder.name}.{name}"
     sys.path.insert(0, str(folder))
     module = _import(name, place)
     if Path(module.__file__ or "").resolve() != path:
-        fail(f"{place}: another module is named {name!r} already, rename the file")
+        fail(f"{place}: another module is already named {name!r}: rename the file")
     return module
 
 
@@ -92,8 +92,8 @@ def _import(name: str, place: str) -> ModuleType:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
-            raise  # the module is there, what it imports is not
-        fail(f"there is no module {error.name!r} in {os.getcwd()} or among the installed")
+            raise  # the module exists, but one of its imports does not
+        fail(f"there is no module {error.name!r} in {os.getcwd()} or among the installed packages")
     except SyntaxError as error:
         fail(f"{place} can't be read\n{''.join(traceback.format_exception_only(error)).rstrip()}")
 
@@ -108,12 +108,12 @@ def _named_app(module: ModuleType, name: str, place: str, apps: dict[str, App]) 
         return _made_app(found, f"{place}:{name}")
     if not isinstance(found, App):
         kind = "a class" if isinstance(found, type) else type(found).__name__
-        fail(f"{place}:{name} is no App, got {kind}: {has}")
+        fail(f"{place}:{name}: expected an App, got {kind}: {has}")
     return found
 
 
 def _made_app(function: Callable[..., object], target: str) -> App:
-    """Return the app that a function makes."""
+    """Return the app that a function returns."""
     if inspect.iscoroutinefunction(function):
         fail(f"{target} is async: make the app in a plain def, and await in a lifespan")
     parameters = inspect.signature(function).parameters.values()

@@ -1,4 +1,4 @@
-"""Files of an app below the current directory, and its commands in this process or in others."""
+"""Fixtures: files of an app in the current directory, and commands in this process or others."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ from microweb.server import process
 
 @pytest.fixture
 def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
-    """Write a file below the current directory; what was imported is forgotten afterwards."""
+    """Write a file below the current directory; forget imported modules afterwards."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", sys.path[:])
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # a file of one name each time
+    monkeypatch.setattr(
+        sys, "dont_write_bytecode", True
+    )  # each test writes a file of the same name
     before = set(sys.modules)
 
     def write_file(name: str, source: str) -> Path:
@@ -36,7 +38,7 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
 
 @pytest.fixture
 def served(monkeypatch: pytest.MonkeyPatch) -> Served:
-    """What would be served; a process that does it is another test's."""
+    """The recorded arguments of `process.run`, which serves nothing here."""
     calls: Served = []
     monkeypatch.setattr(process, "run", lambda app, options: calls.append((app, options)))
     return calls

@@ -1,4 +1,4 @@
-"""How a command fails: one line, and an exit status."""
+"""How a command fails: one line and an exit status."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The dispatch of commands, and wrong usages."""
+"""The dispatch of commands, and usage errors."""
 
 from __future__ import annotations
 

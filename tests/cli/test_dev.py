@@ -24,7 +24,7 @@ def test_dev_serves_this_machine_alone(
     write: Write, served: Served, capsys: pytest.CaptureFixture[str], host: str
 ) -> None:
     write("hello.py", APP)
-    expected = f"dev serves this machine alone, and {host} is not it: use microweb run\n"
+    expected = f"dev serves only this machine, but others can reach {host!r}: use microweb run\n"
     assert misuse(capsys, "dev", "hello.py", "--host", host) == expected
     assert served == []
 

@@ -98,7 +98,7 @@ async def b(b: str) -> str: ...
         "shape of path: change the path or the methods of one"
     )
     assert second.startswith("GET /{a} (a at hello.py:13) and GET /{b} (b at hello.py:16) both ")
-    assert capsys.readouterr().out.count("hello.py:") == 4  # the table is there
+    assert capsys.readouterr().out.count("hello.py:") == 4  # the table is printed
 
 
 def test_routes_reports_what_can_not_be_served(write: Write) -> None:

@@ -72,7 +72,7 @@ def test_mounted_app_is_not_meant(write: Write, served: Served) -> None:
 
 
 def test_unknown_module(write: Write) -> None:
-    expected = f"there is no module 'nothing' in {Path.cwd()} or among the installed"
+    expected = f"there is no module 'nothing' in {Path.cwd()} or among the installed packages"
     assert complaint("run", "nothing:app") == expected
 
 
@@ -100,7 +100,7 @@ def test_target_that_is_none(write: Write, capsys: pytest.CaptureFixture[str], t
 
 def test_file_with_the_name_of_a_loaded_module(write: Write) -> None:
     write("logging.py", APP)
-    expected = "./logging.py: another module is named 'logging' already, rename the file"
+    expected = "./logging.py: another module is already named 'logging': rename the file"
     assert complaint("run", "./logging.py") == expected
 
 
@@ -109,7 +109,7 @@ def test_module_without_an_app(write: Write, target: str) -> None:
     write("hello.py", "from microweb import App\n")
     assert complaint("run", target) == (
         f"{target} has no App: expected one such as app = App(), or the name of a function that "
-        f"makes one, as in {target}:create_app"
+        f"returns one, as in {target}:create_app"
     )
 
 
@@ -126,8 +126,13 @@ def test_attribute_that_is_missing(write: Write) -> None:
 
 def test_attribute_that_is_no_app(write: Write) -> None:
     write("hello.py", "app = 'App'\nfrom microweb import App\n")
-    assert complaint("run", "hello.py:app") == "hello.py:app is no App, got str: it has no App"
-    assert complaint("run", "hello.py:App") == "hello.py:App is no App, got a class: it has no App"
+    assert (
+        complaint("run", "hello.py:app") == "hello.py:app: expected an App, got str: it has no App"
+    )
+    assert (
+        complaint("run", "hello.py:App")
+        == "hello.py:App: expected an App, got a class: it has no App"
+    )
 
 
 @pytest.mark.parametrize("command", ["run", "dev"])
