@@ -1,9 +1,9 @@
-"""Background work: tasks beside the requests, owned by the server from their start to its end.
+"""Background tasks, which the server owns from their start until it stops.
 
-`app.spawn` starts one at once, `request.after_response` one behind the answer. Whoever starts it
-need not keep it or look at it: the server holds it, logs what it raises, waits for it when it
-stops, and cancels what does not end. Peers make requests, requests make tasks: past a bound no
-more are taken.
+`app.spawn` starts a task immediately, `request.after_response` starts one after the answer. The
+caller need not store or await the task. The server keeps it and logs its exceptions. When the
+server stops, it waits for its tasks and cancels those that do not end. Clients can cause tasks by
+requests, so the number of tasks is limited.
 """
 
 from __future__ import annotations
@@ -24,29 +24,32 @@ from .throttle import Throttle
 
 T = TypeVar("T")
 
-Task = asyncio.Task[T]  # the type, for modules that name it and import no asyncio
+Task = asyncio.Task[T]  # the type, for modules that do not import asyncio
 
 
 class TaskExit(RuntimeError):
-    """A task raised SystemExit or KeyboardInterrupt, its cause: raised there, it ends the loop."""
+    """Replaces a SystemExit or KeyboardInterrupt of a task, which would end the event loop.
+
+    The original exception is its `__cause__`.
+    """
 
 
 _log = Log("microweb.error")
 
 
 class Background:
-    """The tasks of one server, from `open()` to `close()`, on the loop that runs at `open()`.
+    """The tasks of one server, from `open()` to `close()`, on the event loop that runs at `open()`.
 
-    Where `max_tasks` are running, what would start another raises ServiceUnavailable.
+    If `max_tasks` are running, starting another one raises ServiceUnavailable.
     """
 
     def __init__(self, max_tasks: int) -> None:
         self._max_tasks = max_tasks
         self._refusals = Throttle()
-        self._outages = Throttle()  # of a service that each task uses
+        self._outages = Throttle()  # a broken service can make many tasks fail
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
-        self.on_exit: Callable[[BaseException], None] | None = None  # for tests, which it ends
+        self.on_exit: Callable[[BaseException], None] | None = None  # lets a test client end a test
         self.is_open = False
         self.has_ended = False
 
@@ -57,18 +60,18 @@ class Background:
 
     @property
     def is_here(self) -> bool:
-        """Whether its loop is the one that runs in this thread."""
+        """Whether its event loop runs in this thread."""
         return self._loop is not None and is_running_here(self._loop)
 
     def open(self) -> None:
-        """Take tasks from now on."""
+        """Accept tasks from now on."""
         self._loop = asyncio.get_running_loop()
         self.is_open = True
 
     async def close(self, grace_s: float, cancel_s: float) -> None:
-        """Wait `grace_s` for the tasks, those that they spawn too; then cancel what is left.
+        """Wait `grace_s` for the tasks and for tasks that they spawn; then cancel the rest.
 
-        What is cancelled is logged, and has `cancel_s` to end. Nothing more is taken then.
+        Cancelled tasks are logged and have `cancel_s` to end. After that, no task is accepted.
         """
         try:
             async with asyncio.timeout(grace_s):
@@ -85,9 +88,9 @@ class Background:
             await asyncio.wait(tasks, timeout=cancel_s)
 
     def spawn(self, coroutine: Coroutine[Any, Any, T], name: str | None = None) -> asyncio.Task[T]:
-        """Start a task in a copy of this context, from any thread.
+        """Start a task in a copy of the current context, from any thread.
 
-        Raises: RuntimeError where no server runs, ServiceUnavailable.
+        Raises: RuntimeError if no server runs, ServiceUnavailable.
         """
         try:
             self._check_room()
@@ -97,22 +100,22 @@ class Background:
         if not self.is_open or self._loop is None or is_running_here(self._loop):
             return self._start(coroutine, name)
 
-        async def start() -> asyncio.Task[T]:  # it has a copy of this thread's context
+        async def start() -> asyncio.Task[T]:  # runs in a copy of this thread's context
             return self._start(coroutine, name)
 
         return asyncio.run_coroutine_threadsafe(start(), self._loop).result()
 
     def after(self, function: Callable[[], object]) -> Callable[[], None]:
-        """Return what starts a task of `function()`, in a copy of the context as it is now.
+        """Return a callback that starts a task of `function()` in a copy of the current context.
 
-        To be called on the loop. Where it comes too late for that, it says so in the log. Raises:
-        ServiceUnavailable, now: later the answer is out.
+        Call it on the event loop. If the server has stopped, it only logs an error. Raises:
+        ServiceUnavailable, in `after` itself, because later the request is already answered.
         """
         self._check_room()
         return partial(copy_context().run, self._start_call, function)
 
     def call(self, function: Callable[..., None], *args: object) -> None:
-        """Call `function` on the loop: now, or from another thread as soon as it can."""
+        """Call `function` on the event loop: immediately, or soon if this is another thread."""
         if self._loop is None or is_running_here(self._loop):
             function(*args)
         else:
@@ -123,13 +126,13 @@ class Background:
             return
         if self._refusals.permits():
             _log.error(
-                "max_background_tasks=%d are running: what would start more is a 503",
+                "max_background_tasks=%d are running: requests that start more get a 503",
                 self._max_tasks,
             )
-        raise ServiceUnavailable("too much work in the background")
+        raise ServiceUnavailable("too many background tasks are running")
 
     def _others(self) -> set[asyncio.Task[Any]]:
-        """Return the tasks but the one that asks, which may be stopping the server."""
+        """Return the tasks without the current one, which may be stopping the server."""
         return self._tasks - {asyncio.current_task()}
 
     def _start(self, coroutine: Coroutine[Any, Any, T], name: str | None) -> asyncio.Task[T]:
@@ -145,7 +148,7 @@ class Background:
         if self.is_open:
             self._start(_call(name, function), name)
         else:
-            _log.error("background task %r came after the server had stopped", name)
+            _log.error("background task %r was not started: the server has stopped", name)
 
     def _forget(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
@@ -156,7 +159,7 @@ class Background:
             self._tell(task.get_name(), error)
 
     def _tell(self, name: str, error: BaseException) -> None:
-        """Log why a task failed: an outage by one line a minute, anything else by its traceback."""
+        """Log the failure of a task: ServiceUnavailable once a minute, others with a traceback."""
         outage = sole_error(error)
         if not isinstance(outage, ServiceUnavailable):
             add_remedy(error)
@@ -173,9 +176,10 @@ class Background:
 
 
 def create_task(coroutine: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
-    """Return a task on the running loop that does not end the loop, whatever it raises."""
+    """Return a task on the running event loop. SystemExit in it does not end the event loop."""
     task = asyncio.get_running_loop().create_task(_contained(coroutine), name=name)
-    task.add_done_callback(lambda _: coroutine.close())  # it has not begun if that was cancelled
+    # If the task is cancelled before its first step, the coroutine has not begun: close it.
+    task.add_done_callback(lambda _: coroutine.close())
     return task
 
 
@@ -187,18 +191,18 @@ async def _contained(coroutine: Coroutine[Any, Any, T]) -> T:
 
 
 def exit_of(error: BaseException) -> BaseException | None:
-    """Return what a task raised if that is no Exception, else None."""
+    """Return the exception of a task if it is not an Exception, such as SystemExit; else None."""
     if isinstance(error, TaskExit):
         return error.__cause__
     return None if isinstance(error, Exception) else error
 
 
 def nowhere_to_run(coroutine: Coroutine[Any, Any, object]) -> RuntimeError:
-    """Close a coroutine that no server would own, and return the error that says so."""
+    """Close the coroutine, and return the error for `app.spawn` without a running server."""
     coroutine.close()
     return RuntimeError(
         f"app.spawn({_name_of(coroutine)}()): no server of this app is running; spawn in "
-        "endpoints, middleware, lifespans, and what these call"
+        "endpoints, middleware and lifespans, or in functions that they call"
     )
 
 
@@ -207,10 +211,10 @@ def _name_of(coroutine: Coroutine[Any, Any, object]) -> str:
 
 
 async def _call(label: str, function: Callable[[], object]) -> None:
-    """Call on the loop what is async, else in a thread."""
+    """Call an async function on the event loop, any other function in a thread."""
     if is_async(function):
         await function()  # type: ignore[misc]
         return
     result = await run_in_thread(label, function)
-    if inspect.isawaitable(result):  # a lambda around something async
+    if inspect.isawaitable(result):  # a lambda that calls an async function
         await result

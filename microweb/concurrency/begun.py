@@ -1,8 +1,8 @@
-"""Begin a coroutine here, wait for it for a while, and finish it elsewhere on the same task.
+"""Run a coroutine for a limited time, and finish it later in the same task.
 
-A stream's first piece is waited for inside the middleware, and if it is late, behind it. A task of
-its own would not do: a time limit or a task group that the coroutine opens belongs to the task that
-runs it, and has to be the same for all its pieces.
+A stream waits for its first piece inside the middleware. If the piece is late, the stream waits on
+after the middleware has returned. A second task does not work: a timeout or task group that the
+coroutine opens belongs to the task that runs it, and all pieces must run in that task.
 """
 
 from __future__ import annotations
@@ -14,30 +14,30 @@ from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
-Waited = asyncio.Future[object] | None  # as a coroutine hands it to its task; None is `sleep(0)`
+Waited = asyncio.Future[object] | None  # as a coroutine yields it to its task; None is `sleep(0)`
 
 
 class Begun(Generic[T]):
-    """A coroutine that runs on the tasks that await `run_for`, and then `finish`."""
+    """A coroutine that runs in the task that awaits `run_for` and later `finish`."""
 
     __slots__ = ("_coroutine", "_waited_for", "is_done", "result")
 
-    result: T  # once it is done
+    result: T  # set when `is_done`
 
     def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
         self._coroutine = coroutine
-        self._waited_for: Waited = None  # what it waits for while nobody runs it
+        self._waited_for: Waited = None  # the future that the paused coroutine waits for
         self.is_done = False
 
     @coroutine
     def run_for(self, seconds: float) -> Generator[Any, Any, bool]:
-        """Run it for at most `seconds`; return whether it has returned. Raises what it raises.
+        """Run it for at most `seconds`; return whether it has returned. Raises its exceptions.
 
-        A cancellation goes to the coroutine, and there is no limit to what it does about it.
+        A cancellation goes to the coroutine, whose cleanup then has no time limit.
         """
         run = self._coroutine
         try:
-            waited_for: Waited = run.send(None)  # nearly always it returns here
+            waited_for: Waited = run.send(None)  # nearly always returns here
             loop = asyncio.get_running_loop()
             ends_at: float | None = loop.time() + seconds
             while True:
@@ -55,7 +55,7 @@ class Begun(Generic[T]):
                     ends_at = None
                     is_cancelled = isinstance(error, asyncio.CancelledError)
                     if is_cancelled and waited_for is not None and waited_for.cancel():
-                        # As a task does: the coroutine gets it from what it waits for.
+                        # Like a task: the cancelled future raises in the coroutine.
                         yield from _wait_for_end(waited_for)
                     else:
                         step, argument = run.throw, error
@@ -70,7 +70,7 @@ class Begun(Generic[T]):
 
     @coroutine
     def finish(self) -> Generator[Any, Any, T]:
-        """Return what it returns, once it does."""
+        """Wait for the coroutine, and return its result. Raises its exceptions."""
         waited_for, run = self._waited_for, self._coroutine
         if self.is_done:
             return self.result
@@ -79,7 +79,7 @@ class Begun(Generic[T]):
                 waited_for = run.send(None)
             while True:
                 if waited_for is not None:
-                    waited_for._asyncio_future_blocking = True  # it is awaited: for the task
+                    waited_for._asyncio_future_blocking = True  # the task requires this
                 try:
                     yield waited_for
                 except BaseException as error:
@@ -93,7 +93,7 @@ class Begun(Generic[T]):
             self.is_done = True
 
     async def abandon(self) -> None:
-        """Cancel it, and return when it has ended. Raises what it raises but for that."""
+        """Cancel it, and wait for its end. Raises its exceptions, except this cancellation."""
         if self.is_done:
             return
         task = asyncio.current_task()
@@ -107,7 +107,7 @@ class Begun(Generic[T]):
         except asyncio.CancelledError:
             self.is_done = True
             if task is not None and task.cancelling() > cancelling:
-                raise  # that was the task's own
+                raise  # the task itself was cancelled
 
 
 def _wait(

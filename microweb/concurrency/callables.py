@@ -1,4 +1,4 @@
-"""What is known of a user's function: its name and place, its decorators, whether it is async."""
+"""Inspect a user's function: its name and place, its decorators, whether it is async."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..errors import ConfigurationError
 
 
 def describe(function: object) -> str:
-    """Return what a person finds a function by, as far as it is known: `show at app.py:12`."""
+    """Return the name and, if known, the place of a function: `show at app.py:12`."""
     function = innermost(function)
     code = getattr(function, "__code__", None)
     if code is None:
@@ -22,21 +22,24 @@ def describe(function: object) -> str:
 
 
 def innermost(function: object) -> object:
-    """Return what decorators and `functools.partial` were put around."""
+    """Return the function inside all decorators and `functools.partial` objects."""
     if callable(function):
-        with suppress(ValueError):  # of one that wraps itself
+        with suppress(ValueError):  # a function that wraps itself
             function = inspect.unwrap(function)
     return innermost(function.func) if isinstance(function, partial) else function
 
 
 def default_name(function: object) -> str:
-    """Return a function's own name; of an object that is called, its class's."""
+    """Return the name of a function; for another callable object, the name of its class."""
     function = innermost(function) if isinstance(function, partial) else function
     return str(getattr(function, "__name__", type(function).__name__))
 
 
 def is_async(function: Callable[..., object]) -> bool:
-    """Whether to call `function` on the loop: it, or what it decorates, is no plain `def`."""
+    """Whether to call `function` on the event loop, because it is not a plain `def`.
+
+    A decorator or a `functools.partial` around an async function counts as async too.
+    """
     return any(
         check(each)
         for each in implementations_of(function)
@@ -49,7 +52,7 @@ def is_async(function: Callable[..., object]) -> bool:
 
 
 def implementations_of(function: Callable[..., object]) -> Iterator[Callable[..., object]]:
-    """Yield a function and those inside it: of a partial, of decorators, an object's `__call__`."""
+    """Yield a function and those inside it: in partials and decorators, or its `__call__`."""
     yield function
     if isinstance(function, partial):
         yield from implementations_of(function.func)
@@ -60,7 +63,7 @@ def implementations_of(function: Callable[..., object]) -> Iterator[Callable[...
 
 
 def layers_of(function: Callable[..., object]) -> Iterator[Callable[..., object]]:
-    """Yield a function and, as `functools.wraps` tells, those that it was put around."""
+    """Yield a function and the functions that it wraps, as recorded by `functools.wraps`."""
     yield function
     while (inner := getattr(function, "__wrapped__", None)) is not None:
         function = inner
@@ -68,25 +71,25 @@ def layers_of(function: Callable[..., object]) -> Iterator[Callable[..., object]
 
 
 def called_by(function: Callable[..., object]) -> Callable[..., object]:
-    """Return the function that a call ends in: of an object its `__call__`."""
+    """Return the function that a call runs: inside partials, and for an object its `__call__`."""
     while isinstance(function, partial):
         function = function.func
     return function if inspect.isroutine(function) else type(function).__call__
 
 
 def folder_of(frame: FrameType) -> Path:
-    """Return the folder of the file whose code a frame runs, else the current one."""
+    """Return the folder of the file whose code a frame runs, else the current folder."""
     file = frame.f_globals.get("__file__")
     return Path(file).resolve().parent if isinstance(file, str) else Path.cwd()
 
 
 def check_parameters(function: Callable[..., object], role: str, *names: str) -> None:
-    """Raise ConfigurationError if `function` can't be called with these, by position."""
+    """Raise ConfigurationError if `function` does not take these positional arguments."""
     if not callable(function):
         raise ConfigurationError(f"{role}: expected a function, got {function!r:.80}")
     try:
         signature = inspect.signature(function, follow_wrapped=False)
-    except ValueError:  # it is built in
+    except ValueError:  # a built-in function without a signature
         return
     try:
         signature.bind(*names)

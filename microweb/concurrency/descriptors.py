@@ -1,8 +1,8 @@
-"""File descriptors that are kept free of connections: for endpoints, threads and logs.
+"""Reserve file descriptors for endpoints, threads and logs.
 
-A new descriptor has the lowest number that is free. So a connection whose number is near the limit
-says that few are left. Files that an upload opens take numbers past that: else 70 uploads would
-look like 140 connections.
+The kernel gives a new descriptor the lowest free number. So a connection with a number near the
+limit shows that few are left. The files of an upload use the reserved numbers, because otherwise
+70 uploads would look like 140 connections.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ except ImportError:  # Windows has no such limit
     resource = None  # type: ignore[assignment]
 
 MIN_SPARE = 100
-_MAX_LIMIT = 1 << 16  # the kernel's table is as large as the highest number: 8 bytes for each
+_MAX_LIMIT = 1 << 16  # the kernel's table needs 8 bytes for each number up to the highest
 
 
 class Spare(NamedTuple):
-    """How many descriptors are spare, and the first of their numbers."""
+    """The number of reserved descriptors, and the lowest of them."""
 
     amount: int
     first: float
 
 
 def spare_descriptors() -> Spare:
-    """Return which descriptors are spare by the limit as it is now."""
+    """Return the reserved descriptors for the current limit of open files."""
     if resource is None:
         return Spare(MIN_SPARE, float("inf"))
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -40,9 +40,9 @@ def spare_descriptors() -> Spare:
 
 
 def take_descriptor(file: BinaryIO) -> int:
-    """Return a descriptor of `file` that its caller owns, and close `file`.
+    """Return a copy of the descriptor of `file`, which the caller owns, and close `file`.
 
-    It is a spare one, or any if there is none. Raises: OSError if no descriptor is left.
+    It is a reserved number if one is free, else any. Raises: OSError if no descriptor is left.
     """
     with file:
         first = spare_descriptors().first

@@ -1,15 +1,15 @@
-"""Plain `def` code beside the event loop: two bounded pools of threads per loop.
+"""Run plain `def` code in threads: two pools of limited size per event loop.
 
-One pool runs the application's functions. The other runs the short work of microweb itself (files,
+One pool runs the application's functions. The other runs short work of microweb itself (files,
 compression), so that neither waits for the other.
 
-`run_in_thread` carries the caller's context variables over, and there `from_thread` awaits on the
-loop. A function that waits in `from_thread` gives its place in the pool back meanwhile, so a client
-that sends its body slowly holds no place. The threads that wait without a place are bounded too. A
-caller whose function may wait for a client reserves such a wait before the function starts.
+`run_in_thread` copies the caller's context variables. The function may call `from_thread` to await
+on the event loop. While it waits there, it gives its place in the pool back. So a client that
+sends its body slowly does not occupy a place. The number of threads that wait without a place is
+limited too. If a function may wait for a client, its caller reserves such a wait before the call.
 
-The pools remember the label of each busy thread's function, so that a server that can't stop for it
-can name it.
+The pools store the label of each busy thread's function. So a server that cannot stop because of
+a function can name it.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from weakref import WeakKeyDictionary
 T = TypeVar("T")
 
 DEFAULT_THREADS = 40
-_OWN_THREADS = 16  # with 40 that have a place and 40 that wait, fewer than 100
+_OWN_THREADS = 16  # with 40 threads that have a place and 40 that wait, fewer than 100
 
-_POLL_S = 0.02  # only while a server stops: no call pays for telling that it ended
+_POLL_S = 0.02  # polls only while a server stops, so that calls need not signal their end
 
 
 class Place:
-    """The place of one call in its pool, which the context of the call holds for `from_thread`."""
+    """The place of one call in its pool. The context of the call stores it for `from_thread`."""
 
     __slots__ = ("has_reserved", "is_left", "loop", "pool", "thread")
 
@@ -48,16 +48,16 @@ class Place:
     ) -> None:
         self.pool = pool
         self.loop = loop
-        self.has_reserved = has_reserved  # a wait, until the call ends
-        self.is_left = False  # given back, until the wait is over
-        self.thread: int | None = None  # that runs the call now
+        self.has_reserved = has_reserved  # whether the call has a wait reserved until it ends
+        self.is_left = False  # whether the place is given back during a wait
+        self.thread: int | None = None  # the thread that runs the call
 
 
 _PLACE: ContextVar[Place] = ContextVar("microweb_place")
 
 
 class Job(NamedTuple):
-    """A call for a thread to make, and the future of its outcome."""
+    """A call for a thread to make, and the future for its result."""
 
     place: Place
     future: asyncio.Future[Any]
@@ -66,9 +66,10 @@ class Job(NamedTuple):
 
 
 class Return(NamedTuple):
-    """A call that waited without a place, and asks for one again.
+    """The request of a call that waited without a place and needs one again.
 
-    The thread that takes this from the queue gives its own place, and rests until it gets another.
+    The thread that takes this from the queue gives its own place to the call. Then it rests until
+    it gets another place.
     """
 
     pool: ThreadPool
@@ -76,27 +77,28 @@ class Return(NamedTuple):
 
 
 Queue = SimpleQueue[Job | Return | None]
-Rest = SimpleQueue[bool]  # whether to go on
+Rest = SimpleQueue[bool]  # whether the resting thread continues or ends
 
 
 class ThreadPool:
     """At most `size` threads with a place, started when they are needed; jobs wait in order.
 
-    At most `size` threads more wait in `from_thread` without a place. All counts are kept on the
-    loop.
+    At most `size` further threads wait in `from_thread` without a place. Only the event loop's
+    thread changes the counts.
 
-    A ThreadPoolExecutor has futures with locks, wrapped in those of the loop: a call alone costs it
-    39 us of CPU on asyncio, of 16 at once 19; here 21 and 8 (on uvloop 27 and 16; 14 and 5).
+    A ThreadPoolExecutor needs futures with locks, wrapped in futures of the event loop. A single
+    call costs it 39 us of CPU in asyncio, each of 16 concurrent calls 19 us; here 21 and 8 us (in
+    uvloop 27 and 16; 14 and 5).
     """
 
     def __init__(self, size: int = DEFAULT_THREADS) -> None:
         self._size = size
         self._queue: Queue = SimpleQueue()
         self._rest: Rest = SimpleQueue()
-        self._unfinished = 0  # in the queue or with a place; those too that nobody waits for
-        self._places = 0  # that threads have
+        self._unfinished = 0  # jobs in the queue or with a place, cancelled ones too
+        self._places = 0  # places that threads have
         self._resting = 0  # threads without a job and a place
-        self._waits = 0  # without a place: reserved, or under way without a reservation
+        self._waits = 0  # waits without a place: reserved, or under way without a reservation
         self._reserving: deque[asyncio.Future[None]] = deque()
         self._threads: list[threading.Thread] = []
         self._busy: dict[int, str] = {}  # thread -> label of its job
@@ -104,10 +106,10 @@ class ThreadPool:
         self._end = weakref.finalize(self, _end, self._queue, self._rest, self._threads)
 
     async def run(self, label: str, function: Callable[[], T], *, has_reserved: bool = False) -> T:
-        """Call `function` in a thread of the pool, in a copy of this context.
+        """Call `function` in a thread of the pool, in a copy of the current context.
 
-        A cancelled caller stops waiting; the thread runs on, because nothing can stop it.
-        `has_reserved`: the caller has a wait reserved, which ends with the call.
+        A cancelled caller stops waiting, but the thread continues, because Python cannot stop it.
+        `has_reserved`: the caller has reserved a wait, which ends with the call.
         """
         loop = asyncio.get_running_loop()
         place = Place(self, loop, has_reserved)
@@ -121,7 +123,7 @@ class ThreadPool:
         return await future
 
     def settle(self, job: Job, result: object, error: BaseException | None) -> None:
-        """Record a job's outcome: on the loop, for the thread that did it."""
+        """Record the result of a job. The thread that ran it schedules this on the event loop."""
         self._unfinished -= 1
         if job.place.has_reserved:
             self.end_wait()
@@ -134,7 +136,7 @@ class ThreadPool:
             future.set_exception(error)
 
     def _add_thread(self) -> None:
-        """Have one thread more take jobs, if a place is free."""
+        """Start or wake one more thread, if a place is free."""
         if self._places >= self._size or self.is_closed:
             return
         self._places += 1
@@ -142,23 +144,24 @@ class ThreadPool:
             self._resting -= 1
             self._rest.put(True)
             return
-        arguments = (self._queue, self._rest, self._busy)  # not the pool: dropped, it ends them
+        # Threads do not reference the pool, so a pool that is garbage-collected ends its threads.
+        arguments = (self._queue, self._rest, self._busy)
         name = f"microweb_{len(self._threads)}"
         thread = threading.Thread(target=_work, args=arguments, name=name, daemon=True)
         thread.start()
         self._threads.append(thread)
 
-    # --- waiting without a place: on the loop
+    # --- waits without a place: on the event loop
 
     def try_reserve(self) -> bool:
-        """Reserve a wait for a call to come; return whether one was free."""
+        """Reserve a wait for a later call; return whether one was free."""
         if self._waits >= self._size:
             return False
         self._waits += 1
         return True
 
     async def reserve(self) -> None:
-        """Reserve a wait for a call to come as soon as one is free."""
+        """Reserve a wait for a later call, as soon as one is free."""
         if not self._reserving and self.try_reserve():
             return
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -166,12 +169,12 @@ class ThreadPool:
         try:
             await future
         except asyncio.CancelledError:
-            if not future.cancelled():  # it got one in this turn of the loop
+            if not future.cancelled():  # it got one in this iteration of the event loop
                 self.end_wait()
             raise
 
     def end_wait(self) -> None:
-        """Give up a wait; the next caller in `reserve` has it."""
+        """Release a wait. The next caller in `reserve` gets it."""
         while self._reserving:
             future = self._reserving.popleft()
             if not future.done():
@@ -180,13 +183,13 @@ class ThreadPool:
         self._waits -= 1
 
     async def wait_outside(self, place: Place, awaitable: Awaitable[T]) -> T:
-        """Await `awaitable` for the thread of `place`, which has no place meanwhile.
+        """Await `awaitable` for the thread of `place`, which gives its place back meanwhile.
 
-        It keeps its place if it has no wait reserved, and none is free.
+        The thread keeps its place if it has no wait reserved and none is free.
         """
         if not place.has_reserved and not self.try_reserve():
             return await awaitable
-        # Not in this turn: most awaitables have their value at once.
+        # In the next iteration, because most awaitables have their value immediately.
         leaving = place.loop.call_soon(self._leave, place)
         try:
             return await awaitable
@@ -214,15 +217,15 @@ class ThreadPool:
         self._queue.put(Return(self, future))
         try:
             await future
-        except asyncio.CancelledError:  # the loop ends: the thread goes on without waiting
+        except asyncio.CancelledError:  # the event loop ends: the thread continues without waiting
             if future.cancelled():
                 self._places += 1
             raise
 
     def hand_on(self, future: asyncio.Future[None]) -> None:
-        """Give the place of a thread that rests now to the call that asks for one by `future`."""
+        """Give the place of a thread, which rests now, to the call that waits for `future`."""
         self._resting += 1
-        if future.done():  # it did not wait for it
+        if future.done():  # the call no longer waits
             self._places -= 1
         else:
             future.set_result(None)
@@ -245,7 +248,7 @@ class ThreadPool:
         ]
 
     def close(self) -> None:
-        """Take nothing more; idle threads end, busy ones when they are done."""
+        """Accept no more jobs. Idle threads end now, busy ones after their job."""
         if self.is_closed:
             return
         self.is_closed = True
@@ -256,7 +259,7 @@ class ThreadPool:
                 elif not work.future.done():
                     work.future.set_result(None)
         self._end()
-        if not self._busy:  # then it takes no time, and behind a server no thread is left
+        if not self._busy:  # the join takes no time, and no thread is left after the server
             for thread in self._threads:
                 thread.join()
 
@@ -268,11 +271,11 @@ def _end(queue: Queue, rest: Rest, threads: list[threading.Thread]) -> None:
 
 
 def _work(queue: Queue, rest: Rest, busy: dict[int, str]) -> None:
-    """Do one job after another: a thread's whole life."""
+    """Run jobs until the pool closes: the main function of a thread."""
     thread = threading.get_ident()
     while (work := queue.get()) is not None:
         if isinstance(work, Return):
-            with suppress(RuntimeError):  # the loop is closed: nobody waits
+            with suppress(RuntimeError):  # the event loop is closed: no task waits
                 work.future.get_loop().call_soon_threadsafe(work.pool.hand_on, work.future)
             del work
             if not rest.get():
@@ -283,7 +286,7 @@ def _work(queue: Queue, rest: Rest, busy: dict[int, str]) -> None:
         del busy[thread]
         with suppress(RuntimeError):
             work.place.loop.call_soon_threadsafe(work.place.pool.settle, work, *outcome)
-        del work, outcome  # nothing is kept while the thread idles
+        del work, outcome  # an idle thread keeps no job
 
 
 def _outcome_of(job: Job, thread: int) -> tuple[object, BaseException | None]:
@@ -291,7 +294,7 @@ def _outcome_of(job: Job, thread: int) -> tuple[object, BaseException | None]:
     try:
         return (None if job.future.cancelled() else job.call()), None
     except (StopIteration, GeneratorExit) as error:
-        # A future can't carry them: the awaiting coroutine would seem to return, or to be closed.
+        # A future cannot carry these: the awaiting coroutine would seem to return or to be closed.
         failure = RuntimeError(f"{job.label} raised {type(error).__name__}")
         failure.__cause__ = error
         return None, failure
@@ -302,7 +305,7 @@ def _outcome_of(job: Job, thread: int) -> tuple[object, BaseException | None]:
 
 
 class Pools:
-    """The two pools of a loop: `functions` are the application's, `own` runs our short work."""
+    """The two pools of an event loop: `functions` of the application, `own` for short work."""
 
     def __init__(self, size: int) -> None:
         self.functions = ThreadPool(size)
@@ -323,7 +326,7 @@ class Pools:
         return self.functions.stuck() + self.own.stuck()
 
     def close(self) -> None:
-        """Take nothing more; idle threads end, busy ones when they are done."""
+        """Accept no more jobs. Idle threads end now, busy ones after their job."""
         self.functions.close()
         self.own.close()
 
@@ -332,47 +335,47 @@ _POOLS: WeakKeyDictionary[asyncio.AbstractEventLoop, Pools] = WeakKeyDictionary(
 
 
 def open_pools(size: int) -> Pools:
-    """Give the running loop pools of its own, `size` for that of functions; the server's part."""
+    """Create new pools for the running event loop. `size` is that of the functions' pool."""
     pools = _POOLS[asyncio.get_running_loop()] = Pools(size)
     return pools
 
 
 def running_pools() -> Pools:
-    """Return the pools of the running loop."""
+    """Return the pools of the running event loop; create them if there are none."""
     pools = _POOLS.get(asyncio.get_running_loop())
-    if pools is None or pools.is_closed:  # no server here, or one of two has stopped
+    if pools is None or pools.is_closed:  # no server runs here, or one of two has stopped
         pools = open_pools(DEFAULT_THREADS)
     return pools
 
 
 async def run_in_thread(label: str, function: Callable[[], T]) -> T:
-    """Call the application's `function` in a thread; `label` names it if it is stuck."""
+    """Call the application's `function` in a thread. `label` names it if it blocks a stop."""
     return await running_pools().functions.run(label, function)
 
 
 async def run_short_work(label: str, function: Callable[[], T]) -> T:
-    """Call `function`, short work of microweb itself, in a thread of the pool for it."""
+    """Call `function`, short work of microweb itself, in a thread of the `own` pool."""
     return await running_pools().own.run(label, function)
 
 
 def from_thread(awaitable: Awaitable[T]) -> T:
     """Await on the event loop from a plain `def` endpoint: `from_thread(request.json())`.
 
-    Meanwhile the endpoint does not count as one of the `threads` that run.
+    While it waits, the endpoint does not count as one of the `threads` that run.
 
-    Raises: RuntimeError if there is no loop to wait on, or on the loop itself.
+    Raises: RuntimeError outside a plain `def` endpoint, or on the event loop itself.
     """
     place = _PLACE.get(None)
     if place is None or is_running_here(place.loop):
         if inspect.iscoroutine(awaitable):
             awaitable.close()
         raise RuntimeError("from_thread() works in plain `def` endpoints; elsewhere use await")
-    is_own = place.thread == threading.get_ident()  # not of a thread that the function started
+    is_own = place.thread == threading.get_ident()  # else a thread that the function has started
 
     async def wait() -> Callable[[], T]:
         try:
             result = await (place.pool.wait_outside(place, awaitable) if is_own else awaitable)
-        except (SystemExit, KeyboardInterrupt) as error:  # raised in a task it would end the loop
+        except (SystemExit, KeyboardInterrupt) as error:  # in a task it would end the event loop
             return partial(_raise, error)
         return lambda: result
 
@@ -384,13 +387,13 @@ def _raise(error: BaseException) -> NoReturn:
 
 
 def is_in_loop_of_its_own() -> bool:
-    """Whether plain `def` code runs a loop of its own in a thread of ours, by `asyncio.run`."""
+    """Whether plain `def` code in a thread of a pool runs its own event loop by `asyncio.run`."""
     place = _PLACE.get(None)
     return place is not None and not is_running_here(place.loop)
 
 
 def is_running_here(loop: asyncio.AbstractEventLoop) -> bool:
-    """Whether `loop` is the one that runs in this thread."""
+    """Whether `loop` runs in this thread."""
     try:
         return asyncio.get_running_loop() is loop
     except RuntimeError:
@@ -401,12 +404,12 @@ _END = object()
 
 
 async def iterate_in_thread(label: str, iterable: Iterable[T]) -> AsyncIterator[T]:
-    """Yield what a plain iterable yields, each item taken in a thread; closed in one too.
+    """Yield the items of a plain iterable. A thread takes each item, and closes the iterator.
 
-    A cancelled caller stays until the item that a thread is making is there, and it is closed.
+    A cancelled caller waits until the thread has its current item and the iterator is closed.
     """
     iterator: Iterator[T] = iter(iterable)
-    is_free = threading.Lock()  # a generator that runs can't be closed
+    is_free = threading.Lock()  # Python cannot close a running generator
 
     def take() -> object:
         with is_free:

@@ -1,4 +1,4 @@
-"""A bound on how often something is said: a log line that clients can cause, once a minute."""
+"""Limit how often a log line is written that clients can cause."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from time import monotonic
 
 
 class Throttle:
-    """Permits one thing at most once in `seconds`."""
+    """Permits an action at most once in `seconds`."""
 
     def __init__(self, seconds: float = 60.0) -> None:
         self._seconds = seconds
         self._due_at = 0.0
 
     def permits(self) -> bool:
-        """Return whether it may happen now; then not again for the given time."""
+        """Return whether the action may happen now. If so, refuse it for the next `seconds`."""
         now = monotonic()
         if now < self._due_at:
             return False

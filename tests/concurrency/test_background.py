@@ -1,4 +1,4 @@
-"""Background work: who owns it, what becomes of it, and when it begins."""
+"""Background tasks: when they begin, how they end, and who owns them."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def errors_of(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 class Work:
-    """Something that waits until it is let go, and remembers how it ended."""
+    """Work that waits until it is released, and records how it ended."""
 
     def __init__(self) -> None:
         self.may_end = asyncio.Event()
@@ -261,12 +261,12 @@ async def test_task_too_many_is_a_503_that_is_logged_once(
     ):
         answers = [await client.get("/") for _ in range(4)]
         assert [answer.status_code for answer in answers] == [200, 200, 503, 503]
-        assert answers[-1].text == "Service Unavailable\ntoo much work in the background\n"
+        assert answers[-1].text == "Service Unavailable\ntoo many background tasks are running\n"
         work.may_end.set()
         await asyncio.wait(server.background._tasks)
         assert (await client.get("/")).status_code == 200
     assert errors_of(caplog) == [
-        "max_background_tasks=2 are running: what would start more is a 503"
+        "max_background_tasks=2 are running: requests that start more get a 503"
     ]
 
 
@@ -466,7 +466,7 @@ async def test_after_response_takes_a_function(make: Callable[[], Any]) -> None:
 
 
 class Probe:
-    """What runs behind an answer: it notes what the client could have read by then."""
+    """Runs after an answer, and records the bytes that the client could have read before."""
 
     def __init__(self) -> None:
         self.house: MemoryHouse
@@ -757,7 +757,7 @@ async def test_what_comes_after_the_server_has_stopped_is_told(
     start = background.after(Work())
     await background.close(1, 1)
     start()
-    assert errors_of(caplog) == ["background task 'Work' came after the server had stopped"]
+    assert errors_of(caplog) == ["background task 'Work' was not started: the server has stopped"]
 
 
 async def test_transport_of_ones_own_waits_too(app: App) -> None:

@@ -1,4 +1,4 @@
-"""A coroutine that is begun here and finished there, on one task."""
+"""A coroutine that runs for a limited time and is finished later, in one task."""
 
 from __future__ import annotations
 

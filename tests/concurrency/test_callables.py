@@ -1,4 +1,4 @@
-"""A user's function: its name and place, its layers, and whether it is called on the loop."""
+"""A user's function: its name and place, its decorators, and whether it is async."""
 
 from __future__ import annotations
 

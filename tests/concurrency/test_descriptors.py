@@ -1,4 +1,4 @@
-"""Descriptors that are kept free of connections, by the limit of this process."""
+"""Descriptors that are reserved within the limit of this process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Limit = Callable[[int], None]
 
 @pytest.fixture
 def limit() -> Iterator[Limit]:
-    """Set how many files this process may have open; the limit is put back at the end."""
+    """Set the limit of open files of this process; restore it at the end."""
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     yield lambda files: resource.setrlimit(resource.RLIMIT_NOFILE, (files, before[1]))
     resource.setrlimit(resource.RLIMIT_NOFILE, before)
@@ -57,7 +57,7 @@ def test_descriptor_that_is_taken_is_a_spare_one(limit: Limit, tmp_path: Path) -
 
 
 def test_descriptor_beyond_a_large_table_is_any(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A number near a limit of 1,000,000 would make the kernel's table as large."""
+    """With a number near a limit of 1,000,000, the kernel's table would have as many entries."""
     monkeypatch.setattr(descriptors, "spare_descriptors", lambda: Spare(62_500, 937_500))
     number = take_descriptor(open(os.devnull, "rb"))  # noqa: SIM115
     try:

@@ -30,7 +30,7 @@ async def pool() -> AsyncIterator[Pools]:
 
 
 class Blocker:
-    """A function that waits in its thread until it is let go."""
+    """A function that waits in its thread until it is released."""
 
     def __init__(self) -> None:
         self._begun = threading.Event()
@@ -129,7 +129,7 @@ async def test_closed_pool_takes_nothing_from_its_queue() -> None:
     second = asyncio.create_task(run_in_thread("x", pytest.fail))
     await blocker.begun()
     pool.close()
-    pool.close()  # more than once does nothing
+    pool.close()  # a second call does nothing
     with pytest.raises(asyncio.CancelledError):
         await second
     blocker.let_go()
@@ -148,7 +148,7 @@ async def test_pool_leaves_no_thread(is_closed: bool) -> None:
         assert not thread.is_alive()
     else:
         del pool
-        await asyncio.sleep(0)  # the loop has let go of it too
+        await asyncio.sleep(0)  # now the event loop does not hold it either
         gc.collect()
         await asyncio.to_thread(thread.join, 10)
         assert not thread.is_alive()
@@ -161,7 +161,7 @@ async def test_value_is_not_kept_by_an_idle_thread(pool: Pools) -> None:
     values = [Value()]
     kept = weakref.ref(values[0])
     assert await run_in_thread("x", values.pop) is kept()
-    await run_in_thread("x", lambda: None)  # then the first is behind it
+    await run_in_thread("x", lambda: None)  # then the first call is done
     gc.collect()
     assert kept() is None
 
@@ -243,7 +243,7 @@ async def one_place() -> AsyncIterator[Pools]:
 
 
 class Waiter:
-    """A function that waits in `from_thread` until it is let go, and then says so."""
+    """A function that waits in `from_thread` until it is released, and records that."""
 
     def __init__(self) -> None:
         self.waits = asyncio.Event()
@@ -287,7 +287,7 @@ async def test_as_many_wait_without_a_place_as_there_are_places(one_place: Pools
     waiters = [Waiter(), Waiter()]
     tasks = [asyncio.create_task(run_in_thread("x", each)) for each in waiters]
     await waiters[0].waits.wait()
-    await waiters[1].waits.wait()  # this one keeps the place
+    await waiters[1].waits.wait()  # this waiter keeps its place
     third = asyncio.create_task(run_in_thread("x", lambda: waiters[1].has_gone_on.is_set()))
     waiters[1].may_end.set()
     assert await third

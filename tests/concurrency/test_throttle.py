@@ -1,4 +1,4 @@
-"""What is said at most once in a while."""
+"""A limit on how often an action may happen."""
 
 from __future__ import annotations
 
