@@ -14,7 +14,7 @@ from microweb.server.process import make_server
 
 @pytest.fixture(autouse=True)
 def logger(monkeypatch: pytest.MonkeyPatch) -> logging.Logger:
-    """The logger as an application finds it: pytest's own handlers take no record."""
+    """The logger as in an application: without pytest's own handlers."""
     own = logging.Logger("microweb.access")
     own.parent = logging.RootLogger(logging.WARNING)
     monkeypatch.setattr(access._log, "logger", own)
@@ -33,7 +33,7 @@ class Collector(logging.Handler):
 async def ask(
     app: App, logger: logging.Logger, request: bytes
 ) -> tuple[bytes, list[logging.LogRecord]]:
-    """Return what comes back until the server closes, and the records of it."""
+    """Return the bytes received until the server closes, and the access records."""
     collector = Collector()
     logger.addHandler(collector)
     logger.setLevel("INFO")
@@ -122,7 +122,7 @@ async def test_streamed_answer_is_counted(logger: logging.Logger) -> None:
 
 def test_records_are_made_where_logging_takes_them(logger: logging.Logger) -> None:
     logger.setLevel("INFO")
-    assert not is_access_logged()  # nothing would come of them
+    assert not is_access_logged()  # records would go nowhere
     assert make_server(App(), {}).state.access_log is None
     logger.addHandler(Collector())
     assert make_server(App(), {}).state.access_log is not None

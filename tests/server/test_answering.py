@@ -1,4 +1,4 @@
-"""Answers that write themselves to a connection."""
+"""Streamed answers on a connection."""
 
 from __future__ import annotations
 
@@ -103,7 +103,9 @@ async def test_stream_waits_while_the_peer_does_not_read() -> None:
         end = house.connect()
         await end.write(GET)
         await settle()
-        assert produced * 16 <= 64 + 64 + 16 + 16  # KiB: the kernel's, the mark, what passed it
+        assert (
+            produced * 16 <= 64 + 64 + 16 + 16
+        )  # KiB: the kernel, the high-water mark, two pieces
         before = produced
         await end.read(200_000)
         await settle()

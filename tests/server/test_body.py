@@ -1,4 +1,4 @@
-"""The body of one request, by a connection that is a list of reads and a clock."""
+"""The body of one request, on a fake connection: a list of reads and a clock."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ async def no_handler(request: Request) -> Response:
 
 @dataclass
 class FakeConnection:
-    """Hands out `reads`, each `seconds` after it was asked for."""
+    """Returns the items of `reads`, each after a wait of `seconds`."""
 
     reads: list[bytes]
     config: ServerConfig
@@ -77,7 +77,7 @@ def body_of(
     seconds: float = 0.0,
     config: ServerConfig | None = None,
 ) -> tuple[Body, FakeConnection, Request]:
-    """Return the body of a request whose head came with the first read."""
+    """Return the body of a request whose head is in the first read."""
     connection = FakeConnection(list(reads[1:]), config or ServerConfig(), seconds)
     head = "".join(f"{line}\r\n" for line in ("POST / HTTP/1.1", "Host: a", *fields, ""))
     connection.parser.feed(head.encode() + reads[0])
@@ -185,7 +185,7 @@ async def test_patience_shrinks_below_the_minimum_rate() -> None:
     config = ServerConfig(body_timeout_s=20, min_body_rate=1)
     body, connection, _ = body_of(b"", *[b"x"] * 10, config=config, seconds=3)
     await read_whole(body)
-    # Each byte takes 3 s and earns 1.
+    # Each byte takes 3 s and earns 1 s.
     assert connection.patience == [20 - 2 * n for n in range(10)]
 
 
@@ -200,7 +200,7 @@ async def test_time_that_the_endpoint_takes_is_not_the_peers() -> None:
 
 async def test_quick_start_pays_for_a_minute_of_a_slow_end() -> None:
     config = ServerConfig(body_timeout_s=20, min_body_rate=256)
-    size = 1 << 20  # of an hour, by that rate
+    size = 1 << 20  # an hour's worth at the minimum rate
     head = f"Content-Length: {size + 10}"
     body, connection, _ = body_of(bytes(size), *[b"x"] * 10, fields=(head,), config=config)
     connection.seconds = 15
@@ -240,7 +240,7 @@ async def test_two_tasks_share_a_body() -> None:
     [
         (("Content-Length: 1000",), b"", True),
         (("Content-Length: 1001",), b"", False),
-        (("Content-Length: 1005",), b"01234", False),  # nothing was taken out yet
+        (("Content-Length: 1005",), b"01234", False),  # no content was taken yet
         ((CHUNKED,), b"3\r\nabc\r\n0\r\n\r\n", True),
         ((CHUNKED,), b"3\r\nabc\r\n", False),
         ((CHUNKED,), b"zz\r\n", False),
@@ -287,7 +287,7 @@ async def test_read_that_waits_ends_with_its_exchange() -> None:
     body, connection, _ = body_of(b"01", b"23456789")
     await body.read(None)
     reading = asyncio.create_task(body.read(None))
-    await asyncio.sleep(0)  # it waits in `read_within` now
+    await asyncio.sleep(0)  # now it waits in `read_within`
     body.end()
     assert isinstance(connection.ended_with, BodyConsumed)
     with pytest.raises(BodyConsumed):
@@ -313,7 +313,7 @@ async def test_fault_of_the_peer_is_raised_behind_the_answer_too() -> None:
 
 
 def large_body(config: ServerConfig) -> tuple[Body, FakeConnection]:
-    """Return a body of 200,000 bytes, half of which comes in each read."""
+    """Return a body of 200,000 bytes, which arrives in two reads."""
     length = "Content-Length: 200000"
     reads = (b"", bytes(100_000), bytes(100_000))
     body, connection, _ = body_of(*reads, fields=(length,), config=config)

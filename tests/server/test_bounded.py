@@ -1,4 +1,4 @@
-"""Awaiting, for a bounded time, code that goes on behind its cancellation."""
+"""Awaiting code that continues after its cancellation, for a limited time."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def bounded(work: Coroutine[Any, Any, str], late: Late) -> Coroutine[Any, Any, s
 
 
 async def cancelled(work: Coroutine[Any, Any, str], late: Late) -> asyncio.Task[str]:
-    """Return the task of bounded work, cancelled behind its first step."""
+    """Return the task of bounded work, cancelled after its first step."""
     task = asyncio.create_task(bounded(work, late))
     await asyncio.sleep(0)
     task.cancel()
@@ -92,7 +92,7 @@ async def test_work_that_swallows_all_cancellations_is_left(
                 await asyncio.Event().wait()
             except swallowed as error:
                 seen.append(type(error).__name__)
-                if len(seen) == 4:  # it is collected
+                if len(seen) == 4:  # it is garbage-collected
                     raise
 
     seen: list[str] = []

@@ -78,7 +78,7 @@ def test_one_that_stands_still_is_slower_than_one_that_is_slow(clients: Clients)
 def test_the_address_that_holds_most_loses(clients: Clients) -> None:
     other = clients.share("other", "b")
     other.hold(2 * MIB, 2 * MIB)
-    clients.now += 1000  # it is the slowest of all
+    clients.now += 1000  # now it is the slowest share
     for number in range(20):
         clients.share(str(number)).hold(MIB, MIB)
     assert "other" not in clients.lost

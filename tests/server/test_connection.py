@@ -1,4 +1,4 @@
-"""One connection, over memory: its exchanges, its deadlines by a clock that tests move, its end."""
+"""One connection in memory: exchanges, deadlines with a clock that tests move, and the close."""
 
 from __future__ import annotations
 
@@ -225,7 +225,7 @@ async def test_stream_sees_the_variables_of_its_handler() -> None:
 
 
 async def outlive_a_cancellation() -> int:
-    """Be cancelled and go on; return how often the task had been before."""
+    """Suppress a cancellation; return how often the task had been cancelled before."""
     task = asyncio.current_task()
     assert task is not None
     before = task.cancelling()
@@ -380,9 +380,9 @@ def test_task_that_is_dropped_with_its_loop_fails_nothing(
 
     loop = asyncio.new_event_loop()
     running = loop.run_until_complete(begin())
-    running.close()  # as the garbage collector does
+    running.close()  # like the garbage collector
     loop.close()
-    gc.collect()  # the task, whose end asyncio logs, in this test and in no later one
+    gc.collect()  # asyncio logs the end of the task: in this test, not in a later one
     assert "failed" not in caplog.text
 
 
@@ -457,7 +457,7 @@ async def test_unread_body_that_stalls_gets_no_second_answer() -> None:
         assert statuses(await read_until(end, b"\r\n\r\n/")) == [200]
         await house.pass_time(19)
         await end.write(b"x")
-        await house.pass_time(1)  # as a whole, not since the last byte
+        await house.pass_time(1)  # for the whole head, not since the last byte
         assert await read_all(end) == b""
 
 

@@ -1,4 +1,4 @@
-"""Standard streams that are closed, full, broken, or read by nobody are in nobody's way."""
+"""A server with standard streams that are closed, full, broken, or that no process reads."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def serving(
     stdout: int | None = subprocess.DEVNULL,
     access_log: str = "True",
 ) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """Run an app whose streams are odd, to a stop by SIGTERM and the exit status 0."""
+    """Run an app with unusual streams, stop it by SIGTERM and check for exit status 0."""
     script, port = folder / "app.py", free_port()
     script.write_text(SOURCE.format(source, port, loop, access_log))
     environment = {k: v for k, v in ENVIRONMENT.items() if k != "PYTHONUNBUFFERED"}

@@ -16,7 +16,7 @@ async def test_what_a_reader_holds_is_taken_without_waiting() -> None:
     assert take_buffered(reader, 4) == b"0123456789"
     assert take_buffered(reader, 4) == b""
     reader.feed_data(b"more")
-    assert await reader.read(10) == b"more"  # nobody is taken to wait there
+    assert await reader.read(10) == b"more"  # no pending read is left
     reader.feed_data(b"last")
     reader.feed_eof()
     assert take_buffered(reader, 10) == b"last"
@@ -24,7 +24,7 @@ async def test_what_a_reader_holds_is_taken_without_waiting() -> None:
 
 
 class Noting(asyncio.Protocol):
-    """A protocol, and a receiver, that notes what it is told."""
+    """A protocol and receiver that records its calls."""
 
     def __init__(self, notes: list[str], name: str) -> None:
         self.notes = notes

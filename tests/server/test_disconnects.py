@@ -1,4 +1,4 @@
-"""Clients that leave: the end of their exchanges, and what an endpoint can do about it."""
+"""Clients that disconnect: how their exchanges end, and how an endpoint can react."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.usefixtures("nothing_is_logged")
 
 
 class Watching:
-    """An app that keeps what its endpoints came to."""
+    """An app that records how its endpoints ended."""
 
     def __init__(self) -> None:
         self.app = App()
@@ -91,7 +91,7 @@ async def test_endpoint_is_told_that_its_client_has_left(target: str, how: str) 
     async with on_loopback(watching.app) as server, peer_of(server) as peer:
         await peer.send(get(target))
         await watching.entered.wait()
-        await asyncio.sleep(0.05)  # five sweeps, of which none may tell it
+        await asyncio.sleep(0.05)  # five sweeps, none of which may wake it
         assert watching.done == []
         await getattr(peer, how)()
         assert await watching.until(1) == ["left"]
@@ -157,7 +157,7 @@ async def test_handler_that_finishes_goes_on_behind_its_shield() -> None:
         await peer.send(post("/shield"))
         await watching.entered.wait()
         await peer.reset()
-        await asyncio.sleep(0.05)  # five sweeps, of which none may have an effect
+        await asyncio.sleep(0.05)  # five sweeps, none of which may have an effect
         watching.is_open.set()
         assert await watching.until(2) == ["shielded", "behind"]
         await until_none(server.connections)
@@ -194,14 +194,14 @@ async def test_shield_does_not_hold_up_a_stop_beyond_its_grace(
     assert watching.done == []
     (record,) = caplog.records
     assert "GET /shield" in record.getMessage()
-    caplog.clear()  # that one was expected
+    caplog.clear()  # this record was expected
 
 
 # --- in memory
 
 
 class Left:
-    """A handler that says how it ended."""
+    """A handler that records how it ended."""
 
     def __init__(self, on_disconnect: str | None = None) -> None:
         self.is_open = asyncio.Event()

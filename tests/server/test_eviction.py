@@ -1,4 +1,4 @@
-"""Room for a new connection of a full server."""
+"""How a full server makes room for a new connection."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from microweb.testing.network import ClientEnd
 
 
 async def idle_from(clients: ExitStack, server: Server, host: str, *, sends: bool = True) -> Client:
-    """Connect from an address of this machine; idle behind an answer, or with nothing sent."""
+    """Connect from an address of this machine, and idle: after an answer, or without a request."""
     client = Client(clients, server, host)
     before = len(server.connections)
     await client.connect()
@@ -41,14 +41,14 @@ async def idle_from(clients: ExitStack, server: Server, host: str, *, sends: boo
 
 
 async def is_turned_away(end: ClientEnd) -> bool:
-    """Whether a new connection is one too many; it is closed."""
+    """Whether the server turns away a new connection, which is then closed."""
     answer = await read_until(end, b"connections\n")
     end.close()
     return statuses(answer) == [503]
 
 
 def pass_a_second(server: Server) -> None:
-    """Let connections count as idle that were silent until now."""
+    """Move the clock, so that silent connections count as idle."""
     clock = server.state.clock
     server.state.clock = lambda: clock() + 1.0 + QUICK_S
 
@@ -116,7 +116,7 @@ async def test_busy_connections_make_no_room() -> None:
 
 @linux_only
 async def test_connection_on_which_bytes_wait_makes_no_room() -> None:
-    """The request reaches the kernel in the turn of the loop in which the server is full."""
+    """The request reaches the kernel in the iteration in which the server becomes full."""
     async with on_loopback(Gate().app, max_connections=2) as server:
         clients = ExitStack()
         greedy = [await idle_from(clients, server, "127.0.0.3") for _ in range(2)]
@@ -140,7 +140,7 @@ async def test_connection_that_was_silent_for_less_than_a_second_makes_no_room(s
         assert await is_turned_away(house.connect())
         await fresh.write(GET)
         assert statuses(await read_until(fresh, b"index")) == [200]
-        await house.pass_time(3)  # times are those of the sweep
+        await house.pass_time(3)  # the sweep sets the times
         late = house.connect()
         assert await read_all(fresh) == b""
         await late.write(GET)

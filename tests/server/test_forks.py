@@ -1,4 +1,4 @@
-"""Children that an endpoint forks: the server's sockets, signals and logs are not theirs."""
+"""Children that an endpoint forks: they do not own the server's sockets, signals and logs."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Forking:
         return place.hostname, place.port
 
     def fork(self, path: str) -> int:
-        """Return the child, once the answer has come to its end: that of the connection."""
+        """Return the child, once the answer has arrived up to the close of the connection."""
         with socket.create_connection(self.address(), timeout=DEADLINE_S) as client:
             client.sendall(f"GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
             with client.makefile("rb") as file:
@@ -90,7 +90,7 @@ def test_end_of_an_answer_reaches_the_client(forking: Forking, path: str) -> Non
 def test_child_has_default_signal_handlers(forking: Forking, path: str) -> None:
     child = forking.fork(path)
     assert get(forking.url, f"/end/{child}") == (200, str(-signal.SIGTERM))
-    assert get(forking.url, "/nothing")[0] == 404  # the signal was the child's alone
+    assert get(forking.url, "/nothing")[0] == 404  # only the child got the signal
 
 
 def test_port_is_free_once_the_server_is_gone(forking: Forking) -> None:

@@ -1,4 +1,4 @@
-"""The end of a connection: its last answer arrives, whatever the peer goes on sending."""
+"""The end of a connection: the last answer arrives, even if the peer continues to send."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def test_late_head_lingers_for_the_answer_to_arrive() -> None:
         await end.write(GET[:5])
         await house.pass_time(10)
         assert house.connection.network.phase is Phase.LINGER
-        await end.write(GET[5:7])  # a reset would be the answer to that on a closed socket
+        await end.write(GET[5:7])  # on a closed socket this would cause a reset
         assert statuses(await read_all(end)) == [408]
         await house.pass_time(5)
         assert not house.server.connections
@@ -61,7 +61,7 @@ async def test_lingering_keeps_nothing_and_has_an_end() -> None:
             for _ in range(7):
                 await end.write(bytes(10_000_000))
                 await house.pass_time(4)
-            assert tracemalloc.get_traced_memory()[1] < 15_000_000  # one write and a little
+            assert tracemalloc.get_traced_memory()[1] < 15_000_000  # one write and a little more
         finally:
             tracemalloc.stop()
         assert house.server.connections
@@ -122,7 +122,7 @@ async def test_lingering_of_a_connection_too_many_is_short() -> None:
 
     async with in_memory(wait, max_connections=1) as house:
         first = house.connect()
-        await first.write(GET)  # an idle one would make room
+        await first.write(GET)  # because an idle connection would make room
         await settle()
         second = house.connect()
         assert statuses(await read_until(second, b"\r\n\r\n")) == [503]

@@ -1,4 +1,4 @@
-"""Listening: connections wait in the queue while files are short."""
+"""Listening: connections wait in the queue while file descriptors are scarce."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whom an application with `debug` answers: requests that name this machine, unless one insists."""
+"""With `debug`, an application answers only requests whose Host is this machine, by default."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_name_that_the_server_listens_on_is_its_own(monkeypatch: pytest.MonkeyPa
         address = "127.0.0.1" if host == "shop.test" else host
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))]
 
-    monkeypatch.setattr(socket, "getaddrinfo", resolve)  # as a line in /etc/hosts does
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)  # like a line in /etc/hosts
     with live_server(faulty(), host="shop.test") as server:
         for host, status in (("shop.test", 500), ("other.test", 421)):
             with pytest.raises(HTTPError) as caught:

@@ -1,4 +1,4 @@
-"""A connection's bytes: their deadlines, and peers that read slowly."""
+"""The bytes of a connection: deadlines, and peers that read slowly."""
 
 from __future__ import annotations
 
@@ -269,7 +269,7 @@ async def test_minimum_rate_of_0_is_none() -> None:
 
 
 async def test_reading_a_body_and_writing_have_a_deadline_each() -> None:
-    """A body's deadline stays behind no write that began after the read, nor the reverse."""
+    """The deadline of a body does not replace that of a later write, and the reverse."""
     received = []
 
     async def handler(request: Request) -> Response:

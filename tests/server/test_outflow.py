@@ -1,4 +1,4 @@
-"""The rate at which a peer takes an answer: it must take some in time, and enough a second."""
+"""The rate at which a peer reads an answer: some bytes in time, and enough per second."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_peer_slower_than_the_minimum_rate_is_too_slow_once_its_patience_is_over
     while not outflow.is_too_slow(seconds, CONFIG):
         assert seconds <= 20
         seconds += 1
-        unsent -= 50  # half of the minimum, so each second costs half a second of patience
+        unsent -= 50  # half of the minimum rate, so each second costs half a second of credit
         outflow.measure(unsent, seconds, CONFIG)
     assert seconds == 20
 
@@ -50,14 +50,14 @@ def test_peer_at_the_minimum_rate_is_never_too_slow() -> None:
 
 def test_credit_of_a_fast_peer_is_bounded() -> None:
     outflow = Outflow(10_000_000, now=0.0)
-    outflow.measure(1000, 1.0, CONFIG)  # as if it took a day's worth
+    outflow.measure(1000, 1.0, CONFIG)  # as if it had read a day's worth
     slow_from = MAX_CREDIT_S + CONFIG.write_timeout_s
     unsent, second = 1000, 1
     while not outflow.is_too_slow(second, CONFIG):
         second += 1
         unsent -= 1
         outflow.measure(unsent, second, CONFIG)
-    assert slow_from <= second <= slow_from + 2  # 1 byte a second earns a hundredth of it
+    assert slow_from <= second <= slow_from + 2  # 1 byte a second earns a hundredth of a second
 
 
 def test_time_that_is_excused_does_not_count() -> None:

@@ -30,7 +30,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
 
 def fail(tmp_path: Path, source: str) -> str:
-    """Run an app that can't start; return the one line that it says on stderr."""
+    """Run an app that cannot start; return its one line on stderr."""
     script = tmp_path / "app.py"
     script.write_text(f"{HEAD}\n{source}\n")
     ended = run_to_end([script], tmp_path)
@@ -428,12 +428,12 @@ def unprivileged_port_start() -> int:
     try:
         return int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text())
     except OSError:
-        return 0  # where there is no such file, macOS for one, any user may have any port
+        return 0  # without this file, as on macOS, any user may use any port
 
 
 @pytest.mark.skipif(unprivileged_port_start() <= 81, reason="any user may have port 81 here")
 def test_port_without_the_right_is_one_line(tmp_path: Path) -> None:
-    # What is imported later might not be readable for another user.
+    # A later import might not be readable for another user.
     source = """
 import encodings.idna, microweb.server.process
 os.geteuid() or os.setuid(65534)
@@ -589,7 +589,7 @@ def test_low_limit_of_open_files_is_told(start: Start) -> None:
 
 @pytest.mark.parametrize("loop", LOOPS)
 def test_uploads_in_files_do_not_pause_accepting(start: Start, loop: str) -> None:
-    """70 connections and 70 files are less than the 120 and 100 of a limit of 220."""
+    """Of a limit of 220, 120 are for connections and 100 are reserved: both exceed 70."""
     program = start(
         """
 import resource

@@ -1,4 +1,4 @@
-"""The server's own answers: to bytes that were no request, and in place of an app that failed."""
+"""The server's own answers: to invalid requests, and after an exception of the application."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that the kernel sends, over a real socket."""
+"""Files that the kernel sends, on a real socket."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from microweb.server.sendfile import send_file
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "sendfile"), reason="needs os.sendfile")
 
-CONTENT = bytes(range(256)) * 32 * 1024  # 8 MiB: more than the buffers of sockets take
+CONTENT = bytes(range(256)) * 32 * 1024  # 8 MiB: more than the socket buffers hold
 
 
 class Sender:
-    """An endpoint that has the kernel send a file, and then answers; `results` has the outcome."""
+    """An endpoint that sends a file by the kernel and stores the results in `results`."""
 
     def __init__(self, path: Path, offset: int = 0) -> None:
         self.path = path

@@ -197,7 +197,7 @@ async def test_pipelined_requests_are_answered_and_the_last_answer_says_close() 
 
 
 async def test_request_behind_the_last_answer_does_not_destroy_it() -> None:
-    """A socket that is closed with unread bytes resets the connection."""
+    """The kernel resets the connection of a socket that is closed with unread bytes."""
     gate = Gate()
     async with on_loopback(gate.app, grace_s=DEADLINE_S) as server, peer_of(server) as peer:
         await peer.send(get("/wait"))
@@ -257,7 +257,7 @@ async def test_connection_in_the_queue_at_the_stop_is_answered() -> None:
     async with on_loopback(Gate().app, grace_s=DEADLINE_S) as server:
         address = server.sockets[0].getsockname()
         clients = [socket.create_connection(address) for _ in range(100)]
-        for client in clients:  # no turn of the loop in between: the kernel has them all
+        for client in clients:  # the event loop does not run in between: the kernel has them all
             client.sendall(GET)
         await server.stop()
         for client in clients:
@@ -283,7 +283,7 @@ async def test_request_that_the_grace_cuts_is_named(caplog: pytest.LogCaptureFix
 
 
 async def stop_amid(server: Server, gate: Gate, peer: Misbehaving, request: bytes) -> bytes:
-    """Send a request, stop the server while it runs, let it go on; return the whole answer."""
+    """Send a request, stop the server while the handler runs; return the whole answer."""
     await peer.send(request)
     await gate.entered.wait()
     stopping = asyncio.create_task(server.stop())
@@ -393,7 +393,7 @@ async def test_peer_that_does_not_read_cannot_hold_the_server() -> None:
 async def test_bytes_that_came_while_the_loop_was_blocked_are_answered(
     sent: bytes, rest: bytes
 ) -> None:
-    """All deadlines pass while an endpoint blocks the loop, behind the bytes."""
+    """All deadlines pass while an endpoint blocks the event loop, after the bytes arrived."""
     app, reading = Gate().app, asyncio.Event()
     loop, late_s = asyncio.get_running_loop(), 0.0
 

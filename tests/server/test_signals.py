@@ -1,4 +1,4 @@
-"""Signals while a server runs: of a process of its own, and in this one."""
+"""Signals while a server runs, in a separate process and in this one."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_second_signal_leaves_at_once(start: Start) -> None:
     connection.request("GET", "/hang")
     program.out.wait_for("hanging")
     program.process.send_signal(signal.SIGTERM)
-    with pytest.raises(ConnectionRefusedError):  # then it has begun to stop
+    with pytest.raises(ConnectionRefusedError):  # now the stop has begun
         while True:
             get_or_reset(url)
     program.stop(signal.SIGINT, status=128 + signal.SIGINT)
@@ -73,7 +73,7 @@ async def block() -> None:
 
 def test_signal_handlers_are_put_back(start: Start) -> None:
     program = start(
-        # A shell has what it starts in the background ignore SIGINT.
+        # A shell makes its background processes ignore SIGINT.
         "signal.signal(signal.SIGTERM, signal.SIG_IGN); "
         "signal.signal(signal.SIGINT, signal.default_int_handler)",
         RUN + "; print(signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT))",
@@ -146,7 +146,7 @@ def test_sigusr1_of_the_application_stays_its_own(start: Start) -> None:
 
 @pytest.mark.parametrize("loop", LOOPS)
 def test_sighup_is_a_line_in_the_log(start: Start, loop: str) -> None:
-    not_ignored = "signal.signal(signal.SIGHUP, signal.SIG_DFL)"  # under nohup it is
+    not_ignored = "signal.signal(signal.SIGHUP, signal.SIG_DFL)"  # nohup ignores it
     program = start(not_ignored, f"app.run(port=0, loop={loop!r})")
     (url, *_) = program.urls()
     program.process.send_signal(signal.SIGHUP)
@@ -156,7 +156,7 @@ def test_sighup_is_a_line_in_the_log(start: Start, loop: str) -> None:
 
 
 def test_sighup_that_was_ignored_stays_so(start: Start) -> None:
-    program = start("signal.signal(signal.SIGHUP, signal.SIG_IGN)")  # as nohup does
+    program = start("signal.signal(signal.SIGHUP, signal.SIG_IGN)")  # like nohup
     (url, *_) = program.urls()
     program.process.send_signal(signal.SIGHUP)
     assert get(url) == (200, "hello")
@@ -206,7 +206,7 @@ app.run(port=0); print("after run")
 
 @pytest.fixture
 def default_signals() -> Iterator[None]:
-    """Have the handlers that a shell gives: those that started pytest may have set others."""
+    """Set the handlers of a normal shell: the parent of pytest may have set others."""
     handlers = {
         number: signal.SIG_DFL for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
     }
@@ -222,7 +222,7 @@ async def test_stop_is_called_in_the_handler() -> None:
     with signals_handled(stops.append) as is_handled:
         assert is_handled
         signal.raise_signal(signal.SIGTERM)
-        assert stops == [signal.SIGTERM]  # without a turn of the loop
+        assert stops == [signal.SIGTERM]  # without the event loop
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 

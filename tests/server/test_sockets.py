@@ -43,7 +43,7 @@ def listening(host: str, port: int = 0) -> Iterator[list[socket.socket]]:
 
 
 def refuse_family(monkeypatch: pytest.MonkeyPatch, refused: int, number: int) -> None:
-    """Have sockets of a family fail as on a machine that lacks it."""
+    """Make sockets of a family fail like on a machine without it."""
 
     class Socket(PLAIN_SOCKET):
         def __init__(self, family: int = -1, *arguments: int, **options: int) -> None:
@@ -171,7 +171,7 @@ def test_localhost_is_busy_where_one_of_both_is(taken: str) -> None:
         port = bound.getsockname()[1]
         with pytest.raises(ConfigurationError, match=rf"port {port} .* is in use"):
             bind("localhost", port)
-        if taken == "::1":  # and the one that was free is free again
+        if taken == "::1":  # the port that was free is free again
             with listening("127.0.0.1", port):
                 pass
 
@@ -308,4 +308,4 @@ def test_unsent_bytes_fall_as_the_peer_reads() -> None:
         assert held > 0
         while unsent_bytes(connected) >= held:
             assert peer.recv(1 << 20)
-    assert unsent_bytes(connected) == 0  # it is closed
+    assert unsent_bytes(connected) == 0  # a closed socket

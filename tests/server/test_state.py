@@ -1,4 +1,4 @@
-"""What the connections of one server share."""
+"""The state that the connections of one server share."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ async def hello(request: Request) -> Response:
 
 
 class Counting:
-    """Counts how often it was flushed; `again` is appended to the queue by the first time."""
+    """Counts its flushes. The first flush appends `again` to the queue."""
 
     def __init__(self, state: ServerState, again: Counting | None = None) -> None:
         self.state = state

@@ -1,4 +1,4 @@
-"""A connection that speaks another protocol behind its 101."""
+"""A connection that uses another protocol after its 101."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ async def test_what_is_written_soon_goes_out_at_the_end_of_the_turn() -> None:
         stream.write_soon(b"b")
         assert not ends[0].is_readable or b"ab" not in ends[0].transport.arrived
         await stream.read()
-        assert stream.write_soon(b"c" * 300_000)  # more than is kept for that
+        assert stream.write_soon(b"c" * 300_000)  # more than one iteration may collect
         house.connection.network.transport.abort()
         with pytest.raises(ClientDisconnected):
             stream.write_soon(b"d")
@@ -145,7 +145,7 @@ async def test_what_is_written_soon_goes_out_at_the_end_of_the_turn() -> None:
 
 
 class Taken:
-    """What is handed over, and an answer to each piece."""
+    """A receiver that records each piece and answers it."""
 
     def __init__(self, stream: UpgradedStream) -> None:
         self.stream = stream
