@@ -305,37 +305,37 @@ def _outcome_of(job: Job, thread: int) -> tuple[object, BaseException | None]:
 
 
 class Pools:
-    """The two pools of an event loop: `functions` of the application, `own` for short work."""
+    """The pools of an event loop: `application` for its functions, `internal` for short work."""
 
     def __init__(self, size: int) -> None:
-        self.functions = ThreadPool(size)
-        self.own = ThreadPool(_OWN_THREADS)
+        self.application = ThreadPool(size)
+        self.internal = ThreadPool(_OWN_THREADS)
 
     @property
     def is_closed(self) -> bool:
-        return self.functions.is_closed
+        return self.application.is_closed
 
     async def wait_idle(self, seconds: float) -> None:
         """Wait until no thread is busy, at most `seconds`."""
         ends_at = time.monotonic() + seconds
-        await self.functions.wait_idle(seconds)
-        await self.own.wait_idle(ends_at - time.monotonic())
+        await self.application.wait_idle(seconds)
+        await self.internal.wait_idle(ends_at - time.monotonic())
 
     def stuck(self) -> list[str]:
         """Return, for each thread that is still busy, the label of its job and its stack."""
-        return self.functions.stuck() + self.own.stuck()
+        return self.application.stuck() + self.internal.stuck()
 
     def close(self) -> None:
         """Accept no more jobs. Idle threads end now, busy ones after their job."""
-        self.functions.close()
-        self.own.close()
+        self.application.close()
+        self.internal.close()
 
 
 _POOLS: WeakKeyDictionary[asyncio.AbstractEventLoop, Pools] = WeakKeyDictionary()
 
 
 def open_pools(size: int) -> Pools:
-    """Create new pools for the running event loop. `size` is that of the functions' pool."""
+    """Create new pools for the running event loop. `size` is that of the application pool."""
     pools = _POOLS[asyncio.get_running_loop()] = Pools(size)
     return pools
 
@@ -350,12 +350,12 @@ def running_pools() -> Pools:
 
 async def run_in_thread(label: str, function: Callable[[], T]) -> T:
     """Call the application's `function` in a thread. `label` names it if it blocks a stop."""
-    return await running_pools().functions.run(label, function)
+    return await running_pools().application.run(label, function)
 
 
 async def run_short_work(label: str, function: Callable[[], T]) -> T:
-    """Call `function`, short work of microweb itself, in a thread of the `own` pool."""
-    return await running_pools().own.run(label, function)
+    """Call `function`, short work of microweb itself, in a thread of the `internal` pool."""
+    return await running_pools().internal.run(label, function)
 
 
 def from_thread(awaitable: Awaitable[T]) -> T:

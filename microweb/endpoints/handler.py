@@ -86,7 +86,7 @@ async def _run_with_wait(label: str, work: Callable[[], object], request: Reques
     limit, read the body here first, up to `max_body` of the configuration. If the body is larger,
     wait until one of those threads is free.
     """
-    pool = running_pools().functions
+    pool = running_pools().application
     if not pool.try_reserve():
         assert request.source is not None
         await request.source.read_ahead(request.max_body)

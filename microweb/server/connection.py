@@ -256,7 +256,7 @@ class Connection:
         if state.is_stopping and parser.is_empty:  # else the last pipelined answer closes
             persistence = CLOSE
         try:
-            answer = response.encode(request, state.heads, persistence)
+            answer = response.encode(request, state.head_cache, persistence)
         except BaseException as error:  # the response is not valid in HTTP
             response, answer = failure(request, error), None
         if answer is None:
@@ -356,7 +356,7 @@ class Connection:
         """
         network, watch = self.network, self.watch
         stream = AnswerStream(network, watch, self.parser)
-        heads = network.state.heads
+        heads = network.state.head_cache
         watch.is_streaming = is_streaming(response)
         sending = response.send_to(stream, request, heads, persistence)
         try:

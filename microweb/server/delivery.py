@@ -44,7 +44,7 @@ def deliver_to(transport: asyncio.WriteTransport, receiver: Receiver | None) -> 
     protocol = transport.get_protocol()
     if isinstance(protocol, Delivery):
         protocol = protocol.streams
-    if isinstance(protocol, asyncio.Protocol):  # there is none once the connection is lost
+    if isinstance(protocol, asyncio.Protocol):  # a lost connection has no protocol
         transport.set_protocol(protocol if receiver is None else Delivery(protocol, receiver))
 
 

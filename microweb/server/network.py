@@ -107,7 +107,7 @@ class NetworkStream:
         return "http" if self.writer.get_extra_info("sslcontext") is None else "https"
 
     def clock(self) -> float:
-        """Return the loop's time in seconds."""
+        """Return the event loop's time in seconds."""
         return self.state.clock()
 
     async def read_within(self, seconds: float) -> bytes:

@@ -46,7 +46,7 @@ async def _conclude(
     peer: Peer, stream: AnswerStream, response: Response, line: RequestLine
 ) -> None:
     """Send the last answer of a connection, without a valid request, and close."""
-    request, heads = make_request(line, _NO_SECTION, peer), stream.network.state.heads
+    request, heads = make_request(line, _NO_SECTION, peer), stream.network.state.head_cache
     stream.network.flush()
     try:
         answer = response.encode(request, heads, CLOSE)

@@ -255,7 +255,7 @@ class Server:
     def _tick(self) -> None:
         self._timer = asyncio.get_running_loop().call_later(_TICK_S, self._tick)
         now = self.state.clock()
-        self.state.heads.refresh()
+        self.state.head_cache.refresh()
         # One tick more, so that no connection is idle for less than `idle_timeout_s`.
         if not self.state.is_stopping:
             self.state.idle_deadline = now + self.config.idle_timeout_s + _TICK_S

@@ -55,7 +55,7 @@ class ServerState:
         self.head_limits = config.head_limits
         self.proxies = TrustedProxies(config.trusted_proxies)
         self.lines = RequestLines()
-        self.heads = HeadCache()
+        self.head_cache = HeadCache()
         self.background = Background(config.max_background_tasks)
         self.clock: Callable[[], float] = lambda: 0.0  # the event loop's time after `open()`
         self.budget = Budget(config.max_buffered, lambda: self.clock())

@@ -134,8 +134,8 @@ async def test_closed_pool_takes_nothing_from_its_queue() -> None:
         await second
     blocker.let_go()
     assert await first == "done"
-    await asyncio.to_thread(pool.functions._threads[0].join, 10)
-    assert not pool.functions._threads[0].is_alive()
+    await asyncio.to_thread(pool.application._threads[0].join, 10)
+    assert not pool.application._threads[0].is_alive()
 
 
 @pytest.mark.parametrize("is_closed", [True, False])
@@ -276,7 +276,7 @@ async def test_function_that_has_waited_goes_on_when_a_place_is_free(one_place: 
     other = asyncio.create_task(run_in_thread("x", blocker))
     await blocker.begun()
     waiter.may_end.set()
-    while not one_place.functions._queue.qsize():  # the wait is over
+    while not one_place.application._queue.qsize():  # the wait is over
         await asyncio.sleep(0)
     assert not waiter.has_gone_on.is_set()
     blocker.let_go()
@@ -293,7 +293,7 @@ async def test_as_many_wait_without_a_place_as_there_are_places(one_place: Pools
     assert await third
     waiters[0].may_end.set()
     assert await asyncio.gather(*tasks) == ["done", "done"]
-    assert len(one_place.functions._threads) == 2
+    assert len(one_place.application._threads) == 2
 
 
 async def test_awaitable_of_a_function_that_waits_may_fail(one_place: Pools) -> None:
@@ -331,7 +331,7 @@ async def test_never_more_run_than_there_are_places() -> None:
     jobs = [run_in_thread("x", lambda number=number: work(number)) for number in range(200)]
     assert await asyncio.gather(*jobs) == list(range(200))
     assert most[0] <= 2
-    assert len(pools.functions._threads) <= 4
+    assert len(pools.application._threads) <= 4
     pools.close()
 
 
@@ -352,7 +352,7 @@ async def test_thread_that_a_function_started_gives_no_place_back(one_place: Poo
 
 
 async def test_reserved_waits_are_given_in_order_and_end_with_the_call(one_place: Pools) -> None:
-    pool, log = one_place.functions, []
+    pool, log = one_place.application, []
 
     async def call(name: str) -> None:
         await pool.reserve()
@@ -371,7 +371,7 @@ async def test_reserved_waits_are_given_in_order_and_end_with_the_call(one_place
 
 
 async def test_reservation_of_who_is_cancelled_as_it_is_given_is_not_lost(one_place: Pools) -> None:
-    pool = one_place.functions
+    pool = one_place.application
     assert pool.try_reserve()
     task = asyncio.create_task(pool.reserve())
     await asyncio.sleep(0)
@@ -388,7 +388,7 @@ async def test_closed_pool_lets_who_has_waited_go_on(one_place: Pools) -> None:
     other = asyncio.create_task(run_in_thread("x", blocker))
     await blocker.begun()
     waiter.may_end.set()
-    while not one_place.functions._queue.qsize():
+    while not one_place.application._queue.qsize():
         await asyncio.sleep(0)
     one_place.close()
     assert await task == "done"

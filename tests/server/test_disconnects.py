@@ -132,7 +132,7 @@ async def test_shielded_block_ends_before_its_handler_is_cancelled() -> None:
         await peer.send(get("/shield"))
         await watching.entered.wait()
         await peer.reset()
-        await asyncio.sleep(0.05)  # five sweeps, of which none may cancel it
+        await asyncio.sleep(0.05)  # five sweeps, none of which may cancel it
         watching.is_open.set()
         assert await watching.until(1) == ["shielded"]
         await until_none(server.connections)
@@ -145,7 +145,7 @@ async def test_shield_in_a_shield_goes_on_until_the_outer_one_ends() -> None:
         await peer.send(get("/nested"))
         await watching.entered.wait()
         await peer.reset()
-        await asyncio.sleep(0.05)  # five sweeps, of which none may cancel it
+        await asyncio.sleep(0.05)  # five sweeps, none of which may cancel it
         watching.is_open.set()
         await until_none(server.connections)
     assert watching.done == ["outer"]

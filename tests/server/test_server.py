@@ -72,7 +72,7 @@ async def test_sweep_goes_on_after_a_fault(monkeypatch: pytest.MonkeyPatch) -> N
     loop, contexts = asyncio.get_running_loop(), []
     loop.set_exception_handler(lambda loop, context: contexts.append(context))
     async with on_loopback(Gate().app, idle_timeout_s=0) as server:
-        monkeypatch.setattr(server.state.heads, "refresh", lambda: 1 / 0)
+        monkeypatch.setattr(server.state.head_cache, "refresh", lambda: 1 / 0)
         async with asyncio.timeout(DEADLINE_S):
             while len(contexts) < 3:
                 await asyncio.sleep(0)
