@@ -31,6 +31,7 @@ from .response import Response
 from .router import Middleware, Route, Router
 from .routing.names import RouteNames
 from .routing.patterns import BUILT_IN, Converter, parse_pattern
+from .server.start import note_directory
 
 if TYPE_CHECKING:
     from .server.config import RunOptions, ServerOptions
@@ -71,6 +72,7 @@ class App(Router, metaclass=Suggesting):
         if unknown:
             raise ConfigurationError(unknown_keyword("App", unknown))
         super().__init__()
+        note_directory()  # workers start in it, whatever the application changes
         self.debug = debug
         self.max_body = max_body
         self.max_json = max_json

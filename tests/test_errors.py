@@ -220,7 +220,7 @@ def fail_with(error: Exception) -> None:
     raise error
 
 
-# --- errors of the peer ---------------------------------------------------------------
+# --- what the peer broke --------------------------------------------------------------
 
 
 @pytest.mark.parametrize("got", [b"a" * 1000, "a" * 1000])

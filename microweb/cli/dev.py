@@ -12,10 +12,13 @@ from .options import DEFAULTS, NAMES, add_server_options, server_options
 from .routes import print_routes
 from .target import add_target, load_app
 
+_WORKERS = ("workers", "supervised", "worker_stall_s", "worker_start_s", "max_requests", "max_rss")
+NOT_OFFERED = ("debug_anywhere", *_WORKERS)
+
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add_target(parser)
-    add_server_options(parser, [name for name in NAMES if name != "debug_anywhere"])
+    add_server_options(parser, [name for name in NAMES if name not in NOT_OFFERED])
 
 
 def _run(given: argparse.Namespace) -> None:

@@ -9,7 +9,7 @@ from functools import partial
 from typing import cast, get_args, get_type_hints
 
 from ..errors import ConfigurationError
-from ..server.config import AccessLog, LoopName, ServerConfig, ServerOptions
+from ..server.config import AccessLog, LoopName, ServerConfig, ServerOptions, Workers
 from .command import fail_usage
 
 NAMES = tuple(field.name for field in fields(ServerConfig))
@@ -34,6 +34,8 @@ def add_server_options(parser: argparse.ArgumentParser, names: Iterable[str]) ->
             add(action="store_true")
         elif kind == LoopName:
             add(choices=get_args(kind))
+        elif kind == Workers:
+            add(type=_workers, metavar="N|auto")
         elif kind == tuple[str, ...]:
             add(action="extend", type=_split, metavar="NETWORK,...")
         else:
@@ -52,3 +54,7 @@ def server_options(given: argparse.Namespace) -> ServerOptions:
 
 def _split(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _workers(text: str) -> Workers:
+    return "auto" if text == "auto" else int(text)

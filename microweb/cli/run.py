@@ -16,8 +16,9 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(given: argparse.Namespace) -> None:
-    app = load_app(given.target)
-    process.run(app, server_options(given))
+    options = server_options(given)
+    process.supervise_if_asked(options)  # before the app is imported: the supervisor needs none
+    process.run(load_app(given.target), options)
 
 
 COMMAND = Command("run", "Serve an app until Ctrl-C or SIGTERM.", _add_arguments, _run)

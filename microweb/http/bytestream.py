@@ -24,8 +24,11 @@ class LongLived(Protocol):
     def tick(self, now: float) -> None:
         """Do the work that is due once a second; `now` is the event loop's time."""
 
-    def stop(self) -> None:
-        """Tell the client that the server stops, and end within the grace period."""
+    def stop(self, *, is_restart: bool) -> None:
+        """Tell the client that the server stops, and end within the grace period.
+
+        `is_restart`: another process serves the client if it connects again.
+        """
 
 
 class Share(Protocol):

@@ -18,11 +18,13 @@ from ..remedies import keyword_remedy
 
 LoopName = Literal["auto", "asyncio", "uvloop"]
 AccessLog = bool | Literal["auto"]
+Workers = int | Literal["auto"]
 
 _KIB = 1024
 _MIB = 1024 * _KIB
 _MAX_COUNT = (1 << 31) - 1  # the kernel takes a backlog as a C int
 _MAX_SIZE = 1 << 62
+_MAX_WORKERS = 512
 
 
 class RunOptions(TypedDict, total=False):
@@ -32,6 +34,12 @@ class RunOptions(TypedDict, total=False):
     loop: LoopName
     access_log: AccessLog
     debug_anywhere: bool
+    workers: Workers
+    supervised: bool
+    worker_stall_s: float
+    worker_start_s: float
+    max_requests: int
+    max_rss: int
     threads: int
     trusted_proxies: tuple[str, ...]
     max_request_line: int
@@ -86,6 +94,16 @@ class ServerConfig:
         "a record per request; auto: if stderr is a terminal or logging handles microweb.access",
     ] = "auto"
     debug_anywhere: Annotated[bool, "let an app with debug=True serve other machines"] = False
+    workers: Annotated[
+        Workers, "processes that serve; auto: one for each CPU that this process may use"
+    ] = 1
+    supervised: Annotated[bool, "watch and replace a single worker too"] = False
+    worker_stall_s: Annotated[
+        float, "an event loop stands still until its worker is replaced; 0 is never"
+    ] = 30
+    worker_start_s: Annotated[float, "until a worker that starts must be ready"] = 60
+    max_requests: Annotated[int, "that a worker answers until it is replaced; 0 is no limit"] = 0
+    max_rss: Annotated[int, "bytes of a worker's memory until it is replaced; 0 is no limit"] = 0
     threads: Annotated[
         int, "how many plain def endpoints may run at the same time; as many more may wait"
     ] = DEFAULT_THREADS
@@ -109,9 +127,7 @@ class ServerConfig:
     max_buffered: Annotated[
         int, "bytes buffered for slow clients, beyond 64 KiB each; past it, some are cut off"
     ] = 256 * _MIB
-    max_connections: Annotated[
-        int, "open at the same time; past it an idle one is closed, or the new one gets a 503"
-    ] = 10_000
+    max_connections: Annotated[int, "open at the same time; further ones get a 503"] = 10_000
     max_background_tasks: Annotated[
         int, "of spawn and after_response at the same time; a request for more gets a 503"
     ] = 10_000
@@ -138,12 +154,17 @@ class ServerConfig:
         _check_choice("debug_anywhere", self.debug_anywhere, (True, False))
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.name in ("backlog", "threads"):
+            if field.name in ("max_requests", "max_rss"):
+                _check_range(field.name, value, 0, _MAX_SIZE)
+            elif field.name in ("backlog", "threads"):
                 _check_range(field.name, value, 1, _MAX_COUNT)
             elif field.name.startswith("max_"):
                 _check_range(field.name, value, 1, _MAX_SIZE)
             elif field.name.endswith("_s") or field.name.startswith("min_"):
                 _check_duration(field.name, value)
+        if self.workers != "auto":
+            _check_range("workers", self.workers, 1, _MAX_WORKERS)
+        _check_choice("supervised", self.supervised, (True, False))
         _check_networks(self.trusted_proxies)
 
     @classmethod

@@ -250,6 +250,7 @@ class Connection:
     ) -> Rest | None:
         """Queue an answer for the next flush. Return the rest of the exchange to await, if any."""
         network, parser, state = self.network, self.parser, self.network.state
+        state.requests += 1
         decoder, persistence = parser.decoder, request.section.persistence
         if decoder is not None and not decoder.is_complete and not can_go_on(parser, request):
             persistence = CLOSE
@@ -397,7 +398,7 @@ class Connection:
         A request that still arrives is answered with `Connection: close`.
         """
         if self._watch is not None and self._watch.long_lived is not None:
-            self._watch.long_lived.stop()
+            self._watch.long_lived.stop(is_restart=self.network.state.is_retiring)
         self.check_stop(self.network.state.clock())
 
     # --- the sweep, once a second

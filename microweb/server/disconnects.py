@@ -101,7 +101,7 @@ class DisconnectWatch:
         """Call its `tick()` once a second, and its `stop()` when the server stops."""
         self.long_lived = long_lived
         if long_lived is not None and self._network.state.is_stopping:
-            long_lived.stop()
+            long_lived.stop(is_restart=self._network.state.is_retiring)
 
     def interrupt(self) -> None:
         """Cancel the answer's task, unless it is shielded or already ending."""

@@ -66,7 +66,7 @@ class Listeners:
             self._servers.append(server)
             bound.listen(self._backlog)
 
-    async def close(self) -> None:
+    async def close(self, *, leaves_queue: bool = False) -> None:
         """Stop listening once no connection waits in a queue, at most a second later.
 
         When a listener closes, the kernel resets its waiting connections. So accept until the

@@ -31,6 +31,9 @@ from .loopback import LoopbackOnly
 from .server import Server
 from .signals import signals_handled
 from .sockets import is_loopback, url_of
+from .start import note_directory
+from .supervisor import supervise, worker_count
+from .worker import RETIRE, Worker, take_assignment
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -46,6 +49,7 @@ _SPARE_FILES = 100  # besides connections: for listeners, the event loop and end
 
 
 _log = Log("microweb.server")
+_worker: Worker | None = None  # this process, if a supervisor has started it
 
 
 class Application(Protocol):
@@ -63,8 +67,17 @@ class Application(Protocol):
 
 
 def make_server(app: Application, options: ServerOptions) -> Server:
-    """Return a server of `app`, not yet started. Raises: ConfigurationError."""
+    """Return a server of `app` in this process, not started. Raises: ConfigurationError."""
     config = ServerConfig.from_options(options)
+    if config.workers != 1 or config.supervised:
+        raise ConfigurationError(
+            "workers and supervised: expected app.run() or `microweb run`, got a server in this "
+            "process: it can't start itself again"
+        )
+    return _make_server(app, config, None)
+
+
+def _make_server(app: Application, config: ServerConfig, worker: Worker | None) -> Server:
     if app.is_debugging and not config.debug_anywhere and not is_loopback(config.host):
         raise ConfigurationError(
             f"debug is on, but other machines can reach {config.host} and would see the app's "
@@ -83,27 +96,48 @@ def make_server(app: Application, options: ServerOptions) -> Server:
         refuse=app.refuse,
         lifespan=app.life(),
         access_log=access_logger() if wants_log else None,
+        worker=worker,
     )
     app.attach(server.background)
     return server
 
 
-def run(app: Application, options: ServerOptions) -> None:
-    """Serve until a signal: see `App.run`."""
+def supervise_if_asked(options: ServerOptions) -> None:
+    """Become the supervisor if `options` ask for workers, and this process is none of them.
+
+    The supervisor does not return: it raises SystemExit at its end. A worker takes its assignment.
+    """
+    global _worker
+    note_directory()
     open_standard_descriptors()
     try:
+        _worker = _worker or take_assignment()
+        config = ServerConfig.from_options(options)
+        if _worker is None and (config.supervised or worker_count(config) > 1):
+            sys.exit(supervise(config))
+    except ConfigurationError as error:
+        say(str(error), sys.stderr)
+        sys.exit(1)
+
+
+def run(app: Application, options: ServerOptions) -> None:
+    """Serve until a signal: see `App.run`. In a worker this ends the process."""
+    supervise_if_asked(options)
+    try:
         with closed_stderr_hidden(), logs_written_by_a_thread() as handler:
-            _run(app, options, handler)
+            _run(app, ServerConfig.from_options(options), handler)
     except ConfigurationError as error:
         say(str(error), sys.stderr)
         sys.exit(1)
     except ThreadsStuck:
         _exit_now()
+    if _worker is not None:
+        sys.exit(0)
 
 
-def _run(app: Application, options: ServerOptions, handler: logging.Handler) -> None:
+def _run(app: Application, config: ServerConfig, handler: logging.Handler) -> None:
     _refuse_running_loop()
-    server = make_server(app, options)
+    server = _make_server(app, config, _worker)
     new_loop = loop_factory(server.config.loop)
     _raise_file_limit(server.config.max_connections)
     _collect_less_often()
@@ -152,7 +186,10 @@ def _log_callback_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]
 async def _serve(server: Server) -> None:
     serving = _Serving(server)
     with signals_handled(serving.stop) as are_handled:
-        await serving.run(" (Ctrl-C stops it)" if are_handled else "")
+        if _worker is not None:
+            await serving.run_as(_worker)
+        else:
+            await serving.run(" (Ctrl-C stops it)" if are_handled else "")
 
 
 class _Serving:
@@ -171,18 +208,32 @@ class _Serving:
             say(f"stopping{self._awaited()} (Ctrl-C again exits immediately)", sys.stdout)
         self._loop.call_soon_threadsafe(self._stop)
 
-    async def run(self, how: str) -> None:
+    async def run(self, how: str | None) -> None:
         try:
             async with self._server as server:
                 self._is_starting = False
-                urls = " and ".join(url_of(bound) for bound in server.sockets)
-                say(f"listening on {urls}{how}", sys.stdout)
+                if how is not None:
+                    urls = " and ".join(url_of(bound) for bound in server.sockets)
+                    say(f"listening on {urls}{how}", sys.stdout)
                 await self._stopping.wait()
         except asyncio.CancelledError:
             if not self._stopping.is_set():
                 raise
             assert self._task is not None
             self._task.uncancel()  # `_stop` has cancelled the startup
+
+    async def run_as(self, worker: Worker) -> None:
+        """Serve as a worker of a supervisor, which says where it listens."""
+        worker.open(self._on_command)
+        try:
+            await self.run(None)
+        finally:
+            worker.close()
+
+    def _on_command(self, command: bytes) -> None:
+        if command == RETIRE:
+            self._server.retire()
+        self._stop()
 
     def _stop(self) -> None:
         self._stopping.set()

@@ -24,8 +24,10 @@ from .connection import Connection
 from .eviction import Eviction
 from .forks import called_in_children, release_descriptors
 from .listeners import Listeners
+from .shared_listeners import SharedListeners
 from .sockets import bind, cannot_listen, url_of
 from .state import AccessLog, Refuse, ServerState, refuse_plainly
+from .worker import Worker
 
 _TICK_S = 1.0
 _STOP_TICK_S = 0.1  # while the server stops, so that a stop does not take a second longer
@@ -54,6 +56,7 @@ class Server:
         refuse: Refuse = refuse_plainly,
         lifespan: AbstractAsyncContextManager[object] | None = None,
         access_log: AccessLog | None = None,
+        worker: Worker | None = None,
     ) -> None:
         self.config = config or ServerConfig()
         self.state = ServerState(handler, self.config, refuse=refuse, access_log=access_log)
@@ -61,7 +64,8 @@ class Server:
         self.connections: set[Connection] = set()
         self.pools: Pools | None = None
         self.sockets: list[socket.socket] = []
-        self._listeners: Listeners | None = None
+        self._worker = worker
+        self._listeners: Listeners | SharedListeners | None = None
         self._refused: set[Connection] = set()
         self._eviction = Eviction(self.connections, lambda: self.state.clock())
         self._lifespan = lifespan
@@ -90,13 +94,14 @@ class Server:
         In both cases nothing stays open.
         """
         config = self.config
-        self.sockets = bind(config.host, config.port)
+        worker = self._worker
+        self.sockets = bind(config.host, config.port) if worker is None else worker.sockets
         try:
             await self.open()
-            self._listeners = Listeners(
-                self.sockets, self.accept, limit=STREAM_LIMIT, backlog=config.backlog
-            )
+            self._listeners = self._make_listeners()
             await self._listen(self._listeners)
+            if worker is not None:
+                worker.ready()
         except BaseException:
             for bound in self.sockets:
                 bound.close()
@@ -104,7 +109,19 @@ class Server:
             raise
         return self
 
-    async def _listen(self, listeners: Listeners) -> None:
+    def _make_listeners(self) -> Listeners | SharedListeners:
+        backlog, worker = self.config.backlog, self._worker
+        if worker is None:
+            return Listeners(self.sockets, self.accept, limit=STREAM_LIMIT, backlog=backlog)
+        return SharedListeners(
+            self.sockets,
+            self.accept,
+            limit=STREAM_LIMIT,
+            backlog=backlog,
+            is_ahead=worker.is_ahead,
+        )
+
+    async def _listen(self, listeners: Listeners | SharedListeners) -> None:
         try:
             await listeners.open()
         except OSError as error:  # another server began to listen after the port was bound
@@ -139,7 +156,16 @@ class Server:
         async with self._stop_lock:  # a second call waits for the first
             await self._stop(silence_s)
 
+    def retire(self) -> None:
+        """Let the stop that follows leave new connections to other workers.
+
+        A client of a connection that idles is told by its next answer that the connection closes;
+        it has `grace_s` for that request, because no other process knows the connection.
+        """
+        self.state.is_retiring = True
+
     async def _stop(self, silence_s: float) -> None:
+        silence_s = self.config.grace_s if self.state.is_retiring else silence_s
         self.state.is_stopping, self._silence_s = True, silence_s
         ends_at = self.state.clock() + self.config.grace_s
         if self._stop_timer is None:
@@ -148,8 +174,10 @@ class Server:
             connection.stop()
         try:
             listeners, self._listeners = self._listeners, None
+            if self._worker is not None:
+                self._worker.drain()
             if listeners is not None:
-                await listeners.close()
+                await listeners.close(leaves_queue=self.state.is_retiring)
             await self._finish_work(ends_at)
         finally:
             for timer in (self._timer, self._stop_timer):
@@ -240,6 +268,8 @@ class Server:
             serving = connection.turn_away(_RETRY_AFTER_S)
         else:
             self.connections.add(connection)
+            if self._worker is not None:
+                self._worker.slot.connections = len(self.connections)
             serving = connection.run()
             if self.state.is_stopping:
                 connection.stop()
@@ -251,6 +281,8 @@ class Server:
         """Remove a connection that is over."""
         self.connections.discard(connection)
         self._refused.discard(connection)
+        if self._worker is not None:
+            self._worker.slot.connections = len(self.connections)
 
     def _tick(self) -> None:
         self._timer = asyncio.get_running_loop().call_later(_TICK_S, self._tick)
@@ -263,6 +295,8 @@ class Server:
             connection.check(now)
         if self._listeners is not None:
             self._listeners.check()
+        if self._worker is not None:
+            self._worker.heartbeat(self.state.requests)
 
     def _tick_stopping(self) -> None:
         self._stop_timer = asyncio.get_running_loop().call_later(_STOP_TICK_S, self._tick_stopping)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,6 +23,12 @@ from .forks import called_in_children
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # By default these signals end a process. Windows has neither.
 _IGNORED = [getattr(signal, name) for name in ("SIGHUP", "SIGUSR1") if hasattr(signal, name)]
+
+_SUPERVISED = [
+    getattr(signal, f"SIG{name}")
+    for name in ("TERM", "INT", "HUP", "QUIT", "TTIN", "TTOU", "CHLD")
+    if hasattr(signal, f"SIG{name}")
+]
 
 _log = Log("microweb.server")
 
@@ -49,6 +56,26 @@ def signals_handled(stop: Callable[[int], None]) -> Iterator[bool]:
     finally:
         for number, old in before:
             signal.signal(number, old)
+
+
+@contextmanager
+def signals_read() -> Iterator[socket.socket]:
+    """Yield a socket from which the numbers of signals are read, a byte each: for the supervisor.
+
+    The handlers are put back at the end.
+    """
+    reading, writing = socket.socketpair()
+    with reading, writing:
+        reading.setblocking(False)
+        writing.setblocking(False)
+        before = [(number, signal.signal(number, _do_nothing)) for number in _SUPERVISED]
+        wakeup = signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
+        try:
+            yield reading
+        finally:
+            signal.set_wakeup_fd(wakeup)
+            for number, old in before:
+                signal.signal(number, old)
 
 
 class _Handlers:

@@ -59,7 +59,9 @@ class ServerState:
         self.background = Background(config.max_background_tasks)
         self.clock: Callable[[], float] = lambda: 0.0  # the event loop's time after `open()`
         self.budget = Budget(config.max_buffered, lambda: self.clock())
+        self.requests = 0  # that were answered
         self.is_stopping = False
+        self.is_retiring = False  # it stops, and other workers go on
         self.idle_deadline = 0.0  # the deadline of a connection that becomes idle now
         self.lingering = 0  # connections whose last answer is sent and that wait for the peer
         self.isolates = False  # whether each exchange has a context of its own

@@ -163,7 +163,7 @@ class _Feed:
 
     def tick(self, now: float) -> None:
         if self._is_stopping:
-            self.stop()  # the first interrupt met a shielded block
+            self.stop(is_restart=False)  # the first interrupt met a shielded block
         elif self._has_sent:
             self._has_sent = False
             self._quiet_since = now
@@ -171,7 +171,7 @@ class _Feed:
             self._quiet_since = now
             self._stream.probe(self._heartbeat)
 
-    def stop(self) -> None:
+    def stop(self, *, is_restart: bool) -> None:
         self._is_stopping = True
         if self._is_waiting:
             self._stream.interrupt()

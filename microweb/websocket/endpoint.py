@@ -41,6 +41,7 @@ from .frames import (
     LOST,
     NORMAL,
     POLICY_VIOLATION,
+    SERVICE_RESTART,
     TOO_BIG,
     TRY_AGAIN_LATER,
 )
@@ -268,11 +269,11 @@ class _Exchange:
             connection.has_noticed = True
             self._task.cancel()
 
-    def stop(self) -> None:
+    def stop(self, *, is_restart: bool) -> None:
         """Close, because the server stops; cancel an endpoint that would not notice the close."""
         assert self._connection is not None
         self._is_stopping = True
-        self._connection.close(GOING_AWAY)
+        self._connection.close(SERVICE_RESTART if is_restart else GOING_AWAY)
         self._cancel_pushing(self._connection)
 
     def _cancel_pushing(self, connection: WebSocketConnection) -> None:

@@ -11,7 +11,8 @@ INVALID_DATA = 1007
 POLICY_VIOLATION = 1008
 TOO_BIG = 1009
 INTERNAL_ERROR = 1011
-TRY_AGAIN_LATER = 1013  # from the registry of RFC 6455 section 11.7
+SERVICE_RESTART = 1012  # this and the next from the registry of RFC 6455 section 11.7
+TRY_AGAIN_LATER = 1013
 LOST = 1006  # never sent: the connection ended without a close frame
 
 PING = b"\x89\x00"

@@ -40,6 +40,7 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
 def served(monkeypatch: pytest.MonkeyPatch) -> Served:
     """The recorded arguments of `process.run`, which serves nothing here."""
     calls: Served = []
+    monkeypatch.setattr(process, "supervise_if_asked", lambda options: None)
     monkeypatch.setattr(process, "run", lambda app, options: calls.append((app, options)))
     return calls
 

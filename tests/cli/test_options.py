@@ -6,6 +6,7 @@ import pytest
 from support.commanding import APP, Served, Write, misuse
 
 from microweb import cli
+from microweb.cli import dev
 from microweb.cli.options import NAMES
 from microweb.server.config import ServerConfig, ServerOptions
 
@@ -30,7 +31,7 @@ def test_each_field_of_the_configuration_has_its_option(write: Write, served: Se
         elif name == "trusted_proxies":
             argv += [flag, "10.0.0.0/8, ::1", flag, "192.0.2.1"]
             options[name] = ["10.0.0.0/8", "::1", "192.0.2.1"]
-        elif name == "debug_anywhere":
+        elif name in ("debug_anywhere", "supervised"):
             argv.append(flag)
             options[name] = True
         elif isinstance(default, str):
@@ -59,7 +60,7 @@ def test_help_has_each_option_with_its_default(
         cli.main([command, "--help"])
     assert caught.value.code == 0
     text = " ".join(capsys.readouterr().out.split())
-    of_dev = {*ServerOptions.__annotations__} - {"debug_anywhere"}
+    of_dev = {*ServerOptions.__annotations__} - {*dev.NOT_OFFERED}
     for name in ServerOptions.__annotations__ if command == "run" else of_dev:
         assert f"--{name.replace('_', '-')} " in text.replace(",", " ")
         assert f"(default: {getattr(ServerConfig(), name) or 'none'})" in text

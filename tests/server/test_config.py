@@ -8,7 +8,12 @@ import pytest
 from microweb.errors import ConfigurationError
 from microweb.server.config import RunOptions, ServerConfig, ServerOptions
 
-SIZES = [field.name for field in fields(ServerConfig) if field.name.startswith("max_")]
+OPTIONAL = ["max_requests", "max_rss"]  # 0 is no limit
+SIZES = [
+    field.name
+    for field in fields(ServerConfig)
+    if field.name.startswith("max_") and field.name not in OPTIONAL
+]
 DURATIONS = [field.name for field in fields(ServerConfig) if field.name.endswith("_s")]
 RATES = ["min_body_rate", "min_write_rate"]
 COUNTS = ["backlog", "threads"]
@@ -64,8 +69,10 @@ def test_defaults_are_those_of_the_design() -> None:
         10_000,
         10_000,
     ]
-    assert [getattr(config, name) for name in DURATIONS] == [10, 20, 75, 30, 20, 20, 10]
+    assert [getattr(config, name) for name in DURATIONS] == [30, 60, 10, 20, 75, 30, 20, 20, 10]
     assert (config.backlog, config.threads) == (2048, 40)
+    assert (config.workers, config.supervised) == (1, False)
+    assert [getattr(config, name) for name in OPTIONAL] == [0, 0]
     assert (config.min_body_rate, config.min_write_rate) == (256, 256)
 
 
@@ -100,6 +107,19 @@ def test_first_and_last_port(port: int) -> None:
 @pytest.mark.parametrize("value", [0, -1, 1.5, "9", None, True, 1 << 70])
 def test_limit_is_a_positive_int(name: str, value: object) -> None:
     assert message(**{name: value}) == f"{name}: expected an int from 1 to {1 << 62}, got {value!r}"
+
+
+@pytest.mark.parametrize("name", OPTIONAL)
+@pytest.mark.parametrize("value", [-1, 1.5, "9", None, True, 1 << 70])
+def test_limit_that_may_be_off(name: str, value: object) -> None:
+    assert ServerConfig(**{name: 0}) == ServerConfig()  # type: ignore[arg-type]
+    assert message(**{name: value}) == f"{name}: expected an int from 0 to {1 << 62}, got {value!r}"
+
+
+@pytest.mark.parametrize("workers", [0, -1, 513, "many", 2.0, None, True])
+def test_workers_are_a_count_or_auto(workers: object) -> None:
+    assert message(workers=workers) == f"workers: expected an int from 1 to 512, got {workers!r}"
+    assert ServerConfig(workers="auto").workers == "auto"
 
 
 @pytest.mark.parametrize("name", COUNTS)

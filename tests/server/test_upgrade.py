@@ -302,7 +302,7 @@ class Ticker:
     def tick(self, now: float) -> None:
         self.told.append(now)
 
-    def stop(self) -> None:
+    def stop(self, *, is_restart: bool) -> None:
         self.told.append("stop")
         self.is_over.set()
 

@@ -1,4 +1,4 @@
-"""The promises of a SessionStore, in memory and in a real Redis."""
+"""What a SessionStore promises: in memory, and in Redis for real."""
 
 from __future__ import annotations
 

@@ -1,0 +1,165 @@
+"""The shared memory in which workers report their state to each other and to the supervisor.
+
+The board has a fixed number of slots. A slot belongs to one worker at a time, and only that worker
+writes to it; the supervisor clears it before it gives it to the next worker. Every value is one
+aligned word of 8 bytes, so that a reader never sees half of a new value.
+
+A worker of another version of microweb could misread the words. Therefore the board begins with the
+version of its layout, and `Board.attach` refuses any other.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import tempfile
+import time
+from enum import IntEnum
+
+from ..errors import ConfigurationError
+
+LAYOUT = 0x6D77_0001  # "mw" and the version of the layout
+_HEADER_BYTES = 4096
+_SLOT_BYTES = 256 * 1024  # most of it is for metrics; memory is taken only for pages in use
+_WORD = 8
+_FRESH_NS = 2_000_000_000  # an older heartbeat means that the event loop of the worker stands still
+
+_PID, _STATE, _HEARTBEAT, _CONNECTIONS, _REQUESTS, _RSS = range(6)  # words of a slot
+
+
+class WorkerState(IntEnum):
+    """The state of the worker that has a slot."""
+
+    EMPTY = 0
+    STARTING = 1
+    READY = 2
+    DRAINING = 3
+
+
+class Board:
+    """A number of slots in memory that processes share. `descriptor` is inherited by workers.
+
+    Raises: ConfigurationError from `attach` if another version of microweb made the memory.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+        self._memory = mmap.mmap(descriptor, 0)
+        self._words = memoryview(self._memory).cast("Q")
+        self.slots = [Slot(self._words, number) for number in range(self._words[1])]
+
+    @classmethod
+    def create(cls, slots: int) -> Board:
+        """Return a new board of `slots` empty slots."""
+        descriptor = _anonymous_file()
+        os.truncate(descriptor, _HEADER_BYTES + slots * _SLOT_BYTES)
+        with mmap.mmap(descriptor, _HEADER_BYTES) as header, memoryview(header) as view:
+            words = view.cast("Q")
+            words[0], words[1] = LAYOUT, slots
+            words.release()
+        return cls(descriptor)
+
+    @classmethod
+    def attach(cls, descriptor: int) -> Board:
+        """Return the board that another process made. Raises: ConfigurationError."""
+        layout = int.from_bytes(os.pread(descriptor, _WORD, 0), "little")
+        if layout != LAYOUT:
+            raise ConfigurationError(
+                f"expected shared memory of layout {LAYOUT:#x}, got {layout:#x}: the supervisor "
+                "runs another version of microweb, restart the service"
+            )
+        return cls(descriptor)
+
+    def close(self) -> None:
+        """Release the memory and the descriptor."""
+        for slot in self.slots:
+            slot.release()
+        self._words.release()
+        self._memory.close()
+        os.close(self.descriptor)
+
+    def least_connections(self, but: Slot) -> int | None:
+        """Return the fewest connections of a worker that accepts, `but` left out; None without one.
+
+        Workers that start, drain, or whose heartbeat is over 2 s old do not accept.
+        """
+        oldest = time.monotonic_ns() - _FRESH_NS
+        counts = [
+            slot.connections
+            for slot in self.slots
+            if slot is not but and slot.state == WorkerState.READY and slot.heartbeat_ns >= oldest
+        ]
+        return min(counts, default=None)
+
+
+class Slot:
+    """The words of one worker."""
+
+    __slots__ = ("_words", "number")
+
+    def __init__(self, board: memoryview, number: int) -> None:
+        start = (_HEADER_BYTES + number * _SLOT_BYTES) // _WORD
+        self.number = number
+        self._words = board[start : start + _SLOT_BYTES // _WORD]
+
+    def clear(self) -> None:
+        """Empty the slot, for its next worker."""
+        for word in range(_RSS + 1):
+            self._words[word] = 0
+
+    def release(self) -> None:
+        """Let go of the memory."""
+        self._words.release()
+
+    @property
+    def pid(self) -> int:
+        """The process of the worker, 0 if there is none."""
+        return self._words[_PID]
+
+    @property
+    def state(self) -> int:
+        """The state of the worker, a `WorkerState`."""
+        return self._words[_STATE]
+
+    @state.setter
+    def state(self, state: WorkerState) -> None:
+        self._words[_STATE] = state
+
+    @property
+    def heartbeat_ns(self) -> int:
+        """The monotonic time at which the event loop of the worker last reported, 0 before."""
+        return self._words[_HEARTBEAT]
+
+    @property
+    def connections(self) -> int:
+        """How many connections the worker has."""
+        return self._words[_CONNECTIONS]
+
+    @connections.setter
+    def connections(self, count: int) -> None:
+        self._words[_CONNECTIONS] = count
+
+    @property
+    def requests(self) -> int:
+        """How many requests the worker has answered."""
+        return self._words[_REQUESTS]
+
+    @property
+    def rss(self) -> int:
+        """The resident memory of the worker, in bytes."""
+        return self._words[_RSS]
+
+    def report(self, requests: int, rss: int) -> None:
+        """Write a heartbeat with its figures: once a second."""
+        self._words[_PID] = os.getpid()
+        self._words[_REQUESTS] = requests
+        self._words[_RSS] = rss
+        self._words[_HEARTBEAT] = time.monotonic_ns()
+
+
+def _anonymous_file() -> int:
+    """Return the descriptor of a file in memory, or of one without a name."""
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("microweb-board")
+    with tempfile.TemporaryFile(prefix="microweb-") as file:  # not Linux
+        return os.dup(file.fileno())

@@ -1,0 +1,76 @@
+"""A load on a server while it reloads or loses a worker: each failed request is counted."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from urllib.parse import urlsplit
+
+
+class Clients:
+    """A number of clients, each of which asks again and again until `stop()`.
+
+    `failed` has the kind of each failure. A connection that the server closed before a request was
+    sent is no failure: a client opens another, as browsers do.
+    """
+
+    def __init__(self, url: str, path: str = "/", *, keeps: bool, pause_s: float = 0.0) -> None:
+        parts = urlsplit(url)
+        self._host, self._port = parts.hostname or "", parts.port or 80
+        closing = b"" if keeps else b"Connection: close\r\n"
+        self._request = b"GET %b HTTP/1.1\r\nHost: a\r\n%b\r\n" % (path.encode(), closing)
+        self._keeps = keeps
+        self._pause_s = pause_s
+        self._is_over = False
+        self.answered = 0
+        self.bodies: Counter[bytes] = Counter()
+        self.failed: list[str] = []
+
+    def stop(self) -> None:
+        """Let each client end after its answer."""
+        self._is_over = True
+
+    async def run(self, count: int) -> None:
+        """Ask with `count` clients until `stop()`."""
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(count):
+                tasks.create_task(self._ask_often())
+
+    async def _ask_often(self) -> None:
+        reader, writer = None, None
+        while not self._is_over:
+            if self._pause_s:
+                await asyncio.sleep(random.uniform(0.0, self._pause_s))
+            if writer is None or reader is None or reader.at_eof() or writer.is_closing():
+                if writer is not None:
+                    writer.close()
+                try:
+                    reader, writer = await asyncio.open_connection(self._host, self._port)
+                except OSError as error:
+                    self.failed.append(f"connect: {error}")
+                    reader = writer = None
+                    continue
+            if not await self._ask(reader, writer):
+                writer.close()
+                reader = writer = None
+        if writer is not None:
+            writer.close()
+
+    async def _ask(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        """Return whether the connection may be used again."""
+        try:
+            writer.write(self._request)
+            async with asyncio.timeout(30.0):
+                head = await reader.readuntil(b"\r\n\r\n")
+                fields = head.lower()
+                length = int(fields.partition(b"content-length: ")[2].partition(b"\r\n")[0])
+                body = await reader.readexactly(length)
+        except (OSError, EOFError, TimeoutError) as error:
+            self.failed.append(repr(error))
+            return False
+        if not head.startswith(b"HTTP/1.1 200 "):
+            self.failed.append(head[:30].decode())
+        self.answered += 1
+        self.bodies[body] += 1
+        return self._keeps and b"connection: close" not in fields
