@@ -1,7 +1,7 @@
 """Every exception that microweb raises on purpose.
 
     MicrowebError
-    ├─ ProtocolError(status, reason)       the peer broke HTTP: answered, then the connection closes
+    ├─ ProtocolError(status, reason)       the peer broke HTTP: answer, then close the connection
     │  ├─ MalformedRequest        400
     │  ├─ HeadTimeout             408      ├─ BodyTimeout             408
     │  ├─ TargetTooLong           414      ├─ HeadTooLarge            431
@@ -43,7 +43,7 @@ class MicrowebError(Exception):
     """
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Not by calling the class with `args`, which are those of the message.
+        # By default the class would be called with `args`, which are not those of its `__init__`.
         return _restored, (type(self), self.args, vars(self))
 
 
@@ -59,10 +59,10 @@ def _restored(
 
 
 class ProtocolError(MicrowebError):
-    """The peer broke HTTP. The server answers `status`, says why in the log, and closes.
+    """The peer broke HTTP. The server answers `status`, logs the reason, and closes the connection.
 
-    `reason` is stable and holds nothing that the peer sent; `got` is what the peer sent, which
-    appears in the message cut and escaped.
+    `reason` is stable and contains no bytes of the peer. `got` has the bytes at fault; the message
+    shows them cut and escaped.
     """
 
     def __init__(self, status: int, reason: str, got: bytes | str | None = None) -> None:
@@ -85,13 +85,13 @@ class MalformedRequest(_ProtocolLeaf):
 
 
 class HeadTimeout(_ProtocolLeaf):
-    """The head was not whole within `head_timeout_s`. RFC 9110 section 15.5.9."""
+    """The head was not complete within `head_timeout_s`. RFC 9110 section 15.5.9."""
 
     _status = 408
 
 
 class BodyTimeout(_ProtocolLeaf):
-    """The body stalled for `body_timeout_s`, or came slower than `min_body_rate`."""
+    """The body stalled for `body_timeout_s`, or was slower than `min_body_rate`."""
 
     _status = 408
 
@@ -103,7 +103,7 @@ class TargetTooLong(_ProtocolLeaf):
 
 
 class HeadTooLarge(_ProtocolLeaf):
-    """The header section passes a limit. RFC 6585 section 5."""
+    """The header section exceeds a limit. RFC 6585 section 5."""
 
     _status = 431
 
@@ -115,7 +115,7 @@ class UnknownCoding(_ProtocolLeaf):
 
 
 class UnknownMethod(_ProtocolLeaf):
-    """CONNECT, which asks for a proxy. RFC 9110 section 9.3.6."""
+    """CONNECT, which is for proxies. RFC 9110 section 9.3.6."""
 
     _status = 501
 
@@ -132,8 +132,8 @@ class UnsupportedVersion(_ProtocolLeaf):
 class HTTPError(MicrowebError):
     """Raise it to answer with `status`.
 
-    `detail` is for the client; `headers` are added to the answer; `extra` becomes members of the
-    problem details that a client asking for JSON gets (RFC 9457).
+    `detail` is for the client. `headers` are added to the answer. A client that asks for JSON gets
+    problem details (RFC 9457), and `extra` has further members of them.
     """
 
     def __init__(
@@ -180,11 +180,11 @@ class BadRequest(_StatusLeaf):
 
 
 class MissingValue(BadRequest, KeyError):
-    """400 that names the value that the request lacks; also a `KeyError`."""
+    """400: a value is missing, and the message names it. Also a `KeyError`."""
 
 
 class InvalidValue(BadRequest, ValueError):
-    """400 that names the value that is not what it should be; also a `ValueError`."""
+    """400: a value is invalid, and the message names it. Also a `ValueError`."""
 
 
 class TooManyFields(BadRequest):
@@ -192,13 +192,13 @@ class TooManyFields(BadRequest):
 
 
 class Unauthorized(_StatusLeaf):
-    """401: say which credentials are wanted in `headers={"WWW-Authenticate": ...}`."""
+    """401: credentials are needed. Name their scheme in `headers={"WWW-Authenticate": ...}`."""
 
     _status = 401
 
 
 class Forbidden(_StatusLeaf):
-    """403: understood, and refused."""
+    """403: the request is understood, but refused."""
 
     _status = 403
 
@@ -210,7 +210,7 @@ class NotFound(_StatusLeaf):
 
 
 class MethodNotAllowed(HTTPError):
-    """405: something is at this path, for the methods in `allowed` (sent as `Allow`)."""
+    """405: the path answers other methods, those in `allowed` (sent as `Allow`)."""
 
     def __init__(
         self,
@@ -226,25 +226,25 @@ class MethodNotAllowed(HTTPError):
 
 
 class NotAcceptable(_StatusLeaf):
-    """406: no representation that the client accepts."""
+    """406: there is no representation that the client accepts."""
 
     _status = 406
 
 
 class Conflict(_StatusLeaf):
-    """409: at odds with the resource's present state."""
+    """409: the request conflicts with the current state of the resource."""
 
     _status = 409
 
 
 class Gone(_StatusLeaf):
-    """410: it was here and will not come back."""
+    """410: the resource was removed and will not come back."""
 
     _status = 410
 
 
 class PreconditionFailed(_StatusLeaf):
-    """412: a condition of the request is false."""
+    """412: a precondition of the request is false."""
 
     _status = 412
 
@@ -260,19 +260,19 @@ class SessionTooLarge(ContentTooLarge):
 
 
 class UnsupportedMediaType(_StatusLeaf):
-    """415: the body's media type or charset is not one that is understood."""
+    """415: the media type or charset of the body is not supported."""
 
     _status = 415
 
 
 class RangeNotSatisfiable(_StatusLeaf):
-    """416: nothing is at the ranges that were asked for; say the size in `Content-Range`."""
+    """416: the requested ranges are outside the content. Send its size in `Content-Range`."""
 
     _status = 416
 
 
 class UnprocessableContent(_StatusLeaf):
-    """422: well-formed, but not of the wanted shape."""
+    """422: the content is well-formed, but does not have the expected shape."""
 
     _status = 422
 
@@ -285,21 +285,21 @@ class InvalidSessionNumber(UnprocessableContent):
 
 
 class TooManyRequests(_StatusLeaf):
-    """429: the client is too fast. RFC 6585 section 4."""
+    """429: the client sends too many requests. RFC 6585 section 4."""
 
     _status = 429
 
 
 class ServiceUnavailable(_StatusLeaf):
-    """503: not now."""
+    """503: the server can't answer this request at the moment."""
 
     _status = 503
 
 
 class BrokerUnavailable(ServiceUnavailable):
-    """503: what carries the messages of channels does not answer, or refuses; `__cause__` is why.
+    """503: the broker of channels does not answer, or refuses. `__cause__` is its error.
 
-    A message whose publishing raised this may have been published, or not.
+    A message whose publishing raised this may have been published or not.
     """
 
 
@@ -322,7 +322,7 @@ _LEAVES: dict[int, type[_StatusLeaf]] = {
 }
 
 
-# --- neither side's answer ------------------------------------------------------------
+# --- errors that are no answer --------------------------------------------------------
 
 
 class ClientDisconnected(MicrowebError):
@@ -330,16 +330,16 @@ class ClientDisconnected(MicrowebError):
 
 
 def is_disconnect(error: BaseException) -> bool:
-    """Whether an error, or all in a TaskGroup's, say but that the client has left."""
+    """Return whether an error is a ClientDisconnected, or a group of nothing else."""
     if isinstance(error, BaseExceptionGroup):
         return error.split(ClientDisconnected)[1] is None
     return isinstance(error, ClientDisconnected)
 
 
 def sole_error(error: BaseException) -> BaseException:
-    """Return the HTTPError, or ProtocolError, of a group that is its only leaf; else `error`.
+    """Return the HTTPError or ProtocolError that is the only leaf of a group; else `error`.
 
-    A TaskGroup's leaves that say that the client has left do not count.
+    Leaves that are a ClientDisconnected do not count.
     """
     rest = error
     while isinstance(rest, BaseExceptionGroup):
@@ -351,20 +351,20 @@ def sole_error(error: BaseException) -> BaseException:
 
 
 class LocalProtocolError(MicrowebError):
-    """The application would have broken HTTP; nothing of it was sent."""
+    """The application would have broken HTTP. The invalid part was not sent."""
 
 
 class BodyConsumed(LocalProtocolError):
-    """The body is gone: it was streamed and not kept, or its request is answered.
+    """The body is no longer available: it was streamed and not kept, or its request is answered.
 
-    Read it with `body()`, before you answer, to have it for as long as the request.
+    Read it with `body()` before you answer: this keeps it for as long as the request.
     """
 
 
 class ThreadsStuck(MicrowebError):
-    """The server has stopped, but plain `def` code still runs: nothing can end a thread.
+    """The server has stopped, but plain `def` code still runs in a thread, which can't be ended.
 
-    `places` says for each thread what it runs, and its stack.
+    `places` has a text for each thread: its code in the first line, then its stack.
     """
 
     def __init__(self, places: Iterable[str]) -> None:

@@ -1,7 +1,7 @@
 """Log: a logger whose calls never raise.
 
-A handler of the application may fail: logging then prints to `sys.stderr`, which raises ValueError
-if the application has closed it. That must not end an exchange, or the server.
+A handler of the application may fail. Then logging prints to `sys.stderr`, which raises ValueError
+if the application has closed it. That must not end an exchange or the server.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ else:
 
 
 class Log(_Adapter):
-    """The logger of a name. If a handler raises, logging's handler of last resort says so."""
+    """A named logger. If a handler raises, logging's handler of last resort reports it."""
 
     def __init__(self, name: str) -> None:
         super().__init__(logging.getLogger(name))
@@ -26,10 +26,10 @@ class Log(_Adapter):
     def process(
         self, msg: object, kwargs: MutableMapping[str, Any]
     ) -> tuple[object, MutableMapping[str, Any]]:
-        return msg, kwargs  # an adapter would drop `extra`
+        return msg, kwargs  # LoggerAdapter would drop `extra`
 
     def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
-        """Pass a record to the handlers. Raises nothing that they raise."""
+        """Pass a record to the handlers. An exception of a handler is reported, not raised."""
         stacklevel = kwargs.pop("stacklevel", 1) + 1  # the caller's line, not this one
         try:
             self.logger.log(level, msg, *args, stacklevel=stacklevel, **kwargs)
@@ -37,10 +37,10 @@ class Log(_Adapter):
             self.report(error)
 
     def report(self, error: Exception) -> None:
-        """Say that a handler has raised `error`, if the handler of last resort can."""
+        """Report that a handler has raised `error`, by logging's handler of last resort."""
         text, last = "a handler of the log failed: %s: %s", logging.lastResort
         args = (type(error).__name__, error)
         record = self.logger.makeRecord(self.name, logging.ERROR, __file__, 0, text, args, None)
         if last is not None:
-            with suppress(Exception):  # stderr is closed: nothing can say so
+            with suppress(Exception):  # stderr is closed, so nothing can report it
                 last.handle(record)

@@ -1,4 +1,4 @@
-"""HTML as text of its own kind: what endpoints answer a page with, and `html`, which escapes."""
+"""HTMLText, which an endpoint returns as a page, and `html`, which makes it with escaped values."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from html import escape
 
 
 class HTMLText(str):
-    """Text that is HTML already; an endpoint that returns one answers with a page."""
+    """Text that is HTML already. An endpoint that returns it answers with a page."""
 
     __slots__ = ()
 
@@ -15,10 +15,10 @@ class HTMLText(str):
 
 
 def html(template: str, /, *args: object, **kwargs: object) -> HTMLText:
-    """Fill a `str.format` template, escaping each argument that is not HTML itself.
+    """Return a `str.format` template filled with escaped values: `html("<b>{}</b>", name)`.
 
-    `html("<b>{}</b>", name)`. Without arguments the text is taken as it is. What has an
-    `__html__()` (markupsafe's convention) is not escaped.
+    A value with an `__html__()` method (markupsafe's convention) is not escaped. Without arguments
+    the template is returned unchanged.
     """
     if not args and not kwargs:
         return HTMLText(template)

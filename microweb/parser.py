@@ -1,13 +1,13 @@
-"""Bytes -> Request: the buffer of a connection, its heads one after the other, its bodies.
+"""Bytes -> Request: the parser of one connection's heads and bodies, with its buffer.
 
-The parser never awaits. `feed()` gives it the bytes from the socket; `next_request()` and
-`next_content()` return values, or None for "need more". Strict throughout: bytes that RFC 9112
-forbids are refused with a stable reason, and at once if they can no longer become a request.
+The parser never awaits. `feed()` adds bytes from the socket; `next_request()` and `next_content()`
+return values, or None for "need more". The parser is strict: bytes that RFC 9112 forbids are
+refused with a stable reason, and immediately if they can no longer become a request.
 
-It is fast by skipping work. A connection that repeats its last head, or the section in it,
-shares the parsed value: a comparison of bytes in place of a parse. A request line without query
+It is fast because it skips work. If a connection repeats its last head, or its last header section,
+the parsed value is shared: a comparison of bytes replaces the parse. A request line without a query
 is parsed once per server. A head without content is checked by one regex, and its fields are parsed
-when they are looked at. All other heads take `_parse_head`, which also names the fault.
+when they are first used. `_parse_head` parses all other heads, and gives the reason of a refusal.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _SPACE = ord(" ")
 _MAX_EMPTY_LINES = 8  # before a request line: RFC 9112 section 2.2 asks for at least one
 _MEMO_LINES = 1024
 _MEMO_LINE_BYTES = 256
-# The first value of a memo of the last head: a head like any other, and its parsed values.
+# The initial memo of the last head: a valid head, and its parsed values.
 _HEAD, _FIELDS = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"Host: a\r\n\r\n"
 _LINE = RequestLine("GET", "/", "/", "", None)
 _SECTION = HeaderSection(Headers({"Host": "a"}))
@@ -53,15 +53,15 @@ _SECTION = HeaderSection(Headers({"Host": "a"}))
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The limits to a head and to a chunked body, in bytes or counts."""
+    """The limits for a head and for a chunked body, in bytes or counts."""
 
     max_request_line: int = 16 * 1024
     max_header_section: int = 32 * 1024
     max_header_fields: int = 100
     max_chunk_extensions: int = 64 * 1024
     max_trailers: int = 8 * 1024
-    plain_head: re.Pattern[bytes] = field(init=False)  # a head that it matches
-    max_plain_head: int = field(init=False)  # and that is no longer is within the limits
+    plain_head: re.Pattern[bytes] = field(init=False)  # matches a usual head
+    max_plain_head: int = field(init=False)  # bytes; a usual head up to here is within the limits
 
     def __post_init__(self) -> None:
         regex = plain_head(self.max_header_fields, MAX_HOST_LENGTH)
@@ -71,10 +71,10 @@ class Limits:
 
 
 class RequestLines(dict[bytes, RequestLine]):
-    """One server's memo of request lines to HTTP/1.1, with their CRLF, that have no query."""
+    """One server's memo of HTTP/1.1 request lines without a query; a key includes the CRLF."""
 
     def parse(self, line: bytes) -> RequestLine:
-        """Parse and keep a line of that grammar. Raises: ProtocolError."""
+        """Parse a line that `REQUEST_LINE` matches, and keep a usual one. Raises: ProtocolError."""
         method, target, version = line.decode("ascii").split(" ")
         parsed = parse_request_line(method, target)
         is_usual = version == "HTTP/1.1\r\n" and not parsed.query_string
@@ -86,10 +86,10 @@ class RequestLines(dict[bytes, RequestLine]):
 
 
 class Parser:
-    """The requests of one connection.
+    """The parser of one connection's requests.
 
-    `next_request()` returns a `Request`, and sets `decoder` if it has a body; that body is then
-    read by `next_content()` until it returns `b""`, before the next request is asked for.
+    `next_request()` returns a `Request`, and sets `decoder` if it has a body. Call `next_content()`
+    until it returns `b""`, before you call `next_request()` again.
     """
 
     __slots__ = (
@@ -117,22 +117,22 @@ class Parser:
         self._lines = lines
         self._limits = limits
         self._buffer = b""
-        self._position = 0  # where the next thing to parse begins
-        self._scanned = 0  # up to here an unfinished head was searched
+        self._position = 0  # where the next element to parse begins
+        self._scanned = 0  # an unfinished head was searched up to here
         self._is_unfinished = False  # whether one of the next three is set
         self._empty_lines = 0  # before this head
         self._spaces = 0  # in this head's line so far
         self._has_checked_line = False  # of this head
-        # The last head, the fields in it, and their parsed values. Kept from the second request
-        # on: a connection that sends just one gains nothing from it.
+        # The last head, its fields, and their parsed values. Kept from the second request on,
+        # because a connection with one request gains nothing from them.
         self._has_parsed = False
         self._last_head, self._last_fields = _HEAD, _FIELDS
         self._line, self._section = _LINE, _SECTION
         self.decoder: LengthDecoder | ChunkedDecoder | None = None
-        self.is_empty = True  # nothing is buffered: no byte behind the last request is here
+        self.is_empty = True  # no byte after the last request is buffered
 
     def feed(self, data: bytes) -> None:
-        """Take bytes from the socket."""
+        """Add bytes from the socket to the buffer."""
         if self.is_empty:
             self._buffer = data
             self._scanned = 0
@@ -143,24 +143,24 @@ class Parser:
         self.is_empty = False
 
     def take_rest(self) -> bytes:
-        """Return and forget the buffered bytes: after an upgrade it is no longer HTTP."""
+        """Return the buffered bytes and empty the buffer: after an upgrade they are not HTTP."""
         rest = self._buffer[self._position :]
         self._buffer, self._position, self.is_empty = b"", 0, True
         return rest
 
     def leave_peer(self) -> None:
-        """Let go of the peer, which holds the parser: nothing more is asked for."""
+        """Drop the reference to the peer, which refers to this parser. It is the last call."""
         del self._transport
 
     def forget_head(self) -> None:
-        """Drop the memo of the last head: the connection idles."""
+        """Drop the memo of the last head, because the connection idles."""
         self._last_head, self._last_fields = _HEAD, _FIELDS
         self._line, self._section = _LINE, _SECTION
 
     # --- heads
 
     def next_request(self, data: bytes = b"") -> Request | None:
-        """Take `data`, and return the next request whose head is whole, else None.
+        """Add `data` to the buffer; return the next request if its head is whole, else None.
 
         Raises: ProtocolError.
         """
@@ -180,9 +180,9 @@ class Parser:
         return self._parse_head()
 
     def _take_plain_head(self, head: bytes) -> Request | None:
-        """Return the request that `head` is if it is like nearly all; else None.
+        """Return the request of a usual head; return None for any other head.
 
-        One pass in 3 us: to split it, to parse its lines and to ask for each field takes 9.
+        One regex takes 3 us. To split the head, parse its lines and look up each field takes 9.
         """
         if head.endswith(self._last_fields):
             line = self._lines.get(head[: -len(self._last_fields)])
@@ -214,7 +214,7 @@ class Parser:
         if buffer.startswith(b"\r\n", start):
             self._skip_empty_lines()
             buffer, start = self._buffer, self._position
-        searched = self._scanned - 3  # the end may have begun in bytes that were searched before
+        searched = self._scanned - 3  # the end may begin in bytes that were searched already
         end = buffer.find(b"\r\n\r\n", searched if searched > start else start)
         if end < 0:
             self._check_unfinished(start)
@@ -236,11 +236,11 @@ class Parser:
 
     @property
     def is_at_head(self) -> bool:
-        """Whether the buffered bytes, though they may be no request, begin as a HEAD."""
+        """Whether the buffered bytes begin like a HEAD request, valid or not."""
         return self._buffer.startswith(b"HEAD ", self._position)
 
     def _skip_to(self, position: int) -> None:
-        """Go behind a head."""
+        """Move to `position`, which is the end of a head."""
         self._position = position
         self.is_empty = position == len(self._buffer)
         if self._is_unfinished:
@@ -293,7 +293,7 @@ class Parser:
         self.is_empty = start == len(buffer)
 
     def _check_unfinished(self, start: int) -> None:
-        """Refuse at once bytes that can no longer become a request, or pass a limit already."""
+        """Refuse bytes immediately if they can't become a request any more, or exceed a limit."""
         buffer, limits = self._buffer, self._limits
         if start == len(buffer):
             return
@@ -314,15 +314,15 @@ class Parser:
             self._scanned = len(buffer)
 
     def _check_unfinished_line(self, start: int) -> None:
-        """Check the bytes of a request line that are new: a line may come byte by byte."""
+        """Check only the new bytes of a request line, because it may arrive byte by byte."""
         buffer = self._buffer
-        end = len(buffer) - buffer.endswith(b"\r")  # which may be the first half of a CRLF
+        end = len(buffer) - buffer.endswith(b"\r")  # perhaps the first half of a CRLF
         if end - start > self._limits.max_request_line:
             raise TargetTooLong("a request line over the limit")
         position, spaces = max(start, self._scanned), self._spaces
         while position < end:
             part = REQUEST_LINE_PARTS[spaces].match(buffer, position, end)
-            assert part is not None  # it matches nothing, if nothing else
+            assert part is not None  # it always matches, perhaps nothing
             position = part.end()
             if position < end:
                 before = buffer[position - 1 : position] if position > start else b" "
@@ -335,7 +335,7 @@ class Parser:
     # --- bodies
 
     def take_body(self) -> bytes | None:
-        """Return the whole body if it has a length and all of it is here, else None."""
+        """Return the whole body if it has a length and all of it has arrived, else None."""
         decoder = self.decoder
         if type(decoder) is not LengthDecoder:
             return None
@@ -349,10 +349,10 @@ class Parser:
         return buffer[start:end]
 
     def has_whole_body(self) -> bool:
-        """Whether the rest of the body is here, and well-formed. Takes nothing."""
+        """Return whether the rest of the body has arrived and is well-formed. Consumes nothing."""
         decoder = copy(self.decoder)
         if isinstance(decoder, ChunkedDecoder):
-            decoder.trailers = []  # those so far are the other's
+            decoder.trailers = []  # the copy must not extend the list of the original
         if decoder is not None:
             try:
                 decoder.decode(self._buffer, self._position)

@@ -1,13 +1,14 @@
-"""Remedies in messages: for the names and keywords of other frameworks, and for slips in a call.
+"""Remedies in messages: for names and keywords of other frameworks, and for common mistakes.
 
-`request.args` raises an AttributeError that says `request.query`. Each such name is a descriptor on
-the class, not a `__getattr__`: up to Python 3.11 that takes every attribute of the class off the
-interpreter's fast path (50 ns for 9), and made an exchange in memory a tenth dearer.
+`request.args` raises an AttributeError that names `request.query`. Each such name is a descriptor
+on the class. A `__getattr__` would be slower: up to Python 3.11 it takes every attribute of the
+class off the interpreter's fast path (50 ns in place of 9). It made an exchange in memory a tenth
+slower.
 
-Python's own message for a slip (`request.json["a"]`) says too little: its remedy is read from the
-exception when that is shown, so that an exchange that goes well pays nothing for it.
+Python's own message for a mistake such as `request.json["a"]` says too little. Its remedy is made
+from the exception when that is shown, so an exchange without an error pays nothing for it.
 
-The tables are in `suggestions`, which stands above the modules that it speaks of.
+The tables are in `suggestions`, which is above the modules that it names.
 """
 
 from __future__ import annotations
@@ -23,28 +24,28 @@ from typing import NoReturn, ParamSpec, TypeVar
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# Calls of ours -> their keywords in other frameworks -> the way here. `suggestions` fills it.
+# Our function -> a keyword of other frameworks -> our way to do it. `suggestions` fills it.
 KEYWORDS: dict[str, dict[str, str]] = {}
 
 _NO_AWAIT = "did you forget await?"
 
 # Response.json() got an unexpected keyword argument 'status_code'
 _KEYWORD = re.compile(r"^([\w.]++)\(\) got an unexpected keyword argument '(\w++)'")
-# abort() missing 1 required positional argument: 'status', since it had `status_code`
+# abort() missing 1 required positional argument: 'status', because it got `status_code`
 _NO_STATUS = re.compile(r"^(HTTPError|abort)(?:\.__init__)?\(\) missing .* argument: 'status'$")
 # 'method' object is not subscriptable; 'function' object has no attribute 'get'
 _METHOD = re.compile(r"\b(?:method|function)\b")
 # 'coroutine' object is not subscriptable; can only concatenate str (not "coroutine") to str
 _COROUTINE = re.compile(r"\bcoroutine\b")
-# An attribute that is not called, and the key or attribute of it that is asked for.
+# An attribute that is not called, and the key or attribute that is read from it.
 _ATTRIBUTE = re.compile(r"\b(\w+)\.(\w+)\b(?!\s*\()(\[[^\[\]]*\]|\.\w+)?")
 
 
 # --- names and keywords of other frameworks -------------------------------------------
 
 
-class _Elsewhere:
-    """An attribute that is not here: reading, setting and deleting it name ours."""
+class _ForeignName:
+    """A name of other frameworks: reading, setting or deleting it raises an error with our name."""
 
     def __init__(self, owner: str, name: str, ours: str) -> None:
         self._owner = owner
@@ -69,10 +70,10 @@ class _Elsewhere:
 
 
 class Suggesting(type):
-    """The class of a class that `point_to_ours` takes: its `dir()` and `help()` list ours alone.
+    """The metaclass for `point_to_ours`: `dir()` and `help()` of its classes list only our names.
 
-    Attributes of a class that has it cost the same. Only `isinstance(x, cls)` costs 0.1 us more
-    for `x` of another class, a subclass too.
+    Attributes cost the same with it. Only `isinstance(x, cls)` costs 0.1 us more if `x` is of
+    another class or a subclass.
     """
 
     def __dir__(cls) -> list[str]:
@@ -83,19 +84,19 @@ def _without_suggestions(names: Iterable[str], cls: type) -> list[str]:
     hidden, seen = set[str](), set[str]()
     for base in cls.__mro__:
         for name, value in vars(base).items():
-            if type(value) is _Elsewhere and name not in seen:
+            if type(value) is _ForeignName and name not in seen:
                 hidden.add(name)
             seen.add(name)
     return [name for name in names if name not in hidden]
 
 
 def point_to_ours(cls: Suggesting, names: Mapping[str, str]) -> None:
-    """Have `cls` answer `names`, each a name of other frameworks with our name.
+    """Add names of other frameworks to `cls`; each raises an AttributeError that has our name.
 
-    Neither `dir()` of an object lists them, nor that of the class.
+    `dir()` of the class and of its objects does not list them.
     """
     for name, ours in names.items():
-        setattr(cls, name, _Elsewhere(cls.__name__, name, ours))
+        setattr(cls, name, _ForeignName(cls.__name__, name, ours))
 
     def __dir__(self: object) -> list[str]:
         return _without_suggestions(object.__dir__(self), type(self))
@@ -108,7 +109,7 @@ def unknown_keyword(
 ) -> str:
     """Return the message for a keyword that `call` does not take.
 
-    The remedy is in `names`, by default those that `KEYWORDS` has for `call`.
+    `names` maps such keywords to remedies; the default is the entry of `call` in `KEYWORDS`.
     """
     keyword = min(unknown)
     names = KEYWORDS.get(call, {}) if names is None else names
@@ -117,20 +118,20 @@ def unknown_keyword(
 
 
 def remedy_in(ours: str) -> str:
-    """Return a remedy as part of a message: `ours` is code, or begins with "leave it out"."""
+    """Return the remedy as part of a message. `ours` is code, or begins with "leave it out"."""
     return ours if ours.startswith("leave it out") else f"in microweb it is `{ours}`"
 
 
 def keyword_remedy(call: str, keyword: str) -> str | None:
-    """Return the remedy for a keyword of another framework in a call of `Response.json`, say."""
+    """Return the remedy for a keyword of another framework in a call such as `Response.json`."""
     ours = KEYWORDS.get(call, {}).get(keyword)
     return None if ours is None else remedy_in(ours)
 
 
 def names_keywords(function: Callable[P, T]) -> Callable[P, T]:
-    """Have a call of `function` with a keyword of another framework name ours, as a TypeError.
+    """Wrap `function`: a keyword of another framework raises a TypeError that has our name.
 
-    For functions that a request does not need: a call costs 0.1 us more.
+    Not for functions that run at each request: a call costs 0.1 us more.
     """
     call = function.__qualname__.removesuffix(".__init__")
 
@@ -148,7 +149,7 @@ def names_keywords(function: Callable[P, T]) -> Callable[P, T]:
 
 
 def _accepts(function: Callable[P, object], /, *args: P.args, **kwargs: P.kwargs) -> bool:
-    """Whether the arguments fit: then the exception came from within the function."""
+    """Return whether the arguments fit. If they do, the function itself raised the exception."""
     try:
         inspect.signature(function).bind(*args, **kwargs)
     except TypeError:
@@ -156,7 +157,7 @@ def _accepts(function: Callable[P, object], /, *args: P.args, **kwargs: P.kwargs
     return True
 
 
-# --- slips ----------------------------------------------------------------------------
+# --- common mistakes ------------------------------------------------------------------
 
 
 def remedy_for(error: BaseException) -> str | None:
@@ -177,7 +178,7 @@ def remedy_for(error: BaseException) -> str | None:
 
 
 def add_remedy(error: BaseException) -> None:
-    """Add the remedy for an exception to it as a note, once."""
+    """Add the remedy for an exception to it as a note, unless the note is there already."""
     remedy = remedy_for(error)
     if remedy is not None and remedy not in getattr(error, "__notes__", ()):
         error.add_note(remedy)

@@ -220,7 +220,7 @@ def fail_with(error: Exception) -> None:
     raise error
 
 
-# --- what the peer broke --------------------------------------------------------------
+# --- errors of the peer ---------------------------------------------------------------
 
 
 @pytest.mark.parametrize("got", [b"a" * 1000, "a" * 1000])

@@ -34,7 +34,7 @@ CHUNKED = (
 
 
 def cuts_of(data: bytes) -> Iterable[int]:
-    """Every place to cut, but few in the middle of what is long."""
+    """Return every place to cut, but only a few in the middle of long bytes."""
     return itertools.chain(
         range(1, min(len(data), 400)), range(max(400, len(data) - 20), len(data))
     )
@@ -240,7 +240,7 @@ PIPELINE = [
 
 
 def apart(requests: Iterable[bytes]) -> Outcome:
-    """Return what each gives on a connection of its own, as one outcome."""
+    """Return the exchanges of all requests, each read on a connection of its own."""
     return Outcome([exchange for raw in requests for exchange in read(raw).exchanges])
 
 
@@ -566,7 +566,7 @@ PLAIN_FIELDS = [
 
 @pytest.mark.parametrize("fields", PLAIN_FIELDS, ids=lambda fields: repr(fields[:60]))
 def test_a_plain_head_is_read_as_one_that_is_not(fields: bytes) -> None:
-    """A head that ends what is buffered may be taken by one regex; with more behind it, never."""
+    """One regex may take a head at the end of the buffer, but never a head with bytes after it."""
     raw = b"GET /page HTTP/1.1\r\n%b\r\n" % fields
     for before in ([], [GET, GET], [GET, b"GET /b HTTP/1.1\r\n%b\r\n" % fields]):
         assert read(*before, raw) == read(*before, raw + b"G")
@@ -629,7 +629,7 @@ def test_the_cache_of_field_lines_changes_nothing() -> None:
 
 
 def outcomes(raw: bytes, limits: Limits) -> list[Outcome]:
-    """Return what it gives whole, byte by byte, and with a cut in each place near its end."""
+    """Return the outcomes of `raw` whole, byte by byte, and cut at each place near its end."""
     cuts = [read(raw[:-cut], raw[-cut:], limits=limits) for cut in range(1, min(len(raw), 30))]
     return [read(raw, limits=limits), read(*each_byte(raw), limits=limits), *cuts]
 
@@ -681,7 +681,7 @@ def test_trailers_and_extensions_have_limits() -> None:
     assert read(CHUNKED, limits=Limits(max_chunk_extensions=5)).refusal is MalformedRequest
 
 
-# --- refused at once ------------------------------------------------------------------
+# --- refused immediately --------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -813,7 +813,7 @@ def requests(draw: st.DrawFn) -> bytes:
 
 @st.composite
 def connections(draw: st.DrawFn) -> bytes:
-    """Requests, some repeated, some of the refused ones, some bytes changed."""
+    """Requests, of which some are repeated, some refused, and some have changed bytes."""
     raw = b"".join(
         draw(
             st.lists(st.one_of(requests(), st.sampled_from(PIPELINE), st.just(b"\r\n")), max_size=5)
@@ -853,7 +853,7 @@ def in_pieces(raw: bytes, cuts: Iterable[int]) -> list[bytes]:
 @example(b"\r\n" * 5 + GET, [2, 10])
 def test_any_cut_gives_the_same_requests(raw: bytes, cuts: list[int]) -> None:
     whole, cut = read(raw), read(*in_pieces(raw, cuts))
-    # With two faults the cut decides which of them shows first; that one shows it does not.
+    # With two faults the cut decides which of them is found first, but not that one is found.
     assert cut.exchanges == whole.exchanges
     assert (cut.refusal is None) is (whole.refusal is None)
 
@@ -867,7 +867,7 @@ def test_any_requests_on_one_connection_are_read_as_apart(raws: list[bytes]) -> 
 @given(st.lists(st.binary(min_size=1, max_size=60), max_size=6), st.booleans())
 @example([b"GET / HTTP/1.1\r\n", b"\r\n"], True)
 def test_arbitrary_bytes_raise_nothing_but_refusals(reads: list[bytes], behind: bool) -> None:
-    outcome = read(*([GET, GET] if behind else []), *reads)  # which would let through the others
+    outcome = read(*([GET, GET] if behind else []), *reads)  # these fill the memo of the last head
     assert len(outcome.exchanges) <= 2 + sum(map(len, reads))
 
 
@@ -930,7 +930,7 @@ def test_a_request_that_we_read_h11_reads_alike(raw: bytes) -> None:
     )
 
 
-# h11 takes a Transfer-Encoding in capitals as it comes, lower-cased: the fields are not compared.
+# h11 returns a Transfer-Encoding in capitals in lower case, so the values are not compared.
 @pytest.mark.parametrize("case", ACCEPTED, ids=lambda case: case.id)
 def test_an_odd_request_h11_reads_alike(case: Accepted) -> None:
     raw = case.raw.lstrip(b"\r\n")  # h11 takes them too, but counts no more than it reads
@@ -975,14 +975,14 @@ HOSTILE = {
 @pytest.mark.parametrize("raw", HOSTILE.values(), ids=HOSTILE)
 @pytest.mark.parametrize("size", [1, 100, 100_000])
 def test_hostile_input_is_done_with(raw: bytes, size: int) -> None:
-    # A quadratic step would take minutes here for reads of a byte, seconds for a single one.
+    # A quadratic step would take minutes here with reads of one byte, and seconds with one read.
     for _ in range(20 if size > 1 else 1):
         outcome = read(*(raw[i : i + size] for i in range(0, len(raw), size)))
         assert outcome.refusal is not None or len(outcome.exchanges) == 1
 
 
 class CountingBytes(bytes):
-    """Bytes that know how many were searched: what `find` looked at."""
+    """Bytes that count how many of them `find` has searched."""
 
     searched = 0
 

@@ -22,7 +22,7 @@ from microweb.remedies import (
 
 
 async def failure_of(slip: Callable[[Any], Awaitable[object]]) -> tuple[BaseException, App]:
-    """Return what a request to an endpoint with that slip fails with."""
+    """Return the error of a request to an endpoint with that mistake."""
     app = App()
     app.post("/")(slip)
     async with app.test_client() as client:

@@ -2,8 +2,8 @@
 
 A request's `Headers` is immutable, so requests with the same header section can share one. A field
 line that most clients repeat (`Accept-Encoding: gzip, deflate`) is parsed and checked once per
-process: `parse_header_section` maps whole lines through a bounded cache, and only a line that is
-not in it costs a regex. A response's `MutableHeaders` checks each name and value when it is set,
+process. `parse_header_section` maps whole lines through a bounded cache; only a line that is not
+in it costs a regex. A response's `MutableHeaders` checks each name and value when it is set,
 so that no CR, LF or NUL can be sent.
 """
 

@@ -67,7 +67,7 @@ class Peer(Protocol):
         """Wait until the client of `request` has left, or `request` is answered."""
 
     def shield(self, request: object) -> AbstractAsyncContextManager[None]:
-        """Return a context manager: if the client of `request` leaves, its block still finishes."""
+        """Return a context manager: a client of `request` that leaves does not cancel its block."""
 
     def cleaning_up(self, request: object) -> AbstractContextManager[None]:
         """Return a context manager like `shield` that does not check the client at its end.

@@ -19,7 +19,7 @@ OCTETS = "application/octet-stream"
 _YEAR_S = 31_536_000
 IMMUTABLE = f"max-age={_YEAR_S}, immutable"  # RFC 8246
 
-# One table for all machines, because theirs differ: `.ts` is a file of Qt's translators on Debian.
+# One table for all systems, because their own differ: on Debian `.ts` is a translation of Qt.
 # An application may add a type: `MEDIA_TYPES[".note"] = "text/x-note"`. IANA; RFC 9239; RFC 8216.
 MEDIA_TYPES = {
     ".7z": "application/x-7z-compressed",
@@ -203,7 +203,7 @@ def cache_control(cache: int | str | None) -> str:
     Raises: ValueError for a negative number.
     """
     if cache is None:
-        return "no-cache"  # the answer to most of these questions is a 304
+        return "no-cache"  # most of these requests get a 304
     if isinstance(cache, str):
         return cache
     if cache < 0:

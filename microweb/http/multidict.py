@@ -22,8 +22,8 @@ _BOOLEANS = {
     **dict.fromkeys(("false", "0", "no", "off"), False),
 }
 
-# The errors by which a conversion refuses a text. decimal's InvalidOperation is an arithmetic one,
-# and that of a table's `__getitem__` a lookup error.
+# The exceptions with which a conversion refuses a text: decimal's InvalidOperation is an
+# ArithmeticError, and a table's `__getitem__` raises a LookupError.
 _REFUSALS = (ValueError, TypeError, ArithmeticError, LookupError)
 
 

@@ -114,7 +114,7 @@ def parse_request_line(method: str, target: str) -> RequestLine:
     allow.
     """
     if method == "CONNECT":
-        raise UnknownMethod("CONNECT, which asks for a proxy", method)
+        raise UnknownMethod("CONNECT, which is for proxies", method)
     if target.startswith("/"):
         raw_path, _, query_string = target.partition("?")
         return RequestLine(method, target, raw_path, query_string, None)
@@ -202,7 +202,7 @@ def _check_coding(coding: str, minor_version: int, *, has_length: bool) -> None:
     if minor_version == 0:
         raise MalformedRequest("Transfer-Encoding in HTTP/1.0")
     if has_length:
-        raise MalformedRequest("Transfer-Encoding beside Content-Length")
+        raise MalformedRequest("both Transfer-Encoding and Content-Length")
     codings = coding.lower().split(",")
     for name in codings:
         if not TOKEN_TEXT.fullmatch(name.strip(" \t")):

@@ -209,7 +209,7 @@ def parse_pattern(
             raise _fault(path, f"{name!r} is there twice: give each parameter its own name")
     for segment in segments[:-1]:
         if isinstance(segment, Parameter) and segment.takes_rest:
-            raise _fault(path, f"{segment.name!r} takes the rest: make it the last segment")
+            raise _fault(path, f"{segment.name!r} matches all remaining segments: make it the last")
     return Pattern(path, tuple(segments))
 
 

@@ -127,7 +127,9 @@ class ServerConfig:
     max_buffered: Annotated[
         int, "bytes buffered for slow clients, beyond 64 KiB each; past it, some are cut off"
     ] = 256 * _MIB
-    max_connections: Annotated[int, "open at the same time; further ones get a 503"] = 10_000
+    max_connections: Annotated[
+        int, "open at the same time; past it an idle one is closed, or the new one gets a 503"
+    ] = 10_000
     max_background_tasks: Annotated[
         int, "of spawn and after_response at the same time; a request for more gets a 503"
     ] = 10_000

@@ -1,7 +1,7 @@
-"""Sessions that are kept in this process.
+"""Sessions in the memory of this process: a `SessionStore`.
 
-A `SessionStore`, whose `set` compares before it writes, so that of
-two requests at once none overwrites what the other wrote, and a session that was ended stays ended.
+`set` compares before it writes. So two concurrent requests never overwrite each other's changes,
+and a session that was ended stays ended.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from ..errors import ConfigurationError, SessionTooLarge
 
-_OVERHEAD_BYTES = 370  # of an entry: its id, its record, its places in the dicts (seen: 339 to 398)
+_OVERHEAD_BYTES = 370  # of an entry: its id, its record, its dict entries (measured: 339 to 398)
 
 
 class _Entry(NamedTuple):
@@ -23,17 +23,17 @@ class _Entry(NamedTuple):
 
     @property
     def size(self) -> int:
-        """The memory that it takes, in bytes."""
+        """The memory of the entry, in bytes."""
         return len(self.data) + _OVERHEAD_BYTES
 
 
 class MemoryStore:
-    """Sessions in this process: gone when it ends, and no other process sees them.
+    """Sessions in the memory of this process: they end with it, and no other process sees them.
 
-    It takes at most about `max_bytes` of memory. Sessions that no request has read since they began
-    make room first, then those that are in use; of both the large ones before the small ones, and
-    of one size the one that was used longest ago. An eighth of the room is for the new ones, so
-    that a client can log in while all the rest is in use.
+    The store takes at most about `max_bytes` of memory. When it is full, it first removes new
+    sessions (no later request has read them), then sessions in use. Of both it removes large ones
+    before small ones, and of one size the one that was used longest ago. An eighth of the memory is
+    for new sessions, so that a client can log in while all the rest is in use.
     """
 
     def __init__(self, *, max_bytes: int = 64 * 1024 * 1024) -> None:
@@ -41,20 +41,20 @@ class MemoryStore:
             raise ConfigurationError(f"MemoryStore: expected a positive max_bytes, got {max_bytes}")
         self._max_bytes = max_bytes
         self._bytes = 0
-        self._new_bytes = 0  # of these, those that no request has read
+        self._new_bytes = 0  # of these, the bytes of new sessions
         self._entries: dict[str, _Entry] = {}
-        # The ids by (is_used, size to a power of two), each queue in the order of use. A dict is
-        # searched from its front, where what was removed leaves gaps: with 50,000 entries a write
-        # took 45 to 60 us, not 4.
+        # The ids by (is_used, size to a power of two), each queue in the order of use. Removed
+        # entries leave gaps at the front of a plain dict, which is searched from there: with 50,000
+        # entries a write took 45 to 60 us, not 4.
         self._queues: dict[tuple[bool, int], OrderedDict[str, None]] = {}
 
     def __len__(self) -> int:
-        """How many sessions are kept."""
+        """The number of sessions in the store."""
         self._drop_expired()
         return len(self._entries)
 
     async def get(self, id: str) -> bytes | None:
-        """Return what was set, None where nothing is or it has expired."""
+        """Return the data of a session, None if there is none or it has expired."""
         entry = self._find(id)
         if entry is None:
             return None
@@ -66,20 +66,20 @@ class MemoryStore:
         return entry.data
 
     async def set(self, id: str, data: bytes, max_age: int, *, replacing: bytes | None) -> bool:
-        """Keep `data` for `max_age` seconds where `replacing` is what is kept; say whether.
+        """Store `data` for `max_age` seconds if `replacing` is stored; return whether it was.
 
         Raises: SessionTooLarge for more than `max_bytes`.
         """
         return self._put(id, id, data, max_age, replacing)
 
     async def delete(self, id: str) -> None:
-        """Forget it, if it is there."""
+        """Remove a session, if it exists."""
         self._remove(id)
 
     async def move(
         self, id: str, new_id: str, data: bytes, max_age: int, *, replacing: bytes
     ) -> bool:
-        """Keep `data` under `new_id`, and nothing under `id`, if `replacing` is kept there."""
+        """Move a session to `new_id`, with new `data`, if `id` has `replacing`."""
         return self._put(id, new_id, data, max_age, replacing)
 
     def _put(
@@ -91,7 +91,7 @@ class MemoryStore:
         entry = _Entry(data, monotonic() + max_age, before is not None)
         if entry.size > self._max_bytes:
             raise SessionTooLarge(
-                f"the session would be larger than all room of the store: it is {len(data)} bytes"
+                f"the session has {len(data)} bytes, which is more than the whole store can hold"
             )
         self._remove(id)
         self._remove(new_id)
@@ -124,9 +124,9 @@ class MemoryStore:
             self._new_bytes += sign * entry.size
 
     def _drop_expired(self) -> None:
-        """Remove those that have expired and were used the longest ago.
+        """Remove expired sessions from the front of each queue, where the longest unused are.
 
-        One that was used shortly before it expired waits for its turn, or for its next look.
+        An expired session behind a valid one stays until it is at the front, or is read.
         """
         now = monotonic()
         for queue in self._queues.values():
@@ -134,7 +134,7 @@ class MemoryStore:
                 self._remove(oldest)
 
     def _make_room(self, latest: str) -> None:
-        """Remove entries until the rest fit, but not the one that was written just now."""
+        """Remove entries until the rest fit, but never the one that was just written."""
         while self._bytes > self._max_bytes:
             spares_new = self._new_bytes <= self._max_bytes // 8
             by_rank = sorted(self._queues, key=lambda key: (key[0] is not spares_new, -key[1]))
@@ -143,4 +143,4 @@ class MemoryStore:
 
 
 def _queue_of(entry: _Entry) -> tuple[bool, int]:
-    return entry.is_used, max(entry.size.bit_length(), 10)  # all below 1 KiB are small
+    return entry.is_used, max(entry.size.bit_length(), 10)  # all below 1 KiB count as small

@@ -1,4 +1,4 @@
-"""The URL of a Redis: whether a client can be made for it, said before anything connects."""
+"""The check of a Redis URL, made before anything connects."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from ..errors import ConfigurationError
 
 
 def check_redis_url(user: str, url: object) -> None:
-    """Raise ConfigurationError, which shows no password, if it is no URL of a Redis.
+    """Raise ConfigurationError, which shows no password, if `url` is not the URL of a Redis.
 
-    `user` is the class that was given `url`.
+    `user` is the name of the class that got `url`.
     """
     if not isinstance(url, str):
         raise ConfigurationError(
@@ -21,10 +21,10 @@ def check_redis_url(user: str, url: object) -> None:
 
     try:
         pool: Any = ConnectionPool.from_url(url)
-        pool.make_connection()  # it does not connect yet
-    except (ValueError, TypeError, RedisError):  # the text may have a part of the password
+        pool.make_connection()  # this does not connect yet
+    except (ValueError, TypeError, RedisError):  # its text may contain a password
         raise ConfigurationError(
             f"{user}: expected a URL such as 'redis://localhost:6379/0', 'rediss://...' or "
-            "'unix:///path', with options that redis knows, got another: percent-encode the "
+            "'unix:///path', with options that redis knows, got an invalid one: percent-encode the "
             "special characters of a password"
         ) from None

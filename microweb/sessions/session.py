@@ -1,7 +1,7 @@
-"""Session: what is remembered of one client, a dict of JSON values.
+"""Session: the data that an application keeps for one client, a dict of JSON values.
 
-It is kept as JSON, and what has changed is seen by comparing that form: a change deep inside a
-value counts as one. `microweb.middleware.sessions` says where it is kept.
+A session is stored as JSON. Changes are found by comparing that JSON, so a change deep inside a
+value counts too. `microweb.middleware.sessions` stores it, in a cookie or on the server.
 """
 
 from __future__ import annotations
@@ -14,61 +14,60 @@ from typing import Any, NamedTuple
 
 from ..errors import InvalidSessionNumber, LocalProtocolError, SessionTooLarge
 
-EMPTY = b"{}"  # the encoded form of a session that holds nothing
+EMPTY = b"{}"  # the encoded form of an empty session
 
 _FLASHES = "_flashes"
-_MAX_FLASHES = 16  # the latest: those that no page ever shows must not fill a cookie for good
+_MAX_FLASHES = 16  # the latest, so that messages that no page shows never fill a cookie
 _SHOWN_CHARACTERS = 80
-_MAX_DEPTH = 100  # of lists and dicts inside each other: reading it must not exhaust the stack
+_MAX_DEPTH = 100  # of nested lists and dicts, so that parsing never exhausts the stack
 
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
 
 class Flash(NamedTuple):
-    """A message for the next page that is shown: `for text, category in session.flashes()`."""
+    """A message for the next page: `for text, category in session.flashes()`."""
 
     text: str
     category: str
 
 
 class Session(dict[str, Any]):
-    """What is remembered of one client: `request.session`.
+    """The data that an application keeps for one client: `request.session`.
 
-    A dict of what JSON gives back as it is: dicts with str keys, lists, str, int, float, bool,
-    None. Changes inside a value are seen too.
+    A dict of values that JSON keeps unchanged: dicts with str keys, lists, str, int, float, bool,
+    None. Changes inside a value are stored too.
 
-    Raises: LocalProtocolError where it is changed once its answer was decided; a change inside a
-    value is lost then.
+    Raises: LocalProtocolError for a change after the response was made. A change inside a value
+    raises nothing then, and is lost.
     """
 
     __slots__ = ("is_ended", "is_over", "is_renewed")
 
     def __init__(self, values: Mapping[str, Any] | None = None) -> None:
         super().__init__(values or {})
-        self.is_over = False  # the answer was decided
+        self.is_over = False  # the response was made
         self.is_renewed = False
-        self.is_ended = False  # as it was found; the values that are set later are a new session
+        self.is_ended = False  # the stored session; values that are set later begin a new one
 
     def flash(self, text: str, category: str = "info") -> None:
-        """Leave a message for the next page that calls `flashes()`; the latest 16 are kept."""
+        """Add a message for the next page that calls `flashes()`; the latest 16 are kept."""
         self[_FLASHES] = [*self.get(_FLASHES, ()), [text, category]][-_MAX_FLASHES:]
 
     def flashes(self) -> list[Flash]:
-        """Take the messages that were left, the oldest first."""
+        """Remove and return the messages, the oldest first."""
         return [Flash(*each) for each in self.pop(_FLASHES, ())]
 
     def rotate(self) -> None:
-        """Continue under a new id, and end the old one: call it when a client logs in.
+        """Move the session to a new id, and end the old one. Call it when a client logs in.
 
-        An id that someone planted in the client before is worth nothing then. If the session is
-        ended or rotated by another request meanwhile, nothing happens, and the changes of this
-        request are dropped.
+        So an id that an attacker gave the client before is useless. If another request ends or
+        rotates the session meanwhile, nothing happens, and the changes of this request are dropped.
         """
         self._check_open()
         self.is_renewed = True
 
     def clear(self) -> None:
-        """End the session: its entry and its cookie go. What is set afterwards begins a new one."""
+        """End the session: remove its entry and its cookie. Later values begin a new session."""
         self._check_open()
         self.is_renewed = self.is_ended = True
         super().clear()
@@ -76,13 +75,13 @@ class Session(dict[str, Any]):
     def _check_open(self) -> None:
         if self.is_over:
             raise LocalProtocolError(
-                "the session was changed once its answer was decided: do that before the endpoint "
-                "returns, inside Sessions, not in what it streams or leaves running"
+                "the session was changed after the response was made: change it before the "
+                "endpoint returns, inside Sessions, and not in a stream or a background task"
             )
 
 
 class NoSession(Session):
-    """The session of a request that `Sessions` has not seen: it is empty, and refuses changes."""
+    """The session of a request that did not reach `Sessions`: it is empty and refuses changes."""
 
     __slots__ = ()
 
@@ -91,7 +90,7 @@ class NoSession(Session):
         self.is_over = True
 
     def open(self) -> Session:
-        """Return itself: it is where a request's session comes from, too."""
+        """Return itself, because it is the source of the request's session too."""
         return self
 
     def close(self) -> None:
@@ -119,15 +118,15 @@ for _name in ("__delitem__", "__ior__", "__setitem__", "pop", "popitem", "setdef
 
 
 def encode_session(values: Mapping[str, Any]) -> bytes:
-    """Return the form in which a session is kept.
+    """Return the JSON in which a session is stored.
 
-    Raises: TypeError that names the key; what a client can cause is SessionTooLarge, if it is
-    nested too deeply, or InvalidSessionNumber.
+    Raises: SessionTooLarge for values that are nested too deeply and InvalidSessionNumber, which a
+    client can cause; TypeError, which names the key, for other values.
     """
     if not values:
         return EMPTY
     try:
-        # Lone surrogates, which JSON from a peer may hold, pass both ways.
+        # Lone surrogates, which JSON from a peer may contain, are kept.
         data = _encode(values).encode("utf-8", "surrogatepass")
     except (TypeError, ValueError) as error:
         raise _fault(values) from error
@@ -139,19 +138,19 @@ def encode_session(values: Mapping[str, Any]) -> bytes:
 
 
 def check_session(values: Mapping[str, Any], data: bytes) -> None:
-    """Check that `data` gives `values` back. Raises: TypeError that names the key.
+    """Check that `data` decodes to `values`. Raises: TypeError, which names the key.
 
-    JSON would make a list of a tuple and a str of an int that is a key, in silence.
+    JSON silently changes a tuple to a list, and an int that is a key to a str.
     """
     if parse_session(data) != values:
         raise _fault(values)
 
 
 def parse_session(data: bytes) -> dict[str, Any]:
-    """Return the values that `encode_session` was given; none where it is no such form.
+    """Return the values of an encoded session; none if `data` can't be decoded.
 
-    It was signed, or kept by us: what can't be read is of another version, and a client that has
-    it must not get an error until it expires.
+    `data` was signed, or stored on the server. If it can't be decoded, another version wrote it,
+    and its client must not get an error at each request until it expires.
     """
     if data == EMPTY:
         return {}
@@ -165,9 +164,9 @@ def parse_session(data: bytes) -> dict[str, Any]:
 def merge_session(
     before: Mapping[str, Any], after: Mapping[str, Any], now: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return `now` with the keys changed that differ from `before` to `after`.
+    """Return `now` with the changes from `before` to `after`.
 
-    So two requests that change different keys at once both count; of the same key the later wins.
+    So two concurrent requests may change different keys; if they change one key, the later wins.
     """
     changed = {
         key: value
@@ -191,7 +190,7 @@ def _is_too_deep(values: Mapping[str, Any]) -> bool:
 
 
 def _has_invalid_number(value: object) -> bool:
-    """Whether JSON can't write a number in `value`, which may hold itself."""
+    """Return whether `value`, which may contain itself, has a number that JSON can't write."""
     rest, seen = [value], set()
     while rest:
         each = rest.pop()
@@ -213,9 +212,9 @@ def _too_deep() -> SessionTooLarge:
 
 
 def _fault(values: Mapping[str, Any]) -> TypeError | InvalidSessionNumber:
-    """Return what to raise for the first key whose value JSON does not give back.
+    """Return the error for the first key whose value JSON does not keep unchanged.
 
-    It names the key and the type: the value may be a secret.
+    It names the key and the type, but not the value, which may be a secret.
     """
     for key, value in values.items():
         try:
@@ -229,8 +228,8 @@ def _fault(values: Mapping[str, Any]) -> TypeError | InvalidSessionNumber:
             )
         if not is_kept:
             return TypeError(
-                f"session[{repr(key)[:_SHOWN_CHARACTERS]}]: expected what JSON gives back as it is "
-                "(dicts with str keys, lists, str, int, float, bool, None), got such a key or "
-                f"value in {type(value).__name__}"
+                f"session[{repr(key)[:_SHOWN_CHARACTERS]}]: expected values that JSON keeps "
+                "unchanged (dicts with str keys, lists, str, int, float, bool, None), got another "
+                f"key or value in {type(value).__name__}"
             )
     return TypeError("the session: expected str keys and JSON values")

@@ -1,4 +1,4 @@
-"""SessionStore: where sessions are kept by id."""
+"""SessionStore: the protocol of stores that keep sessions by id."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ from typing import Protocol
 
 
 class SessionStore(Protocol):
-    """Where sessions are kept by id. See `sessions.memory` and `sessions.redis`."""
+    """A store that keeps sessions by id. See `sessions.memory` and `sessions.redis`."""
 
     async def get(self, id: str) -> bytes | None:
-        """Return what was set, None where nothing is or it has expired."""
+        """Return the data of a session, None if there is none or it has expired."""
 
     async def set(self, id: str, data: bytes, max_age: int, *, replacing: bytes | None) -> bool:
-        """Keep `data` for `max_age` seconds where `replacing` is what is kept; say whether.
+        """Store `data` for `max_age` seconds if `replacing` is stored; return whether it was.
 
-        `replacing=None` means: where nothing is. Comparing and setting are one step for others.
+        `replacing=None` means that no session is stored. The comparison and the write are atomic.
         """
 
     async def delete(self, id: str) -> None:
-        """Forget it, if it is there."""
+        """Remove a session, if it exists."""
 
     async def move(
         self, id: str, new_id: str, data: bytes, max_age: int, *, replacing: bytes
     ) -> bool:
-        """Keep `data` under `new_id`, and nothing under `id`, if `replacing` is kept there.
+        """Move a session to `new_id`, with new `data`, if `id` has `replacing`.
 
-        Return whether it was. Comparing and moving are one step for others.
+        Return whether it was moved. The comparison and the move are atomic.
         """

@@ -120,7 +120,7 @@ async def test_a_text_that_has_no_encoding_is_named() -> None:
     async def show() -> str:
         return "a\ud800"
 
-    with pytest.raises(ValueError, match="at index 1, behind"):
+    with pytest.raises(ValueError, match="at index 1, after"):
         await get(show)
 
 

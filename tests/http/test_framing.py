@@ -126,7 +126,7 @@ def test_length_does_not_copy_what_is_all_content() -> None:
     assert LengthDecoder(6).decode(data, 0)[0] is data
 
 
-# --- by chunks: what is valid ---------------------------------------------------------
+# --- by chunks: valid bodies ----------------------------------------------------------
 
 
 def test_chunks_whole() -> None:
@@ -234,7 +234,7 @@ def test_many_trailers_are_not_copied_again_and_again() -> None:
     assert data.copied < position * 2
 
 
-# --- by chunks: what is refused, at its last byte -------------------------------------
+# --- by chunks: invalid bodies, refused at their last byte ----------------------------
 
 
 @pytest.mark.parametrize("line", [b"5\n", b"5;a\n", b"5;a=b\n", b'5;a="\n', b"5;\n"])
@@ -354,7 +354,7 @@ def test_control_byte_in_a_trailer_is_refused(line: bytes) -> None:
     assert refusal(b"0\r\n" + line) == "invalid trailer field value"
 
 
-# --- by chunks: what is too large -----------------------------------------------------
+# --- by chunks: bodies that are too large ---------------------------------------------
 
 
 def test_too_large_a_chunk_is_refused_when_announced() -> None:

@@ -32,7 +32,7 @@ from microweb.http.mediatypes import (
         ("a.wasm", "application/wasm"),
         ("a.woff2", "font/woff2"),
         ("a.pdf", "application/pdf"),
-        ("a.ts", "video/mp2t"),  # RFC 8216 section 3; on Debian it is a file of Qt's translators
+        ("a.ts", "video/mp2t"),  # RFC 8216 section 3; on Debian it is a translation of Qt
         ("a.m3u8", "application/vnd.apple.mpegurl"),
         ("a.svgz", "image/svg+xml"),
         ("a.SVGZ", "image/svg+xml"),

@@ -1256,7 +1256,7 @@ async def test_a_stream_has_the_cookie_in_its_head(store: SessionStore | None) -
 @pytest.mark.parametrize(
     ("looks_before", "text"),
     [
-        (True, "the session was changed once its answer was decided: do that before the endpoint "),
+        (True, "the session was changed after the response was made: change it before the "),
         (False, "request.session was first used after the response was made: use it before "),
     ],
 )
@@ -1292,7 +1292,7 @@ async def test_what_middleware_outside_changes_is_an_error() -> None:
 
     site(Sessions(KEY), app=app)
     async with app.test_client() as client:
-        with pytest.raises(LocalProtocolError, match="once its answer was decided"):
+        with pytest.raises(LocalProtocolError, match="changed after the response was made"):
             await client.get("/")
 
 
@@ -1429,7 +1429,9 @@ async def test_long_names_do_not_end_the_sessions_of_others() -> None:
 @pytest.mark.parametrize("value", [{1, 2}, (1, 2), {7: "a"}])
 async def test_what_json_does_not_hold_is_named(app: App, client: TestClient, value: Any) -> None:
     app.state.do = lambda session: session.update(cart=value)
-    with pytest.raises(TypeError, match=r"^session\['cart'\]: expected what JSON gives back"):
+    with pytest.raises(
+        TypeError, match=r"^session\['cart'\]: expected values that JSON keeps unchanged"
+    ):
         await client.post("/")
 
 

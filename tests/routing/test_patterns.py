@@ -153,8 +153,8 @@ def test_ranks_of_one_converter_never_change() -> None:
             "uuid, int, float, str, path",
         ),
         ("/{id}/x/{id:int}", "'id' is there twice: give each parameter its own name"),
-        ("/{rest:path}/edit", "'rest' takes the rest: make it the last segment"),
-        ("/{rest:path}/", "'rest' takes the rest: make it the last segment"),
+        ("/{rest:path}/edit", "'rest' matches all remaining segments: make it the last"),
+        ("/{rest:path}/", "'rest' matches all remaining segments: make it the last"),
         (
             "/100%",
             "correct the escape in '100%': '%' and two hex digits, UTF-8 (a '%' is %25)",
@@ -185,7 +185,7 @@ def test_converter_name_is_exact(raw: str) -> None:
 
 
 def test_path_by_default_has_to_be_last_too() -> None:
-    with pytest.raises(ConfigurationError, match="make it the last segment"):
+    with pytest.raises(ConfigurationError, match=r"make it the last$"):
         parse_pattern("/{rest}/x", BUILT_IN, {"rest": "path"})
 
 

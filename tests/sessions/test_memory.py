@@ -1,4 +1,4 @@
-"""Sessions in memory: what they take of it, and which make room."""
+"""Sessions in memory: how much they take, and which are removed from a full store."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from microweb.sessions.memory import MemoryStore
 
 
 class Clock:
-    """A monotonic clock that goes when it is told."""
+    """A monotonic clock that a test moves."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1000.0
@@ -70,7 +70,9 @@ async def test_what_was_written_longest_ago_makes_room() -> None:
 async def test_an_entry_larger_than_all_room_is_an_error() -> None:
     store = MemoryStore(max_bytes=1000)
     await store.set("a", b"x" * 10, 60, replacing=None)
-    with pytest.raises(SessionTooLarge, match="larger than all room of the store: it is 1000"):
+    with pytest.raises(
+        SessionTooLarge, match="the session has 1000 bytes, which is more than the whole store"
+    ):
         await store.set("b", b"x" * 1000, 60, replacing=None)
     assert await store.get("a") == b"x" * 10
     assert len(store) == 1
@@ -105,7 +107,7 @@ async def test_a_large_entry_in_use_makes_room_before_the_small_ones() -> None:
     await store.get("small")
     for number in range(200):
         await store.set(f"large{number}", b"x" * 60_000, 60, replacing=None)
-        await store.get(f"large{number}")  # who sends two requests is in use as well
+        await store.get(f"large{number}")  # a session with two requests is in use as well
     assert await store.get("small")
     assert await store.get("large199")
 
@@ -167,7 +169,7 @@ STEPS = st.lists(
 def test_the_store_agrees_with_a_dict_but_for_the_room(
     steps: list[tuple[str, str, str, int]],
 ) -> None:
-    """What is there is what was written last, and the counts are those of the entries."""
+    """The store has the data that was written last, and its counts match its entries."""
 
     async def check() -> None:
         now = 1000.0

@@ -1,4 +1,4 @@
-"""Sessions in Redis, for real."""
+"""Sessions in a real Redis."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def redis_url() -> Iterator[str]:
 
 
 class Clock:
-    """A monotonic clock that goes when it is told."""
+    """A monotonic clock that a test moves."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1000.0
@@ -76,7 +76,7 @@ async def test_more_at_once_than_redis_gets_connections(redis_url: str) -> None:
 
 @needs_redis
 async def test_a_move_that_redis_is_asked_for_twice_counts(redis_url: str) -> None:
-    """As after a connection that broke before the answer came."""
+    """The client repeats the command if the connection breaks before the answer."""
     store = RedisStore(redis_url)
     await store.set("old", b"1", 60, replacing=None)
     assert await store.move("old", "moved", b"2", 60, replacing=b"1")
@@ -121,14 +121,14 @@ async def test_a_server_that_is_not_there_is_a_503_and_one_line_a_minute(
     await store.aclose()
     texts = [record.getMessage() for record in caplog.records]
     assert [text.partition(": ")[0] for text in texts] == [
-        "Redis does not serve sessions, requests that need one get a 503"
+        "Redis failed, so requests that need a session get a 503"
     ] * 2
     assert "/nowhere/socket" in texts[0]
     assert all(record.exc_info is None for record in caplog.records)
 
 
 async def test_a_cluster_that_is_not_there_is_a_503(caplog: pytest.LogCaptureFixture) -> None:
-    with socket.socket() as reserved:  # bound, and nobody listens
+    with socket.socket() as reserved:  # bound, but not listening
         reserved.bind(("127.0.0.1", 0))
         client = redis.asyncio.RedisCluster(host="127.0.0.1", port=reserved.getsockname()[1])
         store = RedisStore(client)

@@ -1,4 +1,4 @@
-"""URLs of Redis: a wrong one is refused when it is given."""
+"""URLs of Redis: a wrong URL is refused immediately."""
 
 from __future__ import annotations
 

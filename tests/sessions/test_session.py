@@ -87,8 +87,8 @@ def test_what_json_does_not_give_back_is_named_but_not_shown(value: object, kind
     with pytest.raises(TypeError) as caught:
         check_session(values, encode_session(values))
     text = str(caught.value)
-    assert text.startswith("session['bad']: expected what JSON gives back as it is ")
-    assert text.endswith(f"got such a key or value in {kind}")
+    assert text.startswith("session['bad']: expected values that JSON keeps unchanged ")
+    assert text.endswith(f"got another key or value in {kind}")
     assert "secret" not in text
 
 
@@ -162,14 +162,14 @@ def test_the_latest_16_flashes_are_kept() -> None:
 
 
 def test_a_flash_of_html_comes_back_as_plain_text() -> None:
-    """So that a template escapes it, wherever its parts came from."""
+    """A template then escapes it, whatever its parts are."""
     session = Session()
     session.flash(html("<b>{}</b>", "x"))
     (flash,) = Session(parse_session(encode_session(session))).flashes()
     assert type(flash.text) is str
 
 
-# --- its life
+# --- changes and end
 
 
 def test_clear_renews() -> None:
@@ -200,7 +200,9 @@ CHANGES: list[Callable[[Any], object]] = [
 def test_a_change_behind_the_answer_is_an_error(change: Callable[[Any], object]) -> None:
     session = Session({"a": 1})
     session.is_over = True
-    with pytest.raises(LocalProtocolError, match=r"^the session was changed once its answer was "):
+    with pytest.raises(
+        LocalProtocolError, match=r"^the session was changed after the response was made: "
+    ):
         change(session)
     assert session == {"a": 1}
 

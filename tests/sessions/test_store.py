@@ -1,4 +1,4 @@
-"""What a SessionStore promises: in memory, and in Redis for real."""
+"""The promises of a SessionStore, in memory and in a real Redis."""
 
 from __future__ import annotations
 

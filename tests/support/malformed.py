@@ -178,7 +178,7 @@ REFUSED: list[Refused] = [
     ),
     *_refused(
         UnknownMethod,
-        "CONNECT, which asks for a proxy",
+        "CONNECT, which is for proxies",
         method_connect=line(b"CONNECT localhost:443 HTTP/1.1"),
         method_connect_with_path=line(b"CONNECT / HTTP/1.1"),
     ),
@@ -413,7 +413,7 @@ REFUSED: list[Refused] = [
     # --- Transfer-Encoding: RFC 9112 sections 6.1 and 7
     *_refused(
         MalformedRequest,
-        "Transfer-Encoding beside Content-Length",
+        "both Transfer-Encoding and Content-Length",
         coding_and_length=post(
             b"Transfer-Encoding: chunked\r\nContent-Length: 3\r\n", b"0\r\n\r\n"
         ),
