@@ -145,7 +145,8 @@ class App(Router, metaclass=Suggesting):
         """Serve another app, or a Router, below `prefix`; `use` runs inside this app's middleware.
 
         The mounted app keeps its own error handlers, converters and state. Its `request.path` does
-        not contain the prefix. Raises: ConfigurationError.
+        not contain the prefix. Below the prefix it answers 404 for a path that it does not have,
+        also if a parameter of this app's routes would match. Raises: ConfigurationError.
         """
         if not isinstance(app, Router):
             raise ConfigurationError(

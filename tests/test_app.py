@@ -433,6 +433,28 @@ async def test_nested_mounts() -> None:
     assert location == "/middle/inner/"
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "OPTIONS"])
+async def test_outer_wildcard_does_not_answer_below_a_mount(method: str) -> None:
+    app, inner = App(), App()
+    app.route("/{path:path}", methods=["GET", "POST"])(hello)
+    app.get("/api/status")(hello)
+    inner.get("/x")(hello)
+
+    @inner.errorhandler(404)
+    async def lost(request: Request) -> str:
+        return f"{request.prefix} has no {request.path}"
+
+    app.mount("/api", inner)
+    async with client_of(app) as client:
+        assert (await client.get("/elsewhere")).text == "|/elsewhere"
+        assert (await client.get("/api/status")).text == "|/api/status"  # names the prefix itself
+        answer = await client.request(method, "/api/unknown")
+        assert answer.status_code == 404
+        if method != "HEAD":
+            assert answer.text == "/api has no /unknown"
+        assert (await client.post("/api/x")).headers["allow"] == "GET, HEAD, OPTIONS"
+
+
 async def test_same_app_mounted_twice() -> None:
     log: list[str] = []
     app, left, right, shared = App(), App(), App(), App()

@@ -159,6 +159,8 @@ class Dispatcher:
 
     def _plant(self, place: Place) -> None:
         self._places.add(parse_pattern(place.prefix or "/"), place)
+        if place.prefix:
+            self._tree.reserve(parse_pattern(place.prefix))
         for route in place.level.routes:
             pattern = pattern_of(route, place.level.converters, place.prefix)
             target = Target(

@@ -7,6 +7,8 @@ this order. It backtracks, but visits each node at most once, because a node's d
 segment. So no path, however hostile, costs more than the number of routes plus its own length. A
 pattern without parameters is found by its path in one dict, without a search.
 
+Below a reserved prefix the search ends: a parameter in front of it does not match its paths.
+
 Segments are split before they are percent-decoded. "." and ".." are kept, because the client
 resolves them (RFC 3986 sections 2.2 and 6.2.2.3).
 """
@@ -50,6 +52,7 @@ class _Node(Generic[T]):
     entries: dict[str, _Entry[T]] = field(default_factory=dict)  # by method
     literals: dict[str, _Node[T]] = field(default_factory=dict)
     edges: list[_Edge[T]] = field(default_factory=list)  # the most specific first
+    is_reserved: bool = False
 
     def child(self, segment: str | Parameter) -> _Node[T]:
         """Return the child node for `segment`, which the first call creates."""
@@ -104,6 +107,13 @@ class RouteTree(Generic[T]):
             # As written and as usually sent; a path in another spelling is searched for.
             self._static[pattern.path] = self._static[pattern.format({})] = node
 
+    def reserve(self, prefix: Pattern) -> None:
+        """Keep `prefix`, and all paths below it, for patterns that begin with it as literals."""
+        node = self._root
+        for segment in prefix.segments:
+            node = node.child(segment)
+        node.is_reserved = True
+
     def find(self, method: str, raw_path: str) -> Found[T] | Missed:
         """Return the value of the most specific pattern that matches and has `method`.
 
@@ -125,13 +135,14 @@ class RouteTree(Generic[T]):
 class _Search(Generic[T]):
     """The depth-first search for one request."""
 
-    __slots__ = ("_allowed", "_depth", "_method", "_segments")
+    __slots__ = ("_allowed", "_depth", "_is_closed", "_method", "_segments")
 
     def __init__(self, method: str, segments: list[str]) -> None:
         self._method = method
         self._segments = segments
         self._depth = len(segments)
         self._allowed: set[str] = set()
+        self._is_closed = False  # a reserved prefix was left without a match
 
     def visit(self, node: _Node[T], depth: int, values: tuple[object, ...]) -> Found[T] | None:
         """Return the most specific match below `node` for the segments from `depth` on."""
@@ -141,7 +152,9 @@ class _Search(Generic[T]):
         literal = node.literals.get(segment)
         if literal is not None:
             found = self.visit(literal, depth + 1, values)
-            if found is not None:
+            # Only literals lead to a reserved node, so the edges below need no such check.
+            self._is_closed |= literal.is_reserved
+            if found is not None or self._is_closed:
                 return found
         for edge in node.edges:
             converter = edge.converter

@@ -259,6 +259,25 @@ def test_written_path_is_found_with_the_same_value(text: str) -> None:
         assert tree.find("GET", written) == Found("it", {"x": text})
 
 
+# --- reserved prefixes ----------------------------------------------------------------
+
+
+def test_parameters_do_not_match_below_a_reserved_prefix() -> None:
+    tree = tree_of(
+        "GET /{rest:path}", "GET /{a}/{b}", "GET /api/x", "POST /api/{c}", "GET /api/v2/{d}"
+    )
+    tree.reserve(parse_pattern("/api"))
+    tree.reserve(parse_pattern("/api/v2"))
+    assert found(tree, "/api/x") == "GET /api/x"
+    assert found(tree, "/api/v2/y") == "GET /api/v2/{d}"
+    assert found(tree, "/apis/y") == "GET /{a}/{b}"
+    assert found(tree, "/other") == "GET /{rest:path}"
+    assert tree.find("GET", "/api") == NOT_FOUND
+    assert tree.find("GET", "/%61pi/y") == Missed(("OPTIONS", "POST"))
+    assert tree.find("PUT", "/api/y/z") == NOT_FOUND
+    assert tree.find("POST", "/api/v2") == NOT_FOUND  # of the inner prefix alone
+
+
 # --- methods --------------------------------------------------------------------------
 
 
