@@ -22,6 +22,8 @@ _BOOLEANS = {
     **dict.fromkeys(("false", "0", "no", "off"), False),
 }
 
+_WANTED: dict[object, str] = {int: "an integer", float: "a number", bool: "true or false"}
+
 # The exceptions with which a conversion refuses a text: decimal's InvalidOperation is an
 # ArithmeticError, and a table's `__getitem__` raises a LookupError.
 _REFUSALS = (ValueError, TypeError, ArithmeticError, LookupError)
@@ -89,7 +91,7 @@ class MultiDict(Mapping[str, str]):
         try:
             return convert(value)
         except _REFUSALS as error:
-            wanted = type.__name__ if isclass(type) else "a valid value"
+            wanted = _WANTED.get(type) or f"a valid {type.__name__ if isclass(type) else 'value'}"
             message = f"expected {wanted} for {_show(name)}, got {_show(value)}"
             raise InvalidValue(message) from error
 

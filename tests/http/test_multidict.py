@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import enum
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import assert_type
 
@@ -80,7 +80,7 @@ def test_a_value_that_type_refuses_is_a_400(convert: type) -> None:
 def test_an_invalid_value_is_named_cut_and_escaped() -> None:
     with pytest.raises(InvalidValue) as caught:
         MultiDict([("age", "\r\n" + "x" * 1000)]).get("age", type=int)
-    assert caught.value.detail == r"expected int for 'age', got '\r\n" + "x" * 78 + "'"
+    assert caught.value.detail == r"expected an integer for 'age', got '\r\n" + "x" * 78 + "'"
 
 
 def test_a_type_that_is_no_class_is_not_shown() -> None:
@@ -88,8 +88,20 @@ def test_a_type_that_is_no_class_is_not_shown() -> None:
         MultiDict([("age", "x")]).get("age", type=lambda text: int(text))
 
 
+def test_the_message_names_the_expected_kind_of_value() -> None:
+    kinds: dict[Callable[[str], object], str] = {
+        int: "an integer",
+        float: "a number",
+        bool: "true or false",
+        uuid.UUID: "a valid UUID",
+    }
+    for convert, words in kinds.items():
+        with pytest.raises(InvalidValue, match=f"^400 expected {words} for 'age', got 'x'$"):
+            MultiDict([("age", "x")]).get("age", type=convert)
+
+
 def test_an_integer_of_5000_digits_is_a_400() -> None:
-    with pytest.raises(InvalidValue, match=r"^400 expected int for 'n', got '9{80}'$"):
+    with pytest.raises(InvalidValue, match=r"^400 expected an integer for 'n', got '9{80}'$"):
         MultiDict([("n", "9" * 5000)]).get("n", type=int)
 
 
