@@ -25,7 +25,8 @@ def add_server_options(parser: argparse.ArgumentParser, names: Iterable[str]) ->
         kind, text = get_args(annotations[name])
         flag = "--" + name.replace("_", "-")
         default = getattr(DEFAULTS, name)
-        text = f"{text} (default: {default or 'none'})"
+        if kind is not bool:  # a flag is off by default
+            text = f"{text} (default: {'none' if default == () else default})"
         # SUPPRESS: an option that was not given does not appear in the parsed arguments.
         add = partial(group.add_argument, flag, default=argparse.SUPPRESS, help=text)
         if kind == AccessLog:
