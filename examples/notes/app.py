@@ -39,8 +39,8 @@ if not SECRET_KEY:
 
 app = App(max_body=64 * 1024)  # the route for uploads has a larger limit
 app.use(SecurityHeaders(POLICY))
-app.use(Sessions(SECRET_KEY))
 app.use(CSRFProtection())
+app.use(Sessions(SECRET_KEY))
 app.static("/static", "static")
 app.include(accounts.router)
 app.include(notes.router)
