@@ -100,10 +100,7 @@ class App(Router, metaclass=Suggesting):
         return function
 
     def after_request(self, function: F) -> F:
-        """Call `function(request, response)` after the endpoint, also after an error.
-
-        It may change the response or return another one.
-        """
+        """Change or replace the response by `function(request, response)`, also after an error."""
         self._check_open("after_request")
         check_parameters(function, "after_request", "request", "response")
         self.use(after(function))
@@ -299,15 +296,18 @@ class App(Router, metaclass=Suggesting):
             others = [each for each in app._backgrounds if not each.has_ended]
             app._backgrounds = [*others, background]
 
-    def run(self, host: str = "localhost", port: int = 5000, **options: Unpack[RunOptions]) -> None:
+    def run(
+        self, host: str | None = None, port: int | None = None, **options: Unpack[RunOptions]
+    ) -> None:
         """Serve until Ctrl-C or SIGTERM. The options are the fields of `ServerConfig`.
 
-        If the server can't start (a busy port, a bad option), print one line to stderr and exit
-        with status 1. `debug` on an address that other machines reach needs `debug_anywhere=True`.
+        Others come from `MICROWEB_*` variables, then from `[tool.microweb]` in pyproject.toml. If
+        the server can't start (a busy port, a bad option), print one line and exit with status 1.
+        `debug` on an address that other machines reach needs `debug_anywhere=True`.
         """
-        from .server.process import run
+        from .server.process import run_configured
 
-        run(self, {**options, "host": host, "port": port})
+        run_configured(self, host, port, options, folder_of(sys._getframe(1)))
 
     def serve(self, **options: Unpack[ServerOptions]) -> Server:
         """Return a server: start it with `async with app.serve(port=0) as server` or `await`.

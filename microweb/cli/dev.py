@@ -6,33 +6,41 @@ import argparse
 
 from ..errors import ConfigurationError
 from ..server import process
+from ..server.settings import NAMES
 from ..server.sockets import is_loopback
 from .command import Command, fail, fail_usage
-from .options import DEFAULTS, NAMES, add_server_options, server_options
+from .configuring import add_configuration, read_configuration
+from .options import DEFAULTS
 from .routes import print_routes
-from .target import add_target, load_app
+from .target import load_app
 
 _WORKERS = ("workers", "supervised", "worker_stall_s", "worker_start_s", "max_requests", "max_rss")
 NOT_OFFERED = ("debug_anywhere", *_WORKERS)
+_OFFERED = [name for name in NAMES if name not in NOT_OFFERED]
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_target(parser)
-    add_server_options(parser, [name for name in NAMES if name not in NOT_OFFERED])
+    add_configuration(parser, _OFFERED)
 
 
 def _run(given: argparse.Namespace) -> None:
-    options = server_options(given)
-    host = options.get("host", DEFAULTS.host)
+    configuration = read_configuration(given, _OFFERED)
+    settings = configuration.settings
+    host = settings.options.get("host", DEFAULTS.host)
     if not _is_loopback(host):
-        fail_usage(
-            f"dev serves only this machine, but others can reach {host!r:.80}: use microweb run"
+        source = settings.source("host")
+        refuse = fail_usage if source == "--host" else fail
+        refuse(
+            f"dev serves only this machine, but others can reach {host!r:.80} ({source}): "
+            "use microweb run, or --host localhost"
         )
+    process.say_notes(settings)
+    configuration.set_variables()
     app = load_app(given.target)
     for each in app.all_apps():
         each.debug = True
     print_routes(app)
-    process.run(app, options)
+    process.run(app, settings.options)
 
 
 def _is_loopback(host: str) -> bool:

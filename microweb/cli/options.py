@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable
-from dataclasses import fields
 from functools import partial
 from typing import cast, get_args, get_type_hints
 
 from ..errors import ConfigurationError
 from ..server.config import AccessLog, LoopName, ServerConfig, ServerOptions, Workers
+from ..server.settings import NAMES, to_list, to_workers
 from .command import fail_usage
 
-NAMES = tuple(field.name for field in fields(ServerConfig))
 DEFAULTS = ServerConfig()
 _METAVARS = {str: "NAME", int: "N", float: "N"}
 
@@ -23,12 +22,11 @@ def add_server_options(parser: argparse.ArgumentParser, names: Iterable[str]) ->
     annotations = get_type_hints(ServerConfig, include_extras=True)
     for name in names:
         kind, text = get_args(annotations[name])
-        flag = "--" + name.replace("_", "-")
         default = getattr(DEFAULTS, name)
         if kind is not bool:  # a flag is off by default
             text = f"{text} (default: {'none' if default == () else default})"
         # SUPPRESS: an option that was not given does not appear in the parsed arguments.
-        add = partial(group.add_argument, flag, default=argparse.SUPPRESS, help=text)
+        add = partial(group.add_argument, flag_of(name), default=argparse.SUPPRESS, help=text)
         if kind == AccessLog:
             add(action=argparse.BooleanOptionalAction)
         elif kind is bool:
@@ -36,9 +34,9 @@ def add_server_options(parser: argparse.ArgumentParser, names: Iterable[str]) ->
         elif kind == LoopName:
             add(choices=get_args(kind))
         elif kind == Workers:
-            add(type=_workers, metavar="N|auto")
+            add(type=to_workers, metavar="N|auto")
         elif kind == tuple[str, ...]:
-            add(action="extend", type=_split, metavar="NETWORK,...")
+            add(action="extend", type=to_list, metavar="NETWORK,...")
         else:
             add(type=kind, metavar=_METAVARS[kind])
 
@@ -53,9 +51,6 @@ def server_options(given: argparse.Namespace) -> ServerOptions:
     return options
 
 
-def _split(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
-
-
-def _workers(text: str) -> Workers:
-    return "auto" if text == "auto" else int(text)
+def flag_of(name: str) -> str:
+    """Return the flag of an option."""
+    return "--" + name.replace("_", "-")

@@ -5,19 +5,22 @@ from __future__ import annotations
 import argparse
 
 from ..server import process
+from ..server.settings import NAMES
 from .command import Command
-from .options import NAMES, add_server_options, server_options
-from .target import add_target, load_app
+from .configuring import add_configuration, read_configuration
+from .target import load_app
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_target(parser)
-    add_server_options(parser, NAMES)
+    add_configuration(parser, NAMES)
 
 
 def _run(given: argparse.Namespace) -> None:
-    options = server_options(given)
+    configuration = read_configuration(given, NAMES)
+    options = configuration.settings.options
+    process.say_notes(configuration.settings)
     process.supervise_if_asked(options)  # before the app is imported: the supervisor needs none
+    configuration.set_variables()
     process.run(load_app(given.target), options)
 
 

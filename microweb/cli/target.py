@@ -9,6 +9,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
+from importlib.util import find_spec
 from operator import attrgetter
 from pathlib import Path
 from types import ModuleType
@@ -53,6 +54,24 @@ def load_app(target: str) -> App:
     return outermost.popitem()[1]
 
 
+def app_folder(target: str) -> Path:
+    """Return the folder of the app's file, without importing it; else the current folder."""
+    place, _ = _split_target(target)
+    if _is_file(place):
+        return Path(place).resolve().parent
+    _search_current_folder()
+    first, *below = place.split(".")
+    try:
+        spec = find_spec(first)  # imports nothing, because `first` is in no package
+    except (ImportError, ValueError):
+        return Path.cwd()
+    if spec is not None and spec.submodule_search_locations:
+        return Path(next(iter(spec.submodule_search_locations))).joinpath(*below[:-1]).resolve()
+    if spec is not None and spec.origin is not None:
+        return Path(spec.origin).resolve().parent
+    return Path.cwd()
+
+
 def _split_target(target: str) -> tuple[str, str]:
     place, _, name = target.rpartition(":")
     if place and name.replace(".", "").isidentifier():
@@ -65,10 +84,16 @@ def _is_file(place: str) -> bool:
 
 
 def _import_module(name: str) -> ModuleType:
-    sys.path.insert(0, os.getcwd())
+    _search_current_folder()
     if not all(part.isidentifier() for part in name.split(".")):
         fail_usage(f"expected module:app or path/to/file.py, got {name!r:.80}")
     return _import(name, name)
+
+
+def _search_current_folder() -> None:
+    """Let modules be imported from the current folder first."""
+    if sys.path[:1] != [os.getcwd()]:
+        sys.path.insert(0, os.getcwd())
 
 
 def _import_file(place: str) -> ModuleType:

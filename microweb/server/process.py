@@ -11,7 +11,8 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from typing import TYPE_CHECKING, NoReturn, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn, Protocol, cast
 
 from ..concurrency.background import Background
 from ..errors import ConfigurationError, MissingExtra, ProtocolError, ThreadsStuck
@@ -19,7 +20,7 @@ from ..logs import Log
 from ..request import Handler, Request
 from ..response import Response
 from .access_log import access_log_shown, access_logger, is_access_logged
-from .config import LoopName, ServerConfig, ServerOptions
+from .config import LoopName, RunOptions, ServerConfig, ServerOptions
 from .console import (
     closed_stderr_hidden,
     is_terminal,
@@ -29,11 +30,12 @@ from .console import (
 )
 from .loopback import LoopbackOnly
 from .server import Server
+from .settings import Settings, read_settings
 from .signals import signals_handled
 from .sockets import is_loopback, url_of
 from .start import note_directory
 from .supervisor import supervise, worker_count
-from .worker import RETIRE, Worker, take_assignment
+from .worker import RETIRE, VARIABLE, Worker, take_assignment
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -100,6 +102,29 @@ def _make_server(app: Application, config: ServerConfig, worker: Worker | None) 
     )
     app.attach(server.background)
     return server
+
+
+def run_configured(
+    app: Application, host: str | None, port: int | None, options: RunOptions, folder: Path
+) -> None:
+    """Serve with these arguments, the environment, and the pyproject.toml above `folder`."""
+    given: dict[str, object] = {**options}
+    given |= {} if host is None else {"host": host}
+    given |= {} if port is None else {"port": port}
+    try:
+        settings = read_settings(cast(ServerOptions, given), folder, os.environ)
+    except ConfigurationError as error:
+        say(str(error), sys.stderr)
+        sys.exit(1)
+    say_notes(settings)
+    run(app, settings.options)
+
+
+def say_notes(settings: Settings) -> None:
+    """Print the notes about variables, unless this process is a worker: the supervisor did."""
+    for note in settings.notes:
+        if VARIABLE not in os.environ:
+            say(note, sys.stderr)
 
 
 def supervise_if_asked(options: ServerOptions) -> None:

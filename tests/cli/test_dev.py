@@ -24,9 +24,33 @@ def test_dev_serves_this_machine_alone(
     write: Write, served: Served, capsys: pytest.CaptureFixture[str], host: str
 ) -> None:
     write("hello.py", APP)
-    expected = f"dev serves only this machine, but others can reach {host!r}: use microweb run\n"
+    expected = (
+        f"dev serves only this machine, but others can reach {host!r} (--host): "
+        "use microweb run, or --host localhost\n"
+    )
     assert misuse(capsys, "dev", "hello.py", "--host", host) == expected
     assert served == []
+
+
+def test_host_of_the_environment_is_refused_too(
+    write: Write, served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write("hello.py", APP)
+    monkeypatch.setenv("MICROWEB_HOST", "0.0.0.0")
+    assert "can reach '0.0.0.0' (MICROWEB_HOST): use" in complaint("dev", "hello.py")
+    cli.main(["dev", "hello.py", "--host", "localhost"])
+    assert len(served) == 1
+
+
+def test_dev_takes_no_workers_of_the_environment(
+    write: Write, served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write("hello.py", APP)
+    monkeypatch.setenv("MICROWEB_WORKERS", "4")
+    monkeypatch.setenv("MICROWEB_DEBUG_ANYWHERE", "yes")
+    monkeypatch.setenv("MICROWEB_THREADS", "3")
+    cli.main(["dev", "hello.py"])
+    assert served[0][1] == {"threads": 3}
 
 
 def test_dev_turns_debug_on_in_mounted_apps_too(

@@ -1,0 +1,192 @@
+"""Where the value of each option comes from.
+
+In this order: an argument or a flag, the variable `MICROWEB_*` of the environment, the table
+`[tool.microweb]` of the nearest pyproject.toml above the app's file, the default. The names are the
+fields of `ServerConfig`. Only a program that serves reads them: `app.run` and the command line.
+`app.serve` and test clients take arguments only.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import fields
+from difflib import get_close_matches
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple, cast, get_type_hints
+
+from ..errors import ConfigurationError
+from .config import AccessLog, ServerConfig, ServerOptions, Workers
+from .worker import VARIABLE as WORKER_VARIABLE
+
+PREFIX = "MICROWEB_"
+NAMES = tuple(field.name for field in fields(ServerConfig))
+DEFAULT = "default"
+
+_FILE = "pyproject.toml"
+_WORDS = {
+    **dict.fromkeys(("1", "true", "yes", "on"), True),
+    **dict.fromkeys(("0", "false", "no", "off"), False),
+}
+
+
+class Settings(NamedTuple):
+    """The options that were set, and the places where they were set."""
+
+    options: ServerOptions
+    sources: dict[str, str]  # the place of each option in `options`
+    notes: list[str]  # variables that name an option, but can't be meant for it
+    unknown: list[str]  # variables `MICROWEB_*` that name no option
+
+    def source(self, name: str) -> str:
+        """Return the place where an option was set, "default" if it was not."""
+        return self.sources.get(name, DEFAULT)
+
+
+def read_settings(
+    given: ServerOptions,
+    folder: Path,
+    environment: Mapping[str, str],
+    *,
+    source: Callable[[str], str] = "{}=".format,
+    names: Collection[str] = NAMES,
+) -> Settings:
+    """Return the options of a program whose app is a file in `folder`.
+
+    `given` are the arguments or flags; `source(name)` is how a person writes one. Of the other
+    places only the options in `names` are read.
+
+    Raises: ConfigurationError if a variable has a wrong value, or pyproject.toml can't be read or
+    has an unknown key or a wrong value.
+    """
+    options: dict[str, object] = {}
+    sources: dict[str, str] = {}
+    for name, value, place in _of_project(folder):
+        if name in names:
+            options[name], sources[name] = value, place
+    notes, unknown = [], []
+    for variable, text in sorted(environment.items()):
+        name = variable.removeprefix(PREFIX).lower()
+        if not variable.startswith(PREFIX) or variable == WORKER_VARIABLE:
+            continue
+        if name not in NAMES or variable != variable_of(name):
+            unknown.append(_unknown(variable, name, variable_of))
+        elif name == "port" and "://" in text:
+            notes.append(_service_link(variable, text))
+        elif name in names and text:  # a variable that is set to nothing counts as not set
+            options[name], sources[name] = _of_text(name, text), variable
+    for name, value in given.items():
+        options[name], sources[name] = value, source(name)
+    return Settings(cast(ServerOptions, options), sources, notes, unknown)
+
+
+def variable_of(name: str) -> str:
+    """Return the name of an option's environment variable."""
+    return PREFIX + name.upper()
+
+
+def to_list(text: str) -> list[str]:
+    """Return the parts of a text with commas, without spaces around them."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def to_workers(text: str) -> Workers:
+    """Return a number of workers, or "auto". Raises: ValueError."""
+    return "auto" if text == "auto" else int(text)
+
+
+# --- the environment
+
+
+def _of_text(name: str, text: str) -> object:
+    """Return the value of a variable. Raises: ConfigurationError that names the variable."""
+    kind, place = _kinds()[name], variable_of(name)
+    value: object = text
+    try:
+        if kind in (bool, AccessLog):
+            value = _WORDS.get(text.lower(), text)
+        elif kind == Workers:
+            value = to_workers(text)
+        elif kind == tuple[str, ...]:
+            value = tuple(to_list(text))
+        elif kind in (int, float):
+            value = cast(type, kind)(text)
+    except ValueError:
+        pass  # the check of the text says what is expected
+    _check(name, value, place)
+    return value
+
+
+def _service_link(variable: str, text: str) -> str:
+    return (
+        f"{variable}={text!r:.80} is ignored: Kubernetes sets it for a service named microweb. "
+        "Rename the service, or set enableServiceLinks: false"
+    )
+
+
+# --- pyproject.toml
+
+
+def project_file(folder: Path) -> Path | None:
+    """Return the nearest pyproject.toml, in `folder` or above it."""
+    for each in (folder, *folder.parents):
+        if os.path.isfile(each / _FILE):
+            return each / _FILE
+    return None
+
+
+def _of_project(folder: Path) -> list[tuple[str, object, str]]:
+    """Return name, value and place of each option in pyproject.toml. Raises: ConfigurationError."""
+    file = project_file(folder)
+    if file is None:
+        return []
+    found = []
+    for name, value in _table_of(file).items():
+        if name not in NAMES:
+            text = _unknown(f"{name!r} in [tool.microweb]", name.replace("-", "_"), str)
+            raise ConfigurationError(f"{file}: {text}")
+        if _kinds()[name] == tuple[str, ...] and isinstance(value, list):
+            value = tuple(value)
+        _check(name, value, str(file))
+        found.append((name, value, str(file)))
+    return found
+
+
+def _table_of(file: Path) -> dict[str, object]:
+    try:
+        document = tomllib.loads(file.read_text("utf-8"))
+    except (OSError, ValueError) as error:  # ValueError: no TOML, or no UTF-8
+        raise ConfigurationError(f"{file} can't be read: {error}") from error
+    tools = document.get("tool", {})
+    table = tools.get("microweb", {}) if isinstance(tools, dict) else {}
+    if not isinstance(table, dict):
+        raise ConfigurationError(f"{file}: expected a table [tool.microweb], got {table!r:.80}")
+    return table
+
+
+# --- both
+
+
+@cache
+def _kinds() -> dict[str, object]:
+    """Return the type of each option."""
+    return dict(get_type_hints(ServerConfig))
+
+
+def _check(name: str, value: object, place: str) -> None:
+    """Raise ConfigurationError that names `place` if the option can't have this value."""
+    try:
+        ServerConfig.from_options(cast(ServerOptions, {name: value}))
+    except ConfigurationError as error:
+        text = str(error).removeprefix(f"{name}: ")
+        name = "" if place == variable_of(name) else f"{name}: "
+        raise ConfigurationError(f"{place}: {name}{text}") from error
+
+
+def _unknown(shown: str, name: str, write: Callable[[str], str]) -> str:
+    """Return a text about an unknown option; `write(name)` is how this place writes one."""
+    close = [write(each) for each in get_close_matches(name, NAMES, n=1)]
+    remedy = f"did you mean {close[0]}?" if close else "`microweb run --help` lists the options"
+    return f"{shown} is not an option: {remedy}"
