@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import sys
 import tempfile
 import time
 from enum import IntEnum
@@ -62,7 +63,7 @@ class Board:
     @classmethod
     def attach(cls, descriptor: int) -> Board:
         """Return the board that another process made. Raises: ConfigurationError."""
-        layout = int.from_bytes(os.pread(descriptor, _WORD, 0), "little")
+        layout = int.from_bytes(os.pread(descriptor, _WORD, 0), sys.byteorder)
         if layout != LAYOUT:
             raise ConfigurationError(
                 f"expected shared memory of layout {LAYOUT:#x}, got {layout:#x}: the supervisor "

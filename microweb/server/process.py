@@ -35,7 +35,7 @@ from .signals import signals_handled
 from .sockets import is_loopback, url_of
 from .start import note_directory
 from .supervisor import supervise, worker_count
-from .worker import RETIRE, VARIABLE, Worker, take_assignment
+from .worker import KILL_MARGIN_S, RETIRE, VARIABLE, Worker, take_assignment
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -162,6 +162,8 @@ def run(app: Application, options: ServerOptions) -> None:
 
 def _run(app: Application, config: ServerConfig, handler: logging.Handler) -> None:
     _refuse_running_loop()
+    if _worker is not None:
+        _worker.claim()
     server = _make_server(app, config, _worker)
     new_loop = loop_factory(server.config.loop)
     _raise_file_limit(server.config.max_connections)
@@ -210,11 +212,12 @@ def _log_callback_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]
 
 async def _serve(server: Server) -> None:
     serving = _Serving(server)
-    with signals_handled(serving.stop) as are_handled:
-        if _worker is not None:
+    if _worker is not None:
+        with signals_handled(serving.stop, [signal.SIGTERM]):
             await serving.run_as(_worker)
-        else:
-            await serving.run(" (Ctrl-C stops it)" if are_handled else "")
+        return
+    with signals_handled(serving.stop) as are_handled:
+        await serving.run(" (Ctrl-C stops it)" if are_handled else "")
 
 
 class _Serving:
@@ -249,15 +252,14 @@ class _Serving:
 
     async def run_as(self, worker: Worker) -> None:
         """Serve as a worker of a supervisor, which says where it listens."""
-        worker.open(self._on_command)
+        worker.open(self._on_command, self._server.config.grace_s + KILL_MARGIN_S)
         try:
             await self.run(None)
         finally:
             worker.close()
 
     def _on_command(self, command: bytes) -> None:
-        if command == RETIRE:
-            self._server.retire()
+        self._server.retire(leaves_queue=command == RETIRE)
         self._stop()
 
     def _stop(self) -> None:

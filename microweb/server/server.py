@@ -156,13 +156,16 @@ class Server:
         async with self._stop_lock:  # a second call waits for the first
             await self._stop(silence_s)
 
-    def retire(self) -> None:
+    def retire(self, *, leaves_queue: bool = True) -> None:
         """Let the stop that follows leave new connections to other workers.
 
         A client of a connection that idles is told by its next answer that the connection closes;
-        it has `grace_s` for that request, because no other process knows the connection.
+        it has `grace_s` for that request, because no other process knows the connection. Without
+        `leaves_queue` the whole service stops, so that idle connections have a second again.
         """
-        self.state.is_retiring = True
+        self.state.is_retiring = leaves_queue
+        if not leaves_queue:
+            self._silence_s = _SILENCE_S
 
     async def _stop(self, silence_s: float) -> None:
         silence_s = self.config.grace_s if self.state.is_retiring else silence_s

@@ -11,7 +11,7 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from types import FrameType
@@ -20,13 +20,13 @@ from typing import Any
 from ..logs import Log
 from .forks import called_in_children
 
-_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # By default these signals end a process. Windows has neither.
 _IGNORED = [getattr(signal, name) for name in ("SIGHUP", "SIGUSR1") if hasattr(signal, name)]
 
 _SUPERVISED = [
     getattr(signal, f"SIG{name}")
-    for name in ("TERM", "INT", "HUP", "QUIT", "TTIN", "TTOU", "CHLD")
+    for name in ("TERM", "INT", "HUP", "QUIT", "TTIN", "TTOU", "CHLD", "USR1")
     if hasattr(signal, f"SIG{name}")
 ]
 
@@ -34,8 +34,10 @@ _log = Log("microweb.server")
 
 
 @contextmanager
-def signals_handled(stop: Callable[[int], None]) -> Iterator[bool]:
-    """Call `stop(number)` at the first SIGINT or SIGTERM; exit immediately at the second.
+def signals_handled(
+    stop: Callable[[int], None], stop_signals: Iterable[signal.Signals] = STOP_SIGNALS
+) -> Iterator[bool]:
+    """Call `stop(number)` at the first of `stop_signals`; exit immediately at the second.
 
     `stop` runs inside the signal handler. SIGHUP stops if the controlling terminal is gone;
     otherwise it is only logged. A SIGHUP or SIGUSR1 that is already ignored or handled by the
@@ -45,7 +47,7 @@ def signals_handled(stop: Callable[[int], None]) -> Iterator[bool]:
         yield False
         return
     handlers = _Handlers(stop)
-    before = [(number, signal.signal(number, handlers.on_stop)) for number in _STOP_SIGNALS]
+    before = [(number, signal.signal(number, handlers.on_stop)) for number in stop_signals]
     for number in filter(_is_default, _IGNORED):
         is_hangup = number == getattr(signal, "SIGHUP", None)
         handler = handlers.on_hangup if is_hangup else _do_nothing
@@ -83,7 +85,7 @@ class _Handlers:
         self._stop = stop
         self._loop = asyncio.get_running_loop()
         self._is_stopping = False
-        self._had_terminal = _has_terminal()
+        self._had_terminal = has_terminal()
 
     def on_stop(self, number: int, frame: FrameType | None) -> None:
         if self._is_stopping:
@@ -92,7 +94,7 @@ class _Handlers:
         self._stop(number)
 
     def on_hangup(self, number: int, frame: FrameType | None) -> None:
-        if self._had_terminal and not _has_terminal():
+        if self._had_terminal and not has_terminal():
             # The kernel and a shell may each send one. The second must not cut the stop short.
             if not self._is_stopping:
                 self.on_stop(number, frame)
@@ -115,7 +117,7 @@ def _do_nothing(number: int, frame: FrameType | None) -> None:
     """Ignore a signal. Unlike SIG_IGN, programs that the process starts do not inherit this."""
 
 
-def _has_terminal() -> bool:
+def has_terminal() -> bool:
     """Whether the process has a controlling terminal. It is gone before SIGHUP arrives."""
     try:
         os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))

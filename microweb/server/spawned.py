@@ -8,29 +8,40 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Container, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from .board import Board, Slot
 from .start import start_directory
-from .worker import READY, VARIABLE, Assignment
+from .worker import HELD_SIGNALS, READY, VARIABLE, Assignment
 
+_MIN_LIFE_S = 10.0  # before `max_rss` counts, so that a limit that is too low replaces no faster
 _JITTER = 0.1  # of `max_requests`, so that workers that started together do not end together
 
 
 class WorkerEnd(NamedTuple):
-    """How a worker ended: its exit status, negative for a signal."""
+    """How a worker ended: its exit status, negative for a signal, and whether we killed it."""
 
     status: int
+    is_ours: bool = False
 
     def __str__(self) -> str:
         if self.status >= 0:
             return f"exited with status {self.status}"
-        name = signal.Signals(-self.status).name
-        return f"was killed by {name}{' (out of memory?)' if name == 'SIGKILL' else ''}"
+        try:
+            name = signal.Signals(-self.status).name
+        except ValueError:  # a real-time signal
+            name = f"signal {-self.status}"
+        is_foreign = name == "SIGKILL" and not self.is_ours
+        return f"was killed by {name}{' (out of memory?)' if is_foreign else ''}"
 
 
 class Spawned:
-    """A worker: executed at once, with the sockets, the board and its slot."""
+    """A worker: a process that has the sockets, the board and its slot.
+
+    Raises: OSError if the process can't be started.
+    """
 
     def __init__(
         self, command: list[str], sockets: list[socket.socket], board: Board, slot: Slot
@@ -38,36 +49,47 @@ class Spawned:
         self.slot = slot
         self.started_at = time.monotonic()
         self.is_ready = False  # it has said so
-        self.was_ready = False  # the supervisor has taken note of it
+        self.is_announced = False  # the log says that it is ready
         self.killed_at = 0.0  # when it is to be killed, because it stands still
         self.ends_at = 0.0  # when it is to be killed, because it drains for too long
+        self._is_killed = False
+        self._is_asked_to_end = False
         self._share = random.uniform(1.0 - _JITTER, 1.0 + _JITTER)
         slot.clear()
         directory = start_directory()
         self.channel: socket.socket | None
         self.channel, inherited = socket.socketpair()
         self.channel.setblocking(False)
-        with inherited:
-            assignment = Assignment(
-                supervisor=os.getpid(),
-                sockets=[bound.fileno() for bound in sockets],
-                board=board.descriptor,
-                slot=slot.number,
-                channel=inherited.fileno(),
-            )
-            self._process = subprocess.Popen(
-                command,
-                cwd=directory,
-                env={**os.environ, "PWD": directory, VARIABLE: assignment.to_text()},
-                stdin=subprocess.DEVNULL,
-                pass_fds=assignment.descriptors,
-            )
+        assignment = Assignment(
+            supervisor=os.getpid(),
+            sockets=[bound.fileno() for bound in sockets],
+            board=board.descriptor,
+            slot=slot.number,
+            channel=inherited.fileno(),
+        )
+        try:
+            with inherited, _signals_held():
+                self._process = subprocess.Popen(
+                    command,
+                    cwd=directory,
+                    env={**os.environ, "PWD": directory, VARIABLE: assignment.to_text()},
+                    stdin=subprocess.DEVNULL,
+                    pass_fds=assignment.descriptors,
+                )
+        except OSError:
+            self._close_channel()
+            raise
         self.pid = self._process.pid
 
     def poll(self) -> WorkerEnd | None:
         """Return how the worker ended, None if it runs."""
         status = self._process.poll()
-        return None if status is None else WorkerEnd(status)
+        if status is None:
+            return None
+        self.receive()  # it may have become ready just before its end
+        if status == -signal.SIGTERM and self._is_asked_to_end:
+            status = 0  # it was still starting, so that the signal has ended it immediately
+        return WorkerEnd(status, self._is_killed)
 
     def receive(self) -> None:
         """Read a message of the worker."""
@@ -85,13 +107,19 @@ class Spawned:
             self._close_channel()
 
     def send(self, command: bytes) -> None:
-        """Send a command to the worker; it may have ended already."""
-        if self.channel is None:
-            return
-        try:
-            self.channel.send(command)
-        except OSError:
-            self._close_channel()
+        """Send STOP or RETIRE to the worker; it may have ended already.
+
+        A worker that is not ready may not read commands yet: SIGTERM ends it.
+        """
+        is_sent = False
+        if self.channel is not None:
+            try:
+                is_sent = self.channel.send(command) > 0
+            except OSError:
+                self._close_channel()
+        if not is_sent or not self.is_ready:
+            self._is_asked_to_end = True
+            self._process.terminate()
 
     def heartbeat(self) -> float:
         """Return the monotonic time, in seconds, at which the event loop last reported."""
@@ -101,12 +129,22 @@ class Spawned:
         """Return a limit for this worker, up to a tenth more or less than `count`."""
         return round(count * self._share)
 
+    def passed_limit(self, max_requests: int, max_rss: int) -> str:
+        """Return the limit that the worker has passed, in words, or an empty text."""
+        if 0 < self.with_jitter(max_requests) <= self.slot.requests:
+            return f"it has answered {self.slot.requests} requests (max_requests={max_requests})"
+        is_old = time.monotonic() - self.started_at >= _MIN_LIFE_S
+        if is_old and 0 < max_rss <= self.slot.rss:
+            return f"it has {self.slot.rss} bytes of memory (max_rss={max_rss})"
+        return ""
+
     def write_stacks(self) -> None:
         """Make the worker write the stacks of its threads to stderr."""
         self._process.send_signal(signal.SIGQUIT)
 
     def kill(self) -> None:
         """Kill the worker."""
+        self._is_killed = True
         self._process.kill()
 
     def close(self) -> None:
@@ -119,3 +157,28 @@ class Spawned:
         if self.channel is not None:
             self.channel.close()
             self.channel = None
+
+
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """Start a process with HELD_SIGNALS blocked, until it has handlers for them.
+
+    They would end a worker that still starts: a terminal sends them to all processes of its group.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, HELD_SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def reap_orphans(ours: Container[int]) -> None:
+    """As process 1, reap the processes whose parents have ended; `ours` are reaped elsewhere."""
+    while True:
+        try:
+            found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return
+        if found is None or found.si_pid in ours:
+            return
+        os.waitpid(found.si_pid, 0)

@@ -12,6 +12,7 @@ import select
 import signal
 import socket
 import sys
+import threading
 import time
 
 from ..errors import ConfigurationError
@@ -19,32 +20,18 @@ from .board import Board
 from .config import ServerConfig
 from .console import say
 from .cpus import available_cpus
-from .signals import signals_read
+from .places import HOPELESS_S, Place
+from .signals import has_terminal, signals_read
 from .sockets import bind, url_of
-from .spawned import Spawned, WorkerEnd
+from .spawned import Spawned, WorkerEnd, reap_orphans
 from .start import worker_command
-from .worker import RETIRE, STOP
+from .worker import KILL_MARGIN_S, RETIRE, STOP
 
 _TICK_S = 1.0
 _LATE_S = 2.0  # a wake-up that comes so late was held up by a suspend or by SIGSTOP
-_KILL_MARGIN_S = 3.0  # beyond `grace_s`, in which a worker leaves its lifespan
 _STACKS_S = 1.0  # for a worker whose event loop stands still to write its stacks
-_BACK_OFF_S = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)  # before a crashed worker is replaced
-_ALONE_BACK_OFF_S = 1.0  # at most, if no other worker is ready
-_LONG_LIFE_S = 60.0  # after which a crash counts as the first one
-_HOPELESS_S = 60.0  # all workers crash for so long: give up
 
 STOPPED, KILLED, NOT_STARTED, HOPELESS = 0, 1, 3, 4  # exit statuses
-
-
-class _Place:
-    """One of the workers that are wanted: the process that has it, and how often it has crashed."""
-
-    def __init__(self) -> None:
-        self.worker: Spawned | None = None
-        self.next: Spawned | None = None  # that takes over once it is ready
-        self.crashes = 0
-        self.starts_at = 0.0  # when a crashed worker is replaced
 
 
 class Supervisor:
@@ -56,52 +43,62 @@ class Supervisor:
         self._config = config
         self._command = command
         self._sockets = sockets
-        self._places = [_Place() for _ in range(count)]
+        self._places = [Place() for _ in range(count)]
         self._draining: list[Spawned] = []  # the oldest first
         self._board = Board.create(4 * count + 16)
-        self._reloading: list[_Place] = []  # whose workers are to be replaced
+        self._replacing: list[Place] = []  # whose workers are to be replaced, one at a time
+        self._is_reloading = False  # these are all places
         self._is_reload_wanted = False
-        self._had_ready = False
+        self._had_ready = False  # all workers, once
         self._is_stopping = False
         self._stops_at = 0.0
         self._status: int | None = None
         self._final = STOPPED
         self._excused_at = 0.0  # stalls count from here on
-        self._hopeless_since: float | None = None
+        self._crashing_since: float | None = None  # no worker is ready
+        # Under `nohup` the end of the terminal is not the end of the service.
+        is_hangup_ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        self._ends_with_terminal = not is_hangup_ignored and has_terminal()
 
     def run(self) -> int:
         """Serve until a signal; return the exit status."""
         with signals_read() as signals:
             try:
-                for place in self._places:
-                    self._start(place)
-                while self._status is None:
-                    self._wait(signals)
+                while True:
                     self._step()
+                    if self._status is not None:
+                        return self._status
+                    self._wait(signals)
             finally:
                 self._end_all()
-        return self._status
 
     # --- one turn
 
     def _wait(self, signals: socket.socket) -> None:
-        """Wait for a signal, a message of a worker, or the next second."""
+        """Wait for a signal, a message of a worker, or the next deadline."""
+        poll = select.poll()  # unlike `select`, it takes descriptors from 1024 up
+        poll.register(signals, select.POLLIN)
+        for worker in self._workers():
+            if worker.channel is not None:
+                poll.register(worker.channel, select.POLLIN)
         before = time.monotonic()
-        channels = [worker.channel for worker in self._workers() if worker.channel is not None]
-        ready, _, _ = select.select([signals, *channels], (), (), self._timeout(before))
+        timeout_s = self._timeout(before)
+        ready = {number for number, _ in poll.poll(timeout_s * 1000)}
         now = time.monotonic()
-        if now - before > _TICK_S + _LATE_S:
+        if now - before - timeout_s > min(_LATE_S, self._config.worker_stall_s / 2 or _LATE_S):
             self._excused_at = now
-        if signals in ready:
+        for worker in self._workers():
+            if worker.channel is not None and worker.channel.fileno() in ready:
+                worker.receive()
+        if signals.fileno() in ready:
             for number in signals.recv(4096):
                 self._on_signal(number)
-        for worker in self._workers():
-            if worker.channel in ready:
-                worker.receive()
 
     def _timeout(self, now: float) -> float:
-        times = [place.starts_at - now for place in self._places if place.worker is None]
-        return max(min([_TICK_S, *times]), 0.01)
+        watched = [worker for worker in self._workers() if worker not in self._draining]
+        times = [now + _TICK_S, *(each.killed_at or self._stall_deadline(each) for each in watched)]
+        times += [each.starts_at for each in self._places if each.worker is None]
+        return min(time for time in times if time > now) - now
 
     def _step(self) -> None:
         now = time.monotonic()
@@ -109,14 +106,18 @@ class Supervisor:
             end = worker.poll()
             if end is not None:
                 self._on_end(worker, end, now)
-        self._reap_orphans()
+        if os.getpid() == 1:
+            reap_orphans({worker.pid for worker in self._workers()})
+        for worker in self._draining:
+            if now >= worker.ends_at:
+                self._kill_late(worker)
         if self._is_stopping:
             self._go_on_stopping(now)
             return
         for place in self._places:
             self._look_after(place, now)
-        self._go_on_reloading(now)
-        self._check_hope(now)
+        self._check_first_start()
+        self._go_on_replacing(now)
 
     # --- workers
 
@@ -124,10 +125,20 @@ class Supervisor:
         pairs = [(place.worker, place.next) for place in self._places]
         return [each for pair in pairs for each in pair if each is not None] + self._draining
 
-    def _start(self, place: _Place, *, as_next: bool = False) -> None:
+    def _start(self, place: Place, now: float, *, as_next: bool = False) -> None:
+        if self._is_stopping:
+            return
         taken = {worker.slot.number for worker in self._workers()}
         slot = next(slot for slot in self._board.slots if slot.number not in taken)
-        worker = Spawned(self._command, self._sockets, self._board, slot)
+        try:
+            worker = Spawned(self._command, self._sockets, self._board, slot)
+        except OSError as error:  # no process or descriptor, or the directory is gone
+            text = f"a worker can't be started: {error}"
+            if as_next:
+                self._on_failed_replacement(place, text, now)
+            else:
+                self._on_crash(place, text, now, 0.0, was_ready=False)
+            return
         if as_next:
             place.next = worker
         else:
@@ -135,121 +146,151 @@ class Supervisor:
 
     def _on_end(self, worker: Spawned, end: WorkerEnd, now: float) -> None:
         worker.close()
-        if worker in self._draining:
+        text = f"worker {worker.pid} {end}"
+        is_draining = worker in self._draining
+        if is_draining:
             self._draining.remove(worker)
-            return
-        place = next(each for each in self._places if worker in (each.worker, each.next))
-        if worker is place.next:
+        place = next((each for each in self._places if worker in (each.worker, each.next)), None)
+        is_next = place is not None and worker is place.next
+        if is_next and place is not None:
             place.next = None
-            if self._is_stopping:
-                return
-            self._reloading.clear()
-            _tell("reload: the new worker %s before it was ready: the old ones go on", end)
-            return
-        place.worker = None
-        if self._is_stopping:
-            return
-        if not worker.was_ready and not self._had_ready:
-            say(f"worker {worker.pid} {end} before it was ready", sys.stderr)
+        elif place is not None:
+            place.worker = None
+        if is_draining or self._is_stopping:
+            if end.status and worker.is_ready:
+                _tell("%s while it stopped", text)
+                self._final = self._final or (KILLED if self._is_stopping else STOPPED)
+        elif is_next and place is not None:
+            self._on_failed_replacement(place, f"{text} before it was ready", now)
+        elif place is not None:
+            lived_s = now - worker.started_at
+            self._on_crash(place, text, now, lived_s, was_ready=worker.is_ready)
+
+    def _on_failed_replacement(self, place: Place, text: str, now: float) -> None:
+        if self._is_reloading:
+            _tell("reload failed: %s: the old ones go on", text)
+            self._is_reloading = False
+        else:
+            wait_s = place.crash(now, 0.0, is_alone=False)
+            _tell("%s: the old one goes on, the next attempt is in %g s", text, wait_s)
+        self._replacing.clear()
+
+    def _on_crash(
+        self, place: Place, text: str, now: float, lived_s: float, *, was_ready: bool
+    ) -> None:
+        text = text if was_ready else f"{text} before it was ready"
+        if not was_ready and not self._had_ready:
+            _tell("%s: the service stops", text)
             self._stop(NOT_STARTED, now)
             return
-        place.crashes = 0 if now - worker.started_at > _LONG_LIFE_S else place.crashes
-        wait_s = _BACK_OFF_S[min(place.crashes, len(_BACK_OFF_S) - 1)]
-        if not any(each.worker and each.worker.was_ready for each in self._places):
-            wait_s = min(wait_s, _ALONE_BACK_OFF_S)
-        place.crashes += 1
-        place.starts_at = now + wait_s
-        _tell("worker %d %s: it is replaced in %g s", worker.pid, end, wait_s)
+        is_alone = not any(each.is_serving for each in self._places)
+        wait_s = place.crash(now, lived_s, is_alone=is_alone)
+        _tell("%s: %s", text, f"a new one starts in {wait_s:g} s" if wait_s else "a new one starts")
+        if not is_alone or was_ready:
+            self._crashing_since = None
+        elif self._crashing_since is None:
+            self._crashing_since = now
+        elif now - max(self._crashing_since, self._excused_at) > HOPELESS_S:
+            _tell("no worker became ready for %g s, all crashed: the service stops", HOPELESS_S)
+            self._stop(HOPELESS, now)
 
-    def _look_after(self, place: _Place, now: float) -> None:
+    def _look_after(self, place: Place, now: float) -> None:
+        if place.worker is None and place.next is None and now >= place.starts_at:
+            self._start(place, now)
+        for worker in (place.worker, place.next):
+            if worker is not None:
+                self._check_stall(worker, now)
         worker = place.worker
-        if worker is None:
-            if now >= place.starts_at:
-                self._start(place)
+        if worker is None or not worker.is_ready:
             return
-        if worker.is_ready and not worker.was_ready:
-            worker.was_ready = True
-            self._on_ready(worker)
-        self._check_stall(worker, now)
-        if self._has_passed_its_bounds(worker) and place not in self._reloading:
-            self._reloading.append(place)
-
-    def _on_ready(self, worker: Spawned) -> None:
-        if self._had_ready:
+        if not worker.is_announced and self._had_ready:
+            worker.is_announced = True
             _tell("worker %d is ready", worker.pid)
-        elif all(place.worker is not None and place.worker.is_ready for place in self._places):
-            self._had_ready = True
-            urls = " and ".join(url_of(bound) for bound in self._sockets)
-            pids = ", ".join(str(each.pid) for each in self._workers())
-            say(f"listening on {urls} with workers {pids} (Ctrl-C stops it)", sys.stdout)
+        reason = worker.passed_limit(self._config.max_requests, self._config.max_rss)
+        if reason and place not in self._replacing and now >= place.starts_at:
+            _tell("worker %d is to be replaced: %s", worker.pid, reason)
+            self._replacing.append(place)
+
+    def _check_first_start(self) -> None:
+        """Say where the service listens, once all workers of the start are ready."""
+        if self._had_ready or not all(place.is_serving for place in self._places):
+            return
+        self._had_ready = True
+        workers = [place.worker for place in self._places if place.worker is not None]
+        for worker in workers:
+            worker.is_announced = True
+        urls = " and ".join(url_of(bound) for bound in self._sockets)
+        pids = ", ".join(str(worker.pid) for worker in workers)
+        say(f"listening on {urls} with workers {pids} (Ctrl-C stops it)", sys.stdout)
+
+    def _stall_deadline(self, worker: Spawned) -> float:
+        """Return when the worker is stuck, if it gives no sign of life before."""
+        limit_s = self._config.worker_stall_s if worker.is_ready else self._config.worker_start_s
+        since = worker.heartbeat() if worker.is_ready else worker.started_at
+        return max(since, self._excused_at) + limit_s + _TICK_S if limit_s else float("inf")
 
     def _check_stall(self, worker: Spawned, now: float) -> None:
-        limit_s = self._config.worker_stall_s if worker.was_ready else self._config.worker_start_s
-        if not limit_s:
-            return
-        since = worker.heartbeat() if worker.was_ready else worker.started_at
-        silent_s = now - max(since, self._excused_at)
-        if worker.killed_at and now >= worker.killed_at:
-            worker.kill()
-        elif silent_s > limit_s + _TICK_S and not worker.killed_at:
-            kind = "its event loop stands still" if worker.was_ready else "it is not ready"
-            _tell("worker %d: %s for %.0f s, it is replaced", worker.pid, kind, silent_s)
+        if worker.killed_at:
+            if now >= worker.killed_at:
+                worker.kill()
+        elif now >= self._stall_deadline(worker):
+            if worker.is_ready:
+                text = f"its event loop stands still for {self._config.worker_stall_s:g} s"
+            else:
+                text = f"it is not ready after {self._config.worker_start_s:g} s"
+            _tell("worker %d: %s: it writes its stacks and is killed", worker.pid, text)
             worker.write_stacks()
             worker.killed_at = now + _STACKS_S
 
-    def _has_passed_its_bounds(self, worker: Spawned) -> bool:
-        config, slot = self._config, worker.slot
-        max_requests = worker.with_jitter(config.max_requests)
-        is_over = 0 < max_requests <= slot.requests or 0 < config.max_rss <= slot.rss
-        return worker.was_ready and is_over
+    # --- replacing workers: a reload, or a limit that a worker has passed
 
-    # --- reload
-
-    def _go_on_reloading(self, now: float) -> None:
-        if not self._reloading:
-            if not self._is_reload_wanted or not self._had_ready:
-                return
-            self._is_reload_wanted = False
-            self._reloading = list(self._places)
+    def _go_on_replacing(self, now: float) -> None:
+        is_begun = any(place.next is not None for place in self._places)
+        if self._is_reload_wanted and self._had_ready and not self._is_reloading and not is_begun:
+            self._is_reload_wanted, self._is_reloading = False, True
+            self._replacing = list(self._places)
             _tell("reload: replacing %d workers", len(self._places))
-        place = self._reloading[0]
-        if place.next is None:
-            if self._may_start_next(now):
-                self._start(place, as_next=True)
+        if not self._replacing:
             return
-        self._check_start(place.next, now)
-        if place.next.is_ready:
+        place = self._replacing[0]
+        if place.next is None:
+            # At most as many old workers drain as there are places. The others wait.
+            if len(self._draining) < len(self._places):
+                self._start(place, now, as_next=True)
+        elif place.next.is_ready:
             self._take_over(place)
 
-    def _may_start_next(self, now: float) -> bool:
-        """Whether fewer old workers drain than there are places; the oldest is killed in time."""
-        if len(self._draining) < len(self._places):
-            return True
-        oldest = self._draining[0]
-        if now >= oldest.ends_at:
-            _tell("worker %d did not end within grace_s: it is killed", oldest.pid)
-            oldest.kill()
-        return False
-
-    def _check_start(self, worker: Spawned, now: float) -> None:
-        limit_s = self._config.worker_start_s
-        if limit_s and now - max(worker.started_at, self._excused_at) > limit_s:
-            _tell("worker %d is not ready after %g s: it is killed", worker.pid, limit_s)
-            worker.kill()
-
-    def _take_over(self, place: _Place) -> None:
+    def _take_over(self, place: Place) -> None:
         old, place.worker, place.next = place.worker, place.next, None
         assert place.worker is not None
-        place.worker.was_ready, place.crashes = True, 0
+        place.worker.is_announced = True
+        place.recover()
         if old is not None:
-            old.send(RETIRE)
-            old.ends_at = time.monotonic() + self._config.grace_s + _KILL_MARGIN_S
-            self._draining.append(old)
             _tell("worker %d is replaced by %d", old.pid, place.worker.pid)
-        self._reloading.remove(place)
-        if not self._reloading:
+            self._retire(old)
+        self._end_replacing(place)
+
+    def _end_replacing(self, place: Place) -> None:
+        if place in self._replacing:
+            self._replacing.remove(place)
+        if self._is_reloading and not self._replacing:
+            self._is_reloading = False
             pids = ", ".join(str(each.worker.pid) for each in self._places if each.worker)
             _tell("reload complete: workers %s", pids)
+
+    def _retire(self, worker: Spawned) -> None:
+        worker.send(RETIRE)
+        worker.ends_at = time.monotonic() + self._config.grace_s + KILL_MARGIN_S
+        self._draining.append(worker)
+
+    def _kill_late(self, worker: Spawned) -> None:
+        _tell(
+            "worker %d did not end within grace_s=%g: it is killed",
+            worker.pid,
+            self._config.grace_s,
+        )
+        worker.ends_at = float("inf")  # one line is enough
+        worker.kill()
 
     # --- signals
 
@@ -262,7 +303,7 @@ class Supervisor:
                 say("stopping (Ctrl-C again leaves at once)", sys.stdout)
             self._stop(STOPPED, time.monotonic())
         elif number == signal.SIGHUP:
-            self._is_reload_wanted = True
+            self._on_hangup()
         elif number == signal.SIGQUIT:
             for worker in self._workers():
                 worker.write_stacks()
@@ -271,11 +312,20 @@ class Supervisor:
         elif number == signal.SIGTTOU:
             self._remove_place()
 
+    def _on_hangup(self) -> None:
+        if self._is_stopping:
+            return
+        if self._ends_with_terminal and not has_terminal():
+            _tell("the terminal is gone: stopping")
+            self._stop(STOPPED, time.monotonic())
+            return
+        self._is_reload_wanted = True
+
     def _add_place(self) -> None:
         if 2 * len(self._places) + 2 > len(self._board.slots) - len(self._draining):
             _tell("SIGTTIN: there is no room for more than %d workers", len(self._places))
             return
-        self._places.append(_Place())
+        self._places.append(Place())
         _tell("SIGTTIN: %d workers", len(self._places))
 
     def _remove_place(self) -> None:
@@ -283,14 +333,11 @@ class Supervisor:
             _tell("SIGTTOU: one worker stays, SIGTERM stops it")
             return
         place = self._places.pop()
-        if place in self._reloading:
-            self._reloading.remove(place)
         for worker in (place.worker, place.next):
             if worker is not None:
-                worker.send(RETIRE)
-                worker.ends_at = time.monotonic() + self._config.grace_s + _KILL_MARGIN_S
-                self._draining.append(worker)
+                self._retire(worker)
         _tell("SIGTTOU: %d workers", len(self._places))
+        self._end_replacing(place)
 
     # --- the end
 
@@ -298,7 +345,7 @@ class Supervisor:
         """Begin to stop: the workers take the connections that wait, and close the sockets."""
         self._is_stopping = True
         self._final = status
-        self._stops_at = now + self._config.grace_s + _KILL_MARGIN_S
+        self._stops_at = now + self._config.grace_s + KILL_MARGIN_S
         for bound in self._sockets:
             bound.close()
         for worker in self._workers():
@@ -310,20 +357,8 @@ class Supervisor:
             self._status = self._final
         elif now >= self._stops_at:
             for worker in workers:
-                _tell("worker %d did not end within grace_s: it is killed", worker.pid)
-                worker.kill()
+                self._kill_late(worker)
             self._status = self._final or KILLED
-
-    def _check_hope(self, now: float) -> None:
-        """Give up if all workers have been crashing for a minute."""
-        if any(place.worker is not None and place.worker.was_ready for place in self._places):
-            self._hopeless_since = None
-        elif self._had_ready:
-            if self._hopeless_since is None:
-                self._hopeless_since = now
-            elif now - self._hopeless_since > _HOPELESS_S:
-                say("all workers keep crashing: giving up", sys.stderr)
-                self._stop(HOPELESS, now)
 
     def _end_all(self) -> None:
         for worker in self._workers():
@@ -332,20 +367,6 @@ class Supervisor:
         self._draining.clear()
         for place in self._places:
             place.worker = place.next = None
-
-    def _reap_orphans(self) -> None:
-        """As process 1, reap the processes whose parents have ended."""
-        if os.getpid() != 1:
-            return
-        ours = {worker.pid for worker in self._workers()}
-        while True:
-            try:
-                found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-            except ChildProcessError:
-                return
-            if found is None or found.si_pid in ours:
-                return
-            os.waitpid(found.si_pid, 0)
 
 
 def worker_count(config: ServerConfig) -> int:
@@ -360,6 +381,10 @@ def supervise(config: ServerConfig) -> int:
     """
     if os.name != "posix":
         raise ConfigurationError("workers: expected 1 on this system, which passes no sockets on")
+    if threading.current_thread() is not threading.main_thread():
+        raise ConfigurationError(
+            "workers: expected app.run() in the main thread, which gets signals"
+        )
     command = worker_command()
     sockets = bind(config.host, config.port)
     return Supervisor(config, command, sockets, worker_count(config)).run()

@@ -3,6 +3,10 @@
 The supervisor executes the program again, with an assignment in the environment: listening sockets,
 the board, a slot on it, and one end of a socket pair. The worker takes the assignment out of the
 environment first, so that no process that the application starts takes it for its own.
+
+If the supervisor is gone, no process would kill a worker whose event loop stands still. Therefore
+the kernel signals the end of the socket pair, and the worker then sets a timer that ends it. The
+signal handler runs also while the event loop is blocked, by `time.sleep` or by a regex for example.
 """
 
 from __future__ import annotations
@@ -11,19 +15,35 @@ import asyncio
 import faulthandler
 import json
 import os
+import select
 import signal
 import socket
-import sys
 from collections.abc import Callable
+from types import FrameType
 from typing import NamedTuple
 
+from ..errors import ConfigurationError
 from .board import Board, Slot, WorkerState
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 VARIABLE = "MICROWEB_WORKER"
 
 STOP = b"S"  # stop serving: the whole service stops
 RETIRE = b"R"  # stop serving: another worker has taken over
 READY = b"+"  # from the worker: it accepts connections
+
+# A worker starts with these signals blocked, and takes them once it has handlers for them.
+HELD_SIGNALS = {
+    getattr(signal, name) for name in ("SIGINT", "SIGHUP", "SIGQUIT") if hasattr(signal, name)
+}
+
+KILL_MARGIN_S = 3.0  # beyond `grace_s`, in which a worker leaves its lifespan
+_STDERR = 2
+_ALONE_S = 30.0  # to end after the supervisor, until `open` gives another time
 
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 
@@ -55,13 +75,44 @@ def take_assignment() -> Worker | None:
     text = os.environ.get(VARIABLE)
     if text is None:
         return None
-    assignment = Assignment(*json.loads(text))
-    if assignment.supervisor != os.getppid():  # it was meant for a parent of this process
-        return None
+    assignment = _parse(text)
+    if assignment.supervisor != os.getppid():
+        if _is_orphan(assignment.channel):
+            raise ConfigurationError("the supervisor has ended while this worker started")
+        return None  # it was meant for a parent of this process
     del os.environ[VARIABLE]
     for number in assignment.descriptors:
         os.set_inheritable(number, False)
     return Worker(assignment)
+
+
+def _parse(text: str) -> Assignment:
+    try:
+        return Assignment(*json.loads(text))
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(
+            f"expected the assignment of a worker in {VARIABLE}, got {text!r:.80}: the supervisor "
+            "runs another version of microweb, restart the service"
+        ) from error
+
+
+def _is_orphan(channel: int) -> bool:
+    """Whether `channel` is the socket pair of this process, and its other end is closed.
+
+    A process that a worker has started has the variable, but not the socket.
+    """
+    try:
+        with socket.socket(fileno=os.dup(channel)) as ours:
+            return ours.family == socket.AF_UNIX and _is_over(ours)
+    except OSError:
+        return False
+
+
+def _is_over(channel: socket.socket) -> bool:
+    """Whether the other end of a socket pair is closed, even if bytes of it are unread."""
+    poll = select.poll()
+    poll.register(channel, 0)
+    return bool(poll.poll(0))
 
 
 class Worker:
@@ -78,14 +129,44 @@ class Worker:
             bound.setblocking(False)
         self.slot.report(0, 0)
         self.slot.state = WorkerState.STARTING
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the supervisor as well
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        # Also while C code holds the GIL, which keeps Python's own handlers from running.
-        faulthandler.register(signal.SIGQUIT, sys.stderr, all_threads=True)
+        self._ends_within_s = _ALONE_S
+        self._is_claimed = False
+        self._handle_signals()
 
-    def open(self, on_command: Callable[[bytes], None]) -> None:
-        """Call `on_command` with STOP or RETIRE; STOP also if the supervisor is gone."""
+    def _handle_signals(self) -> None:
+        # Ctrl-C and a hang-up reach the supervisor as well. Programs that the application starts
+        # would inherit SIG_IGN, but not a handler.
+        signal.signal(signal.SIGINT, _do_nothing)
+        signal.signal(signal.SIGHUP, _do_nothing)
+        # Also while C code holds the GIL, which keeps Python's own handlers from running.
+        faulthandler.register(signal.SIGQUIT, _STDERR, all_threads=True)
+        number = signal.SIGIO
+        if hasattr(fcntl, "F_SETSIG"):  # Linux, where the default action of SIGIO ends a process
+            number = signal.SIGURG
+            fcntl.fcntl(self._channel, fcntl.F_SETSIG, number)
+        signal.signal(number, self._on_channel)
+        fcntl.fcntl(self._channel, fcntl.F_SETOWN, os.getpid())
+        flags = fcntl.fcntl(self._channel, fcntl.F_GETFL)
+        fcntl.fcntl(self._channel, fcntl.F_SETFL, flags | os.O_ASYNC)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD_SIGNALS)
+        self._on_channel(number, None)  # the supervisor may have ended before
+
+    def claim(self) -> None:
+        """Begin to serve. Raises: ConfigurationError if this worker has served already."""
+        if self._is_claimed:
+            raise ConfigurationError(
+                "a worker serves one app, once: expected one app.run() in the program, got a "
+                "second one; mount the other app in the first"
+            )
+        self._is_claimed = True
+
+    def open(self, on_command: Callable[[bytes], None], ends_within_s: float = _ALONE_S) -> None:
+        """Call `on_command` with STOP or RETIRE; STOP also if the supervisor is gone.
+
+        Without a supervisor, this process ends within `ends_within_s`.
+        """
         self._on_command = on_command
+        self._ends_within_s = ends_within_s
         asyncio.get_running_loop().add_reader(self._channel, self._receive)
 
     def ready(self) -> None:
@@ -109,6 +190,11 @@ class Worker:
     def close(self) -> None:
         """Take no more commands."""
         asyncio.get_running_loop().remove_reader(self._channel)
+
+    def _on_channel(self, number: int, frame: FrameType | None) -> None:
+        """Set the timer of the end if the supervisor is gone. The event loop may be blocked."""
+        if self._channel.fileno() >= 0 and _is_over(self._channel):
+            faulthandler.dump_traceback_later(self._ends_within_s, file=_STDERR, exit=True)
 
     def _receive(self) -> None:
         try:
@@ -136,3 +222,7 @@ def resident_bytes() -> int:
             return int(statm.read().split()[1]) * _PAGE_BYTES
     except OSError:
         return 0
+
+
+def _do_nothing(number: int, frame: FrameType | None) -> None:
+    """Ignore a signal."""

@@ -14,7 +14,7 @@ from support.processes import DEADLINE_S, ROOT
 
 from microweb.server.board import Board, WorkerState
 from microweb.server.spawned import Spawned, WorkerEnd
-from microweb.server.worker import RETIRE
+from microweb.server.worker import RETIRE, STOP
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="workers inherit sockets")
 
@@ -89,16 +89,58 @@ def test_worker_that_is_killed(board: Board, bound: socket.socket) -> None:
     worker = Spawned([sys.executable, "-c", WORKER], [bound], board, board.slots[0])
     worker.kill()
     until(worker.poll)
-    assert str(worker.poll()) == "was killed by SIGKILL (out of memory?)"
+    assert str(worker.poll()) == "was killed by SIGKILL"
     worker.close()
 
 
 @pytest.mark.parametrize(
     ("status", "text"),
-    [(0, "exited with status 0"), (-signal.SIGSEGV, "was killed by SIGSEGV")],
+    [
+        (0, "exited with status 0"),
+        (-signal.SIGSEGV, "was killed by SIGSEGV"),
+        (-signal.SIGKILL, "was killed by SIGKILL (out of memory?)"),
+        (-40, "was killed by signal 40"),
+    ],
 )
 def test_end_in_words(status: int, text: str) -> None:
     assert str(WorkerEnd(status)) == text
+
+
+SLEEPS = "print(1, flush=True); import time; time.sleep(600)"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP, signal.SIGQUIT])
+def test_signal_of_the_group_does_not_end_a_worker_that_starts(
+    board: Board, bound: socket.socket, number: signal.Signals
+) -> None:
+    worker = Spawned([sys.executable, "-c", SLEEPS], [bound], board, board.slots[0])
+    os.kill(worker.pid, number)
+    worker.send(STOP)  # SIGTERM, because it does not read commands yet
+    until(worker.poll)
+    assert worker.poll() == WorkerEnd(0)
+    worker.close()
+    assert not signal.pthread_sigmask(signal.SIG_BLOCK, ()) & {number}
+
+
+def test_program_that_can_not_be_started(board: Board, bound: socket.socket) -> None:
+    descriptors = os.listdir("/proc/self/fd") if sys.platform == "linux" else []
+    with pytest.raises(OSError, match="/no/python"):
+        Spawned(["/no/python"], [bound], board, board.slots[0])
+    if descriptors:
+        assert len(os.listdir("/proc/self/fd")) == len(descriptors)
+
+
+def test_limit_that_a_worker_has_passed(
+    board: Board, bound: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = Spawned([sys.executable, "-c", ""], [bound], board, board.slots[0])
+    worker.slot.report(requests=120, rss=1 << 30)
+    assert worker.passed_limit(0, 0) == worker.passed_limit(140, 1 << 29) == ""
+    assert "max_requests=100" in worker.passed_limit(100, 0)
+    later = time.monotonic() + 60
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    assert "max_rss=536870912" in worker.passed_limit(0, 1 << 29)
+    worker.close()
 
 
 def test_limits_of_workers_differ(board: Board, bound: socket.socket) -> None:
