@@ -8,6 +8,7 @@ from itertools import count
 from time import monotonic
 from typing import NamedTuple
 
+from ..concurrency.per_process import note_per_process
 from ..errors import ConfigurationError
 from .broker import Link, Receiver
 from .message import Entry
@@ -29,6 +30,12 @@ class MemoryBroker:
                 "MemoryBroker: expected max_channels and expire_s of at least 0, "
                 f"got {max_channels} and {expire_s}"
             )
+        note_per_process(
+            self,
+            "subscribers in other workers get no messages: use Channels(broker=RedisBroker(...)) "
+            "of microweb.channels.redis",
+            is_wrong=True,
+        )
         self._max_channels = max_channels
         self._expire_s = expire_s
 

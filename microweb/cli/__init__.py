@@ -1,4 +1,4 @@
-"""The command line: `microweb run`, `microweb dev`, `microweb routes`."""
+"""The command line: `microweb run`, `dev`, `routes` and `check`."""
 
 from .command_line import main
 

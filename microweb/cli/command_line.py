@@ -8,10 +8,10 @@ from typing import NoReturn
 
 from .. import __version__
 from ..server.console import open_standard_descriptors
-from . import dev, routes, run
+from . import check, dev, routes, run
 from .command import fail_usage
 
-COMMANDS = (run.COMMAND, dev.COMMAND, routes.COMMAND)
+COMMANDS = (run.COMMAND, dev.COMMAND, routes.COMMAND, check.COMMAND)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -24,6 +24,7 @@ from itertools import islice
 from os import urandom
 
 from ..concurrency.callables import check_parameters, describe, is_async
+from ..concurrency.per_process import note_per_process
 from ..errors import ConfigurationError, TooManyRequests
 from ..remedies import names_keywords
 from ..request import Handler, Request
@@ -80,6 +81,12 @@ class RateLimit:
                     f"RateLimit: {describe(key)}: expected a plain def as key, got an async one: "
                     "find the key in middleware outside RateLimit, and pass it in request.state"
                 )
+        note_per_process(
+            self,
+            "each worker counts for itself, so a client gets up to the quota of each: divide the "
+            "quota by the number of workers, or limit in the proxy",
+            is_wrong=False,
+        )
         self._quota = quota
         self._window_s = window_s
         self._buckets = TokenBuckets(quota, window_s, max_keys=max_keys, clock=clock)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, Protocol, cast
 
 from ..concurrency.background import Background
+from ..concurrency.per_process import all_per_process
 from ..errors import ConfigurationError, MissingExtra, ProtocolError, ThreadsStuck
 from ..logs import Log
 from ..request import Handler, Request
@@ -79,12 +80,17 @@ def make_server(app: Application, options: ServerOptions) -> Server:
     return _make_server(app, config, None)
 
 
-def _make_server(app: Application, config: ServerConfig, worker: Worker | None) -> Server:
+def check_debug(app: Application, config: ServerConfig) -> None:
+    """Raise ConfigurationError if other machines could reach an app in debug mode."""
     if app.is_debugging and not config.debug_anywhere and not is_loopback(config.host):
         raise ConfigurationError(
             f"debug is on, but other machines can reach {config.host} and would see the app's "
             "internals: turn debug off, or allow this by debug_anywhere=True (--debug-anywhere)"
         )
+
+
+def _make_server(app: Application, config: ServerConfig, worker: Worker | None) -> Server:
+    check_debug(app, config)
     app.freeze()
     wants_log = config.access_log
     if wants_log == "auto":
@@ -165,6 +171,9 @@ def _run(app: Application, config: ServerConfig, handler: logging.Handler) -> No
     if _worker is not None:
         _worker.claim()
     server = _make_server(app, config, _worker)
+    if _worker is not None and _worker.warns and worker_count(config) > 1:
+        for each in all_per_process():
+            _log.warning("%s", each)
     new_loop = loop_factory(server.config.loop)
     _raise_file_limit(server.config.max_connections)
     _collect_less_often()

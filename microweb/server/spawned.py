@@ -44,7 +44,13 @@ class Spawned:
     """
 
     def __init__(
-        self, command: list[str], sockets: list[socket.socket], board: Board, slot: Slot
+        self,
+        command: list[str],
+        sockets: list[socket.socket],
+        board: Board,
+        slot: Slot,
+        *,
+        warns: bool = False,
     ) -> None:
         self.slot = slot
         self.started_at = time.monotonic()
@@ -66,6 +72,7 @@ class Spawned:
             board=board.descriptor,
             slot=slot.number,
             channel=inherited.fileno(),
+            warns=warns,
         )
         try:
             with inherited, _signals_held():

@@ -130,8 +130,10 @@ class Supervisor:
             return
         taken = {worker.slot.number for worker in self._workers()}
         slot = next(slot for slot in self._board.slots if slot.number not in taken)
+        # One worker warns, at the start and at each reload, not when it is replaced.
+        warns = place is self._places[0] and (as_next or not self._had_ready)
         try:
-            worker = Spawned(self._command, self._sockets, self._board, slot)
+            worker = Spawned(self._command, self._sockets, self._board, slot, warns=warns)
         except OSError as error:  # no process or descriptor, or the directory is gone
             text = f"a worker can't be started: {error}"
             if as_next:

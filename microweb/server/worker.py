@@ -56,6 +56,7 @@ class Assignment(NamedTuple):
     board: int
     slot: int
     channel: int
+    warns: bool = False  # about state that each worker has for itself
 
     def to_text(self) -> str:
         """Return the value of the environment variable."""
@@ -120,6 +121,7 @@ class Worker:
 
     def __init__(self, assignment: Assignment) -> None:
         self.board = Board.attach(assignment.board)
+        self.warns = assignment.warns
         self.slot: Slot = self.board.slots[assignment.slot]
         self.sockets = [socket.socket(fileno=number) for number in assignment.sockets]
         self._channel = socket.socket(fileno=assignment.channel)

@@ -11,6 +11,7 @@ from itertools import islice
 from time import monotonic
 from typing import NamedTuple
 
+from ..concurrency.per_process import note_per_process
 from ..errors import ConfigurationError, SessionTooLarge
 
 _OVERHEAD_BYTES = 370  # of an entry: its id, its record, its dict entries (measured: 339 to 398)
@@ -39,6 +40,12 @@ class MemoryStore:
     def __init__(self, *, max_bytes: int = 64 * 1024 * 1024) -> None:
         if max_bytes <= 0:
             raise ConfigurationError(f"MemoryStore: expected a positive max_bytes, got {max_bytes}")
+        note_per_process(
+            self,
+            "each worker keeps its own sessions, so the next request finds none in another: use "
+            "RedisStore of microweb.sessions.redis",
+            is_wrong=True,
+        )
         self._max_bytes = max_bytes
         self._bytes = 0
         self._new_bytes = 0  # of these, the bytes of new sessions

@@ -1,0 +1,106 @@
+"""`microweb check`: load an app and its options, say where each comes from, and start nothing."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+
+from ..app import App
+from ..concurrency.per_process import all_per_process
+from ..errors import ConfigurationError
+from ..server import process
+from ..server.config import ServerConfig
+from ..server.console import say, show
+from ..server.settings import NAMES, Settings
+from ..server.sockets import bind
+from ..server.supervisor import worker_count
+from .command import Command
+from .configuring import add_configuration, read_configuration
+from .target import load_app
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_configuration(parser, NAMES)
+    parser.add_argument(
+        "--show", action="store_true", help="print all options, also those with their default"
+    )
+    parser.add_argument(
+        "--per-process-ok",
+        action="store_true",
+        help="allow sessions and channels in memory with several workers",
+    )
+
+
+def _run(given: argparse.Namespace) -> None:
+    configuration = read_configuration(given, NAMES)
+    settings = configuration.settings
+    configuration.set_variables()
+    app = load_app(given.target)
+    config = ServerConfig.from_options(settings.options)
+    show(_table(settings, config, is_whole=given.show), sys.stdout)
+    for note in [*settings.notes, *settings.unknown]:
+        say(note, sys.stdout)
+    problems = [text for check in _CHECKS if (text := _problem(check, app, config))]
+    for each in all_per_process() if worker_count(config) > 1 else ():
+        if each.is_wrong and not given.per_process_ok:
+            problems.append(f"{each}, or --per-process-ok if this is meant")
+        else:
+            say(str(each), sys.stdout)
+    for problem in problems:
+        say(problem, sys.stderr)
+    if problems:
+        sys.exit(1)
+    say(f"{given.target} can be served", sys.stdout)
+
+
+COMMAND = Command(
+    "check",
+    "Load an app, check its options and whether its address is free; start nothing.",
+    _add_arguments,
+    _run,
+)
+
+
+def _table(settings: Settings, config: ServerConfig, *, is_whole: bool) -> str:
+    """Return the options with their values and places; without `is_whole` only those set."""
+    rows = [("OPTION", "VALUE", "FROM")]
+    for name in NAMES:
+        if is_whole or name in settings.sources:
+            rows.append((name, _text(getattr(config, name)), settings.source(name)))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value)) or "none"
+    return str(value)
+
+
+# --- the checks
+
+
+def _problem(check: Callable[[App, ServerConfig], None], app: App, config: ServerConfig) -> str:
+    """Return the error of a check, or an empty text."""
+    try:
+        check(app, config)
+    except ConfigurationError as error:
+        return str(error)
+    return ""
+
+
+def _check_app(app: App, config: ServerConfig) -> None:
+    app.freeze()
+
+
+def _check_loop(app: App, config: ServerConfig) -> None:
+    process.loop_factory(config.loop)
+
+
+def _check_address(app: App, config: ServerConfig) -> None:
+    for bound in bind(config.host, config.port):
+        bound.close()
+
+
+_CHECKS = (_check_app, process.check_debug, _check_loop, _check_address)
