@@ -35,7 +35,7 @@ from .settings import Settings, read_settings
 from .signals import signals_handled
 from .sockets import is_loopback, url_of
 from .start import note_directory
-from .supervisor import supervise, worker_count
+from .supervisor import NOT_STARTED, supervise, worker_count
 from .worker import KILL_MARGIN_S, RETIRE, VARIABLE, Worker, take_assignment
 
 if TYPE_CHECKING:
@@ -53,6 +53,10 @@ _SPARE_FILES = 100  # besides connections: for listeners, the event loop and end
 
 _log = Log("microweb.server")
 _worker: Worker | None = None  # this process, if a supervisor has started it
+
+
+class _StartFailed(Exception):
+    """The application's lifespan has raised its cause before the server listened."""
 
 
 class Application(Protocol):
@@ -162,6 +166,11 @@ def run(app: Application, options: ServerOptions) -> None:
         sys.exit(1)
     except ThreadsStuck:
         _exit_now()
+    except _StartFailed as failed:
+        cause = failed.__cause__
+        assert cause is not None
+        sys.excepthook(type(cause), cause, cause.__traceback__)
+        sys.exit(NOT_STARTED)
     if _worker is not None:
         sys.exit(0)
 
@@ -258,6 +267,12 @@ class _Serving:
                 raise
             assert self._task is not None
             self._task.uncancel()  # `_stop` has cancelled the startup
+        except (ConfigurationError, ThreadsStuck):
+            raise
+        except Exception as error:
+            if self._is_starting:
+                raise _StartFailed from error
+            raise
 
     async def run_as(self, worker: Worker) -> None:
         """Serve as a worker of a supervisor, which says where it listens."""

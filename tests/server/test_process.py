@@ -517,7 +517,7 @@ async def say() -> None:
 {RUN}
 """)
     ended = run_to_end([script], tmp_path)
-    assert (ended.returncode, ended.stdout) == (1, "")
+    assert (ended.returncode, ended.stdout) == (3, "")
     assert ended.stderr.startswith("Traceback ")
     assert ended.stderr.endswith("OSError: no database\n")
 
