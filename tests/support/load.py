@@ -15,11 +15,22 @@ class Clients:
     sent is no failure: a client opens another, as browsers do.
     """
 
-    def __init__(self, url: str, path: str = "/", *, keeps: bool, pause_s: float = 0.0) -> None:
+    def __init__(
+        self,
+        url: str,
+        path: str = "/",
+        *,
+        keeps: bool,
+        method: str = "GET",
+        pause_s: float = 0.0,
+    ) -> None:
         parts = urlsplit(url)
         self._host, self._port = parts.hostname or "", parts.port or 80
         closing = b"" if keeps else b"Connection: close\r\n"
-        self._request = b"GET %b HTTP/1.1\r\nHost: a\r\n%b\r\n" % (path.encode(), closing)
+        body = b"hello" if method == "POST" else b""
+        length = b"Content-Length: %d\r\n" % len(body) if body else b""
+        line = f"{method} {path} HTTP/1.1\r\nHost: a\r\n".encode()
+        self._request = b"%b%b%b\r\n%b" % (line, closing, length, body)
         self._keeps = keeps
         self._pause_s = pause_s
         self._is_over = False

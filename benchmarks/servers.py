@@ -1,0 +1,207 @@
+"""The servers that these benchmarks start: microweb on both event loops, its peers, and nginx."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent
+START_S = 30.0
+STOP_S = 40.0
+
+Command = Callable[[str, int, int], list[str]]  # of a directory of programs, a port, workers
+
+
+def _own(loop: str, *options: str) -> Command:
+    return lambda programs, port, workers: [
+        *(sys.executable, "-m", "microweb", "run", f"{HERE}/apps/own.py:app"),
+        *("--port", str(port), "--workers", str(workers), "--loop", loop, *options),
+    ]
+
+
+SERVERS: dict[str, Command] = {
+    "microweb-uvloop": _own("uvloop", "--supervised"),
+    "microweb-asyncio": _own("asyncio", "--supervised"),
+    "alone-uvloop": _own("uvloop"),
+    "alone-asyncio": _own("asyncio"),
+    "uvicorn": lambda programs, port, workers: [
+        *(f"{programs}/uvicorn", "peers:asgi", "--log-level", "warning", "--no-access-log"),
+        *("--port", str(port), "--workers", str(workers)),
+    ],
+    "gunicorn-gthread": lambda programs, port, workers: [
+        *(f"{programs}/gunicorn", "peers:wsgi", "-k", "gthread", "--threads", "8"),
+        *("-b", f"127.0.0.1:{port}", "-w", str(workers), "--log-level", "warning"),
+    ],
+    "gunicorn-asgi": lambda programs, port, workers: [
+        *(f"{programs}/gunicorn", "peers:asgi", "-k", "asgi"),
+        *("-b", f"127.0.0.1:{port}", "-w", str(workers), "--log-level", "warning"),
+    ],
+    "granian": lambda programs, port, workers: [
+        *(f"{programs}/granian", "peers:asgi", "--interface", "asgi", "--log-level", "warning"),
+        *("--port", str(port), "--workers", str(workers)),
+    ],
+    "hypercorn": lambda programs, port, workers: [
+        *(f"{programs}/hypercorn", "peers:asgi", "-k", "uvloop", "--log-level", "WARNING"),
+        *("-b", f"127.0.0.1:{port}", "-w", str(workers)),
+    ],
+}
+
+
+class Service:
+    """A server in processes of its own."""
+
+    def __init__(self, name: str, programs: str, *, port: int, workers: int = 2) -> None:
+        self.name, self.port, self.workers = name, port, workers
+        self._command = SERVERS[name](programs, port, workers)
+        self._log = tempfile.NamedTemporaryFile(prefix=f"{name}-", suffix=".log")  # noqa: SIM115
+        self.start()
+
+    @property
+    def log(self) -> str:
+        """The lines that the server has written."""
+        return Path(self._log.name).read_text(errors="replace")
+
+    @property
+    def pid(self) -> int:
+        """The first process of the server."""
+        return self._process.pid
+
+    def start(self) -> None:
+        """Start the server, and wait until it answers."""
+        self._seen = len(self.log)
+        self._process = subprocess.Popen(
+            self._command,
+            cwd=HERE / "apps",
+            env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # so that nothing of it is left behind
+        )
+        ends_at = time.monotonic() + START_S
+        while not self._answers():
+            if self._process.poll() is not None or time.monotonic() > ends_at:
+                raise RuntimeError(f"{self.name} does not answer:\n{self.log}")
+            time.sleep(0.02)
+
+    def _answers(self) -> bool:
+        if (
+            "-m microweb" in " ".join(self._command)
+            and "listening on" not in self.log[self._seen :]
+        ):
+            return False  # not all workers are ready
+        try:
+            return bool(ask(self.port))
+        except (OSError, http.client.HTTPException):
+            return False
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the first process."""
+        self._process.send_signal(number)
+
+    def stop(self) -> float:
+        """Stop the server; return how many seconds that took."""
+        begun = time.monotonic()
+        self.signal(signal.SIGTERM)
+        try:
+            self._process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
+        return time.monotonic() - begun
+
+    def kill(self) -> None:
+        """Kill all processes of the server."""
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+
+@contextmanager
+def service(name: str, programs: str, *, workers: int = 2) -> Iterator[Service]:
+    """Yield a running server; end it at the end."""
+    running = Service(name, programs, port=free_port(), workers=workers)
+    try:
+        yield running
+    finally:
+        running.stop()
+        running.kill()
+
+
+NGINX = """
+daemon off; worker_processes 1; pid {folder}/pid; error_log {folder}/error.log warn;
+events {{ worker_connections 4096; }}
+http {{
+  access_log off; client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
+  fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
+  upstream backends {{ {backends} keepalive 32; }}
+  server {{
+    listen 127.0.0.1:{port} backlog=2048;
+    location / {{
+      proxy_pass http://backends; proxy_http_version 1.1; proxy_set_header Connection "";
+      proxy_next_upstream {retries};
+    }}
+  }}
+}}
+"""
+
+
+@contextmanager
+def nginx(*backends: int) -> Iterator[tuple[int, Path]]:
+    """Yield the port of nginx in front of `backends`, and its log of errors.
+
+    nginx sends a request that a backend has got to no other one. With several backends it tries the
+    next one if it can't connect.
+    """
+    with tempfile.TemporaryDirectory(prefix="nginx-") as folder:
+        port = free_port()
+        lines = " ".join(f"server 127.0.0.1:{backend} max_fails=0;" for backend in backends)
+        retries = "error" if len(backends) > 1 else "off"
+        file = Path(folder, "nginx.conf")
+        file.write_text(NGINX.format(folder=folder, backends=lines, port=port, retries=retries))
+        os.chmod(folder, 0o777)
+        running = subprocess.Popen(["nginx", "-p", folder, "-c", file, "-e", f"{folder}/first.log"])
+        try:
+            until_open(port)
+            yield port, Path(folder, "error.log")
+        finally:
+            running.terminate()
+            running.wait(STOP_S)
+
+
+def free_port() -> int:
+    """Return a port that no other program has at this moment."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+def until_open(port: int) -> None:
+    """Wait until a program listens on `port`."""
+    ends_at = time.monotonic() + START_S
+    while True:
+        try:
+            return socket.create_connection(("127.0.0.1", port), 1.0).close()
+        except OSError:
+            if time.monotonic() > ends_at:
+                raise
+            time.sleep(0.02)
+
+
+def ask(port: int) -> str:
+    """Return the body of `GET /`: the process that answers."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5.0)
+    try:
+        connection.request("GET", "/", headers={"Connection": "close"})
+        return connection.getresponse().read().decode()
+    finally:
+        connection.close()
