@@ -42,7 +42,16 @@ class Wrk:
         self._script.flush()
         options = ["-t1", f"-c{connections}", f"-d{LONGEST_S}s", "--timeout", "30s"]
         self._process = subprocess.Popen(
-            ["wrk", *options, "-s", self._script.name, f"http://127.0.0.1:{port}{path}"],
+            [
+                "nice",
+                "-n",
+                "10",
+                "wrk",
+                *options,
+                "-s",
+                self._script.name,
+                f"http://127.0.0.1:{port}{path}",
+            ],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

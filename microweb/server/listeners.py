@@ -17,6 +17,7 @@ from collections.abc import Callable
 from ..concurrency.descriptors import MIN_SPARE, spare_descriptors
 from ..concurrency.throttle import Throttle
 from ..logs import Log
+from .handshakes import ignore_new_handshakes
 from .sockets import has_input
 
 Accept = Callable[[asyncio.StreamReader, asyncio.StreamWriter], None]
@@ -69,12 +70,14 @@ class Listeners:
     async def close(self, *, leaves_queue: bool = False) -> None:
         """Stop listening once no connection waits in a queue, at most a second later.
 
-        When a listener closes, the kernel resets its waiting connections. So accept until the
-        queues are empty, pause, let accepted connections arrive, and check the queues again.
+        When a listener closes, the kernel resets its waiting connections. So let no new ones come,
+        accept until the queues are empty, pause, let accepted connections arrive, and check again.
         """
         if self._opening is not None:
             self._opening.cancel()
             await asyncio.wait((self._opening,))
+        for bound in self._sockets:
+            ignore_new_handshakes(bound)
         ends_at = self._loop.time() + _CLOSE_S
         while not await self._is_quiet() and self._loop.time() < ends_at:
             await self._accept_all(ends_at)

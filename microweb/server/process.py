@@ -229,7 +229,7 @@ def _log_callback_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]
 
 
 async def _serve(server: Server) -> None:
-    serving = _Serving(server)
+    serving = _Serving(server, _worker)
     if _worker is not None:
         with signals_handled(serving.stop, [signal.SIGTERM]):
             await serving.run_as(_worker)
@@ -241,8 +241,9 @@ async def _serve(server: Server) -> None:
 class _Serving:
     """One server from its start to its stop, which a signal may request at any time."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, worker: Worker | None) -> None:
         self._server = server
+        self._worker = worker
         self._loop = asyncio.get_running_loop()
         self._task = asyncio.current_task()
         self._stopping = asyncio.Event()
@@ -252,7 +253,7 @@ class _Serving:
         """Stop the server. A signal handler calls this, so the event loop may be blocked."""
         if number == signal.SIGINT:
             say(f"stopping{self._awaited()} (Ctrl-C again exits immediately)", sys.stdout)
-        self._loop.call_soon_threadsafe(self._stop)
+        self._loop.call_soon_threadsafe(self._stop if self._worker is None else self._worker.leave)
 
     async def run(self, how: str | None) -> None:
         try:

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from ..concurrency.descriptors import MIN_SPARE, spare_descriptors
 from ..concurrency.throttle import Throttle
 from ..logs import Log
+from .handshakes import ignore_new_handshakes
 from .listeners import Accept
 
 _GATE_S = 0.001
@@ -62,11 +63,13 @@ class SharedListeners:
     async def close(self, *, leaves_queue: bool) -> None:
         """Stop accepting. `leaves_queue`: other workers accept the connections that wait.
 
-        Otherwise accept until no connection waits, at most a second.
+        Otherwise no worker gets further ones: accept until no connection waits, at most a second.
         """
         ends_at = self._loop.time() + _CLOSE_S
         self._unwatch_all()
         for bound in self._sockets:
+            if not leaves_queue:
+                ignore_new_handshakes(bound)
             while not leaves_queue and self._loop.time() < ends_at and self._accept_one(bound):
                 await asyncio.sleep(0)
         self._is_open = False

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from .board import Board, Slot
 from .start import start_directory
-from .worker import HELD_SIGNALS, READY, VARIABLE, Assignment
+from .worker import HELD_SIGNALS, LEAVE, READY, VARIABLE, Assignment
 
 _MIN_LIFE_S = 10.0  # before `max_rss` counts, so that a limit that is too low replaces no faster
 _JITTER = 0.1  # of `max_requests`, so that workers that started together do not end together
@@ -56,6 +56,7 @@ class Spawned:
         self.started_at = time.monotonic()
         self.is_ready = False  # it has said so
         self.is_announced = False  # the log says that it is ready
+        self.is_leaving = False  # it got SIGTERM, and waits for a command
         self.killed_at = 0.0  # when it is to be killed, because it stands still
         self.ends_at = 0.0  # when it is to be killed, because it drains for too long
         self._is_killed = False
@@ -110,6 +111,8 @@ class Spawned:
             data = b""
         if READY in data:
             self.is_ready = True
+        if LEAVE in data:
+            self.is_leaving = True
         if not data:  # it is about to end
             self._close_channel()
 

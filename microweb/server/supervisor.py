@@ -14,6 +14,7 @@ import socket
 import sys
 import threading
 import time
+from contextlib import suppress
 
 from ..errors import ConfigurationError
 from .board import Board
@@ -90,9 +91,13 @@ class Supervisor:
         for worker in self._workers():
             if worker.channel is not None and worker.channel.fileno() in ready:
                 worker.receive()
-        if signals.fileno() in ready:
+        # Also if `poll` did not see one: it may have come meanwhile, to the whole process group.
+        with suppress(BlockingIOError):
             for number in signals.recv(4096):
                 self._on_signal(number)
+        for worker in self._workers():
+            if worker.is_leaving and not self._is_stopping:
+                self._on_leaving(worker)
 
     def _timeout(self, now: float) -> float:
         watched = [worker for worker in self._workers() if worker not in self._draining]
@@ -195,6 +200,16 @@ class Supervisor:
         elif now - max(self._crashing_since, self._excused_at) > HOPELESS_S:
             _tell("no worker became ready for %g s, all crashed: the service stops", HOPELESS_S)
             self._stop(HOPELESS, now)
+
+    def _on_leaving(self, worker: Spawned) -> None:
+        """Replace a worker that got SIGTERM, as in a reload."""
+        worker.is_leaving = False
+        place = next((each for each in self._places if each.worker is worker), None)
+        if place is None or not worker.is_ready:
+            worker.send(RETIRE)
+        elif place not in self._replacing:
+            _tell("worker %d is to be replaced: it got SIGTERM", worker.pid)
+            self._replacing.append(place)
 
     def _look_after(self, place: Place, now: float) -> None:
         if place.worker is None and place.next is None and now >= place.starts_at:

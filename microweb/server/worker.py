@@ -35,6 +35,7 @@ VARIABLE = "MICROWEB_WORKER"
 STOP = b"S"  # stop serving: the whole service stops
 RETIRE = b"R"  # stop serving: another worker has taken over
 READY = b"+"  # from the worker: it accepts connections
+LEAVE = b"-"  # from the worker: it got a signal of its own, and waits for STOP or RETIRE
 
 # A worker starts with these signals blocked, and takes them once it has handlers for them.
 HELD_SIGNALS = {
@@ -175,6 +176,10 @@ class Worker:
         """Tell the supervisor that this worker accepts connections."""
         self.slot.state = WorkerState.READY
         self._send(READY)
+
+    def leave(self) -> None:
+        """Ask the supervisor how to stop: a signal does not say whether the service stops."""
+        self._send(LEAVE)
 
     def drain(self) -> None:
         """Tell the other workers that this one accepts no more connections."""

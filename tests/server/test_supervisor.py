@@ -108,7 +108,8 @@ def test_code_behind_run_does_not_run_in_a_worker(tmp_path: Path) -> None:
     with supervised(script) as (program, url):
         (worker,) = workers_that_answer(url, 1)
         os.kill(worker, signal.SIGTERM)
-        program.err.wait_for(f"worker {worker} exited with status 0")
+        program.err.wait_for(f"worker {worker} is replaced by")
+        until(lambda: not is_alive(worker))
         assert workers_that_answer(url, 1) != {worker}
         program.stop()
         assert "behind run" not in program.out.rest()
@@ -159,6 +160,46 @@ async def test_reload_loses_no_request(script: Path) -> None:
         assert [load.failed for load in loads] == [[], [], []]
         assert all(load.answered for load in loads)
         assert len(loads[0].bodies) >= 4  # of six; the last may have answered none yet
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a packet filter of Linux")
+@pytest.mark.parametrize("options", ["workers=2", "workers=1, supervised=True", "workers=1"])
+async def test_stop_under_load_resets_no_connection(script: Path, options: str) -> None:
+    script.write_text(SCRIPT.replace("workers=2", options))
+    with supervised(script) as (program, url):
+        load = Clients(url, keeps=False)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(load.run(30))
+            while load.answered < 200:
+                await asyncio.sleep(0.01)
+            await asyncio.to_thread(program.stop)
+            load.stop()
+        assert {failure.partition(":")[0] for failure in load.failed} <= {"connect"}
+        assert not any("reset" in failure for failure in load.failed)
+
+
+def test_signal_to_a_worker_keeps_the_others_serving(script: Path) -> None:
+    with supervised(script) as (program, url):
+        before = workers_that_answer(url, 2)
+        os.kill(min(before), signal.SIGTERM)
+        program.err.wait_for(f"worker {min(before)} is replaced by")
+        assert max(before) in workers_that_answer(url, 2)
+        program.stop()
+
+
+async def test_signal_to_all_processes_stops_them(script: Path) -> None:
+    with supervised(script) as (program, url):
+        workers = workers_that_answer(url, 2)
+        load = Clients(url, keeps=False)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(load.run(8))
+            while load.answered < 50:
+                await asyncio.sleep(0.01)
+            for pid in (*workers, program.process.pid):  # as systemd does
+                os.kill(pid, signal.SIGTERM)
+            await asyncio.to_thread(program.ends, 0)
+            load.stop()
+        assert {failure.partition(":")[0] for failure in load.failed} <= {"connect"}
 
 
 def test_reload_runs_new_code(script: Path) -> None:
