@@ -38,7 +38,7 @@ def add_server_options(parser: argparse.ArgumentParser, names: Iterable[str]) ->
         elif kind == tuple[str, ...]:
             add(action="extend", type=to_list, metavar="NETWORK,...")
         else:
-            add(type=kind, metavar=_METAVARS[kind])
+            add(type=kind, metavar="SECONDS" if name.endswith("_s") else _METAVARS[kind])
 
 
 def server_options(given: argparse.Namespace) -> ServerOptions:

@@ -99,10 +99,10 @@ class ServerConfig:
     ] = 1
     supervised: Annotated[bool, "watch and replace a single worker too"] = False
     worker_stall_s: Annotated[
-        float, "an event loop stands still until its worker is replaced; 0 is never"
+        float, "that an event loop may be blocked until its worker is replaced; 0 is never"
     ] = 30
     worker_start_s: Annotated[float, "until a worker that starts must be ready"] = 60
-    max_requests: Annotated[int, "that a worker answers until it is replaced; 0 is no limit"] = 0
+    max_requests: Annotated[int, "of a worker until it is replaced; 0 is no limit"] = 0
     max_rss: Annotated[int, "bytes of a worker's memory until it is replaced; 0 is no limit"] = 0
     threads: Annotated[
         int, "how many plain def endpoints may run at the same time; as many more may wait"
