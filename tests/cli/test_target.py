@@ -11,7 +11,7 @@ from support.commanding import APP, Served, Write, complaint, misuse
 from support.processes import run_to_end
 
 from microweb import App, cli
-from microweb.cli.target import load_app
+from microweb.cli.target import app_folder, load_app
 
 
 def test_a_target_is_a_module_or_a_file(write: Write) -> None:
@@ -19,6 +19,32 @@ def test_a_target_is_a_module_or_a_file(write: Write) -> None:
     app = load_app("hello:app")
     assert app is sys.modules["hello"].app
     assert load_app("hello.py") is app
+
+
+@pytest.mark.parametrize(
+    ("target", "folder"),
+    [
+        ("site_/web/main.py", "site_/web"),
+        ("site_/web/main.py:app", "site_/web"),
+        ("site_.web.main:app", "site_/web"),
+        ("site_.web:app", "site_"),
+        ("site_", "site_"),
+        ("hello:app", "."),
+        ("nothing:app", "."),
+        ("a b", "."),
+        ("", "."),
+    ],
+)
+def test_folder_of_the_app_is_known_without_an_import(
+    write: Write, target: str, folder: str
+) -> None:
+    for name in ("site_/__init__.py", "site_/web/__init__.py", "site_/web/main.py", "hello.py"):
+        write(name, "raise SystemExit('imported')")
+    assert app_folder(target) == Path(folder).resolve()
+
+
+def test_folder_of_an_installed_app() -> None:
+    assert app_folder("microweb.cli.run:app") == Path(cli.__file__).parent
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from support.processes import ENVIRONMENT, get
 from support.started import Start, apps_in
 
 from microweb import App, ConfigurationError
-from microweb.server.config import ServerConfig, ServerOptions
+from microweb.server.config import ServerConfig
 from microweb.server.settings import NAMES, Settings, project_file, read_settings, variable_of
 
 
@@ -96,10 +96,9 @@ def test_value_of_a_variable(folder: Path, name: str, text: str, value: object) 
 @pytest.mark.parametrize("name", NAMES)
 def test_each_option_has_a_variable(folder: Path, name: str) -> None:
     default = ServerConfig.__dataclass_fields__[name].default
-    text = {"trusted_proxies": "::1"}.get(name, str(default))
+    text = "127.0.0.1:80" if name == "bind" else "::1" if default == () else str(default)
     settings = of_variables(folder, **{variable_of(name): text})
-    options: ServerOptions = settings.options
-    assert options == {name: ("::1",) if name == "trusted_proxies" else default}
+    assert settings.options == {name: (text,) if default == () else default}
 
 
 @pytest.mark.parametrize(
