@@ -55,6 +55,7 @@ class Supervisor:
         self._stops_at = 0.0
         self._status: int | None = None
         self._final = STOPPED
+        self._woke_at = time.monotonic()
         self._excused_at = 0.0  # stalls count from here on
         self._crashing_since: float | None = None  # no worker is ready
         # Under `nohup` the end of the terminal is not the end of the service.
@@ -66,7 +67,7 @@ class Supervisor:
         with signals_read() as signals:
             try:
                 while True:
-                    self._step()
+                    self._step(signals)
                     if self._status is not None:
                         return self._status
                     self._wait(signals)
@@ -82,22 +83,15 @@ class Supervisor:
         for worker in self._workers():
             if worker.channel is not None:
                 poll.register(worker.channel, select.POLLIN)
-        before = time.monotonic()
-        timeout_s = self._timeout(before)
+        timeout_s = self._timeout(time.monotonic())
         ready = {number for number, _ in poll.poll(timeout_s * 1000)}
-        now = time.monotonic()
-        if now - before - timeout_s > min(_LATE_S, self._config.worker_stall_s / 2 or _LATE_S):
-            self._excused_at = now
+        woke_at, self._woke_at = self._woke_at, time.monotonic()
+        late_s = self._woke_at - woke_at - timeout_s
+        if late_s > min(_LATE_S, self._config.worker_stall_s / 2 or _LATE_S):
+            self._excused_at = self._woke_at
         for worker in self._workers():
             if worker.channel is not None and worker.channel.fileno() in ready:
                 worker.receive()
-        # Also if `poll` did not see one: it may have come meanwhile, to the whole process group.
-        with suppress(BlockingIOError):
-            for number in signals.recv(4096):
-                self._on_signal(number)
-        for worker in self._workers():
-            if worker.is_leaving and not self._is_stopping:
-                self._on_leaving(worker)
 
     def _timeout(self, now: float) -> float:
         watched = [worker for worker in self._workers() if worker not in self._draining]
@@ -105,12 +99,18 @@ class Supervisor:
         times += [each.starts_at for each in self._places if each.worker is None]
         return min(time for time in times if time > now) - now
 
-    def _step(self) -> None:
+    def _step(self, signals: socket.socket) -> None:
         now = time.monotonic()
+        ended = [(worker, end) for worker in self._workers() if (end := worker.poll()) is not None]
+        # After `poll`: a signal to the whole process group must not count as a crash.
+        with suppress(BlockingIOError):
+            for number in signals.recv(4096):
+                self._on_signal(number)
+        for worker, end in ended:
+            self._on_end(worker, end, now)
         for worker in self._workers():
-            end = worker.poll()
-            if end is not None:
-                self._on_end(worker, end, now)
+            if worker.is_leaving and not self._is_stopping:
+                self._on_leaving(worker)
         if os.getpid() == 1:
             reap_orphans({worker.pid for worker in self._workers()})
         for worker in self._draining:

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import signal
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from support.load import Clients
-from support.processes import DEADLINE_S, Program, connect, get, run_to_end
+from support.processes import Program, connect, get, run_to_end
+from support.supervising import is_alive, supervised, until, workers_that_answer
 
 from microweb.server import supervisor
 
@@ -50,46 +47,6 @@ def script(tmp_path: Path) -> Path:
     path = tmp_path / "app.py"
     path.write_text(SCRIPT)
     return path
-
-
-@contextmanager
-def supervised(*arguments: str | Path, cwd: Path | None = None) -> Iterator[tuple[Program, str]]:
-    """Yield a program that serves by workers, and its URL; check that no worker is left."""
-    with Program(*arguments, cwd=cwd) as program:
-        line = program.out.wait_for("listening on")
-        workers = pids_in(line)
-        url = re.findall(r"http://[\w.:\[\]]+:\d+", line)[0]
-        yield program, url
-    until(lambda: not any(map(is_alive, workers)))
-
-
-def pids_in(line: str) -> list[int]:
-    return [int(pid) for pid in re.findall(r"\b\d+\b", line.partition("workers ")[2])]
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
-def until(is_true: Callable[[], bool]) -> None:
-    ends_at = time.monotonic() + DEADLINE_S
-    while not is_true():
-        assert time.monotonic() < ends_at
-        time.sleep(0.01)
-
-
-def workers_that_answer(url: str, count: int) -> set[int]:
-    """Return the processes that answer, once there are `count`."""
-    found: set[int] = set()
-    ends_at = time.monotonic() + DEADLINE_S
-    while len(found) < count:
-        assert time.monotonic() < ends_at
-        found.add(int(get(url)[1]))
-    return found
 
 
 def test_workers_serve_and_stop(script: Path) -> None:

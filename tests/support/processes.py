@@ -62,9 +62,14 @@ class Output:
 
 
 class Program:
-    """`python *arguments`; the end of the block kills it if it still runs."""
+    """`python *arguments`; the end of the block kills it if it still runs.
 
-    def __init__(self, *arguments: str | Path, cwd: Path | None = None) -> None:
+    With `is_session` it leads a process group, as a program in a terminal does.
+    """
+
+    def __init__(
+        self, *arguments: str | Path, cwd: Path | None = None, is_session: bool = False
+    ) -> None:
         self.process = subprocess.Popen(
             [sys.executable, *arguments],
             cwd=cwd,
@@ -73,6 +78,7 @@ class Program:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             encoding="utf-8",
+            start_new_session=is_session,
         )
         assert self.process.stdin and self.process.stdout and self.process.stderr
         self.stdin = self.process.stdin

@@ -1,0 +1,64 @@
+"""A service with workers: a supervisor in another process, and the processes below it."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from .processes import DEADLINE_S, Program, get
+
+
+@contextmanager
+def supervised(*arguments: str | Path, cwd: Path | None = None) -> Iterator[tuple[Program, str]]:
+    """Yield a program that serves by workers, and its URL; check that no worker is left."""
+    with Program(*arguments, cwd=cwd, is_session=True) as program:
+        line = program.out.wait_for("listening on")
+        workers = pids_in(line)
+        url = re.findall(r"http://[\w.:\[\]]+:\d+", line)[0]
+        yield program, url
+    until(lambda: not any(map(is_alive, workers)))
+
+
+def pids_in(line: str) -> list[int]:
+    return [int(pid) for pid in re.findall(r"\b\d+\b", line.partition("workers ")[2])]
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def until(is_true: Callable[[], bool]) -> None:
+    ends_at = time.monotonic() + DEADLINE_S
+    while not is_true():
+        assert time.monotonic() < ends_at
+        time.sleep(0.01)
+
+
+def workers_that_answer(url: str, count: int) -> set[int]:
+    """Return the processes that answer, once there are `count`."""
+    found: set[int] = set()
+    ends_at = time.monotonic() + DEADLINE_S
+    while len(found) < count:
+        assert time.monotonic() < ends_at
+        found.add(int(get(url)[1]))
+    return found
+
+
+def children(program: Program) -> list[int]:
+    """Return the processes that `program` has started, on Linux."""
+    pid = program.process.pid
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def first_workers(program: Program, count: int) -> list[int]:
+    """Wait for the first workers, and return their processes. The supervisor takes signals then."""
+    until(lambda: len(children(program)) == count)
+    return children(program)
