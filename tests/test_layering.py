@@ -62,7 +62,7 @@ APPLICATION = set(
 PURE = (
     "errors markup http routing parser request sse.event testing.eventsource sessions.session"
     " sessions.store bodies.json bodies.json_readers bodies.json_types bodies.parts"
-    " bodies.incoming"
+    " bodies.annotations bodies.incoming"
 ).split()
 WAITING = {"asyncio", "socket", "ssl", "select", "selectors", "threading", "concurrent"}
 

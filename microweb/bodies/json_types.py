@@ -11,17 +11,14 @@ take exponential time for classes that refer to each other.
 from __future__ import annotations
 
 import inspect
-import typing
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import MISSING, fields, is_dataclass
 from enum import Enum
 from functools import lru_cache
 from types import FrameType, NoneType, UnionType
 from typing import (
-    Annotated,
     Any,
     Literal,
-    NewType,
     NotRequired,
     Required,
     TypeVar,
@@ -34,6 +31,7 @@ from typing import (
 )
 
 from ..errors import ConfigurationError, HTTPError, UnprocessableContent
+from .annotations import alternatives_of, bare, qualifiers_of
 from .json_readers import (
     PLAIN,
     Convert,
@@ -130,7 +128,7 @@ class _Compiler:
         self._begun: dict[type, Reader] = {}
 
     def reader_of(self, kind: object) -> Reader:
-        kind = _bare(kind)
+        kind = bare(kind)
         origin = get_origin(kind)
         arguments = get_args(kind)
         if origin is None:
@@ -143,7 +141,7 @@ class _Compiler:
             return PLAIN[origin]  # typing.List without arguments
         if origin is list:
             return container(list, "an array", list_of(self.reader_of(arguments[0]).convert))
-        if origin is dict and _bare(arguments[0]) is str:
+        if origin is dict and bare(arguments[0]) is str:
             return container(dict, "an object", dict_of(self.reader_of(arguments[1]).convert))
         if origin is tuple and arguments[1:] == (...,):
             convert_items = list_of(self.reader_of(arguments[0]).convert)
@@ -173,7 +171,7 @@ class _Compiler:
         self._begun[cls] = reader
         for name, hint in _hints_of(cls, self._begun).items():
             # `__required_keys__` ignores `Required` and `NotRequired` in a string.
-            qualifiers = set(_qualifiers_of(hint))
+            qualifiers = set(qualifiers_of(hint))
             is_required = name in cls.__required_keys__ and NotRequired not in qualifiers
             self._add(cls, outline, name, hint, is_required or Required in qualifiers)
         return reader
@@ -211,7 +209,7 @@ class _Compiler:
         outline.add(name, reader, is_required)
 
     def _union_reader(self, kind: object) -> Reader:
-        readers = [self.reader_of(alternative) for alternative in _alternatives(kind)]
+        readers = [self.reader_of(alternative) for alternative in alternatives_of(kind)]
         anything = PLAIN[object]
         if anything in readers:
             return anything
@@ -249,42 +247,6 @@ class _Compiler:
 
 
 # --- types ----------------------------------------------------------------------------
-
-_QUALIFIERS = (Annotated, Required, NotRequired, getattr(typing, "ReadOnly", Required))  # 3.13
-
-
-def _bare(kind: object) -> object:
-    """Return `kind` without wrappers that JSON ignores: Annotated, NewType, Required..."""
-    while True:
-        if kind is Any:
-            return object
-        if kind is None:
-            return NoneType
-        if isinstance(kind, NewType):
-            kind = kind.__supertype__
-        elif _is_qualified(kind):
-            kind = get_args(kind)[0]
-        else:
-            return kind
-
-
-def _is_qualified(kind: object) -> bool:
-    return get_origin(kind) in _QUALIFIERS
-
-
-def _qualifiers_of(kind: object) -> Iterator[object]:
-    while _is_qualified(kind):
-        yield get_origin(kind)
-        kind = get_args(kind)[0]
-
-
-def _alternatives(kind: object) -> Iterator[object]:
-    kind = _bare(kind)
-    if get_origin(kind) in (Union, UnionType):
-        for alternative in get_args(kind):
-            yield from _alternatives(alternative)
-    else:
-        yield kind
 
 
 def _json_form(choice: object, kind: object) -> object:

@@ -20,12 +20,7 @@ from decimal import Decimal
 from enum import Enum
 from types import NoneType, SimpleNamespace, UnionType
 from typing import (
-    Annotated,
-    Any,
     Literal,
-    NewType,
-    NotRequired,
-    Required,
     TypeVar,
     Union,
     get_args,
@@ -35,6 +30,7 @@ from typing import (
 )
 from uuid import UUID
 
+from .annotations import alternatives_of, bare, expanded_alternatives_of, is_alias, value_of
 from .json import UNENCODABLE
 from .local_classes import classes_beside
 
@@ -43,7 +39,6 @@ Bound = Mapping[object, object]  # type variable -> the type in its place
 
 _SHOWN_CHARACTERS = 80
 
-_QUALIFIERS = (Annotated, Required, NotRequired, getattr(typing, "ReadOnly", Required))  # 3.13
 _ARRAYS = (list, tuple, set, frozenset, deque)
 _ARRAY_TYPES = (abc.Sequence, abc.MutableSequence, abc.Set, abc.Collection, abc.Iterable)
 _OBJECT_TYPES = (abc.Mapping, abc.MutableMapping)
@@ -63,7 +58,7 @@ def writer_for(kind: object) -> Write | None:
 
     The function raises TypeError for a value that `kind` does not declare.
     """
-    alternatives = [_content_of(each) for each in _alternatives(kind)]
+    alternatives = [_content_of(each) for each in expanded_alternatives_of(kind)]
     writer = _Compiler().union(alternatives, {})
     if writer is ANYTHING:
         return None
@@ -82,7 +77,7 @@ def writer_for(kind: object) -> Write | None:
 
 def _content_of(kind: object) -> object:
     """Return the type of an endpoint's content: (value, status, headers) -> value."""
-    kind, arguments = _bare(kind), get_args(_bare(kind))
+    kind, arguments = bare(kind), get_args(bare(kind))
     if get_origin(kind) is tuple and len(arguments) in (2, 3):  # also tuple[value, ...]
         return arguments[0]
     if get_origin(kind) in _AWAITED:
@@ -167,6 +162,31 @@ class _Items(_Members):
         return [member.of(getattr(value, name)) for name, member in self.members]
 
 
+class _Union(Writer):
+    """Writes a union whose alternatives are not all sent unchanged."""
+
+    def __init__(self, expected: str, writers: Sequence[Writer]) -> None:
+        super().__init__(expected, lambda value: _choose(writers, value) is not None, self._write)
+        self.writers = writers
+
+    def _write(self, value: object) -> object:
+        writer = _choose(self.writers, value)
+        if writer is None:
+            raise _mismatch(self.expected, value)
+        return writer.of(value)
+
+
+class _Alias(Writer):
+    """The writer of an alias inside itself: of `Json` in `type Json = list[Json] | str`."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name, lambda value: self.target.matches(value), self.of)
+        self.target = ANYTHING  # replaced when the alias is compiled
+
+    def of(self, value: object) -> object:
+        return self.target.of(value)
+
+
 class _Choice(Writer):
     """The writer of a Literal. Its values distinguish the alternatives of a union."""
 
@@ -176,16 +196,19 @@ class _Compiler:
 
     def __init__(self) -> None:
         self._begun: dict[object, _Members] = {}
+        self._aliases: dict[object, Writer] = {}
 
     def writer_of(self, kind: object, bound: Bound) -> Writer:
-        kind = _bare(bound.get(kind, kind) if isinstance(kind, TypeVar) else kind)
+        kind = bare(bound.get(kind, kind) if isinstance(kind, TypeVar) else kind)
         if isinstance(kind, TypeVar):
             kind = kind.__bound__ or object
         origin, arguments = get_origin(kind), get_args(kind)
         if isinstance(kind, str):
             return self._unresolved(kind)
+        if is_alias(kind) or is_alias(origin):
+            return self._alias(kind, bound)
         if origin in (Union, UnionType):
-            return self.union([*_alternatives(kind)], bound)
+            return self.union([*alternatives_of(kind)], bound)
         if origin is Literal:
             return _Choice(str(kind), lambda value: value in arguments)
         cls = origin if isinstance(origin, type) else kind
@@ -207,22 +230,28 @@ class _Compiler:
         return Writer(name, lambda value: _is_one(value, cls))
 
     def union(self, kinds: Sequence[object], bound: Bound) -> Writer:
-        writers = [self.writer_of(kind, bound) for kind in kinds]
+        writers: list[Writer] = []
+        for kind in kinds:
+            writer = self.writer_of(kind, bound)
+            writers += writer.writers if isinstance(writer, _Union) else [writer]
         if len(writers) == 1:
             return writers[0]
         expected = " | ".join(dict.fromkeys(writer.expected for writer in writers))
-        if all(writer.write is None for writer in writers):
-            if ANYTHING in writers:
-                return ANYTHING
-            return Writer(expected, lambda value: any(each.matches(value) for each in writers))
+        if any(writer.write is not None for writer in writers):
+            return _Union(expected, writers)
+        if ANYTHING in writers:
+            return ANYTHING
+        return Writer(expected, lambda value: any(each.matches(value) for each in writers))
 
-        def write_union(value: object) -> object:
-            writer = _choose(writers, value)
-            if writer is None:
-                raise _mismatch(expected, value)
-            return writer.of(value)
-
-        return Writer(expected, lambda value: _choose(writers, value) is not None, write_union)
+    def _alias(self, kind: object, bound: Bound) -> Writer:
+        bound, alias = _bindings_of(kind, bound), get_origin(kind) or kind
+        key = (alias, *bound.values())
+        if key not in self._aliases:
+            inside = self._aliases[key] = _Alias(str(alias))
+            inside.target = self._aliases[key] = self.writer_of(value_of(alias), bound)
+            if isinstance(inside.target, _Union):
+                inside.target.expected = inside.expected
+        return self._aliases[key]
 
     def _members(
         self,
@@ -367,34 +396,6 @@ def _mismatch(expected: str, value: object) -> TypeError:
 
 
 # --- types ----------------------------------------------------------------------------
-
-
-def _bare(kind: object) -> object:
-    """Return `kind` without wrappers that JSON ignores: Annotated, NewType, an alias..."""
-    while True:
-        if kind is Any:
-            return object
-        if kind is None:
-            return NoneType
-        if isinstance(kind, NewType):
-            kind = kind.__supertype__
-        elif get_origin(kind) in _QUALIFIERS:
-            kind = get_args(kind)[0]
-        elif type(kind).__name__ == "TypeAliasType":  # 3.12
-            kind = kind.__value__  # type: ignore[attr-defined]
-        elif isinstance(kind, typing.ForwardRef):
-            return kind.__forward_arg__
-        else:
-            return kind
-
-
-def _alternatives(kind: object) -> Iterator[object]:
-    kind = _bare(kind)
-    if get_origin(kind) in (Union, UnionType):
-        for alternative in get_args(kind):
-            yield from _alternatives(alternative)
-    else:
-        yield kind
 
 
 def _bindings_of(kind: object, outer: Bound) -> dict[object, object]:

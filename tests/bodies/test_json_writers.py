@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections import namedtuple
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -559,3 +560,74 @@ async def test_nothing_is_sent_by_an_annotation_that_cannot_be_resolved() -> Non
                 await client.get(path)
         for path in ("/stream", "/text"):
             assert (await client.get(path)).text == "a"
+
+
+# --- aliases --------------------------------------------------------------------------
+
+
+def alias(statement: str) -> object:
+    """Return the type alias `A` that a statement defines, which Python 3.11 can't parse."""
+    if sys.version_info < (3, 12):
+        pytest.skip("the statement `type` came with Python 3.12")
+    names = dict(globals())
+    exec(statement, names)
+    return names["A"]
+
+
+@pytest.mark.parametrize(
+    ("statement", "value", "expected"),
+    [
+        ("type A = list[User]", [Account("ada")], [{"name": "ada"}]),
+        ("type A = User | None", Account("ada"), {"name": "ada"}),
+        ("type A = tuple[User, int]", Account("ada"), {"name": "ada"}),
+        ("type A = User | list[A]", [[Account("ada")], []], [[{"name": "ada"}], []]),
+        (
+            "type A = dict[str, A | None] | User",
+            {"a": {"b": Account("c")}},
+            {"a": {"b": {"name": "c"}}},
+        ),
+        (
+            "type Pet = Dog | User\ntype A = list[Pet | Puppy]",
+            [Puppy()],
+            [vars(Puppy())],
+        ),
+        ("type List[T] = list[T]\ntype A = List[User]", [Account("ada")], [{"name": "ada"}]),
+        (
+            "type Tree[T] = T | list[Tree[T]]\ntype A = Tree[User]",
+            [[Account("a")]],
+            [[{"name": "a"}]],
+        ),
+    ],
+)
+def test_alias_declares_the_members_of_its_type(
+    statement: str, value: object, expected: object
+) -> None:
+    write = writer_for(alias(statement))
+    assert write is not None
+    assert write(value) == expected
+
+
+JSON = "type A = dict[str, A] | list[A] | str | int | float | bool | None"
+
+
+def test_alias_of_all_json_writes_any_json() -> None:
+    write = writer_for(alias(JSON))
+    assert write is not None
+    value = {"a": [1, {"b": None}], "c": "d"}
+    assert write(value) == value
+
+
+def test_value_that_an_alias_does_not_declare_is_refused() -> None:
+    write = writer_for(alias(JSON))
+    assert write is not None
+    with pytest.raises(TypeError, match="expected a dict of A"):
+        write({"a": [User("ada")]})
+
+
+def test_value_nested_too_deeply_for_an_alias_is_refused() -> None:
+    write = writer_for(alias(JSON))
+    assert write is not None
+    value: list[object] = []
+    value.append(value)
+    with pytest.raises(ValueError, match="circular"):
+        write(value)
