@@ -58,8 +58,12 @@ async def test_connection_that_is_cut_at_any_moment_loses_nothing(url: str) -> N
     assert got == [json.loads(fields[b"m"][1:]) for _, fields in stream if b"m" in fields]
 
 
-async def test_many_channels_through_one_connection(url: str) -> None:
+async def test_many_channels_through_one_connection(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     count = 1200
+    monkeypatch.setattr(redis_broker, "_TIMEOUT_S", DEADLINE_S)  # of 1200 commands together
+    monkeypatch.setattr(redis_listener, "_TIMEOUT_S", DEADLINE_S)
     async with living(url) as channels:
         async with redis.asyncio.from_url(url) as client:
             subscriptions = [channels[str(number)].subscribe() for number in range(count)]

@@ -1,4 +1,4 @@
-"""Event streams and WebSockets on one channel: python real_time_app.py LOOP [HOST]"""
+"""Event streams and WebSockets on one channel: python real_time_app.py LOOP HOST PING_S"""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from microweb import App, Request, Response, WebSocket
 from microweb.channels.channel import Channels
 
-SECOND_S = 1.0  # between heartbeats, and pings: deadlines are looked at once a second
+HEARTBEAT_S = 1.0
 
 app = App()
 channels = Channels(history=10)
@@ -18,7 +18,7 @@ news = channels["news"]
 @app.get("/events")
 async def events(request: Request) -> Response:
     subscription = news.subscribe(last_event_id=request.last_event_id)
-    return Response.events(subscription, heartbeat_s=SECOND_S)
+    return Response.events(subscription, heartbeat_s=HEARTBEAT_S)
 
 
 @app.websocket("/socket")
@@ -44,12 +44,12 @@ async def say_so() -> None:
 
 
 if __name__ == "__main__":
-    loop, *host = sys.argv[1:]
+    loop, host, ping_s = sys.argv[1:]
     app.run(
-        host[0] if host else "127.0.0.1",
+        host,
         0,
         loop=loop,  # type: ignore[arg-type]
         access_log=False,
-        ping_interval_s=SECOND_S,
-        ping_timeout_s=SECOND_S,
+        ping_interval_s=float(ping_s),
+        ping_timeout_s=float(ping_s),
     )
