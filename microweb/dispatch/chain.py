@@ -256,7 +256,7 @@ async def _close_dropped(request: Request, response: object) -> None:
         if held is not sent:
             try:
                 await held.discard()
-            except Exception:
+            except Exception:  # the response is decided, and the other streams must be closed too
                 fields = {"request_id": request_id_of(request)}
                 _log.exception("%s: closing %r failed", name_in_log(request), held, extra=fields)
 
