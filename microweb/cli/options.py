@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Collection
 from functools import partial
 from typing import cast, get_args, get_type_hints
 
@@ -16,9 +16,10 @@ DEFAULTS = ServerConfig()
 _METAVARS = {str: "NAME", int: "N", float: "N"}
 
 
-def add_server_options(parser: argparse.ArgumentParser, names: Iterable[str]) -> None:
+def add_server_options(parser: argparse.ArgumentParser, names: Collection[str]) -> None:
     """Add an option for each of the fields `names`."""
-    group = parser.add_argument_group("options of the server")
+    note = "Limits are per worker." if "workers" in names else None
+    group = parser.add_argument_group("options of the server", note)
     annotations = get_type_hints(ServerConfig, include_extras=True)
     for name in names:
         kind, text = get_args(annotations[name])

@@ -60,6 +60,7 @@ def test_help_has_each_option_with_its_default(
         cli.main([command, "--help"])
     assert caught.value.code == 0
     text = " ".join(capsys.readouterr().out.split())
+    assert ("Limits are per worker." in text) == (command == "run")
     of_dev = {*ServerOptions.__annotations__} - {*dev.NOT_OFFERED}
     for name in ServerOptions.__annotations__ if command == "run" else of_dev:
         assert f"--{name.replace('_', '-')} " in text.replace(",", " ")
