@@ -37,6 +37,9 @@ class WorkerState(IntEnum):
     DRAINING = 3
 
 
+_READY = int(WorkerState.READY)
+
+
 class Board:
     """A number of slots in memory that processes share. `descriptor` is inherited by workers.
 
@@ -48,6 +51,7 @@ class Board:
         self._memory = mmap.mmap(descriptor, 0)
         self._words = memoryview(self._memory).cast("Q")
         self.slots = [Slot(self._words, number) for number in range(self._words[1])]
+        self._starts = [slot.start for slot in self.slots]
 
     @classmethod
     def create(cls, slots: int) -> Board:
@@ -84,11 +88,15 @@ class Board:
 
         Workers that start, drain, or whose heartbeat is over 2 s old do not accept.
         """
+        # Each accept calls this: properties and an Enum took 8.3 us here, the words 3.0.
         oldest = time.monotonic_ns() - _FRESH_NS
+        words, own = self._words, but.start
         counts = [
-            slot.connections
-            for slot in self.slots
-            if slot is not but and slot.state == WorkerState.READY and slot.heartbeat_ns >= oldest
+            words[start + _CONNECTIONS]
+            for start in self._starts
+            if words[start + _STATE] == _READY
+            and start != own
+            and words[start + _HEARTBEAT] >= oldest
         ]
         return min(counts, default=None)
 
@@ -96,12 +104,12 @@ class Board:
 class Slot:
     """The words of one worker."""
 
-    __slots__ = ("_words", "number")
+    __slots__ = ("_words", "number", "start")
 
     def __init__(self, board: memoryview, number: int) -> None:
-        start = (_HEADER_BYTES + number * _SLOT_BYTES) // _WORD
+        self.start = (_HEADER_BYTES + number * _SLOT_BYTES) // _WORD  # in words of the board
         self.number = number
-        self._words = board[start : start + _SLOT_BYTES // _WORD]
+        self._words = board[self.start : self.start + _SLOT_BYTES // _WORD]
 
     def clear(self) -> None:
         """Empty the slot, for its next worker."""
