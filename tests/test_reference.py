@@ -35,6 +35,7 @@ MODULES = {
     "middleware.conditional": "ConditionalGet",
     "middleware.cors": "CORS",
     "middleware.csrf": "CSRFProtection",
+    "middleware.health": "Health",
     "middleware.hosts": "AllowedHosts",
     "middleware.https": "HTTPSRedirect",
     "middleware.rate_limit": "RateLimit",

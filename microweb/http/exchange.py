@@ -17,11 +17,12 @@ from .interfaces import Held, SessionSource, TimeLimit
 class Exchange:
     """The resources that middleware and answers keep for one request."""
 
-    __slots__ = ("_limits", "_session_source", "held")
+    __slots__ = ("_limits", "_session_source", "held", "is_logged")
 
     def __init__(self) -> None:
         self._limits: list[TimeLimit] = []
         self._session_source: SessionSource | None = None
+        self.is_logged = True  # in the access log
         self.held: list[Held] = []  # the answers that still hold resources
 
     def hold(self, answer: Held) -> None:

@@ -57,6 +57,10 @@ class Peer(Protocol):
     def scheme(self) -> str: ...
     @property
     def limits(self) -> ServerLimits: ...
+    @property
+    def is_draining(self) -> bool:
+        """Whether the server is about to stop, and no other worker takes over."""
+
     def origin_of(self, headers: Headers) -> tuple[Address | None, str]:
         """Return (client, scheme), as the trusted proxies report them."""
 

@@ -22,7 +22,9 @@ def is_access_logged() -> bool:
 
 
 def access_logger() -> AccessLog:
-    """Return a function that logs a request. The record has these attributes.
+    """Return a function that logs a request, unless its `exchange` says not to.
+
+    The record has these attributes.
 
     `method`, `path`, `status`, `bytes` (sent), `ms` (milliseconds), `client` (its address),
     `request_id` (from the middleware `RequestID`; without it None, and not in the line).
@@ -30,6 +32,8 @@ def access_logger() -> AccessLog:
 
     def log(request: Request, status: int, size: int, seconds: float) -> None:
         if not _log.isEnabledFor(logging.INFO):
+            return
+        if request.has_exchange and not request.exchange.is_logged:
             return
         client, request_id = request.client, request_id_of(request)
         fields = {

@@ -64,6 +64,7 @@ class RunOptions(TypedDict, total=False):
     min_write_rate: float
     ping_interval_s: float
     ping_timeout_s: float
+    drain_delay_s: float
     grace_s: float
 
 
@@ -146,6 +147,9 @@ class ServerConfig:
         float, "of silence before the client of a WebSocket is pinged; 0 is never"
     ] = 20
     ping_timeout_s: Annotated[float, "until an answer to the ping, or any other byte"] = 20
+    drain_delay_s: Annotated[
+        float, "after a signal, in which the server still accepts but is not ready"
+    ] = 0
     grace_s: Annotated[float, "for requests and tasks under way when the server stops"] = 10
 
     def __post_init__(self) -> None:

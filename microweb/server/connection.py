@@ -105,6 +105,11 @@ class Connection:
         """The connection's own scheme: `http` or `https`."""
         return self.network.scheme
 
+    @property
+    def is_draining(self) -> bool:
+        """Whether the server is about to stop, and no other worker takes over."""
+        return self.network.state.is_draining
+
     def origin_of(self, headers: Headers) -> tuple[Address | None, str]:
         """Return (client, scheme) according to the trusted proxies in front of this server."""
         return self.network.origin_of(headers)
@@ -387,8 +392,7 @@ class Connection:
         network.flush()
         self._start_afterwards()
         # At a stop, the peer may send its next request before it reads `Connection: close`.
-        is_surprising = self.network.state.is_stopping
-        has_more = is_surprising or parser.decoder is not None or not parser.is_empty
+        has_more = network.state.is_stopping or parser.decoder is not None or not parser.is_empty
         await close(network, parser, has_more=has_more)
         return False
 

@@ -36,7 +36,7 @@ from .signals import signals_handled
 from .sockets import is_loopback, url_of
 from .start import note_directory
 from .supervisor import NOT_STARTED, supervise, worker_count
-from .worker import KILL_MARGIN_S, RETIRE, VARIABLE, Worker, take_assignment
+from .worker import DRAIN, KILL_MARGIN_S, RETIRE, VARIABLE, Worker, take_assignment
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -248,12 +248,14 @@ class _Serving:
         self._task = asyncio.current_task()
         self._stopping = asyncio.Event()
         self._is_starting = True
+        self._delay_s = server.config.drain_delay_s
 
     def stop(self, number: int) -> None:
         """Stop the server. A signal handler calls this, so the event loop may be blocked."""
         if number == signal.SIGINT:
             say(f"stopping{self._awaited()} (Ctrl-C again exits immediately)", sys.stdout)
-        self._loop.call_soon_threadsafe(self._stop if self._worker is None else self._worker.leave)
+        drain = self._drain if self._worker is None else self._worker.leave
+        self._loop.call_soon_threadsafe(drain)
 
     async def run(self, how: str | None) -> None:
         try:
@@ -284,8 +286,19 @@ class _Serving:
             worker.close()
 
     def _on_command(self, command: bytes) -> None:
-        self._server.retire(leaves_queue=command == RETIRE)
-        self._stop()
+        if command != RETIRE:
+            self._server.state.is_draining = True
+        if command != DRAIN:
+            self._server.retire(leaves_queue=command == RETIRE)
+            self._stop()
+
+    def _drain(self) -> None:
+        """Stop after `drain_delay_s`, and immediately if the server is not yet started."""
+        self._server.state.is_draining = True
+        if self._is_starting or not self._delay_s:
+            self._stop()
+        else:
+            self._loop.call_later(self._delay_s, self._stop)
 
     def _stop(self) -> None:
         self._stopping.set()
@@ -295,6 +308,8 @@ class _Serving:
     def _awaited(self) -> str:
         if self._is_starting:
             return ": cancels the startup"
+        if self._delay_s:
+            return f" in {self._delay_s:g} s: requests are still answered"
         awaited = self._server.awaited()
         return f": waits up to {self._server.config.grace_s:g} s for {awaited}" if awaited else ""
 

@@ -114,11 +114,7 @@ class Server:
         if worker is None:
             return Listeners(self.sockets, self.accept, limit=STREAM_LIMIT, backlog=backlog)
         return SharedListeners(
-            self.sockets,
-            self.accept,
-            limit=STREAM_LIMIT,
-            backlog=backlog,
-            is_ahead=worker.is_ahead,
+            self.sockets, self.accept, limit=STREAM_LIMIT, backlog=backlog, is_ahead=worker.is_ahead
         )
 
     async def _listen(self, listeners: Listeners | SharedListeners) -> None:
@@ -169,6 +165,7 @@ class Server:
 
     async def _stop(self, silence_s: float) -> None:
         silence_s = self.config.grace_s if self.state.is_retiring else silence_s
+        self.state.is_draining |= not self.state.is_retiring
         self.state.is_stopping, self._silence_s = True, silence_s
         ends_at = self.state.clock() + self.config.grace_s
         if self._stop_timer is None:
@@ -330,7 +327,6 @@ def _name_of_request(connection: Connection) -> str | None:
     request = connection.network.request
     if request is None:
         return None
-    match = request.match
-    route = match.route if match is not None else None
-    path = f"{match.prefix}{route.path}" if match is not None and route is not None else "none"
+    route = request.route
+    path = "none" if route is None else f"{request.prefix}{route.path}"
     return f"{name_in_log(request)} (route {path})"

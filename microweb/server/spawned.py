@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from .board import Board, Slot
 from .start import start_directory
-from .worker import HELD_SIGNALS, LEAVE, READY, VARIABLE, Assignment
+from .worker import DRAIN, HELD_SIGNALS, LEAVE, READY, VARIABLE, Assignment
 
 _MIN_LIFE_S = 10.0  # before `max_rss` counts, so that a limit that is too low replaces no faster
 _JITTER = 0.1  # of `max_requests`, so that workers that started together do not end together
@@ -121,15 +121,13 @@ class Spawned:
 
         A worker that is not ready may not read commands yet: SIGTERM ends it.
         """
-        is_sent = False
-        if self.channel is not None:
-            try:
-                is_sent = self.channel.send(command) > 0
-            except OSError:
-                self._close_channel()
-        if not is_sent or not self.is_ready:
+        if not self._send(command) or not self.is_ready:
             self._is_asked_to_end = True
             self._process.terminate()
+
+    def drain(self) -> None:
+        """Tell the worker that the service is about to stop. A worker reads it once it starts."""
+        self._send(DRAIN)
 
     def heartbeat(self) -> float:
         """Return the monotonic time, in seconds, at which the event loop last reported."""
@@ -162,6 +160,15 @@ class Spawned:
         self._process.wait()
         self._close_channel()
         self.slot.clear()
+
+    def _send(self, command: bytes) -> bool:
+        if self.channel is None:
+            return False
+        try:
+            return self.channel.send(command) > 0
+        except OSError:
+            self._close_channel()
+            return False
 
     def _close_channel(self) -> None:
         if self.channel is not None:

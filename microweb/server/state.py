@@ -60,6 +60,7 @@ class ServerState:
         self.clock: Callable[[], float] = lambda: 0.0  # the event loop's time after `open()`
         self.budget = Budget(config.max_buffered, lambda: self.clock())
         self.requests = 0  # that were answered
+        self.is_draining = False  # it is about to stop, or stops, and no worker takes over
         self.is_stopping = False
         self.is_retiring = False  # it stops, and other workers go on
         self.idle_deadline = 0.0  # the deadline of a connection that becomes idle now

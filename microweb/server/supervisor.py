@@ -51,6 +51,7 @@ class Supervisor:
         self._is_reloading = False  # these are all places
         self._is_reload_wanted = False
         self._had_ready = False  # all workers, once
+        self._drains_until = float("inf")  # the workers still accept, but are not ready
         self._is_stopping = False
         self._stops_at = 0.0
         self._status: int | None = None
@@ -97,7 +98,7 @@ class Supervisor:
         watched = [worker for worker in self._workers() if worker not in self._draining]
         times = [now + _TICK_S, *(each.killed_at or self._stall_deadline(each) for each in watched)]
         times += [each.starts_at for each in self._places if each.worker is None]
-        return min(time for time in times if time > now) - now
+        return min(time for time in (*times, self._drains_until) if time > now) - now
 
     def _step(self, signals: socket.socket) -> None:
         now = time.monotonic()
@@ -109,7 +110,7 @@ class Supervisor:
         for worker, end in ended:
             self._on_end(worker, end, now)
         for worker in self._workers():
-            if worker.is_leaving and not self._is_stopping:
+            if worker.is_leaving and not self._is_leaving:
                 self._on_leaving(worker)
         if os.getpid() == 1:
             reap_orphans({worker.pid for worker in self._workers()})
@@ -122,7 +123,10 @@ class Supervisor:
         for place in self._places:
             self._look_after(place, now)
         self._check_first_start()
-        self._go_on_replacing(now)
+        if now >= self._drains_until:
+            self._stop(STOPPED, now)
+        elif not self._is_leaving:
+            self._go_on_replacing(now)
 
     # --- workers
 
@@ -146,6 +150,8 @@ class Supervisor:
             else:
                 self._on_crash(place, text, now, 0.0, was_ready=False)
             return
+        if self._is_leaving:
+            worker.drain()
         if as_next:
             place.next = worker
         else:
@@ -313,12 +319,12 @@ class Supervisor:
 
     def _on_signal(self, number: int) -> None:
         if number in (signal.SIGTERM, signal.SIGINT):
-            if self._is_stopping:
+            if self._is_leaving:
                 self._end_all()
                 os._exit(128 + number)
             if number == signal.SIGINT:
                 say("stopping (Ctrl-C again leaves at once)", sys.stdout)
-            self._stop(STOPPED, time.monotonic())
+            self._drain(time.monotonic())
         elif number == signal.SIGHUP:
             self._on_hangup()
         elif number == signal.SIGQUIT:
@@ -330,11 +336,11 @@ class Supervisor:
             self._remove_place()
 
     def _on_hangup(self) -> None:
-        if self._is_stopping:
+        if self._is_leaving:
             return
         if self._ends_with_terminal and not has_terminal():
             _tell("the terminal is gone: stopping")
-            self._stop(STOPPED, time.monotonic())
+            self._drain(time.monotonic())
             return
         self._is_reload_wanted = True
 
@@ -357,6 +363,19 @@ class Supervisor:
         self._end_replacing(place)
 
     # --- the end
+
+    def _drain(self, now: float) -> None:
+        """Stop after `drain_delay_s`, and immediately if the service is not yet ready."""
+        if not self._config.drain_delay_s or not self._had_ready:
+            self._stop(STOPPED, now)
+            return
+        self._drains_until = now + self._config.drain_delay_s
+        for worker in self._workers():
+            worker.drain()
+
+    @property
+    def _is_leaving(self) -> bool:
+        return self._is_stopping or self._drains_until < float("inf")
 
     def _stop(self, status: int, now: float) -> None:
         """Begin to stop: the workers take the connections that wait, and close the sockets."""

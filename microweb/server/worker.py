@@ -32,6 +32,7 @@ except ImportError:  # Windows
 
 VARIABLE = "MICROWEB_WORKER"
 
+DRAIN = b"D"  # the service is about to stop: report it, and go on
 STOP = b"S"  # stop serving: the whole service stops
 RETIRE = b"R"  # stop serving: another worker has taken over
 READY = b"+"  # from the worker: it accepts connections
@@ -164,7 +165,7 @@ class Worker:
         self._is_claimed = True
 
     def open(self, on_command: Callable[[bytes], None], ends_within_s: float = _ALONE_S) -> None:
-        """Call `on_command` with STOP or RETIRE; STOP also if the supervisor is gone.
+        """Call `on_command` with each command; with STOP also if the supervisor is gone.
 
         Without a supervisor, this process ends within `ends_within_s`.
         """
@@ -212,8 +213,10 @@ class Worker:
             commands = b""
         if not commands:
             self.close()  # the supervisor is gone
-        if self._on_command is not None:
-            self._on_command(commands[-1:] or STOP)
+            commands = STOP
+        for number in commands:
+            if self._on_command is not None:
+                self._on_command(bytes((number,)))
 
     def _send(self, data: bytes) -> None:
         try:

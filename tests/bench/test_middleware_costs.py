@@ -20,6 +20,7 @@ from microweb.middleware.authentication import BasicAuth, BearerAuth
 from microweb.middleware.compression import Compression
 from microweb.middleware.conditional import ConditionalGet
 from microweb.middleware.cors import CORS
+from microweb.middleware.health import Health
 from microweb.middleware.timeout import Timeout
 from microweb.middleware.timing import ServerTiming
 from microweb.parser import Limits, Parser, RequestLines
@@ -45,6 +46,7 @@ MEASURED: dict[str, tuple[Any, bytes]] = {
     "one that does nothing": (None, b""),
     "CORS, every origin": (CORS("*"), b""),
     "CORS, two origins": (CORS(ORIGINS), b""),
+    "Health": (Health(), b""),
     "ServerTiming": (ServerTiming(), b""),
     "Timeout": (Timeout(30), b""),
     "Compression": (Compression(), b""),

@@ -6,6 +6,7 @@ import logging
 import pytest
 
 from microweb import App
+from microweb.middleware.health import Health
 from microweb.middleware.request_id import RequestID
 from microweb.server import access_log as access
 from microweb.server.access_log import access_log_shown, access_logger, is_access_logged
@@ -162,3 +163,12 @@ def test_logger_that_is_off_costs_no_record(logger: logging.Logger) -> None:
     logger.setLevel("WARNING")
     access_logger()(None, 200, 1, 1.0)  # type: ignore[arg-type]
     assert collector.records == []
+
+
+async def test_exchange_that_is_not_to_be_logged_is_left_out(logger: logging.Logger) -> None:
+    app = hello_app()
+    app.use(Health())
+    request = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\nGET /bob HTTP/1.0\r\nHost: x\r\n\r\n"
+    answer, records = await ask(app, logger, request)
+    assert answer.count(b"HTTP/1.1 200 ") == 2
+    assert [vars(record)["path"] for record in records] == ["/bob"]

@@ -69,7 +69,7 @@ def test_defaults_are_those_of_the_design() -> None:
         10_000,
         10_000,
     ]
-    assert [getattr(config, name) for name in DURATIONS] == [30, 60, 10, 20, 75, 30, 20, 20, 10]
+    assert [getattr(config, name) for name in DURATIONS] == [30, 60, 10, 20, 75, 30, 20, 20, 0, 10]
     assert (config.backlog, config.threads) == (2048, 40)
     assert (config.workers, config.supervised) == (1, False)
     assert [getattr(config, name) for name in OPTIONAL] == [0, 0]

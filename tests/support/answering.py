@@ -25,6 +25,7 @@ class FakePeer:
     scheme: str = "http"
     address: Address | None = None
     limits: ServerLimits = ServerConfig(max_form_text=1000).limits
+    is_draining: bool = False
 
     def origin_of(self, headers: Headers) -> tuple[Address | None, str]:
         return self.address, self.scheme

@@ -22,6 +22,7 @@ class FakePeer:
     address = None
     scheme = "http"
     limits = ServerConfig(max_form_text=1000).limits
+    is_draining = False
 
     def origin_of(self, headers: Headers) -> tuple[Address | None, str]:
         return None, "http"

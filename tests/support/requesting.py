@@ -18,6 +18,7 @@ class FakePeer:
     address = Address("10.0.0.9", 4711)
     scheme = "http"
     limits = ServerConfig(max_form_fields=3, max_form_text=1000).limits
+    is_draining = False
 
     def origin_of(self, headers: Headers) -> tuple[Address | None, str]:
         if "x-forwarded-for" in headers:
