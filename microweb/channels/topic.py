@@ -98,6 +98,7 @@ class Topic:
         self._turn: asyncio.Handle | None = None  # the next turn, if turns are counted
         self._publishers: deque[asyncio.Future[None]] = deque()  # they wait for admission
         self._first = asyncio.Lock()  # one publisher after another waits for `awaited`
+        self._queued = 0  # publishers that hold the lock, or wait for it
         self._room: asyncio.Future[None] | None = None
         self._hub = hub
         self._history = history
@@ -197,7 +198,7 @@ class Topic:
     @property
     def is_open(self) -> bool:
         """Whether a publisher need not wait for a subscription or another publisher."""
-        return not (self.full or self.awaited or self._publishers)
+        return not (self.full or self.awaited or self._publishers or self._queued)
 
     @asynccontextmanager
     async def admission(self, wait_s: float) -> AsyncIterator[None]:
@@ -207,21 +208,21 @@ class Topic:
             self._publishers.append(publisher)
             self._await_turn()
             await publisher
-        if not self.awaited:
+        if not self.awaited and not self._queued:
             yield
             return
-        is_first = False
+        ends_at = asyncio.get_running_loop().time() + wait_s
+        self._queued += 1
         try:
-            try:
-                async with asyncio.timeout(wait_s):
-                    is_first = await self._first.acquire()
-                    await self._wait_for_room()
-            except TimeoutError:
-                self._end_awaited()
-            yield
+            async with self._first:  # without a deadline: each publisher before has an earlier one
+                try:
+                    async with asyncio.timeout_at(ends_at):
+                        await self._wait_for_room()
+                except TimeoutError:
+                    self._end_awaited()
+                yield
         finally:
-            if is_first:
-                self._first.release()
+            self._queued -= 1
 
     def report_full(self, subscription: Subscription) -> None:
         """Give a subscription with a full queue some turns to take from it."""

@@ -250,6 +250,18 @@ async def test_one_who_never_reads_costs_publishers_no_turns(channel: Channel) -
             assert turns <= 2
 
 
+async def test_publishers_that_give_up_waiting_keep_their_order() -> None:
+    channel = Channels(wait_s=0)["a"]
+    async with (
+        channel.subscribe(queue=1, policy="wait"),
+        channel.subscribe(queue=1, policy="drop_newest"),
+        channel.subscribe(queue=2, policy="drop_newest"),
+        channel.subscribe() as messages,
+    ):
+        await publish_together(channel, 4)
+        assert await take(messages, 4) == [0, 1, 2, 3]
+
+
 async def test_a_cancelled_publisher_lets_the_next_one_in(channel: Channel) -> None:
     async with channel.subscribe(queue=1) as messages:
         reading = asyncio.create_task(take(messages, 150))
