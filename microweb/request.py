@@ -163,7 +163,7 @@ class Request(metaclass=Suggesting):
 
     @property
     def peer(self) -> Address | None:
-        """The address of the socket's other end."""
+        """The address of the socket's other end; over a Unix socket its user, as `uid=33`."""
         return self.transport.address
 
     @property

@@ -10,10 +10,10 @@ from ..app import App
 from ..concurrency.per_process import all_per_process
 from ..errors import ConfigurationError
 from ..server import process
+from ..server.binds import ListeningSockets, TCPBind, UnixBind
 from ..server.config import ServerConfig
 from ..server.console import say, show
 from ..server.settings import NAMES, Settings
-from ..server.sockets import bind
 from ..server.supervisor import worker_count
 from .command import Command
 from .configuring import add_configuration, read_configuration
@@ -99,8 +99,8 @@ def _check_loop(app: App, config: ServerConfig) -> None:
 
 
 def _check_address(app: App, config: ServerConfig) -> None:
-    for bound in bind(config.host, config.port):
-        bound.close()
+    made = [each for each in config.addresses if isinstance(each, TCPBind | UnixBind)]
+    ListeningSockets.open(made).close()  # inherited sockets are known at the start only
 
 
 _CHECKS = (_check_app, process.check_debug, _check_loop, _check_address)

@@ -6,11 +6,10 @@ import argparse
 
 from ..errors import ConfigurationError
 from ..server import process
+from ..server.config import ServerConfig
 from ..server.settings import NAMES
-from ..server.sockets import is_loopback
 from .command import Command, fail, fail_usage
 from .configuring import add_configuration, read_configuration
-from .options import DEFAULTS
 from .routes import print_routes
 from .target import load_app
 
@@ -26,12 +25,13 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 def _run(given: argparse.Namespace) -> None:
     configuration = read_configuration(given, _OFFERED)
     settings = configuration.settings
-    host = settings.options.get("host", DEFAULTS.host)
-    if not _is_loopback(host):
-        source = settings.source("host")
-        refuse = fail_usage if source == "--host" else fail
+    config = ServerConfig.from_options(settings.options)
+    if not _is_local(config):
+        source = settings.source("bind" if config.bind else "host")
+        refuse = fail_usage if source in ("--bind", "--host") else fail
+        reached = ", ".join(config.bind) or config.host
         refuse(
-            f"dev serves only this machine, but others can reach {host!r:.80} ({source}): "
+            f"dev serves only this machine, but others can reach {reached!r:.80} ({source}): "
             "use microweb run, or --host localhost"
         )
     process.say_notes(settings)
@@ -43,9 +43,9 @@ def _run(given: argparse.Namespace) -> None:
     process.run(app, settings.options)
 
 
-def _is_loopback(host: str) -> bool:
+def _is_local(config: ServerConfig) -> bool:
     try:
-        return is_loopback(host)
+        return process.is_local(config)
     except ConfigurationError as error:
         fail(str(error))
 

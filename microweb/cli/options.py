@@ -37,7 +37,8 @@ def add_server_options(parser: argparse.ArgumentParser, names: Collection[str]) 
         elif kind == Workers:
             add(type=to_workers, metavar="N|auto")
         elif kind == tuple[str, ...]:
-            add(action="extend", type=to_list, metavar="NETWORK,...")
+            metavar = "ADDRESS,..." if name == "bind" else "NETWORK,..."
+            add(action="extend", type=to_list, metavar=metavar)
         else:
             add(type=kind, metavar="SECONDS" if name.endswith("_s") else _METAVARS[kind])
 

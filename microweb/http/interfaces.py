@@ -26,7 +26,7 @@ Piece = str | bytes  # of a body; text is sent as UTF-8
 
 
 class Address(NamedTuple):
-    """One end of a connection: an IP address (or a Unix socket's path) and a port."""
+    """One end of a connection: an IP address and a port, or `uid=33` and 0 over a Unix socket."""
 
     host: str
     port: int

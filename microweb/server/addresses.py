@@ -1,9 +1,12 @@
-"""Group peer addresses into clients."""
+"""Addresses of peers: group them into clients, and name the user behind a Unix socket."""
 
 from __future__ import annotations
 
 from socket import AF_INET6, inet_ntoa, inet_pton
 
+from ..http.interfaces import Address
+
+_UNIX_USER = "uid="
 _IPV4_MAPPED = bytes(10) + b"\xff\xff"  # RFC 4291 section 2.5.5.2
 
 
@@ -18,3 +21,13 @@ def network_of(host: str) -> str | bytes:
     if address.startswith(_IPV4_MAPPED):  # a peer on a dual-stack socket
         return inet_ntoa(address[12:])
     return address[:8]
+
+
+def address_of_user(uid: int | None) -> Address:
+    """Return the address of a peer over a Unix socket: `uid=33`, or `uid=` if unknown, port 0."""
+    return Address(f"{_UNIX_USER}{'' if uid is None else uid}", 0)
+
+
+def is_unix(address: Address) -> bool:
+    """Return whether an address is of a peer over a Unix socket."""
+    return address.host.startswith(_UNIX_USER)

@@ -15,6 +15,8 @@ from ..errors import ConfigurationError
 from ..http.interfaces import ServerLimits
 from ..parser import Limits
 from ..remedies import keyword_remedy
+from .binds import Bind, TCPBind, parse_bind
+from .proxies import UNIX
 
 LoopName = Literal["auto", "asyncio", "uvloop"]
 AccessLog = bool | Literal["auto"]
@@ -30,6 +32,7 @@ _MAX_WORKERS = 512
 class RunOptions(TypedDict, total=False):
     """The fields of `ServerConfig` without `host` and `port`, which `app.run` names itself."""
 
+    bind: tuple[str, ...]
     backlog: int
     loop: LoopName
     access_log: AccessLog
@@ -88,6 +91,10 @@ class ServerConfig:
         "localhost"
     )
     port: Annotated[int, "0 picks a free port"] = 5000
+    bind: Annotated[
+        tuple[str, ...],
+        "in place of host and port: host:port, unix:/run/app.sock?mode=660, fd:3, systemd",
+    ] = ()
     backlog: Annotated[int, "connections that may wait to be accepted"] = 2048
     loop: Annotated[LoopName, "auto uses uvloop if it is installed"] = "auto"
     access_log: Annotated[
@@ -109,7 +116,8 @@ class ServerConfig:
         int, "how many plain def endpoints may run at the same time; as many more may wait"
     ] = DEFAULT_THREADS
     trusted_proxies: Annotated[
-        tuple[str, ...], "networks whose X-Forwarded-For and -Proto are believed"
+        tuple[str, ...],
+        "networks whose X-Forwarded-For and -Proto are believed; unix: all Unix sockets",
     ] = ()
 
     max_request_line: Annotated[int, "bytes"] = 16 * _KIB
@@ -172,6 +180,7 @@ class ServerConfig:
             _check_range("workers", self.workers, 1, _MAX_WORKERS)
         _check_choice("supervised", self.supervised, (True, False))
         _check_networks(self.trusted_proxies)
+        _check_binds(self.bind)
 
     @classmethod
     def from_options(cls, options: ServerOptions) -> ServerConfig:
@@ -181,13 +190,18 @@ class ServerConfig:
             if name not in known:
                 remedy = keyword_remedy("App.run", name) or f"expected {', '.join(known)}"
                 raise ConfigurationError(f"unknown option {name!r}: {remedy}")
-        if isinstance(options.get("trusted_proxies"), (str, list)):
-            given = options["trusted_proxies"]
-            options = {
-                **options,
-                "trusted_proxies": (given,) if isinstance(given, str) else (*given,),
-            }
+        for key in ("trusted_proxies", "bind"):
+            given = options.get(key)
+            if isinstance(given, (str, list)):
+                options = {**options, key: (given,) if isinstance(given, str) else (*given,)}  # type: ignore[misc]
         return cls(**options)
+
+    @property
+    def addresses(self) -> list[Bind]:
+        """The addresses to listen on: those of `bind`, else `host` and `port`."""
+        if self.bind:
+            return [parse_bind(text) for text in self.bind]
+        return [TCPBind(self.host, self.port)]
 
     @property
     def limits(self) -> ServerLimits:
@@ -241,6 +255,8 @@ def _check_networks(value: object) -> None:
             f"trusted_proxies: expected a tuple such as ('10.0.0.0/8',), got {value!r:.80}"
         )
     for text in value:
+        if text == UNIX:
+            continue
         try:
             network = ip_network(str(text))
         except ValueError as error:
@@ -250,3 +266,14 @@ def _check_networks(value: object) -> None:
             raise ConfigurationError(
                 f"trusted_proxies: expected an IPv4 network such as '10.0.0.0/8', got {text!r:.80}"
             )
+
+
+def _check_binds(value: object) -> None:
+    if not isinstance(value, tuple):
+        raise ConfigurationError(
+            f"bind: expected a tuple such as ('127.0.0.1:5000',), got {value!r:.80}"
+        )
+    for text in value:
+        parse_bind(text)
+        if value.count(text) > 1:
+            raise ConfigurationError(f"bind: {text!r:.80} is named twice")

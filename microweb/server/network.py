@@ -23,6 +23,7 @@ from .interruptible import Interruptible
 from .outflow import Outflow
 from .sockets import has_ended, has_input, has_room, unsent_bytes
 from .state import ServerState
+from .unix_sockets import unix_peer
 
 NEVER = float("inf")
 
@@ -83,7 +84,7 @@ class NetworkStream:
         self.writer = writer
         self.transport = writer.transport
         peer = writer.get_extra_info("peername")
-        self.address = Address(peer[0], peer[1]) if isinstance(peer, tuple) else None
+        self.address = Address(*peer[:2]) if isinstance(peer, tuple) else unix_peer(writer)
         self.task: asyncio.Task[None] | None = None  # the task that serves the connection
         self.request: Request | None = None  # the request under way, not answered yet
         self.disconnected: Request | None = None  # its handler has got a ClientDisconnected

@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, Protocol, cast
 
@@ -20,6 +21,7 @@ from ..errors import ConfigurationError, MissingExtra, ProtocolError, ThreadsStu
 from ..logs import Log
 from ..request import Handler, Request
 from ..response import Response
+from . import systemd
 from .access_log import access_log_shown, access_logger, is_access_logged
 from .config import LoopName, RunOptions, ServerConfig, ServerOptions
 from .console import (
@@ -33,7 +35,7 @@ from .loopback import LoopbackOnly
 from .server import Server
 from .settings import Settings, read_settings
 from .signals import signals_handled
-from .sockets import is_loopback, url_of
+from .sockets import is_local_socket, url_of
 from .start import note_directory
 from .supervisor import NOT_STARTED, supervise, worker_count
 from .worker import DRAIN, KILL_MARGIN_S, RETIRE, VARIABLE, Worker, take_assignment
@@ -84,17 +86,18 @@ def make_server(app: Application, options: ServerOptions) -> Server:
     return _make_server(app, config, None)
 
 
-def check_debug(app: Application, config: ServerConfig) -> None:
+def check_debug(app: Application, config: ServerConfig, worker: Worker | None = None) -> None:
     """Raise ConfigurationError if other machines could reach an app in debug mode."""
-    if app.is_debugging and not config.debug_anywhere and not is_loopback(config.host):
+    if app.is_debugging and not config.debug_anywhere and not is_local(config, worker):
+        reached = ", ".join(config.bind) or config.host
         raise ConfigurationError(
-            f"debug is on, but other machines can reach {config.host} and would see the app's "
+            f"debug is on, but other machines can reach {reached} and would see the app's "
             "internals: turn debug off, or allow this by debug_anywhere=True (--debug-anywhere)"
         )
 
 
 def _make_server(app: Application, config: ServerConfig, worker: Worker | None) -> Server:
-    check_debug(app, config)
+    check_debug(app, config, worker)
     app.freeze()
     wants_log = config.access_log
     if wants_log == "auto":
@@ -137,6 +140,21 @@ def say_notes(settings: Settings) -> None:
             say(note, sys.stderr)
 
 
+def is_local(config: ServerConfig, worker: Worker | None = None) -> bool:
+    """Return whether only this machine reaches the server. Raises: ConfigurationError."""
+    if worker is not None:
+        return all(is_local_socket(bound.fileno()) for bound in worker.sockets)
+    return all(address.is_local() for address in config.addresses)
+
+
+def _configure(options: ServerOptions) -> ServerConfig:
+    """Return the configuration of this process: sockets of systemd replace `host` and `port`."""
+    config, descriptors = ServerConfig.from_options(options), systemd.of_this_process().descriptors
+    if descriptors and not config.bind:
+        return replace(config, bind=("systemd",))
+    return config
+
+
 def supervise_if_asked(options: ServerOptions) -> None:
     """Become the supervisor if `options` ask for workers, and this process is none of them.
 
@@ -147,7 +165,7 @@ def supervise_if_asked(options: ServerOptions) -> None:
     open_standard_descriptors()
     try:
         _worker = _worker or take_assignment()
-        config = ServerConfig.from_options(options)
+        config = _configure(options)
         if _worker is None and (config.supervised or worker_count(config) > 1):
             sys.exit(supervise(config))
     except ConfigurationError as error:
@@ -160,7 +178,7 @@ def run(app: Application, options: ServerOptions) -> None:
     supervise_if_asked(options)
     try:
         with closed_stderr_hidden(), logs_written_by_a_thread() as handler:
-            _run(app, ServerConfig.from_options(options), handler)
+            _run(app, _configure(options), handler)
     except ConfigurationError as error:
         say(str(error), sys.stderr)
         sys.exit(1)

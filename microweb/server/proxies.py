@@ -13,6 +13,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from ..http.headers import Headers, list_members
 from ..http.interfaces import Address
+from .addresses import is_unix
 
 _HOST_AND_PORT = re.compile(r"(\[[0-9A-Fa-f:.]++\]|[0-9.]++)(?::([0-9]{1,5}))?")
 _MAX_PORT = 65535
@@ -21,20 +22,24 @@ _MAX_HOPS = 32  # from the right; a chain of proxies is short, a header section 
 _SCHEME_OF_SOCKETS = {"ws": "http", "wss": "https"}  # Traefik sends these for a WebSocket
 
 
+UNIX = "unix"  # in place of a network: all peers over a Unix socket
+
+
 class TrustedProxies:
-    """The networks whose forwarding fields are trusted. False if there are none."""
+    """The networks, or "unix", whose forwarding fields are trusted. False if there are none."""
 
     def __init__(self, networks: Sequence[str]) -> None:
-        self._networks = [ip_network(network) for network in networks]
+        self._networks = [ip_network(network) for network in networks if network != UNIX]
+        self._trusts_unix = UNIX in networks
 
     def __bool__(self) -> bool:
-        return bool(self._networks)
+        return self._trusts_unix or bool(self._networks)
 
     def origin_of(
         self, peer: Address | None, scheme: str, headers: Headers
     ) -> tuple[Address | None, str]:
         """Return (client, scheme) of a request that `peer` has sent by `scheme`."""
-        if peer is None or not self._trusts(_parse(peer.host)):
+        if peer is None or not self._trusts_peer(peer):
             return peer, scheme
         return self._client(peer, headers), self._scheme(scheme, headers)
 
@@ -56,6 +61,11 @@ class TrustedProxies:
         last = said[-1].lower() if said else ""
         last = _SCHEME_OF_SOCKETS.get(last, last)
         return last if last in ("http", "https") else scheme
+
+    def _trusts_peer(self, peer: Address) -> bool:
+        if self._trusts_unix and is_unix(peer):
+            return True
+        return self._trusts(_parse(peer.host))
 
     def _trusts(self, address: IPv4Address | IPv6Address | None) -> bool:
         return address is not None and any(address in network for network in self._networks)

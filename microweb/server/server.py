@@ -18,6 +18,7 @@ from ..concurrency.threads import Pools, open_pools
 from ..errors import ThreadsStuck
 from ..logs import Log
 from ..request import Handler, name_in_log
+from .binds import ListeningSockets
 from .bounded import bounded_when_cancelled
 from .config import ServerConfig
 from .connection import Connection
@@ -25,7 +26,7 @@ from .eviction import Eviction
 from .forks import called_in_children, release_descriptors
 from .listeners import Listeners
 from .shared_listeners import SharedListeners
-from .sockets import bind, cannot_listen, url_of
+from .sockets import cannot_listen_on, url_of
 from .state import AccessLog, Refuse, ServerState, refuse_plainly
 from .worker import Worker
 
@@ -93,9 +94,11 @@ class Server:
         Raises: ConfigurationError if the address is not available; any exception of the lifespan.
         In both cases nothing stays open.
         """
-        config = self.config
         worker = self._worker
-        self.sockets = bind(config.host, config.port) if worker is None else worker.sockets
+        if worker is None:
+            self.sockets = ListeningSockets.open(self.config.addresses).owned_by(self._resources)
+        else:
+            self.sockets = worker.sockets
         try:
             await self.open()
             self._listeners = self._make_listeners()
@@ -121,8 +124,7 @@ class Server:
         try:
             await listeners.open()
         except OSError as error:  # another server began to listen after the port was bound
-            port = self.sockets[0].getsockname()[1]
-            raise cannot_listen(self.config.host, port, error) from error
+            raise cannot_listen_on(self.sockets[0], error) from error
 
     async def open(self) -> None:
         """Start everything except the listening sockets: tests use other kinds of connections."""

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from ..errors import ConfigurationError
 from ..http.bytestream import Descriptor
+from .unix_sockets import cannot_listen_at
 
 try:
     import fcntl
@@ -135,6 +136,14 @@ def cannot_listen(host: str, port: int, error: OSError) -> ConfigurationError:
     return ConfigurationError(_explain(host, port, error))
 
 
+def cannot_listen_on(bound: socket.socket, error: OSError) -> ConfigurationError:
+    """Return an error that says why a bound socket cannot listen."""
+    address = bound.getsockname()
+    if isinstance(address, tuple):
+        return cannot_listen(address[0], address[1], error)
+    return cannot_listen_at(address, error)
+
+
 def _explain(host: str, port: int, error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
         owner = ""
@@ -148,9 +157,52 @@ def _explain(host: str, port: int, error: OSError) -> str:
     return f"can't listen on {host} port {port}: {error.strerror or error}"
 
 
+def adopt(number: int) -> socket.socket:
+    """Return the listening socket that this process inherited as descriptor `number`.
+
+    It may be bound only. Raises: ConfigurationError if it is no stream socket, or a connected one.
+    """
+    expected = f"bind: expected a listening stream socket as descriptor {number}, got"
+    try:
+        bound = socket.socket(fileno=number)
+    except OSError as error:
+        raise ConfigurationError(f"{expected} {error.strerror}") from error
+    try:
+        os.set_inheritable(number, False)
+        bound.setblocking(False)
+        if bound.type != socket.SOCK_STREAM:
+            raise ConfigurationError(f"{expected} {bound.type!r}")
+        if _is_connected(bound):
+            raise ConfigurationError(f"{expected} a connection: in a socket unit set Accept=no")
+    except ConfigurationError:
+        bound.detach()  # it is not ours to close
+        raise
+    return bound
+
+
+def is_local_socket(number: int) -> bool:
+    """Return whether only this machine reaches a listening socket. Raises: ConfigurationError."""
+    bound = adopt(number)
+    try:
+        address = bound.getsockname()
+        return not isinstance(address, tuple) or ip_address(address[0]).is_loopback
+    finally:
+        bound.detach()
+
+
+def _is_connected(bound: socket.socket) -> bool:
+    try:
+        bound.getpeername()
+    except OSError:
+        return False
+    return True
+
+
 def url_of(bound: socket.socket) -> str:
-    """Return the URL of a listening socket, such as `http://[::1]:5000`."""
-    host, port, *rest = bound.getsockname()
+    """Return the URL of a listening socket: `http://[::1]:5000`, or `unix:/run/app.sock`."""
+    if not isinstance(address := bound.getsockname(), tuple):
+        return f"unix:{address}"
+    host, port, *rest = address
     if rest and rest[1]:  # RFC 6874
         host = f"{host.partition('%')[0]}%25{socket.if_indextoname(rest[1])}"
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -17,13 +17,14 @@ import time
 from contextlib import suppress
 
 from ..errors import ConfigurationError
+from .binds import ListeningSockets
 from .board import Board
 from .config import ServerConfig
 from .console import say
 from .cpus import available_cpus
 from .places import HOPELESS_S, Place
 from .signals import has_terminal, signals_read
-from .sockets import bind, url_of
+from .sockets import url_of
 from .spawned import Spawned, WorkerEnd, reap_orphans
 from .start import worker_command
 from .worker import KILL_MARGIN_S, RETIRE, STOP
@@ -422,8 +423,11 @@ def supervise(config: ServerConfig) -> int:
             "workers: expected app.run() in the main thread, which gets signals"
         )
     command = worker_command()
-    sockets = bind(config.host, config.port)
-    return Supervisor(config, command, sockets, worker_count(config)).run()
+    bound = ListeningSockets.open(config.addresses)
+    try:
+        return Supervisor(config, command, bound.sockets, worker_count(config)).run()
+    finally:
+        bound.close()
 
 
 def _tell(text: str, *values: object) -> None:

@@ -31,6 +31,9 @@ def test_each_field_of_the_configuration_has_its_option(write: Write, served: Se
         elif name == "trusted_proxies":
             argv += [flag, "10.0.0.0/8, ::1", flag, "192.0.2.1"]
             options[name] = ["10.0.0.0/8", "::1", "192.0.2.1"]
+        elif name == "bind":
+            argv += [flag, "127.0.0.1:80, [::1]:80", flag, "unix:/run/app.sock?mode=660"]
+            options[name] = ["127.0.0.1:80", "[::1]:80", "unix:/run/app.sock?mode=660"]
         elif name in ("debug_anywhere", "supervised"):
             argv.append(flag)
             options[name] = True
@@ -43,6 +46,7 @@ def test_each_field_of_the_configuration_has_its_option(write: Write, served: Se
     cli.main(argv)
     assert served[0][1] == options
     taken = ServerConfig.from_options(served[0][1])
+    assert len(taken.bind) == 3
     assert taken.trusted_proxies == ("10.0.0.0/8", "::1", "192.0.2.1")
 
 
@@ -67,7 +71,7 @@ def test_help_has_each_option_with_its_default(
         default = getattr(ServerConfig(), name)
         if default is not False:  # a flag
             assert f"(default: {'none' if default == () else default})" in text
-    assert "(default: False)" not in text and text.count("(default: none)") == 1
+    assert "(default: False)" not in text and text.count("(default: none)") == 2
 
 
 @pytest.mark.parametrize("option", ["--port=65536", "--max-body=0", "--trusted-proxies=here"])

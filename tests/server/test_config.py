@@ -6,6 +6,7 @@ from typing import get_args, get_type_hints
 import pytest
 
 from microweb.errors import ConfigurationError
+from microweb.server.binds import TCPBind
 from microweb.server.config import RunOptions, ServerConfig, ServerOptions
 
 OPTIONAL = ["max_requests", "max_rss"]  # 0 is no limit
@@ -161,6 +162,7 @@ def test_debug_anywhere_is_a_bool() -> None:
         (["10.0.0.1", "::1"], ("10.0.0.1", "::1")),
         (("2001:db8::/32",), ("2001:db8::/32",)),
         ((), ()),
+        ("unix", ("unix",)),
     ],
 )
 def test_trusted_proxies_are_networks(given: object, taken: tuple[str, ...]) -> None:
@@ -192,9 +194,33 @@ def test_text_in_place_of_the_tuple_is_refused() -> None:
         ServerConfig(trusted_proxies="10.0.0.0/8")  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("given", ["127.0.0.1:80", ["127.0.0.1:80"], ("127.0.0.1:80",)])
+def test_bind_replaces_host_and_port(given: object) -> None:
+    config = ServerConfig.from_options({"host": "h", "port": 1, "bind": given})  # type: ignore[typeddict-item]
+    assert config.bind == ("127.0.0.1:80",)
+    assert config.addresses == [TCPBind("127.0.0.1", 80)]
+    assert ServerConfig(host="h", port=1).addresses == [TCPBind("h", 1)]
+
+
+@pytest.mark.parametrize(
+    ("given", "complaint"),
+    [
+        (5, "expected a tuple such as ('127.0.0.1:5000',), got 5"),
+        (("fd:3", "fd:3"), "'fd:3' is named twice"),
+        (
+            ("here",),
+            "expected host:port, [::1]:port, unix:/run/app.sock?mode=660, fd:3 or systemd, "
+            "got 'here'",
+        ),
+    ],
+)
+def test_bind_is_a_tuple_of_addresses(given: object, complaint: str) -> None:
+    assert message(bind=given) == f"bind: {complaint}"
+
+
 def test_unknown_option_is_named_beside_the_known_ones() -> None:
     said = message(prot=80)
-    assert said.startswith("unknown option 'prot': expected host, port, backlog, ")
+    assert said.startswith("unknown option 'prot': expected host, port, bind, backlog, ")
 
 
 def test_long_value_is_cut() -> None:

@@ -167,11 +167,22 @@ def test_garbage_is_not_believed_and_ends_the_search(garbage: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "peer", [STRANGER, Address("2001:db8:2::1", 1), Address("/run/socket", 0), Address("", 0), None]
+    "peer", [STRANGER, Address("2001:db8:2::1", 1), Address("uid=33", 0), Address("", 0), None]
 )
 def test_stranger_is_not_believed(peer: Address | None) -> None:
     headers = Headers({"X-Forwarded-For": "10.0.0.7", "X-Forwarded-Proto": "https"})
     assert PROXIES.origin_of(peer, "http", headers) == (peer, "http")
+
+
+def test_peer_over_a_unix_socket_is_believed_if_unix_is_trusted() -> None:
+    proxies = TrustedProxies(["unix"])
+    assert proxies
+    headers = Headers({"X-Forwarded-For": "uid=0, 192.0.2.1", "X-Forwarded-Proto": "https"})
+    peer = Address("uid=33", 0)
+    assert proxies.origin_of(peer, "http", headers) == (Address("192.0.2.1", 0), "https")
+    assert proxies.origin_of(STRANGER, "http", headers) == (STRANGER, "http")
+    forged = Headers({"X-Forwarded-For": "6.6.6.6, uid=33"})  # no field can name such a peer
+    assert proxies.origin_of(peer, "http", forged) == (peer, "http")
 
 
 def test_stranger_that_says_it_is_a_proxy_is_the_client() -> None:

@@ -85,6 +85,7 @@ async def test_server_in_a_program_reads_no_environment(monkeypatch: pytest.Monk
         ("workers", "auto", "auto"),
         ("workers", "3", 3),
         ("trusted_proxies", "10.0.0.0/8, ::1", ("10.0.0.0/8", "::1")),
+        ("bind", "[::1]:80,unix:/s?mode=600", ("[::1]:80", "unix:/s?mode=600")),
     ],
 )
 def test_value_of_a_variable(folder: Path, name: str, text: str, value: object) -> None:
