@@ -14,7 +14,7 @@ import struct
 import sys
 from array import array
 
-_SO_ATTACH_FILTER = 26  # on Linux; Python has no name for it
+_SO_ATTACH_FILTER, _SO_LOCK_FILTER = 26, 44  # on Linux; Python has no names for them
 _FLAGS_AT, _SYN, _ACK = 13, 0x02, 0x10  # in the header of a TCP segment
 # Instructions of the classic packet filter: code, jump if true, jump if false, value.
 _DROP_SYN = array(
@@ -47,3 +47,12 @@ def ignore_new_handshakes(listening: socket.socket) -> bool:
     except OSError:  # a sandbox may not allow it
         return False
     return True
+
+
+def keep_handshakes(listening: socket.socket) -> None:
+    """Make `ignore_new_handshakes` fail for a socket that outlives this service.
+
+    systemd or another process has it too: a filter would ignore the clients of the next start.
+    """
+    if sys.platform == "linux":
+        listening.setsockopt(socket.SOL_SOCKET, _SO_LOCK_FILTER, 1)

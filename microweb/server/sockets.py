@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from ..errors import ConfigurationError
 from ..http.bytestream import Descriptor
+from .handshakes import keep_handshakes
 from .unix_sockets import cannot_listen_at
 
 try:
@@ -174,6 +175,7 @@ def adopt(number: int) -> socket.socket:
             raise ConfigurationError(f"{expected} {bound.type!r}")
         if _is_connected(bound):
             raise ConfigurationError(f"{expected} a connection: in a socket unit set Accept=no")
+        keep_handshakes(bound)
     except ConfigurationError:
         bound.detach()  # it is not ours to close
         raise

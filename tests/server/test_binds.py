@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from microweb import App
 from microweb.errors import ConfigurationError
 from microweb.server.binds import (
     Bind,
@@ -109,6 +110,16 @@ def test_inherited_descriptor_is_adopted() -> None:
             ListeningSockets.open([twice, twice])
     with pytest.raises(ConfigurationError, match="Bad file descriptor"):
         address.open()
+
+
+@pytest.mark.parametrize("stops", [1, 2])
+async def test_inherited_socket_takes_connections_after_a_stop(stops: int) -> None:
+    """Another process has it too: systemd keeps it for the next start."""
+    with socket.create_server(("127.0.0.1", 0)) as kept:
+        for _ in range(stops):
+            async with App().serve(bind=(f"fd:{os.dup(kept.fileno())}",)):
+                pass
+        socket.create_connection(kept.getsockname(), timeout=5).close()
 
 
 def test_descriptor_that_is_no_listening_socket_is_refused() -> None:
