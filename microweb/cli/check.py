@@ -13,8 +13,8 @@ from ..server import process
 from ..server.binds import ListeningSockets, TCPBind, UnixBind
 from ..server.config import ServerConfig
 from ..server.console import say, show
+from ..server.cpus import worker_count
 from ..server.settings import NAMES, Settings
-from ..server.supervisor import worker_count
 from .command import Command
 from .configuring import add_configuration, read_configuration
 from .target import load_app

@@ -8,10 +8,10 @@ from typing import NoReturn
 
 from .. import __version__
 from ..server.console import open_standard_descriptors
-from . import check, dev, routes, run
+from . import check, dev, routes, run, systemd
 from .command import fail_usage
 
-COMMANDS = (run.COMMAND, dev.COMMAND, routes.COMMAND, check.COMMAND)
+COMMANDS = (run.COMMAND, dev.COMMAND, routes.COMMAND, check.COMMAND, systemd.COMMAND)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -32,7 +32,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> _Parser:
     parser = _Parser(
-        prog="microweb", description="Serve an app, or list its routes.", allow_abbrev=False
+        prog="microweb", description="Serve an app, or show its parts.", allow_abbrev=False
     )
     parser.add_argument("--version", action="version", version=f"microweb {__version__}")
     commands = parser.add_subparsers(required=True, metavar="command")

@@ -83,7 +83,7 @@ class SystemdBind(NamedTuple):
         return all(map(is_local_socket, self._numbers()))
 
     def _numbers(self) -> Sequence[int]:
-        numbers = systemd.of_this_process().descriptors
+        numbers = systemd.passed_descriptors()
         if not numbers:
             raise ConfigurationError(
                 "bind: systemd has passed no socket to this process: start it by a socket unit, "

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from .config import ServerConfig
+
 _CGROUPS = Path("/sys/fs/cgroup")
 
 
@@ -47,3 +49,8 @@ def _groups(root: Path, own: Path) -> list[Path]:
         group = base / path.lstrip("/")
         folders += [group, *(each for each in group.parents if each.is_relative_to(base))]
     return folders
+
+
+def worker_count(config: ServerConfig) -> int:
+    """Return how many workers `config` asks for, with "auto" counted."""
+    return available_cpus() if config.workers == "auto" else config.workers

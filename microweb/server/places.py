@@ -7,6 +7,7 @@ from .spawned import Spawned
 BACK_OFF_S = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)  # before a crashed worker is replaced
 ALONE_BACK_OFF_S = 1.0  # at most, if no other worker is ready
 LONG_LIFE_S = 60.0  # after which a crash counts as the first one
+FRESH_S = 3.0  # the event loop of a worker with a newer heartbeat turns
 HOPELESS_S = 60.0  # all workers crash for so long: give up
 
 
@@ -23,6 +24,11 @@ class Place:
     def is_serving(self) -> bool:
         """Whether the worker of this place accepts connections."""
         return self.worker is not None and self.worker.is_ready
+
+    def is_turning(self, now: float) -> bool:
+        """Return whether the event loop of a serving worker turns."""
+        worker = self.worker
+        return worker is not None and worker.is_ready and now - worker.heartbeat() < FRESH_S
 
     def recover(self) -> None:
         """Forget the crashes, because a worker has taken over in a reload."""

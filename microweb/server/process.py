@@ -31,13 +31,14 @@ from .console import (
     open_standard_descriptors,
     say,
 )
+from .cpus import worker_count
 from .loopback import LoopbackOnly
 from .server import Server
 from .settings import Settings, read_settings
 from .signals import signals_handled
 from .sockets import is_local_socket, url_of
 from .start import note_directory
-from .supervisor import NOT_STARTED, supervise, worker_count
+from .supervisor import NOT_STARTED, supervise
 from .worker import DRAIN, KILL_MARGIN_S, RETIRE, VARIABLE, Worker, take_assignment
 
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ def is_local(config: ServerConfig, worker: Worker | None = None) -> bool:
 
 def _configure(options: ServerOptions) -> ServerConfig:
     """Return the configuration of this process: sockets of systemd replace `host` and `port`."""
-    config, descriptors = ServerConfig.from_options(options), systemd.of_this_process().descriptors
+    config, descriptors = ServerConfig.from_options(options), systemd.passed_descriptors()
     if descriptors and not config.bind:
         return replace(config, bind=("systemd",))
     return config
@@ -262,6 +263,7 @@ class _Serving:
     def __init__(self, server: Server, worker: Worker | None) -> None:
         self._server = server
         self._worker = worker
+        self._notifier = systemd.notifier()  # of a worker it is silent: the supervisor reports
         self._loop = asyncio.get_running_loop()
         self._task = asyncio.current_task()
         self._stopping = asyncio.Event()
@@ -280,8 +282,10 @@ class _Serving:
             async with self._server as server:
                 self._is_starting = False
                 if how is not None:
-                    urls = " and ".join(url_of(bound) for bound in server.sockets)
-                    say(f"listening on {urls}{how}", sys.stdout)
+                    status = f"listening on {' and '.join(map(url_of, server.sockets))}"
+                    say(f"{status}{how}", sys.stdout)
+                    self._notifier.ready(status)
+                    self._feed()
                 await self._stopping.wait()
         except asyncio.CancelledError:
             if not self._stopping.is_set():
@@ -318,7 +322,14 @@ class _Serving:
         else:
             self._loop.call_later(self._delay_s, self._stop)
 
+    def _feed(self) -> None:
+        """Feed the watchdog of systemd, if there is one, as long as the event loop turns."""
+        if self._notifier.watchdog_s:
+            self._notifier.feed()
+            self._loop.call_later(self._notifier.feed_s, self._feed)
+
     def _stop(self) -> None:
+        self._notifier.stopping()
         self._stopping.set()
         if self._is_starting and self._task is not None:
             self._task.cancel()

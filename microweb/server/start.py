@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 
 from ..errors import ConfigurationError
 
@@ -46,8 +47,15 @@ def _named_directory() -> str:
 def worker_command() -> list[str]:
     """Return the arguments that execute this program again, for a worker.
 
-    Raises: ConfigurationError if the program is no file or module that can run again.
+    Raises: ConfigurationError if the program is no file or module that can run again, or this
+    system or this thread can have no workers.
     """
+    if os.name != "posix":
+        raise ConfigurationError("workers: expected 1 on this system, which passes no sockets on")
+    if threading.current_thread() is not threading.main_thread():
+        raise ConfigurationError(
+            "workers: expected app.run() in the main thread, which gets signals"
+        )
     if not sys.executable:
         raise ConfigurationError(f"workers: this Python does not know its own path. {_REMEDY}")
     arguments = sys.orig_argv[1:]

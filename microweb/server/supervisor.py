@@ -12,21 +12,20 @@ import select
 import signal
 import socket
 import sys
-import threading
 import time
 from contextlib import suppress
 
-from ..errors import ConfigurationError
 from .binds import ListeningSockets
 from .board import Board
 from .config import ServerConfig
 from .console import say
-from .cpus import available_cpus
+from .cpus import worker_count
 from .places import HOPELESS_S, Place
 from .signals import has_terminal, signals_read
 from .sockets import url_of
 from .spawned import Spawned, WorkerEnd, reap_orphans
 from .start import worker_command
+from .systemd import notifier
 from .worker import KILL_MARGIN_S, RETIRE, STOP
 
 _TICK_S = 1.0
@@ -43,6 +42,7 @@ class Supervisor:
         self, config: ServerConfig, command: list[str], sockets: list[socket.socket], count: int
     ) -> None:
         self._config = config
+        self._notifier = notifier()
         self._command = command
         self._sockets = sockets
         self._places = [Place() for _ in range(count)]
@@ -128,6 +128,9 @@ class Supervisor:
             self._stop(STOPPED, now)
         elif not self._is_leaving:
             self._go_on_replacing(now)
+        self._notifier.report_reload(self._is_reloading)
+        if any(place.is_turning(now) for place in self._places):
+            self._notifier.feed()
 
     # --- workers
 
@@ -245,6 +248,7 @@ class Supervisor:
             worker.is_announced = True
         urls = " and ".join(url_of(bound) for bound in self._sockets)
         pids = ", ".join(str(worker.pid) for worker in workers)
+        self._notifier.ready(f"listening on {urls}")
         say(f"listening on {urls} with workers {pids} (Ctrl-C stops it)", sys.stdout)
 
     def _stall_deadline(self, worker: Spawned) -> float:
@@ -380,6 +384,7 @@ class Supervisor:
 
     def _stop(self, status: int, now: float) -> None:
         """Begin to stop: the workers take the connections that wait, and close the sockets."""
+        self._notifier.stopping()
         self._is_stopping = True
         self._final = status
         self._stops_at = now + self._config.grace_s + KILL_MARGIN_S
@@ -406,22 +411,11 @@ class Supervisor:
             place.worker = place.next = None
 
 
-def worker_count(config: ServerConfig) -> int:
-    """Return how many workers `config` asks for, with "auto" counted."""
-    return available_cpus() if config.workers == "auto" else config.workers
-
-
 def supervise(config: ServerConfig) -> int:
     """Serve by workers until a signal; return the exit status of this process.
 
     Raises: ConfigurationError if the address can't be had, or this program can't run again.
     """
-    if os.name != "posix":
-        raise ConfigurationError("workers: expected 1 on this system, which passes no sockets on")
-    if threading.current_thread() is not threading.main_thread():
-        raise ConfigurationError(
-            "workers: expected app.run() in the main thread, which gets signals"
-        )
     command = worker_command()
     bound = ListeningSockets.open(config.addresses)
     try:

@@ -1,13 +1,17 @@
-"""Sockets that systemd passes to a program."""
+"""Sockets that systemd passes to a program, and messages that the program sends to systemd."""
 
 from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from support.processes import DEADLINE_S, ENVIRONMENT, Program, get
@@ -17,14 +21,20 @@ from microweb.server import systemd
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="systemd runs on Linux")
 
 APP = """
-import os
+import os, time
 from microweb import App
 
 app = App()
+PREFIXES = ("LISTEN_", "NOTIFY_", "WATCHDOG_")
 
 @app.get("/")
 async def index() -> str:
-    return ",".join(sorted(name for name in os.environ if name.startswith("LISTEN_"))) or "none"
+    return ",".join(sorted(name for name in os.environ if name.startswith(PREFIXES))) or "none"
+
+@app.get("/block")
+async def block(seconds: float) -> str:
+    time.sleep(seconds)
+    return "unblocked"
 """
 
 # Passes a listening socket to a program as systemd does: as descriptor 3 of the same process.
@@ -48,7 +58,8 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """Forget the values of this process."""
-    monkeypatch.setattr(systemd, "_taken", None)
+    monkeypatch.setattr(systemd, "_descriptors", None)
+    monkeypatch.setattr(systemd, "_notifier", None)
     return monkeypatch
 
 
@@ -56,9 +67,9 @@ def test_descriptors_are_taken_out_of_the_environment(environment: pytest.Monkey
     for name, value in (("PID", os.getpid()), ("FDS", 1), ("FDNAMES", "web")):
         environment.setenv(f"LISTEN_{name}", str(value))
     environment.setattr(os, "set_inheritable", lambda number, inheritable: None)
-    assert list(systemd.of_this_process().descriptors) == [3]
+    assert list(systemd.passed_descriptors()) == [3]
     assert not [name for name in os.environ if name.startswith("LISTEN_")]
-    assert list(systemd.of_this_process().descriptors) == [3]
+    assert list(systemd.passed_descriptors()) == [3]
 
 
 @pytest.mark.parametrize("pid", ["1", "", "x"])
@@ -67,7 +78,7 @@ def test_descriptors_of_another_process_are_not_taken(
 ) -> None:
     environment.setenv("LISTEN_PID", pid)
     environment.setenv("LISTEN_FDS", "1")
-    assert list(systemd.of_this_process().descriptors) == []
+    assert list(systemd.passed_descriptors()) == []
     assert os.environ["LISTEN_FDS"] == "1"
 
 
@@ -75,7 +86,7 @@ def test_descriptors_of_another_process_are_not_taken(
 def test_count_that_is_none(environment: pytest.MonkeyPatch, count: str) -> None:
     environment.setenv("LISTEN_PID", str(os.getpid()))
     environment.setenv("LISTEN_FDS", count)
-    assert list(systemd.of_this_process().descriptors) == []
+    assert list(systemd.passed_descriptors()) == []
 
 
 @pytest.mark.parametrize(
@@ -120,3 +131,156 @@ def test_systemd_socket_activate(folder: Path, options: tuple[str, ...]) -> None
             assert program.wait(DEADLINE_S) == 0
     with socket.socket(socket.AF_UNIX) as client, pytest.raises(ConnectionRefusedError):
         client.connect(str(path))  # the file is of systemd, so it stays
+
+
+# --- messages -------------------------------------------------------------------------
+
+# Runs a program with the variables that systemd sets for Type=notify.
+NOTIFIED = """
+import os, sys
+address, *arguments = sys.argv[1:]
+os.environ |= {"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "3000000"}
+os.environ["WATCHDOG_PID"] = str(os.getpid())
+command = [sys.executable, "-m", "microweb", "run", "app:app", "--port", "0", *arguments]
+os.execv(sys.executable, command)
+"""
+
+
+class Listener:
+    """The socket on which systemd hears of a service."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.bind(address.replace("@", "\0", 1) if address.startswith("@") else address)
+
+    def next(self, timeout_s: float = DEADLINE_S) -> dict[str, str] | None:
+        """Return the next message, None if there is none in time."""
+        self.socket.settimeout(timeout_s)
+        try:
+            text = self.socket.recv(4096).decode()
+        except TimeoutError:
+            return None
+        return dict(line.split("=", 1) for line in text.splitlines())
+
+    def wait_for(self, name: str) -> dict[str, str]:
+        """Return the next message with this variable. Messages of the watchdog may come before."""
+        while (message := self.next()) is not None:
+            if name in message:
+                return message
+            assert message == {"WATCHDOG": "1"}
+        raise AssertionError(f"expected {name}")
+
+    def is_fed(self, within_s: float) -> bool:
+        """Return whether the watchdog is fed in the next `within_s` seconds."""
+        return self.next(within_s) is not None
+
+
+@pytest.fixture(params=["path", "abstract"])
+def listener(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Listener]:
+    address = tmp_path / "notify" if request.param == "path" else f"@microweb-test-{tmp_path}"
+    made = Listener(str(address))
+    with made.socket:
+        yield made
+
+
+def test_supervised_service_sends_its_states(folder: Path, listener: Listener) -> None:
+    with Program("-c", NOTIFIED, listener.address, "--workers", "2", cwd=folder) as program:
+        (url, *_) = program.urls()
+        ready = listener.wait_for("READY")
+        assert ready["READY"] == "1" and url in ready["STATUS"]
+        assert get(url) == (200, "none")
+        before = time.monotonic_ns() // 1000
+        program.process.send_signal(signal.SIGHUP)
+        reloading = listener.wait_for("RELOADING")
+        assert before <= int(reloading["MONOTONIC_USEC"]) <= time.monotonic_ns() // 1000
+        assert listener.wait_for("READY") == ready
+        program.err.wait_for("reload complete")
+        listener.wait_for("WATCHDOG")
+        program.process.send_signal(signal.SIGTERM)
+        listener.wait_for("STOPPING")
+        program.ends(0)
+
+
+def test_failed_reload_is_ready_again(folder: Path, listener: Listener) -> None:
+    with Program("-c", NOTIFIED, listener.address, "--workers", "2", cwd=folder) as program:
+        listener.wait_for("READY")
+        (folder / "app.py").write_text("1/0")
+        program.process.send_signal(signal.SIGHUP)
+        listener.wait_for("RELOADING")
+        listener.wait_for("READY")
+        program.stop()
+
+
+def test_single_process_sends_its_states(folder: Path, listener: Listener) -> None:
+    with Program("-c", NOTIFIED, listener.address, cwd=folder) as program:
+        (url, *_) = program.urls()
+        assert url in listener.wait_for("READY")["STATUS"]
+        assert get(url) == (200, "none")
+        listener.wait_for("WATCHDOG")
+        program.process.send_signal(signal.SIGTERM)
+        listener.wait_for("STOPPING")
+        program.ends(0)
+
+
+@pytest.mark.parametrize("listener", ["path"], indirect=True)
+@pytest.mark.parametrize("options", [(), ("--supervised",)])
+def test_watchdog_starves_while_no_event_loop_turns(
+    folder: Path, listener: Listener, options: tuple[str, ...]
+) -> None:
+    with Program("-c", NOTIFIED, listener.address, *options, cwd=folder) as program:
+        (url, *_) = program.urls()
+        listener.wait_for("READY")
+        listener.wait_for("WATCHDOG")
+        with socket.create_connection(("127.0.0.1", urlsplit(url).port or 0)) as client:
+            client.sendall(b"GET /block?seconds=9 HTTP/1.1\r\nHost: x\r\n\r\n")
+            ends_at = time.monotonic() + 9
+            while listener.is_fed(within_s=2.5):
+                assert time.monotonic() < ends_at, "it is fed although the event loop stands still"
+            client.settimeout(DEADLINE_S)
+            assert client.recv(100).startswith(b"HTTP/1.1 200")
+        listener.wait_for("WATCHDOG")
+        program.stop()
+
+
+def test_silent_without_systemd(environment: pytest.MonkeyPatch) -> None:
+    for name in ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"):
+        environment.delenv(name, raising=False)
+    notifier = systemd.notifier()
+    assert notifier.watchdog_s == 0
+    notifier.ready("")
+    notifier.stopping()
+    notifier.feed()
+
+
+@pytest.mark.parametrize("address", ["/no/such/socket", "vsock:2:1", "@microweb-no-such-socket"])
+def test_listener_that_is_gone_is_no_error(address: str) -> None:
+    notifier = systemd.Notifier(address, 1.0)
+    notifier.ready("listening")
+    notifier.feed()
+    notifier.close()
+    notifier.ready("not sent")
+
+
+def test_message_to_a_listener_that_does_not_read_is_dropped(tmp_path: Path) -> None:
+    listener = Listener(str(tmp_path / "notify"))
+    with listener.socket:
+        notifier = systemd.Notifier(listener.address)
+        for _ in range(1000):  # more than the queue holds: it must not wait
+            notifier.ready("listening")
+        notifier.close()
+
+
+@pytest.mark.parametrize(
+    ("period", "process", "seconds"),
+    [("2000000", "", 2.0), ("2000000", "1", 0.0), ("x", "", 0.0), ("", "", 0.0)],
+)
+def test_watchdog_of_this_process(
+    environment: pytest.MonkeyPatch, period: str, process: str, seconds: float
+) -> None:
+    environment.setenv("NOTIFY_SOCKET", "/no/such/socket")
+    environment.setenv("WATCHDOG_USEC", period)
+    environment.setenv("WATCHDOG_PID", process)
+    assert systemd.notifier().watchdog_s == seconds
+    systemd.notifier().close()
+    assert not [name for name in os.environ if name.startswith(("NOTIFY_", "WATCHDOG_"))]

@@ -1,0 +1,150 @@
+"""`microweb systemd`: print a service unit and its socket unit for an app."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+from pathlib import Path
+
+from ..server.start import start_directory
+from .command import Command
+from .target import add_target
+
+_HOMES = ("/home/", "/root/", "/run/user/")  # that ProtectHome=yes hides
+_PLAIN = re.compile(r"[\w@+=:,./-]+", re.ASCII)
+
+_SERVICE = """\
+# /etc/systemd/system/{name}.service
+[Unit]
+Description={target}, served by microweb
+Requires={name}.socket
+After=network.target {name}.socket
+
+[Service]
+# From systemd 253 on, Type=notify-reload lets `systemctl reload` wait for the new workers.
+Type=notify
+WorkingDirectory={directory}
+ExecStart={command}
+ExecReload=/bin/kill -HUP $MAINPID
+# SIGTERM to the supervisor only, which stops the workers; SIGKILL to all that are left.
+KillMode=mixed
+# More than grace_s (10) and the 3 seconds after which the supervisor kills a worker.
+TimeoutStopSec=20
+Restart=always
+RestartSec=1
+# The supervisor reports each second while the event loop of a worker turns.
+WatchdogSec=30
+
+{user}
+# A directory that the app may write to: /var/lib/{name}
+StateDirectory={name}
+UMask=0077
+NoNewPrivileges=yes
+CapabilityBoundingSet=
+ProtectSystem=strict
+ProtectProc=invisible
+ProtectClock=yes
+ProtectControlGroups=yes
+ProtectHostname=yes
+ProtectKernelLogs=yes
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+PrivateDevices=yes
+PrivateTmp=yes
+LockPersonality=yes
+RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+SystemCallArchitectures=native
+SystemCallFilter=@system-service
+SystemCallErrorNumber=EPERM
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+_SOCKET = """\
+# /etc/systemd/system/{name}.socket
+[Unit]
+Description=Socket of {target}
+
+[Socket]
+# For a proxy on this machine. For a port: ListenStream=8000, without the three Socket lines.
+ListenStream=/run/{name}.sock
+SocketMode=0660
+SocketUser=root
+# The group of the proxy: www-data for nginx of Debian, nginx elsewhere.
+SocketGroup=www-data
+Backlog=2048
+NoDelay=yes
+
+[Install]
+WantedBy=sockets.target
+"""
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_target(parser)
+    parser.add_argument("--only", choices=("service", "socket"), help="print one of the two units")
+
+
+def _run(given: argparse.Namespace) -> None:
+    units = [
+        text
+        for kind, text in (("service", _service(given.target)), ("socket", _socket(given.target)))
+        if given.only in (None, kind)
+    ]
+    print("\n".join(units), end="")
+
+
+def _service(target: str) -> str:
+    directory = start_directory()
+    command = [sys.executable, "-m", "microweb", "run", target, "--bind", "systemd"]
+    command += ["--trusted-proxies", "unix", "--workers", "auto", "--supervised"]
+    return _SERVICE.format(
+        name=_name_of(target),
+        target=_escaped(target),
+        directory=_escaped(directory),
+        command=" ".join(map(_quoted, command)),
+        user=_user_for([directory, sys.executable]),
+    )
+
+
+def _socket(target: str) -> str:
+    return _SOCKET.format(name=_name_of(target), target=_escaped(target))
+
+
+def _name_of(target: str) -> str:
+    """Return the name of the units: the module, or the file without its suffix."""
+    place = target.partition(":")[0]
+    stem = Path(place).stem if place.endswith(".py") else place
+    return re.sub(r"[^\w-]+", "-", stem, flags=re.ASCII).strip("-") or "app"
+
+
+def _user_for(paths: list[str]) -> str:
+    """Return the lines about the user: the owner of the code if it lies in a home directory."""
+    if not any(f"{os.path.realpath(path)}/".startswith(_HOMES) for path in paths):
+        return "DynamicUser=yes\nProtectHome=yes"
+    owner = os.stat(paths[0]).st_uid
+    why = "# The code lies in a home directory, which DynamicUser could not read."
+    return f"{why}\nUser={owner}\nProtectHome=read-only"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("%", "%%")
+
+
+def _quoted(argument: str) -> str:
+    """Return an argument of ExecStart. See systemd.service(5), "Command lines"."""
+    if _PLAIN.fullmatch(argument):
+        return argument
+    text = argument.replace("\\", "\\\\").replace('"', '\\"').replace("$", "$$")
+    return f'"{_escaped(text)}"'
+
+
+COMMAND = Command(
+    "systemd", "Print a service unit and a socket unit for an app.", _add_arguments, _run
+)

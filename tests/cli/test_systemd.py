@@ -1,0 +1,101 @@
+"""The printed units: their content, `systemd-analyze verify`, and the command that they run."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.commanding import APP
+from support.processes import DEADLINE_S, Program, get, run_to_end
+
+from microweb.cli import systemd
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="systemd runs on Linux")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "shop.py").write_text(APP)
+    return tmp_path
+
+
+def printed(folder: Path, target: str, *options: str) -> str:
+    ended = run_to_end(["-m", "microweb", "systemd", target, *options], folder)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    return ended.stdout
+
+
+def test_both_units_or_one(folder: Path) -> None:
+    service, unit = (printed(folder, "shop:app", "--only", each) for each in ("service", "socket"))
+    assert service.startswith("# /etc/systemd/system/shop.service\n")
+    assert unit.startswith("# /etc/systemd/system/shop.socket\n")
+    assert printed(folder, "shop:app") == f"{service}\n{unit}"
+    for line in ("KillMode=mixed", "Type=notify", "ProtectSystem=strict", "NoNewPrivileges=yes"):
+        assert f"\n{line}\n" in service
+    assert f"\nWorkingDirectory={folder}\n" in service
+    assert "\nListenStream=/run/shop.sock\n" in unit
+
+
+@pytest.mark.parametrize(
+    ("target", "name"),
+    [("shop:app", "shop"), ("shop.py", "shop"), ("site/shop.py:app", "shop"), ("a.b:c", "a-b")],
+)
+def test_name_of_the_units(folder: Path, target: str, name: str) -> None:
+    assert f"/{name}.service\n" in printed(folder, target)
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
+def test_systemd_accepts_the_units(folder: Path) -> None:
+    odd = folder / 'a 100% "odd" $folder'
+    odd.mkdir()
+    for where, target in ((folder, "shop:app"), (odd, "shop.py:app")):
+        files = []
+        for kind in ("service", "socket"):
+            files.append(where / f"shop.{kind}")
+            files[-1].write_text(printed(where, target, "--only", kind))
+        ended = subprocess.run(
+            ["systemd-analyze", "verify", "--man=no", *files],
+            capture_output=True,
+            encoding="utf-8",
+            timeout=DEADLINE_S,
+        )
+        assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_command_of_the_unit_serves(folder: Path) -> None:
+    (line,) = re.findall(r"(?m)^ExecStart=(.*)$", printed(folder, "shop:app"))
+    python, *arguments = shlex.split(line)
+    assert python == sys.executable
+    source = f"""
+import os, socket
+bound = socket.create_server(("127.0.0.1", 0))
+if bound.fileno() != 3:
+    os.dup2(bound.fileno(), 3)
+os.set_inheritable(3, True)
+os.environ |= {{"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1"}}
+os.execv({python!r}, {[python, *arguments]!r})
+"""
+    with Program("-c", source, cwd=folder) as program:
+        (url,) = program.urls()
+        assert get(url)[0] == 200
+        program.stop()
+
+
+def test_code_in_a_home_directory_is_readable(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert systemd._user_for(["/srv/shop", "/bin/sh"]) == "DynamicUser=yes\nProtectHome=yes"
+    monkeypatch.setattr(systemd, "_HOMES", (f"{folder.parent}/",))
+    lines = systemd._user_for([str(folder), "/bin/sh"])
+    assert lines.endswith(f"\nUser={folder.stat().st_uid}\nProtectHome=read-only")
+
+
+def test_app_is_not_imported(folder: Path) -> None:
+    (folder / "shop.py").write_text("1/0")
+    assert printed(folder, "shop:app")
