@@ -129,10 +129,10 @@ class ListeningSockets:
             raise
         return opened
 
-    def owned_by(self, resources: ExitStack) -> list[socket.socket]:
-        """Return the sockets. The files are removed when `resources` is closed."""
+    def owned_by(self, resources: ExitStack) -> ListeningSockets:
+        """Remove the files when `resources` is closed."""
         resources.callback(self.remove_files)
-        return self.sockets
+        return self
 
     def remove_files(self) -> None:
         """Remove the files of the Unix sockets, unless other processes have replaced them."""

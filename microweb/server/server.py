@@ -95,10 +95,8 @@ class Server:
         In both cases nothing stays open.
         """
         worker = self._worker
-        if worker is None:
-            self.sockets = ListeningSockets.open(self.config.addresses).owned_by(self._resources)
-        else:
-            self.sockets = worker.sockets
+        opened = worker or ListeningSockets.open(self.config.addresses).owned_by(self._resources)
+        self.sockets = opened.sockets
         try:
             await self.open()
             self._listeners = self._make_listeners()
