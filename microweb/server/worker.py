@@ -190,10 +190,13 @@ class Worker:
         """Report that the event loop turns: once a second."""
         self.slot.report(requests, resident_bytes())
 
-    def is_ahead(self) -> bool:
-        """Return whether this worker has over one connection more than the one with the fewest."""
+    def is_ahead(self, uncounted: int) -> bool:
+        """Return whether this worker has over one connection more than the one with the fewest.
+
+        `uncounted` connections of this worker are not on the board yet.
+        """
         least = self.board.least_connections(self.slot)
-        return least is not None and self.slot.connections > least + 1
+        return least is not None and self.slot.connections + uncounted > least + 1
 
     def close(self) -> None:
         """Take no more commands."""

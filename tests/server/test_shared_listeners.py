@@ -35,7 +35,9 @@ def bound_socket() -> socket.socket:
 
 
 def listeners_on(
-    bound: socket.socket, accepted: Accepted, is_ahead: Callable[[], bool] = lambda: False
+    bound: socket.socket,
+    accepted: Accepted,
+    is_ahead: Callable[[int], bool] = lambda uncounted: False,
 ) -> SharedListeners:
     return SharedListeners([bound], accepted, limit=1024, backlog=100, is_ahead=is_ahead)
 
@@ -55,8 +57,12 @@ async def test_two_workers_share_the_connections() -> None:
     address = bound.getsockname()
     first, second = Accepted(), Accepted()
     workers = [
-        listeners_on(bound, first, lambda: len(first.writers) > len(second.writers) + 1),
-        listeners_on(bound.dup(), second, lambda: len(second.writers) > len(first.writers) + 1),
+        listeners_on(
+            bound, first, lambda more: len(first.writers) + more > len(second.writers) + 1
+        ),
+        listeners_on(
+            bound.dup(), second, lambda more: len(second.writers) + more > len(first.writers) + 1
+        ),
     ]
     for each in workers:
         await each.open()
@@ -73,11 +79,32 @@ async def test_two_workers_share_the_connections() -> None:
 
 async def test_worker_that_is_ahead_waits_once() -> None:
     bound, accepted = bound_socket(), Accepted()
-    listeners = listeners_on(bound, accepted, lambda: True)
+    listeners = listeners_on(bound, accepted, lambda uncounted: True)
     await listeners.open()
     with socket.create_connection(bound.getsockname()):
         await until(lambda: len(accepted.writers) == 1)
     await listeners.close(leaves_queue=True)
+    accepted.close()
+
+
+async def test_several_connections_are_accepted_in_one_turn() -> None:
+    bound, accepted = bound_socket(), Accepted()
+    listeners = listeners_on(bound, accepted)
+    await listeners.open()
+    turns = 0
+
+    def count() -> None:
+        nonlocal turns
+        turns += 1
+        asyncio.get_running_loop().call_soon(count)
+
+    peers = connected(bound.getsockname(), 32)  # all wait in the queue
+    count()
+    await until(lambda: len(accepted.writers) == 32)
+    assert turns < 32
+    await listeners.close(leaves_queue=True)
+    for peer in peers:
+        peer.close()
     accepted.close()
 
 
