@@ -47,11 +47,13 @@ async def index() -> str:
 
 @app.get("/sleep")
 async def sleep() -> str:
+    print("hangs", flush=True)
     time.sleep(600)
     return ""
 
 @app.get("/regex")
 async def regex() -> str:
+    print("hangs", flush=True)
     re.match("(a*)*b", "a" * 40)
     return ""
 
@@ -142,6 +144,7 @@ def test_one_of_two_that_hangs_is_replaced(script: Path, path: str) -> None:
         before = workers_that_answer(url, 2)
         since = time.monotonic()
         asking = asked(url, path)
+        program.out.wait_for("hangs")  # before, it may accept a connection of these
         for _ in range(40):
             assert get(url)[0] == 200
         program.err.wait_for(f"in {path[1:]}")
