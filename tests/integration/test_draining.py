@@ -113,7 +113,6 @@ def test_requests_are_served_while_the_server_is_not_ready(
         program.process.send_signal(signal.SIGTERM)
         for connection in kept.values():
             until_not_ready(connection)
-        assert time.monotonic() - begun < DELAY_S / 2
 
         answered = 0
         while time.monotonic() - begun < DELAY_S * 0.7:

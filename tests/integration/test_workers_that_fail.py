@@ -142,15 +142,12 @@ def test_one_of_two_that_hangs_is_replaced(script: Path, path: str) -> None:
     change(script, options="workers=2, grace_s=3, worker_stall_s=2")
     with supervised(script) as (program, url):
         before = workers_that_answer(url, 2)
-        since = time.monotonic()
         asking = asked(url, path)
         program.out.wait_for("hangs")  # before, it may accept a connection of these
         for _ in range(40):
             assert get(url)[0] == 200
         program.err.wait_for(f"in {path[1:]}")
         program.err.wait_for("is ready")
-        took_s = time.monotonic() - since
-        assert took_s < 2 + 3 + 2  # a start takes 0.3 s on a quiet machine
         assert len(workers_that_answer(url, 2) - before) == 1
         asking.join()
         program.stop()
