@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from support.processes import DEADLINE_S, ENVIRONMENT
+from support.processes import DEADLINE_S, ENVIRONMENT, MEASURING
 
 from microweb import ConfigurationError
 from microweb.server.board import Board
@@ -60,7 +60,7 @@ def started(
         assignment = Assignment(os.getpid(), [], board.descriptor, 0, inherited.fileno())
         process = subprocess.Popen(
             [sys.executable, "-c", source],
-            env={**ENVIRONMENT, VARIABLE: assignment.to_text()},
+            env={**ENVIRONMENT, **MEASURING, VARIABLE: assignment.to_text()},
             pass_fds=assignment.descriptors,
             stdout=subprocess.PIPE,
             stderr=stderr,
@@ -120,7 +120,7 @@ def test_worker_whose_supervisor_ended_before_is_no_supervisor() -> None:
     ours.close()
     ended = subprocess.run(
         [sys.executable, "-c", inside],
-        env={**ENVIRONMENT, VARIABLE: assignment.to_text()},
+        env={**ENVIRONMENT, **MEASURING, VARIABLE: assignment.to_text()},
         pass_fds=assignment.descriptors,
         capture_output=True,
         timeout=DEADLINE_S,

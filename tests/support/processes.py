@@ -22,6 +22,10 @@ DEADLINE_S = 20.0
 
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
 ENVIRONMENT.pop("PYTEST_ADDOPTS", None)  # the options of this run, such as a minimum coverage
+# Set if coverage is measured. A child that measures too starts slowly: only workers do.
+MEASURING = {
+    name: ENVIRONMENT.pop(name) for name in ("COVERAGE_PROCESS_CONFIG",) if name in ENVIRONMENT
+}
 
 
 class Output:
@@ -68,12 +72,16 @@ class Program:
     """
 
     def __init__(
-        self, *arguments: str | Path, cwd: Path | None = None, is_session: bool = False
+        self,
+        *arguments: str | Path,
+        cwd: Path | None = None,
+        is_session: bool = False,
+        is_measured: bool = False,
     ) -> None:
         self.process = subprocess.Popen(
             [sys.executable, *arguments],
             cwd=cwd,
-            env=ENVIRONMENT,
+            env=ENVIRONMENT | MEASURING if is_measured else ENVIRONMENT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -15,7 +15,7 @@ from .processes import DEADLINE_S, Program, get
 @contextmanager
 def supervised(*arguments: str | Path, cwd: Path | None = None) -> Iterator[tuple[Program, str]]:
     """Yield a program that serves by workers, and its URL; check that no worker is left."""
-    with Program(*arguments, cwd=cwd, is_session=True) as program:
+    with Program(*arguments, cwd=cwd, is_session=True, is_measured=True) as program:
         line = program.out.wait_for("listening on")
         workers = pids_in(line)
         url = re.findall(r"http://[\w.:\[\]]+:\d+", line)[0]
