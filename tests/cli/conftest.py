@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -16,13 +17,14 @@ from microweb.server import process
 
 @pytest.fixture
 def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
-    """Write a file below the current directory; forget imported modules afterwards."""
+    """Write a file below the current directory; forget modules and variables afterwards."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", sys.path[:])
     monkeypatch.setattr(
         sys, "dont_write_bytecode", True
     )  # each test writes a file of the same name
     before = set(sys.modules)
+    environment = dict(os.environ)  # `--env-file` adds to it
 
     def write_file(name: str, source: str) -> Path:
         path = tmp_path / name
@@ -31,6 +33,8 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
         return path
 
     yield write_file
+    os.environ.clear()
+    os.environ.update(environment)
     for name in set(sys.modules) - before:
         if (getattr(sys.modules[name], "__file__", None) or "").startswith(str(tmp_path)):
             del sys.modules[name]

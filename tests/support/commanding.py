@@ -32,7 +32,7 @@ def misuse(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
     assert caught.value.code == 2
     text = capsys.readouterr().err
     assert text.startswith("microweb: ")
-    assert text.count("\n") == 1
+    assert text.count("\n") == 1, text
     return text.removeprefix("microweb: ")
 
 
