@@ -325,10 +325,9 @@ class Supervisor:
     def _on_signal(self, number: int) -> None:
         if number in (signal.SIGTERM, signal.SIGINT):
             if self._is_leaving:
-                self._end_all()
-                os._exit(128 + number)
+                sys.exit(128 + number)  # `run` kills the workers, `supervise` removes socket files
             if number == signal.SIGINT:
-                say("stopping (Ctrl-C again leaves at once)", sys.stdout)
+                say("stopping (Ctrl-C again exits immediately)", sys.stdout)
             self._drain(time.monotonic())
         elif number == signal.SIGHUP:
             self._on_hangup()

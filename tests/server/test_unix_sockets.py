@@ -173,6 +173,14 @@ def test_curl_over_a_unix_socket(path: Path, options: tuple[str, ...]) -> None:
     assert not path.exists()
 
 
+def test_supervisor_removes_the_file_at_a_second_signal_too(path: Path) -> None:
+    with served(path, "--workers", "2", "--drain-delay-s", "60") as program:
+        program.process.send_signal(signal.SIGINT)
+        program.out.wait_for("stopping")
+        program.stop(signal.SIGTERM, status=128 + signal.SIGTERM)
+    assert not path.exists()
+
+
 @needs_curl
 def test_proxy_over_a_unix_socket_is_trusted_by_name(path: Path) -> None:
     with served(path, "--trusted-proxies", "unix") as program:
