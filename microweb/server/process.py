@@ -35,10 +35,11 @@ from .cpus import worker_count
 from .loopback import LoopbackOnly
 from .server import Server
 from .settings import Settings, read_settings
+from .shutdown import NOT_STARTED
 from .signals import signals_handled
 from .sockets import is_local_socket, url_of
 from .start import note_directory
-from .supervisor import NOT_STARTED, supervise
+from .supervisor import supervise
 from .worker import DRAIN, KILL_MARGIN_S, RETIRE, VARIABLE, Worker, take_assignment
 
 if TYPE_CHECKING:

@@ -11,6 +11,31 @@ from pathlib import Path
 
 from .processes import DEADLINE_S, Program, get
 
+SCRIPT = """
+import os, sys, time
+from microweb import App, Request
+
+app = App()
+
+@app.get("/")
+async def index() -> str:
+    return f"{os.getpid()}"
+
+@app.post("/")
+async def post(request: Request) -> str:
+    return (await request.text()) and f"{os.getpid()}"
+
+@app.get("/block")
+async def block(seconds: float) -> str:
+    print("blocks", flush=True)
+    time.sleep(seconds)
+    return "unblocked"
+
+if __name__ == "__main__":
+    app.run(port=0, workers=2, grace_s=5)
+    print("behind run")
+"""
+
 
 @contextmanager
 def supervised(*arguments: str | Path, cwd: Path | None = None) -> Iterator[tuple[Program, str]]:
