@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import ssl
 from collections import Counter
 from urllib.parse import urlsplit
 
@@ -23,14 +24,18 @@ class Clients:
         keeps: bool,
         method: str = "GET",
         pause_s: float = 0.0,
+        host: str = "a",
+        tls: ssl.SSLContext | None = None,
+        content: tuple[str, bytes] = ("text/plain", b"hello"),
     ) -> None:
         parts = urlsplit(url)
         self._host, self._port = parts.hostname or "", parts.port or 80
         closing = b"" if keeps else b"Connection: close\r\n"
-        body = b"hello" if method == "POST" else b""
-        length = b"Content-Length: %d\r\n" % len(body) if body else b""
-        line = f"{method} {path} HTTP/1.1\r\nHost: a\r\n".encode()
-        self._request = b"%b%b%b\r\n%b" % (line, closing, length, body)
+        media_type, body = content if method == "POST" else ("", b"")
+        length = f"Content-Type: {media_type}\r\nContent-Length: {len(body)}\r\n" if body else ""
+        line = f"{method} {path} HTTP/1.1\r\nHost: {host}\r\n".encode()
+        self._request = b"%b%b%b\r\n%b" % (line, closing, length.encode(), body)
+        self._tls = {"ssl": tls, "server_hostname": host} if tls else {}
         self._keeps = keeps
         self._pause_s = pause_s
         self._is_over = False
@@ -57,7 +62,9 @@ class Clients:
                 if writer is not None:
                     writer.close()
                 try:
-                    reader, writer = await asyncio.open_connection(self._host, self._port)
+                    reader, writer = await asyncio.open_connection(
+                        self._host, self._port, **self._tls
+                    )
                 except OSError as error:
                     self.failed.append(f"connect: {error}")
                     reader = writer = None

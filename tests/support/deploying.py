@@ -1,0 +1,127 @@
+"""The deployment kit in use: a copy of its folder, its app as systemd starts it, and its proxies.
+
+Only paths, ports and the certificate differ from the files of the kit.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import runpy
+import shlex
+import shutil
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from .processes import DEADLINE_S, ROOT, Program
+
+KIT = ROOT / "examples" / "deploy"
+HOST = "example.org"
+MAX_UPLOAD: int = runpy.run_path(str(KIT / "app.py"))["MAX_UPLOAD"]
+
+# Execute the arguments with a listening Unix socket as descriptor 3, as systemd does.
+_WITH_SOCKET = """
+import os, socket, sys
+path, backlog, *command = sys.argv[1:]
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(path)
+listener.listen(int(backlog))
+if listener.fileno() != 3:
+    os.dup2(listener.fileno(), 3)
+os.set_inheritable(3, True)
+os.environ |= {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1"}
+os.execv(command[0], command)
+"""
+
+
+def copied(folder: Path) -> Path:
+    """Copy the kit into `folder`, as its users do, and return the copy."""
+    return Path(shutil.copytree(KIT, folder / "app", ignore=shutil.ignore_patterns("__pycache__")))
+
+
+def setting(text: str, name: str) -> str:
+    """Return the value of the only line `name=value` of a unit file."""
+    (value,) = re.findall(rf"(?m)^{name}=(.*)$", text)
+    return str(value)
+
+
+@contextmanager
+def served_by_the_units(kit: Path, *options: str) -> Iterator[Program]:
+    """Start the app by the command of app.service, on the socket of app.socket in `kit`."""
+    command = shlex.split(setting((kit / "app.service").read_text(), "ExecStart"))
+    backlog = setting((kit / "app.socket").read_text(), "Backlog")
+    arguments = [str(kit / "app.sock"), backlog, sys.executable, *command[1:], *options]
+    with Program("-c", _WITH_SOCKET, *arguments, cwd=kit, is_session=True) as program:
+        program.out.wait_for("listening on")
+        yield program
+
+
+def free_port() -> int:
+    """Return a port that no other program has at this moment."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def make_certificate(folder: Path) -> ssl.SSLContext:
+    """Write site.pem and site.key for the host of the kit; return a client's context for them."""
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
+            *(
+                "-nodes",
+                "-days",
+                "2",
+                "-subj",
+                f"/CN={HOST}",
+                "-addext",
+                f"subjectAltName=DNS:{HOST}",
+            ),
+            *("-keyout", folder / "site.key", "-out", folder / "site.pem"),
+        ],
+        check=True,
+        capture_output=True,
+        timeout=DEADLINE_S,
+    )
+    return ssl.create_default_context(cafile=folder / "site.pem")
+
+
+def replaced(text: str, changes: dict[str, str]) -> str:
+    """Replace each pattern in `text`. Fail if one is not there."""
+    for pattern, new in changes.items():
+        text, count = re.subn(pattern, new.replace("\\", r"\\"), text)
+        assert count, f"expected {pattern!r} in the file of the kit"
+    return text
+
+
+@contextmanager
+def running(command: list[str], port: int) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a proxy, wait until it listens on `port`, and end it with the block."""
+    with subprocess.Popen(command, env=os.environ | {"HOME": "/nowhere"}) as proxy:
+        try:
+            until_listening(port, proxy)
+            yield proxy
+        finally:
+            proxy.terminate()
+            try:
+                proxy.wait(DEADLINE_S)
+            except subprocess.TimeoutExpired:
+                proxy.kill()
+
+
+def until_listening(port: int, proxy: subprocess.Popen[bytes]) -> None:
+    ends_at = time.monotonic() + DEADLINE_S
+    while True:
+        assert proxy.poll() is None, "the proxy has ended: see its messages"
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1.0).close()
+            return
+        except OSError:
+            assert time.monotonic() < ends_at
+            time.sleep(0.02)
