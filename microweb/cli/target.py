@@ -15,6 +15,7 @@ from pathlib import Path
 from types import ModuleType
 
 from ..app import App
+from ..server.exits import NOT_STARTED, exit_not_started
 from .command import fail, fail_usage
 
 _HELP = (
@@ -29,6 +30,22 @@ def add_target(parser: argparse.ArgumentParser) -> None:
 
 
 def load_app(target: str) -> App:
+    """Return the app that a target names.
+
+    Raises: SystemExit with one line if the target names no app; with status 3 and the traceback if
+    the module raises an exception.
+    """
+    try:
+        return import_app(target)
+    except SyntaxError as error:  # its place is enough
+        text = "".join(traceback.format_exception_only(error)).rstrip()
+        print(f"microweb: {_split_target(target)[0]} can't be read\n{text}", file=sys.stderr)
+        sys.exit(NOT_STARTED)
+    except Exception as error:
+        exit_not_started(error)
+
+
+def import_app(target: str) -> App:
     """Return the app that a target names: `module:app`, `file.py`, `file.py:app`.
 
     The name may also be that of a function that returns the app: `module:create_app`. A module is
@@ -87,7 +104,7 @@ def _import_module(name: str) -> ModuleType:
     _search_current_folder()
     if not all(part.isidentifier() for part in name.split(".")):
         fail_usage(f"expected module:app or path/to/file.py, got {name!r:.80}")
-    return _import(name, name)
+    return _import(name)
 
 
 def _search_current_folder() -> None:
@@ -106,21 +123,19 @@ def _import_file(place: str) -> ModuleType:
     while (folder / "__init__.py").is_file():  # in a package, so that relative imports work
         folder, name = folder.parent, f"{folder.name}.{name}"
     sys.path.insert(0, str(folder))
-    module = _import(name, place)
+    module = _import(name)
     if Path(module.__file__ or "").resolve() != path:
         fail(f"{place}: another module is already named {name!r}: rename the file")
     return module
 
 
-def _import(name: str, place: str) -> ModuleType:
+def _import(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
             raise  # the module exists, but one of its imports does not
         fail(f"there is no module {error.name!r} in {os.getcwd()} or among the installed packages")
-    except SyntaxError as error:
-        fail(f"{place} can't be read\n{''.join(traceback.format_exception_only(error)).rstrip()}")
 
 
 def _named_app(module: ModuleType, name: str, place: str, apps: dict[str, App]) -> App:

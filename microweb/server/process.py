@@ -32,10 +32,10 @@ from .console import (
     say,
 )
 from .cpus import worker_count
+from .exits import exit_not_started
 from .loopback import LoopbackOnly
 from .server import Server
 from .settings import Settings, read_settings
-from .shutdown import NOT_STARTED
 from .signals import signals_handled
 from .sockets import is_local_socket, url_of
 from .start import note_directory
@@ -187,10 +187,8 @@ def run(app: Application, options: ServerOptions) -> None:
     except ThreadsStuck:
         _exit_now()
     except _StartFailed as failed:
-        cause = failed.__cause__
-        assert cause is not None
-        sys.excepthook(type(cause), cause, cause.__traceback__)
-        sys.exit(NOT_STARTED)
+        assert failed.__cause__ is not None
+        exit_not_started(failed.__cause__)
     if _worker is not None:
         sys.exit(0)
 

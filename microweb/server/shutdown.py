@@ -1,16 +1,12 @@
-"""The end of a service with workers: `drain_delay_s`, then the drain within `grace_s`, then kills.
-
-It also has the exit statuses of a service, with workers or without.
-"""
+"""The end of a service: `drain_delay_s`, then the drain within `grace_s`, then kills."""
 
 from __future__ import annotations
 
 from .config import ServerConfig
+from .exits import FAILED, STOPPED
 from .pool import WorkerPool
 from .systemd import Notifier
 from .worker import KILL_MARGIN_S
-
-STOPPED, KILLED, NOT_STARTED, HOPELESS = 0, 1, 3, 4  # exit statuses
 
 
 class Shutdown:
@@ -51,7 +47,7 @@ class Shutdown:
     def note_failure(self) -> None:
         """Remember that a worker failed while it stopped, for the exit status."""
         if self.is_stopping:
-            self._final = self._final or KILLED
+            self._final = self._final or FAILED
 
     def go_on(self, now: float) -> None:
         """Set `status` if no worker is left; kill those that are late."""
@@ -61,4 +57,4 @@ class Shutdown:
         elif now >= self._stops_at:
             for worker in workers:
                 self._pool.kill_late(worker)
-            self.status = self._final or KILLED
+            self.status = self._final or FAILED

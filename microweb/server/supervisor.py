@@ -22,10 +22,11 @@ from .binds import ListeningSockets
 from .config import ServerConfig
 from .console import say
 from .cpus import worker_count
+from .exits import FAILED, HOPELESS, NOT_STARTED, STOPPED
 from .places import HOPELESS_S, Place
 from .pool import WorkerPool
 from .replacements import Replacements
-from .shutdown import HOPELESS, NOT_STARTED, STOPPED, Shutdown
+from .shutdown import Shutdown
 from .signals import has_terminal, signals_read
 from .sockets import url_of
 from .spawned import Spawned, WorkerEnd, reap_orphans
@@ -149,7 +150,10 @@ class Supervisor:
             worker = self._pool.start(place)
         except OSError as error:
             text = f"a worker can't be started: {error}"
-            self._on_crash(place, text, now, 0.0, was_ready=False)
+            if self._pool.has_started:
+                self._on_crash(place, text, now, 0.0, was_ready=False)
+            else:
+                self._fail_first_start(text, NOT_STARTED, now)
             return
         if self._shutdown.is_begun:
             worker.drain()
@@ -180,18 +184,22 @@ class Supervisor:
                 self._shutdown.note_failure()
         elif is_next:
             self._replacements.fail(place, f"{text} before it was ready", now)
-        else:
+        elif worker.is_ready or self._pool.has_started:
+            text = text if worker.is_ready else f"{text} before it was ready"
             lived_s = now - worker.started_at
             self._on_crash(place, text, now, lived_s, was_ready=worker.is_ready)
+        else:
+            # The worker has checked more options than the supervisor can: it needs the application.
+            status = FAILED if end.status == FAILED else NOT_STARTED
+            self._fail_first_start(f"{text} before it was ready", status, now)
+
+    def _fail_first_start(self, text: str, status: int, now: float) -> None:
+        say(f"{text}: the service stops", sys.stderr)
+        self._shutdown.stop(status, now)
 
     def _on_crash(
         self, place: Place, text: str, now: float, lived_s: float, *, was_ready: bool
     ) -> None:
-        text = text if was_ready else f"{text} before it was ready"
-        if not was_ready and not self._pool.has_started:
-            say(f"{text}: the service stops", sys.stderr)
-            self._shutdown.stop(NOT_STARTED, now)
-            return
         is_alone = not self._pool.has_serving()
         wait_s = place.crash(now, lived_s, is_alone=is_alone)
         say(f"{text}: a new one starts{f' in {wait_s:g} s' if wait_s else ''}", sys.stderr)

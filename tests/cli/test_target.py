@@ -11,7 +11,7 @@ from support.commanding import APP, Served, Write, complaint, misuse
 from support.processes import run_to_end
 
 from microweb import App, cli
-from microweb.cli.target import app_folder, load_app
+from microweb.cli.target import app_folder, import_app, load_app
 
 
 def test_a_target_is_a_module_or_a_file(write: Write) -> None:
@@ -196,28 +196,43 @@ def test_function_that_makes_no_app(write: Write, source: str, text: str) -> Non
     assert complaint("run", "hello:make") == text
 
 
-def test_what_a_function_that_makes_the_app_raises_is_its_own_fault(write: Write) -> None:
+def not_started(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
+    """Return stderr of a command whose app can't be imported; check exit status 3."""
+    with pytest.raises(SystemExit) as caught:
+        cli.main(argv)
+    assert caught.value.code == 3
+    return capsys.readouterr().err
+
+
+def test_exception_of_a_function_that_makes_the_app(
+    write: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
     write("hello.py", "def make():\n    return 1 / 0\n")
     with pytest.raises(ZeroDivisionError):
-        cli.main(["run", "hello:make"])
+        import_app("hello:make")
+    assert "in make\n    return 1 / 0" in not_started(capsys, "run", "hello:make")
 
 
-def test_syntax_error_is_shown_with_its_place(write: Write) -> None:
+def test_syntax_error_is_shown_with_its_place(
+    write: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = write("hello.py", "app = (\n")
-    text = complaint("run", "hello.py")
-    assert text.startswith(f'hello.py can\'t be read\n  File "{path}", line 1\n    app = (\n')
-    assert text.endswith("SyntaxError: '(' was never closed")
+    text = not_started(capsys, "run", "hello.py:app")
+    shown = f'microweb: hello.py can\'t be read\n  File "{path}", line 1\n    app = (\n'
+    assert text.startswith(shown)
+    assert text.endswith("SyntaxError: '(' was never closed\n")
 
 
-def test_what_the_module_raises_keeps_its_traceback(tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", ["run", "dev", "check", "routes"])
+def test_exception_of_the_module_keeps_its_traceback(tmp_path: Path, command: str) -> None:
     (tmp_path / "hello.py").write_text("import os\nprice = 1 / 0\n")
-    ended = run_to_end(["-m", "microweb", "run", "hello.py"], tmp_path)
-    assert ended.returncode == 1
+    ended = run_to_end(["-m", "microweb", command, "hello.py"], tmp_path)
+    assert ended.returncode == 3
     assert 'hello.py", line 2, in <module>\n    price = 1 / 0' in ended.stderr
     assert ended.stderr.endswith("ZeroDivisionError: division by zero\n")
 
 
-def test_import_that_the_module_lacks_is_its_own_fault(write: Write) -> None:
+def test_import_that_the_module_lacks(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
     write("hello.py", "import nothing_of_this_name\n")
-    with pytest.raises(ModuleNotFoundError, match="nothing_of_this_name"):
-        cli.main(["run", "hello.py"])
+    text = not_started(capsys, "run", "hello.py")
+    assert text.endswith("ModuleNotFoundError: No module named 'nothing_of_this_name'\n")

@@ -20,8 +20,9 @@ from support.supervising import (
 )
 
 from microweb.server.config import ServerConfig
+from microweb.server.exits import FAILED, NOT_STARTED, STOPPED
 from microweb.server.pool import WorkerPool
-from microweb.server.shutdown import KILLED, NOT_STARTED, STOPPED, Shutdown
+from microweb.server.shutdown import Shutdown
 from microweb.server.systemd import Notifier
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="workers inherit sockets")
@@ -124,4 +125,4 @@ def test_failure_counts_only_while_the_service_stops(pool: WorkerPool) -> None:
     assert shutdown.status == STOPPED
     shutdown.note_failure()
     shutdown.go_on(0.0)
-    assert shutdown.status == KILLED
+    assert shutdown.status == FAILED

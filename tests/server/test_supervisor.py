@@ -19,7 +19,7 @@ from support.supervising import (
     workers_that_answer,
 )
 
-from microweb.server.shutdown import NOT_STARTED
+from microweb.server.exits import NOT_STARTED
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="workers inherit sockets")
 
