@@ -1,11 +1,10 @@
-"""The deployment kit in use: a copy of its folder, its app as systemd starts it, and its proxies.
+"""The deployment kit in use: a copy of its folder, and its app as systemd or a container starts it.
 
 Only paths, ports and the certificate differ from the files of the kit.
 """
 
 from __future__ import annotations
 
-import os
 import re
 import runpy
 import shlex
@@ -14,7 +13,6 @@ import socket
 import ssl
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -51,15 +49,29 @@ def setting(text: str, name: str) -> str:
     return str(value)
 
 
+def replaced(text: str, changes: dict[str, str]) -> str:
+    """Replace each pattern in `text`. Fail if one is not there."""
+    for pattern, new in changes.items():
+        text, count = re.subn(pattern, new.replace("\\", r"\\"), text)
+        assert count, f"expected {pattern!r} in the file of the kit"
+    return text
+
+
 @contextmanager
 def served_by_the_units(kit: Path, *options: str) -> Iterator[Program]:
-    """Start the app by the command of app.service, on the socket of app.socket in `kit`."""
+    """Start the app by the command of app.service, on a socket as app.socket has it."""
     command = shlex.split(setting((kit / "app.service").read_text(), "ExecStart"))
     backlog = setting((kit / "app.socket").read_text(), "Backlog")
     arguments = [str(kit / "app.sock"), backlog, sys.executable, *command[1:], *options]
     with Program("-c", _WITH_SOCKET, *arguments, cwd=kit, is_session=True) as program:
         program.out.wait_for("listening on")
         yield program
+
+
+def program_on_a_port(kit: Path, port: int, *options: str) -> Program:
+    """Start the app as a container does, on `port` of this machine."""
+    arguments = ["app:app", "--bind", f"127.0.0.1:{port}", "--trusted-proxies", "127.0.0.1"]
+    return Program("-m", "microweb", "run", *arguments, *options, cwd=kit, is_session=True)
 
 
 def free_port() -> int:
@@ -71,57 +83,13 @@ def free_port() -> int:
 
 def make_certificate(folder: Path) -> ssl.SSLContext:
     """Write site.pem and site.key for the host of the kit; return a client's context for them."""
+    names = ["-subj", f"/CN={HOST}", "-addext", f"subjectAltName=DNS:{HOST}"]
+    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+    files = ["-keyout", folder / "site.key", "-out", folder / "site.pem"]
     subprocess.run(
-        [
-            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
-            *(
-                "-nodes",
-                "-days",
-                "2",
-                "-subj",
-                f"/CN={HOST}",
-                "-addext",
-                f"subjectAltName=DNS:{HOST}",
-            ),
-            *("-keyout", folder / "site.key", "-out", folder / "site.pem"),
-        ],
+        ["openssl", "req", "-x509", "-days", "2", *key, *names, *files],
         check=True,
         capture_output=True,
         timeout=DEADLINE_S,
     )
     return ssl.create_default_context(cafile=folder / "site.pem")
-
-
-def replaced(text: str, changes: dict[str, str]) -> str:
-    """Replace each pattern in `text`. Fail if one is not there."""
-    for pattern, new in changes.items():
-        text, count = re.subn(pattern, new.replace("\\", r"\\"), text)
-        assert count, f"expected {pattern!r} in the file of the kit"
-    return text
-
-
-@contextmanager
-def running(command: list[str], port: int) -> Iterator[subprocess.Popen[bytes]]:
-    """Start a proxy, wait until it listens on `port`, and end it with the block."""
-    with subprocess.Popen(command, env=os.environ | {"HOME": "/nowhere"}) as proxy:
-        try:
-            until_listening(port, proxy)
-            yield proxy
-        finally:
-            proxy.terminate()
-            try:
-                proxy.wait(DEADLINE_S)
-            except subprocess.TimeoutExpired:
-                proxy.kill()
-
-
-def until_listening(port: int, proxy: subprocess.Popen[bytes]) -> None:
-    ends_at = time.monotonic() + DEADLINE_S
-    while True:
-        assert proxy.poll() is None, "the proxy has ended: see its messages"
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1.0).close()
-            return
-        except OSError:
-            assert time.monotonic() < ends_at
-            time.sleep(0.02)

@@ -1,0 +1,47 @@
+"""haproxy.cfg of the deployment kit: a server stops, and the other one takes its requests."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+from pathlib import Path
+
+import pytest
+from support.fronts import Front, clients_of, haproxy, why_not
+from support.processes import DEADLINE_S
+from support.supervising import until
+
+pytestmark = pytest.mark.skipif(bool(why_not("haproxy")), reason="needs haproxy and openssl")
+
+DRAIN_S = 6.0  # more than the 4 s of the check
+
+
+def state_of(front: Front, name: str) -> str:
+    """Return the state of a server of the backend, as HAProxy sees it."""
+    with socket.socket(socket.AF_UNIX) as asked:
+        asked.connect(str(front.kit / "admin.sock"))
+        asked.sendall(b"show stat\n")
+        text = b"".join(iter(lambda: asked.recv(65536), b"")).decode()
+    titles, *rows = (line.split(",") for line in text.splitlines() if line)
+    (found,) = (row for row in rows if row[:2] == ["app", name])
+    return found[titles.index("status")]
+
+
+async def test_no_request_fails_while_a_server_drains_and_stops(tmp_path: Path) -> None:
+    with haproxy(tmp_path, drain_delay_s=DRAIN_S) as front:
+        await asyncio.to_thread(until, lambda: state_of(front, "app1") == "UP")
+        clients = clients_of(front)
+        async with asyncio.TaskGroup() as tasks:
+            for each in clients:
+                tasks.create_task(each.run(2))
+            stopped, other = front.servers
+            stopped.process.send_signal(signal.SIGTERM)
+            await asyncio.to_thread(until, lambda: state_of(front, "app1") == "DOWN")
+            assert stopped.process.poll() is None, "it must be down before it stops accepting"
+            assert await asyncio.to_thread(stopped.process.wait, DEADLINE_S) == 0
+            for each in clients:
+                each.stop()
+        assert [each.failed for each in clients] == [[]] * len(clients)
+        assert other.process.poll() is None
+        assert "app/app1 is DOWN, reason: Layer7 wrong status, code: 503" in front.log.read_text()
