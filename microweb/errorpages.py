@@ -38,12 +38,17 @@ def default_answer(error: BaseException, accept: str | None, *, debug: bool = Fa
     request broke HTTP.
     """
     status = status_of(error)
-    detail, headers, extra = "", {}, {}
     if isinstance(error, HTTPError):
-        detail, headers, extra = error.detail, error.headers, error.extra
-    elif isinstance(error, ProtocolError) and debug:
-        detail = str(error)
-    return plain_answer(status, accept, detail=detail, headers=headers, extra=extra)
+        return plain_answer(
+            status,
+            accept,
+            detail=error.detail,
+            text=error.text,
+            headers=error.headers,
+            extra=error.extra,
+        )
+    detail = str(error) if isinstance(error, ProtocolError) and debug else ""
+    return plain_answer(status, accept, detail=detail)
 
 
 def plain_answer(
@@ -51,18 +56,23 @@ def plain_answer(
     accept: str | None,
     *,
     detail: str = "",
+    text: str = "",
     headers: Mapping[str, str] | None = None,
     extra: Mapping[str, object] | None = None,
 ) -> Response:
-    """Return the answer with a status and `detail`, in the form that `accept` prefers."""
+    """Return the answer with a status and `detail`, in the form that `accept` prefers.
+
+    `text` is the detail for a page and for text, if that is longer.
+    """
+    text = text or detail
     form = preferred_form(accept) if accept else "text"
     if form == "json":
         response = problem_response(status, detail, extra or {})
     elif form == "text":
-        text = f"{phrase_of(status)}\n" + (f"{detail}\n" if detail else "")
-        response = Response(encode_text(text), status, content_type=TEXT)
-    elif detail:
-        response = page_response(status, phrase_of(status), _page_content(status, detail), _STYLE)
+        lines = f"{phrase_of(status)}\n" + (f"{text}\n" if text else "")
+        response = Response(encode_text(lines), status, content_type=TEXT)
+    elif text:
+        response = page_response(status, phrase_of(status), _page_content(status, text), _STYLE)
     else:
         response = Response(_bare_page(status), status, content_type=HTML)
         response.headers["Content-Security-Policy"] = _policy_for(_STYLE)

@@ -33,6 +33,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
 
+from .faults import Fault, first_faults, summary_of
+
 _SHOWN_BYTES = 80
 
 
@@ -133,7 +135,8 @@ class HTTPError(MicrowebError):
     """Raise it to answer with `status`.
 
     `detail` is for the client. `headers` are added to the answer. A client that asks for JSON gets
-    problem details (RFC 9457), and `extra` has further members of them.
+    problem details (RFC 9457), and `extra` has further members of them. The first 20 `faults` are
+    their member `errors`. `text` is the detail for other clients, with a line for each fault.
     """
 
     def __init__(
@@ -142,6 +145,7 @@ class HTTPError(MicrowebError):
         detail: str = "",
         *,
         headers: Mapping[str, str] | None = None,
+        faults: Iterable[Fault] = (),
         **extra: object,
     ) -> None:
         if not isinstance(status, int) or not 400 <= status <= 599:
@@ -155,10 +159,20 @@ class HTTPError(MicrowebError):
                 "keywords, as in HTTPError(409, 'taken', name='ada')"
             )
         self.status = status
-        self.detail = detail
         self.headers = dict(headers or {})
+        self.detail = self.text = detail
         self.extra = extra
-        super().__init__(f"{status} {detail}".rstrip())
+        self.faults: tuple[Fault, ...] = ()
+        if faults:
+            self._add_faults(faults)
+        super().__init__(f"{status} {self.text}".rstrip())
+
+    def _add_faults(self, faults: Iterable[Fault]) -> None:
+        self.faults, has_more = first_faults(faults)
+        lines = [self.detail] if self.detail else []
+        self.text = "\n".join([*lines, *map(str, self.faults), *(["and more"] * has_more)])
+        self.detail = self.detail or summary_of(self.faults, has_more=has_more)
+        self.extra = {"errors": [fault.members() for fault in self.faults], **self.extra}
 
     def __str__(self) -> str:
         return str(self.args[0])
@@ -168,9 +182,14 @@ class _StatusLeaf(HTTPError):
     _status: int
 
     def __init__(
-        self, detail: str = "", *, headers: Mapping[str, str] | None = None, **extra: object
+        self,
+        detail: str = "",
+        *,
+        headers: Mapping[str, str] | None = None,
+        faults: Iterable[Fault] = (),
+        **extra: object,
     ) -> None:
-        super().__init__(self._status, detail, headers=headers, **extra)
+        super().__init__(self._status, detail, headers=headers, faults=faults, **extra)
 
 
 class BadRequest(_StatusLeaf):
@@ -218,11 +237,12 @@ class MethodNotAllowed(HTTPError):
         detail: str = "",
         *,
         headers: Mapping[str, str] | None = None,
+        faults: Iterable[Fault] = (),
         **extra: object,
     ) -> None:
         self.allowed = tuple(sorted(allowed))
         fields = {**(headers or {}), "Allow": ", ".join(self.allowed)}
-        super().__init__(405, detail, headers=fields, **extra)
+        super().__init__(405, detail, headers=fields, faults=faults, **extra)
 
 
 class NotAcceptable(_StatusLeaf):
@@ -308,13 +328,14 @@ def abort(
     detail: str = "",
     *,
     headers: Mapping[str, str] | None = None,
+    faults: Iterable[Fault] = (),
     **extra: object,
 ) -> NoReturn:
     """Raise the `HTTPError` of this status: `abort(404, "no such user")`."""
     leaf = _LEAVES.get(status)
     if leaf is not None:
-        raise leaf(detail, headers=headers, **extra)
-    raise HTTPError(status, detail, headers=headers, **extra)
+        raise leaf(detail, headers=headers, faults=faults, **extra)
+    raise HTTPError(status, detail, headers=headers, faults=faults, **extra)
 
 
 _LEAVES: dict[int, type[_StatusLeaf]] = {

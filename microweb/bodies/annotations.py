@@ -48,6 +48,19 @@ def qualifiers_of(kind: object) -> Iterator[object]:
         kind = get_args(kind)[0]
 
 
+def metadata_of(kind: object) -> tuple[object, ...]:
+    """Return the metadata of a type in `Annotated`, the innermost first; also inside wrappers."""
+    found: tuple[object, ...] = ()
+    while True:
+        if isinstance(kind, NewType):
+            kind = kind.__supertype__
+        elif get_origin(kind) in _QUALIFIERS:
+            found = (*getattr(kind, "__metadata__", ()), *found)
+            kind = get_args(kind)[0]
+        else:
+            return found
+
+
 def is_alias(kind: object) -> bool:
     """Return whether the statement `type` of Python 3.12 made `kind`."""
     return type(kind).__name__ == "TypeAliasType"

@@ -40,6 +40,8 @@ T = TypeVar("T")
 URLENCODED = "application/x-www-form-urlencoded"
 MULTIPART = "multipart/form-data"
 
+_SENT_BY_ANY_PAGE = ("", "text/plain", URLENCODED, MULTIPART)
+
 _MAX_DECODED_ON_LOOP = 1 << 20  # bytes of text: 8 ms in the slowest charset
 _MAX_VALUES_ON_LOOP = 5000  # 10 ms for dataclasses of a few fields
 
@@ -143,14 +145,21 @@ class IncomingBody:
         check_coding(headers)
         return await decode_text(await self.read(limit), charset_of(headers), name)
 
-    async def json(self, limit: int | None, max_json: int, max_values: int) -> object:
-        """Return the JSON value of the body. Raises: as `Request.json()`."""
+    async def json(
+        self, limit: int | None, max_json: int, max_values: int, empty: object = None
+    ) -> object:
+        """Return the JSON value of the body, or `empty` if that is set and the body is empty.
+
+        Raises: as `Request.json()`.
+        """
         check_json_fields(self._section.headers)
         if (
             self._section.content_length > max_json
             or len(body := await self.read(limit)) > max_json
         ):
             raise ContentTooLarge(f"expected at most {max_json} bytes of JSON (max_json), got more")
+        if not body and empty is not None:
+            return empty
         return parse_json(body, max_values=max_values)
 
     async def convert(self, value: object, convert: Callable[[object], T], name: str) -> T:
@@ -296,6 +305,24 @@ def check_json_fields(headers: Headers) -> None:
     charset = charset_of(headers)
     if (codec_of(charset) or "").startswith(("utf-16", "utf-32")):
         raise BadRequest(f"expected JSON in UTF-8, got charset {charset[:40]!r}")
+
+
+def check_sender(headers: Headers) -> None:
+    """Refuse JSON that a page of another site can send without asking.
+
+    A browser lets any page send these media types, with the user's cookies, so a body that claims
+    one of them is no request of the application's own pages. WHATWG Fetch section 2.2.2
+
+    Raises: UnsupportedMediaType.
+    """
+    fields = headers.by_name
+    if "sec-fetch-site" not in fields and "origin" not in fields:
+        return
+    if parse_media_type(fields.get("content-type", ""))[0] in _SENT_BY_ANY_PAGE:
+        raise UnsupportedMediaType(
+            "expected application/json as the Content-Type of JSON from a browser",
+            headers={"Accept": "application/json"},
+        )
 
 
 def json_container(value: object) -> object:

@@ -1,26 +1,34 @@
 """Readers: each checks a JSON value against one type, and converts it.
 
 A reader refuses a value by raising `Mismatch`. Each container adds its step to the exception, so a
-place such as `$.items[2].price` costs nothing if all values match. `json_types` combines these
-readers to the reader of any type.
+pointer such as `#/items/2/price` costs nothing if all values match. After the first mismatch, a
+container reads the rest only to find the other mismatches. `json_types` combines these readers to
+the reader of any type.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time
 from decimal import Decimal, InvalidOperation
+from itertools import islice
 from types import NoneType
-from typing import Any
+from typing import Any, Never
+from urllib.parse import quote
 from uuid import UUID
 
+from ..faults import MAX_FAULTS, Fault
 from .json import JSONObject, encode_json
 
 Convert = Callable[[object], object]
 
 _SHOWN_CHARACTERS = 80
+_SHOWN_POINTER = 200
+
+# The characters that a fragment may contain as they are, except "~". RFC 3986 section 3.5
+_IN_FRAGMENT = "!$&'()*+,;=:@?/"
 
 # As many digits as `int` reads, because `int(Decimal("1e999999999"))` would fill the memory.
 _MAX_DECIMAL_DIGITS = 4300
@@ -30,18 +38,55 @@ _DECIMAL = re.compile(r"-?[0-9]++(?:\.[0-9]++)?(?:[eE][-+]?[0-9]++)?")
 
 
 class Mismatch(Exception):
-    """A value does not match its type. `steps` are the keys and indexes to it, innermost first."""
+    """A value does not match its type. `steps` are the keys and indexes to it, innermost first.
+
+    `others` are further mismatches in the value that is being read.
+    """
 
     def __init__(self, expected: str, value: object) -> None:
         self.expected = expected
         self.value = value
         self.steps: list[str | int] = []
+        self.others: list[Mismatch] = []
 
     def problem(self) -> str:
         return f"expected {self.expected}, got {show(self.value)}"
 
-    def place(self) -> str:
-        return "$" + "".join(map(_show_step, reversed(self.steps)))
+    def add_step(self, step: str | int) -> None:
+        """Add the key or index of the value in its container."""
+        self.steps.append(step)
+        for other in self.others:
+            other.steps.append(step)
+
+    def read_rest(self, rest: Iterable[tuple[str | int, Convert, object]]) -> None:
+        """Read the values after this one in the same container, and keep their mismatches.
+
+        `rest` are the key or index, the reader and the value of each. Values after the last
+        mismatch that an answer has room for are not read.
+        """
+        for step, convert_value, value in rest:
+            try:
+                convert_value(value)
+            except Mismatch as other:
+                other.add_step(step)
+                self.others += [other, *other.others]
+                other.others = []
+                if len(self.others) >= MAX_FAULTS:
+                    return
+
+    def faults(self) -> list[Fault]:
+        """Return all mismatches as faults of a body."""
+        return [Fault("body", each.pointer(), each.problem()) for each in (self, *self.others)]
+
+    def pointer(self) -> str:
+        """Return the place as a JSON pointer in a URL's fragment. RFC 6901 section 6"""
+        pointer = "#"
+        for step in reversed(self.steps):
+            pointer += f"/{_escape(step)}"
+            if len(pointer) > _SHOWN_POINTER:
+                broken = pointer.rfind("%", _SHOWN_POINTER - 2, _SHOWN_POINTER)  # an escape
+                return pointer[: broken if broken > 0 else _SHOWN_POINTER]
+        return pointer
 
 
 class Refusal(Mismatch):
@@ -55,6 +100,12 @@ class Refusal(Mismatch):
         return self._problem
 
 
+def _escape(step: str | int) -> str:
+    """Return a key or an index as a token of a pointer. RFC 6901 section 3"""
+    token = str(step)[:_SHOWN_POINTER].replace("~", "~0").replace("/", "~1")
+    return quote(token, safe=_IN_FRAGMENT, errors="backslashreplace")
+
+
 def show(value: object) -> str:
     """Return a JSON value for a message: at most 80 characters, "an object" or "an array"."""
     if isinstance(value, str):
@@ -65,18 +116,13 @@ def show(value: object) -> str:
         return "an array"
     if value is None or isinstance(value, (bool, int, float)):
         return encode_json(value).decode()[:_SHOWN_CHARACTERS]
+    if isinstance(value, (date, time, Decimal)):
+        return _quote(str(value))
     return type(value).__qualname__
 
 
 def _quote(text: str) -> str:
     return encode_json(text[:_SHOWN_CHARACTERS]).decode()
-
-
-def _show_step(step: str | int) -> str:
-    if isinstance(step, int):
-        return f"[{step}]"
-    is_plain = len(step) <= _SHOWN_CHARACTERS and step.isascii() and step.isidentifier()
-    return f".{step}" if is_plain else f"[{_quote(step)}]"
 
 
 # --- readers --------------------------------------------------------------------------
@@ -109,6 +155,19 @@ def _exactly(kind: type, expected: str) -> Reader:
     return Reader(expected, convert_exactly, scalars=frozenset((kind,)))
 
 
+def checked(reader: Reader, checks: Sequence[Callable[[Any], None]]) -> Reader:
+    """Return a reader that calls `checks` with the converted value; each may raise Mismatch."""
+    convert = reader.convert
+
+    def convert_checked(value: object) -> object:
+        converted = convert(value)
+        for check in checks:
+            check(converted)
+        return converted
+
+    return replace(reader, convert=convert_checked)
+
+
 def container(kind: type, expected: str, convert_container: Convert) -> Reader:
     def convert_checked(value: object) -> object:
         if not isinstance(value, kind):
@@ -132,6 +191,13 @@ def _parsed(parse: Callable[[str], object], expected: str) -> Reader:
 
 def _same(value: object) -> object:
     return value
+
+
+def _integer(value: object) -> int:
+    # The integers of other languages and of databases. Python folds the bounds to constants.
+    if type(value) is int and -(2**63) <= value < 2**63:
+        return value
+    raise Mismatch("an integer" if type(value) is not int else "an integer of 64 bits", value)
 
 
 def _float(value: object) -> float:
@@ -189,7 +255,7 @@ def one_of(choices: dict[object, object]) -> Reader:
 PLAIN: dict[type, Reader] = {
     object: Reader("anything", _same),
     str: _exactly(str, "a string"),
-    int: _exactly(int, "an integer"),
+    int: Reader("an integer", _integer, scalars=frozenset((int,))),
     float: Reader("a number", _float, scalars=frozenset((int, float))),
     bool: _exactly(bool, "a boolean"),
     NoneType: _exactly(NoneType, "null"),
@@ -238,9 +304,24 @@ class Outline:
                 elif is_required:
                     raise Refusal("missing")
         except Mismatch as mismatch:
-            mismatch.steps.append(name)
+            mismatch.add_step(name)
+            mismatch.read_rest(self._members_after(name, value))
             raise
         return members
+
+    def _members_after(
+        self, last: str, value: dict[str, object]
+    ) -> Iterator[tuple[str, Convert, object]]:
+        names = [each for each, _, _ in self._members]
+        for name, convert_member, is_required in self._members[names.index(last) + 1 :]:
+            if name in value:
+                yield name, convert_member, value[name]
+            elif is_required:
+                yield name, _refuse_missing, None
+
+
+def _refuse_missing(value: object) -> Never:
+    raise Refusal("missing")
 
 
 # --- containers -----------------------------------------------------------------------
@@ -264,7 +345,7 @@ def choose(readers: list[Reader], value: Any, expected: str) -> Reader:
         if name in value and all(name in reader.tags for reader in readers):
             tags = " or ".join(reader.tags[name].expected for reader in readers)
             mismatch = Mismatch(tags, value[name])
-            mismatch.steps.append(name)
+            mismatch.add_step(name)
             raise mismatch
     raise Refusal(f"expected {expected}, got {show(value)} of another shape")
 
@@ -280,7 +361,10 @@ def list_of(convert_item: Convert) -> Callable[[Any], list[object]]:
             for item in value:
                 items.append(convert_item(item))
         except Mismatch as mismatch:
-            mismatch.steps.append(len(items))
+            done = len(items)
+            mismatch.add_step(done)
+            rest = enumerate(value[done + 1 :], done + 1)
+            mismatch.read_rest((index, convert_item, item) for index, item in rest)
             raise
         return items
 
@@ -295,7 +379,9 @@ def dict_of(convert_member: Convert) -> Callable[[Any], JSONObject]:
             for key, member in value.items():
                 members[key] = convert_member(member)
         except Mismatch as mismatch:
-            mismatch.steps.append(key)
+            mismatch.add_step(key)
+            rest = islice(value.items(), len(members) + 1, None)
+            mismatch.read_rest((key, convert_member, member) for key, member in rest)
             raise
         return members
 
@@ -313,7 +399,14 @@ def tuple_of(converts: list[Convert]) -> Reader:
             for convert_item, item in zip(converts, value, strict=True):
                 items.append(convert_item(item))
         except Mismatch as mismatch:
-            mismatch.steps.append(len(items))
+            done = len(items)
+            mismatch.add_step(done)
+            mismatch.read_rest(
+                (done + after, convert_item, item)
+                for after, (convert_item, item) in enumerate(
+                    zip(converts[done + 1 :], value[done + 1 :], strict=True), 1
+                )
+            )
             raise
         return tuple(items)
 

@@ -31,7 +31,9 @@ from typing import (
 )
 
 from ..errors import ConfigurationError, HTTPError, UnprocessableContent
-from .annotations import alternatives_of, bare, qualifiers_of
+from ..faults import Fault
+from .annotations import bare, qualifiers_of
+from .constraints import annotated_alternatives_of, checks_for
 from .json_readers import (
     PLAIN,
     Convert,
@@ -39,6 +41,7 @@ from .json_readers import (
     Outline,
     Reader,
     Refusal,
+    checked,
     choose,
     container,
     dict_of,
@@ -57,9 +60,8 @@ T = TypeVar("T")
 def convert(value: object, kind: type[T]) -> T:
     """Return `value`, a result of `parse_json`, converted to `kind`. Ignore unknown keys.
 
-    Raises: UnprocessableContent (422), whose detail names the place, the expected and the received
-    value, and whose member `place` is the place; ConfigurationError for a type that can't be read
-    from JSON.
+    Raises: UnprocessableContent (422) with a fault for each place: its pointer, the expected and
+    the received value; ConfigurationError for a type that can't be read from JSON.
     """
     return converter_for(kind)(value)
 
@@ -110,10 +112,10 @@ def _build_converter(kind: object) -> Convert:
         try:
             return read(value)
         except Mismatch as mismatch:
-            place = mismatch.place()
-            raise UnprocessableContent(f"{place}: {mismatch.problem()}", place=place) from mismatch
+            raise UnprocessableContent(faults=mismatch.faults()) from mismatch
         except RecursionError as error:
-            raise UnprocessableContent("$: nested too deeply", place="$") from error
+            fault = Fault("body", "#", "nested too deeply")
+            raise UnprocessableContent(faults=[fault]) from error
 
     return converter
 
@@ -128,7 +130,12 @@ class _Compiler:
         self._begun: dict[type, Reader] = {}
 
     def reader_of(self, kind: object) -> Reader:
-        kind = bare(kind)
+        """Return the reader of a type, with the constraints in its metadata."""
+        checks = checks_for(kind)
+        reader = self._unchecked_reader(bare(kind))
+        return checked(reader, checks) if checks else reader
+
+    def _unchecked_reader(self, kind: object) -> Reader:
         origin = get_origin(kind)
         arguments = get_args(kind)
         if origin is None:
@@ -169,7 +176,7 @@ class _Compiler:
         outline = Outline()
         reader = Reader("an object", outline.read, dict, outline.fits, outline.tags)
         self._begun[cls] = reader
-        for name, hint in _hints_of(cls, self._begun).items():
+        for name, hint in hints_of_class(cls, self._begun).items():
             # `__required_keys__` ignores `Required` and `NotRequired` in a string.
             qualifiers = set(qualifiers_of(hint))
             is_required = name in cls.__required_keys__ and NotRequired not in qualifiers
@@ -190,7 +197,7 @@ class _Compiler:
 
         reader = Reader("an object", convert_object, dict, outline.fits, outline.tags)
         self._begun[cls] = reader
-        hints = _hints_of(cls, self._begun)
+        hints = hints_of_class(cls, self._begun)
         defaults = {
             member.name: member.default is not MISSING or member.default_factory is not MISSING
             for member in fields(cls)
@@ -209,7 +216,7 @@ class _Compiler:
         outline.add(name, reader, is_required)
 
     def _union_reader(self, kind: object) -> Reader:
-        readers = [self.reader_of(alternative) for alternative in alternatives_of(kind)]
+        readers = [self.reader_of(each) for each in annotated_alternatives_of(kind)]
         anything = PLAIN[object]
         if anything in readers:
             return anything
@@ -258,7 +265,11 @@ def _json_form(choice: object, kind: object) -> object:
     )
 
 
-def _hints_of(cls: type, begun: Iterable[type]) -> dict[str, object]:
+def hints_of_class(cls: type, begun: Iterable[type] = ()) -> dict[str, object]:
+    """Return the annotations of a class by name. Raises: ConfigurationError if one is unknown.
+
+    `begun` are classes that it may name too.
+    """
     try:
         try:
             return get_type_hints(cls, include_extras=True)

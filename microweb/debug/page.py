@@ -100,7 +100,7 @@ class _View:
             error, (HTTPError, ProtocolError)
         )
         self.title = fault.kind if self.is_fault else phrase_of(status)
-        self._message = error.detail if isinstance(error, HTTPError) else fault.message
+        self._message = error.text if isinstance(error, HTTPError) else fault.message
         has_table = request.route is None and status in _WITHOUT_ROUTE
         self._routes = _routes_of(request) if has_table else []
 
@@ -174,8 +174,9 @@ class _View:
     def problem(self) -> Response:
         """Return problem details; those of a fault contain the exception."""
         if not self.is_fault:
-            extra = self._error.extra if isinstance(self._error, HTTPError) else {}
-            return problem_response(self._status, self._message, extra)
+            if isinstance(self._error, HTTPError):
+                return problem_response(self._status, self._error.detail, self._error.extra)
+            return problem_response(self._status, self._message, {})
         detail = f"{self.fault.kind}: {self.fault.message}".removesuffix(": ")
         lines = list(format_fault(self.fault))
         return problem_response(self._status, detail, {"traceback": lines})

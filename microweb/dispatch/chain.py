@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from inspect import isroutine
 from typing import Protocol, runtime_checkable
 
@@ -106,9 +107,11 @@ class Place:
         self, route: Route, signature: Signature, pattern: Pattern
     ) -> Callable[[Request], object]:
         """Return the function that calls a route's endpoint for a request."""
-        call = bind(signature, pattern.parameters)
-        if not signature.is_async:
-            call = in_thread(str(route), call, may_read=signature.may_take_request)
+        if signature.is_async:
+            call = bind(signature, pattern.parameters, route.methods)
+        else:
+            wrap = partial(in_thread, str(route), may_read=signature.may_take_request)
+            call = bind(signature, pattern.parameters, route.methods, wrap)
         if not self.debug:
             return call
         from ..debug.slips import with_slip_warnings

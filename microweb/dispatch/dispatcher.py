@@ -219,7 +219,7 @@ def check_endpoint(route: Route, converters: Mapping[str, Converter]) -> None:
     if route.is_websocket:
         over_socket(signature, pattern, route.origins)
     else:
-        bind(signature, pattern.parameters)
+        bind(signature, pattern.parameters, route.methods)
 
 
 def _is_pure(pattern: Pattern) -> bool:

@@ -1,8 +1,11 @@
 """Find the source of each argument of an endpoint, once, when its route is registered.
 
-The name and the annotation of a parameter tell `bind` whether it is the request, a path parameter
-or a query parameter. `bind` builds the cheapest function that makes the call. A parameter without
-a source raises ConfigurationError at registration, not at the first request.
+The name and the annotation of a parameter tell `bind` whether it is the request, a path parameter,
+a query parameter, or what its marker says (`Json`, `Header`). `bind` builds the cheapest function
+that makes the call. A parameter without a source raises ConfigurationError at registration, not at
+the first request.
+
+Parameters are checked together before the body is read, so a wrong query costs no upload.
 
 A decorator's `*args` and `**kwargs` get the arguments of the functions inside it and all path
 parameters. The request is the first argument if it is the first parameter of a function inside. The
@@ -11,20 +14,17 @@ decorator itself must pass the parameters inside it that have no source.
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Callable, Mapping
-from enum import Enum
-from functools import partial
-from inspect import Parameter
-from typing import Any, get_args, get_origin
-from uuid import UUID
+from collections.abc import Callable, Mapping, Sequence
+from inspect import Parameter, isawaitable
+from typing import Any, TypeVar
 
 from ..concurrency.callables import describe
-from ..errors import ConfigurationError, InvalidValue, MissingValue
-from ..http.multidict import parse_bool
+from ..errors import ConfigurationError
 from ..request import Request
-from ..routing.patterns import BUILT_IN, parse_int64
+from ..routing.patterns import BUILT_IN
+from .content import ReadBody, body_reader
+from .inputs import Input, marked_input, scalar_input
+from .parameters import REFUSED, Getter, checked_path_getter, parameter_getter, refusal_of
 from .signature import (
     MISSING,
     PATH_TYPES,
@@ -33,35 +33,54 @@ from .signature import (
     Layer,
     Signature,
     Subject,
-    without_annotated,
     without_none,
 )
 
-Getter = Callable[[Request], object]
+T = TypeVar("T")
 
-_INT = re.compile(r"[+-]?[0-9]{1,1000}")
+_WITHOUT_BODY = ("GET", "HEAD")
+
+Slot = int | str  # of an argument: its position, or its name
 
 
-def bind(signature: Signature, path: Mapping[str, str]) -> Callable[[Request], object]:
+def bind(
+    signature: Signature,
+    path: Mapping[str, str],
+    methods: Sequence[str] = (),
+    wrap: Callable[[Callable[..., object]], Callable[..., object]] = lambda function: function,
+) -> Callable[[Request], object]:
     """Return a function that takes the request and calls the endpoint.
 
-    `path` maps each path parameter to the name of its converter. Raises: ConfigurationError that
+    `path` maps each path parameter to the name of its converter, `methods` are the route's. `wrap`
+    lets a plain `def` run in a thread; a body is read before that. Raises: ConfigurationError that
     names the function, the parameter and the remedy.
     """
-    binding = Binding(signature, path, REQUEST)
-    return _fastest_call(signature.function, binding.positional, binding.named, path)
+    binding = Binding(signature, path, REQUEST, methods)
+    if binding.body is None:
+        return wrap(_fastest_call(binding, path))
+    return _call_with_body(wrap(signature.function), binding, *binding.body)
 
 
 class Binding:
     """The arguments of an endpoint's call: a getter for each, in `positional` and `named`.
 
     A getter takes the request and returns the value. `subject_itself` marks the argument that is
-    the subject: if that is a WebSocket, the caller inserts it. Raises: ConfigurationError, as
-    `bind`.
+    the subject: if that is a WebSocket, the caller inserts it. `inputs` describe the values that
+    the client sends. Raises: ConfigurationError, as `bind`.
     """
 
-    def __init__(self, signature: Signature, path: Mapping[str, str], subject: Subject) -> None:
+    def __init__(
+        self,
+        signature: Signature,
+        path: Mapping[str, str],
+        subject: Subject,
+        methods: Sequence[str] = (),
+    ) -> None:
         self.subject = subject
+        self.methods = methods
+        self.inputs: list[Input] = []
+        self.body: tuple[Slot, ReadBody] | None = None
+        self.checks_path = False  # whether a path parameter has constraints
         self.function = signature.function
         self.own, *self.inside = signature.layers
         self.path = path
@@ -72,6 +91,19 @@ class Binding:
         self._has_kwargs = self.own.has(Parameter.VAR_KEYWORD)
         self._bind_own()
         self._bind_inside()
+        self._check_names()
+
+    def arguments(self, request: Request) -> tuple[list[object], dict[str, object]]:
+        """Return the arguments by position and by name; those of a body have no value yet.
+
+        Raises: MissingValue or InvalidValue with the faults of all parameters.
+        """
+        try:
+            positional = [getter(request) for getter in self.positional]
+            return positional, {name: getter(request) for name, getter in self.named.items()}
+        except REFUSED as error:
+            getters = (*self.positional, *self.named.values())
+            raise refusal_of(request, getters, error) from error
 
     def _bind_own(self) -> None:
         """Bind the parameters that the function itself names."""
@@ -125,6 +157,8 @@ class Binding:
 
     def _give(self, name: str, getter: Getter, by_position: bool) -> None:
         self._names.add(name)
+        if self.body is not None and getter is _no_value_yet:
+            self.body = (len(self.positional) if by_position else name, self.body[1])
         if by_position:
             self.positional.append(getter)
         else:
@@ -135,20 +169,81 @@ class Binding:
         hint = layer.hints.get(name, MISSING)
         if name in self.path:
             self._check_path_type(name, hint)
-            return _path_getter(name)
+            self.inputs.append(scalar_input(name, "path", hint, MISSING))
+            checked = self._named_in_errors(name, lambda: checked_path_getter(name, hint))
+            self.checks_path = self.checks_path or checked is not None
+            return checked or _path_getter(name)
         if name == layer.name_of(self.subject):
             return subject_itself
         if any(each.is_taken_by(name, hint) for each in self.subject.companions):
             return _request
-        return _query_getter(name, hint, parameter.default)
+        return self._named_in_errors(name, lambda: self._input_getter(parameter, hint))
+
+    def _input_getter(self, parameter: Parameter, hint: object) -> Getter | None:
+        name, default = parameter.name, parameter.default
+        marked = marked_input(name, hint, default)
+        described = marked or scalar_input(name, "query", hint, default)
+        if described.is_body:
+            self._check_body(described)
+            self.body = (name, body_reader(described))
+            getter: Getter | None = _no_value_yet
+        else:
+            getter = parameter_getter(described)
+            if getter is None and marked is not None:
+                raise ConfigurationError(
+                    f"a {described.source} holds texts: annotate it with str, int, float, bool, "
+                    "Decimal, UUID, a date or time, Literal, an Enum, or a list of one of these"
+                )
+        if getter is not None:
+            self.inputs.append(described)
+        return getter
+
+    def _named_in_errors(self, name: str, make: Callable[[], T]) -> T:
+        try:
+            return make()
+        except ConfigurationError as error:
+            raise ConfigurationError(
+                f"{describe(self.function)}: parameter {name!r}: {error}"
+            ) from error
+
+    def _check_body(self, described: Input) -> None:
+        """Raise ConfigurationError if the endpoint can't have this body."""
+        if self.subject is not REQUEST:
+            raise ConfigurationError(
+                "a WebSocket's request has no body: use `await socket.receive_json(T)`"
+            )
+        if without := [method for method in self.methods if method in _WITHOUT_BODY]:
+            raise ConfigurationError(
+                f"{without[0]} has no body: route it with post, put or patch, or mark it `Query[T]`"
+            )
+        if self.body is not None:
+            raise ConfigurationError(
+                "a request has one body, and another parameter has it: put both into one class"
+            )
+
+    def _check_names(self) -> None:
+        """Raise ConfigurationError if two parameters read the same value of the request."""
+        seen: dict[tuple[str, str], str] = {}
+        for each in self.inputs:
+            for leaf in each.leaves:
+                key = (leaf.source, leaf.name)
+                if key in seen:
+                    raise ConfigurationError(
+                        f"{describe(self.function)}: {each.parameter!r} and {seen[key]!r} both "
+                        f"read {leaf.name!r} from the {leaf.source}: rename one of them"
+                    )
+                seen[key] = each.parameter
 
     def _no_source(self, name: str) -> str:
         hint = self.own.hints.get(name)
         unknown = f" (its annotation {hint!r} can't be resolved)" if isinstance(hint, str) else ""
+        label = hint.__name__ if isinstance(hint, type) and hint is not MISSING else "T"
+        mark = f"mark it `Json[{label}]`"
         return (
-            f"{describe(self.function)}: parameter {name!r} has no source{unknown}: give it the "
-            f"name of a path parameter or {self.subject.name!r}, or annotate it with str, int, "
-            "float, bool, UUID, an Enum or a list of one of these to read it from the query"
+            f"{describe(self.function)}: parameter {name!r} has no source{unknown}: {mark} to read "
+            f"it from the body, give it the name of a path parameter or {self.subject.name!r}, or "
+            "annotate it with str, int, float, bool, UUID, an Enum or a list of one of these to "
+            "read it from the query"
         )
 
     def _check_path_type(self, name: str, hint: object) -> None:
@@ -168,27 +263,57 @@ class Binding:
             )
 
 
-def _fastest_call(
-    function: Callable[..., object],
-    positional: list[Getter],
-    named: dict[str, Getter],
-    path: Mapping[str, str],
-) -> Callable[[Request], object]:
+def _fastest_call(binding: Binding, path: Mapping[str, str]) -> Callable[[Request], object]:
     """Return the cheapest function that makes the call: the general one costs 0.5 us more."""
+    function, positional, named = binding.function, binding.positional, binding.named
     has_request = positional == [subject_itself]
     if has_request and not named:
         return function
     if not positional and not named:
         return lambda request: function()
-    if named.keys() == path.keys():
+    if named.keys() == path.keys() and not binding.checks_path:
         if has_request:
             return lambda request: function(request, **request.match.params)  # type: ignore[union-attr]
         if not positional:
             return lambda request: function(**request.match.params)  # type: ignore[union-attr]
 
     def call(request: Request) -> object:
-        arguments = {name: getter(request) for name, getter in named.items()}
-        return function(*[getter(request) for getter in positional], **arguments)
+        try:
+            arguments = {name: getter(request) for name, getter in named.items()}
+            given = [getter(request) for getter in positional]
+        except REFUSED as error:
+            raise refusal_of(request, (*positional, *named.values()), error) from error
+        return function(*given, **arguments)
+
+    return call
+
+
+def _call_with_body(
+    function: Callable[..., object], binding: Binding, slot: Slot, read: ReadBody
+) -> Callable[[Request], object]:
+    """Return the function that reads the body after the parameters, and then calls the endpoint."""
+    if binding.named.keys() == {slot} and not binding.positional:
+        return _call_with_body_alone(function, str(slot), read)
+
+    async def call(request: Request) -> object:
+        given, arguments = binding.arguments(request)
+        value = await read(request)
+        if isinstance(slot, int):
+            given[slot] = value
+        else:
+            arguments[slot] = value
+        result = function(*given, **arguments)
+        return await result if isawaitable(result) else result
+
+    return call
+
+
+def _call_with_body_alone(
+    function: Callable[..., object], name: str, read: ReadBody
+) -> Callable[[Request], object]:
+    async def call(request: Request) -> object:
+        result = function(**{name: await read(request)})
+        return await result if isawaitable(result) else result
 
     return call
 
@@ -205,93 +330,10 @@ def _request(request: Request) -> object:
     return request
 
 
+def _no_value_yet(request: Request) -> object:
+    """Keep the place of a body among the arguments until it is read."""
+    return None
+
+
 def _path_getter(name: str) -> Getter:
     return lambda request: request.match.params[name]  # type: ignore[union-attr]
-
-
-def _query_getter(name: str, hint: object, default: object) -> Getter | None:
-    """Return the getter of a query parameter, or None if its annotation is not supported."""
-    kind = without_none(hint)
-    if default is MISSING and kind is not without_annotated(hint):
-        default = None
-    if get_origin(kind) is list or kind is list:
-        parse_item = _scalar_parser(*(get_args(kind) or (str,)))
-        return None if parse_item is None else _list_getter(name, parse_item, default)
-    parse = _scalar_parser(kind)
-    return None if parse is None else _scalar_getter(name, parse, default)
-
-
-def _scalar_getter(name: str, parse: Callable[[str], object], default: object) -> Getter:
-    def get(request: Request) -> object:
-        text = request.query.get(name)
-        if text is not None:
-            return _parsed(name, text, parse)
-        if default is MISSING:
-            raise MissingValue(f"missing query parameter {name!r}")
-        return default
-
-    return get
-
-
-def _list_getter(name: str, parse_item: Callable[[str], object], default: object) -> Getter:
-    def get_list(request: Request) -> object:
-        texts = request.query.get_all(name)
-        if texts:
-            return [_parsed(name, text, parse_item) for text in texts]
-        if default is MISSING:
-            raise MissingValue(f"missing query parameter {name!r}")
-        return list(default) if isinstance(default, list) else default
-
-    return get_list
-
-
-def _parsed(name: str, text: str, parse: Callable[[str], object]) -> object:
-    try:
-        return parse(text)
-    except ValueError as error:
-        raise InvalidValue(f"query parameter {name!r}: {error}") from error
-
-
-def _scalar_parser(kind: object) -> Callable[[str], object] | None:
-    if isinstance(kind, type) and issubclass(kind, Enum):
-        return partial(_parse_enum, {str(member.value): member for member in kind})
-    return _SCALARS.get(kind)
-
-
-def _parse_int(text: str) -> int:
-    if not _INT.fullmatch(text):
-        raise ValueError(f"expected an integer, got {text[:80]!r}")
-    return parse_int64(text)
-
-
-def _parse_float(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value) or "_" in text:
-        raise ValueError(f"expected a number, got {text[:80]!r}")
-    return value
-
-
-def _parse_uuid(text: str) -> UUID:
-    try:
-        return UUID(text)
-    except ValueError:
-        raise ValueError(f"expected a UUID, got {text[:80]!r}") from None
-
-
-def _parse_enum(members: Mapping[str, Enum], text: str) -> Enum:
-    member = members.get(text)
-    if member is None:
-        raise ValueError(f"expected one of {', '.join(members)}, got {text[:80]!r}")
-    return member
-
-
-_SCALARS: dict[object, Callable[[str], object]] = {
-    str: str,
-    int: _parse_int,
-    float: _parse_float,
-    bool: parse_bool,
-    UUID: _parse_uuid,
-}

@@ -22,6 +22,7 @@ from collections.abc import Callable
 from hashlib import blake2b
 from itertools import islice
 from os import urandom
+from typing import Any
 
 from ..concurrency.callables import check_parameters, describe, is_async
 from ..concurrency.per_process import note_per_process
@@ -114,6 +115,7 @@ class RateLimit:
         return response
 
     def _refusal(self, wait_s: int) -> TooManyRequests:
+        members: dict[str, Any] = {"type": _PROBLEM_TYPE, "violated-policies": [self._name]}
         return TooManyRequests(
             f"more than {self._quota} requests in {self._window_s} s: try again in {wait_s} s",
             headers={
@@ -121,7 +123,7 @@ class RateLimit:
                 "RateLimit-Policy": self._policy,
                 "RateLimit": f'"{self._name}";r=0;t={wait_s}',
             },
-            **{"type": _PROBLEM_TYPE, "violated-policies": [self._name]},
+            **members,
         )
 
 

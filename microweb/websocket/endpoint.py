@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from ..concurrency.background import create_task
 from ..concurrency.callables import describe, implementations_of
-from ..endpoints.arguments import Binding, Getter, subject_itself
+from ..endpoints.arguments import Binding, subject_itself
 from ..endpoints.signature import REQUEST, Signature, Subject
 from ..errors import (
     BadRequest,
@@ -73,12 +73,14 @@ def bind_socket(signature: Signature, path: Mapping[str, str]) -> Callable[[WebS
         raise ConfigurationError(f"{describe(function)}: write a WebSocket endpoint as async def")
     binding = Binding(signature, path, SOCKET)
 
-    def value(getter: Getter, socket: WebSocket) -> object:
-        return socket if getter is subject_itself else getter(socket.request)
+    sockets = [index for index, each in enumerate(binding.positional) if each is subject_itself]
+    names = [name for name, each in binding.named.items() if each is subject_itself]
 
     def call(socket: WebSocket) -> object:
-        arguments = {name: value(getter, socket) for name, getter in binding.named.items()}
-        return function(*[value(getter, socket) for getter in binding.positional], **arguments)
+        positional, named = binding.arguments(socket.request)
+        for index in sockets:
+            positional[index] = socket
+        return function(*positional, **named | dict.fromkeys(names, socket))
 
     return call
 
@@ -226,7 +228,7 @@ class _Exchange:
             return INTERNAL_ERROR, ""
         if isinstance(error, HTTPError):
             is_bad_data = isinstance(error, (BadRequest, UnprocessableContent))
-            reason = error.detail.encode()[:_MAX_REASON].decode(errors="ignore")
+            reason = error.text.encode()[:_MAX_REASON].decode(errors="ignore")
             if isinstance(error, ContentTooLarge):
                 return TOO_BIG, reason
             if isinstance(error, ServiceUnavailable):

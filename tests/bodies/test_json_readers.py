@@ -33,7 +33,7 @@ def refusal_of(convert: Callable[[Any], object], value: object) -> str:
     """Return the place and the problem of a reader's refusal."""
     with pytest.raises(Mismatch) as caught:
         convert(value)
-    return f"{caught.value.place()}: {caught.value.problem()}"
+    return f"{caught.value.pointer()}: {caught.value.problem()}"
 
 
 def outline_of(*members: tuple[str, Reader, bool]) -> Outline:
@@ -57,7 +57,9 @@ def outline_of(*members: tuple[str, Reader, bool]) -> Outline:
         (True, "true"),
         (1.5, "1.5"),
         (10**100, "1" + "0" * 79),
-        (Decimal(1), "Decimal"),
+        (Decimal("1.50"), '"1.50"'),
+        (date(2024, 2, 29), '"2024-02-29"'),
+        (UUID(int=1), "UUID"),
     ],
 )
 def test_value_is_shown_short(value: object, text: str) -> None:
@@ -65,20 +67,25 @@ def test_value_is_shown_short(value: object, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("steps", "place"),
+    ("steps", "pointer"),
     [
-        ([], "$"),
-        (["items"], "$.items"),
-        (["price", 2, "items"], "$.items[2].price"),
-        (["a b"], '$["a b"]'),
-        (["x" * 81], f'$["{"x" * 80}"]'),
-        (["é"], '$["é"]'),
+        ([], "#"),
+        (["items"], "#/items"),
+        (["price", 2, "items"], "#/items/2/price"),
+        (["a b"], "#/a%20b"),
+        (["a/b~c", 0], "#/0/a~1b~0c"),
+        (["x" * 500_000, "y"], f"#/y/{'x' * 196}"),
+        (["x", "y" * 500_000], f"#/{'y' * 198}"),
+        ([" " * 300], f"#/{'%20' * 66}"),
+        (["é"], "#/%C3%A9"),
+        (['<">\n'], "#/%3C%22%3E%0A"),
+        (["\ud800"], "#/%5Cud800"),
     ],
 )
-def test_place_is_the_way_from_the_outermost(steps: list[str | int], place: str) -> None:
+def test_pointer_is_the_way_from_the_outermost(steps: list[str | int], pointer: str) -> None:
     mismatch = Mismatch("a string", 1)
     mismatch.steps += steps
-    assert mismatch.place() == place
+    assert mismatch.pointer() == pointer
     assert mismatch.problem() == "expected a string, got 1"
     assert Refusal("missing").problem() == "missing"
 
@@ -113,20 +120,20 @@ def test_plain_value_is_read(kind: type, value: object, converted: object) -> No
 @pytest.mark.parametrize(
     ("kind", "value", "refusal"),
     [
-        (str, 1, "$: expected a string, got 1"),
-        (int, True, "$: expected an integer, got true"),
-        (float, False, "$: expected a number, got false"),
-        (float, 10**400, f"$: expected a number that a float can hold, got 1{'0' * 79}"),
-        (list, {}, "$: expected an array, got an object"),
-        (date, 5, "$: expected a date in ISO 8601, got 5"),
-        (date, "today", '$: expected a date in ISO 8601, got "today"'),
-        (UUID, "0" * 32, f'$: expected a UUID, got "{"0" * 32}"'),
-        (Decimal, "NaN", '$: expected a decimal number, got "NaN"'),
-        (Decimal, "1e" + "9" * 30, f'$: expected a decimal number, got "1e{"9" * 30}"'),
+        (str, 1, "#: expected a string, got 1"),
+        (int, True, "#: expected an integer, got true"),
+        (float, False, "#: expected a number, got false"),
+        (float, 10**400, f"#: expected a number that a float can hold, got 1{'0' * 79}"),
+        (list, {}, "#: expected an array, got an object"),
+        (date, 5, "#: expected a date in ISO 8601, got 5"),
+        (date, "today", '#: expected a date in ISO 8601, got "today"'),
+        (UUID, "0" * 32, f'#: expected a UUID, got "{"0" * 32}"'),
+        (Decimal, "NaN", '#: expected a decimal number, got "NaN"'),
+        (Decimal, "1e" + "9" * 30, f'#: expected a decimal number, got "1e{"9" * 30}"'),
         (
             Decimal,
             "1e99999",
-            '$: expected a decimal number of at most 4300 digits, got "1e99999"',
+            '#: expected a decimal number of at most 4300 digits, got "1e99999"',
         ),
     ],
 )
@@ -138,9 +145,9 @@ def test_choice_tells_1_from_true_and_from_a_float() -> None:
     reader = one_of({1: "one", "a": "letter"})
     assert [reader.convert(value) for value in (1, "a")] == ["one", "letter"]
     for value in (True, 1.0, "b"):
-        assert refusal_of(reader.convert, value) == f'$: expected 1 or "a", got {show(value)}'
-    assert refusal_of(reader.convert, [1]) == '$: expected 1 or "a", got an array'
-    assert refusal_of(reader.convert, {}) == '$: expected 1 or "a", got an object'
+        assert refusal_of(reader.convert, value) == f'#: expected 1 or "a", got {show(value)}'
+    assert refusal_of(reader.convert, [1]) == '#: expected 1 or "a", got an array'
+    assert refusal_of(reader.convert, {}) == '#: expected 1 or "a", got an object'
 
 
 # --- containers -----------------------------------------------------------------------
@@ -149,7 +156,7 @@ def test_choice_tells_1_from_true_and_from_a_float() -> None:
 def test_each_container_adds_its_step() -> None:
     numbers = list_of(dict_of(PLAIN[int].convert))
     assert numbers([{"a": 1}, {}]) == [{"a": 1}, {}]
-    assert refusal_of(numbers, [{}, {"a": 1, "b": "x"}]) == ('$[1].b: expected an integer, got "x"')
+    assert refusal_of(numbers, [{}, {"a": 1, "b": "x"}]) == ('#/1/b: expected an integer, got "x"')
 
 
 def test_members_are_an_object_that_names_missing_keys() -> None:
@@ -159,11 +166,11 @@ def test_members_are_an_object_that_names_missing_keys() -> None:
 def test_tuple_has_one_length_and_a_reader_for_each_place() -> None:
     pair = tuple_of([PLAIN[str].convert, PLAIN[int].convert])
     assert pair.convert(["a", 1]) == ("a", 1)
-    assert refusal_of(pair.convert, ["a", "b"]) == '$[1]: expected an integer, got "b"'
+    assert refusal_of(pair.convert, ["a", "b"]) == '#/1: expected an integer, got "b"'
     assert (
-        refusal_of(pair.convert, ["a"]) == "$: expected an array of length 2, got one of length 1"
+        refusal_of(pair.convert, ["a"]) == "#: expected an array of length 2, got one of length 1"
     )
-    assert refusal_of(pair.convert, "ab") == '$: expected an array of length 2, got "ab"'
+    assert refusal_of(pair.convert, "ab") == '#: expected an array of length 2, got "ab"'
     assert pair.takes is list
     assert pair.fits is not None
     assert [pair.fits(value) for value in (["a", 1], ["a"])] == [True, False]
@@ -176,9 +183,9 @@ def test_outline_reads_its_members_alone() -> None:
     outline = outline_of(("name", PLAIN[str], True), ("age", PLAIN[int], False))
     assert outline.read({"name": "ada", "other": 1}) == {"name": "ada"}
     assert outline.read({"name": "ada", "age": 36}) == {"name": "ada", "age": 36}
-    assert refusal_of(outline.read, {"age": 36}) == "$.name: missing"
-    assert refusal_of(outline.read, {"name": 1}) == "$.name: expected a string, got 1"
-    assert refusal_of(outline.read, [1]) == "$: expected an object, got an array"
+    assert refusal_of(outline.read, {"age": 36}) == "#/name: missing"
+    assert refusal_of(outline.read, {"name": 1}) == "#/name: expected a string, got 1"
+    assert refusal_of(outline.read, [1]) == "#: expected an object, got an array"
 
 
 def test_outline_may_hold_itself() -> None:
@@ -186,7 +193,7 @@ def test_outline_may_hold_itself() -> None:
     outline.add("next", container(dict, "an object", outline.read), False)
     assert outline.read({"next": {"next": {}}}) == {"next": {"next": {}}}
     assert refusal_of(outline.read, {"next": {"next": 5}}) == (
-        "$.next.next: expected an object, got 5"
+        "#/next/next: expected an object, got 5"
     )
 
 
@@ -220,14 +227,14 @@ def test_first_alternative_that_fits_is_chosen() -> None:
 def test_alternative_whose_tag_is_right_says_what_else_is_wrong() -> None:
     chosen = choose([CAT, DOG], {"kind": "dog"}, "an animal")
     assert chosen is DOG
-    assert refusal_of(chosen.convert, {"kind": "dog"}) == "$.age: missing"
+    assert refusal_of(chosen.convert, {"kind": "dog"}) == "#/age: missing"
 
 
 def test_unknown_tag_is_a_mismatch_of_all_alternatives() -> None:
     def convert(value: object) -> object:
         return choose([CAT, DOG], value, "an animal")
 
-    assert refusal_of(convert, {"kind": "cow"}) == '$.kind: expected "cat" or "dog", got "cow"'
+    assert refusal_of(convert, {"kind": "cow"}) == '#/kind: expected "cat" or "dog", got "cow"'
     assert (
-        refusal_of(convert, {"lives": 9}) == "$: expected an animal, got an object of another shape"
+        refusal_of(convert, {"lives": 9}) == "#: expected an animal, got an object of another shape"
     )

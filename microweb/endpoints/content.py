@@ -1,0 +1,41 @@
+"""Read the body of a request for a parameter of its endpoint: `note: Json[Note]`.
+
+The limits, and who may send it, are checked before the body is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from ..bodies.incoming import check_sender
+from ..bodies.json_types import converter_for
+from ..request import Request, name_in_log
+from .inputs import MISSING, Input
+from .parameters import default_maker
+
+ReadBody = Callable[[Request], Awaitable[object]]
+
+_EMPTY = object()
+
+
+def body_reader(described: Input) -> ReadBody:
+    """Return the function that reads the body of an input. Raises: ConfigurationError."""
+    return _json_reader(described)
+
+
+def _json_reader(described: Input) -> ReadBody:
+    convert = converter_for(described.kind)
+    absent = default_maker(described.default)
+    empty = None if described.default is MISSING else _EMPTY
+
+    async def read_json(request: Request) -> object:
+        check_sender(request.section.headers)
+        incoming = request.incoming
+        value = await incoming.json(
+            request.max_body, request.max_json, request.max_json_values, empty
+        )
+        if value is _EMPTY:
+            return absent()
+        return await incoming.convert(value, convert, name_in_log(request))
+
+    return read_json

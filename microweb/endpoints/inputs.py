@@ -1,0 +1,148 @@
+"""The inputs of an endpoint: one description for each parameter whose value a client sends.
+
+`arguments` binds by these descriptions, and a document can list them: they are built from the
+signature when the route is registered, and nothing runs to read them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import MISSING as NO_DEFAULT
+from dataclasses import dataclass, fields, is_dataclass, replace
+from inspect import Parameter
+from types import UnionType
+from typing import Annotated, Literal, Union, get_args, get_origin
+
+from ..bodies.annotations import bare, metadata_of
+from ..bodies.json_types import hints_of_class
+from ..errors import ConfigurationError
+from ..typed import From, Meta
+
+MISSING = Parameter.empty
+
+InputSource = Literal["path", "query", "header", "cookie", "json"]
+
+_MARKERS = {
+    "json": "Json",
+    "query": "Query",
+    "header": "Header",
+    "cookie": "Cookie",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """A parameter of an endpoint, or a field of a dataclass that stands for several.
+
+    `name` is the name on the wire. `kind` is the annotation without the marker: constraints and
+    descriptions are in its metadata. `default` is MISSING if there is none, or if a function makes
+    it. `fields` are the inputs of `Query[SomeDataclass]`, which itself is not on the wire.
+    """
+
+    parameter: str
+    source: InputSource
+    name: str
+    kind: object
+    default: object
+    is_required: bool
+    fields: tuple[Input, ...] = ()
+
+    @property
+    def is_body(self) -> bool:
+        """Whether the value is read from the body."""
+        return self.source == "json"
+
+    @property
+    def leaves(self) -> tuple[Input, ...]:
+        """The inputs that have a name on the wire: the fields, or this one."""
+        return self.fields or (self,)
+
+
+def marked_input(name: str, hint: object, default: object) -> Input | None:
+    """Return the input of a parameter with a marker such as `Query`, else None.
+
+    Raises: ConfigurationError for a marker in the wrong place, and for a dataclass that a query
+    can't hold.
+    """
+    markers = [each for each in metadata_of(hint) if isinstance(each, From)]
+    if not markers:
+        _check_inside(hint)
+        return None
+    if len(markers) > 1:
+        raise ConfigurationError("expected one source, got two markers: keep one of them")
+    source, kind = markers[0].source, _without_marker(hint)
+    cls = bare(kind)
+    inside: tuple[Input, ...] = ()
+    if source != "json" and isinstance(cls, type) and is_dataclass(cls):
+        inside = tuple(_fields_of(cls, source))
+    return scalar_input(name, source, kind, default, inside)
+
+
+def _check_inside(hint: object) -> None:
+    """Raise ConfigurationError for a marker that is not around the whole annotation."""
+    for each in _inner_types(hint):
+        for marker in metadata_of(each):
+            if isinstance(marker, From):
+                label = _MARKERS[marker.source]
+                raise ConfigurationError(
+                    f"{label} stands inside the annotation: put it outside, as in "
+                    f"{label}[T | None] or {label}[list[T]]"
+                )
+
+
+def scalar_input(
+    name: str,
+    source: InputSource,
+    kind: object,
+    default: object,
+    inside: tuple[Input, ...] = (),
+) -> Input:
+    """Return the input of a parameter. Without a default, `T | None` outside a body has None."""
+    if default is MISSING and source != "json" and may_be_none(kind):
+        default = None
+    wire_name = _wire_name(name, kind, source)
+    return Input(name, source, wire_name, kind, default, default is MISSING, inside)
+
+
+def may_be_none(kind: object) -> bool:
+    """Return whether a type is a union with None."""
+    kind = bare(kind)
+    return get_origin(kind) in (Union, UnionType) and type(None) in get_args(kind)
+
+
+def name_in(metadata: tuple[object, ...], default: str) -> str:
+    """Return the name on the wire that `Meta(name=...)` gives, else `default`."""
+    names = [each.name for each in metadata if isinstance(each, Meta) and each.name is not None]
+    return names[-1] if names else default
+
+
+def _fields_of(cls: type, source: InputSource) -> Iterator[Input]:
+    """Yield the inputs of a dataclass whose fields are parameters."""
+    hints = hints_of_class(cls)
+    for field in fields(cls):
+        if not field.init:
+            continue
+        default = MISSING if field.default is NO_DEFAULT else field.default
+        found = scalar_input(field.name, source, hints[field.name], default)
+        has_factory = field.default_factory is not NO_DEFAULT
+        yield replace(found, is_required=False) if has_factory else found
+
+
+def _wire_name(name: str, kind: object, source: InputSource) -> str:
+    given = name_in(metadata_of(kind), "")
+    if source != "header":
+        return given or name
+    return (given or name.replace("_", "-")).lower()
+
+
+def _without_marker(hint: object) -> object:
+    rest = [each for each in metadata_of(hint) if not isinstance(each, From)]
+    inner = bare(hint)
+    return Annotated[(inner, *rest)] if rest else inner
+
+
+def _inner_types(hint: object) -> Iterator[object]:
+    """Yield the types inside a type, at any depth."""
+    for each in get_args(bare(hint)):
+        yield each
+        yield from _inner_types(each)

@@ -1,0 +1,61 @@
+"""Faults of a request: the places in it that are wrong, for one answer that names them all.
+
+The answer is bounded, because a client chooses how many faults it has and how long their names are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import islice
+from typing import Literal
+
+MAX_FAULTS = 20  # in one answer
+_MAX_BYTES = 6 * 1024  # of the faults in one answer, in UTF-8
+_AROUND = 40  # bytes of problem details around one fault
+
+Source = Literal["body", "path", "query", "header", "cookie"]
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One fault of a request, for `HTTPError(faults=...)`.
+
+    `name` is that of a parameter. In a body it is a JSON pointer, written as the fragment of a URL:
+    `#/tags/1`. RFC 6901 section 6
+    """
+
+    source: Source
+    name: str
+    detail: str
+
+    def __str__(self) -> str:
+        if self.source == "body":
+            return f"{self.name}: {self.detail}"
+        kind = self.source if self.source == "cookie" else f"{self.source} parameter"
+        return f"{kind} {self.name!r}: {self.detail}"
+
+    def members(self) -> dict[str, str]:
+        """Return the fault as an object of problem details. RFC 9457 section 3"""
+        name = "pointer" if self.source == "body" else "name"
+        return {"in": self.source, name: self.name, "detail": self.detail}
+
+
+def first_faults(faults: Iterable[Fault]) -> tuple[tuple[Fault, ...], bool]:
+    """Return the faults that one answer has room for, and whether there are more."""
+    found, size = list(islice(faults, MAX_FAULTS + 1)), 0
+    for number, fault in enumerate(found):
+        size += len(f"{fault.name}{fault.detail}".encode(errors="replace")) + _AROUND
+        if number and (number == MAX_FAULTS or size > _MAX_BYTES):
+            return tuple(found[:number]), True
+    return tuple(found), False
+
+
+def summary_of(faults: tuple[Fault, ...], *, has_more: bool) -> str:
+    """Return a detail for problem details: `2 faults in the body`."""
+    plural = "" if len(faults) == 1 else "s"
+    if any(fault.source != "body" for fault in faults):
+        summary = f"{len(faults)} parameter{plural} at fault"
+    else:
+        summary = f"{len(faults)} fault{plural} in the body"
+    return f"{summary} and more" if has_more else summary

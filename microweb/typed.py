@@ -1,0 +1,54 @@
+"""Markers for the parameters of endpoints: the source of a value, and its constraints.
+
+`Json[Note]` is an alias of `Annotated[Note, ...]`, so that type checkers see a `Note`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, time, timedelta
+from decimal import Decimal
+from typing import Annotated, Literal, TypeVar
+
+T = TypeVar("T")
+
+Limit = float | Decimal | date | time | timedelta  # of numbers, or of dates and times
+
+
+@dataclass(frozen=True, slots=True)
+class From:
+    """The source of a parameter's value, inside `Annotated`."""
+
+    source: Literal["json", "query", "header", "cookie"]
+
+
+Json = Annotated[T, From("json")]
+Query = Annotated[T, From("query")]
+Header = Annotated[T, From("header")]
+Cookie = Annotated[T, From("cookie")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Meta:
+    """Constraints of a value, and its description: `Annotated[int, Meta(ge=1)]`.
+
+    A value is greater than `gt` or at least `ge`, less than `lt` or at most `le`, a multiple of
+    `multiple_of`. A text, bytes or a container has a length from `min_length` to `max_length`. The
+    regular expression `pattern` is searched in a text. `name` is the name on the wire: of a
+    parameter, or of a key in JSON. `title`, `description`, `examples` and `deprecated` are for
+    documents.
+    """
+
+    gt: Limit | None = None
+    ge: Limit | None = None
+    lt: Limit | None = None
+    le: Limit | None = None
+    multiple_of: float | Decimal | None = None
+    min_length: int | None = None
+    max_length: int | None = None
+    pattern: str | None = None
+    name: str | None = None
+    title: str | None = None
+    description: str | None = None
+    examples: tuple[object, ...] = ()
+    deprecated: bool = False

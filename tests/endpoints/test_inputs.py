@@ -1,0 +1,104 @@
+"""Descriptions of inputs: everything that a document needs, without a request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+import pytest
+
+from microweb.bodies.annotations import metadata_of
+from microweb.endpoints.arguments import Binding
+from microweb.endpoints.inputs import MISSING, Input, marked_input
+from microweb.endpoints.signature import REQUEST, inspect_endpoint
+from microweb.errors import ConfigurationError
+from microweb.request import Request
+from microweb.typed import Cookie, Header, Json, Meta, Query
+
+
+@dataclass
+class Page:
+    limit: Annotated[int, Meta(ge=1, name="max")] = 10
+    tags: list[str] = field(default_factory=list)
+    after: str | None = None
+
+
+def inputs_of(endpoint: Callable[..., Any], **path: str) -> list[Input]:
+    return Binding(inspect_endpoint(endpoint), path, REQUEST, ("POST",)).inputs
+
+
+def test_each_value_of_the_client_is_described() -> None:
+    async def put(
+        request: Request,
+        id: int,
+        note: Json[dict[str, int]],
+        dry: bool = False,
+        x_api_key: Header[str | None] = None,
+        seen: Cookie[int] = 0,
+        q: Query[str] = "",
+    ) -> None:
+        """Not called."""
+
+    found = inputs_of(put, id="int")
+    assert [(each.source, each.name, each.is_required, each.default) for each in found] == [
+        ("path", "id", True, MISSING),
+        ("json", "note", True, MISSING),
+        ("query", "dry", False, False),
+        ("header", "x-api-key", False, None),
+        ("cookie", "seen", False, 0),
+        ("query", "q", False, ""),
+    ]
+    assert [each.kind for each in found][:4] == [int, dict[str, int], bool, str | None]
+    assert [each.is_body for each in found] == [False, True, *[False] * 4]
+
+
+def test_metadata_stays_and_the_marker_goes() -> None:
+    hint = Query[Annotated[int, Meta(ge=1), "a comment"]]
+    described = marked_input("limit", hint, 5)
+    assert described is not None
+    assert metadata_of(described.kind) == (Meta(ge=1), "a comment")
+
+
+def test_fields_of_a_dataclass_are_inputs() -> None:
+    described = marked_input("page", Query[Page], MISSING)
+    assert described is not None and described.leaves == described.fields
+    assert [(each.parameter, each.name) for each in described.fields] == [
+        ("limit", "max"),
+        ("tags", "tags"),
+        ("after", "after"),
+    ]
+    assert [each.is_required for each in described.fields] == [False] * 3
+    assert [each.default for each in described.fields] == [10, MISSING, None]
+
+
+@pytest.mark.parametrize(
+    ("hint", "name"),
+    [
+        (Query[int], "x_page"),
+        (Header[int], "x-page"),
+        (Cookie[int], "x_page"),
+        (Query[Annotated[int, Meta(name="Page")]], "Page"),
+        (Header[Annotated[int, Meta(name="X-Page")]], "x-page"),
+    ],
+)
+def test_name_on_the_wire(hint: Any, name: str) -> None:
+    described = marked_input("x_page", hint, MISSING)
+    assert described is not None and described.name == name
+
+
+def test_parameter_without_a_marker_is_no_marked_input() -> None:
+    assert marked_input("x", Annotated[int, Meta(ge=1)], MISSING) is None
+
+
+@pytest.mark.parametrize(
+    ("hint", "text"),
+    [
+        (Json[int] | None, r"Json stands inside the annotation: put it outside, as in Json\[T | N"),
+        (list[Query[int]], r"Query stands inside the annotation: .* or Query\[list\[T\]\]"),
+        (Json[Query[int]], "expected one source, got two markers: keep one"),
+    ],
+)
+def test_marker_in_the_wrong_place_is_a_configuration_error(hint: Any, text: str) -> None:
+    with pytest.raises(ConfigurationError, match=text):
+        marked_input("x", hint, MISSING)

@@ -1,0 +1,49 @@
+"""The markers are aliases of Annotated, so type checkers see the type itself."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, get_args
+
+import pytest
+
+from microweb.typed import Cookie, From, Header, Json, Meta, Query
+
+
+@pytest.mark.parametrize(
+    ("marker", "source"),
+    [
+        (Json, "json"),
+        (Query, "query"),
+        (Header, "header"),
+        (Cookie, "cookie"),
+    ],
+)
+def test_marker_is_an_alias_of_annotated(marker: Any, source: Any) -> None:
+    assert get_args(marker[int]) == (int, From(source))
+    assert get_args(marker[int | None]) == (int | None, From(source))
+    assert marker[int] == marker[int]
+
+
+def test_metadata_may_stand_inside_and_outside_a_marker() -> None:
+    inside: Any = Query[Annotated[int, Meta(ge=1)]]
+    outside: Any = Annotated[Query[int], Meta(ge=1)]
+    assert set(get_args(inside)) == set(get_args(outside))
+
+
+def test_meta_is_hashable_and_equal_by_value() -> None:
+    assert {Meta(ge=1), Meta(ge=1), Meta(ge=2)} == {Meta(ge=1), Meta(ge=2)}
+
+
+def test_meta_takes_only_keywords() -> None:
+    with pytest.raises(TypeError):
+        Meta(1)  # type: ignore[misc]
+
+
+def show(note: Json[dict[str, int]], limit: Query[int] = 3) -> str:
+    """A call of an endpoint is checked: mypy refuses a wrong one in tests of users."""
+    return f"{note['a'] + limit}"
+
+
+def test_endpoint_can_be_called_directly() -> None:
+    assert show({"a": 1}) == "4"
+    assert show({"a": 1}, limit=1) == "2"
