@@ -67,7 +67,10 @@ def _table(settings: Settings, config: ServerConfig, *, is_whole: bool) -> str:
     rows = [("OPTION", "VALUE", "FROM")]
     for name in NAMES:
         if is_whole or name in settings.sources:
-            rows.append((name, _text(getattr(config, name)), settings.source(name)))
+            place = settings.source(name)
+            if name in ("host", "port") and config.bind and name in settings.sources:
+                place += ", not used: bind is set"
+            rows.append((name, _text(getattr(config, name)), place))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
 

@@ -2,7 +2,10 @@
 
 In this order: an argument or a flag, the variable `MICROWEB_*` of the environment, the table
 `[tool.microweb]` of the nearest pyproject.toml above the app's file, the default. The names are the
-fields of `ServerConfig`. Only a program that serves reads them: `app.run` and the command line.
+fields of `ServerConfig`. `bind` means the same as `host` and `port`: the nearer one counts, and
+within one place `bind`.
+
+Only a program that serves reads them: `app.run` and the command line.
 `app.serve` and test clients take arguments only.
 """
 
@@ -26,6 +29,7 @@ NAMES = tuple(field.name for field in fields(ServerConfig))
 DEFAULT = "default"
 
 _FILE = "pyproject.toml"
+_Value = tuple[str, object, str]  # name, value and place of an option
 _WORDS = {
     **dict.fromkeys(("1", "true", "yes", "on"), True),
     **dict.fromkeys(("0", "false", "no", "off"), False),
@@ -61,25 +65,31 @@ def read_settings(
     Raises: ConfigurationError if a variable has a wrong value, or pyproject.toml can't be read or
     has an unknown key or a wrong value.
     """
-    options: dict[str, object] = {}
-    sources: dict[str, str] = {}
-    for name, value, place in _of_project(folder):
-        if name in names:
-            options[name], sources[name] = value, place
-    notes, unknown = [], []
-    for variable, text in sorted(environment.items()):
-        name = variable.removeprefix(PREFIX).lower()
-        if not variable.startswith(PREFIX) or variable == WORKER_VARIABLE:
-            continue
-        if name not in NAMES or variable != variable_of(name):
-            unknown.append(_unknown(variable, name, variable_of))
-        elif name == "port" and "://" in text:
-            notes.append(_service_link(variable, text))
-        elif name in names and text:  # a variable that is set to nothing counts as not set
-            options[name], sources[name] = _of_text(name, text), variable
-    for name, value in given.items():
-        options[name], sources[name] = value, source(name)
-    return Settings(cast(ServerOptions, options), sources, notes, unknown)
+    variables, notes, unknown = _of_environment(environment, names)
+    found = _Found({}, {})
+    found.add_nearer([each for each in _of_project(folder) if each[0] in names])
+    found.add_nearer(variables)
+    found.add_nearer([(name, value, source(name)) for name, value in given.items()])
+    return Settings(cast(ServerOptions, found.options), found.sources, notes, unknown)
+
+
+class _Found(NamedTuple):
+    """The options that were found so far, and their places."""
+
+    options: dict[str, object]
+    sources: dict[str, str]
+
+    def add_nearer(self, values: list[_Value]) -> None:
+        """Let the values of a nearer place replace those of farther ones.
+
+        A nearer `host` or `port` also replaces a farther `bind`, which would win otherwise.
+        """
+        places = [place for name, _, place in values if name in ("host", "port")]
+        if places and self.options.get("bind"):
+            self.options["bind"] = ()
+            self.sources["bind"] = f"{places[0]}, in place of {self.sources['bind']}"
+        for name, value, place in values:
+            self.options[name], self.sources[name] = value, place
 
 
 def variable_of(name: str) -> str:
@@ -98,6 +108,29 @@ def to_workers(text: str) -> Workers:
 
 
 # --- the environment
+
+
+def _of_environment(
+    environment: Mapping[str, str], names: Collection[str]
+) -> tuple[list[_Value], list[str], list[str]]:
+    """Return the options that variables set, notes, and unknown variables.
+
+    Raises: ConfigurationError.
+    """
+    values: list[_Value] = []
+    notes: list[str] = []
+    unknown: list[str] = []
+    for variable, text in sorted(environment.items()):
+        name = variable.removeprefix(PREFIX).lower()
+        if not variable.startswith(PREFIX) or variable == WORKER_VARIABLE:
+            continue
+        if name not in NAMES or variable != variable_of(name):
+            unknown.append(_unknown(variable, name, variable_of))
+        elif name == "port" and "://" in text:
+            notes.append(_service_link(variable, text))
+        elif name in names and text:  # a variable that is set to nothing counts as not set
+            values.append((name, _of_text(name, text), variable))
+    return values, notes, unknown
 
 
 def _of_text(name: str, text: str) -> object:
@@ -137,8 +170,8 @@ def project_file(folder: Path) -> Path | None:
     return None
 
 
-def _of_project(folder: Path) -> list[tuple[str, object, str]]:
-    """Return name, value and place of each option in pyproject.toml. Raises: ConfigurationError."""
+def _of_project(folder: Path) -> list[_Value]:
+    """Return the options that pyproject.toml sets. Raises: ConfigurationError."""
     file = project_file(folder)
     if file is None:
         return []

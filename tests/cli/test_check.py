@@ -73,6 +73,24 @@ def test_each_value_is_shown_with_its_place(
     ]
 
 
+def test_port_that_replaces_an_address_is_shown(
+    write: Write, capsys: Out, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write("hello.py", APP)
+    monkeypatch.setenv("MICROWEB_BIND", "unix:/nowhere/app.sock")
+    lines = check(capsys, "hello.py", "--port", "0")
+    assert [line.split(maxsplit=2) for line in lines[1:-1]] == [
+        ["port", "0", "--port"],
+        ["bind", "none", "--port, in place of MICROWEB_BIND"],
+    ]
+    monkeypatch.setenv("MICROWEB_PORT", "1")
+    lines = check(capsys, "hello.py", "--bind", "127.0.0.1:0")
+    assert [line.split(maxsplit=2) for line in lines[1:-1]] == [
+        ["port", "1", "MICROWEB_PORT, not used: bind is set"],
+        ["bind", "127.0.0.1:0", "--bind"],
+    ]
+
+
 def test_show_prints_all_options(write: Write, capsys: Out) -> None:
     write("hello.py", APP)
     rows = [line.split() for line in check(capsys, "hello.py", "--port", "0", "--show")]

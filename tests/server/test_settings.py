@@ -52,6 +52,27 @@ def test_argument_before_variable_before_project_before_default(folder: Path) ->
     assert places == ["threads=", "MICROWEB_BACKLOG", str(file), "default"]
 
 
+def test_nearer_port_replaces_an_address_that_is_farther(folder: Path) -> None:
+    file = project(folder, "bind = ['unix:/run/app.sock']")
+    settings = read_settings({"port": 8000}, folder, {}, source="--{}".format)
+    assert settings.options == {"bind": (), "port": 8000}
+    assert settings.source("bind") == f"--port, in place of {file}"
+
+    settings = read_settings({}, folder, {"MICROWEB_HOST": "::1", "MICROWEB_BIND": ""})
+    assert settings.options == {"bind": (), "host": "::1"}
+    assert settings.source("bind") == f"MICROWEB_HOST, in place of {file}"
+
+
+def test_nearer_address_replaces_a_port_that_is_farther(folder: Path) -> None:
+    project(folder, "port = 8000\nbind = ['127.0.0.1:1']")
+    settings = of_variables(folder, MICROWEB_BIND="127.0.0.1:2", MICROWEB_PORT="9000")
+    assert ServerConfig.from_options(settings.options).bind == ("127.0.0.1:2",)
+    assert settings.source("bind") == "MICROWEB_BIND"
+
+    settings = read_settings({"bind": ("fd:3",), "port": 1}, folder, {"MICROWEB_BIND": "fd:4"})
+    assert ServerConfig.from_options(settings.options).bind == ("fd:3",)
+
+
 def test_only_the_options_of_the_command_are_read(folder: Path) -> None:
     project(folder, "workers = 4\nthreads = 1")
     environment = {"MICROWEB_WORKERS": "4", "MICROWEB_BACKLOG": "2"}
