@@ -19,6 +19,7 @@ from typing import Any
 
 from ..logs import Log
 from .forks import called_in_children
+from .unix_sockets import remove_socket_files
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # By default these signals end a process. Windows has neither.
@@ -89,6 +90,7 @@ class _Handlers:
 
     def on_stop(self, number: int, frame: FrameType | None) -> None:
         if self._is_stopping:
+            remove_socket_files()
             os._exit(128 + number)
         self._is_stopping = True
         self._stop(number)

@@ -43,13 +43,25 @@ class SocketFile(NamedTuple):
     def of(cls, bound: socket.socket) -> SocketFile:
         """Return the file of a socket that was just bound."""
         path = bound.getsockname()
-        return cls(path, _identity(os.stat(path)), os.getpid())
+        made = cls(path, _identity(os.stat(path)), os.getpid())
+        _made.add(made)
+        return made
 
     def remove(self) -> None:
         """Remove the file, unless another process has made a new one or this is a forked child."""
+        _made.discard(self)
         with suppress(OSError):
             if self.process == os.getpid() and _identity(os.stat(self.path)) == self.identity:
                 os.unlink(self.path)
+
+
+_made: set[SocketFile] = set()  # and not yet removed
+
+
+def remove_socket_files() -> None:
+    """Remove the files of all Unix sockets of this process, which exits without other cleanup."""
+    for file in tuple(_made):
+        file.remove()
 
 
 def bind_unix(path: str, mode: int) -> socket.socket:

@@ -17,7 +17,12 @@ import pytest
 from support.processes import DEADLINE_S, Program
 
 from microweb.errors import ConfigurationError
-from microweb.server.unix_sockets import SocketFile, bind_unix, uid_of_peer
+from microweb.server.unix_sockets import (
+    SocketFile,
+    bind_unix,
+    remove_socket_files,
+    uid_of_peer,
+)
 
 pytestmark = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="needs Unix sockets")
 needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
@@ -121,6 +126,16 @@ def test_only_the_process_that_made_the_file_removes_it(path: Path) -> None:
     assert path.exists()
 
 
+def test_all_files_of_this_process_are_removed(path: Path) -> None:
+    other = path.with_name("other.sock")
+    with bind_unix(str(path), 0o660) as one, bind_unix(str(other), 0o660) as two:
+        SocketFile.of(one)
+        SocketFile.of(two).remove()
+        other.write_text("of another process")
+        remove_socket_files()
+        assert not path.exists() and other.exists()
+
+
 def test_user_of_the_peer() -> None:
     one, other = socket.socketpair(socket.AF_UNIX)
     with one, other:
@@ -173,8 +188,11 @@ def test_curl_over_a_unix_socket(path: Path, options: tuple[str, ...]) -> None:
     assert not path.exists()
 
 
-def test_supervisor_removes_the_file_at_a_second_signal_too(path: Path) -> None:
-    with served(path, "--workers", "2", "--drain-delay-s", "60") as program:
+@pytest.mark.parametrize("options", BOTH)
+def test_second_signal_removes_the_file_too(path: Path, options: tuple[str, ...]) -> None:
+    if "uvloop" in options:
+        pytest.importorskip("uvloop")
+    with served(path, *options, "--drain-delay-s", "60") as program:
         program.process.send_signal(signal.SIGINT)
         program.out.wait_for("stopping")
         program.stop(signal.SIGTERM, status=128 + signal.SIGTERM)
