@@ -14,7 +14,7 @@ from hashlib import sha256
 from typing import Literal
 
 from .bodies.json import encode_json
-from .errors import HTTPError, ProtocolError
+from .errors import HTTPError, HTTPSExpected, ProtocolError
 from .http.mediatypes import HTML, TEXT
 from .http.negotiation import parse_accept
 from .http.response_head import phrase_of
@@ -48,6 +48,8 @@ def default_answer(error: BaseException, accept: str | None, *, debug: bool = Fa
             extra=error.extra,
         )
     detail = str(error) if isinstance(error, ProtocolError) and debug else ""
+    if isinstance(error, HTTPSExpected):
+        detail = "This port speaks HTTPS: use https:// in place of http://"
     return plain_answer(status, accept, detail=detail)
 
 

@@ -2,11 +2,11 @@
 
     MicrowebError
     ├─ ProtocolError(status, reason)       the peer broke HTTP: answer, then close the connection
-    │  ├─ MalformedRequest        400
+    │  ├─ MalformedRequest        400      ├─ HTTPSExpected           400
     │  ├─ HeadTimeout             408      ├─ BodyTimeout             408
     │  ├─ TargetTooLong           414      ├─ HeadTooLarge            431
     │  ├─ UnknownCoding           501      ├─ UnknownMethod           501
-    │  └─ UnsupportedVersion      505
+    │  └─ UnsupportedVersion      505      └─ TLSUnexpected           400
     ├─ HTTPError(status, detail)           the answer to this request
     │  ├─ BadRequest 400  ─┬─ MissingValue (also a KeyError)
     │  │                   ├─ InvalidValue (also a ValueError)
@@ -82,6 +82,18 @@ class _ProtocolLeaf(ProtocolError):
 
 class MalformedRequest(_ProtocolLeaf):
     """The bytes are no HTTP/1.1 request. RFC 9112 sections 2.2, 3.2, 5.1, 6.3."""
+
+    _status = 400
+
+
+class HTTPSExpected(_ProtocolLeaf):
+    """HTTP without TLS arrived at a port that speaks HTTPS. The answer says so."""
+
+    _status = 400
+
+
+class TLSUnexpected(_ProtocolLeaf):
+    """TLS arrived at a port that speaks HTTP. The log names the remedy."""
 
     _status = 400
 

@@ -23,6 +23,7 @@ from .errors import (
     MicrowebError,
     ProtocolError,
     TargetTooLong,
+    TLSUnexpected,
     UnsupportedVersion,
 )
 from .http.framing import ChunkedDecoder, LengthDecoder
@@ -376,6 +377,8 @@ class Parser:
 
 
 def _refuse_line(line: bytes) -> NoReturn:
+    if line.startswith(b"\x16"):  # the first byte of a ClientHello
+        raise TLSUnexpected("TLS on a port that speaks HTTP")
     if b"\n" in line or b"\r" in line:
         raise MalformedRequest("a bare CR or LF in the request line", line)
     raise MalformedRequest("expected method SP target SP HTTP-version in ASCII", line)

@@ -33,6 +33,7 @@ from .sessions.session import Session
 if TYPE_CHECKING:
     from .bodies.forms import Form
     from .bodies.multipart import Part
+    from .http.tls import TLSInfo
     from .response import Response
 
 P = ParamSpec("P")
@@ -175,6 +176,11 @@ class Request(metaclass=Suggesting):
     def scheme(self) -> str:
         """`http` or `https`: as trusted proxies report it, else the connection's scheme."""
         return self._client_and_scheme()[1]
+
+    @property
+    def tls(self) -> TLSInfo | None:
+        """The TLS side of the connection, with the client's certificate; None without TLS."""
+        return self.transport.tls
 
     def _client_and_scheme(self) -> tuple[Address | None, str]:
         """Return both, computed once: with 32 hops that takes 0.3 ms."""
@@ -407,14 +413,8 @@ def make_request(
     request.section = section
     request.transport = transport
     request.source = source
-    request.match = None
-    request.error = None
-    request._origin = None
-    request._query = None
-    request._cookies = None
-    request._state = None
-    request._exchange = None
-    request._incoming = None
+    request.match = request.error = request._origin = request._query = None
+    request._cookies = request._state = request._exchange = request._incoming = None
     return request
 
 

@@ -44,10 +44,13 @@ FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names.
 INSIDE_FUNCTIONS = {
     "app": "server testing static",  # run(), serve(), test_client() and folders of files
     "bodies.incoming": "bodies.forms bodies.multipart concurrency.threads",  # for large content
+    "cli.check": "server.tls_context",  # only if there are certificates
     "channels.message": "sse.event websocket.frames",  # encoded once for all subscribers
     "dispatch": "debug websocket",
     "microweb": "websocket",  # `microweb.WebSocket`
     "response": "sse",  # the shorthand for events
+    "server.server": "server.tls",
+    "server.supervisor": "server.tls_context",
     "testing": "testing.websocket",  # which needs an extra
     "testing.client": "middleware.sessions",
 }

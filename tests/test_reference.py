@@ -31,6 +31,7 @@ MODULES = {
     "http.headers": "MutableHeaders",
     "http.interfaces": "Address",
     "http.mediatypes": "MEDIA_TYPES",
+    "http.tls": "ClientCertificate TLSInfo",
     "middleware.authentication": "BasicAuth BearerAuth",
     "middleware.compression": "Compression",
     "middleware.conditional": "ConditionalGet",
@@ -59,10 +60,10 @@ MODULES = {
 
 # Classes of which users get objects, and make none.
 MADE_BY_MICROWEB = set(
-    "Address Broker Channel ClientSocket EventStream Files Flash Form Gap HandshakeRefused"
-    " LiveServer Message MissingTemplate Part ReceivedEvent Request Route Server Session"
-    " SessionStore SocketClosed Subscription TemplateResponse TemplateStream TestClient"
-    " UploadFile WebSocket".split()
+    "Address Broker Channel ClientCertificate ClientSocket EventStream Files Flash Form Gap"
+    " HandshakeRefused LiveServer Message MissingTemplate Part ReceivedEvent Request Route Server"
+    " Session SessionStore SocketClosed Subscription TLSInfo TemplateResponse TemplateStream"
+    " TestClient UploadFile WebSocket".split()
 )
 
 # Objects of which users need only a part; the pages tell which.

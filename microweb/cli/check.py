@@ -106,4 +106,12 @@ def _check_address(app: App, config: ServerConfig) -> None:
     ListeningSockets.open(made).close()  # inherited sockets are known at the start only
 
 
-_CHECKS = (_check_app, process.check_debug, _check_loop, _check_address)
+def _check_certificates(app: App, config: ServerConfig) -> None:
+    if config.has_tls:
+        from ..server.tls_context import make_contexts
+
+        for note in make_contexts(config).notes:
+            say(f"{note}: clients refuse it", sys.stdout)
+
+
+_CHECKS = (_check_app, process.check_debug, _check_loop, _check_address, _check_certificates)

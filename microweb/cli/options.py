@@ -5,14 +5,15 @@ from __future__ import annotations
 import argparse
 from collections.abc import Collection
 from functools import partial
-from typing import cast, get_args, get_type_hints
+from typing import Literal, cast, get_args, get_origin, get_type_hints
 
 from ..errors import ConfigurationError
-from ..server.config import AccessLog, LoopName, ServerConfig, ServerOptions, Workers
+from ..server.config import AccessLog, ServerConfig, ServerOptions, Workers
 from ..server.settings import NAMES, to_list, to_workers
 from .command import fail_usage
 
 DEFAULTS = ServerConfig()
+_LISTS = {"bind": "ADDRESS,...", "trusted_proxies": "NETWORK,..."}
 _METAVARS = {str: "NAME", int: "N", float: "N"}
 
 
@@ -32,13 +33,12 @@ def add_server_options(parser: argparse.ArgumentParser, names: Collection[str]) 
             add(action=argparse.BooleanOptionalAction)
         elif kind is bool:
             add(action="store_true")
-        elif kind == LoopName:
+        elif get_origin(kind) is Literal:
             add(choices=get_args(kind))
         elif kind == Workers:
             add(type=to_workers, metavar="N|auto")
         elif kind == tuple[str, ...]:
-            metavar = "ADDRESS,..." if name == "bind" else "NETWORK,..."
-            add(action="extend", type=to_list, metavar=metavar)
+            add(action="extend", type=to_list, metavar=_LISTS.get(name, "FILE,..."))
         else:
             add(type=kind, metavar="SECONDS" if name.endswith("_s") else _METAVARS[kind])
 

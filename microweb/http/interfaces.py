@@ -17,6 +17,7 @@ from .headers import Headers
 
 if TYPE_CHECKING:
     from ..concurrency.background import Task
+    from .tls import TLSInfo
 
 T = TypeVar("T")
 Answer = TypeVar("Answer", covariant=True)  # the class Response of a layer above
@@ -54,7 +55,7 @@ class Peer(Protocol):
     @property
     def address(self) -> Address | None: ...
     @property
-    def scheme(self) -> str: ...
+    def tls(self) -> TLSInfo | None: ...
     @property
     def limits(self) -> ServerLimits: ...
     @property

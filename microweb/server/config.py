@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from ipaddress import IPv6Network, ip_network
-from typing import Annotated, Literal, TypedDict
+from typing import Annotated, Literal, TypedDict, get_args
 
 from ..concurrency.threads import DEFAULT_THREADS
 from ..errors import ConfigurationError
@@ -20,6 +20,8 @@ from .proxies import UNIX
 
 LoopName = Literal["auto", "asyncio", "uvloop"]
 AccessLog = bool | Literal["auto"]
+TLSClient = Literal["none", "optional", "required"]
+TLSMinimum = Literal["1.2", "1.3"]
 Workers = int | Literal["auto"]
 
 _KIB = 1024
@@ -27,12 +29,18 @@ _MIB = 1024 * _KIB
 _MAX_COUNT = (1 << 31) - 1  # the kernel takes a backlog as a C int
 _MAX_SIZE = 1 << 62
 _MAX_WORKERS = 512
+_FILES = ("tls_certificate", "tls_key", "tls_client_ca")
 
 
 class RunOptions(TypedDict, total=False):
     """The fields of `ServerConfig` without `host` and `port`, which `app.run` names itself."""
 
     bind: tuple[str, ...]
+    tls_certificate: tuple[str, ...]
+    tls_key: tuple[str, ...]
+    tls_client_ca: tuple[str, ...]
+    tls_client: TLSClient
+    tls_minimum: TLSMinimum
     backlog: int
     loop: LoopName
     access_log: AccessLog
@@ -95,6 +103,17 @@ class ServerConfig:
         tuple[str, ...],
         "in place of host and port: host:port, unix:/run/app.sock?mode=660, fd:3, systemd",
     ] = ()
+    tls_certificate: Annotated[
+        tuple[str, ...], "PEM files with their chains: serve https; the server name chooses one"
+    ] = ()
+    tls_key: Annotated[
+        tuple[str, ...], "their private keys, in this order, if the same files do not have them"
+    ] = ()
+    tls_client_ca: Annotated[
+        tuple[str, ...], "PEM files of the authorities that sign the certificates of clients"
+    ] = ()
+    tls_client: Annotated[TLSClient, "whether clients must have a certificate"] = "none"
+    tls_minimum: Annotated[TLSMinimum, "the oldest version of TLS"] = "1.2"
     backlog: Annotated[int, "connections that may wait to be accepted"] = 2048
     loop: Annotated[LoopName, "auto uses uvloop if it is installed"] = "auto"
     access_log: Annotated[
@@ -181,6 +200,13 @@ class ServerConfig:
         _check_choice("supervised", self.supervised, (True, False))
         _check_networks(self.trusted_proxies)
         _check_binds(self.bind)
+        self._check_tls()
+
+    def _check_tls(self) -> None:
+        for name in _FILES:
+            _check_files(name, getattr(self, name))
+        _check_choice("tls_client", self.tls_client, get_args(TLSClient))
+        _check_choice("tls_minimum", self.tls_minimum, get_args(TLSMinimum))
 
     @classmethod
     def from_options(cls, options: ServerOptions) -> ServerConfig:
@@ -190,11 +216,21 @@ class ServerConfig:
             if name not in known:
                 remedy = keyword_remedy("App.run", name) or f"expected {', '.join(known)}"
                 raise ConfigurationError(f"unknown option {name!r}: {remedy}")
-        for key in ("trusted_proxies", "bind"):
+        for key in ("trusted_proxies", "bind", *_FILES):
             given = options.get(key)
             if isinstance(given, (str, list)):
                 options = {**options, key: (given,) if isinstance(given, str) else (*given,)}  # type: ignore[misc]
         return cls(**options)
+
+    @property
+    def has_tls(self) -> bool:
+        """Whether an option about certificates is set, so that the server speaks HTTPS."""
+        return bool(self.tls_client != "none" or any(getattr(self, name) for name in _FILES))
+
+    @property
+    def scheme(self) -> str:
+        """The scheme of the server's URLs."""
+        return "https" if self.has_tls else "http"
 
     @property
     def addresses(self) -> list[Bind]:
@@ -247,6 +283,11 @@ def _check_choice(name: str, value: object, choices: tuple[object, ...]) -> None
     if value not in choices:
         expected = ", ".join(map(repr, choices))
         raise ConfigurationError(f"{name}: expected one of {expected}, got {value!r:.80}")
+
+
+def _check_files(name: str, value: object) -> None:
+    if not isinstance(value, tuple) or not all(isinstance(each, str) and each for each in value):
+        raise ConfigurationError(f"{name}: expected paths such as ('a.pem',), got {value!r:.80}")
 
 
 def _check_networks(value: object) -> None:

@@ -21,12 +21,13 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from contextvars import Context, copy_context
-from typing import Any
+from typing import Any, cast
 
 from ..errors import ClientDisconnected, ProtocolError
 from ..http.framing import CLOSE
 from ..http.headers import Headers
 from ..http.interfaces import Address, ServerLimits
+from ..http.tls import TLSInfo
 from ..logs import Log
 from ..parser import Parser
 from ..request import Request
@@ -101,9 +102,9 @@ class Connection:
         return self.network.address
 
     @property
-    def scheme(self) -> str:
-        """The connection's own scheme: `http` or `https`."""
-        return self.network.scheme
+    def tls(self) -> TLSInfo | None:
+        """The TLS side of the connection, None without TLS."""
+        return cast("TLSInfo | None", self.network.transport.get_extra_info("tls"))
 
     @property
     def is_draining(self) -> bool:

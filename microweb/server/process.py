@@ -252,7 +252,8 @@ async def _serve(server: Server) -> None:
         with signals_handled(serving.stop, [signal.SIGTERM]):
             await serving.run_as(_worker)
         return
-    with signals_handled(serving.stop) as are_handled:
+    reload = server.renew if server.config.has_tls else None
+    with signals_handled(serving.stop, reload=reload) as are_handled:
         await serving.run(" (Ctrl-C stops it)" if are_handled else "")
 
 
@@ -281,7 +282,8 @@ class _Serving:
             async with self._server as server:
                 self._is_starting = False
                 if how is not None:
-                    status = f"listening on {' and '.join(map(url_of, server.sockets))}"
+                    urls = (url_of(bound, server.config.scheme) for bound in server.sockets)
+                    status = f"listening on {' and '.join(urls)}"
                     say(f"{status}{how}", sys.stdout)
                     self._notifier.ready(status)
                     self._feed()

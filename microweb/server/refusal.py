@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from ..errors import ClientDisconnected, HTTPError, ProtocolError
+from ..concurrency.throttle import Throttle
+from ..errors import ClientDisconnected, HTTPError, ProtocolError, TLSUnexpected
 from ..http.framing import CLOSE
 from ..http.headers import Headers
 from ..http.interfaces import Peer
@@ -23,13 +24,20 @@ _HEAD_LINE = RequestLine("HEAD", "", "", "", None)
 _NO_SECTION = HeaderSection(Headers())
 
 _error_log = Log("microweb.error")
+_log = Log("microweb.server")
 _protocol_log = Log("microweb.protocol")
+
+_hellos = Throttle()  # of lines about clients that speak TLS to a port without it
 
 
 async def refuse(peer: Peer, stream: AnswerStream, error: ProtocolError, *, is_head: bool) -> None:
     """Answer an invalid request, and close."""
     client = peer.address.host if peer.address else "a peer"
     _protocol_log.info("%d for %s: %s", error.status, client, error, extra={"reason": error.reason})
+    if isinstance(error, TLSUnexpected) and _hellos.permits():
+        _log.warning(
+            "%s speaks TLS to a port without TLS: use http:// there, or set tls_certificate", client
+        )
     response = await stream.network.state.refuse(error)
     await _conclude(peer, stream, response, _HEAD_LINE if is_head else _NO_LINE)
 

@@ -12,12 +12,12 @@ import socket
 from collections.abc import Coroutine, Generator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..concurrency.threads import Pools, open_pools
 from ..errors import ThreadsStuck
 from ..logs import Log
-from ..request import Handler, name_in_log
+from ..request import Handler
 from .binds import ListeningSockets
 from .bounded import bounded_when_cancelled
 from .config import ServerConfig
@@ -28,7 +28,11 @@ from .listeners import Listeners
 from .shared_listeners import SharedListeners
 from .sockets import cannot_listen_on, url_of
 from .state import AccessLog, Refuse, ServerState, refuse_plainly
+from .unfinished import log_unfinished, work_under_way
 from .worker import Worker
+
+if TYPE_CHECKING:
+    from .tls import ServerTLS
 
 _TICK_S = 1.0
 _STOP_TICK_S = 0.1  # while the server stops, so that a stop does not take a second longer
@@ -36,7 +40,6 @@ _SILENCE_S = 1.0  # at a stop, an idle connection closes after this time
 STREAM_LIMIT = 16 * 1024  # a paused reader holds at most twice this plus one read
 _RETRY_AFTER_S = 5
 _CANCEL_S = 1.0  # for cancelled handlers to end, and for the last background tasks and threads
-_MAX_NAMED = 3  # requests that the line about a stop names
 _MAX_REFUSED = 100  # connections over the limit that get a 503; further ones are only closed
 
 _log = Log("microweb.server")
@@ -66,6 +69,7 @@ class Server:
         self.pools: Pools | None = None
         self.sockets: list[socket.socket] = []
         self._worker = worker
+        self._tls: ServerTLS | None = None
         self._listeners: Listeners | SharedListeners | None = None
         self._refused: set[Connection] = set()
         self._eviction = Eviction(self.connections, lambda: self.state.clock())
@@ -81,7 +85,7 @@ class Server:
     @property
     def url(self) -> str:
         """The URL of the first listening socket: `http://127.0.0.1:5000`."""
-        return url_of(self.sockets[0])
+        return url_of(self.sockets[0], self.config.scheme)
 
     # --- start and stop
 
@@ -95,6 +99,11 @@ class Server:
         In both cases nothing stays open.
         """
         worker = self._worker
+        if self.config.has_tls:
+            from .tls import ServerTLS
+
+            warns = worker is None or worker.warns
+            self._tls = ServerTLS(self.config, limit=STREAM_LIMIT, warns=warns)
         opened = worker or ListeningSockets.open(self.config.addresses).owned_by(self._resources)
         self.sockets = opened.sockets
         try:
@@ -191,7 +200,7 @@ class Server:
         tasks = self._tasks()
         if tasks:
             _, tasks = await asyncio.wait(tasks, timeout=max(ends_at - self.state.clock(), 0.0))
-        self._log_unfinished()
+        log_unfinished(self.connections, self.config.grace_s)
         ending = {each.network.task for each in self.connections if each.watch.is_ending} & tasks
         for spared in (ending, set[object]()):  # first spare the tasks that already clean up
             for task in tasks - spared:
@@ -230,34 +239,25 @@ class Server:
         await bounded_when_cancelled(lifespan, within_s, lambda: _log.error(text, within_s))
 
     def awaited(self) -> str:
-        """Return a text about the work that a stop would wait for, or "".
-
-        An example is `2 requests (GET /a, GET /b)`.
-        """
-        requests = [name for each in self.connections if (name := _name_of_request(each))]
-        tasks = self.background.count
-        parts = []
-        if requests:
-            named = ", ".join(requests[:_MAX_NAMED]) + (", ..." if requests[_MAX_NAMED:] else "")
-            parts.append(f"{len(requests)} request{'s'[: len(requests) > 1]} ({named})")
-        if tasks:
-            parts.append(f"{tasks} background task{'s'[: tasks > 1]}")
-        return " and ".join(parts)
-
-    def _log_unfinished(self) -> None:
-        for connection in self.connections:
-            if (name := _name_of_request(connection)) is not None:
-                _log.warning("%s did not end within grace_s=%g: cut", name, self.config.grace_s)
+        """Return a text about the work that a stop would wait for, or ""."""
+        return work_under_way(self.connections, self.background.count)
 
     def _tasks(self) -> set[asyncio.Task[None]]:
         everyone = self.connections | self._refused
         tasks = {connection.network.task for connection in everyone}
         return {task for task in tasks if task is not None}
 
+    def renew(self) -> None:
+        """Read the files of the certificates again."""
+        if self._tls is not None:
+            self._tls.reload()
+
     # --- connections
 
     def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve a new connection: the callback of `asyncio.start_server`."""
+        if self._tls is not None:
+            reader, writer = self._tls.wrap(reader, writer)
         connection = Connection(self.state, reader, writer, self._on_end)
         is_full = len(self.connections) >= self.config.max_connections
         if is_full and not self._eviction.make_room():
@@ -295,6 +295,8 @@ class Server:
             connection.check(now)
         if self._listeners is not None:
             self._listeners.check()
+        if self._tls is not None:
+            self._tls.check(now)
         if self._worker is not None:
             self._worker.heartbeat(self.state.requests)
 
@@ -320,13 +322,3 @@ class Server:
         traceback: TracebackType | None,
     ) -> None:
         await self.stop()
-
-
-def _name_of_request(connection: Connection) -> str | None:
-    """Return the request under way and its route for the log, None if no request is under way."""
-    request = connection.network.request
-    if request is None:
-        return None
-    route = request.route
-    path = "none" if route is None else f"{request.prefix}{route.path}"
-    return f"{name_in_log(request)} (route {path})"

@@ -36,18 +36,21 @@ _log = Log("microweb.server")
 
 @contextmanager
 def signals_handled(
-    stop: Callable[[int], None], stop_signals: Iterable[signal.Signals] = STOP_SIGNALS
+    stop: Callable[[int], None],
+    stop_signals: Iterable[signal.Signals] = STOP_SIGNALS,
+    reload: Callable[[], None] | None = None,
 ) -> Iterator[bool]:
     """Call `stop(number)` at the first of `stop_signals`; exit immediately at the second.
 
-    `stop` runs inside the signal handler. SIGHUP stops if the controlling terminal is gone;
-    otherwise it is only logged. A SIGHUP or SIGUSR1 that is already ignored or handled by the
-    application is not changed. Yields whether handlers are set. Restores the old ones at the end.
+    `stop` runs inside the signal handler. SIGHUP stops if the controlling terminal is gone.
+    Otherwise the event loop calls `reload()`; without a `reload` the signal is only logged. A
+    SIGHUP or SIGUSR1 that is already ignored or handled by the application is not changed. Yields
+    whether handlers are set. Restores the old ones at the end.
     """
     if threading.current_thread() is not threading.main_thread():
         yield False
         return
-    handlers = _Handlers(stop)
+    handlers = _Handlers(stop, reload)
     before = [(number, signal.signal(number, handlers.on_stop)) for number in stop_signals]
     for number in filter(_is_default, _IGNORED):
         is_hangup = number == getattr(signal, "SIGHUP", None)
@@ -82,8 +85,9 @@ def signals_read() -> Iterator[socket.socket]:
 
 
 class _Handlers:
-    def __init__(self, stop: Callable[[int], None]) -> None:
+    def __init__(self, stop: Callable[[int], None], reload: Callable[[], None] | None) -> None:
         self._stop = stop
+        self._reload = reload or _say_nothing_to_reload
         self._loop = asyncio.get_running_loop()
         self._is_stopping = False
         self._had_terminal = has_terminal()
@@ -101,10 +105,13 @@ class _Handlers:
             if not self._is_stopping:
                 self.on_stop(number, frame)
             return
-        self._loop.call_soon_threadsafe(
-            _log.warning,
-            "SIGHUP is ignored because there is nothing to reload: send SIGTERM to stop the server",
-        )
+        self._loop.call_soon_threadsafe(self._reload)
+
+
+def _say_nothing_to_reload() -> None:
+    _log.warning(
+        "SIGHUP is ignored because there is nothing to reload: send SIGTERM to stop the server"
+    )
 
 
 def _reset(numbers: list[signal.Signals]) -> None:

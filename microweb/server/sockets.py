@@ -200,14 +200,14 @@ def _is_connected(bound: socket.socket) -> bool:
     return True
 
 
-def url_of(bound: socket.socket) -> str:
+def url_of(bound: socket.socket, scheme: str = "http") -> str:
     """Return the URL of a listening socket: `http://[::1]:5000`, or `unix:/run/app.sock`."""
     if not isinstance(address := bound.getsockname(), tuple):
         return f"unix:{address}"
     host, port, *rest = address
     if rest and rest[1]:  # RFC 6874
         host = f"{host.partition('%')[0]}%25{socket.if_indextoname(rest[1])}"
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 def unsent_bytes(connected: Descriptor) -> int:

@@ -167,7 +167,7 @@ class Supervisor:
         workers = [place.worker for place in places if place.worker is not None]
         for worker in workers:
             worker.is_announced = True
-        urls = " and ".join(map(url_of, self._pool.sockets))
+        urls = " and ".join(url_of(each, self._config.scheme) for each in self._pool.sockets)
         pids = ", ".join(str(worker.pid) for worker in workers)
         self._notifier.ready(f"listening on {urls}")
         say(f"listening on {urls} with workers {pids} (Ctrl-C stops it)", sys.stdout)
@@ -253,9 +253,14 @@ class Supervisor:
 def supervise(config: ServerConfig) -> int:
     """Serve by workers until a signal; return the exit status of this process.
 
-    Raises: ConfigurationError if the address can't be had, or this program can't run again.
+    Raises: ConfigurationError if the address or the certificates can't be had, or this program
+    can't run again.
     """
     command = worker_command()
+    if config.has_tls:
+        from .tls_context import make_contexts
+
+        make_contexts(config)  # each worker makes its own
     bound = ListeningSockets.open(config.addresses)
     try:
         return Supervisor(config, command, bound.sockets, worker_count(config)).run()

@@ -34,6 +34,15 @@ def test_each_field_of_the_configuration_has_its_option(write: Write, served: Se
         elif name == "bind":
             argv += [flag, "127.0.0.1:80, [::1]:80", flag, "unix:/run/app.sock?mode=660"]
             options[name] = ["127.0.0.1:80", "[::1]:80", "unix:/run/app.sock?mode=660"]
+        elif name.startswith("tls_") and default == ():
+            argv += [flag, "a.pem, b.pem", flag, "c.pem"]
+            options[name] = ["a.pem", "b.pem", "c.pem"]
+        elif name == "tls_client":
+            argv += [flag, "required"]
+            options[name] = "required"
+        elif name == "tls_minimum":
+            argv += [flag, "1.3"]
+            options[name] = "1.3"
         elif name in ("debug_anywhere", "supervised"):
             argv.append(flag)
             options[name] = True
@@ -71,7 +80,7 @@ def test_help_has_each_option_with_its_default(
         default = getattr(ServerConfig(), name)
         if default is not False:  # a flag
             assert f"(default: {'none' if default == () else default})" in text
-    assert "(default: False)" not in text and text.count("(default: none)") == 2
+    assert "(default: False)" not in text and text.count("(default: none)") == 6
 
 
 @pytest.mark.parametrize("option", ["--port=65536", "--max-body=0", "--trusted-proxies=here"])

@@ -18,6 +18,7 @@ SIZES = [
 DURATIONS = [field.name for field in fields(ServerConfig) if field.name.endswith("_s")]
 RATES = ["min_body_rate", "min_write_rate"]
 COUNTS = ["backlog", "threads"]
+FILES = ["tls_certificate", "tls_key", "tls_client_ca"]
 NAN = float("nan")
 
 
@@ -72,6 +73,8 @@ def test_defaults_are_those_of_the_design() -> None:
     ]
     assert [getattr(config, name) for name in DURATIONS] == [30, 60, 10, 20, 75, 30, 20, 20, 0, 10]
     assert (config.backlog, config.threads) == (2048, 40)
+    assert [getattr(config, name) for name in FILES] == [(), (), ()]
+    assert (config.tls_client, config.tls_minimum) == ("none", "1.2")
     assert (config.workers, config.supervised) == (1, False)
     assert [getattr(config, name) for name in OPTIONAL] == [0, 0]
     assert (config.min_body_rate, config.min_write_rate) == (256, 256)
@@ -92,6 +95,25 @@ def test_limits_are_the_parsers_part() -> None:
 @pytest.mark.parametrize("host", ["", None, 127, b"localhost"])
 def test_host_is_a_text(host: object) -> None:
     assert message(host=host) == f"host: expected a host name or an address, got {host!r}"
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_paths_of_files(name: str) -> None:
+    for given in ("a.pem", ["a.pem"], ("a.pem",)):
+        config = ServerConfig.from_options({name: given})  # type: ignore[misc]
+        assert getattr(config, name) == ("a.pem",)
+        assert config.has_tls and config.scheme == "https"
+    for wrong in (("",), (7,), {"a.pem"}, None):
+        expected = f"{name}: expected paths such as ('a.pem',), got {wrong!r}"
+        assert message(**{name: wrong}) == expected
+
+
+def test_policies_of_tls() -> None:
+    assert not ServerConfig().has_tls and ServerConfig().scheme == "http"
+    assert ServerConfig(tls_client="required").has_tls
+    expected = "tls_client: expected one of 'none', 'optional', 'required', got True"
+    assert message(tls_client=True) == expected
+    assert message(tls_minimum="1.1") == "tls_minimum: expected one of '1.2', '1.3', got '1.1'"
 
 
 @pytest.mark.parametrize("port", [-1, 65536, "5000", 80.0, None, True])
@@ -220,7 +242,7 @@ def test_bind_is_a_tuple_of_addresses(given: object, complaint: str) -> None:
 
 def test_unknown_option_is_named_beside_the_known_ones() -> None:
     said = message(prot=80)
-    assert said.startswith("unknown option 'prot': expected host, port, bind, backlog, ")
+    assert said.startswith("unknown option 'prot': expected host, port, bind, ")
 
 
 def test_long_value_is_cut() -> None:

@@ -13,9 +13,11 @@ from support.serving import (
     statuses,
 )
 
+from microweb.concurrency.throttle import Throttle
 from microweb.errors import MalformedRequest, NotFound
 from microweb.request import Request
 from microweb.response import Response
+from microweb.server import refusal
 
 
 async def hello(request: Request) -> Response:
@@ -87,3 +89,19 @@ async def test_refusal_that_fails_closes_and_is_logged(caplog: pytest.LogCapture
         await end.write(b"garbage\r\n\r\n")
         assert await read_all(end) == b""
     assert [record.getMessage() for record in caplog.records] == ["a connection failed"]
+
+
+async def test_tls_on_a_port_without_it_is_one_warning(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(refusal, "_hellos", Throttle())
+    async with in_memory(hello) as house:
+        for data in (b"\x16\x03\x01\x02\x00\x01", b"\x16", b"\x16\r\n\r\n"):
+            end = house.connect()
+            await end.write(data)
+            assert statuses(await read_all(end)) == [400]
+            end.close()
+    lines = [each.getMessage() for each in caplog.records if each.name == "microweb.server"]
+    assert lines == [
+        "127.0.0.1 speaks TLS to a port without TLS: use http:// there, or set tls_certificate"
+    ]

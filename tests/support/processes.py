@@ -110,7 +110,7 @@ class Program:
 
     def urls(self) -> list[str]:
         """Wait for the line with the server's address, and return the address."""
-        return re.findall(r"http://[\w.:\[\]]+:\d+", self.out.wait_for("listening on"))
+        return re.findall(r"https?://[\w.:\[\]]+:\d+", self.out.wait_for("listening on"))
 
     def ends(self, status: int) -> None:
         """Wait for the end of the program, and check its exit status."""

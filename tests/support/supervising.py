@@ -43,7 +43,7 @@ def supervised(*arguments: str | Path, cwd: Path | None = None) -> Iterator[tupl
     with Program(*arguments, cwd=cwd, is_session=True, is_measured=True) as program:
         line = program.out.wait_for("listening on")
         workers = pids_in(line)
-        url = re.findall(r"http://[\w.:\[\]]+:\d+", line)[0]
+        url = re.findall(r"https?://[\w.:\[\]]+:\d+", line)[0]
         yield program, url
     until(lambda: not any(map(is_alive, workers)))
 
