@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from support.deploying import KIT, copied
+from support.deploying import KIT, copied, replaced
 from support.processes import DEADLINE_S
 
 from microweb.cli import main, systemd
@@ -27,15 +27,29 @@ def test_unit_is_the_printed_one(
     assert (KIT / f"app.{kind}").read_text() == capsys.readouterr().out
 
 
-@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
-def test_systemd_accepts_the_units(tmp_path: Path) -> None:
+@pytest.fixture
+def units(tmp_path: Path) -> list[Path]:
+    """The units, with a program that exists on this machine."""
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("needs systemd-analyze")
     kit = copied(tmp_path)
     service = kit / "app.service"
-    service.write_text(service.read_text().replace(PYTHON, "/bin/true"))  # it must exist
-    ended = subprocess.run(
-        ["systemd-analyze", "verify", "--man=no", service, kit / "app.socket"],
-        capture_output=True,
-        encoding="utf-8",
-        timeout=DEADLINE_S,
+    service.write_text(replaced(service.read_text(), {PYTHON: "/bin/true"}))
+    return [service, kit / "app.socket"]
+
+
+def analyzed(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["systemd-analyze", *arguments], capture_output=True, encoding="utf-8", timeout=DEADLINE_S
     )
+
+
+def test_systemd_accepts_the_units(units: list[Path]) -> None:
+    ended = analyzed("verify", "--man=no", *units)
     assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_service_is_little_exposed(units: list[Path]) -> None:
+    """It has 1.7 of 10. A unit without any restriction has 9.6."""
+    ended = analyzed("security", "--offline=true", "--threshold=20", "--no-pager", units[0])
+    assert ended.returncode == 0, ended.stdout + ended.stderr
