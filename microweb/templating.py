@@ -39,6 +39,8 @@ _PIECE_CHARACTERS = 16 * 1024  # of a stream: each piece from its thread costs 5
 _NAMED_TEMPLATES = 12  # names in the message about a missing template
 _OURS = frozenset(("request", "url_for", "flashes"))
 
+used_folders: dict[Path, None] = {}  # of all templates in this process: `microweb dev` watches them
+
 
 class Templates:
     """The templates in one or more folders; a name is searched in each folder, in their order.
@@ -63,6 +65,7 @@ class Templates:
     def __init__(self, folder: str | Path, *folders: str | Path) -> None:
         beside = folder_of(sys._getframe(1))
         self.folders = [_existing(beside / each) for each in (folder, *folders)]
+        used_folders.update(dict.fromkeys(self.folders))
         self.environment = jinja2.Environment(
             loader=_Loader(self.folders),
             autoescape=True,

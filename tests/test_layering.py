@@ -35,7 +35,7 @@ FLOORS = [
     "websocket middleware debug",
     "dispatch channels testing",
     "app",
-    "suggestions microweb",  # `microweb` is the public names
+    "suggestions microweb development",  # `microweb` is the public names
     "cli __main__",
 ]
 FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names.split()}
@@ -343,7 +343,7 @@ async def main() -> None:
 asyncio.run(main())
 print(*(name.removeprefix("microweb.") for name in sys.modules if name.startswith("microweb.")))
 """
-ROOMS = {"middleware", "sse", "websocket", "channels", "testing", "debug", "sessions"}
+ROOMS = set("middleware sse websocket channels testing debug sessions development".split())
 
 
 def test_an_app_that_served_a_request_has_imported_no_optional_room() -> None:

@@ -1,17 +1,25 @@
-"""`microweb dev`: serve an app to this machine only, with debug on."""
+"""`microweb dev`: serve an app to this machine only, with debug on; start it anew at a change."""
 
 from __future__ import annotations
 
 import argparse
+import os
+import sys
+from functools import partial
+from pathlib import Path
 
+from ..app import App
+from ..development.reloader import develop
+from ..development.serving import serve
+from ..development.watching import Watched
 from ..errors import ConfigurationError
 from ..server import process
-from ..server.config import ServerConfig
-from ..server.settings import NAMES
+from ..server.config import ServerConfig, ServerOptions
+from ..server.settings import NAMES, Settings, project_file
 from .command import Command, fail, fail_usage
 from .configuring import add_configuration, read_configuration
 from .routes import print_routes
-from .target import load_app
+from .target import app_folder, load_app
 
 _WORKERS = ("workers", "supervised", "worker_stall_s", "worker_start_s", "max_requests", "max_rss")
 NOT_OFFERED = ("debug_anywhere", *_WORKERS)
@@ -19,40 +27,71 @@ _OFFERED = [name for name in NAMES if name not in NOT_OFFERED]
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--no-reload",
+        action="store_true",
+        help="do not start the app anew when a file changes: for a debugger, or a profiler",
+    )
     add_configuration(parser, _OFFERED)
 
 
 def _run(given: argparse.Namespace) -> None:
-    configuration = read_configuration(given, _OFFERED)
-    settings = configuration.settings
-    config = ServerConfig.from_options(settings.options)
-    if not _is_local(config):
-        source = settings.source("bind" if config.bind else "host")
-        refuse = fail_usage if source in ("--bind", "--host") else fail
-        reached = ", ".join(config.bind) or config.host
-        refuse(
-            f"dev serves only this machine, but others can reach {reached!r:.80} ({source}): "
-            "use microweb run, or --host localhost"
-        )
-    process.say_notes(settings)
-    configuration.set_variables()
-    app = load_app(given.target)
-    for each in app.all_apps():
-        each.debug = True
-    print_routes(app)
-    process.run(app, settings.options)
-
-
-def _is_local(config: ServerConfig) -> bool:
     try:
-        return process.is_local(config)
+        worker = process.become_worker()
+        if worker is not None:
+            serve(worker, partial(_load, given), print_routes)
+            return
+        _start(given)
     except ConfigurationError as error:
         fail(str(error))
 
 
+def _start(given: argparse.Namespace) -> None:
+    settings = read_configuration(given, _OFFERED).settings
+    config = process.configure(settings.options)
+    _check_local(settings, config)
+    process.loop_factory(config.loop)
+    process.say_notes(settings)
+    if given.no_reload or os.name != "posix":
+        app, options = _load(given)
+        for each in app.all_apps():
+            each.debug = True
+        print_routes(app)
+        process.run(app, options)
+    else:
+        sys.exit(develop(config, _watched(given)))
+
+
+def _load(given: argparse.Namespace) -> tuple[App, ServerOptions]:
+    """Return the app and its options, both read anew."""
+    configuration = read_configuration(given, _OFFERED)
+    configuration.set_variables()
+    # A request is logged without a terminal too.
+    return load_app(given.target), {"access_log": True, **configuration.settings.options}
+
+
+def _watched(given: argparse.Namespace) -> Watched:
+    folder = app_folder(given.target)
+    named = [project_file(folder), given.env_file, Path.cwd() / ".env"]
+    return Watched(folder, [path.absolute() for path in named if path is not None])
+
+
+def _check_local(settings: Settings, config: ServerConfig) -> None:
+    """Exit if other machines could reach the address."""
+    if process.is_local(config):
+        return
+    source = settings.source("bind" if config.bind else "host")
+    refuse = fail_usage if source in ("--bind", "--host") else fail
+    reached = ", ".join(config.bind) or config.host
+    refuse(
+        f"dev serves only this machine, but others can reach {reached!r:.80} ({source}): "
+        "use microweb run, or --host localhost"
+    )
+
+
 COMMAND = Command(
     "dev",
-    "Serve an app to this machine only, with debug on; print its routes.",
+    "Serve an app to this machine only, with debug on; start it anew when a file changes.",
     _add_arguments,
     _run,
 )

@@ -39,6 +39,24 @@ def spare_descriptors() -> Spare:
     return Spare(amount, limit - amount)
 
 
+def raise_limit(connections: int) -> float:
+    """Raise the soft limit of open files to the hard one; return the limit.
+
+    macOS has no hard limit, but refuses an unlimited soft one. Then there is room for `connections`
+    and the reserved descriptors.
+    """
+    if resource is None:
+        return float("inf")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    for wanted in (hard, max(soft, connections + MIN_SPARE)):
+        if soft != hard:
+            with suppress(OSError, ValueError):
+                resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+                soft = wanted
+                break
+    return float("inf") if soft == resource.RLIM_INFINITY else soft
+
+
 def take_descriptor(file: BinaryIO) -> int:
     """Return a copy of the descriptor of `file`, which the caller owns, and close `file`.
 

@@ -148,7 +148,7 @@ class _Describer:
     def _describe_frame(
         self, frame: FrameType, summary: traceback.FrameSummary, *, is_last: bool
     ) -> Frame:
-        is_users = _is_users(summary.filename)
+        is_users = is_users_code(summary.filename)
         return Frame(
             path=_short_path(summary.filename),
             number=summary.lineno or 0,
@@ -200,7 +200,8 @@ def _is_python(filename: str) -> bool:
     return filename.endswith((".py", ">"))  # "<string>"
 
 
-def _is_users(filename: str) -> bool:
+def is_users_code(filename: str) -> bool:
+    """Return whether a file is code of the application, not of a library or of microweb."""
     if filename.startswith("<"):  # code from a string, or a frozen module of the interpreter
         return False
     path = os.path.realpath(filename)
@@ -212,7 +213,7 @@ def _short_path(filename: str) -> str:
     if path.is_relative_to(Path.cwd()):
         return str(path.relative_to(Path.cwd()))
     for folder in sorted(filter(None, sys.path), key=len, reverse=True):
-        if path.is_relative_to(folder) and not _is_users(filename):
+        if path.is_relative_to(folder) and not is_users_code(filename):
             return str(path.relative_to(folder))
     return filename
 

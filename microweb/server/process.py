@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, Protocol, cast
 
 from ..concurrency.background import Background
+from ..concurrency.descriptors import raise_limit
 from ..concurrency.per_process import all_per_process
 from ..errors import ConfigurationError, MissingExtra, ProtocolError, ThreadsStuck
 from ..logs import Log
@@ -40,7 +41,16 @@ from .signals import signals_handled
 from .sockets import is_local_socket, url_of
 from .start import note_directory
 from .supervisor import supervise
-from .worker import DRAIN, KILL_MARGIN_S, RETIRE, VARIABLE, Worker, take_assignment
+from .worker import (
+    DRAIN,
+    KILL_MARGIN_S,
+    RESTART,
+    RETIRE,
+    STOP,
+    VARIABLE,
+    Worker,
+    take_assignment,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -52,7 +62,7 @@ if TYPE_CHECKING:
 _COLLECT_AT = (50_000, 10, 10)
 _PYTHONS_COLLECT_AT = (700, 2000)  # up to 3.12, and from 3.13 on
 _FLUSH_S = 1.0
-_SPARE_FILES = 100  # besides connections: for listeners, the event loop and endpoints
+_RESTART_SILENCE_S = 0.2  # then an idle connection closes, so that no client waits for old code
 
 
 _log = Log("microweb.server")
@@ -149,7 +159,7 @@ def is_local(config: ServerConfig, worker: Worker | None = None) -> bool:
     return all(address.is_local() for address in config.addresses)
 
 
-def _configure(options: ServerOptions) -> ServerConfig:
+def configure(options: ServerOptions) -> ServerConfig:
     """Return the configuration of this process: sockets of systemd replace `host` and `port`."""
     config, descriptors = ServerConfig.from_options(options), systemd.passed_descriptors()
     if descriptors and not config.bind:
@@ -162,17 +172,25 @@ def supervise_if_asked(options: ServerOptions) -> None:
 
     The supervisor does not return: it raises SystemExit at its end. A worker takes its assignment.
     """
-    global _worker
-    note_directory()
-    open_standard_descriptors()
     try:
-        _worker = _worker or take_assignment()
-        config = _configure(options)
-        if _worker is None and (config.supervised or worker_count(config) > 1):
+        worker, config = become_worker(), configure(options)
+        if worker is None and (config.supervised or worker_count(config) > 1):
             sys.exit(supervise(config))
     except ConfigurationError as error:
         say(str(error), sys.stderr)
         sys.exit(1)
+
+
+def become_worker() -> Worker | None:
+    """Return the worker that this process is, None without a supervisor.
+
+    Raises: ConfigurationError if the supervisor runs another version of microweb.
+    """
+    global _worker
+    note_directory()
+    open_standard_descriptors()
+    _worker = _worker or take_assignment()
+    return _worker
 
 
 def run(app: Application, options: ServerOptions) -> None:
@@ -180,7 +198,7 @@ def run(app: Application, options: ServerOptions) -> None:
     supervise_if_asked(options)
     try:
         with closed_stderr_hidden(), logs_written_by_a_thread() as handler:
-            _run(app, _configure(options), handler)
+            _run(app, configure(options), handler)
     except ConfigurationError as error:
         say(str(error), sys.stderr)
         sys.exit(1)
@@ -309,10 +327,11 @@ class _Serving:
             worker.close()
 
     def _on_command(self, command: bytes) -> None:
-        if command != RETIRE:
+        if command in (DRAIN, STOP):
             self._server.state.is_draining = True
         if command != DRAIN:
-            self._server.retire(leaves_queue=command == RETIRE)
+            silences = {RETIRE: self._server.config.grace_s, RESTART: _RESTART_SILENCE_S}
+            self._server.retire(silences.get(command))
             self._stop()
 
     def _drain(self) -> None:
@@ -373,25 +392,12 @@ def _collect_less_often() -> None:
 
 
 def _raise_file_limit(max_connections: int) -> None:
-    """Raise the soft limit of open files to the hard limit; warn if that is too low."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        # macOS has no hard limit but refuses an unlimited soft one: then request the needed number.
-        for wanted in (hard, max(soft, max_connections + _SPARE_FILES)):
-            try:
-                resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-            except (OSError, ValueError):
-                continue
-            soft = wanted
-            break
-    if soft != resource.RLIM_INFINITY and soft < max_connections:
+    """Raise the limit of open files; warn if it stays too low."""
+    limit = raise_limit(max_connections)
+    if limit < max_connections:
         _log.warning(
             "the limit of open files is %d, below max_connections=%d: raise it (`ulimit -n`)",
-            soft,
+            limit,
             max_connections,
         )
 

@@ -161,19 +161,18 @@ class Server:
         async with self._stop_lock:  # a second call waits for the first
             await self._stop(silence_s)
 
-    def retire(self, *, leaves_queue: bool = True) -> None:
+    def retire(self, silence_s: float | None) -> None:
         """Let the stop that follows leave new connections to other workers.
 
         A client of a connection that idles is told by its next answer that the connection closes;
-        it has `grace_s` for that request, because no other process knows the connection. Without
-        `leaves_queue` the whole service stops, so that idle connections have a second again.
+        it has `silence_s` for that request, because no other process knows the connection. With
+        None the whole service stops, so that idle connections have a second again.
         """
-        self.state.is_retiring = leaves_queue
-        if not leaves_queue:
-            self._silence_s = _SILENCE_S
+        self.state.is_retiring = silence_s is not None
+        self._silence_s = _SILENCE_S if silence_s is None else silence_s
 
     async def _stop(self, silence_s: float) -> None:
-        silence_s = self.config.grace_s if self.state.is_retiring else silence_s
+        silence_s = self._silence_s if self.state.is_retiring else silence_s
         self.state.is_draining |= not self.state.is_retiring
         self.state.is_stopping, self._silence_s = True, silence_s
         ends_at = self.state.clock() + self.config.grace_s

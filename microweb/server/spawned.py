@@ -37,6 +37,17 @@ class WorkerEnd(NamedTuple):
         return f"was killed by {name}{' (out of memory?)' if is_foreign else ''}"
 
 
+class Streams(NamedTuple):
+    """The descriptors that a worker gets for its streams, and for its further socket pair."""
+
+    stdin: int | None = subprocess.DEVNULL  # None is the one of this process
+    stderr: int | None = None
+    link: int | None = None
+
+
+NO_STREAMS = Streams()
+
+
 class Spawned:
     """A worker: a process that has the sockets, the board and its slot.
 
@@ -51,6 +62,7 @@ class Spawned:
         slot: Slot,
         *,
         warns: bool = False,
+        streams: Streams = NO_STREAMS,
     ) -> None:
         self.slot = slot
         self.started_at = time.monotonic()
@@ -74,6 +86,7 @@ class Spawned:
             slot=slot.number,
             channel=inherited.fileno(),
             warns=warns,
+            link=streams.link,
         )
         try:
             with inherited, _signals_held():
@@ -81,7 +94,8 @@ class Spawned:
                     command,
                     cwd=directory,
                     env={**os.environ, "PWD": directory, VARIABLE: assignment.to_text()},
-                    stdin=subprocess.DEVNULL,
+                    stdin=streams.stdin,
+                    stderr=streams.stderr,
                     pass_fds=assignment.descriptors,
                 )
         except OSError:

@@ -35,6 +35,7 @@ VARIABLE = "MICROWEB_WORKER"
 DRAIN = b"D"  # the service is about to stop: report it, and go on
 STOP = b"S"  # stop serving: the whole service stops
 RETIRE = b"R"  # stop serving: another worker has taken over
+RESTART = b"T"  # stop serving: another worker takes over once this one has ended
 READY = b"+"  # from the worker: it accepts connections
 LEAVE = b"-"  # from the worker: it got a signal of its own, and waits for STOP or RETIRE
 
@@ -59,6 +60,7 @@ class Assignment(NamedTuple):
     slot: int
     channel: int
     warns: bool = False  # about state that each worker has for itself
+    link: int | None = None  # one end of a further socket pair, for `microweb dev`
 
     def to_text(self) -> str:
         """Return the value of the environment variable."""
@@ -67,7 +69,8 @@ class Assignment(NamedTuple):
     @property
     def descriptors(self) -> list[int]:
         """All descriptors that the worker inherits."""
-        return [*self.sockets, self.board, self.channel]
+        links = [] if self.link is None else [self.link]
+        return [*self.sockets, self.board, self.channel, *links]
 
 
 def take_assignment() -> Worker | None:
@@ -124,6 +127,7 @@ class Worker:
     def __init__(self, assignment: Assignment) -> None:
         self.board = Board.attach(assignment.board)
         self.warns = assignment.warns
+        self.link = None if assignment.link is None else socket.socket(fileno=assignment.link)
         self.slot: Slot = self.board.slots[assignment.slot]
         self.sockets = [socket.socket(fileno=number) for number in assignment.sockets]
         self._channel = socket.socket(fileno=assignment.channel)

@@ -17,9 +17,9 @@ from microweb import cli
 SHOWN = APP.replace('"hello"', 'os.environ["GREETING"]').replace("from", "import os\nfrom", 1)
 
 
-@pytest.mark.parametrize("command", ["run", "dev"])
+@pytest.mark.parametrize("command", [["run"], ["dev", "--no-reload"]])
 def test_flags_variables_file_and_project(
-    write: Write, served: Served, monkeypatch: pytest.MonkeyPatch, command: str
+    write: Write, served: Served, monkeypatch: pytest.MonkeyPatch, command: list[str]
 ) -> None:
     write("hello.py", APP)
     write("pyproject.toml", "[tool.microweb]\nbacklog = 1\nthreads = 1\nport = 1\nmax_json = 1\n")
@@ -29,8 +29,10 @@ def test_flags_variables_file_and_project(
     for name in ("MICROWEB_PORT", "GREETING"):
         monkeypatch.setenv(name, "")  # restored at the end of the test
         monkeypatch.delenv(name)
-    cli.main([command, "hello.py", "--env-file", "app.env", "--backlog", "4"])
-    assert served[0][1] == {"backlog": 4, "threads": 3, "port": 2, "max_json": 1}
+    cli.main([*command, "hello.py", "--env-file", "app.env", "--backlog", "4"])
+    options = {"backlog": 4, "threads": 3, "port": 2, "max_json": 1}
+    logged = {} if command == ["run"] else {"access_log": True}
+    assert served[0][1] == {**options, **logged}
     assert (os.environ["MICROWEB_THREADS"], os.environ["GREETING"]) == ("3", "hi")
 
 

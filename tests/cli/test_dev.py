@@ -38,7 +38,7 @@ def test_host_of_the_environment_is_refused_too(
     write("hello.py", APP)
     monkeypatch.setenv("MICROWEB_HOST", "0.0.0.0")
     assert "can reach '0.0.0.0' (MICROWEB_HOST): use" in complaint("dev", "hello.py")
-    cli.main(["dev", "hello.py", "--host", "localhost"])
+    cli.main(["dev", "hello.py", "--host", "localhost", "--no-reload"])
     assert len(served) == 1
 
 
@@ -49,24 +49,27 @@ def test_dev_takes_no_workers_of_the_environment(
     monkeypatch.setenv("MICROWEB_WORKERS", "4")
     monkeypatch.setenv("MICROWEB_DEBUG_ANYWHERE", "yes")
     monkeypatch.setenv("MICROWEB_THREADS", "3")
-    cli.main(["dev", "hello.py"])
-    assert served[0][1] == {"threads": 3}
+    cli.main(["dev", "hello.py", "--no-reload"])
+    assert served[0][1] == {"access_log": True, "threads": 3}
 
 
 def test_dev_turns_debug_on_in_mounted_apps_too(
     write: Write, served: Served, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write("hello.py", APP + "\nadmin = App()\napp.mount('/admin', admin)\n")
-    cli.main([COMMAND.name, "hello.py", "--port", "0"])
+    cli.main([COMMAND.name, "hello.py", "--port", "0", "--no-reload"])
     ((app, options),) = served
     assert [each.debug for each in app.all_apps()] == [True, True]
-    assert options == {"port": 0}
+    assert options == {"access_log": True, "port": 0}
     assert capsys.readouterr().out.startswith("METHODS  PATH  NAME ")
 
 
-def test_dev_prints_the_routes_and_serves(tmp_path: Path, start: Callable[..., Program]) -> None:
+@pytest.mark.parametrize("options", [(), ("--no-reload",)])
+def test_dev_prints_the_routes_and_serves(
+    tmp_path: Path, start: Callable[..., Program], options: tuple[str, ...]
+) -> None:
     (tmp_path / "hello.py").write_text(APP)
-    program = start("-m", "microweb", "dev", "hello.py", "--port", "0")
+    program = start("-m", "microweb", "dev", "hello.py", "--port", "0", *options)
     program.out.wait_for("GET      /     index  hello.index  hello.py:6")
     assert get(program.urls()[0]) == (200, "hello")
     program.stop()

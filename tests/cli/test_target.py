@@ -161,16 +161,20 @@ def test_attribute_that_is_no_app(write: Write) -> None:
     )
 
 
-@pytest.mark.parametrize("command", ["run", "dev"])
+@pytest.mark.parametrize("command", [["run"], ["dev", "--no-reload"]])
 @pytest.mark.parametrize("target", ["hello.py:create_app", "hello:create_app", "hello:site.make"])
 def test_app_that_a_function_makes(
-    write: Write, served: Served, capsys: pytest.CaptureFixture[str], command: str, target: str
+    write: Write,
+    served: Served,
+    capsys: pytest.CaptureFixture[str],
+    command: list[str],
+    target: str,
 ) -> None:
     source = (
         f"def create_app(*args, debug=False, **options):\n{indent(APP, '    ')}\n    return app"
     )
     write("hello.py", f"{source}\n\nclass site:\n    make = staticmethod(create_app)\n")
-    cli.main([command, target])
+    cli.main([*command, target])
     ((app, _),) = served
     assert [route.path for route in app.routes] == ["/"]
     cli.main(["routes", target])

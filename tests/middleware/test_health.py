@@ -282,7 +282,7 @@ async def test_kept_connection_of_a_stop_is_not_ready_but_of_a_reload_it_is(
         await peer.send(get("/livez"))
         await peer.read_until(b"alive")
         if is_reload:
-            server.retire()
+            server.retire(server.config.grace_s)
         stopping = asyncio.create_task(server.stop(silence_s=DEADLINE_S))
         while not server.state.is_stopping:
             await asyncio.sleep(0)

@@ -1,0 +1,36 @@
+"""The worker of `microweb dev`: the app, or its fault."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+from support.developing import APP, developed, until_answered, write
+from support.processes import get
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="workers inherit sockets")
+
+FAULTS = {
+    "SyntaxError": "def f(:\n",
+    "ZeroDivisionError": "1 / 0\n",
+    "RouteConflict": '@app.get("/")\nasync def other() -> str:\n    return ""\n',
+    "ConnectionError": "@app.on_startup\ndef begin() -> None:\n    raise ConnectionError\n",
+    "SystemExit": 'raise SystemExit("enough")\n',
+}
+
+
+@pytest.mark.parametrize("kind", FAULTS)
+def test_a_fault_answers_until_the_next_good_save(tmp_path: Path, kind: str) -> None:
+    with developed(tmp_path, source=APP + FAULTS[kind]) as (program, url):
+        status, text = get(url, "/any/path")
+        assert (status, kind in text) == (500, True), text
+        write(tmp_path / "app.py", APP)
+        until_answered(url, "version 1")
+        write(tmp_path / "app.py", APP + FAULTS[kind])
+        until_answered(url, kind)
+        write(tmp_path / "app.py", APP)
+        until_answered(url, "version 1")
+        program.stop()
+        assert len(re.findall(rf"^(?:microweb\.errors\.)?{kind}\b", program.err.rest(), re.M)) == 2
