@@ -78,6 +78,7 @@ EXTRAS = {
     "websocket.protocol": {"websockets"},
     "middleware.compression": {"brotli", "zstandard"},
     "server.process": {"uvloop"},
+    "development.waking": {"watchfiles"},
     "testing.httpx_backend": {"httpx", "httpcore"},
     "testing.websocket": {"httpx", "websockets"},
     "testing.events": {"httpx"},

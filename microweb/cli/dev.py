@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from ..server.settings import NAMES, Settings, project_file
 from .command import Command, fail, fail_usage
 from .configuring import add_configuration, read_configuration
 from .routes import print_routes
-from .target import app_folder, load_app
+from .target import app_folder, import_app, load_app
 
 _WORKERS = ("workers", "supervised", "worker_stall_s", "worker_start_s", "max_requests", "max_rss")
 NOT_OFFERED = ("debug_anywhere", *_WORKERS)
@@ -39,7 +40,7 @@ def _run(given: argparse.Namespace) -> None:
     try:
         worker = process.become_worker()
         if worker is not None:
-            serve(worker, partial(_load, given), print_routes)
+            serve(worker, partial(_load, given, import_app), print_routes)
             return
         _start(given)
     except ConfigurationError as error:
@@ -53,7 +54,7 @@ def _start(given: argparse.Namespace) -> None:
     process.loop_factory(config.loop)
     process.say_notes(settings)
     if given.no_reload or os.name != "posix":
-        app, options = _load(given)
+        app, options = _load(given, load_app)
         for each in app.all_apps():
             each.debug = True
         print_routes(app)
@@ -62,12 +63,12 @@ def _start(given: argparse.Namespace) -> None:
         sys.exit(develop(config, _watched(given)))
 
 
-def _load(given: argparse.Namespace) -> tuple[App, ServerOptions]:
-    """Return the app and its options, both read anew."""
+def _load(given: argparse.Namespace, load: Callable[[str], App]) -> tuple[App, ServerOptions]:
+    """Return the app that `load(target)` returns, and its options, both read anew."""
     configuration = read_configuration(given, _OFFERED)
     configuration.set_variables()
     # A request is logged without a terminal too.
-    return load_app(given.target), {"access_log": True, **configuration.settings.options}
+    return load(given.target), {"access_log": True, **configuration.settings.options}
 
 
 def _watched(given: argparse.Namespace) -> Watched:

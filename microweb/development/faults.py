@@ -23,9 +23,6 @@ def fault_of(error: BaseException) -> BaseException:
     Calls before the first one of the application are left out.
     """
     if isinstance(error, SystemExit) and str(error.code).startswith(_OURS):
-        cause = error.__context__
-        if isinstance(cause, SyntaxError):
-            return _trimmed(cause)
         return ConfigurationError(str(error.code).removeprefix(_OURS))
     return _trimmed(error)
 

@@ -1,9 +1,9 @@
 """The reloader: it keeps the listening sockets, and starts the app anew when a file changes.
 
 It imports no application, so that no fault of the application can stop it. The app runs in a
-worker. At a change the worker finishes its requests for a short time and ends, and the next one
-imports the app. Clients that connect meanwhile wait in the queue of the sockets. The next worker is
-started in advance: it has imported microweb and waits.
+worker. At a change the worker finishes its requests for a short time and ends, and then the next
+one imports the app. Clients that connect meanwhile wait in the queue of the sockets. The next
+worker is started in advance: it has imported microweb, and waits.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from importlib.util import cache_from_source
 from pathlib import Path
 
 from ..server.binds import ListeningSockets
-from ..server.board import Board, WorkerState
+from ..server.board import Board
 from ..server.config import ServerConfig
 from ..server.console import say
 from ..server.signals import has_terminal, signals_read
 from ..server.sockets import url_of
-from ..server.spawned import Spawned, Streams, WorkerEnd, reap_orphans
+from ..server.spawned import WorkerEnd, reap_orphans
 from ..server.start import worker_command
-from ..server.worker import RESTART
-from .link import Go, Link
-from .serving import GRACE_S
+from .link import Go
+from .process import AppProcess
+from .saves import Saves
 from .terminal import Terminal
-from .watching import Stamp, Watched, changes
+from .watching import Watched
 
-_SETTLE_S = 0.04  # without a further change: editors and "save all" write several times
-_MAX_SETTLE_S = 1.0
 _SPARE_AFTER_S = 0.3  # after a worker is ready, because its first requests come then
-_CLEANUP_S = 2.0  # beyond GRACE_S, in which a worker leaves its lifespan
+_SLOW_S = 10.0  # for an app that starts, until its stacks are shown
+_AGAIN_S = 1.0  # until a worker that shows a fault is replaced, if it has ended
 _SLOTS = 8
 _SHOWN_CHANGES = 3
+_OURS = str(Path(__file__).parent.parent)  # imported by a worker that waits
 
 
 def develop(config: ServerConfig, watched: Watched) -> int:
@@ -50,67 +50,32 @@ def develop(config: ServerConfig, watched: Watched) -> int:
     try:
         for each in bound.sockets:
             each.listen(config.backlog)
-        return Reloader(config, command, bound.sockets, watched).run()
+        return Reloader(command, bound.sockets, watched).run()
     finally:
         bound.close()
-
-
-class _Process:
-    """A worker, and the link to it."""
-
-    def __init__(self, spawned: Spawned, link: Link) -> None:
-        self.spawned = spawned
-        self.link = link
-        self.is_retired = False
-        self.ends_at = float("inf")  # when it is killed
-        self.checked_at = float("inf")  # when its event loop must have taken the command to end
-
-    def retire(self, now: float) -> None:
-        """Let the worker finish its requests and end."""
-        if not self.is_retired:
-            self.is_retired = True
-            self.ends_at = now + GRACE_S + _CLEANUP_S
-            self.checked_at = now + GRACE_S
-            self.spawned.send(RESTART)
-
-    def kill(self) -> None:
-        self.is_retired = True
-        self.ends_at = self.checked_at = float("inf")
-        self.spawned.kill()
-
-    def close(self) -> None:
-        self.spawned.close()
-        self.link.close()
 
 
 class Reloader:
     """Keeps one worker with the app on `sockets`, until a signal."""
 
-    def __init__(
-        self,
-        config: ServerConfig,
-        command: list[str],
-        sockets: list[socket.socket],
-        watched: Watched,
-    ) -> None:
-        self._config = config
+    def __init__(self, command: list[str], sockets: list[socket.socket], watched: Watched) -> None:
         self._command = command
         self._sockets = sockets
-        self._watched = watched
+        self._saves = Saves(watched)
         self._board = Board.create(_SLOTS)
         self._terminal = Terminal()
-        self._processes: list[_Process] = []  # all that are not reaped
-        self._current: _Process | None = None
-        self._spare: _Process | None = None
+        self._processes: list[AppProcess] = []  # all that have not ended
+        self._current: AppProcess | None = None  # that has the app, or ends with it
+        self._spare: AppProcess | None = None  # that waits
         self._spare_at = 0.0
-        self._wanted: Go | None = Go()  # for the next worker, once the last one has ended
-        self._seen: dict[str, Stamp] = watched.scan()
-        self._scan_at = 0.0
-        self._settles_until = 0.0  # a change was seen, and more may follow
-        self._changed: set[str] = set()
+        self._next: Go | None = Go()  # for the next worker, once the last one has ended
+        self._starts_at = 0.0
+        self._stale: set[str] = set()  # files whose bytecode may be older than they are
         self._was_ready = False
         self._was_served = False  # without a fault, once
         self._is_stopping = False
+        is_hangup_ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN  # `nohup`
+        self._ends_with_terminal = not is_hangup_ignored and has_terminal()
 
     def run(self) -> int:
         """Serve until a signal; return the exit status."""
@@ -123,7 +88,7 @@ class Reloader:
                 for process in self._processes:
                     process.kill()
                     process.close()
-                self._terminal.restore()
+                self._saves.close()
                 self._terminal.close()
                 self._board.close()
         return 0
@@ -131,101 +96,99 @@ class Reloader:
     # --- one turn
 
     def _wait(self, signals: socket.socket) -> None:
-        """Wait for a signal, for a worker, or for the next deadline."""
+        """Wait for a signal, for a worker, for a change, or for the next deadline."""
         poll = select.poll()
         poll.register(signals, select.POLLIN)
+        poll.register(self._saves.waker, select.POLLIN)
         if self._terminal.has_room():
             poll.register(self._terminal, select.POLLIN)
         for process in self._processes:
-            if process.spawned.channel is not None:
-                poll.register(process.spawned.channel, select.POLLIN)
-                poll.register(process.link, select.POLLIN)
-        now = time.monotonic()
-        times = [self._scan_at, *(min(each.ends_at, each.checked_at) for each in self._processes)]
-        if self._current is not None and self._spare is None:
+            for descriptor in process.descriptors():
+                poll.register(descriptor, select.POLLIN)
+        times = [self._saves.look_at, *(process.deadline for process in self._processes)]
+        if self._current is None:
+            times.append(self._starts_at)
+        elif self._spare is None:
             times.append(self._spare_at)
-        poll.poll(max(min(times) - now, 0.0) * 1000)
+        poll.poll(max(min(times) - time.monotonic(), 0.0) * 1000)
 
     def _step(self, signals: socket.socket, now: float) -> None:
         self._terminal.copy()
         for process in self._processes:
-            process.spawned.receive()
-            self._take_reports(process)
+            for report in process.receive():
+                self._was_served = self._was_served or report.is_served
+                self._saves.add(report)
         with suppress(BlockingIOError):
             for number in signals.recv(4096):
                 self._on_signal(number, now)
         for process in list(self._processes):
             if (end := process.spawned.poll()) is not None:
-                self._on_end(process, end)
+                self._on_end(process, end, now)
             elif process.spawned.is_leaving and not process.is_retired:
                 self._restart("the worker got SIGTERM", now)
-            elif now >= process.ends_at or (now >= process.checked_at and self._is_stuck(process)):
-                self._kill_late(process)
-            elif now >= process.checked_at:
-                process.checked_at = float("inf")
+            else:
+                process.check(now)
         if os.getpid() == 1:
             reap_orphans({process.spawned.pid for process in self._processes})
-        if self._is_stopping:
-            return
-        if now >= self._scan_at:
-            self._look(now)
-        self._go_on(now)
+        if not self._is_stopping:
+            if changed := self._saves.look(now):
+                self._on_change(changed, now)
+            self._go_on(now)
 
     def _go_on(self, now: float) -> None:
         """Start the app if no worker has it, and a spare worker in advance."""
-        if self._wanted is not None and not any(
-            each is not self._spare for each in self._processes
-        ):
-            self._start(self._wanted)
-            self._wanted = None
+        if self._current is None and self._next is not None and now >= self._starts_at:
+            self._start(self._next, now)
         current = self._current
         if current is None or not current.spawned.is_ready:
             self._spare_at = now + _SPARE_AFTER_S
             return
+        current.slow_at = float("inf")
         if not self._was_ready:
             self._was_ready = True
             urls = " and ".join(map(url_of, self._sockets))
             say(f"listening on {urls} (Ctrl-C stops it)", sys.stdout)
         if self._spare is None and now >= self._spare_at:
-            self._spare = self._spawn()
+            with suppress(OSError):  # `_start` tries again, and says so
+                self._spare = self._spawn()
+            self._spare_at = float("inf")
 
     # --- workers
 
-    def _spawn(self) -> _Process:
+    def _spawn(self) -> AppProcess:
+        """Start a worker that waits. Raises: OSError."""
         taken = {process.spawned.slot.number for process in self._processes}
         slot = next(slot for slot in self._board.slots if slot.number not in taken)
-        ours, theirs = socket.socketpair()
-        with theirs:
-            streams = Streams(None, self._terminal.descriptor, theirs.fileno())
-            spawned = Spawned(self._command, self._sockets, self._board, slot, streams=streams)
-        process = _Process(spawned, Link(ours))
-        self._processes.append(process)
-        return process
+        made = AppProcess(self._command, self._sockets, self._board, slot, self._terminal)
+        self._processes.append(made)
+        return made
 
-    def _start(self, go: Go) -> None:
+    def _start(self, go: Go, now: float) -> None:
+        try:
+            worker = self._spare or self._spawn()
+        except OSError as error:  # the directory is gone, or there is no memory
+            say(f"a worker can't be started: {error}", sys.stderr)
+            self._starts_at = now + _AGAIN_S
+            return
+        _forget_bytecode(self._stale)
+        self._stale.clear()
         self._terminal.forget()
-        self._current, self._spare = self._spare or self._spawn(), None
-        self._current.link.send(go._replace(prints_routes=not self._was_served))
-
-    def _take_reports(self, process: _Process) -> None:
-        for report in process.link.reports():
-            self._watched.add(report.files, report.templates)
-            self._was_served = self._was_served or report.is_served
-            for path, stamp in self._watched.scan().items():
-                self._seen.setdefault(path, stamp)
+        self._current, self._spare, self._next = worker, None, None
+        self._current.go(go._replace(prints_routes=not self._was_served))
+        self._current.slow_at = now + _SLOW_S
 
     def _restart(self, reason: str, now: float) -> None:
         say(f"{reason}: reload", sys.stderr)
-        self._wanted = Go()
+        self._next, self._starts_at = Go(), 0.0
         if self._current is not None:
             self._current.retire(now)
 
-    def _on_end(self, process: _Process, end: WorkerEnd) -> None:
+    def _on_end(self, process: AppProcess, end: WorkerEnd, now: float) -> None:
         process.close()
         self._processes.remove(process)
         self._terminal.restore()
-        if process is self._spare:
-            self._spare = None
+        if process is self._spare:  # it would end once more: the next one is started when needed
+            self._spare, self._spare_at = None, float("inf")
         if process is not self._current:
             return
         self._current = None
@@ -234,38 +197,19 @@ class Reloader:
         text = f"the worker {end}"
         say(f"{text}: it starts again when a file changes", sys.stderr)
         lines = self._terminal.last_lines()
-        self._wanted = Go(f"{text}\n\nIts last lines on stderr:\n{lines}" if lines else text)
+        self._next = Go(f"{text}\n\nIts last lines on stderr:\n{lines}" if lines else text)
+        self._starts_at = now + (_AGAIN_S if process.shows_fault else 0.0)
 
-    def _is_stuck(self, process: _Process) -> bool:
-        return process.spawned.slot.state != WorkerState.DRAINING
-
-    def _kill_late(self, process: _Process) -> None:
-        say(f"worker {process.spawned.pid} did not end in time: it is killed", sys.stderr)
-        process.kill()
-
-    # --- files
-
-    def _look(self, now: float) -> None:
-        """Compare the files with the last scan; restart once a burst of changes has ended."""
-        seen, self._seen = self._seen, self._watched.scan()
-        found = changes(seen, self._seen)
-        if found:
-            if not self._changed:
-                self._settles_until = now + _MAX_SETTLE_S
-            self._changed.update(found)
-        if self._changed and (not found or now >= self._settles_until):
-            self._on_change(sorted(self._changed), now)
-            self._changed.clear()
-        self._scan_at = now + (_SETTLE_S if self._changed else self._watched.interval_s)
+    # --- changes and signals
 
     def _on_change(self, paths: list[str], now: float) -> None:
-        for path in paths:
-            _forget_bytecode(path)
+        self._stale.update(paths)
+        if self._spare is not None and any(path.startswith(_OURS) for path in paths):
+            self._spare.kill()
+            self._spare = None
         names = ", ".join(map(_short, paths[:_SHOWN_CHANGES]))
         more = f" and {len(paths) - _SHOWN_CHANGES} more" if len(paths) > _SHOWN_CHANGES else ""
-        self._restart(f"changed: {names}{more}", now)
-
-    # --- signals
+        self._restart(f"{names}{more} changed", now)
 
     def _on_signal(self, number: int, now: float) -> None:
         if number in (signal.SIGTERM, signal.SIGINT):
@@ -275,10 +219,10 @@ class Reloader:
                 say("stopping (Ctrl-C again exits immediately)", sys.stdout)
             self._stop(now)
         elif number == signal.SIGHUP and not self._is_stopping:
-            if has_terminal():
-                self._restart("SIGHUP", now)
-            else:
+            if self._ends_with_terminal and not has_terminal():
                 self._stop(now)
+            else:
+                self._restart("SIGHUP", now)
 
     def _stop(self, now: float) -> None:
         self._is_stopping = True
@@ -291,14 +235,16 @@ class Reloader:
                 process.kill()
 
 
-def _forget_bytecode(path: str) -> None:
-    """Remove the bytecode of a file that has changed.
+def _forget_bytecode(paths: set[str]) -> None:
+    """Remove the bytecode of files that have changed.
 
-    Python takes it for the file's if time and size are the same, and it compares whole seconds.
+    Python takes it for that of the file if size and time are the same, and it compares whole
+    seconds: two saves in one second would run the first one's code.
     """
-    if path.endswith(".py"):
-        with suppress(OSError, NotImplementedError):
-            os.unlink(cache_from_source(path))
+    for path in paths:
+        if path.endswith(".py"):
+            with suppress(OSError, NotImplementedError):
+                os.unlink(cache_from_source(path))
 
 
 def _short(path: str) -> str:

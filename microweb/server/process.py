@@ -62,7 +62,7 @@ if TYPE_CHECKING:
 _COLLECT_AT = (50_000, 10, 10)
 _PYTHONS_COLLECT_AT = (700, 2000)  # up to 3.12, and from 3.13 on
 _FLUSH_S = 1.0
-_RESTART_SILENCE_S = 0.2  # then an idle connection closes, so that no client waits for old code
+_RESTART_SILENCE_S = 0.1  # then an idle connection closes, so that no client waits for old code
 
 
 _log = Log("microweb.server")

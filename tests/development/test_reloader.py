@@ -18,5 +18,5 @@ def test_a_save_is_answered_by_the_new_code(tmp_path: Path) -> None:
         assert get(url) == (200, "version 1")
         write(tmp_path / "app.py", APP.replace("1", "2"))
         until_answered(url, "version 2")
-        assert program.err.wait_for("reload") == "microweb: changed: app.py: reload"
+        assert program.err.wait_for("reload") == "microweb: app.py changed: reload"
         program.stop(signal.SIGINT)
