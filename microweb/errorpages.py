@@ -1,8 +1,9 @@
 """The default answer to an error without a handler, in the form that the client prefers.
 
 A browser gets a short page, a client that prefers JSON gets problem details (RFC 9457), any other
-client gets plain text. All three have the status and the detail of an HTTPError, and nothing
-internal. The debug answer is in `debug.page`, which is imported only in debug mode.
+client gets plain text, or problem details on a route that uses JSON. All three have the status and
+the detail of an HTTPError, and nothing internal. The debug answer is in `debug.page`, which is
+imported only in debug mode.
 """
 
 from __future__ import annotations
@@ -31,11 +32,13 @@ _KNOWN_CHARS = 200  # the longest Accept field whose form is cached: browsers se
 _FORMS: dict[str, Form] = {"html": "html", "xhtml+xml": "html", "json": "json", "plain": "text"}
 
 
-def default_answer(error: BaseException, accept: str | None, *, debug: bool = False) -> Response:
+def default_answer(
+    error: BaseException, accept: str | None, *, debug: bool = False, in_json: bool = False
+) -> Response:
     """Return the answer to `error`; an error that is not one of HTTP is a plain 500.
 
     `accept` is the Accept field, or None without a request. With `debug`, the answer says why a
-    request broke HTTP.
+    request broke HTTP. `in_json` is as for `preferred_form`.
     """
     status = status_of(error)
     if isinstance(error, HTTPError):
@@ -46,11 +49,12 @@ def default_answer(error: BaseException, accept: str | None, *, debug: bool = Fa
             text=error.text,
             headers=error.headers,
             extra=error.extra,
+            in_json=in_json,
         )
     detail = str(error) if isinstance(error, ProtocolError) and debug else ""
     if isinstance(error, HTTPSExpected):
         detail = "This port speaks HTTPS: use https:// in place of http://"
-    return plain_answer(status, accept, detail=detail)
+    return plain_answer(status, accept, detail=detail, in_json=in_json)
 
 
 def plain_answer(
@@ -61,13 +65,14 @@ def plain_answer(
     text: str = "",
     headers: Mapping[str, str] | None = None,
     extra: Mapping[str, object] | None = None,
+    in_json: bool = False,
 ) -> Response:
     """Return the answer with a status and `detail`, in the form that `accept` prefers.
 
     `text` is the detail for a page and for text, if that is longer.
     """
     text = text or detail
-    form = preferred_form(accept) if accept else "text"
+    form = "text" if accept is None else preferred_form(accept, in_json=in_json)
     if form == "json":
         response = problem_response(status, detail, extra or {})
     elif form == "text":
@@ -133,16 +138,17 @@ def encode_text(text: str) -> bytes:
     return text.encode("utf-8", "backslashreplace")
 
 
-def preferred_form(accept: str) -> Form:
+def preferred_form(accept: str, *, in_json: bool = False) -> Form:
     """Return the form that an Accept field names. RFC 9110 section 12.5.1
 
-    `*/*` alone, which curl sends, names no form and gets text. If weights are equal, the page comes
-    first, then JSON.
+    `*/*` alone, which curl sends, names no form and gets text, or JSON if `in_json`. If weights are
+    equal, the page comes first, then JSON.
     """
-    return _known_form(accept) if len(accept) <= _KNOWN_CHARS else _find_form(accept)
+    find = _known_form if len(accept) <= _KNOWN_CHARS else _find_form
+    return find(accept) or ("json" if in_json else "text")
 
 
-def _find_form(accept: str) -> Form:
+def _find_form(accept: str) -> Form | None:
     weights: dict[Form, float] = {"html": 0.0, "json": 0.0, "text": 0.0}
     for media_range, weight in parse_accept(accept):
         subtype = media_range.partition("/")[2]
@@ -150,7 +156,7 @@ def _find_form(accept: str) -> Form:
         if form is not None:
             weights[form] = max(weights[form], weight)
     best = max(weights, key=weights.__getitem__)  # the first of equals
-    return best if weights[best] > 0 else "text"
+    return best if weights[best] > 0 else None
 
 
 _known_form = lru_cache(maxsize=256)(_find_form)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from base64 import b64encode
@@ -12,7 +13,8 @@ import pytest
 
 from microweb import App, HTTPError, html
 from microweb.errorpages import Form, default_answer, page_response, plain_answer, preferred_form
-from microweb.errors import MalformedRequest, MethodNotAllowed, NotFound
+from microweb.errors import MalformedRequest, MethodNotAllowed, NotFound, UnprocessableContent
+from microweb.faults import Fault
 
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8"
 
@@ -56,6 +58,33 @@ async def get(app: App, accept: str, path: str = "/") -> Any:
 )
 def test_form_is_the_one_that_is_named(accept: str, form: Form) -> None:
     assert preferred_form(accept) == form
+
+
+@pytest.mark.parametrize(
+    ("accept", "form"),
+    [
+        ("", "json"),
+        ("*/*", "json"),
+        ("image/png" + " " * 300, "json"),
+        ("text/plain", "text"),
+        ("text/plain, */*", "text"),
+        (BROWSER, "html"),
+    ],
+)
+def test_route_of_json_prefers_json_if_no_form_is_named(accept: str, form: Form) -> None:
+    assert preferred_form(accept, in_json=True) == form
+
+
+def test_faults_are_a_line_each_and_members_of_problem_details() -> None:
+    faults = [Fault("body", "#/a", "missing"), Fault("body", "#/b", "<odd>")]
+    error = UnprocessableContent(faults=faults)
+    text = default_answer(error, "text/plain").body.decode()
+    assert text == "Unprocessable Content\n#/a: missing\n#/b: <odd>\n"
+    page = default_answer(error, "text/html").body.decode()
+    assert "#/a: missing\n#/b: &lt;odd&gt;</p>" in page
+    problem = json.loads(default_answer(error, "application/json").body)
+    assert problem["detail"] == "2 faults in the body"
+    assert problem["errors"] == [fault.members() for fault in faults]
 
 
 async def test_browser_gets_a_short_page() -> None:

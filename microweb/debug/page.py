@@ -50,10 +50,14 @@ def is_forwarded(headers: Headers) -> bool:
 
 
 def debug_answer(request: Request, error: BaseException, status: int) -> Response:
-    """Return the answer that shows `error` and its causes, in the form that `Accept` prefers."""
+    """Return the answer that shows `error` and its causes, in the form that `Accept` prefers.
+
+    A fault is text for a client that prefers no form, also on a route of JSON: it is for a reader.
+    """
     accept = request.headers.get("accept", "")
     view = _View(request, error, status)
-    form = preferred_form(accept)
+    uses_json = request.match is not None and request.match.uses_json
+    form = preferred_form(accept, in_json=uses_json and not view.is_fault)
     if form == "html":
         response = page_response(status, view.title, view.page(), _STYLE)
     elif form == "text":

@@ -148,6 +148,7 @@ class ErrorBoundary:
     def _unhandled(self, request: Request, error: BaseException, status: int) -> Response:
         """Return the answer to an error without a handler, or to an error handler's failure."""
         accept = request.headers.get("accept", "")
+        in_json = request.match is not None and request.match.uses_json
         if self._debug:
             from ..debug.page import debug_answer, is_forwarded
 
@@ -157,5 +158,5 @@ class ErrorBoundary:
             except Exception:
                 _log.exception("the debug page for %r failed", error)
         if status != status_of(error):
-            return plain_answer(status, accept)
-        return default_answer(error, accept, debug=self._debug)
+            return plain_answer(status, accept, in_json=in_json)
+        return default_answer(error, accept, debug=self._debug, in_json=in_json)

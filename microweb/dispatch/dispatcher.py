@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from ..bodies.redirect import local_url
 from ..endpoints.arguments import bind
 from ..endpoints.handler import OnError
+from ..endpoints.outcomes import uses_json
 from ..endpoints.signature import inspect_endpoint
 from ..errors import (
     BadRequest,
@@ -51,6 +52,7 @@ class Match:
         "prefix",
         "root",
         "route",
+        "uses_json",
     )
 
     def __init__(
@@ -66,13 +68,14 @@ class Match:
         self.route: Route | None = None
         self.limits = place.limits
         self.on_disconnect: str | None = None
-        self.is_repeatable = True
+        self.is_repeatable, self.uses_json = True, False
         if target is not None:
             self.handler = target.handler
             self.route = target.route
             self.on_disconnect = target.route.on_disconnect
             self.limits = target.limits
             self.is_repeatable = target.is_repeatable
+            self.uses_json = target.uses_json
         self.allowed: tuple[str, ...] = ()  # the path's methods, if no route has this one
         self.fault: BadRequest | None = None
 
@@ -163,15 +166,15 @@ class Dispatcher:
             self._tree.reserve(parse_pattern(place.prefix))
         for route in place.level.routes:
             pattern = pattern_of(route, place.level.converters, place.prefix)
+            limits = BodyLimits(route.max_body, route.max_json, route.max_json_values)
             target = Target(
                 place,
                 route,
                 place.handler_of(route, pattern),
                 place.preflight_of(route),
                 _is_pure(pattern),
-                BodyLimits(route.max_body, route.max_json, route.max_json_values).inside(
-                    place.limits
-                ),
+                limits.inside(place.limits),
+                uses_json(inspect_endpoint(route.endpoint)),
             )
             try:
                 self._tree.add(pattern, route.methods, target)
@@ -192,6 +195,7 @@ class Target:
     preflight: Handler | None
     is_repeatable: bool  # its match may be kept for other requests with the same line
     limits: BodyLimits  # the route's, inside the app's
+    uses_json: bool  # so its errors are problem details by default
 
     def __str__(self) -> str:
         return str(replace(self.route, path=self.place.prefix + self.route.path))

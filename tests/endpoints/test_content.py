@@ -119,7 +119,7 @@ async def test_wrong_query_is_refused_before_the_body_is_read() -> None:
     async def show(note: Json[Note], limit: int, x: Header[int]) -> str:
         return repr(note)
 
-    response = await post(show, b"not JSON", "/?limit=a")
+    response = await post(show, b"not JSON", "/?limit=a", accept="text/plain")
     assert (response.status_code, response.text) == (
         400,
         "Bad Request\nquery parameter 'limit': expected an integer, got 'a'\n"
