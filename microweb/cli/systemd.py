@@ -30,7 +30,7 @@ ExecStart={command}
 ExecReload=/bin/kill -HUP $MAINPID
 # SIGTERM to the supervisor only, which stops the workers; SIGKILL to all that are left.
 KillMode=mixed
-# More than grace_s (10) and the 3 seconds after which the supervisor kills a worker.
+# More than drain_delay_s (0), grace_s (10) and 3 seconds, after which workers are killed.
 TimeoutStopSec=20
 Restart=always
 RestartSec=1

@@ -336,6 +336,7 @@ class _Serving:
 
     def _drain(self) -> None:
         """Stop after `drain_delay_s`, and immediately if the server is not yet started."""
+        self._notifier.stopping()
         self._server.state.is_draining = True
         if self._is_starting or not self._delay_s:
             self._stop()
@@ -349,7 +350,6 @@ class _Serving:
             self._loop.call_later(self._notifier.feed_s, self._feed)
 
     def _stop(self) -> None:
-        self._notifier.stopping()
         self._stopping.set()
         if self._is_starting and self._task is not None:
             self._task.cancel()

@@ -32,13 +32,15 @@ class Shutdown:
         if not self._config.drain_delay_s or not self._pool.has_started:
             self.stop(STOPPED, now)
             return
+        self._notifier.stopping()
         self.drains_until = now + self._config.drain_delay_s
         for worker in self._pool.workers():
             worker.drain()
 
     def stop(self, status: int, now: float) -> None:
         """Stop accepting, and end with `status` once the workers have ended."""
-        self._notifier.stopping()
+        if not self.is_begun:
+            self._notifier.stopping()
         self.is_stopping = True
         self._final = status
         self._stops_at = now + self._config.grace_s + KILL_MARGIN_S

@@ -121,7 +121,7 @@ class Supervisor:
             self._shutdown.stop(STOPPED, now)
         elif not self._shutdown.is_begun:
             self._replacements.go_on(now)
-        self._notifier.report_reload(self._replacements.is_reloading)
+            self._notifier.report_reload(self._replacements.is_reloading)
         if self._pool.is_turning(now):
             self._notifier.feed()
 

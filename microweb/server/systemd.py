@@ -53,7 +53,7 @@ class Notifier:
             self.ready(self._status)
 
     def stopping(self) -> None:
-        """Report that the service begins to stop."""
+        """Report that the service begins to stop: before `drain_delay_s`, because it will end."""
         self._send("STOPPING=1\nSTATUS=stopping")
 
     def feed(self) -> None:

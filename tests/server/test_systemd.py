@@ -202,6 +202,54 @@ def test_supervised_service_sends_its_states(folder: Path, listener: Listener) -
         program.ends(0)
 
 
+either_way = pytest.mark.parametrize("options", [(), ("--workers", "2")])
+
+
+@either_way
+def test_stop_is_reported_before_the_delay(
+    folder: Path, listener: Listener, options: tuple[str, ...]
+) -> None:
+    delayed = ("--drain-delay-s", "60", *options)
+    with Program("-c", NOTIFIED, listener.address, *delayed, cwd=folder) as program:
+        (url, *_) = program.urls()
+        listener.wait_for("READY")
+        program.process.send_signal(signal.SIGTERM)
+        listener.wait_for("STOPPING")
+        assert get(url) == (200, "none")
+        listener.wait_for("WATCHDOG")
+        program.stop(signal.SIGTERM, status=128 + signal.SIGTERM)
+
+
+@either_way
+def test_stop_is_reported_once(folder: Path, listener: Listener, options: tuple[str, ...]) -> None:
+    delayed = ("--drain-delay-s", "0.1", *options)
+    with Program("-c", NOTIFIED, listener.address, *delayed, cwd=folder) as program:
+        listener.wait_for("READY")
+        program.process.send_signal(signal.SIGTERM)
+        listener.wait_for("STOPPING")
+        program.ends(0)
+    while (message := listener.next(0.001)) is not None:
+        assert message == {"WATCHDOG": "1"}
+
+
+def test_reload_that_ends_after_the_signal_is_not_ready_again(
+    folder: Path, listener: Listener
+) -> None:
+    delayed = ("--drain-delay-s", "60", "--workers", "2")
+    with Program("-c", NOTIFIED, listener.address, *delayed, cwd=folder) as program:
+        listener.wait_for("READY")
+        (folder / "app.py").write_text("import time; time.sleep(0.5); 1 / 0")
+        program.process.send_signal(signal.SIGHUP)
+        listener.wait_for("RELOADING")
+        program.process.send_signal(signal.SIGTERM)
+        listener.wait_for("STOPPING")
+        program.err.wait_for("reload failed")
+        program.process.send_signal(signal.SIGTERM)
+        program.ends(128 + signal.SIGTERM)
+    while (message := listener.next(0.001)) is not None:
+        assert message == {"WATCHDOG": "1"}
+
+
 def test_failed_reload_is_ready_again(folder: Path, listener: Listener) -> None:
     with Program("-c", NOTIFIED, listener.address, "--workers", "2", cwd=folder) as program:
         listener.wait_for("READY")
