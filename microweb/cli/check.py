@@ -14,6 +14,7 @@ from ..server.binds import ListeningSockets, TCPBind, UnixBind
 from ..server.config import ServerConfig
 from ..server.console import say, show
 from ..server.cpus import worker_count
+from ..server.holders import AddressInUse
 from ..server.settings import NAMES, Settings
 from .command import Command
 from .configuring import add_configuration, read_configuration
@@ -39,9 +40,10 @@ def _run(given: argparse.Namespace) -> None:
     app = load_app(given.target)
     config = ServerConfig.from_options(settings.options)
     show(_table(settings, config, is_whole=given.show), sys.stdout)
-    for note in [*settings.notes, *settings.unknown]:
+    notes, problems = _check_addresses(config)
+    for note in [*settings.notes, *settings.unknown, *notes]:
         say(note, sys.stdout)
-    problems = [text for check in _CHECKS if (text := _problem(check, app, config))]
+    problems = [text for check in _CHECKS if (text := _problem(check, app, config))] + problems
     for each in all_per_process() if worker_count(config) > 1 else ():
         if each.is_wrong and not given.per_process_ok:
             problems.append(f"{each}, or --per-process-ok if this is meant")
@@ -56,7 +58,7 @@ def _run(given: argparse.Namespace) -> None:
 
 COMMAND = Command(
     "check",
-    "Load an app, check its options and whether its address is free; start nothing.",
+    "Load an app, check its options and addresses; start nothing.",
     _add_arguments,
     _run,
 )
@@ -101,11 +103,6 @@ def _check_loop(app: App, config: ServerConfig) -> None:
     process.loop_factory(config.loop)
 
 
-def _check_address(app: App, config: ServerConfig) -> None:
-    made = [each for each in config.addresses if isinstance(each, TCPBind | UnixBind)]
-    ListeningSockets.open(made).close()  # inherited sockets are known at the start only
-
-
 def _check_certificates(app: App, config: ServerConfig) -> None:
     if config.has_tls:
         from ..server.tls_context import make_contexts
@@ -114,4 +111,23 @@ def _check_certificates(app: App, config: ServerConfig) -> None:
             say(f"{note}: clients refuse it", sys.stdout)
 
 
-_CHECKS = (_check_app, process.check_debug, _check_loop, _check_address, _check_certificates)
+_CHECKS = (_check_app, process.check_debug, _check_loop, _check_certificates)
+
+
+def _check_addresses(config: ServerConfig) -> tuple[list[str], list[str]]:
+    """Return notes about addresses that are in use, and the problems of others.
+
+    An address in use is no problem, because no option causes it: most often the service itself has
+    it, and the check comes before its reload.
+    """
+    notes, problems = [], []
+    for each in config.addresses:
+        if not isinstance(each, TCPBind | UnixBind):  # inherited ones are known at the start only
+            continue
+        try:
+            ListeningSockets.open([each]).close()
+        except AddressInUse as error:
+            notes.append(f"{error.fact}: a reload of that service keeps it, a start would fail")
+        except ConfigurationError as error:
+            problems.append(str(error))
+    return notes, problems

@@ -18,6 +18,7 @@ from typing import NamedTuple
 from ..errors import ConfigurationError
 from ..http.bytestream import Descriptor
 from .handshakes import keep_handshakes
+from .holders import AddressInUse, holders_of_port
 from .unix_sockets import cannot_listen_at
 
 try:
@@ -134,6 +135,11 @@ def _is_family_missing(error: OSError) -> bool:
 
 def cannot_listen(host: str, port: int, error: OSError) -> ConfigurationError:
     """Return an error that says in one line why the server cannot listen on an address."""
+    if error.errno == errno.EADDRINUSE:
+        holders = holders_of_port(port)
+        if not holders and sys.platform == "darwin" and port == 5000:
+            holders = " (on macOS usually by AirPlay Receiver: System Settings, General, AirDrop)"
+        return AddressInUse(f"port {port} on {host} is in use{holders}", "choose another port")
     return ConfigurationError(_explain(host, port, error))
 
 
@@ -146,11 +152,6 @@ def cannot_listen_on(bound: socket.socket, error: OSError) -> ConfigurationError
 
 
 def _explain(host: str, port: int, error: OSError) -> str:
-    if error.errno == errno.EADDRINUSE:
-        owner = ""
-        if sys.platform == "darwin" and port == 5000:
-            owner = " (on macOS usually by AirPlay Receiver: System Settings, General, AirDrop)"
-        return f"port {port} on {host} is in use{owner}: choose another port"
     if error.errno == errno.EACCES:
         return f"this user may not listen on port {port} of {host}: choose a port from 1024 up"
     if error.errno == errno.EADDRNOTAVAIL:

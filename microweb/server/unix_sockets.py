@@ -20,6 +20,7 @@ from typing import NamedTuple
 from ..errors import ConfigurationError
 from ..http.interfaces import Address
 from .addresses import address_of_user
+from .holders import AddressInUse, holders_of_path, rows_of
 
 try:
     import fcntl
@@ -149,9 +150,8 @@ def _remove_stale(path: str) -> None:
     if not stat.S_ISSOCK(found.st_mode):
         raise ConfigurationError(f"can't listen on unix:{path}: it is a file of another kind")
     if _has_server(path) or _is_bound(path):
-        raise ConfigurationError(
-            f"unix:{path} is in use by another process: stop it, or choose another path"
-        )
+        holders = holders_of_path(path) or " by another process"
+        raise AddressInUse(f"unix:{path} is in use{holders}", "stop it, or choose another path")
     os.unlink(path)
 
 
@@ -169,15 +169,7 @@ def _has_server(path: str) -> bool:
 
 def _is_bound(path: str) -> bool:
     """Return whether a process has the path bound, and does not listen yet. Linux only."""
-    try:
-        with open("/proc/net/unix", errors="surrogateescape") as table:
-            rows = [line.rstrip("\n").split(maxsplit=7) for line in table]
-    except OSError:
-        return False
     return any(
-        len(row) == 8
-        and row[7] == path
-        and row[5] == _UNCONNECTED
-        and not int(row[3], 16) & _ACCEPTS
-        for row in rows
+        row[7:] == [path] and row[5] == _UNCONNECTED and not int(row[3], 16) & _ACCEPTS
+        for row in rows_of("unix", 7)
     )

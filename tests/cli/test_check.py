@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-import socket
+import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -121,13 +122,31 @@ def test_wrong_options_end_as_those_of_run(
 
 def test_all_problems_are_named(write: Write, capsys: Out) -> None:
     write("hello.py", DEBUG + "\napp.get('/')(lambda: 'x')\n")
-    with socket.create_server(("0.0.0.0", 0)) as taken:
-        port = taken.getsockname()[1]
-        found = problems(capsys, "hello.py", "--host", "0.0.0.0", "--port", str(port))
+    found = problems(capsys, "hello.py", "--bind", "0.0.0.0:0", "--bind", "unix:/nowhere/app.sock")
     route, debug, address = found
     assert route.startswith("GET / (index at ")
     assert debug.startswith("debug is on, but other machines can reach 0.0.0.0")
-    assert address.startswith(f"port {port} on 0.0.0.0 is in use")
+    assert address == "can't listen on unix:/nowhere/app.sock: there is no directory /nowhere"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="of /proc")
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_address_of_the_running_service_is_a_note(
+    tmp_path: Path, start: Callable[..., Program], workers: str
+) -> None:
+    """An operator checks before a reload."""
+    (tmp_path / "hello.py").write_text(APP)
+    options = ("hello.py", "--workers", workers, "--host", "127.0.0.1", "--port")
+    service = start("-m", "microweb", "run", *options, "0")
+    port = service.urls()[0].rpartition(":")[2]
+    program = start("-m", "microweb", "check", *options, port)
+    program.ends(0)
+    named = re.escape(f"microweb: port {port} on 127.0.0.1 is in use by process ")
+    named += rf"{service.process.pid} \(\S+\): a reload of that service keeps it, "
+    lines = program.out.rest().splitlines()
+    assert [line for line in lines if re.match(named, line)]
+    assert lines[-1] == "microweb: hello.py can be served"
+    service.stop()
 
 
 def test_state_in_memory_is_a_problem_of_several_workers(write: Write, capsys: Out) -> None:

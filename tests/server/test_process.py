@@ -404,7 +404,8 @@ def test_busy_port_is_one_line(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         line = fail(tmp_path, f"app.run(port={port})")
-    assert line == f"microweb: port {port} on localhost is in use: choose another port"
+    assert line.startswith(f"microweb: port {port} on localhost is in use")
+    assert line.endswith(": choose another port")
 
 
 def test_two_servers_on_one_port(start: Start, tmp_path: Path) -> None:
