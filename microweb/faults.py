@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from html import escape
 from itertools import islice
 from typing import Literal
 
 MAX_FAULTS = 20  # in one answer
-_MAX_BYTES = 6 * 1024  # of the faults in one answer, in UTF-8
+_MAX_BYTES = 6 * 1024  # of the faults in one answer, in UTF-8 and escaped
 _AROUND = 40  # bytes of problem details around one fault
 
 Source = Literal["body", "path", "query", "header", "cookie"]
@@ -45,10 +46,16 @@ def first_faults(faults: Iterable[Fault]) -> tuple[tuple[Fault, ...], bool]:
     """Return the faults that one answer has room for, and whether there are more."""
     found, size = list(islice(faults, MAX_FAULTS + 1)), 0
     for number, fault in enumerate(found):
-        size += len(f"{fault.name}{fault.detail}".encode(errors="replace")) + _AROUND
+        size += _size_of(fault)
         if number and (number == MAX_FAULTS or size > _MAX_BYTES):
             return tuple(found[:number]), True
     return tuple(found), False
+
+
+def _size_of(fault: Fault) -> int:
+    """Return the bytes of a fault in the longer of two forms: a page, or problem details."""
+    text = escape(f"{fault.name}{fault.detail}").replace("\\", "\\\\")
+    return len(text.encode(errors="replace")) + _AROUND
 
 
 def summary_of(faults: tuple[Fault, ...], *, has_more: bool) -> str:

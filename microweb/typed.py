@@ -19,10 +19,11 @@ Limit = float | Decimal | date | time | timedelta  # of numbers, or of dates and
 class From:
     """The source of a parameter's value, inside `Annotated`."""
 
-    source: Literal["json", "query", "header", "cookie"]
+    source: Literal["json", "form", "query", "header", "cookie"]
 
 
 Json = Annotated[T, From("json")]
+FormData = Annotated[T, From("form")]
 Query = Annotated[T, From("query")]
 Header = Annotated[T, From("header")]
 Cookie = Annotated[T, From("cookie")]

@@ -47,6 +47,11 @@ def test_one_answer_names_faults_of_six_kibibytes() -> None:
     assert (len(kept), has_more) == (5, True)
 
 
+def test_escapes_count() -> None:
+    faults = [Fault("body", "#", '"' * 400)] * 10
+    assert len(first_faults(faults)[0]) == 2
+
+
 def test_a_single_fault_is_always_named() -> None:
     fault = Fault("body", "#", "x" * 10_000)
     assert first_faults([fault, fault]) == ((fault,), True)

@@ -6,13 +6,14 @@ from typing import Annotated, Any, get_args
 
 import pytest
 
-from microweb.typed import Cookie, From, Header, Json, Meta, Query
+from microweb.typed import Cookie, FormData, From, Header, Json, Meta, Query
 
 
 @pytest.mark.parametrize(
     ("marker", "source"),
     [
         (Json, "json"),
+        (FormData, "form"),
         (Query, "query"),
         (Header, "header"),
         (Cookie, "cookie"),

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from ..bodies.incoming import check_sender
 from ..bodies.json_types import converter_for
 from ..request import Request, name_in_log
+from .form_data import form_reader
 from .inputs import MISSING, Input
 from .parameters import default_maker
 
@@ -20,7 +21,7 @@ _EMPTY = object()
 
 def body_reader(described: Input) -> ReadBody:
     """Return the function that reads the body of an input. Raises: ConfigurationError."""
-    return _json_reader(described)
+    return _json_reader(described) if described.source == "json" else form_reader(described)
 
 
 def _json_reader(described: Input) -> ReadBody:

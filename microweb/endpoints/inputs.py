@@ -20,10 +20,11 @@ from ..typed import From, Meta
 
 MISSING = Parameter.empty
 
-InputSource = Literal["path", "query", "header", "cookie", "json"]
+InputSource = Literal["path", "query", "header", "cookie", "json", "form"]
 
 _MARKERS = {
     "json": "Json",
+    "form": "FormData",
     "query": "Query",
     "header": "Header",
     "cookie": "Cookie",
@@ -36,7 +37,8 @@ class Input:
 
     `name` is the name on the wire. `kind` is the annotation without the marker: constraints and
     descriptions are in its metadata. `default` is MISSING if there is none, or if a function makes
-    it. `fields` are the inputs of `Query[SomeDataclass]`, which itself is not on the wire.
+    it. `fields` are the inputs of `Query[SomeDataclass]` or `FormData[SomeDataclass]`, which itself
+    is not on the wire.
     """
 
     parameter: str
@@ -50,7 +52,7 @@ class Input:
     @property
     def is_body(self) -> bool:
         """Whether the value is read from the body."""
-        return self.source == "json"
+        return self.source in ("json", "form")
 
     @property
     def leaves(self) -> tuple[Input, ...]:
@@ -97,8 +99,8 @@ def scalar_input(
     default: object,
     inside: tuple[Input, ...] = (),
 ) -> Input:
-    """Return the input of a parameter. Without a default, `T | None` outside a body has None."""
-    if default is MISSING and source != "json" and may_be_none(kind):
+    """Return the input of a parameter. Without a default, `T | None` is None if it is absent."""
+    if default is MISSING and source != "json" and not inside and may_be_none(kind):
         default = None
     wire_name = _wire_name(name, kind, source)
     return Input(name, source, wire_name, kind, default, default is MISSING, inside)

@@ -91,7 +91,7 @@ def default_maker(default: object) -> Callable[[], object]:
 
 
 def _source_of(described: Input) -> Source:
-    assert described.source != "json"
+    assert described.source != "json" and described.source != "form"
     return described.source
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import httpx
 import pytest
 from support.endpoints import refusal
+from support.serving import DEADLINE_S
 
 from microweb import App, ConfigurationError, Request
 from microweb.typed import Header, Json, Meta
@@ -132,6 +134,55 @@ async def test_limits_of_the_route_count() -> None:
         assert (await client.post("/", content=b'{"title": "a"}')).status_code == 200
         assert (await client.post("/", content=b'{"title": "aaaaaaaaaa"}')).status_code == 413
         assert (await client.post("/", content=b"[[],[],[]]")).status_code == 413
+
+
+# --- answers stay small ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("accept", ["application/json", "text/html", "text/plain"])
+@pytest.mark.parametrize("character", ["k", "é", '\\"', "<", "\\\\", "&"])
+async def test_answer_to_long_keys_and_values_stays_below_8_kib(
+    accept: str, character: str
+) -> None:
+    async def show(values: Json[dict[str, int]]) -> str:
+        return repr(values)
+
+    members = [f'"{number}{character * 20_000}":"{character * 200}"' for number in range(22)]
+    response = await post(show, f"{{{','.join(members)}}}".encode(), accept=accept)
+    assert response.status_code == 422
+    assert len(response.content) < 8 * 1024
+    response = await post(show, b'{"%b": "x"}' % (b"k" * 500_000), accept=accept)
+    assert (response.status_code, len(response.content) < 8 * 1024) == (422, True)
+
+
+async def test_many_wrong_items_are_one_small_answer() -> None:
+    async def show(values: Json[list[int]]) -> str:
+        return repr(values)
+
+    response = await post(show, b"[" + b",".join([b'"x"'] * 100_000) + b"]")
+    assert response.json()["detail"] == "20 faults in the body and more"
+    assert len(response.content) < 8 * 1024
+
+
+async def test_wrong_query_gets_no_100_continue() -> None:
+    async def show(note: Json[Note], limit: int = 1) -> str:
+        return repr(note)
+
+    app = app_of(show)
+    async with app.serve(host="127.0.0.1", port=0) as server, asyncio.timeout(DEADLINE_S):
+        port = server.sockets[0].getsockname()[1]
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        head = b"HTTP/1.1\r\nHost: a\r\nContent-Length: 14\r\nExpect: 100-continue\r\n\r\n"
+        writer.write(b"POST /?limit=x " + head)
+        answer = await reader.read()
+        writer.close()
+        assert answer.startswith(b"HTTP/1.1 400 ") and b" 100 " not in answer
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"POST / " + head)
+        assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        writer.write(b'{"title": "a"}')
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+        writer.close()
 
 
 # --- media types ----------------------------------------------------------------------
