@@ -231,7 +231,7 @@ def _faults(fault: Fault) -> HTMLText:
 
 def _frames(fault: Fault) -> HTMLText:
     if not fault.frames:
-        return html('<p class="note">No traceback: this exception was never raised.</p>')
+        return html('<p class="note">No traceback: no code of the app has raised this.</p>')
     opened = [frame for frame in fault.frames if frame.is_users][:_OPENED] or [fault.frames[0]]
     parts: list[HTMLText] = []
     for is_folded, group in groupby(

@@ -18,14 +18,13 @@ from contextlib import suppress
 from importlib.util import cache_from_source
 from pathlib import Path
 
-from ..server.binds import ListeningSockets
 from ..server.board import Board
 from ..server.config import ServerConfig
 from ..server.console import say
 from ..server.signals import has_terminal, signals_read
-from ..server.sockets import url_of
+from ..server.sockets import cannot_listen_on, url_of
 from ..server.spawned import WorkerEnd, reap_orphans
-from ..server.start import worker_command
+from ..server.supervisor import prepare
 from .link import Go
 from .process import AppProcess
 from .saves import Saves
@@ -43,14 +42,18 @@ _OURS = str(Path(__file__).parent.parent)  # imported by a worker that waits
 def develop(config: ServerConfig, watched: Watched) -> int:
     """Serve until a signal, starting the app anew at each change; return the exit status.
 
-    Raises: ConfigurationError if the address can't be had, or this program can't run again.
+    Raises: ConfigurationError if the address or the certificates can't be had, or this program
+    can't run again.
     """
-    command = worker_command()
-    bound = ListeningSockets.open(config.addresses)
+    command, bound = prepare(config)
     try:
+        urls = " and ".join(url_of(each, config.scheme) for each in bound.sockets)
         for each in bound.sockets:
-            each.listen(config.backlog)
-        return Reloader(command, bound.sockets, watched).run()
+            try:
+                each.listen(config.backlog)
+            except OSError as error:
+                raise cannot_listen_on(each, error) from error
+        return Reloader(command, bound.sockets, watched, urls).run()
     finally:
         bound.close()
 
@@ -58,9 +61,12 @@ def develop(config: ServerConfig, watched: Watched) -> int:
 class Reloader:
     """Keeps one worker with the app on `sockets`, until a signal."""
 
-    def __init__(self, command: list[str], sockets: list[socket.socket], watched: Watched) -> None:
+    def __init__(
+        self, command: list[str], sockets: list[socket.socket], watched: Watched, urls: str
+    ) -> None:
         self._command = command
         self._sockets = sockets
+        self._urls = urls
         self._saves = Saves(watched)
         self._board = Board.create(_SLOTS)
         self._terminal = Terminal()
@@ -146,8 +152,7 @@ class Reloader:
         current.slow_at = float("inf")
         if not self._was_ready:
             self._was_ready = True
-            urls = " and ".join(map(url_of, self._sockets))
-            say(f"listening on {urls} (Ctrl-C stops it)", sys.stdout)
+            say(f"listening on {self._urls} (Ctrl-C stops it)", sys.stdout)
         if self._spare is None and now >= self._spare_at:
             with suppress(OSError):  # `_start` tries again, and says so
                 self._spare = self._spawn()

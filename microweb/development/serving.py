@@ -61,20 +61,16 @@ class DevelopedApp:
     def load(self, load: Load, go: Go, show: Callable[[App], None]) -> ServerOptions:
         """Load the app and report its files; return its options."""
         options: ServerOptions = {"access_log": True}
-        try:
-            if go.fault:
-                raise ChildProcessError(go.fault)
-            app, options = load()
-            for each in app.all_apps():
-                each.debug = True
-            app.freeze()
-            self._app = app
-            if go.prints_routes:
-                show(app)
-        except ChildProcessError as error:
-            self._fail(error, prints=False)
-        except BaseException as error:
-            self._fail(error)
+        if go.fault:  # which the terminal has shown
+            self._fault = ChildProcessError(go.fault)
+        else:
+            try:
+                app, options = load()
+                self._take(app)
+                if go.prints_routes:
+                    show(app)
+            except BaseException as error:
+                self._fail(error)
         self._report()
         return options
 
@@ -116,10 +112,15 @@ class DevelopedApp:
             await asyncio.sleep(_LOOK_S)
             self._report()
 
-    def _fail(self, error: BaseException, *, prints: bool = True) -> None:
+    def _take(self, app: App) -> None:
+        for each in app.all_apps():
+            each.debug = True
+        app.freeze()
+        self._app = app
+
+    def _fail(self, error: BaseException) -> None:
         self._fault = fault_of(error)
-        if prints:
-            print_fault(self._fault)
+        print_fault(self._fault)
 
     def _report(self) -> None:
         """Report the files of new modules."""

@@ -250,8 +250,8 @@ class Supervisor:
         self._replacements.request_reload()
 
 
-def supervise(config: ServerConfig) -> int:
-    """Serve by workers until a signal; return the exit status of this process.
+def prepare(config: ServerConfig) -> tuple[list[str], ListeningSockets]:
+    """Return the command and the sockets of workers.
 
     Raises: ConfigurationError if the address or the certificates can't be had, or this program
     can't run again.
@@ -261,7 +261,16 @@ def supervise(config: ServerConfig) -> int:
         from .tls_context import make_contexts
 
         make_contexts(config)  # each worker makes its own
-    bound = ListeningSockets.open(config.addresses)
+    return command, ListeningSockets.open(config.addresses)
+
+
+def supervise(config: ServerConfig) -> int:
+    """Serve by workers until a signal; return the exit status of this process.
+
+    Raises: ConfigurationError if the address or the certificates can't be had, or this program
+    can't run again.
+    """
+    command, bound = prepare(config)
     try:
         return Supervisor(config, command, bound.sockets, worker_count(config)).run()
     finally:
