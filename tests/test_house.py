@@ -22,8 +22,8 @@ PUBLIC = {
     "cli": "main",
     "sessions": "Session SessionStore",
     "sse": "ServerEvent",
-    "testing": "ClientSocket EventStream HandshakeRefused LiveServer Misbehaving ReceivedEvent "
-    "SocketClosed TestClient live_server",
+    "testing": "ClientSocket EventStream HandshakeRefused LiveServer MemoryTransport Misbehaving "
+    "ReceivedEvent SocketClosed TestClient live_server",
     "websocket": "WebSocket",
 }
 

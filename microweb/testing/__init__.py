@@ -7,6 +7,7 @@ from .events import EventStream
 from .eventsource import ReceivedEvent
 from .live import LiveServer, live_server
 from .misbehaving import Misbehaving
+from .transport import MemoryTransport
 
 if typing.TYPE_CHECKING:
     from .websocket import ClientSocket, HandshakeRefused, SocketClosed
@@ -16,6 +17,7 @@ __all__ = [
     "EventStream",
     "HandshakeRefused",
     "LiveServer",
+    "MemoryTransport",
     "Misbehaving",
     "ReceivedEvent",
     "SocketClosed",
