@@ -44,7 +44,7 @@ T = TypeVar("T")
 
 # The memo of matches is as large as the parser's of request lines.
 _MAX_MATCHES = 1024
-_MAX_MATCHED_CHARS = 256  # of method and path
+_MAX_MATCHED_CHARS = 256  # of a key
 
 
 class App(Router, metaclass=Suggesting):
@@ -83,7 +83,7 @@ class App(Router, metaclass=Suggesting):
         self._templates: Templates | None = None
         self._errors = ErrorHandlers()
         self._dispatcher: Dispatcher | None = None
-        self._matches: dict[tuple[str, str], Match] = {}  # a memo by method and raw path
+        self._matches: dict[str, Match] = {}  # a memo by `RequestLine.match_key`
         self._converters: dict[str, Converter] = dict(BUILT_IN)
         self._mounts: list[_Mount] = []
         self._lifespans: list[Lifespan[App]] = []
@@ -246,15 +246,14 @@ class App(Router, metaclass=Suggesting):
 
     def __call__(self, request: Request) -> Coroutine[Any, Any, Response]:
         """Return the coroutine that answers `request`."""
-        line = request.line
-        match = self._matches.get((line.method, line.raw_path))
-        if match is None or line.authority is not None:
-            match = self._frozen_dispatcher().match(line)
-            is_short = len(line.method) + len(line.raw_path) <= _MAX_MATCHED_CHARS
-            if match.is_repeatable and line.authority is None and is_short:
+        key = request.line.match_key
+        match = self._matches.get(key)
+        if match is None:
+            match = self._frozen_dispatcher().match(request.line)
+            if match.is_repeatable and key and len(key) <= _MAX_MATCHED_CHARS:
                 if len(self._matches) >= _MAX_MATCHES:
                     self._matches.clear()
-                self._matches[line.method, line.raw_path] = match
+                self._matches[key] = match
         request.match = match
         return match.handler(request)
 

@@ -333,9 +333,10 @@ class StreamBody(WrittenBody):
             if not joined:
                 await outlet.begin()
                 room = JOINED_BYTES
-            data = piece if type(piece) is bytes else to_bytes(piece)
-            joined.append(data)
-            room -= len(data)
+            if type(piece) is not bytes:
+                piece = to_bytes(piece)
+            joined.append(piece)
+            room -= len(piece)
             if room <= 0:
                 await outlet.write(JOINED_BYTES - room)
         return JOINED_BYTES - room

@@ -23,7 +23,7 @@ _FRAMING_FIELDS = frozenset(("connection", "content-length", "expect", "transfer
 class RequestLine:
     """A parsed request line without its version. RFC 9112 section 3."""
 
-    __slots__ = ("authority", "method", "query_string", "raw_path", "target")
+    __slots__ = ("authority", "match_key", "method", "query_string", "raw_path", "target")
 
     def __init__(
         self, method: str, target: str, raw_path: str, query_string: str, authority: str | None
@@ -33,6 +33,7 @@ class RequestLine:
         self.raw_path = raw_path
         self.query_string = query_string
         self.authority = authority  # of an absolute-form; it replaces Host
+        self.match_key = f"{method} {raw_path}" if authority is None else ""  # for memos
 
 
 class HeaderSection:

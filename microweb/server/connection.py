@@ -194,7 +194,7 @@ class Connection:
                 if network.phase is not _HEAD and not parser.is_empty:
                     self._expect_head()
                 continue
-            while request is not None:
+            while True:
                 network.request = request
                 if parser.decoder is not None:
                     request.source = Body(network, parser, request.section)
@@ -220,8 +220,9 @@ class Connection:
                     self._start_afterwards()
                 if copy_context():
                     state.isolates = True
-                request = None if parser.is_empty else parser.next_request()
-            del response, rest  # an idle connection keeps no response
+                if parser.is_empty or (request := parser.next_request()) is None:
+                    break
+            del request, response, rest  # an idle connection keeps nothing of an exchange
             context = None
             network.phase = _IDLE
             network.deadline = state.idle_deadline
@@ -283,7 +284,7 @@ class Connection:
                 state.flush_soon()
             unflushed.append(network)
         network.request = None
-        if parser.decoder is not None:
+        if decoder is not None:
             end_body(parser, request)
         if self._watch is not None and self._watch.exchange is not None:
             self._watch.end()
