@@ -194,7 +194,7 @@ class Connection:
                 if network.phase is not _HEAD and not parser.is_empty:
                     self._expect_head()
                 continue
-            while True:
+            while request is not None:
                 network.request = request
                 if parser.decoder is not None:
                     request.source = Body(network, parser, request.section)
@@ -220,9 +220,8 @@ class Connection:
                     self._start_afterwards()
                 if copy_context():
                     state.isolates = True
-                if parser.is_empty or (request := parser.next_request()) is None:
-                    break
-            del request, response, rest  # an idle connection keeps nothing of an exchange
+                request = None if parser.is_empty else parser.next_request()
+            del response, rest  # an idle connection keeps no response
             context = None
             network.phase = _IDLE
             network.deadline = state.idle_deadline
