@@ -9,7 +9,6 @@ import re
 import runpy
 import shlex
 import shutil
-import socket
 import ssl
 import subprocess
 import sys
@@ -72,13 +71,6 @@ def program_on_a_port(kit: Path, port: int, *options: str) -> Program:
     """Start the app as a container does, on `port` of this machine."""
     arguments = ["app:app", "--bind", f"127.0.0.1:{port}", "--trusted-proxies", "127.0.0.1"]
     return Program("-m", "microweb", "run", *arguments, *options, cwd=kit, is_session=True)
-
-
-def free_port() -> int:
-    """Return a port that no other program has at this moment."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def make_certificate(folder: Path) -> ssl.SSLContext:

@@ -19,14 +19,13 @@ import httpx
 from .deploying import (
     HOST,
     copied,
-    free_port,
     make_certificate,
     program_on_a_port,
     replaced,
     served_by_the_units,
 )
 from .load import Clients
-from .processes import DEADLINE_S, Program
+from .processes import DEADLINE_S, Program, free_port
 
 # A form with one file, `hello`: its media type and its bytes.
 FORM = (

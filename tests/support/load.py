@@ -88,7 +88,7 @@ class Clients:
             self.failed.append(repr(error))
             return False
         if not head.startswith(b"HTTP/1.1 200 "):
-            self.failed.append(head[:30].decode())
+            self.failed.append(head.partition(b"\r\n")[0].decode())
         self.answered += 1
         self.bodies[body] += 1
         return self._keeps and b"connection: close" not in fields

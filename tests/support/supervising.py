@@ -6,10 +6,12 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .processes import DEADLINE_S, Program, get
+
+_ESTABLISHED = "01"  # the state in /proc/net/tcp
 
 SCRIPT = """
 import os, sys, time
@@ -81,6 +83,20 @@ def children(program: Program) -> list[int]:
     """Return the processes that `program` has started, on Linux."""
     pid = program.process.pid
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def connections_of(pid: int, port: int) -> int:
+    """Return how many connections to `port` of 127.0.0.1 a process has, on Linux."""
+    inodes = set()
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        fields = line.split()
+        if fields[3] == _ESTABLISHED and int(fields[1].partition(":")[2], 16) == port:
+            inodes.add(f"socket:[{fields[9]}]")
+    found = set()
+    for number in os.listdir(f"/proc/{pid}/fd"):
+        with suppress(FileNotFoundError):
+            found.add(os.readlink(f"/proc/{pid}/fd/{number}"))
+    return len(inodes & found)
 
 
 def first_workers(program: Program, count: int) -> list[int]:
