@@ -1,35 +1,14 @@
-"""The figures of Linux about processes: workers, connections, processor time, memory."""
+"""The figures of Linux about processes: workers, processor time, memory."""
 
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 from pathlib import Path
-
-_ESTABLISHED = "01"
 
 
 def children_of(pid: int) -> list[int]:
     """Return the processes that `pid` has started: the workers of a supervisor."""
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def connections_of(pid: int, port: int) -> int:
-    """Return how many connections to `port` a process has."""
-    inodes = set()
-    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
-        fields = line.split()
-        if fields[3] == _ESTABLISHED and int(fields[1].partition(":")[2], 16) == port:
-            inodes.add(f"socket:[{fields[9]}]")
-    return len(inodes & set(_descriptors(pid)))
-
-
-def _descriptors(pid: int) -> list[str]:
-    found = []
-    for number in os.listdir(f"/proc/{pid}/fd"):
-        with suppress(FileNotFoundError):
-            found.append(os.readlink(f"/proc/{pid}/fd/{number}"))
-    return found
 
 
 def descriptor_count(pid: int) -> int:

@@ -1,11 +1,10 @@
-"""The servers that these benchmarks start: microweb on both event loops, its peers, and nginx."""
+"""The servers that these benchmarks start: microweb on both event loops, and its peers."""
 
 from __future__ import annotations
 
 import http.client
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -13,6 +12,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from support.processes import free_port
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
@@ -135,66 +136,6 @@ def service(name: str, programs: str, *, workers: int = 2) -> Iterator[Service]:
     finally:
         running.stop()
         running.kill()
-
-
-NGINX = """
-daemon off; worker_processes 1; pid {folder}/pid; error_log {folder}/error.log warn;
-events {{ worker_connections 4096; }}
-http {{
-  access_log off; client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
-  fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
-  upstream backends {{ {backends} keepalive 32; }}
-  server {{
-    listen 127.0.0.1:{port} backlog=2048;
-    location / {{
-      proxy_pass http://backends; proxy_http_version 1.1; proxy_set_header Connection "";
-      proxy_next_upstream {retries};
-    }}
-  }}
-}}
-"""
-
-
-@contextmanager
-def nginx(*backends: int) -> Iterator[tuple[int, Path]]:
-    """Yield the port of nginx in front of `backends`, and its log of errors.
-
-    nginx sends a request that a backend has got to no other one. With several backends it tries the
-    next one if it can't connect.
-    """
-    with tempfile.TemporaryDirectory(prefix="nginx-") as folder:
-        port = free_port()
-        lines = " ".join(f"server 127.0.0.1:{backend} max_fails=0;" for backend in backends)
-        retries = "error" if len(backends) > 1 else "off"
-        file = Path(folder, "nginx.conf")
-        file.write_text(NGINX.format(folder=folder, backends=lines, port=port, retries=retries))
-        os.chmod(folder, 0o777)
-        running = subprocess.Popen(["nginx", "-p", folder, "-c", file, "-e", f"{folder}/first.log"])
-        try:
-            until_open(port)
-            yield port, Path(folder, "error.log")
-        finally:
-            running.terminate()
-            running.wait(STOP_S)
-
-
-def free_port() -> int:
-    """Return a port that no other program has at this moment."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
-
-
-def until_open(port: int) -> None:
-    """Wait until a program listens on `port`."""
-    ends_at = time.monotonic() + START_S
-    while True:
-        try:
-            return socket.create_connection(("127.0.0.1", port), 1.0).close()
-        except OSError:
-            if time.monotonic() > ends_at:
-                raise
-            time.sleep(0.02)
 
 
 def ask(port: int) -> str:

@@ -17,8 +17,9 @@ import time
 from statistics import median
 
 from load import Wrk
-from processes import children_of, connections_of, tree_processor_s
+from processes import children_of, tree_processor_s
 from servers import Service, service
+from support.supervising import connections_of
 
 LOOPS = ("uvloop", "asyncio")
 SETTLE_S = 1.0
