@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import Annotated, Literal, TypeVar
 
 T = TypeVar("T")
+C = TypeVar("C", bound=type)
 
 Limit = float | Decimal | date | time | timedelta  # of numbers, or of dates and times
 
@@ -38,6 +39,8 @@ class Meta:
     regular expression `pattern` is searched in a text. `name` is the name on the wire: of a
     parameter, or of a key in JSON. `title`, `description`, `examples` and `deprecated` are for
     documents.
+
+    `@Meta(closed=True)` above a class lets its JSON have no other keys than those of the class.
     """
 
     gt: Limit | None = None
@@ -53,3 +56,9 @@ class Meta:
     description: str | None = None
     examples: tuple[object, ...] = ()
     deprecated: bool = False
+    closed: bool = False
+
+    def __call__(self, cls: C) -> C:
+        """Describe a class: `@Meta(closed=True)`."""
+        cls.__meta__ = self  # type: ignore[attr-defined]
+        return cls

@@ -17,7 +17,7 @@ from jinja2 import TemplateNotFound
 
 import microweb
 from microweb import errors
-from microweb.bodies.json_readers import Mismatch, Refusal
+from microweb.bodies.mismatches import Mismatch, Refusal
 from microweb.concurrency.background import TaskExit
 from microweb.errors import (
     BadRequest,

@@ -18,7 +18,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from ..errors import ConfigurationError
 from .annotations import bare, expanded_alternatives_of, metadata_of
-from .json_readers import Mismatch, Refusal, show
+from .mismatches import Mismatch, Refusal, show
 
 Check = Callable[[Any], None]
 

@@ -29,7 +29,7 @@ from ..http.mediatypes import parse_media_type
 from ..http.request_head import HeaderSection
 from ..http.urlencoded import parse_urlencoded
 from .json import JSONArray, has_more_values, parse_json
-from .json_readers import show
+from .mismatches import show
 
 if TYPE_CHECKING:
     from .forms import Form

@@ -17,9 +17,10 @@ import gc
 import json.encoder
 import re
 import sys
+from binascii import b2a_base64
+from collections import deque
 from collections.abc import Callable
-from dataclasses import fields
-from datetime import date, time
+from datetime import date, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from functools import lru_cache
@@ -28,7 +29,9 @@ from typing import Any, Never
 from uuid import UUID
 
 from ..errors import BadRequest, ContentTooLarge, MissingValue
+from ..http.durations import format_duration
 from .body import Head, RenderedBody, RequestInfo
+from .class_members import keys_of
 
 UNENCODABLE = (
     "expected a value that JSON can hold, got a circular reference, or values nested too deeply"
@@ -250,8 +253,9 @@ _DECODER = json.JSONDecoder(
 def encode_json(value: object, default: Callable[[object], object] | None = None) -> bytes:
     """Return `value` as compact JSON in UTF-8.
 
-    In addition to the types of `json`, it writes dataclasses by their fields, datetime, date and
-    time in ISO 8601, UUID and Decimal as strings, and an Enum as its value. `default` converts a
+    In addition to the types of `json`, it writes dataclasses and attrs classes by their fields,
+    datetime, date, time and timedelta in ISO 8601, UUID and Decimal as strings, an Enum as its
+    value, sets as arrays and bytes in base64. `default` converts a
     value of any other type to one of these, or raises TypeError. A lone surrogate, which UTF-8
     can't hold, is written as its escape.
 
@@ -324,14 +328,15 @@ def _known_form(value: object) -> object:
     if isinstance(value, Enum):
         return value.value
     cls: type = type(value)
-    if hasattr(cls, "__dataclass_fields__"):
-        return {name: getattr(value, name) for name in _field_names(cls)}
+    if hasattr(cls, "__dataclass_fields__") or hasattr(cls, "__attrs_attrs__"):
+        return {key: getattr(value, name) for name, key in keys_of(cls)}
+    if isinstance(value, (set, frozenset, deque)):
+        return list(value)
+    if isinstance(value, timedelta):
+        return format_duration(value)
+    if isinstance(value, bytes):
+        return b2a_base64(value, newline=False).decode()
     return _UNKNOWN
-
-
-@lru_cache(maxsize=1024)
-def _field_names(cls: type) -> tuple[str, ...]:
-    return tuple(field.name for field in fields(cls))
 
 
 class JSONBody(RenderedBody):

@@ -9,121 +9,24 @@ the reader of any type.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from binascii import a2b_base64
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime, time
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal, InvalidOperation
+from functools import partial
 from itertools import islice
 from types import NoneType
 from typing import Any, Never
-from urllib.parse import quote
 from uuid import UUID
 
-from ..faults import MAX_FAULTS, Fault
-from .json import JSONObject, encode_json
-
-Convert = Callable[[object], object]
-
-_SHOWN_CHARACTERS = 80
-_SHOWN_POINTER = 200
-
-# The characters that a fragment may contain as they are, except "~". RFC 3986 section 3.5
-_IN_FRAGMENT = "!$&'()*+,;=:@?/"
+from ..http.durations import parse_duration
+from .json import JSONObject
+from .mismatches import SHOWN_CHARACTERS, Convert, Mismatch, Refusal, show
 
 # As many digits as `int` reads, because `int(Decimal("1e999999999"))` would fill the memory.
 _MAX_DECIMAL_DIGITS = 4300
 _DECIMAL = re.compile(r"-?[0-9]++(?:\.[0-9]++)?(?:[eE][-+]?[0-9]++)?")
-
-# --- refusals -------------------------------------------------------------------------
-
-
-class Mismatch(Exception):
-    """A value does not match its type. `steps` are the keys and indexes to it, innermost first.
-
-    `others` are further mismatches in the value that is being read.
-    """
-
-    def __init__(self, expected: str, value: object) -> None:
-        self.expected = expected
-        self.value = value
-        self.steps: list[str | int] = []
-        self.others: list[Mismatch] = []
-
-    def problem(self) -> str:
-        return f"expected {self.expected}, got {show(self.value)}"
-
-    def add_step(self, step: str | int) -> None:
-        """Add the key or index of the value in its container."""
-        self.steps.append(step)
-        for other in self.others:
-            other.steps.append(step)
-
-    def read_rest(self, rest: Iterable[tuple[str | int, Convert, object]]) -> None:
-        """Read the values after this one in the same container, and keep their mismatches.
-
-        `rest` are the key or index, the reader and the value of each. Values after the last
-        mismatch that an answer has room for are not read.
-        """
-        for step, convert_value, value in rest:
-            try:
-                convert_value(value)
-            except Mismatch as other:
-                other.add_step(step)
-                self.others += [other, *other.others]
-                other.others = []
-                if len(self.others) >= MAX_FAULTS:
-                    return
-
-    def faults(self) -> list[Fault]:
-        """Return all mismatches as faults of a body."""
-        return [Fault("body", each.pointer(), each.problem()) for each in (self, *self.others)]
-
-    def pointer(self) -> str:
-        """Return the place as a JSON pointer in a URL's fragment. RFC 6901 section 6"""
-        pointer = "#"
-        for step in reversed(self.steps):
-            pointer += f"/{_escape(step)}"
-            if len(pointer) > _SHOWN_POINTER:
-                broken = pointer.rfind("%", _SHOWN_POINTER - 2, _SHOWN_POINTER)  # an escape
-                return pointer[: broken if broken > 0 else _SHOWN_POINTER]
-        return pointer
-
-
-class Refusal(Mismatch):
-    """A mismatch with its own message."""
-
-    def __init__(self, problem: str) -> None:
-        super().__init__("", None)
-        self._problem = problem
-
-    def problem(self) -> str:
-        return self._problem
-
-
-def _escape(step: str | int) -> str:
-    """Return a key or an index as a token of a pointer. RFC 6901 section 3"""
-    token = str(step)[:_SHOWN_POINTER].replace("~", "~0").replace("/", "~1")
-    return quote(token, safe=_IN_FRAGMENT, errors="backslashreplace")
-
-
-def show(value: object) -> str:
-    """Return a JSON value for a message: at most 80 characters, "an object" or "an array"."""
-    if isinstance(value, str):
-        return _quote(value)
-    if isinstance(value, dict):
-        return "an object"
-    if isinstance(value, list):
-        return "an array"
-    if value is None or isinstance(value, (bool, int, float)):
-        return encode_json(value).decode()[:_SHOWN_CHARACTERS]
-    if isinstance(value, (date, time, Decimal)):
-        return _quote(str(value))
-    return type(value).__qualname__
-
-
-def _quote(text: str) -> str:
-    return encode_json(text[:_SHOWN_CHARACTERS]).decode()
-
 
 # --- readers --------------------------------------------------------------------------
 
@@ -211,6 +114,10 @@ def _float(value: object) -> float:
         raise Mismatch("a number that a float can hold", value) from error
 
 
+def _bytes(text: str) -> bytes:
+    return a2b_base64(text, strict_mode=True)
+
+
 def _uuid(text: str) -> UUID:
     uuid = UUID(text)
     if str(uuid) != text.lower():  # UUID() also accepts braces, "urn:" and misplaced hyphens
@@ -238,7 +145,7 @@ def _decimal(value: object) -> Decimal:
 def one_of(choices: dict[object, object]) -> Reader:
     """Return the reader that maps a key of `choices` to its value; 1, 1.0 and True differ."""
     table = {(type(key), key): choice for key, choice in choices.items()}
-    expected = " or ".join(map(show, choices))[:_SHOWN_CHARACTERS]
+    expected = " or ".join(map(show, choices))[:SHOWN_CHARACTERS]
 
     def fits(value: object) -> bool:
         return not isinstance(value, (dict, list)) and (type(value), value) in table
@@ -262,28 +169,39 @@ PLAIN: dict[type, Reader] = {
     dict: container(dict, "an object", _same),
     list: container(list, "an array", _same),
     tuple: container(list, "an array", lambda value: tuple(value)),  # type: ignore[arg-type]
+    set: container(list, "an array", lambda value: hashed(set, value)),
+    frozenset: container(list, "an array", lambda value: hashed(frozenset, value)),
     datetime: _parsed(datetime.fromisoformat, "a date and time in ISO 8601"),
     date: _parsed(date.fromisoformat, "a date in ISO 8601"),
     time: _parsed(time.fromisoformat, "a time in ISO 8601"),
     UUID: _parsed(_uuid, "a UUID"),
     Decimal: Reader("a decimal number", _decimal, scalars=frozenset((int, float, str))),
+    timedelta: _parsed(parse_duration, "a duration in ISO 8601"),
+    bytes: _parsed(_bytes, "bytes in base64"),
 }
 
 
 class Outline:
-    """The members of an object. They are added later, so that a class can refer to itself."""
+    """The members of an object. They are added later, so that a class can refer to itself.
 
-    def __init__(self) -> None:
-        self._members: list[tuple[str, Convert, bool]] = []
+    If it is closed, a key that no member has is a mismatch.
+    """
+
+    def __init__(self, *, is_closed: bool = False) -> None:
+        self._members: list[tuple[str, str, Convert, bool]] = []
         self._required: set[str] = set()
+        self._keys: set[str] = set()
+        self._is_closed = is_closed
         self.tags: dict[str, Reader] = {}
 
-    def add(self, name: str, reader: Reader, is_required: bool) -> None:
-        self._members.append((name, reader.convert, is_required))
+    def add(self, key: str, name: str, reader: Reader, is_required: bool) -> None:
+        """Add the member that is `key` in JSON and `name` in the result."""
+        self._members.append((key, name, reader.convert, is_required))
+        self._keys.add(key)
         if is_required:
-            self._required.add(name)
+            self._required.add(key)
         if reader.fits is not None and reader.takes is None:
-            self.tags[name] = reader
+            self.tags[key] = reader
 
     def fits(self, value: dict[str, object]) -> bool:
         """Return whether the object has all required members and the tags match."""
@@ -296,32 +214,40 @@ class Outline:
         if not isinstance(value, dict):
             raise Mismatch("an object", value)
         members = JSONObject()
-        name = ""
+        key = ""
         try:
-            for name, convert_member, is_required in self._members:
-                if name in value:
-                    members[name] = convert_member(value[name])
+            for key, name, convert_member, is_required in self._members:
+                if key in value:
+                    members[name] = convert_member(value[key])
                 elif is_required:
                     raise Refusal("missing")
+            if self._is_closed and not self._keys.issuperset(value):
+                key = min(value.keys() - self._keys)
+                raise Refusal("expected no such key")
         except Mismatch as mismatch:
-            mismatch.add_step(name)
-            mismatch.read_rest(self._members_after(name, value))
+            mismatch.add_step(key)
+            mismatch.read_rest(self._rest_after(key, value))
             raise
         return members
 
-    def _members_after(
+    def _rest_after(
         self, last: str, value: dict[str, object]
     ) -> Iterator[tuple[str, Convert, object]]:
-        names = [each for each, _, _ in self._members]
-        for name, convert_member, is_required in self._members[names.index(last) + 1 :]:
-            if name in value:
-                yield name, convert_member, value[name]
-            elif is_required:
-                yield name, _refuse_missing, None
+        """Yield the key, the reader and the value of all members after the key `last`."""
+        if last in self._keys:
+            keys = [key for key, *_ in self._members]
+            for key, _, convert_member, is_required in self._members[keys.index(last) + 1 :]:
+                if key in value:
+                    yield key, convert_member, value[key]
+                elif is_required:
+                    yield key, partial(_refuse, "missing"), None
+        if self._is_closed:
+            for key in value.keys() - self._keys - {last}:
+                yield key, partial(_refuse, "expected no such key"), None
 
 
-def _refuse_missing(value: object) -> Never:
-    raise Refusal("missing")
+def _refuse(problem: str, value: object) -> Never:
+    raise Refusal(problem)
 
 
 # --- containers -----------------------------------------------------------------------
@@ -371,6 +297,14 @@ def list_of(convert_item: Convert) -> Callable[[Any], list[object]]:
     return convert_items
 
 
+def hashed(make: Callable[[Any], object], items: object) -> object:
+    """Return a set of `items`, which may have duplicates. Raises: Mismatch for arrays in it."""
+    try:
+        return make(items)
+    except TypeError as error:
+        raise Refusal("expected items that are no arrays or objects") from error
+
+
 def dict_of(convert_member: Convert) -> Callable[[Any], JSONObject]:
     def convert_members(value: dict[str, object]) -> JSONObject:
         members = JSONObject()
@@ -388,27 +322,37 @@ def dict_of(convert_member: Convert) -> Callable[[Any], JSONObject]:
     return convert_members
 
 
-def tuple_of(converts: list[Convert]) -> Reader:
-    expected = f"an array of length {len(converts)}"
+def tuple_of(
+    converts: Sequence[Convert],
+    make: Callable[[list[object]], object] = tuple,
+    required: int | None = None,
+) -> Reader:
+    """Return the reader of an array with a reader for each item; the last ones may be missing.
+
+    `make` makes the result, `required` is the smallest length, by default that of `converts`.
+    """
+    longest = len(converts)
+    shortest = longest if required is None else required
+    expected = f"an array of length {longest}"
+    if shortest < longest:
+        expected = f"an array of length {shortest} to {longest}"
+
+    def fits(value: list[object]) -> bool:
+        return shortest <= len(value) <= longest
 
     def convert_items(value: Any) -> object:
-        if len(value) != len(converts):
+        if not fits(value):
             raise Refusal(f"expected {expected}, got one of length {len(value)}")
         items: list[object] = []
         try:
-            for convert_item, item in zip(converts, value, strict=True):
+            for convert_item, item in zip(converts, value, strict=False):
                 items.append(convert_item(item))
         except Mismatch as mismatch:
-            done = len(items)
-            mismatch.add_step(done)
-            mismatch.read_rest(
-                (done + after, convert_item, item)
-                for after, (convert_item, item) in enumerate(
-                    zip(converts[done + 1 :], value[done + 1 :], strict=True), 1
-                )
-            )
+            after = len(items) + 1
+            mismatch.add_step(after - 1)
+            pairs = zip(converts[after:], value[after:], strict=False)
+            mismatch.read_rest((index, *pair) for index, pair in enumerate(pairs, after))
             raise
-        return tuple(items)
+        return make(items)
 
-    checked = container(list, expected, convert_items)
-    return Reader(expected, checked.convert, list, lambda value: len(value) == len(converts))
+    return Reader(expected, container(list, expected, convert_items).convert, list, fits)

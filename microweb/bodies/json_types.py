@@ -11,47 +11,63 @@ take exponential time for classes that refer to each other.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
-from dataclasses import MISSING, fields, is_dataclass
+from collections import abc
+from collections.abc import Callable
 from enum import Enum
 from functools import lru_cache
 from types import FrameType, NoneType, UnionType
 from typing import (
     Any,
     Literal,
-    NotRequired,
-    Required,
     TypeVar,
     Union,
     get_args,
     get_origin,
-    get_type_hints,
     is_typeddict,
     overload,
 )
 
 from ..errors import ConfigurationError, HTTPError, UnprocessableContent
 from ..faults import Fault
-from .annotations import bare, qualifiers_of
+from .annotations import bare, is_alias, value_of
+from .class_members import (
+    Member,
+    has_members,
+    is_closed,
+    is_named_tuple,
+    members_of,
+    substituted,
+)
 from .constraints import annotated_alternatives_of, checks_for
+from .json import JSONObject
 from .json_readers import (
     PLAIN,
-    Convert,
-    Mismatch,
     Outline,
     Reader,
-    Refusal,
     checked,
     choose,
     container,
     dict_of,
+    hashed,
     list_of,
     one_of,
     tuple_of,
 )
-from .local_classes import classes_beside, remember_classes
+from .local_classes import remember_classes
+from .mismatches import Convert, Mismatch, Refusal
 
 T = TypeVar("T")
+
+_MAX_DEPTH = 100
+_SHOWN_CHARACTERS = 200
+
+# A type of arrays -> the class of its values.
+_ARRAYS: dict[object, Callable[[Any], object]] = {
+    **dict.fromkeys((list, abc.Sequence, abc.MutableSequence, abc.Collection, abc.Iterable), list),
+    **dict.fromkeys((set, abc.Set, abc.MutableSet), set),
+    frozenset: frozenset,
+}
+_OBJECTS = (dict, abc.Mapping, abc.MutableMapping)
 
 
 # --- public ---------------------------------------------------------------------------
@@ -73,9 +89,10 @@ def converter_for(kind: object) -> Callable[[object], object]: ...
 def converter_for(kind: object) -> Callable[[object], object]:
     """Return a function that converts a value to `kind`, as `convert` does.
 
-    It is built once for each type. `kind` may consist of dict, list, tuple, dataclasses,
-    TypedDicts, str, int, float, bool, None, Any, Literal, unions, Enums (by value), datetime, date
-    and time (ISO 8601), UUID and Decimal. An int is accepted as a float; no other type is coerced.
+    It is built once for each type. `kind` may consist of dict, list, tuple, set, dataclasses, attrs
+    classes, TypedDicts, NamedTuples, str, int, float, bool, None, Any, Literal, unions, Enums (by
+    value), datetime, date, time and timedelta (ISO 8601), UUID, Decimal and bytes (base64). An int
+    is accepted as a float; no other type is coerced.
     A union takes the first alternative that fits: for objects, by the required keys and by the
     `Literal` and Enum members.
 
@@ -106,18 +123,44 @@ def _cached_converter(kind: object, order: str) -> Convert:
 
 
 def _build_converter(kind: object) -> Convert:
-    read = _Compiler().reader_of(kind).convert
+    compiler = _Compiler()
+    read = compiler.reader_of(kind).convert
+    is_recursive = compiler.is_recursive
 
     def converter(value: object) -> object:
         try:
+            if is_recursive:
+                _check_depth(value)
             return read(value)
         except Mismatch as mismatch:
             raise UnprocessableContent(faults=mismatch.faults()) from mismatch
         except RecursionError as error:
-            fault = Fault("body", "#", "nested too deeply")
-            raise UnprocessableContent(faults=[fault]) from error
+            raise _too_deep() from error
 
     return converter
+
+
+def _check_depth(value: object) -> None:
+    """Raise UnprocessableContent if a value has too many levels of arrays and objects.
+
+    Only a recursive type can have so many. The stack would allow some more, but not always as many.
+    """
+    level = [value]
+    for _ in range(_MAX_DEPTH + 1):
+        level = [
+            each
+            for outer in level
+            if isinstance(outer, (dict, list))
+            for each in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+        if not level:
+            return
+    raise _too_deep()
+
+
+def _too_deep() -> UnprocessableContent:
+    problem = f"expected at most {_MAX_DEPTH} levels of arrays and objects, got more"
+    return UnprocessableContent(faults=[Fault("body", "#", problem)])
 
 
 # --- types to readers -----------------------------------------------------------------
@@ -127,7 +170,9 @@ class _Compiler:
     """Builds the reader of one type, and of each type in it."""
 
     def __init__(self) -> None:
-        self._begun: dict[type, Reader] = {}
+        self._begun: dict[object, Reader] = {}
+        self._open: set[object] = set()  # the types whose members are being compiled
+        self.is_recursive = False
 
     def reader_of(self, kind: object) -> Reader:
         """Return the reader of a type, with the constraints in its metadata."""
@@ -136,8 +181,9 @@ class _Compiler:
         return checked(reader, checks) if checks else reader
 
     def _unchecked_reader(self, kind: object) -> Reader:
-        origin = get_origin(kind)
-        arguments = get_args(kind)
+        origin, arguments = get_origin(kind), get_args(kind)
+        if is_alias(kind) or is_alias(origin):
+            return self._alias_reader(kind)
         if origin is None:
             return self._class_reader(kind)
         if origin in (Union, UnionType):
@@ -146,74 +192,99 @@ class _Compiler:
             return one_of({_json_form(choice, kind): choice for choice in arguments})
         if origin in (list, dict, tuple) and not hasattr(kind, "__args__"):
             return PLAIN[origin]  # typing.List without arguments
-        if origin is list:
-            return container(list, "an array", list_of(self.reader_of(arguments[0]).convert))
-        if origin is dict and bare(arguments[0]) is str:
+        if origin in _ARRAYS:
+            return self._array_reader(origin, arguments[0])
+        if origin in _OBJECTS and bare(arguments[0]) is str:
             return container(dict, "an object", dict_of(self.reader_of(arguments[1]).convert))
         if origin is tuple and arguments[1:] == (...,):
             convert_items = list_of(self.reader_of(arguments[0]).convert)
             return container(list, "an array", lambda value: tuple(convert_items(value)))
         if origin is tuple:
             return tuple_of([self.reader_of(argument).convert for argument in arguments])
+        if has_members(origin) or (isinstance(origin, type) and is_named_tuple(origin)):
+            return self._class_reader(kind)
         raise _unknown(kind)
+
+    def _array_reader(self, origin: object, item: object) -> Reader:
+        convert_items = list_of(self.reader_of(item).convert)
+        make = _ARRAYS[origin]
+        if make is list:
+            return container(list, "an array", convert_items)
+        if getattr(get_origin(bare(item)) or bare(item), "__hash__", None) is None:
+            raise ConfigurationError(
+                f"a set can't hold {bare(item)}, which has no hash: use a list, or a dataclass "
+                "with frozen=True"
+            )
+        return container(list, "an array", lambda value: hashed(make, convert_items(value)))
 
     def _class_reader(self, kind: object) -> Reader:
-        if not isinstance(kind, type):
+        """Return the reader of a class, or of a generic class with its types."""
+        cls = get_origin(kind) or kind
+        if not isinstance(cls, type):
             raise _unknown(kind)
-        if kind in PLAIN:
-            return PLAIN[kind]
+        if cls in PLAIN:
+            return PLAIN[cls]
         if kind in self._begun:
+            self.is_recursive = self.is_recursive or kind in self._open
             return self._begun[kind]
-        if issubclass(kind, Enum):
-            return one_of({_json_form(member, kind): member for member in kind})
-        if is_typeddict(kind):
-            return self._typed_dict_reader(kind)
-        if is_dataclass(kind):
-            return self._dataclass_reader(kind)
+        if issubclass(cls, Enum):
+            return one_of({_json_form(member, kind): member for member in cls})
+        if has_members(cls):
+            return self._members_reader(kind, cls)
+        if is_named_tuple(cls):
+            return self._named_tuple_reader(kind, cls)
         raise _unknown(kind)
 
-    def _typed_dict_reader(self, cls: Any) -> Reader:
-        outline = Outline()
-        reader = Reader("an object", outline.read, dict, outline.fits, outline.tags)
-        self._begun[cls] = reader
-        for name, hint in hints_of_class(cls, self._begun).items():
-            # `__required_keys__` ignores `Required` and `NotRequired` in a string.
-            qualifiers = set(qualifiers_of(hint))
-            is_required = name in cls.__required_keys__ and NotRequired not in qualifiers
-            self._add(cls, outline, name, hint, is_required or Required in qualifiers)
+    def _members_reader(self, kind: object, cls: Any) -> Reader:
+        outline = Outline(is_closed=is_closed(cls))
+        convert = outline.read if is_typeddict(cls) else _constructing(cls, outline.read)
+        reader = Reader("an object", convert, dict, outline.fits, outline.tags)
+        self._begun[kind] = reader
+        self._open.add(kind)
+        members = [each for each in self._members_of(kind) if each.argument is not None]
+        for each in members:
+            assert each.argument is not None
+            outline.add(each.key, each.argument, self._reader_in(cls, each), each.is_required)
+        _check_keys(cls, members)
+        if not is_typeddict(cls):
+            _check_constructor(cls, members)
+        self._open.discard(kind)
         return reader
 
-    def _dataclass_reader(self, cls: type) -> Reader:
-        outline = Outline()
-
-        def convert_object(value: object) -> object:
-            members = outline.read(value)
-            try:
-                return cls(**members)
-            except HTTPError:
-                raise
-            except (TypeError, ValueError) as error:  # raised by its __post_init__
-                raise Refusal(str(error) or "refused") from error
-
-        reader = Reader("an object", convert_object, dict, outline.fits, outline.tags)
-        self._begun[cls] = reader
-        hints = hints_of_class(cls, self._begun)
-        defaults = {
-            member.name: member.default is not MISSING or member.default_factory is not MISSING
-            for member in fields(cls)
-            if member.init
-        }
-        for name, has_default in defaults.items():
-            self._add(cls, outline, name, hints[name], is_required=not has_default)
-        _check_constructor(cls, defaults)
+    def _named_tuple_reader(self, kind: object, cls: Any) -> Reader:
+        members = self._members_of(kind)
+        required = sum(each.is_required for each in members)
+        converts: list[Convert] = [PLAIN[object].convert] * len(members)
+        reader = tuple_of(converts, lambda items: cls(*items), required)
+        self._begun[kind] = reader
+        self._open.add(kind)
+        converts[:] = [self._reader_in(cls, each).convert for each in members]
+        self._open.discard(kind)
         return reader
 
-    def _add(self, cls: type, outline: Outline, name: str, hint: object, is_required: bool) -> None:
+    def _members_of(self, kind: object) -> list[Member]:
+        return members_of(kind, [each for each in self._begun if isinstance(each, type)])
+
+    def _reader_in(self, cls: type, member: Member) -> Reader:
         try:
-            reader = self.reader_of(hint)
+            return self.reader_of(member.kind)
         except ConfigurationError as error:
-            raise ConfigurationError(f"{cls.__qualname__}.{name}: {error}") from error
-        outline.add(name, reader, is_required)
+            raise ConfigurationError(f"{cls.__qualname__}.{member.name}: {error}") from error
+
+    def _alias_reader(self, kind: object) -> Reader:
+        """Return the reader of an alias by the statement `type`, which may refer to itself."""
+        if kind in self._begun:
+            self.is_recursive = self.is_recursive or kind in self._open
+            return self._begun[kind]
+        alias = get_origin(kind) or kind
+        target: list[Reader] = []
+        self._begun[kind] = Reader(str(alias), lambda value: target[0].convert(value))
+        self._open.add(kind)
+        bound = dict(zip(getattr(alias, "__type_params__", ()), get_args(kind), strict=False))
+        target.append(self.reader_of(substituted(value_of(alias), bound)))
+        self._begun[kind] = target[0]
+        self._open.discard(kind)
+        return target[0]
 
     def _union_reader(self, kind: object) -> Reader:
         readers = [self.reader_of(each) for each in annotated_alternatives_of(kind)]
@@ -265,32 +336,35 @@ def _json_form(choice: object, kind: object) -> object:
     )
 
 
-def hints_of_class(cls: type, begun: Iterable[type] = ()) -> dict[str, object]:
-    """Return the annotations of a class by name. Raises: ConfigurationError if one is unknown.
+def _constructing(cls: Any, read: Callable[[object], JSONObject]) -> Convert:
+    """Return a function that makes an object of `cls` from the members that `read` returns."""
 
-    `begun` are classes that it may name too.
-    """
-    try:
+    def construct(value: object) -> object:
+        members = read(value)
         try:
-            return get_type_hints(cls, include_extras=True)
-        except NameError:  # the annotation may name a class that is local to a function
-            local = classes_beside(cls) | {known.__name__: known for known in begun}
-            local |= {name: value for name, value in vars(cls).items() if isinstance(value, type)}
-            return get_type_hints(cls, localns=local, include_extras=True)
-    except (AttributeError, NameError, SyntaxError, TypeError) as error:
-        raise ConfigurationError(
-            f"an annotation of {cls.__qualname__} can't be resolved ({error}): define the class "
-            "that it names at the top level of the module"
-        ) from error
+            return cls(**members)
+        except HTTPError:
+            raise
+        except (TypeError, ValueError) as error:  # raised by its __post_init__
+            raise Refusal(str(error)[:_SHOWN_CHARACTERS] or "refused") from error
+
+    return construct
 
 
-def _check_constructor(cls: type, defaults: dict[str, bool]) -> None:
-    """Raise ConfigurationError if `cls` can't be constructed from its fields alone."""
-    required = [name for name, has_default in defaults.items() if not has_default]
+def _check_keys(cls: type, members: list[Member]) -> None:
+    """Raise ConfigurationError if two members have the same key."""
+    keys = [each.key for each in members]
+    for key in keys:
+        if keys.count(key) > 1:
+            raise ConfigurationError(f"{cls.__qualname__}: two members have the key {key!r}")
+
+
+def _check_constructor(cls: type, members: list[Member]) -> None:
+    """Raise ConfigurationError if `cls` can't be constructed from its members alone."""
     try:
         signature = inspect.signature(cls)
-        signature.bind(**dict.fromkeys(defaults))
-        signature.bind(**dict.fromkeys(required))
+        signature.bind(**{str(each.argument): None for each in members})
+        signature.bind(**{str(each.argument): None for each in members if each.is_required})
     except TypeError as error:
         raise ConfigurationError(
             f"{cls.__qualname__} can't be constructed from its fields ({error}): give each "
@@ -299,9 +373,11 @@ def _check_constructor(cls: type, defaults: dict[str, bool]) -> None:
 
 
 def _unknown(kind: object) -> ConfigurationError:
+    if isinstance(kind, TypeVar):
+        return ConfigurationError(f"expected a type for {kind}: name it, as in Page[int]")
     name = kind.__qualname__ if isinstance(kind, type) else str(kind)
     return ConfigurationError(
-        f"expected a type that can be read from JSON, got {name:.80}: use dict, list, tuple, a "
-        "dataclass, a TypedDict, str, int, float, bool, None, Literal, an Enum, datetime, date, "
-        "time, UUID or Decimal"
+        f"expected a type that can be read from JSON, got {name:.80}: use dict, list, tuple, set, "
+        "a dataclass, an attrs class, a TypedDict, a NamedTuple, str, int, float, bool, None, "
+        "Literal, an Enum, datetime, date, time, timedelta, UUID, Decimal or bytes"
     )

@@ -10,12 +10,11 @@ A union chooses its alternative by the class of the value, and never backtracks.
 from __future__ import annotations
 
 import sys
-import typing
 from collections import abc, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import fields, is_dataclass
-from datetime import date, datetime, time
+from dataclasses import is_dataclass
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from types import NoneType, SimpleNamespace, UnionType
@@ -31,11 +30,11 @@ from typing import (
 from uuid import UUID
 
 from .annotations import alternatives_of, bare, expanded_alternatives_of, is_alias, value_of
+from .class_members import Bound, attributes_of, bindings_of, has_members, is_attrs, key_of
 from .json import UNENCODABLE
 from .local_classes import classes_beside
 
 Write = Callable[[object], object]
-Bound = Mapping[object, object]  # type variable -> the type in its place
 
 _SHOWN_CHARACTERS = 80
 
@@ -44,7 +43,9 @@ _ARRAY_TYPES = (abc.Sequence, abc.MutableSequence, abc.Set, abc.Collection, abc.
 _OBJECT_TYPES = (abc.Mapping, abc.MutableMapping)
 _AWAITED = (abc.Awaitable, abc.Coroutine)  # annotations of a `def` that returns a coroutine
 # Values of exactly these classes are written unchecked: they can't add undeclared members.
-_SCALARS = frozenset((NoneType, bool, int, float, str, date, datetime, time, Decimal, UUID))
+_SCALARS = frozenset(
+    (NoneType, bool, int, float, str, date, datetime, time, timedelta, Decimal, UUID, bytes)
+)
 _SCALAR_CLASSES = tuple(_SCALARS)
 
 _UNRESOLVABLE = (NameError, TypeError, AttributeError, SyntaxError)
@@ -128,21 +129,21 @@ class _Members(Writer):
     def __init__(self, kind: type, expected: str, matches: Callable[[object], bool]) -> None:
         super().__init__(expected, matches, self._write)
         self.kind = kind
-        self.members: list[tuple[str, Writer]] = []
+        self.members: list[tuple[str, str, Writer]] = []  # attribute, key, writer
         self.required: frozenset[str] = frozenset()  # of a TypedDict
 
     def _write(self, value: object) -> object:
-        members = [(name, getattr(value, name), writer) for name, writer in self.members]
+        members = [(key, getattr(value, name), writer) for name, key, writer in self.members]
         return {
-            name: member if type(member) in _SCALARS else writer.of(member)
-            for name, member, writer in members
+            key: member if type(member) in _SCALARS else writer.of(member)
+            for key, member, writer in members
         }
 
 
 class _Keys(_Members):
     def _write(self, value: object) -> object:
         assert isinstance(value, dict)
-        return {name: member.of(value[name]) for name, member in self.members if name in value}
+        return {key: writer.of(value[name]) for name, key, writer in self.members if name in value}
 
     def fits(self, value: object) -> bool:
         """Return whether a dict has the required keys, and allowed values for `Literal` keys."""
@@ -150,7 +151,7 @@ class _Keys(_Members):
             return False
         return all(
             member.matches(value[name])
-            for name, member in self.members
+            for name, _, member in self.members
             if isinstance(member, _Choice) and name in value
         )
 
@@ -159,7 +160,7 @@ class _Items(_Members):
     """Writes the items of a NamedTuple by their declared types."""
 
     def _write(self, value: object) -> object:
-        return [member.of(getattr(value, name)) for name, member in self.members]
+        return [writer.of(getattr(value, name)) for name, _, writer in self.members]
 
 
 class _Union(Writer):
@@ -216,7 +217,7 @@ class _Compiler:
             return ANYTHING
         if is_typeddict(cls):
             return self._members(_Keys, kind, cls, bound, lambda value: isinstance(value, dict))
-        if is_dataclass(cls):
+        if is_dataclass(cls) or is_attrs(cls):
             return self._members(_Members, kind, cls, bound, lambda value: isinstance(value, cls))
         if cls is tuple:
             return self._tuple(arguments, bound)
@@ -244,7 +245,7 @@ class _Compiler:
         return Writer(expected, lambda value: any(each.matches(value) for each in writers))
 
     def _alias(self, kind: object, bound: Bound) -> Writer:
-        bound, alias = _bindings_of(kind, bound), get_origin(kind) or kind
+        bound, alias = bindings_of(kind, bound), get_origin(kind) or kind
         key = (alias, *bound.values())
         if key not in self._aliases:
             inside = self._aliases[key] = _Alias(str(alias))
@@ -261,19 +262,16 @@ class _Compiler:
         bound: Bound,
         matches: Callable[[object], bool],
     ) -> Writer:
-        bound = _bindings_of(kind, bound)
+        bound = bindings_of(kind, bound)
         key = (cls, *(bound.get(each) for each in getattr(cls, "__parameters__", ())))
         if key in self._begun:
             return self._begun[key]
         writer = self._begun[key] = make(cls, cls.__qualname__, matches)
         hints = _hints_of(cls)
-        names = list(hints)
-        if make is _Members:
-            names = [field.name for field in fields(cls)]
-        elif make is _Items:
-            names = getattr(cls, "_fields", [])
-            hints = dict.fromkeys(names, object) | hints  # `collections.namedtuple` declares none
-        writer.members = [(name, self.writer_of(hints[name], bound)) for name in names]
+        for name, argument in attributes_of(cls, hints):
+            hint = hints.get(name, object)  # `collections.namedtuple` declares none
+            on_the_wire = key_of(argument or name, hint)
+            writer.members.append((name, on_the_wire, self.writer_of(hint, bound)))
         writer.required = getattr(cls, "__required_keys__", frozenset())
         return writer
 
@@ -335,7 +333,7 @@ class _Compiler:
             named = [cls for cls in type(value).__mro__ if text in (cls.__name__, cls.__qualname__)]
             if named:
                 return self.writer_of(named[0], {}).of(value)
-            if is_dataclass(value) or isinstance(value, (dict, *_ARRAYS)):
+            if has_members(type(value)) or isinstance(value, (dict, *_ARRAYS)):
                 raise TypeError(
                     f"the return annotation {text[:_SHOWN_CHARACTERS]!r} can't be resolved, so the "
                     "declared members are unknown: import its class at the top of the module, not "
@@ -348,7 +346,7 @@ class _Compiler:
 
 def _choose(writers: Iterable[Writer], value: object) -> Writer | None:
     """Return the writer of the nearest class, or of the TypedDict with most required keys."""
-    if is_dataclass(value) and not isinstance(value, type):
+    if has_members(type(value)):
         declared = {each.kind: each for each in writers if type(each) is _Members}
         nearest = [declared[cls] for cls in type(value).__mro__ if cls in declared]
         if nearest:
@@ -396,22 +394,6 @@ def _mismatch(expected: str, value: object) -> TypeError:
 
 
 # --- types ----------------------------------------------------------------------------
-
-
-def _bindings_of(kind: object, outer: Bound) -> dict[object, object]:
-    """Return the types of the type variables of a class and its base classes."""
-    origin = get_origin(kind)
-    cls = kind if origin is None else origin
-    bound: dict[object, object] = {}
-    for base in getattr(cls, "__orig_bases__", ()):
-        if get_origin(base) not in (None, typing.Generic):
-            bound |= _bindings_of(base, {})
-    parameters = getattr(cls, "__parameters__", ())
-    bound |= dict(zip(parameters, get_args(kind), strict=False))
-    return {
-        name: outer.get(each, each) if isinstance(each, TypeVar) else each
-        for name, each in bound.items()
-    }
 
 
 def _hints_of(cls: type) -> dict[str, object]:

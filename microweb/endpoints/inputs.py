@@ -14,7 +14,7 @@ from types import UnionType
 from typing import Annotated, Literal, Union, get_args, get_origin
 
 from ..bodies.annotations import bare, metadata_of
-from ..bodies.json_types import hints_of_class
+from ..bodies.class_members import hints_of_class
 from ..errors import ConfigurationError
 from ..typed import From, Meta
 

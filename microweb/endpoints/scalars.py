@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from datetime import date, datetime, time
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from functools import partial
@@ -17,7 +17,8 @@ from uuid import UUID
 
 from ..bodies.annotations import bare
 from ..bodies.constraints import Check, checks_for
-from ..bodies.json_readers import PLAIN, Mismatch, Refusal
+from ..bodies.json_readers import PLAIN
+from ..bodies.mismatches import Mismatch, Refusal
 from ..http.multidict import parse_bool
 from ..routing.patterns import parse_int64
 
@@ -116,5 +117,5 @@ _SCALARS: dict[object, Parse] = {
     float: _parse_float,
     bool: parse_bool,
     UUID: _parse_uuid,
-    **{kind: partial(_parse_as_json, kind) for kind in (datetime, date, time, Decimal)},
+    **{kind: partial(_parse_as_json, kind) for kind in (datetime, date, time, timedelta, Decimal)},
 }

@@ -140,6 +140,8 @@ def encode(event: object, default: Default = None) -> bytes:
         return encode_event()
     if event is None:
         raise TypeError("expected an event, got None: to send JSON's null, use ServerEvent(None)")
+    if isinstance(event, bytes):
+        raise TypeError("expected an event, got bytes: decode text, or use ServerEvent(data)")
     return _encode_json(event, default)
 
 

@@ -7,7 +7,7 @@ import sys
 from collections import namedtuple
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import Enum
 from functools import wraps
@@ -23,11 +23,14 @@ from typing import (
     TypeVar,
 )
 
+import attrs
 import pytest
 
 from microweb import App, HTTPError, Request, Response, html
+from microweb.bodies.json import encode_json
 from microweb.bodies.json_writers import writer_for
 from microweb.endpoints.handler import Handler
+from microweb.typed import Meta
 
 if TYPE_CHECKING:
     from test_typing_only import Hidden  # type: ignore[import-not-found]
@@ -631,3 +634,66 @@ def test_value_nested_too_deeply_for_an_alias_is_refused() -> None:
     value.append(value)
     with pytest.raises(ValueError, match="circular"):
         write(value)
+
+
+# --- names on the wire, and other classes ---------------------------------------------
+
+
+@dataclass
+class Titled:
+    title: Annotated[str, Meta(name="Title")]
+    data: bytes = b"\x00\xff"
+    seen: set[int] = field(default_factory=set)
+    wait: timedelta = timedelta(minutes=90)
+
+
+@attrs.define
+class Spot:
+    x: int
+    _y: int = 0
+    inner: Titled | None = None
+
+
+@attrs.define
+class SecretSpot(Spot):
+    secret: str = "hidden"
+
+
+class Named(TypedDict):
+    title: Annotated[str, Meta(name="Title")]
+
+
+TITLED = Titled("a", seen={1})
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        (object, TITLED),
+        (Titled, TITLED),
+        (list[Titled], [TITLED]),
+        (dict[str, Titled | None], {"a": TITLED}),
+    ],
+)
+def test_names_of_meta_are_written_under_any_annotation(kind: object, value: object) -> None:
+    written = encode(kind, value)
+    assert b'{"Title":"a","data":"AP8=","seen":[1],"wait":"PT1H30M"}' in written
+
+
+def test_typed_dict_is_written_by_its_names() -> None:
+    assert encode(Named, {"title": "a", "other": 1}) == b'{"Title":"a"}'
+
+
+def test_attrs_class_is_written_by_its_declared_members() -> None:
+    written = b'{"x":1,"y":2,"inner":{"Title":"a","data":"","seen":[],"wait":"PT0S"}}'
+    value = SecretSpot(1, 2, Titled("a", b"", wait=timedelta(0)))
+    assert encode(Spot, value) == written
+    assert encode(list[Spot | None], [value, None]) == b"[" + written + b",null]"
+    assert b'"secret":"hidden"' in encode(object, value)
+    with pytest.raises(TypeError, match="expected str as annotated, got SecretSpot"):
+        encode(str, value)
+
+
+def encode(kind: object, value: object) -> bytes:
+    write = writer_for(kind)
+    return encode_json(value if write is None else write(value))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime, time
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from typing import Annotated, Any, Literal
@@ -43,6 +43,7 @@ def parse(kind: Any, text: str) -> object:
         (datetime, "2024-02-29T12:30:00", datetime(2024, 2, 29, 12, 30)),
         (date, "2024-02-29", date(2024, 2, 29)),
         (time, "12:30", time(12, 30)),
+        (timedelta, "PT90S", timedelta(seconds=90)),
         (Decimal, "1.10", Decimal("1.10")),
         (Annotated[int, Meta(ge=1)], "1", 1),
         (Annotated[str, "a comment"], "x", "x"),

@@ -100,10 +100,10 @@ async def test_events_are_written_by_the_apps_json() -> None:
 
     @app.get("/")
     async def events() -> Response:
-        return Response.events(Pieces({1j}).generate())  # type: ignore[arg-type]
+        return Response.events(Pieces(1j).generate())  # type: ignore[arg-type]
 
     async with app.test_client() as client:
-        assert (await client.get("/")).text == 'data: "<set>"\n\n'
+        assert (await client.get("/")).text == 'data: "<complex>"\n\n'
 
 
 async def test_head_goes_out_before_the_first_event() -> None:

@@ -1,0 +1,114 @@
+"""Values that do not match their type: where they are, and a short text of each for the client.
+
+A reader raises `Mismatch` for the innermost value. Each container adds its step, and the mismatches
+of its other values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import date, time, timedelta
+from decimal import Decimal
+from urllib.parse import quote
+
+from ..faults import MAX_FAULTS, Fault
+from ..http.durations import format_duration
+from .json import encode_json
+
+Convert = Callable[[object], object]
+
+SHOWN_CHARACTERS = 80
+_SHOWN_POINTER = 200
+
+# The characters that a fragment may contain as they are, except "~". RFC 3986 section 3.5
+_IN_FRAGMENT = "!$&'()*+,;=:@?/"
+
+
+class Mismatch(Exception):
+    """A value does not match its type. `steps` are the keys and indexes to it, innermost first.
+
+    `others` are further mismatches in the value that is being read.
+    """
+
+    def __init__(self, expected: str, value: object) -> None:
+        self.expected = expected
+        self.value = value
+        self.steps: list[str | int] = []
+        self.others: list[Mismatch] = []
+
+    def problem(self) -> str:
+        return f"expected {self.expected}, got {show(self.value)}"
+
+    def add_step(self, step: str | int) -> None:
+        """Add the key or index of the value in its container."""
+        self.steps.append(step)
+        for other in self.others:
+            other.steps.append(step)
+
+    def read_rest(self, rest: Iterable[tuple[str | int, Convert, object]]) -> None:
+        """Read the values after this one in the same container, and keep their mismatches.
+
+        `rest` are the key or index, the reader and the value of each. Values after the last
+        mismatch that an answer has room for are not read.
+        """
+        for step, convert_value, value in rest:
+            try:
+                convert_value(value)
+            except Mismatch as other:
+                other.add_step(step)
+                self.others += [other, *other.others]
+                other.others = []
+                if len(self.others) >= MAX_FAULTS:
+                    return
+
+    def faults(self) -> list[Fault]:
+        """Return all mismatches as faults of a body."""
+        return [Fault("body", each.pointer(), each.problem()) for each in (self, *self.others)]
+
+    def pointer(self) -> str:
+        """Return the place as a JSON pointer in a URL's fragment. RFC 6901 section 6"""
+        pointer = "#"
+        for step in reversed(self.steps):
+            pointer += f"/{_escape(step)}"
+            if len(pointer) > _SHOWN_POINTER:
+                broken = pointer.rfind("%", _SHOWN_POINTER - 2, _SHOWN_POINTER)  # an escape
+                return pointer[: broken if broken > 0 else _SHOWN_POINTER]
+        return pointer
+
+
+class Refusal(Mismatch):
+    """A mismatch with its own message."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__("", None)
+        self._problem = problem
+
+    def problem(self) -> str:
+        return self._problem
+
+
+def _escape(step: str | int) -> str:
+    """Return a key or an index as a token of a pointer. RFC 6901 section 3"""
+    token = str(step)[:_SHOWN_POINTER].replace("~", "~0").replace("/", "~1")
+    return quote(token, safe=_IN_FRAGMENT, errors="backslashreplace")
+
+
+def show(value: object) -> str:
+    """Return a JSON value for a message: at most 80 characters, "an object" or "an array"."""
+    if isinstance(value, str):
+        return _quote(value)
+    if isinstance(value, dict):
+        return "an object"
+    if isinstance(value, list):
+        return "an array"
+    if value is None or isinstance(value, (bool, int, float)):
+        return encode_json(value).decode()[:SHOWN_CHARACTERS]
+    if isinstance(value, (date, time, Decimal)):
+        return _quote(str(value))
+    if isinstance(value, timedelta):
+        return _quote(format_duration(value))
+    return type(value).__qualname__
+
+
+def _quote(text: str) -> str:
+    return encode_json(text[:SHOWN_CHARACTERS]).decode()
