@@ -53,6 +53,7 @@ class NetworkStream:
 
     __slots__ = (
         "_draining",
+        "_encrypted",
         "_held",
         "_outflow",
         "_phase_before",
@@ -100,6 +101,7 @@ class NetworkStream:
         self._held = 0  # bytes of the answer that is being written
         self._draining = 0  # how many tasks wait in `drain`
         self.is_full = False  # the transport holds more than `_HIGH_WATER`
+        self._encrypted = 0  # bytes over TLS, at the last `note_sent`
         self._taken = -1  # bytes of `written` that the peer had taken at the last `probe`
 
     @property
@@ -181,10 +183,9 @@ class NetworkStream:
         """
         if self.transport.is_closing() or self.is_draining:
             return
-        unsent = self.transport.get_write_buffer_size()
-        if (connected := self.transport.get_extra_info("socket")) is not None:
-            unsent += unsent_bytes(connected)
-        taken_before, self._taken = self._taken, self.written - unsent
+        unsent = self._unsent_bytes()
+        sent = self.transport.get_extra_info("encrypted_bytes", self.written)
+        taken_before, self._taken = self._taken, sent - unsent
         if not unsent:
             self.transport.write(data)
             self.written += len(data)
@@ -341,6 +342,9 @@ class NetworkStream:
     def note_sent(self, size: int) -> None:
         """Count `size` sent bytes while unsent bytes wait for the peer."""
         outflow, waiting = self._outflow, self.transport.get_write_buffer_size()
+        encrypted = self.transport.get_extra_info("encrypted_bytes")
+        if encrypted is not None:  # more bytes than `size`: the kernel counts these
+            size, self._encrypted = encrypted - self._encrypted, encrypted
         if outflow is None:
             unsent = self._unsent_bytes()
             outflow = self._outflow = Outflow(unsent, self.state.clock())

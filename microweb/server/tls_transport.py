@@ -68,6 +68,7 @@ class TLSTransport(asyncio.Transport, asyncio.Protocol):
         "_below",
         "_discarded",
         "_early",
+        "_encrypted",
         "_has_ended",
         "_hello",
         "_incoming",
@@ -102,6 +103,7 @@ class TLSTransport(asyncio.Transport, asyncio.Protocol):
         self._hello = b""
         self._early = b""  # written before the end of the handshake
         self.ssl_object: ssl.SSLObject | None = None
+        self._encrypted = 0  # bytes that the transport below got
         self._has_ended = False  # the peer sends no more
         self._discarded = 0  # bytes of a peer whose handshake has failed
         self._is_output_over = False  # close_notify is sent, or is to follow the handshake
@@ -158,9 +160,14 @@ class TLSTransport(asyncio.Transport, asyncio.Protocol):
     # --- the transport of the protocol above
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """Return `tls`, `ssl_object`, `sslcontext`, or a property of the transport below."""
+        """Return `tls`, `ssl_object`, `sslcontext`, or a property of the transport below.
+
+        `encrypted_bytes` are all that were written, with those that wait.
+        """
         if name == "tls":
             return tls_info(self.ssl_object) if self._state is _OPEN and self.ssl_object else None
+        if name == "encrypted_bytes":
+            return self._encrypted + self._waiting
         if name == "ssl_object":
             return self.ssl_object
         if name == "sslcontext":
@@ -209,8 +216,7 @@ class TLSTransport(asyncio.Transport, asyncio.Protocol):
             self._waiting += len(data)
             self._pump()
         elif data:
-            self._write(data)
-            self._below.write(self._outgoing.read())
+            self._encrypt(data)
 
     def can_write_eof(self) -> bool:
         """Return True."""
@@ -359,8 +365,13 @@ class TLSTransport(asyncio.Transport, asyncio.Protocol):
         if len(data) > len(batch):
             self._backlog.appendleft(data[_BATCH_BYTES:])
         self._waiting -= len(batch)
-        self._write(batch)
-        self._below.write(self._outgoing.read())
+        self._encrypt(batch)
+
+    def _encrypt(self, data: bytes | bytearray | memoryview) -> None:
+        self._write(data)
+        encrypted = self._outgoing.read()
+        self._encrypted += len(encrypted)
+        self._below.write(encrypted)
 
     def _end_output(self) -> None:
         """Encrypt all bytes that wait, and send close_notify."""
