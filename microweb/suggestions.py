@@ -342,9 +342,11 @@ _KEYWORDS: dict[str, dict[str, str]] = {
         **dict.fromkeys(("reload", "use_reloader", "auto_reload"), "leave it out, nothing reloads"),
         **dict.fromkeys(("workers", "processes"), "leave it out, a server is one process"),
         **dict.fromkeys(
-            ("ssl", "ssl_context", "ssl_certfile", "ssl_keyfile", "certfile", "keyfile"),
-            "app.run(trusted_proxies=...), behind a proxy that has the certificate",
+            ("ssl", "ssl_context", "ssl_certfile", "certfile"), "app.run(tls_certificate=...)"
         ),
+        **dict.fromkeys(("ssl_keyfile", "keyfile"), "app.run(tls_key=...)"),
+        **dict.fromkeys(("ssl_ca_certs", "ca_certs"), "app.run(tls_client_ca=...)"),
+        "ssl_cert_reqs": "app.run(tls_client='required')",
         "threaded": "app.run(threads=...)",
         "bind": "app.run(host, port)",
         "hostname": "app.run(host)",

@@ -356,6 +356,7 @@ def test_an_app_that_served_a_request_has_imported_no_optional_room() -> None:
     assert {"app", "request", "response", "server.connection"} <= imported
     optional = {name for name in imported if name.split(".")[0] in ROOMS}
     optional |= imported & {"static", "templating"}
+    optional |= {name for name in imported if name.startswith("server.tls")}
     assert optional <= {"sessions", "sessions.session", "sessions.store"}
 
 

@@ -260,6 +260,8 @@ class TLSTransport(asyncio.Transport, asyncio.Protocol):
             self._reader.set_exception(
                 HTTPSExpected("HTTP without TLS on a port that speaks HTTPS")
             )
+        elif state is Hello.COSTLY:
+            self._fail("the hello offers groups of finite fields, and no elliptic curve")
         else:
             self._fail("the first bytes are no hello")
 

@@ -276,6 +276,11 @@ def test_url_of_ipv4() -> None:
         assert url_of(bound) == f"http://127.0.0.1:{bound.getsockname()[1]}"
 
 
+def test_url_of_a_server_with_certificates() -> None:
+    with listening("127.0.0.1") as (bound,):
+        assert url_of(bound, "https") == f"https://127.0.0.1:{bound.getsockname()[1]}"
+
+
 @needs_ipv6
 def test_url_of_ipv6_has_brackets() -> None:
     with listening("::1") as (bound,):

@@ -201,6 +201,28 @@ async def test_bytes_that_wait_are_counted_and_sent_before_the_end(
         await asyncio.wait((waiting,))
 
 
+async def test_small_writes_do_not_look_like_reading(tmp_path: Path) -> None:
+    """The rate of a client counts encrypted bytes: a record adds 22 to each small event."""
+    async with serving(tmp_path) as server, Client(server) as client:
+        await client.shake_hands()
+        client.send(client.encrypt(get("/")))
+        assert statuses(await client.read()) == [200]
+        (connection,) = server.connections
+        network = connection.network
+        network.write(bytes(BIG))  # more than the kernel takes
+        outflow = network._outflow
+        assert outflow is not None and network.transport.get_write_buffer_size() > BIG // 4
+        async with asyncio.timeout(DEADLINE_S):
+            while outflow.measure(network._unsent_bytes(), 0.0, server.config):
+                await asyncio.sleep(0.1)  # the kernel of the client still takes bytes
+        taken = outflow._taken
+        for _ in range(1000):
+            network.write(b"0123456789")
+        outflow.measure(network._unsent_bytes(), 0.0, server.config)
+        assert outflow._taken == taken
+        network.abort()
+
+
 async def test_end_of_the_connection_is_close_notify(tmp_path: Path) -> None:
     async with serving(tmp_path) as server, Client(server) as client:
         await client.shake_hands()

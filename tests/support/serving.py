@@ -6,7 +6,7 @@ import asyncio
 import re
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from contextvars import Context
 from typing import Unpack
 
@@ -20,6 +20,8 @@ from microweb.server.process import Application, make_server
 from microweb.server.server import STREAM_LIMIT, Server
 from microweb.testing.misbehaving import Misbehaving
 from microweb.testing.network import ClientEnd, connect
+
+from . import over_tls
 
 DEADLINE_S = 20.0  # of each wait; a passing test takes far less
 QUICK_S = 0.01
@@ -140,7 +142,9 @@ async def on_loopback(
 ) -> AsyncIterator[Server]:
     """Serve an app on this event loop and a free port, with a tick of less than a second."""
     defaults = ServerOptions(host="127.0.0.1", port=0, access_log=False, grace_s=1.0)
-    with pytest.MonkeyPatch.context() as patched:
+    with pytest.MonkeyPatch.context() as patched, ExitStack() as stack:
+        if over_tls.IS_ON:
+            defaults |= stack.enter_context(over_tls.certificate_options())
         patched.setattr(server_module, "_TICK_S", tick_s)
         server = await make_server(app, defaults | options)
         try:
@@ -152,6 +156,8 @@ async def on_loopback(
 def peer_of(server: Server, *, timeout_s: float = DEADLINE_S) -> Misbehaving:
     """Return a client of `server`. It is not yet connected."""
     host, port = server.sockets[0].getsockname()[:2]
+    if server.config.has_tls:
+        return over_tls.MisbehavingOverTLS(host, port, timeout_s=timeout_s)
     return Misbehaving(host, port, timeout_s=timeout_s)
 
 
