@@ -53,7 +53,6 @@ class NetworkStream:
 
     __slots__ = (
         "_draining",
-        "_encrypted",
         "_held",
         "_outflow",
         "_phase_before",
@@ -101,7 +100,6 @@ class NetworkStream:
         self._held = 0  # bytes of the answer that is being written
         self._draining = 0  # how many tasks wait in `drain`
         self.is_full = False  # the transport holds more than `_HIGH_WATER`
-        self._encrypted = 0  # bytes over TLS, at the last `note_sent`
         self._taken = -1  # bytes of `written` that the peer had taken at the last `probe`
 
     @property
@@ -343,13 +341,10 @@ class NetworkStream:
         """Count `size` sent bytes while unsent bytes wait for the peer."""
         outflow, waiting = self._outflow, self.transport.get_write_buffer_size()
         encrypted = self.transport.get_extra_info("encrypted_bytes")
-        if encrypted is not None:  # more bytes than `size`: the kernel counts these
-            size, self._encrypted = encrypted - self._encrypted, encrypted
         if outflow is None:
-            unsent = self._unsent_bytes()
-            outflow = self._outflow = Outflow(unsent, self.state.clock())
+            outflow = self._outflow = Outflow(self._unsent_bytes(), self.state.clock(), encrypted)
         else:
-            outflow.add(size)
+            outflow.add(size, encrypted)
         if waiting > _HIGH_WATER or self._held:
             self._count(outflow, 0)
 

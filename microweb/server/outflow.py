@@ -16,17 +16,20 @@ MAX_CREDIT_S = 60.0  # a peer that was faster than the minimum rate earns at mos
 class Outflow:
     """The sent bytes that a peer has not read yet, as long as there are any."""
 
-    __slots__ = ("_credit_s", "_measured_at", "_moved_at", "_sent", "_taken", "share")
+    __slots__ = ("_credit_s", "_encrypted", "_measured_at", "_moved_at", "_sent", "_taken", "share")
 
-    def __init__(self, unsent: int, now: float) -> None:
+    def __init__(self, unsent: int, now: float, encrypted: int | None = None) -> None:
+        self._encrypted = encrypted  # over TLS: all bytes of the connection, as encrypted
         self._sent = unsent  # bytes, with those that waited when this object was made
         self._taken = 0  # bytes of `_sent` that the peer has read
         self._credit_s = 0.0  # earned by bytes that the peer read, minus the waiting time
         self._measured_at = self._moved_at = now
         self.share: Share | None = None  # of the buffer memory, once the answer needs much
 
-    def add(self, size: int) -> None:
-        """Count `size` sent bytes."""
+    def add(self, size: int, encrypted: int | None = None) -> None:
+        """Count `size` sent bytes. Over TLS they are more: `encrypted` counts all up to now."""
+        if encrypted is not None and self._encrypted is not None:
+            size, self._encrypted = encrypted - self._encrypted, encrypted
         self._sent += size
 
     def measure(self, unsent: int, now: float, config: ServerConfig) -> int:

@@ -19,6 +19,15 @@ def test_bytes_that_were_taken_are_those_that_wait_no_more() -> None:
     assert outflow.measure(0, 4.0, CONFIG) == 1200
 
 
+def test_bytes_over_tls_count_as_encrypted() -> None:
+    """The kernel counts encrypted bytes: 32 for a write of 10."""
+    outflow = Outflow(1000, 0.0, 5000)
+    for number in range(1, 11):
+        outflow.add(10, 5000 + 32 * number)
+        assert outflow.measure(1000 + 32 * number, number, CONFIG) == 0
+    assert outflow.measure(1000, 11.0, CONFIG) == 320
+
+
 def test_peer_that_takes_nothing_is_silent_until_it_takes_a_byte() -> None:
     outflow = Outflow(1000, now=0.0)
     outflow.measure(1000, 9.9, CONFIG)
