@@ -90,6 +90,7 @@ EXTRAS = {
     "channels.redis_listener": {"redis"},
     "middleware.sessions": {"itsdangerous"},
     "templating": {"jinja2"},
+    "development.certificate": {"trustme"},
 }
 
 

@@ -10,12 +10,14 @@ from functools import partial
 from pathlib import Path
 
 from ..app import App
+from ..development.certificate import local_certificate
 from ..development.reloader import develop
 from ..development.serving import serve
 from ..development.watching import Watched
 from ..errors import ConfigurationError
 from ..server import process
 from ..server.config import ServerConfig, ServerOptions
+from ..server.console import say
 from ..server.settings import NAMES, Settings, project_file
 from .command import Command, fail, fail_usage
 from .configuring import add_configuration, read_configuration
@@ -33,6 +35,9 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="do not start the app anew when a file changes: for a debugger, or a profiler",
     )
+    parser.add_argument(
+        "--dev-tls", action="store_true", help="serve https with a certificate that dev makes"
+    )
     add_configuration(parser, _OFFERED)
 
 
@@ -40,7 +45,8 @@ def _run(given: argparse.Namespace) -> None:
     try:
         worker = process.become_worker()
         if worker is not None:
-            serve(worker, partial(_load, given, import_app), print_routes)
+            always = ServerOptions(access_log=True) | _tls_of(given)
+            serve(worker, partial(_load, given, import_app), print_routes, always)
             return
         _start(given)
     except ConfigurationError as error:
@@ -49,10 +55,15 @@ def _run(given: argparse.Namespace) -> None:
 
 def _start(given: argparse.Namespace) -> None:
     settings = read_configuration(given, _OFFERED).settings
-    config = process.configure(settings.options)
+    if given.dev_tls and "tls_certificate" in settings.options:
+        fail_usage("--dev-tls makes a certificate: leave tls_certificate out")
+    config = process.configure(settings.options | _tls_of(given))
     _check_local(settings, config)
     process.loop_factory(config.loop)
     process.say_notes(settings)
+    if given.dev_tls:
+        authority = local_certificate().authority
+        say(f"the certificate's authority is {authority}: a browser may import it", sys.stdout)
     if given.no_reload or os.name != "posix":
         app, options = _load(given, load_app)
         for each in app.all_apps():
@@ -68,7 +79,15 @@ def _load(given: argparse.Namespace, load: Callable[[str], App]) -> tuple[App, S
     configuration = read_configuration(given, _OFFERED)
     configuration.set_variables()
     # A request is logged without a terminal too.
-    return load(given.target), {"access_log": True, **configuration.settings.options}
+    options = configuration.settings.options | _tls_of(given)
+    return load(given.target), {"access_log": True, **options}
+
+
+def _tls_of(given: argparse.Namespace) -> ServerOptions:
+    """Return the options of the certificate that `--dev-tls` makes."""
+    if not given.dev_tls:
+        return {}
+    return {"tls_certificate": (str(local_certificate().file),)}
 
 
 def _watched(given: argparse.Namespace) -> Watched:

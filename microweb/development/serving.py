@@ -32,8 +32,11 @@ _LOOK_S = 1.0  # for modules that the app imports while it serves
 Load = Callable[[], tuple[App, ServerOptions]]
 
 
-def serve(worker: Worker, load: Load, show: Callable[[App], None]) -> None:
-    """Serve the app that `load()` returns, once the reloader says so. `show(app)` prints routes."""
+def serve(worker: Worker, load: Load, show: Callable[[App], None], always: ServerOptions) -> None:
+    """Serve the app that `load()` returns, once the reloader says so. `show(app)` prints routes.
+
+    If it can't be loaded, the fault is served with the options `always`.
+    """
     assert worker.link is not None
     link = Link(worker.link)
     go = link.wait()
@@ -41,7 +44,7 @@ def serve(worker: Worker, load: Load, show: Callable[[App], None]) -> None:
         return  # the reloader has ended
     importlib.invalidate_caches()
     developed = DevelopedApp(link)
-    options = developed.load(load, go, show)
+    options = developed.load(load, go, show, always)
     grace_s = min(options.get("grace_s", GRACE_S), GRACE_S)
     process.run(developed, {**options, "grace_s": grace_s})
 
@@ -58,9 +61,11 @@ class DevelopedApp:
         self._seen: set[str] = set()  # modules
         self._reported: Report | None = None
 
-    def load(self, load: Load, go: Go, show: Callable[[App], None]) -> ServerOptions:
-        """Load the app and report its files; return its options."""
-        options: ServerOptions = {"access_log": True}
+    def load(
+        self, load: Load, go: Go, show: Callable[[App], None], always: ServerOptions
+    ) -> ServerOptions:
+        """Load the app and report its files; return its options, `always` if there is a fault."""
+        options = always
         if go.fault:  # which the terminal has shown
             self._fault = ChildProcessError(go.fault)
         else:
