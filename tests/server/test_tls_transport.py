@@ -201,9 +201,10 @@ async def test_bytes_that_wait_are_counted_and_sent_before_the_end(
         await asyncio.wait((waiting,))
 
 
-async def test_small_writes_do_not_look_like_reading(tmp_path: Path) -> None:
-    """The rate of a client counts encrypted bytes: a record adds 22 to each small event."""
-    async with serving(tmp_path) as server, Client(server) as client:
+async def test_rate_of_a_client_counts_encrypted_bytes(tmp_path: Path) -> None:
+    """A record adds 22 bytes to each small event. The kernel counts them as unsent."""
+    without_ticks = on_loopback(make_app(), tick_s=3600, **authority().issue(tmp_path).options())
+    async with without_ticks as server, Client(server) as client:
         await client.shake_hands()
         client.send(client.encrypt(get("/")))
         assert statuses(await client.read()) == [200]
@@ -211,15 +212,16 @@ async def test_small_writes_do_not_look_like_reading(tmp_path: Path) -> None:
         network = connection.network
         network.write(bytes(BIG))  # more than the kernel takes
         outflow = network._outflow
-        assert outflow is not None and network.transport.get_write_buffer_size() > BIG // 4
-        async with asyncio.timeout(DEADLINE_S):
-            while outflow.measure(network._unsent_bytes(), 0.0, server.config):
-                await asyncio.sleep(0.1)  # the kernel of the client still takes bytes
-        taken = outflow._taken
+        assert outflow is not None
+        before = outflow._sent, network.transport.get_extra_info("encrypted_bytes")
         for _ in range(1000):
             network.write(b"0123456789")
-        outflow.measure(network._unsent_bytes(), 0.0, server.config)
-        assert outflow._taken == taken
+        while len(await client.read()) == 16 * 1024:  # until the small records
+            network.note_sent(0)
+        network.note_sent(0)
+        assert network._outflow is outflow
+        after = outflow._sent, network.transport.get_extra_info("encrypted_bytes")
+        assert after[0] - before[0] == after[1] - before[1] > 1000 * 32
         network.abort()
 
 
