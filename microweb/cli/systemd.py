@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import re
 import sys
 from pathlib import Path
 
+from ..errors import ConfigurationError
+from ..server.config import ServerConfig, ServerOptions
+from ..server.settings import read_settings
 from ..server.start import start_directory
-from .command import Command
-from .target import add_target
+from ..server.worker import KILL_MARGIN_S
+from .command import Command, fail
+from .target import add_target, app_folder
 
 _HOMES = ("/home/", "/root/", "/run/user/")  # that ProtectHome=yes hides
+_STOP_SLACK_S = 7.0
+_FLAGS = {  # of options that pyproject.toml does not set
+    "trusted_proxies": ["--trusted-proxies", "unix"],
+    "workers": ["--workers", "auto"],
+    "supervised": ["--supervised"],
+}
 _PLAIN = re.compile(r"[\w@+=:,./-]+", re.ASCII)
 
 _SERVICE = """\
@@ -30,8 +41,8 @@ ExecStart={command}
 ExecReload=/bin/kill -HUP $MAINPID
 # SIGTERM to the supervisor only, which stops the workers; SIGKILL to all that are left.
 KillMode=mixed
-# More than drain_delay_s (0), grace_s (10) and 3 seconds, after which workers are killed.
-TimeoutStopSec=20
+# More than drain_delay_s ({drain_s:g}), grace_s ({grace_s:g}) and 3 seconds, after which workers are killed.
+TimeoutStopSec={stop_s}
 Restart=always
 RestartSec=1
 # The supervisor reports each second while the event loop of a worker turns.
@@ -101,16 +112,29 @@ def _run(given: argparse.Namespace) -> None:
 
 
 def _service(target: str) -> str:
-    directory = start_directory()
+    directory, options = start_directory(), _project_options(target)
+    config = ServerConfig.from_options(options)
     command = [sys.executable, "-m", "microweb", "run", target, "--bind", "systemd"]
-    command += ["--trusted-proxies", "unix", "--workers", "auto", "--supervised"]
+    for name, flags in _FLAGS.items():
+        command += [] if name in options else flags
     return _SERVICE.format(
         name=_name_of(target),
         target=_escaped(target),
         directory=_escaped(directory),
         command=" ".join(map(_quoted, command)),
+        drain_s=config.drain_delay_s,
+        grace_s=config.grace_s,
+        stop_s=math.ceil(config.drain_delay_s + config.grace_s + KILL_MARGIN_S + _STOP_SLACK_S),
         user=_user_for([directory, sys.executable]),
     )
+
+
+def _project_options(target: str) -> ServerOptions:
+    """Return the options of pyproject.toml. The environment of the service is another one."""
+    try:
+        return read_settings({}, app_folder(target), {}).options
+    except ConfigurationError as error:
+        fail(str(error))
 
 
 def _socket(target: str) -> str:

@@ -96,6 +96,31 @@ def test_code_in_a_home_directory_is_readable(
     assert lines.endswith(f"\nUser={folder.stat().st_uid}\nProtectHome=read-only")
 
 
+def test_options_of_the_project_are_not_repeated(folder: Path) -> None:
+    project = folder / "pyproject.toml"
+    project.write_text('[tool.microweb]\nworkers = 2\ntrusted_proxies = ["10.0.0.10"]\n')
+    service = printed(folder, "shop:app", "--only", "service")
+    assert (
+        service.partition("ExecStart=")[2]
+        .partition("\n")[0]
+        .endswith(" -m microweb run shop:app --bind systemd --supervised")
+    )
+
+
+def test_systemd_waits_for_the_whole_stop(folder: Path) -> None:
+    assert "\nTimeoutStopSec=20\n" in printed(folder, "shop:app")
+    project = folder / "pyproject.toml"
+    project.write_text("[tool.microweb]\ndrain_delay_s = 10\ngrace_s = 30.5\n")
+    assert "\nTimeoutStopSec=51\n" in printed(folder, "shop:app")
+
+
+def test_wrong_option_of_the_project_is_one_line(folder: Path) -> None:
+    (folder / "pyproject.toml").write_text('[tool.microweb]\ngrace_s = "long"\n')
+    ended = run_to_end(["-m", "microweb", "systemd", "shop:app"], folder)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert "grace_s" in ended.stderr and ended.stderr.count("\n") == 1
+
+
 def test_app_is_not_imported(folder: Path) -> None:
     (folder / "shop.py").write_text("1/0")
     assert printed(folder, "shop:app")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,9 @@ def test_unit_is_the_printed_one(
     kind: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """For an app in /srv/app with its virtual environment."""
+    monkeypatch.chdir(KIT)
+    monkeypatch.setattr("sys.path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "app", raising=False)
     monkeypatch.setattr("sys.executable", PYTHON)
     monkeypatch.setattr(systemd, "start_directory", lambda: HOME)
     main(["systemd", "app:app", "--only", kind])
