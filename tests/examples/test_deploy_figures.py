@@ -6,6 +6,7 @@ import inspect
 import re
 
 from support.deploying import KIT, MAX_UPLOAD
+from support.pages import DOCS, read_page
 
 from microweb import Response
 from microweb.server.config import ServerConfig
@@ -57,3 +58,14 @@ def test_proxies_outlast_the_silence_of_streams_and_sockets() -> None:
 def test_limit_of_nginx_is_that_of_the_largest_route() -> None:
     (limit,) = re.findall(r"(?m)^\s*client_max_body_size (\d+)m;", (KIT / "nginx.conf").read_text())
     assert int(limit) << 20 == MAX_UPLOAD
+
+
+def test_page_about_nginx_has_the_lines_of_the_kit() -> None:
+    whole, below_a_prefix = read_page(DOCS / "how-to" / "run-behind-nginx.md").blocks("nginx")
+    assert statements(whole) <= statements((KIT / "nginx.conf").read_text())
+    assert "location /shop/ {" in below_a_prefix
+
+
+def statements(text: str) -> set[str]:
+    lines = (line.partition("#")[0].strip() for line in text.splitlines())
+    return {re.sub(r"\s+", " ", line) for line in lines if line}

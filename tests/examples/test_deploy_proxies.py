@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import ssl
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from hashlib import sha256
 import httpx
 import pytest
 from support.deploying import HOST, MAX_UPLOAD
-from support.fronts import FORM, PROXIES, Front, clients_of, why_not
+from support.fronts import FORM, PROXIES, Front, clients_of
 from support.processes import DEADLINE_S
 from websockets.asyncio.client import connect as websocket
 from websockets.typing import Origin
@@ -23,8 +24,8 @@ def front(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Front]:
     name: str = request.param
-    if missing := why_not(name):
-        pytest.skip(f"needs {missing}")
+    if shutil.which(name) is None:
+        pytest.skip(f"needs {name}")
     with PROXIES[name](tmp_path_factory.mktemp(name)) as running:
         yield running
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import ssl
 import subprocess
@@ -167,7 +166,7 @@ def haproxy(folder: Path, drain_delay_s: float = 0) -> Iterator[Front]:
         "haproxy.cfg",
         {
             r"log /dev/log local0": "log stderr format raw local0",
-            r"    (user|group|chroot) .*\n": "",
+            **({} if os.getuid() == 0 else {r"    (user|group|chroot) .*\n": ""}),
             r"/run/haproxy/admin\.sock": f"{kit}/admin.sock",
             r":::443 v4v6": f"127.0.0.1:{front.port}",
             r":::80 v4v6": f"127.0.0.1:{front.plain_port}",
@@ -215,8 +214,3 @@ PROXIES: dict[str, Callable[[Path], AbstractContextManager[Front]]] = {
     "haproxy": haproxy,
     "caddy": caddy,
 }
-
-
-def why_not(name: str) -> str:
-    """Return the programs that are missing to run a proxy, or an empty text."""
-    return ", ".join(each for each in (name, "openssl") if shutil.which(each) is None)

@@ -60,7 +60,7 @@ class Clients:
                 await asyncio.sleep(random.uniform(0.0, self._pause_s))
             if writer is None or reader is None or reader.at_eof() or writer.is_closing():
                 if writer is not None:
-                    writer.close()
+                    self._close(writer)
                 try:
                     reader, writer = await asyncio.open_connection(
                         self._host, self._port, **self._tls
@@ -70,9 +70,16 @@ class Clients:
                     reader = writer = None
                     continue
             if not await self._ask(reader, writer):
-                writer.close()
+                self._close(writer)
                 reader = writer = None
         if writer is not None:
+            self._close(writer)
+
+    def _close(self, writer: asyncio.StreamWriter) -> None:
+        """Close a connection; one with TLS at once, so that none is left when the loop ends."""
+        if self._tls:
+            writer.transport.abort()
+        else:
             writer.close()
 
     async def _ask(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
