@@ -41,7 +41,7 @@ ExecStart={command}
 ExecReload=/bin/kill -HUP $MAINPID
 # SIGTERM to the supervisor only, which stops the workers; SIGKILL to all that are left.
 KillMode=mixed
-# More than drain_delay_s ({drain_s:g}), grace_s ({grace_s:g}) and 3 seconds, after which workers are killed.
+# More than drain_delay_s ({drain_s:g}), grace_s ({grace_s:g}) and 3 s, when workers are killed.
 TimeoutStopSec={stop_s}
 Restart=always
 RestartSec=1
@@ -112,8 +112,8 @@ def _run(given: argparse.Namespace) -> None:
 
 
 def _service(target: str) -> str:
-    directory, options = start_directory(), _project_options(target)
-    config = ServerConfig.from_options(options)
+    directory = start_directory()
+    options, config = _of_project(target)
     command = [sys.executable, "-m", "microweb", "run", target, "--bind", "systemd"]
     for name, flags in _FLAGS.items():
         command += [] if name in options else flags
@@ -129,10 +129,14 @@ def _service(target: str) -> str:
     )
 
 
-def _project_options(target: str) -> ServerOptions:
-    """Return the options of pyproject.toml. The environment of the service is another one."""
+def _of_project(target: str) -> tuple[ServerOptions, ServerConfig]:
+    """Return the options of pyproject.toml, alone and with all defaults.
+
+    Variables are not read, because the environment of the service is another one.
+    """
     try:
-        return read_settings({}, app_folder(target), {}).options
+        options = read_settings({}, app_folder(target), {}).options
+        return options, ServerConfig.from_options(options)
     except ConfigurationError as error:
         fail(str(error))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import runpy
 
 import pytest
@@ -14,6 +15,13 @@ from microweb import App
 def app() -> App:
     made: App = runpy.run_path(str(KIT / "app.py"))["app"]
     return made
+
+
+def test_readme_maps_to_each_file() -> None:
+    linked = set(re.findall(r"\]\(([^)]+)\)", (KIT / "README.md").read_text()))
+    files = {str(path.relative_to(KIT)) for path in KIT.rglob("*") if path.is_file()}
+    own = {name for name in files if "__pycache__" not in name} - {"README.md"}
+    assert linked == {*own, "../../docs/how-to/deploy.md"}
 
 
 async def test_page_and_probes(app: App) -> None:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import shutil
 import signal
-import socket
 from pathlib import Path
 
 import pytest
-from support.fronts import Front, clients_of, haproxy
+from support.fronts import Front, ask_haproxy, clients_of, haproxy
 from support.processes import DEADLINE_S
 from support.supervising import until
 
@@ -20,11 +19,8 @@ DRAIN_S = 6.0  # more than the 4 s of the check
 
 def state_of(front: Front, name: str) -> str:
     """Return the state of a server of the backend, as HAProxy sees it."""
-    with socket.socket(socket.AF_UNIX) as asked:
-        asked.connect(str(front.kit / "admin.sock"))
-        asked.sendall(b"show stat\n")
-        text = b"".join(iter(lambda: asked.recv(65536), b"")).decode()
-    titles, *rows = (line.split(",") for line in text.splitlines() if line)
+    lines = ask_haproxy(front, "show stat").splitlines()
+    titles, *rows = (line.split(",") for line in lines if line)
     (found,) = (row for row in rows if row[:2] == ["app", name])
     return found[titles.index("status")]
 

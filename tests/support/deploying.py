@@ -11,7 +11,7 @@ import shlex
 import shutil
 import ssl
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,13 +23,16 @@ KIT = ROOT / "examples" / "deploy"
 HOST = "example.org"
 MAX_UPLOAD: int = runpy.run_path(str(KIT / "app.py"))["MAX_UPLOAD"]
 
-# Execute the arguments with a listening Unix socket as descriptor 3, as systemd does.
+# Execute the arguments with a listening socket as descriptor 3, as systemd does: a path, or a port.
 _WITH_SOCKET = """
 import os, socket, sys
-path, backlog, *command = sys.argv[1:]
-listener = socket.socket(socket.AF_UNIX)
-listener.bind(path)
-listener.listen(int(backlog))
+address, backlog, *command = sys.argv[1:]
+if address.startswith("/"):
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(address)
+    listener.listen(int(backlog))
+else:
+    listener = socket.create_server(("127.0.0.1", int(address)), backlog=int(backlog))
 if listener.fileno() != 3:
     os.dup2(listener.fileno(), 3)
 os.set_inheritable(3, True)
@@ -58,11 +61,17 @@ def replaced(text: str, changes: dict[str, str]) -> str:
 
 
 @contextmanager
-def served_by_the_units(kit: Path, *options: str) -> Iterator[Program]:
-    """Start the app by the command of app.service, on a socket as app.socket has it."""
+def served_by_the_units(
+    kit: Path, *options: str, address: str = "", variables: Sequence[str] = ()
+) -> Iterator[Program]:
+    """Start the app by the command of app.service, on a socket as app.socket has it.
+
+    `address` is a port, and by default the path of the Unix socket. `variables` are `NAME=value`.
+    """
     command = shlex.split(setting((kit / "app.service").read_text(), "ExecStart"))
     backlog = setting((kit / "app.socket").read_text(), "Backlog")
-    arguments = [str(kit / "app.sock"), backlog, sys.executable, *command[1:], *options]
+    run = ["/usr/bin/env", *variables, sys.executable, *command[1:], *options]
+    arguments = [address or str(kit / "app.sock"), backlog, *run]
     with Program("-c", _WITH_SOCKET, *arguments, cwd=kit, is_session=True) as program:
         program.out.wait_for("listening on")
         yield program

@@ -7,7 +7,7 @@ import socket
 import ssl
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -33,6 +33,7 @@ FORM = (
 )
 
 GRACE_S = 2  # old workers keep the connections of a proxy so long
+_TWO_WORKERS = ("--workers", "2", "--grace-s", str(GRACE_S))
 
 
 @dataclass
@@ -129,8 +130,8 @@ http {{
 
 
 @contextmanager
-def nginx(folder: Path) -> Iterator[Front]:
-    """Run nginx in front of the app as its units start it."""
+def nginx(folder: Path, *, with_app: bool = True) -> Iterator[Front]:
+    """Run nginx in front of the app as its units start it, or without the app."""
     kit = copied(folder)
     front = Front(kit, make_certificate(kit))
     front.rewrite(
@@ -145,23 +146,25 @@ def nginx(folder: Path) -> Iterator[Front]:
     )
     main = kit / "main.conf"
     main.write_text(_NGINX.format(kit=kit, user=" user root;" if os.getuid() == 0 else ""))
-    with served_by_the_units(kit, "--workers", "2", "--grace-s", str(GRACE_S)) as server:
-        front.servers.append(server)
-        with running(["nginx", "-c", str(main), "-e", "stderr"], front):
-            yield front
+    with ExitStack() as stack:
+        if with_app:
+            front.servers.append(stack.enter_context(served_by_the_units(kit, *_TWO_WORKERS)))
+        yield stack.enter_context(running(["nginx", "-c", str(main), "-e", "stderr"], front))
 
 
 # --- HAProxy --------------------------------------------------------------------------
 
 
 @contextmanager
-def haproxy(folder: Path, drain_delay_s: float = 0) -> Iterator[Front]:
-    """Run HAProxy in front of two servers of the app."""
+def haproxy(
+    folder: Path, drain_delay_s: float = 0, *, app_ports: Sequence[int] = ()
+) -> Iterator[Front]:
+    """Run HAProxy in front of two servers of the app, or of those that listen on `app_ports`."""
     kit = copied(folder)
     front = Front(kit, make_certificate(kit))
     pair = kit / "pair.pem"
     pair.write_text((kit / "site.pem").read_text() + (kit / "site.key").read_text())
-    ports = [free_port(), free_port()]
+    ports = app_ports or [free_port(), free_port()]
     file = front.rewrite(
         "haproxy.cfg",
         {
@@ -177,12 +180,20 @@ def haproxy(folder: Path, drain_delay_s: float = 0) -> Iterator[Front]:
     )
     with ExitStack() as stack:
         options = ["--grace-s", str(GRACE_S), "--drain-delay-s", str(drain_delay_s)]
-        for port in ports:
+        for port in () if app_ports else ports:
             server = program_on_a_port(kit, port, "--workers", "1", *options)
             front.servers.append(stack.enter_context(server))
         for server in front.servers:
             server.out.wait_for("listening on")
         yield stack.enter_context(running(["haproxy", "-db", "-f", str(file)], front))
+
+
+def ask_haproxy(front: Front, command: str) -> str:
+    """Return the answer of HAProxy's administration to a command."""
+    with socket.socket(socket.AF_UNIX) as asked:
+        asked.connect(str(front.kit / "admin.sock"))
+        asked.sendall(f"{command}\n".encode())
+        return b"".join(iter(lambda: asked.recv(65536), b"")).decode()
 
 
 # --- Caddy ----------------------------------------------------------------------------
@@ -202,7 +213,7 @@ def caddy(folder: Path) -> Iterator[Front]:
             r"unix//run/app\.sock": f"unix/{kit}/app.sock",
         },
     )
-    with served_by_the_units(kit, "--workers", "2", "--grace-s", str(GRACE_S)) as server:
+    with served_by_the_units(kit, *_TWO_WORKERS) as server:
         front.servers.append(server)
         command = ["caddy", "run", "--adapter", "caddyfile", "--config", str(file)]
         with running(command, front):
