@@ -7,6 +7,7 @@ from socket import AF_INET6, inet_ntoa, inet_pton
 from ..http.interfaces import Address
 
 _UNIX_USER = "uid="
+_MAPPED_TEXT = "::ffff:"
 _IPV4_MAPPED = bytes(10) + b"\xff\xff"  # RFC 4291 section 2.5.5.2
 
 
@@ -21,6 +22,15 @@ def network_of(host: str) -> str | bytes:
     if address.startswith(_IPV4_MAPPED):  # a peer on a dual-stack socket
         return inet_ntoa(address[12:])
     return address[:8]
+
+
+def address_of_peer(host: str, port: int) -> Address:
+    """Return the address of a peer by its parts in `getpeername`.
+
+    A dual-stack socket gives an IPv4 peer the host `::ffff:192.0.2.1`, which is 192.0.2.1 here.
+    """
+    mapped = host.removeprefix(_MAPPED_TEXT)
+    return Address(mapped if "." in mapped else host, port)
 
 
 def address_of_user(uid: int | None) -> Address:

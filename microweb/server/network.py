@@ -16,7 +16,7 @@ from ..errors import BodyTimeout, ClientDisconnected, HeadTimeout
 from ..http.headers import Headers
 from ..http.interfaces import Address
 from ..request import Request
-from .addresses import network_of
+from .addresses import address_of_peer, network_of
 from .buffered import Share
 from .delivery import Discard
 from .interruptible import Interruptible
@@ -84,7 +84,7 @@ class NetworkStream:
         self.writer = writer
         self.transport = writer.transport
         peer = writer.get_extra_info("peername")
-        self.address = Address(*peer[:2]) if isinstance(peer, tuple) else unix_peer(writer)
+        self.address = address_of_peer(*peer[:2]) if isinstance(peer, tuple) else unix_peer(writer)
         self.task: asyncio.Task[None] | None = None  # the task that serves the connection
         self.request: Request | None = None  # the request under way, not answered yet
         self.disconnected: Request | None = None  # its handler has got a ClientDisconnected

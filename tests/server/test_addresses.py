@@ -1,9 +1,14 @@
 from __future__ import annotations
 
-import pytest
+import socket
 
+import httpx
+import pytest
+from support.serving import on_loopback
+
+from microweb import App, Request
 from microweb.http.interfaces import Address
-from microweb.server.addresses import address_of_user, is_unix, network_of
+from microweb.server.addresses import address_of_peer, address_of_user, is_unix, network_of
 
 
 @pytest.mark.parametrize(
@@ -19,6 +24,33 @@ from microweb.server.addresses import address_of_user, is_unix, network_of
 )
 def test_addresses_of_one_client(host: str, other: str, are_one: bool) -> None:
     assert (network_of(host) == network_of(other)) is are_one
+
+
+@pytest.mark.parametrize(
+    ("host", "shown"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("2001:db8::1", "2001:db8::1"),
+        ("::ffff:0:1", "::ffff:0:1"),
+        ("fe80::1%eth0", "fe80::1%eth0"),
+    ],
+)
+def test_peer_of_a_dual_stack_socket_has_its_ipv4_address(host: str, shown: str) -> None:
+    assert address_of_peer(host, 4711) == Address(shown, 4711)
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="needs a dual-stack socket")
+async def test_client_of_all_addresses_is_shown_by_its_ipv4_address() -> None:
+    app = App()
+
+    @app.get("/")
+    async def index(request: Request) -> str:
+        return request.client.host if request.client else ""
+
+    async with on_loopback(app, host="*") as server, httpx.AsyncClient() as client:
+        port = server.sockets[0].getsockname()[1]
+        assert (await client.get(f"http://127.0.0.1:{port}/")).text == "127.0.0.1"
 
 
 def test_user_of_a_unix_socket_is_an_address() -> None:
