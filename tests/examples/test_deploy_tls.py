@@ -54,7 +54,7 @@ def test_hook_of_certbot_gives_the_app_a_certificate_that_it_serves(kit: Path) -
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
 def test_systemd_accepts_the_units_with_the_additions(kit: Path) -> None:
     service = kit / "app.service"
-    service.write_text(replaced(service.read_text(), {"/srv/app/venv/bin/python": "/bin/true"}))
+    service.write_text(replaced(service.read_text(), {"/srv/app/venv/bin/python3": "/bin/true"}))
     for kind in ("service", "socket"):
         folder = kit / f"app.{kind}.d"
         folder.mkdir()

@@ -14,7 +14,7 @@ from support.processes import DEADLINE_S
 from microweb.cli import main, systemd
 
 HOME = "/srv/app"
-PYTHON = f"{HOME}/venv/bin/python"
+PYTHON = f"{HOME}/venv/bin/python3"
 
 
 @pytest.mark.parametrize("kind", ["service", "socket"])
