@@ -127,7 +127,7 @@ def _check_addresses(config: ServerConfig) -> tuple[list[str], list[str]]:
         try:
             ListeningSockets.open([each]).close()
         except AddressInUse as error:
-            notes.append(f"{error.fact}: a reload of that service keeps it, a start would fail")
+            notes.append(f"{error.fact}: a reload keeps it, a start would fail")
         except ConfigurationError as error:
             problems.append(str(error))
     return notes, problems

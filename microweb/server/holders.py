@@ -86,7 +86,7 @@ def _parent(pid: int) -> int:
 def _named(pid: int) -> str:
     """Return the number and the name of a process. Its arguments could contain secrets."""
     name = _of_stat(pid, lambda text: text.partition("(")[2].rpartition(")")[0])
-    return f"{pid} ({ascii(name)[1:-1]})"
+    return f"{pid} ({ascii(name)[1:-1]})" if name else str(pid)  # it has just ended
 
 
 def _of_stat(pid: int, part: Callable[[str], str]) -> str:

@@ -142,7 +142,7 @@ def test_address_of_the_running_service_is_a_note(
     program = start("-m", "microweb", "check", *options, port)
     program.ends(0)
     named = re.escape(f"microweb: port {port} on 127.0.0.1 is in use by process ")
-    named += rf"{service.process.pid} \(\S+\): a reload of that service keeps it, "
+    named += rf"{service.process.pid} \(\S+\): a reload keeps it, "
     lines = program.out.rest().splitlines()
     assert [line for line in lines if re.match(named, line)]
     assert lines[-1] == "microweb: hello.py can be served"

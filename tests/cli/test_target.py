@@ -227,7 +227,7 @@ def test_syntax_error_is_shown_with_its_place(
     assert text.endswith("SyntaxError: '(' was never closed\n")
 
 
-@pytest.mark.parametrize("command", ["run", "dev", "check", "routes"])
+@pytest.mark.parametrize("command", ["run", "check", "routes"])
 def test_exception_of_the_module_keeps_its_traceback(tmp_path: Path, command: str) -> None:
     (tmp_path / "hello.py").write_text("import os\nprice = 1 / 0\n")
     ended = run_to_end(["-m", "microweb", command, "hello.py"], tmp_path)

@@ -491,7 +491,7 @@ def test_missing_uvloop_is_no_fault_of_auto(start: Start) -> None:
 
 def test_unknown_option_is_one_line(tmp_path: Path) -> None:
     line = fail(tmp_path, "app.run(prot=1)")
-    assert line.startswith("microweb: unknown option 'prot': expected host, port, bind, backlog, ")
+    assert line.startswith("microweb: unknown option 'prot': expected host, port, bind, ")
 
 
 def test_wrong_option_is_one_line(tmp_path: Path) -> None:
