@@ -6,6 +6,8 @@ import json
 import socket
 from typing import NamedTuple
 
+from ..server.sockets import has_input
+
 
 class Go(NamedTuple):
     """To a worker: import the app and serve it, or serve the text of a fault."""
@@ -26,6 +28,7 @@ class Link:
     """One end of the socket pair. The worker waits for a `Go` and sends each `Report`."""
 
     def __init__(self, end: socket.socket) -> None:
+        self.is_over = False  # the other end is closed
         self._end = end
         self._received = b""
 
@@ -44,6 +47,10 @@ class Link:
             self._end.sendall(json.dumps(message).encode() + b"\n")
         except OSError:  # the other process has ended, which its owner will see
             return
+
+    def has_message(self) -> bool:
+        """Return whether the message to a worker has arrived."""
+        return has_input(self._end)
 
     def wait(self) -> Go | None:
         """Wait for the message to a worker; return None if the other end is closed."""
@@ -64,7 +71,10 @@ class Link:
         try:
             while data := self._end.recv(65536):
                 self._received += data
-        except OSError:  # no more for now
+            self.is_over = True
+        except BlockingIOError:  # no more for now
             pass
+        except OSError:
+            self.is_over = True
         *lines, self._received = self._received.split(b"\n")
         return [Report(*json.loads(line)) for line in lines]

@@ -48,10 +48,16 @@ class AppProcess:
         """The time of the next `check`."""
         return min(self.slow_at, self._taken_at, self._ends_at)
 
+    @property
+    def has_left_app(self) -> bool:
+        """Whether the process has ended with the app, and is about to end itself."""
+        return self.is_retired and self._link.is_over
+
     def descriptors(self) -> Iterator[socket.socket | Link]:
         """Yield the descriptors that are readable when the process says something."""
-        if self.spawned.channel is not None:  # it has not ended
+        if self.spawned.channel is not None:
             yield self.spawned.channel
+        if not self._link.is_over:
             yield self._link
 
     def receive(self) -> list[Report]:

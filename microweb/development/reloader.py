@@ -31,7 +31,7 @@ from .saves import Saves
 from .terminal import Terminal
 from .watching import Watched
 
-_SPARE_AFTER_S = 0.3  # after a worker is ready, because its first requests come then
+_SPARE_AFTER_S = 0.1  # after a worker is ready, because its first requests come then
 _SLOW_S = 10.0  # for an app that starts, until its stacks are shown
 _AGAIN_S = 1.0  # until a worker that shows a fault is replaced, if it has ended
 _SLOTS = 8
@@ -134,6 +134,8 @@ class Reloader:
                 self._restart("the worker got SIGTERM", now)
             else:
                 process.check(now)
+        if self._current is not None and self._current.has_left_app:
+            self._current = None  # its interpreter may take a while to end
         if os.getpid() == 1:
             reap_orphans({process.spawned.pid for process in self._processes})
         if not self._is_stopping:

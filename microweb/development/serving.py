@@ -7,16 +7,17 @@ the time that the app needs. It imports the app once the worker before it has en
 from __future__ import annotations
 
 import asyncio
+import atexit
 import importlib
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
 from ..app import App
 from ..concurrency.background import Background
 from ..debug.tracebacks import is_users_code
-from ..errors import ProtocolError
+from ..errors import MissingExtra, ProtocolError
 from ..request import Request
 from ..response import Response
 from ..server import process
@@ -27,6 +28,7 @@ from .faults import answer_fault, fault_of, print_fault
 from .link import Go, Link, Report
 
 GRACE_S = 1.0  # for requests under way when the app is started again
+_ROOMS = ("uvloop", *map("microweb.{}".format, ("sse", "static", "templating", "websocket")))
 _LOOK_S = 1.0  # for modules that the app imports while it serves
 
 Load = Callable[[], tuple[App, ServerOptions]]
@@ -39,14 +41,24 @@ def serve(worker: Worker, load: Load, show: Callable[[App], None], always: Serve
     """
     assert worker.link is not None
     link = Link(worker.link)
+    if not link.has_message():
+        _import_rooms()
     go = link.wait()
     if go is None:
         return  # the reloader has ended
+    atexit.register(link.close)  # the first to be registered is the last to be called
     importlib.invalidate_caches()
     developed = DevelopedApp(link)
     options = developed.load(load, go, show, always)
     grace_s = min(options.get("grace_s", GRACE_S), GRACE_S)
     process.run(developed, {**options, "grace_s": grace_s})
+
+
+def _import_rooms() -> None:
+    """Import the parts that an app may use, with their packages."""
+    for name in _ROOMS:
+        with suppress(ImportError, MissingExtra):
+            importlib.import_module(name)
 
 
 class DevelopedApp:

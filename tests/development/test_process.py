@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import sys
 import time
@@ -20,13 +21,14 @@ from microweb.server.board import Board
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="workers inherit sockets")
 
 WORKER = f"""
-import sys, time
+import signal, sys, time
 sys.path.insert(0, {str(ROOT)!r})
 from microweb.development.link import Link, Report
 from microweb.server.worker import take_assignment
 
 worker = take_assignment()
 link = Link(worker.link)
+signal.signal(signal.SIGTERM, lambda *_: link.close())
 go = link.wait()
 if go is not None:
     link.send(Report([go.fault], [], True))
@@ -70,6 +72,18 @@ def test_event_loop_that_takes_no_command_is_not_waited_for(
     process.check(process.deadline)
     until(lambda: process.spawned.poll() is not None)
     assert capsys.readouterr().err.endswith("did not end in time: it is killed\n")
+
+
+def test_it_has_left_the_app_before_it_has_ended(process: AppProcess) -> None:
+    process.go(Go())
+    until(lambda: process.receive() == [] and process.spawned.is_ready)
+    process.retire(time.monotonic())
+    assert not process.has_left_app
+    os.kill(process.spawned.pid, signal.SIGTERM)
+    until(lambda: process.receive() == [] and process.has_left_app)
+    assert process.spawned.poll() is None
+    assert process.spawned.channel in list(process.descriptors())
+    assert len(list(process.descriptors())) == 1
 
 
 def test_worker_that_waits_ends_at_once(process: AppProcess) -> None:
