@@ -6,13 +6,17 @@ OpenSSL gets a hello only once it is complete, and only if it is harmless:
   16 KiB is refused, and a client that says nothing costs no more than over plain HTTP.
 - A key share of a finite field costs 207 ms of CPU time with ffdhe8192, and a client may send the
   same one each time. Python can't turn these groups off. So a hello is refused if it has such a
-  share, or offers no elliptic curve. Each browser offers X25519 or P-256.
+  share, or offers such a group without a curve that OpenSSL prefers. An unknown group is not
+  enough: OpenSSL would ask for the share in a second hello. Each browser offers X25519 or P-256.
+- Python writes a traceback to stderr for a server name that is not ASCII. So a hello is refused if
+  its name has other characters than those of a host.
 
-RFC 8446 sections 4, 4.1.2, 4.2.7, 4.2.8, 5.1.
+RFC 6066 section 3. RFC 8446 sections 4, 4.1.2, 4.2.7, 4.2.8, 5.1.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from enum import Enum, auto
 
@@ -23,7 +27,10 @@ _MESSAGE_HEADER_BYTES = 4  # type, length
 _MAX_HELLO_BYTES = 16 * 1024  # browsers send 2 KiB at most
 _MAX_RECORDS = 8  # of one hello; almost all are one
 _SESSION_ID_AT = _MESSAGE_HEADER_BYTES + 2 + 32  # behind the version and the random bytes
-_SUPPORTED_GROUPS, _KEY_SHARE = 10, 51  # types of extensions
+_SERVER_NAME, _SUPPORTED_GROUPS, _KEY_SHARE = 0, 10, 51  # types of extensions
+_NAME_AT = 5  # behind the length of the list, the type of the name and its own length
+_HOST = re.compile(rb"[0-9A-Za-z._:-]+")  # some clients send `_` or an IP address
+_CURVES = frozenset((23, 24, 25, 29, 30))  # P-256, P-384, P-521, X25519, X448
 _FINITE_FIELDS = range(0x0100, 0x0200)  # groups of RFC 7919
 
 
@@ -34,7 +41,8 @@ class Hello(Enum):
     COMPLETE = auto()
     HTTP = auto()  # they begin with a letter, as a method does
     INVALID = auto()
-    COSTLY = auto()  # a hello without an elliptic curve
+    COSTLY = auto()  # a hello that chooses a finite field
+    BAD_NAME = auto()  # a hello whose server name is not the name of a host
 
 
 def hello_state(data: bytes) -> Hello:
@@ -66,18 +74,27 @@ def hello_state(data: bytes) -> Hello:
 
 
 def _state_of_message(message: bytes) -> Hello:
-    groups, shares = list[int](), list[int]()
+    groups, shares, names = list[int](), list[int](), list[bytes]()
     try:
         for kind, content in _extensions(message):
             if kind == _SUPPORTED_GROUPS:
                 groups = [number for number, _ in _items(content, 0)]
             elif kind == _KEY_SHARE:
                 shares = [number for number, _ in _items(content, 2)]
+            elif kind == _SERVER_NAME:
+                names.append(content[_NAME_AT:])
     except IndexError:
         return Hello.INVALID
-    has_curve = not groups or any(number not in _FINITE_FIELDS for number in groups)
-    is_cheap = all(number not in _FINITE_FIELDS for number in shares)
-    return Hello.COMPLETE if has_curve and is_cheap else Hello.COSTLY
+    if not all(map(_HOST.fullmatch, names)):
+        return Hello.BAD_NAME
+    has_curve = not _CURVES.isdisjoint(groups)
+    if _has_finite_field(shares) or (_has_finite_field(groups) and not has_curve):
+        return Hello.COSTLY
+    return Hello.COMPLETE
+
+
+def _has_finite_field(groups: list[int]) -> bool:
+    return any(number in _FINITE_FIELDS for number in groups)
 
 
 def _extensions(message: bytes) -> Iterator[tuple[int, bytes]]:

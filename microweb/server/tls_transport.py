@@ -262,6 +262,8 @@ class TLSTransport(asyncio.Transport, asyncio.Protocol):
             )
         elif state is Hello.COSTLY:
             self._fail("the hello offers groups of finite fields, and no elliptic curve")
+        elif state is Hello.BAD_NAME:
+            self._fail("the server name in the hello is not the name of a host")
         else:
             self._fail("the first bytes are no hello")
 

@@ -85,7 +85,13 @@ def shares(*numbers: int) -> tuple[int, bytes]:
     return 51, len(items).to_bytes(2) + items
 
 
+def server_name(name: bytes) -> tuple[int, bytes]:
+    entry = b"\x00" + len(name).to_bytes(2) + name
+    return 0, len(entry).to_bytes(2) + entry
+
+
 X25519, P256, FFDHE2048, FFDHE8192 = 0x1D, 0x17, 0x100, 0x104
+UNKNOWN, X25519MLKEM768 = 0x0A0A, 0x11EC  # the first is reserved, by RFC 8701
 CHEAP = record(message_of(groups(X25519, FFDHE8192), shares(X25519, P256)))
 
 
@@ -99,6 +105,8 @@ def test_hello_of_our_own_is_cut(cut: int) -> None:
     "extensions",
     [
         [groups(FFDHE2048, FFDHE8192)],
+        [groups(UNKNOWN, FFDHE8192)],
+        [groups(X25519MLKEM768, FFDHE8192), shares(X25519MLKEM768)],
         [groups(X25519), shares(FFDHE8192)],
         [groups(X25519, FFDHE2048), shares(X25519, FFDHE2048)],
     ],
@@ -109,10 +117,30 @@ def test_groups_of_finite_fields_are_costly(extensions: list[tuple[int, bytes]])
 
 @pytest.mark.parametrize(
     "extensions",
-    [[], [groups(P256)], [groups(FFDHE8192, X25519), shares(X25519)], [groups(X25519), shares()]],
+    [
+        [],
+        [groups(P256)],
+        [groups(FFDHE8192, X25519), shares(X25519)],
+        [groups(X25519), shares()],
+        [groups(X25519MLKEM768), shares(X25519MLKEM768)],
+    ],
 )
 def test_groups_with_a_curve(extensions: list[tuple[int, bytes]]) -> None:
     assert hello_state(record(message_of(*extensions))) is Hello.COMPLETE
+
+
+@pytest.mark.parametrize(
+    "name", [b"localhost", b"EXAMPLE.org.", b"_dmarc.a-b.org", b"10.0.0.1", b"2001:db8::1"]
+)
+def test_server_name_of_a_host(name: bytes) -> None:
+    assert hello_state(record(message_of(server_name(name)))) is Hello.COMPLETE
+
+
+@pytest.mark.parametrize(
+    "name", [b"", b"a\xff", b"\xc3\xa4.org", b"a\nb", b"a b", b"a\x1b[31m", b"a\n"]
+)
+def test_server_name_of_no_host(name: bytes) -> None:
+    assert hello_state(record(message_of(server_name(name)))) is Hello.BAD_NAME
 
 
 def test_hello_without_extensions() -> None:

@@ -295,6 +295,20 @@ async def test_handshake_that_fails_is_told_by_an_alert(
     assert caplog.messages == ["no TLS for 127.0.0.1: unsupported protocol"]
 
 
+async def test_server_name_that_is_no_host_writes_nothing_to_stderr(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    caplog.set_level(logging.INFO, "microweb.protocol")
+    async with serving(tmp_path) as server:
+        async with Client(server) as client:
+            client.send(client.hello().replace(b"localhost", b"local\xffost"))
+            assert not await client.more()
+        await until_none(server.connections)
+    reason = "the server name in the hello is not the name of a host"
+    assert caplog.messages == [f"no TLS for 127.0.0.1: {reason}"]
+    assert capfd.readouterr().err == ""
+
+
 @pytest.mark.parametrize("data", [b"\x00" * 100, b"\x16\x03\x01\xff\xff"])
 async def test_other_bytes_are_discarded_and_closed(tmp_path: Path, data: bytes) -> None:
     async with serving(tmp_path, head_timeout_s=0.1) as server:
