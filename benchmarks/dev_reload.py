@@ -1,6 +1,6 @@
 """Measure the time from a saved file to the new answer, of `microweb dev` and of other servers.
 
-    python benchmarks/dev_reload.py --peers DIRECTORY/bin [--saves 10] [SERVER ...]
+    PYTHONPATH=tests python benchmarks/dev_reload.py --peers DIRECTORY/bin [--saves 10] [SERVER ...]
 
 An EventSource and, if the framework has it, a WebSocket are open, and connect again if they are
 closed, as a page does. A client asks every 50 ms by a new connection. For each save: the time until

@@ -45,8 +45,7 @@ def _run(given: argparse.Namespace) -> None:
     try:
         worker = process.become_worker()
         if worker is not None:
-            always = ServerOptions(access_log=True) | _tls_of(given)
-            serve(worker, partial(_load, given, import_app), print_routes, always)
+            serve(worker, partial(_load, given, import_app), print_routes)
             return
         _start(given)
     except ConfigurationError as error:
@@ -57,7 +56,7 @@ def _start(given: argparse.Namespace) -> None:
     settings = read_configuration(given, _OFFERED).settings
     if given.dev_tls and "tls_certificate" in settings.options:
         fail_usage("--dev-tls makes a certificate: leave tls_certificate out")
-    config = process.configure(settings.options | _tls_of(given))
+    config = process.configure(_options(settings, given))
     _check_local(settings, config)
     process.loop_factory(config.loop)
     process.say_notes(settings)
@@ -78,9 +77,12 @@ def _load(given: argparse.Namespace, load: Callable[[str], App]) -> tuple[App, S
     """Return the app that `load(target)` returns, and its options, both read anew."""
     configuration = read_configuration(given, _OFFERED)
     configuration.set_variables()
-    # A request is logged without a terminal too.
-    options = configuration.settings.options | _tls_of(given)
-    return load(given.target), {"access_log": True, **options}
+    return load(given.target), _options(configuration.settings, given)
+
+
+def _options(settings: Settings, given: argparse.Namespace) -> ServerOptions:
+    """Return the options of the server: it logs a request without a terminal too."""
+    return {"access_log": True, **settings.options, **_tls_of(given)}
 
 
 def _tls_of(given: argparse.Namespace) -> ServerOptions:

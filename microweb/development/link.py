@@ -6,7 +6,10 @@ import json
 import socket
 from typing import NamedTuple
 
+from ..server.config import ServerOptions
 from ..server.sockets import has_input
+
+NO_OPTIONS: ServerOptions = {}
 
 
 class Go(NamedTuple):
@@ -14,6 +17,7 @@ class Go(NamedTuple):
 
     fault: str = ""
     prints_routes: bool = False
+    options: ServerOptions = NO_OPTIONS  # to serve a fault with
 
 
 class Report(NamedTuple):

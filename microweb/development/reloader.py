@@ -15,11 +15,13 @@ import socket
 import sys
 import time
 from contextlib import suppress
+from dataclasses import asdict
 from importlib.util import cache_from_source
 from pathlib import Path
+from typing import cast
 
 from ..server.board import Board
-from ..server.config import ServerConfig
+from ..server.config import ServerConfig, ServerOptions
 from ..server.console import say
 from ..server.signals import has_terminal, signals_read
 from ..server.sockets import cannot_listen_on, url_of
@@ -53,7 +55,8 @@ def develop(config: ServerConfig, watched: Watched) -> int:
                 each.listen(config.backlog)
             except OSError as error:
                 raise cannot_listen_on(each, error) from error
-        return Reloader(command, bound.sockets, watched, urls).run()
+        options = cast(ServerOptions, asdict(config))
+        return Reloader(command, bound.sockets, watched, urls, options).run()
     finally:
         bound.close()
 
@@ -62,11 +65,17 @@ class Reloader:
     """Keeps one worker with the app on `sockets`, until a signal."""
 
     def __init__(
-        self, command: list[str], sockets: list[socket.socket], watched: Watched, urls: str
+        self,
+        command: list[str],
+        sockets: list[socket.socket],
+        watched: Watched,
+        urls: str,
+        options: ServerOptions,
     ) -> None:
         self._command = command
         self._sockets = sockets
         self._urls = urls
+        self._options = options
         self._saves = Saves(watched)
         self._board = Board.create(_SLOTS)
         self._terminal = Terminal()
@@ -181,7 +190,7 @@ class Reloader:
         self._stale.clear()
         self._terminal.forget()
         self._current, self._spare, self._next = worker, None, None
-        self._current.go(go._replace(prints_routes=not self._was_served))
+        self._current.go(go._replace(prints_routes=not self._was_served, options=self._options))
         self._current.slow_at = now + _SLOW_S
 
     def _restart(self, reason: str, now: float) -> None:

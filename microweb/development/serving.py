@@ -34,11 +34,8 @@ _LOOK_S = 1.0  # for modules that the app imports while it serves
 Load = Callable[[], tuple[App, ServerOptions]]
 
 
-def serve(worker: Worker, load: Load, show: Callable[[App], None], always: ServerOptions) -> None:
-    """Serve the app that `load()` returns, once the reloader says so. `show(app)` prints routes.
-
-    If it can't be loaded, the fault is served with the options `always`.
-    """
+def serve(worker: Worker, load: Load, show: Callable[[App], None]) -> None:
+    """Serve the app that `load()` returns, once the reloader says so. `show(app)` prints routes."""
     assert worker.link is not None
     link = Link(worker.link)
     if not link.has_message():
@@ -49,7 +46,7 @@ def serve(worker: Worker, load: Load, show: Callable[[App], None], always: Serve
     atexit.register(link.close)  # the first to be registered is the last to be called
     importlib.invalidate_caches()
     developed = DevelopedApp(link)
-    options = developed.load(load, go, show, always)
+    options = developed.load(load, go, show)
     grace_s = min(options.get("grace_s", GRACE_S), GRACE_S)
     process.run(developed, {**options, "grace_s": grace_s})
 
@@ -73,11 +70,12 @@ class DevelopedApp:
         self._seen: set[str] = set()  # modules
         self._reported: Report | None = None
 
-    def load(
-        self, load: Load, go: Go, show: Callable[[App], None], always: ServerOptions
-    ) -> ServerOptions:
-        """Load the app and report its files; return its options, `always` if there is a fault."""
-        options = always
+    def load(self, load: Load, go: Go, show: Callable[[App], None]) -> ServerOptions:
+        """Load the app and report its files; return its options.
+
+        If there is a fault, the options may be wrong: then those of the reloader's start count.
+        """
+        options = go.options
         if go.fault:  # which the terminal has shown
             self._fault = ChildProcessError(go.fault)
         else:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+import ssl
+import time
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import pytest
 from support.developing import APP, developed, until_answered, write
-from support.processes import get
+from support.processes import DEADLINE_S, get
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="workers inherit sockets")
 
@@ -19,6 +23,25 @@ FAULTS = {
     "ConnectionError": "@app.on_startup\ndef begin() -> None:\n    raise ConnectionError\n",
     "SystemExit": 'raise SystemExit("enough")\n',
 }
+
+
+def test_fault_is_served_over_tls_too(tmp_path: Path) -> None:
+    pytest.importorskip("trustme")
+    with developed(tmp_path, "--dev-tls", source="1 / 0") as (program, url):
+        assert url.startswith("https://")
+        assert "ZeroDivisionError" in _get_over_tls(url)
+        write(tmp_path / "app.py", "import os\nos._exit(3)\n")
+        ends_at = time.monotonic() + DEADLINE_S
+        while "exited with status 3" not in _get_over_tls(url):
+            assert time.monotonic() < ends_at
+        program.stop()
+
+
+def _get_over_tls(url: str) -> str:
+    any_certificate = ssl._create_unverified_context()
+    with pytest.raises(HTTPError) as caught, urlopen(url, context=any_certificate):
+        pass
+    return str(caught.value.read().decode())
 
 
 @pytest.mark.parametrize("kind", FAULTS)

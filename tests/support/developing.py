@@ -31,7 +31,7 @@ def developed(
     command = ("-m", "microweb", "dev", "app.py", "--port", "0", *options)
     with Program(*command, cwd=folder, is_session=True, is_measured=True) as program:
         line = program.out.wait_for(prints)
-        yield program, re.findall(r"http://[\w.:\[\]]+:\d+", line)[0]
+        yield program, re.findall(r"https?://[\w.:\[\]]+:\d+", line)[0]
         workers = children(program) if program.process.poll() is None else []
     until(lambda: not any(map(is_alive, workers)))
 
