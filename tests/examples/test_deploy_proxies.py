@@ -7,8 +7,10 @@ import os
 import shutil
 import signal
 import ssl
+import subprocess
 from collections.abc import Iterator
 from hashlib import sha256
+from pathlib import Path
 
 import httpx
 import pytest
@@ -82,6 +84,30 @@ def test_chunked_body_over_the_limit_is_refused(front: Front) -> None:
     fields = {"Content-Type": FORM[0]}
     with front.client() as client:
         assert client.post("/uploads", content=iter(pieces), headers=fields).status_code == 413
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
+@pytest.mark.parametrize("version", ["1.1", "2"])
+def test_upload_that_is_refused_early_gets_its_answer(
+    front: Front, version: str, tmp_path: Path
+) -> None:
+    """The app answers before the body is there, and the proxy brings the answer to the client."""
+    file = tmp_path / "file"
+    file.write_bytes(bytes(20_000_000))
+    site = f"{HOST}:{front.port}"
+    connect = ["--resolve", f"{site}:127.0.0.1", "--cacert", front.kit / "authority.pem"]
+    form = ["--form", f"file=@{file}", "-H", f"Host: {HOST}", "-H", "Expect:"]
+    shown = ["--output", tmp_path / "body", "--write-out", "%{http_code} %{http_version}"]
+    ended = subprocess.run(
+        ["curl", "-qsS", f"--http{version}", *connect, *form, *shown, f"https://{site}/client"],
+        capture_output=True,
+        encoding="utf-8",
+        timeout=DEADLINE_S,
+    )
+    assert ended.stdout == f"405 {version}"
+    if (front.name, version) != ("caddy", "2"):  # there curl may miss the end of the text
+        assert (ended.returncode, ended.stderr) == (0, "")
+        assert "Method Not Allowed" in (tmp_path / "body").read_text()
 
 
 def test_first_event_arrives_before_the_second_is_sent(front: Front) -> None:

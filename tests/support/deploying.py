@@ -84,7 +84,10 @@ def program_on_a_port(kit: Path, port: int, *options: str) -> Program:
 
 
 def make_certificate(folder: Path) -> ssl.SSLContext:
-    """Write site.pem and site.key for the host of the kit; return a client's context for them."""
+    """Write site.pem and site.key for the host of the kit, and authority.pem for its clients.
+
+    Return a client's context.
+    """
     authority = trustme.CA()
     issued = authority.issue_cert(HOST)
     chain = b"".join(blob.bytes() for blob in issued.cert_chain_pems)
@@ -92,4 +95,5 @@ def make_certificate(folder: Path) -> ssl.SSLContext:
     issued.private_key_pem.write_to_path(folder / "site.key")
     context = ssl.create_default_context()
     authority.configure_trust(context)
+    authority.cert_pem.write_to_path(folder / "authority.pem")
     return context

@@ -40,6 +40,7 @@ _TWO_WORKERS = ("--workers", "2", "--grace-s", str(GRACE_S))
 class Front:
     """A proxy with TLS on `port` and plain HTTP on `plain_port`, and its servers of the app."""
 
+    name: str
     kit: Path
     context: ssl.SSLContext
     servers: list[Program] = field(default_factory=list)
@@ -133,7 +134,7 @@ http {{
 def nginx(folder: Path, *, with_app: bool = True) -> Iterator[Front]:
     """Run nginx in front of the app as its units start it, or without the app."""
     kit = copied(folder)
-    front = Front(kit, make_certificate(kit))
+    front = Front("nginx", kit, make_certificate(kit))
     front.rewrite(
         "nginx.conf",
         {
@@ -161,7 +162,7 @@ def haproxy(
 ) -> Iterator[Front]:
     """Run HAProxy in front of two servers of the app, or of those that listen on `app_ports`."""
     kit = copied(folder)
-    front = Front(kit, make_certificate(kit))
+    front = Front("haproxy", kit, make_certificate(kit))
     pair = kit / "pair.pem"
     pair.write_text((kit / "site.pem").read_text() + (kit / "site.key").read_text())
     ports = app_ports or [free_port(), free_port()]
@@ -203,7 +204,7 @@ def ask_haproxy(front: Front, command: str) -> str:
 def caddy(folder: Path) -> Iterator[Front]:
     """Run Caddy in front of the app as its units start it, with a certificate that is given."""
     kit = copied(folder)
-    front = Front(kit, make_certificate(kit))
+    front = Front("caddy", kit, make_certificate(kit))
     ports = f"http_port {front.plain_port}\n\thttps_port {front.port}"
     file = front.rewrite(
         "Caddyfile",
