@@ -10,13 +10,10 @@ A union chooses its alternative by the class of the value, and never backtracks.
 from __future__ import annotations
 
 import sys
-from collections import abc, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import abc
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import is_dataclass
-from datetime import date, datetime, time, timedelta
-from decimal import Decimal
-from enum import Enum
 from types import NoneType, SimpleNamespace, UnionType
 from typing import (
     Literal,
@@ -27,27 +24,34 @@ from typing import (
     get_type_hints,
     is_typeddict,
 )
-from uuid import UUID
 
 from .annotations import alternatives_of, bare, expanded_alternatives_of, is_alias, value_of
 from .class_members import Bound, attributes_of, bindings_of, has_members, is_attrs, key_of
 from .json import UNENCODABLE
 from .local_classes import classes_beside
-
-Write = Callable[[object], object]
+from .writers import (
+    ANYTHING,
+    ARRAYS,
+    SCALARS,
+    Alias,
+    Array,
+    Choice,
+    Items,
+    Keys,
+    Members,
+    Object,
+    UnionWriter,
+    Write,
+    Writer,
+    is_one,
+    iterated,
+)
 
 _SHOWN_CHARACTERS = 80
 
-_ARRAYS = (list, tuple, set, frozenset, deque)
 _ARRAY_TYPES = (abc.Sequence, abc.MutableSequence, abc.Set, abc.Collection, abc.Iterable)
 _OBJECT_TYPES = (abc.Mapping, abc.MutableMapping)
 _AWAITED = (abc.Awaitable, abc.Coroutine)  # annotations of a `def` that returns a coroutine
-# Values of exactly these classes are written unchecked: they can't add undeclared members.
-_SCALARS = frozenset(
-    (NoneType, bool, int, float, str, date, datetime, time, timedelta, Decimal, UUID, bytes)
-)
-_SCALAR_CLASSES = tuple(_SCALARS)
-
 _UNRESOLVABLE = (NameError, TypeError, AttributeError, SyntaxError)
 
 
@@ -86,117 +90,11 @@ def _content_of(kind: object) -> object:
     return object if kind is tuple or kind in _AWAITED else kind
 
 
-class Writer:
-    """The writer of one type. `write` is None if its values are sent unchanged.
-
-    A value whose class is exactly `unchecked` is sent unchanged and unchecked.
-    """
-
-    def __init__(
-        self,
-        expected: str,
-        matches: Callable[[object], bool],
-        write: Write | None = None,
-        *,
-        unchecked: type | None = None,
-    ) -> None:
-        self.expected = expected
-        self.matches = matches
-        self.write = write
-        self.unchecked = unchecked
-
-    def of(self, value: object) -> object:
-        """Return the JSON form. Raises: TypeError for a value of another type."""
-        if type(value) in _SCALARS:
-            return value
-        if not self.matches(value):
-            raise _mismatch(self.expected, value)
-        return value if self.write is None else self.write(value)
-
-    def matches_all(self, values: Iterable[object]) -> bool:
-        """Return whether all values match; this takes 3 ms for 100,000 scalars."""
-        if self.write is None and _SCALARS.issuperset(map(type, values)):
-            return True
-        return all(map(self.matches, values))
-
-
-ANYTHING = Writer("anything", lambda value: True)
-
-
-class _Members(Writer):
-    """Writes the declared members of a dataclass or a TypedDict, which may refer to itself."""
-
-    def __init__(self, kind: type, expected: str, matches: Callable[[object], bool]) -> None:
-        super().__init__(expected, matches, self._write)
-        self.kind = kind
-        self.members: list[tuple[str, str, Writer]] = []  # attribute, key, writer
-        self.required: frozenset[str] = frozenset()  # of a TypedDict
-
-    def _write(self, value: object) -> object:
-        members = [(key, getattr(value, name), writer) for name, key, writer in self.members]
-        return {
-            key: member if type(member) in _SCALARS else writer.of(member)
-            for key, member, writer in members
-        }
-
-
-class _Keys(_Members):
-    def _write(self, value: object) -> object:
-        assert isinstance(value, dict)
-        return {key: writer.of(value[name]) for name, key, writer in self.members if name in value}
-
-    def fits(self, value: object) -> bool:
-        """Return whether a dict has the required keys, and allowed values for `Literal` keys."""
-        if not isinstance(value, dict) or not value.keys() >= self.required:
-            return False
-        return all(
-            member.matches(value[name])
-            for name, _, member in self.members
-            if isinstance(member, _Choice) and name in value
-        )
-
-
-class _Items(_Members):
-    """Writes the items of a NamedTuple by their declared types."""
-
-    def _write(self, value: object) -> object:
-        return [writer.of(getattr(value, name)) for name, _, writer in self.members]
-
-
-class _Union(Writer):
-    """Writes a union whose alternatives are not all sent unchanged."""
-
-    def __init__(self, expected: str, writers: Sequence[Writer]) -> None:
-        super().__init__(expected, lambda value: _choose(writers, value) is not None, self._write)
-        self.writers = writers
-
-    def _write(self, value: object) -> object:
-        writer = _choose(self.writers, value)
-        if writer is None:
-            raise _mismatch(self.expected, value)
-        return writer.of(value)
-
-
-class _Alias(Writer):
-    """The writer of an alias inside itself: of `Json` in `type Json = list[Json] | str`."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(name, lambda value: self.target.matches(value), self.of)
-        self.target = ANYTHING  # replaced when the alias is compiled
-
-    def of(self, value: object) -> object:
-        return self.target.of(value)
-
-
-class _Choice(Writer):
-    """The writer of a Literal. Its values distinguish the alternatives of a union."""
-
-
 class _Compiler:
     """Builds the writer of one type, and of each type in it."""
 
     def __init__(self) -> None:
-        self._begun: dict[object, _Members] = {}
+        self._begun: dict[object, Members] = {}
         self._aliases: dict[object, Writer] = {}
 
     def writer_of(self, kind: object, bound: Bound) -> Writer:
@@ -211,52 +109,56 @@ class _Compiler:
         if origin in (Union, UnionType):
             return self.union([*alternatives_of(kind)], bound)
         if origin is Literal:
-            return _Choice(str(kind), lambda value: value in arguments)
+            return Choice(str(kind), lambda value: value in arguments)
         cls = origin if isinstance(origin, type) else kind
         if cls is object or not isinstance(cls, type):
             return ANYTHING
         if is_typeddict(cls):
-            return self._members(_Keys, kind, cls, bound, lambda value: isinstance(value, dict))
+            return self._members(Keys, kind, cls, bound, lambda value: isinstance(value, dict))
         if is_dataclass(cls) or is_attrs(cls):
-            return self._members(_Members, kind, cls, bound, lambda value: isinstance(value, cls))
+            return self._members(Members, kind, cls, bound, lambda value: isinstance(value, cls))
         if cls is tuple:
             return self._tuple(arguments, bound)
         if issubclass(cls, tuple) and hasattr(cls, "_fields"):
-            return self._members(_Items, kind, cls, bound, lambda value: isinstance(value, cls))
-        if cls in _ARRAY_TYPES or issubclass(cls, _ARRAYS):
+            return self._members(Items, kind, cls, bound, lambda value: isinstance(value, cls))
+        if cls in _ARRAY_TYPES or issubclass(cls, ARRAYS):
             return self._array(arguments, bound)
         if cls in _OBJECT_TYPES or issubclass(cls, dict):
             return self._object(arguments, bound)
         name = "None" if cls is NoneType else cls.__qualname__
-        return Writer(name, lambda value: _is_one(value, cls))
+        return Writer(name, lambda value: is_one(value, cls), is_scalar=cls in SCALARS)
 
     def union(self, kinds: Sequence[object], bound: Bound) -> Writer:
         writers: list[Writer] = []
         for kind in kinds:
             writer = self.writer_of(kind, bound)
-            writers += writer.writers if isinstance(writer, _Union) else [writer]
+            writers += writer.writers if isinstance(writer, UnionWriter) else [writer]
         if len(writers) == 1:
             return writers[0]
         expected = " | ".join(dict.fromkeys(writer.expected for writer in writers))
         if any(writer.write is not None for writer in writers):
-            return _Union(expected, writers)
+            return UnionWriter(expected, writers)
         if ANYTHING in writers:
             return ANYTHING
-        return Writer(expected, lambda value: any(each.matches(value) for each in writers))
+        return Writer(
+            expected,
+            lambda value: any(each.matches(value) for each in writers),
+            is_scalar=all(each.is_scalar for each in writers),
+        )
 
     def _alias(self, kind: object, bound: Bound) -> Writer:
         bound, alias = bindings_of(kind, bound), get_origin(kind) or kind
         key = (alias, *bound.values())
         if key not in self._aliases:
-            inside = self._aliases[key] = _Alias(str(alias))
+            inside = self._aliases[key] = Alias(str(alias))
             inside.target = self._aliases[key] = self.writer_of(value_of(alias), bound)
-            if isinstance(inside.target, _Union):
+            if isinstance(inside.target, UnionWriter):
                 inside.target.expected = inside.expected
         return self._aliases[key]
 
     def _members(
         self,
-        make: type[_Members],
+        make: type[Members],
         kind: object,
         cls: type,
         bound: Bound,
@@ -273,19 +175,19 @@ class _Compiler:
             on_the_wire = key_of(argument or name, hint)
             writer.members.append((name, on_the_wire, self.writer_of(hint, bound)))
         writer.required = getattr(cls, "__required_keys__", frozenset())
+        writer.prepare()
         return writer
 
     def _array(self, arguments: Sequence[object], bound: Bound) -> Writer:
         item = self.writer_of(arguments[0] if arguments else object, bound)
         if item is ANYTHING:
-            return Writer("a list", lambda value: isinstance(value, _ARRAYS), unchecked=list)
+            return Writer("a list", lambda value: isinstance(value, ARRAYS), unchecked=list)
 
+        if item.write is not None:
+            return Array(item)
         return Writer(
             f"a list of {item.expected}",
-            lambda value: isinstance(value, _ARRAYS) and item.matches_all(value),
-            None
-            if item.write is None
-            else lambda value: [item.of(each) for each in _iterated(value)],
+            lambda value: isinstance(value, ARRAYS) and item.matches_all(value),
         )
 
     def _object(self, arguments: Sequence[object], bound: Bound) -> Writer:
@@ -293,12 +195,11 @@ class _Compiler:
         if member is ANYTHING:
             return Writer("a dict", lambda value: isinstance(value, dict), unchecked=dict)
 
+        if member.write is not None:
+            return Object(member)
         return Writer(
             f"a dict of {member.expected}",
             lambda value: isinstance(value, dict) and member.matches_all(value.values()),
-            None
-            if member.write is None
-            else lambda value: {key: member.of(each) for key, each in _paired(value)},
         )
 
     def _tuple(self, arguments: Sequence[object], bound: Bound) -> Writer:
@@ -318,7 +219,7 @@ class _Compiler:
             expected,
             matches,
             lambda value: [
-                item.of(each) for item, each in zip(items, _iterated(value), strict=True)
+                item.of(each) for item, each in zip(items, iterated(value), strict=True)
             ],
         )
 
@@ -333,7 +234,7 @@ class _Compiler:
             named = [cls for cls in type(value).__mro__ if text in (cls.__name__, cls.__qualname__)]
             if named:
                 return self.writer_of(named[0], {}).of(value)
-            if has_members(type(value)) or isinstance(value, (dict, *_ARRAYS)):
+            if has_members(type(value)) or isinstance(value, (dict, *ARRAYS)):
                 raise TypeError(
                     f"the return annotation {text[:_SHOWN_CHARACTERS]!r} can't be resolved, so the "
                     "declared members are unknown: import its class at the top of the module, not "
@@ -342,55 +243,6 @@ class _Compiler:
             return value
 
         return Writer(text, lambda value: True, write)
-
-
-def _choose(writers: Iterable[Writer], value: object) -> Writer | None:
-    """Return the writer of the nearest class, or of the TypedDict with most required keys."""
-    if has_members(type(value)):
-        declared = {each.kind: each for each in writers if type(each) is _Members}
-        nearest = [declared[cls] for cls in type(value).__mro__ if cls in declared]
-        if nearest:
-            return nearest[0]
-    elif isinstance(value, dict):
-        fitting = [each for each in writers if isinstance(each, _Keys) and each.fits(value)]
-        if fitting:
-            return max(fitting, key=lambda each: len(each.required))
-    others = [
-        each for each in writers if type(each) not in (_Members, _Keys) and each.matches(value)
-    ]
-    # An alternative that declares members comes before one that sends the value unchanged.
-    return next((each for each in others if each.write is not None), others[0] if others else None)
-
-
-def _is_one(value: object, cls: type) -> bool:
-    """Return whether a value may be sent for `cls`, which declares no members; a scalar may."""
-    if isinstance(value.value if isinstance(value, Enum) else value, _SCALAR_CLASSES):
-        return True
-    with suppress(TypeError):  # a Protocol that does not support isinstance
-        return isinstance(value, cls)
-    return True
-
-
-def _iterated(value: object) -> Iterator[object]:
-    assert isinstance(value, abc.Iterable)
-    return iter(value)
-
-
-def _paired(value: object) -> Iterable[tuple[object, object]]:
-    assert isinstance(value, dict)
-    return value.items()
-
-
-def _mismatch(expected: str, value: object) -> TypeError:
-    got = type(value).__qualname__
-    if isinstance(value, (dict, *_ARRAYS)) and value:
-        inside = value.values() if isinstance(value, dict) else value
-        names = sorted({type(each).__qualname__ for each in inside})
-        got = f"a {got} of {', '.join(names)[:_SHOWN_CHARACTERS]}"
-    return TypeError(
-        f"expected {expected} as annotated, got {got}: return a value of the annotated type, or "
-        "change the return annotation; under `object` the whole value is sent"
-    )
 
 
 # --- types ----------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from inspect import isroutine
 from typing import Protocol, runtime_checkable
 
 from ..concurrency.callables import describe
+from ..endpoints.answer_checks import checking, is_checked
 from ..endpoints.arguments import bind
 from ..endpoints.handler import UNANSWERED, Finish, OnError, in_thread, make_handler
 from ..endpoints.results import ReturnConverter
@@ -82,6 +83,10 @@ class Place:
             self.prefix = outer.prefix + parse_pattern(prefix).format({})
             self.limits = level.limits.inside(outer.limits)
             self.debug = level.debug or outer.debug
+        # In mounted apps too, where the outermost one is under test.
+        self.checks_answers: bool = (
+            self.debug or is_checked(level.app) or (outer is not None and outer.checks_answers)
+        )
         self._use = placed_at(use, self.prefix)
         self.errors: ErrorBoundary = ErrorBoundary(
             level.errors,
@@ -101,7 +106,13 @@ class Place:
             call = over_socket(signature, pattern, route.origins)
         else:
             call = self._call_of(route, signature, pattern)
-        return self._wrap(route.endpoint, call, route.use, describe(route.endpoint))
+        return self._wrap(
+            route.endpoint,
+            call,
+            route.use,
+            describe(route.endpoint),
+            checks=self.checks_answers,
+        )
 
     def _call_of(
         self, route: Route, signature: Signature, pattern: Pattern
@@ -133,11 +144,18 @@ class Place:
         call: Callable[[Request], object],
         use: tuple[Middleware, ...],
         label: str,
+        *,
+        checks: bool = False,
     ) -> Handler:
-        """Return the handler that calls an endpoint, inside all its middleware."""
+        """Return the handler that calls an endpoint, inside all its middleware.
+
+        `checks`: whether to check its answers against its annotation.
+        """
         around = self._around(use)
         _check_sole((middleware for _, middleware in around), label)
-        finish = ReturnConverter(endpoint, self.level.app).convert
+        finish: Finish = ReturnConverter(endpoint, self.level.app).convert
+        if checks:
+            finish = checking(endpoint, finish)
         handler = make_handler(call, finish, self.errors.answer, hands_on=bool(around))
         return _chain(around, handler, hands_on=False)
 

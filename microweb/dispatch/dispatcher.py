@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from ..bodies.redirect import local_url
 from ..endpoints.arguments import bind
 from ..endpoints.handler import OnError
-from ..endpoints.outcomes import uses_json
+from ..endpoints.outcomes import outcomes_of, uses_json
 from ..endpoints.signature import inspect_endpoint
 from ..errors import (
     BadRequest,
@@ -224,6 +224,7 @@ def check_endpoint(route: Route, converters: Mapping[str, Converter]) -> None:
         over_socket(signature, pattern, route.origins)
     else:
         bind(signature, pattern.parameters, route.methods)
+        outcomes_of(route.endpoint)
 
 
 def _is_pure(pattern: Pattern) -> bool:

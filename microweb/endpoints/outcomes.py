@@ -8,16 +8,21 @@ from __future__ import annotations
 from collections import abc
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from http import HTTPStatus
 from types import NoneType
 from typing import Literal, get_args, get_origin
 
 from ..bodies.annotations import bare, expanded_alternatives_of, metadata_of
+from ..concurrency.callables import describe
+from ..errors import ConfigurationError
 from ..http.mediatypes import HTML, JSON, OCTETS, TEXT
 from ..response import Response
 from ..typed import From
 from .signature import Signature, return_hint_of
 
 _AWAITED = (abc.Awaitable, abc.Coroutine)  # annotations of a `def` that returns a coroutine
+_WITHOUT_CONTENT = (204, 205, 304)  # RFC 9110 sections 15.3.5, 15.3.6 and 15.4.5
+
 # The values of these types have any media type: they are streams, or anything at all.
 _OPEN = (
     object,
@@ -47,11 +52,23 @@ class Outcome:
     kind: object
     media_type: str | None
     has_headers: bool = False
+    is_status_named: bool = False  # by a Literal
+
+    @property
+    def writes_null(self) -> bool:
+        """Whether None is a value of the content, and no answer without content."""
+        return self.is_status_named and NoneType in expanded_alternatives_of(self.kind)
 
 
 def outcomes_of(endpoint: Callable[..., object]) -> tuple[Outcome, ...]:
-    """Return the outcomes that the return annotation of `endpoint` declares, in its order."""
-    return tuple(_outcomes_in(return_hint_of(endpoint)))
+    """Return the outcomes that the return annotation of `endpoint` declares, in its order.
+
+    Raises: ConfigurationError for a tuple that is no answer.
+    """
+    try:
+        return tuple(_outcomes_in(return_hint_of(endpoint)))
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{describe(endpoint)}: its return annotation: {error}") from error
 
 
 def uses_json(signature: Signature) -> bool:
@@ -76,14 +93,46 @@ def _outcomes_in(hint: object) -> Iterator[Outcome]:
 
 
 def _outcomes_of_tuple(arguments: tuple[object, ...]) -> Iterator[Outcome]:
-    """Yield the outcomes of `tuple[content, status, headers]`; status or headers may be missing."""
-    content, *rest = arguments
-    has_headers = (
-        len(rest) > 0 and bare(rest[-1]) is not int and get_origin(rest[-1]) is not Literal
-    )
-    statuses = get_args(rest[0]) if rest and get_origin(rest[0]) is Literal else (None,)
+    """Yield the outcomes of `tuple[content, status, headers]`; status or headers may be missing.
+
+    Raises: ConfigurationError for any other tuple.
+    """
+    content, *rest = (NoneType if each is None else each for each in arguments or (None,))
+    statuses: tuple[object, ...] = (None,)
+    is_named = len(rest) > 0 and get_origin(rest[0]) is Literal
+    if is_named:
+        statuses = get_args(rest.pop(0))
+    elif rest and bare(rest[0]) in (int, HTTPStatus, object):
+        rest.pop(0)
+    has_headers = len(rest) == 1 and _are_headers(rest[0])
+    if len(arguments) < 2 or (rest and not has_headers):
+        raise ConfigurationError(
+            "expected tuple[content, Literal[201]], tuple[content, headers] or tuple[content, "
+            f"Literal[201], headers], got tuple{list(arguments)}: return a list or a NamedTuple "
+            "for a value of several items"[:400]
+        )
     for status in statuses:
-        yield Outcome(status, content, _media_type_of(content), has_headers)
+        _check_status(status, content)
+        known = status if isinstance(status, int) else None
+        yield Outcome(known, content, _media_type_of(content), has_headers, is_named)
+
+
+def _are_headers(kind: object) -> bool:
+    cls = get_origin(bare(kind)) or bare(kind)
+    return cls is object or cls in (dict, list, abc.Mapping, abc.Sequence, abc.Iterable)
+
+
+def _check_status(status: object, content: object) -> None:
+    """Raise ConfigurationError if an answer can't have this status with this content."""
+    if status is None:
+        return
+    if not isinstance(status, int) or not 200 <= status <= 599:
+        raise ConfigurationError(f"expected a status from 200 to 599, got {status!r:.80}")
+    if status in _WITHOUT_CONTENT and [*expanded_alternatives_of(content)] != [NoneType]:
+        raise ConfigurationError(
+            f"expected no content with the status {status}, got {content!s:.80}: write "
+            f"tuple[None, Literal[{status}]]"
+        )
 
 
 def _outcome_of(kind: object) -> Outcome:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from dataclasses import is_dataclass
+from typing import get_origin
 
+from ..bodies.annotations import expanded_alternatives_of
+from ..bodies.class_members import has_members, is_named_tuple
 from ..bodies.json import encode_json
 from ..bodies.json_writers import writer_for
 from ..concurrency.callables import describe
@@ -13,21 +15,23 @@ from ..http.charsets import encode_utf8
 from ..http.interfaces import Fields, RequestApp
 from ..http.mediatypes import HTML, JSON, OCTETS, TEXT
 from ..response import Response, plain_response
+from .outcomes import outcomes_of
 from .signature import return_hint_of
 
 
 class ReturnConverter:
     """Converts the values that one endpoint returns into Responses: `convert(value)`.
 
-    str -> text, an object with `__html__` -> a page, bytes -> octets, dict, list and dataclasses ->
-    JSON, None -> 204, generators -> a stream, (value, status), (value, headers), (value, status,
-    headers); a Response stays itself. The JSON has only the fields that the endpoint's annotation
-    declares.
+    str -> text, an object with `__html__` -> a page, bytes -> octets, dict, list, sets, NamedTuples
+    and objects of dataclasses and attrs classes -> JSON, None -> 204, generators -> a stream,
+    (value, status), (value, headers), (value, status, headers); a Response stays itself. The JSON
+    has only the fields that the endpoint's annotation declares. If that declares None as a content
+    with a status, None is JSON's null.
 
     Raises: TypeError that names the endpoint for any other value.
     """
 
-    __slots__ = ("_app", "_endpoint", "_passes_on", "_write")
+    __slots__ = ("_app", "_declares_members", "_endpoint", "_null_statuses", "_passes_on", "_write")
 
     def __init__(
         self, endpoint: Callable[..., object], app: RequestApp[Response], *, passes_on: bool = False
@@ -35,6 +39,10 @@ class ReturnConverter:
         self._endpoint = endpoint
         self._passes_on = passes_on  # it may return the Response that `call_next` returned
         self._write = writer_for(return_hint_of(endpoint))
+        outcomes = () if passes_on else outcomes_of(endpoint)
+        kinds = [each for outcome in outcomes for each in expanded_alternatives_of(outcome.kind)]
+        self._declares_members = any(has_members(get_origin(each) or each) for each in kinds)
+        self._null_statuses = {each.status for each in outcomes if each.writes_null}
         self._app = app  # not its `json_default`, which the user may set later
 
     def convert(self, value: object) -> Response:
@@ -73,7 +81,9 @@ class ReturnConverter:
         as_html = getattr(value, "__html__", None)
         if as_html is not None and not isinstance(value, type):
             return plain_response(encode_utf8(str(as_html())), HTML)
-        if is_dataclass(value) and not isinstance(value, type):
+        if has_members(type(value)) or is_named_tuple(type(value)):
+            return self._from_json(value)
+        if isinstance(value, (set, frozenset)) and self._write is not None:
             return self._from_json(value)
         if isinstance(value, str):
             return plain_response(encode_utf8(value), TEXT)
@@ -86,6 +96,16 @@ class ReturnConverter:
             raise TypeError(
                 f"{describe(self._endpoint)} returned a coroutine: did you forget await?"
             )
+        return self._from_object(value)
+
+    def _from_object(self, value: object) -> Response:
+        """Return the Response for an object of another class.
+
+        If the annotation declares members, only they are written: the whole object, as
+        `json_default` writes it, may have more.
+        """
+        if self._write is not None and self._declares_members and not isinstance(value, tuple):
+            return self._from_json(value)
         return self._by_json_default(value)
 
     def _by_json_default(self, value: object) -> Response:
@@ -113,7 +133,10 @@ class ReturnConverter:
         content, status, headers = split_tuple(value)
         if status is None and headers is None:
             return self._from_other(value)
-        response = self.convert(content) if content is not None else Response(b"", status or 204)
+        if content is not None or status in self._null_statuses:
+            response = self._from_json(None) if content is None else self.convert(content)
+        else:
+            response = Response(b"", status or 204)
         if response is content:
             if not self._passes_on and response.source is not None:
                 response.source.check_unclaimed()

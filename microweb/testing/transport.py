@@ -7,6 +7,7 @@ from collections.abc import Coroutine
 from typing import Any, Unpack
 
 from ..concurrency.background import exit_of
+from ..endpoints.answer_checks import check_answers_of
 from ..errors import HTTPError, MissingExtra, ProtocolError
 from ..http.interfaces import Address
 from ..request import Request
@@ -117,6 +118,7 @@ class MemoryTransport(httpx.AsyncBaseTransport):
 
     def _new_server(self) -> MemoryServer:
         app = self._app
+        check_answers_of(app)
         app.freeze()
         life = app.life() if self._has_lifespan else None
         server = Server(self._handle, self._config, refuse=app.refuse, lifespan=life)

@@ -282,12 +282,10 @@ def test_members_that_are_no_dataclass_are_as_they_were() -> None:
     ("kind", "value"),
     [
         (User, Dog()),
-        (User, FULL),
         (User, [ada()]),
         (User | None, Dog()),
         (User | Dog, [1]),
         (Row, ada()),
-        (list[User], [FULL]),
         (list[User], {"a": ada()}),
         (list[Seat], [(1, ada(), ())]),
         (dict[str, User], [ada()]),
@@ -316,7 +314,6 @@ def test_members_that_are_no_dataclass_are_as_they_were() -> None:
         (list[list[int]], [[User("ada")]]),
         (list[User], [Dog()]),
         (list[User | None], [User("ada"), Dog()]),
-        (User | None, {"name": "ada"}),
         (dict[str, int], {"a": User("ada")}),
         (dict[str, str] | list[str], {"a": User("ada")}),
         (tuple[str, int], User("ada")),
@@ -435,10 +432,10 @@ async def test_wrong_value_is_a_fault_that_names_endpoint_and_remedy() -> None:
 
     @app.get("/")
     async def me() -> User:
-        return FULL  # type: ignore[return-value]
+        return {"age": 3}  # type: ignore[return-value]
 
     async with app.test_client() as client:
-        with pytest.raises(TypeError, match=r"me at test_json_writers.py:\d+: expected User as"):
+        with pytest.raises(TypeError, match=r"me at test_json_writers.py:\d+: expected User, or"):
             await client.get("/")
 
 

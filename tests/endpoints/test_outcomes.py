@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple, TypedDict
 
 import pytest
 
-from microweb import App, HTTPError, Response, html
+from microweb import App, ConfigurationError, HTTPError, Response, html
 from microweb.endpoints.outcomes import Outcome, outcomes_of, uses_json
 from microweb.endpoints.signature import inspect_endpoint
 from microweb.http.mediatypes import HTML, JSON, OCTETS, TEXT
@@ -56,21 +56,44 @@ def returning(hint: object) -> Callable[..., Any]:
         (Any, [Outcome(None, object, None)]),
         (AsyncIterator[str], [Outcome(200, AsyncIterator[str], None)]),
         (Order | None, [Outcome(200, Order, JSON), Outcome(204, type(None), None)]),
-        (tuple[Order, Literal[201]], [Outcome(201, Order, JSON)]),
-        (tuple[Order, Literal[200, 201]], [Outcome(200, Order, JSON), Outcome(201, Order, JSON)]),
-        (tuple[Order, Literal[201], dict[str, str]], [Outcome(201, Order, JSON, True)]),
+        (tuple[Order, Literal[201]], [Outcome(201, Order, JSON, False, True)]),
+        (
+            tuple[Order, Literal[200, 201]],
+            [Outcome(200, Order, JSON, False, True), Outcome(201, Order, JSON, False, True)],
+        ),
+        (tuple[Order, Literal[201], dict[str, str]], [Outcome(201, Order, JSON, True, True)]),
         (tuple[Order, int], [Outcome(None, Order, JSON)]),
         (tuple[str, dict[str, str]], [Outcome(None, str, TEXT, True)]),
         (
             tuple[Order, Literal[201]] | tuple[Changes, Literal[409]],
-            [Outcome(201, Order, JSON), Outcome(409, Changes, JSON)],
+            [Outcome(201, Order, JSON, False, True), Outcome(409, Changes, JSON, False, True)],
         ),
-        (tuple[Order | None, Literal[200]], [Outcome(200, Order | None, JSON)]),
-        (tuple[Order | str, Literal[200]], [Outcome(200, Order | str, None)]),
+        (tuple[Order | None, Literal[200]], [Outcome(200, Order | None, JSON, False, True)]),
+        (tuple[Order | str, Literal[200]], [Outcome(200, Order | str, None, False, True)]),
+        (tuple[None, Literal[304]], [Outcome(304, type(None), None, False, True)]),
     ],
 )
 def test_annotation_declares_outcomes(hint: object, outcomes: list[Outcome]) -> None:
     assert list(outcomes_of(returning(hint))) == outcomes
+
+
+@pytest.mark.parametrize(
+    ("hint", "text"),
+    [
+        (tuple[Order, Literal[204]], "expected no content with the status 204, got"),
+        (tuple[Order | None, Literal[304]], "expected no content with the status 304"),
+        (tuple[Order, Literal[700]], "expected a status from 200 to 599, got 700"),
+        (tuple[Order, Literal["a"]], "expected a status from 200 to 599, got 'a'"),
+        (tuple[int, str, float], r"expected tuple\[content, Literal\[201\]\]"),
+        (tuple[int, ...], r"return a list or a NamedTuple for a value of several items"),
+        (tuple[Order], r"expected tuple\[content, Literal\[201\]\]"),
+        (tuple[Order, Literal[200], int], r"expected tuple\[content, Literal\[201\]\]"),
+    ],
+)
+def test_tuple_that_is_no_answer_is_a_configuration_error(hint: object, text: str) -> None:
+    with pytest.raises(ConfigurationError, match=text) as caught:
+        App().get("/")(returning(hint))
+    assert "endpoint at test_outcomes.py:" in str(caught.value)
 
 
 def test_endpoint_without_annotation_has_any_outcome() -> None:

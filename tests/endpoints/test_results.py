@@ -9,9 +9,10 @@ from decimal import Decimal
 from enum import Enum
 from http import HTTPStatus
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
+import attrs
 import pytest
 from support.endpoints import app_with, get
 
@@ -221,11 +222,6 @@ async def test_response_is_sent_as_it_is() -> None:
     assert (response.status_code, response.json()) == (202, {"a": 1})
 
 
-class Pair(NamedTuple):
-    a: int
-    b: int
-
-
 @pytest.mark.parametrize(
     ("value", "kind"),
     [
@@ -236,7 +232,6 @@ class Pair(NamedTuple):
         (("a", "b"), "tuple"),
         ((), "tuple"),
         (("a", 200, {}, 1), "tuple"),
-        (Pair(1, 200), "Pair"),
         (Note, "type"),
         (range(2), "range"),
         (NotImplemented, "NotImplementedType"),
@@ -306,3 +301,72 @@ async def test_json_default_may_be_set_at_startup() -> None:
 
     async with app.test_client() as client:
         assert (await client.get("/")).json() == ["namespace()"]
+
+
+# --- answers by the annotation --------------------------------------------------------
+
+
+class Two(NamedTuple):
+    first: int
+    second: str
+
+
+@attrs.define
+class Spot:
+    x: int
+
+
+@dataclass
+class Declared:
+    id: int
+    inner: Spot | None = None
+
+
+class Row:
+    """An object of a database, with more attributes than an answer has."""
+
+    def __init__(self, **values: object) -> None:
+        vars(self).update(values)
+
+
+@pytest.mark.parametrize(
+    ("hint", "value", "body"),
+    [
+        (Two, Two(1, "a"), b'[1,"a"]'),
+        (object, Two(1, "a"), b'[1,"a"]'),
+        (Spot, Spot(1), b'{"x":1}'),
+        (object, Spot(1), b'{"x":1}'),
+        (set[int], {1}, b"[1]"),
+        (Declared, Row(id=1, inner=Row(x=2, secret=3), secret=4), b'{"id":1,"inner":{"x":2}}'),
+        (Declared, {"id": 1, "inner": None, "secret": 2}, b'{"id":1,"inner":null}'),
+        (list[Declared], [Row(id=1, inner=None, secret=2)], b'[{"id":1,"inner":null}]'),
+        (tuple[Declared, Literal[201]], (Declared(1), 201), b'{"id":1,"inner":null}'),
+        (tuple[Declared | None, Literal[200]], (None, 200), b"null"),
+        (tuple[Declared | None, int], (None, 200), b""),
+        (Declared | None, None, b""),
+    ],
+)
+async def test_annotation_decides_the_json(hint: object, value: object, body: bytes) -> None:
+    async def endpoint() -> object:
+        return value
+
+    endpoint.__annotations__["return"] = hint
+    assert (await get(endpoint)).content == body
+
+
+async def test_json_default_never_writes_more_than_the_declared_members() -> None:
+    async def endpoint() -> Declared:
+        return Row(id=1, inner=None, secret=2)  # type: ignore[return-value]
+
+    app = app_with(endpoint)
+    app.json_default = vars
+    async with app.test_client() as client:
+        assert (await client.get("/")).content == b'{"id":1,"inner":null}'
+
+
+async def test_object_without_a_declared_member_is_an_error() -> None:
+    async def endpoint() -> Declared:
+        return Row(name="a")  # type: ignore[return-value]
+
+    with pytest.raises(TypeError, match=r"endpoint at .*expected Declared, or an object with 'id'"):
+        await get(endpoint)
