@@ -37,7 +37,7 @@ def test_meta_is_hashable_and_equal_by_value() -> None:
 
 def test_meta_takes_only_keywords() -> None:
     with pytest.raises(TypeError):
-        Meta(1)  # type: ignore[misc]
+        Meta(1)  # type: ignore[call-arg]
 
 
 def show(note: Json[dict[str, int]], limit: Query[int] = 3) -> str:

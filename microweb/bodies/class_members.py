@@ -25,6 +25,7 @@ from typing import (
 from ..errors import ConfigurationError
 from ..typed import Meta
 from .annotations import metadata_of, qualifiers_of
+from .foreign import is_struct
 from .local_classes import classes_beside
 
 Bound = Mapping[object, object]  # type variable -> the type in its place
@@ -122,6 +123,9 @@ def _declared(
             has_default = each.default is not MISSING or each.default_factory is not MISSING
             argument = each.name if each.init else None
             yield each.name, argument, each.init and not has_default, each.default
+    elif is_struct(cls):
+        keys = zip(cls.__struct_fields__, cls.__struct_encode_fields__, strict=True)
+        yield from ((name, key, False, MISSING) for name, key in keys)
     elif is_attrs(cls):
         yield from _declared_by_attrs(cls)
     else:
@@ -150,6 +154,8 @@ def hints_of_class(cls: type, begun: Iterable[type] = ()) -> dict[str, object]:
         except NameError:  # the annotation may name a class that is local to a function
             local = classes_beside(cls) | {known.__name__: known for known in begun}
             local |= {name: value for name, value in vars(cls).items() if isinstance(value, type)}
+            # Python 3.12 does not find these itself.
+            local |= {each.__name__: each for each in getattr(cls, "__type_params__", ())}
             return get_type_hints(cls, localns=local, include_extras=True)
     except (AttributeError, NameError, SyntaxError, TypeError) as error:
         raise ConfigurationError(

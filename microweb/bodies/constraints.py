@@ -17,7 +17,8 @@ from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from ..errors import ConfigurationError
-from .annotations import bare, expanded_alternatives_of, metadata_of
+from .annotations import bare, expanded_alternatives_of, is_alias, metadata_of, value_of
+from .class_members import substituted
 from .mismatches import Mismatch, Refusal, show
 
 Check = Callable[[Any], None]
@@ -96,15 +97,26 @@ def checks_for(kind: object) -> list[Check]:
     return checks
 
 
-def annotated_alternatives_of(kind: object) -> Iterator[object]:
-    """Yield the types of a union, also of unions inside it, each with the metadata that fits it."""
+def annotated_alternatives_of(kind: object, inside: tuple[object, ...] = ()) -> Iterator[object]:
+    """Yield the types of a union, also of unions inside it, each with the metadata that fits it.
+
+    An alias that does not contain itself is replaced by its type.
+    """
     inner = bare(kind)
+    alias = get_origin(inner) or inner
+    if is_alias(alias) and alias not in inside:
+        bound = dict(zip(getattr(alias, "__type_params__", ()), get_args(inner), strict=False))
+        target = substituted(value_of(alias), bound)
+        metadata = metadata_of(kind)
+        whole = Annotated[(target, *metadata)] if metadata else target
+        yield from annotated_alternatives_of(whole, (*inside, alias))
+        return
     if get_origin(inner) not in (Union, UnionType):
         yield kind
         return
     metadata = metadata_of(kind)
     for alternative in get_args(inner):
-        for each in annotated_alternatives_of(alternative):
+        for each in annotated_alternatives_of(alternative, inside):
             cls = _class_of(bare(each))
             fitting = [item for item in metadata if _fits_all(item, cls)]
             yield Annotated[(each, *fitting)] if fitting else each

@@ -32,6 +32,7 @@ from ..errors import BadRequest, ContentTooLarge, MissingValue
 from ..http.durations import format_duration
 from .body import Head, RenderedBody, RequestInfo
 from .class_members import keys_of
+from .foreign import foreign_writer, is_foreign
 
 UNENCODABLE = (
     "expected a value that JSON can hold, got a circular reference, or values nested too deeply"
@@ -330,6 +331,8 @@ def _known_form(value: object) -> object:
     cls: type = type(value)
     if hasattr(cls, "__dataclass_fields__") or hasattr(cls, "__attrs_attrs__"):
         return {key: getattr(value, name) for name, key in keys_of(cls)}
+    if is_foreign(cls):
+        return foreign_writer(cls)(value)
     if isinstance(value, (set, frozenset, deque)):
         return list(value)
     if isinstance(value, timedelta):

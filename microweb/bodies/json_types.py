@@ -39,6 +39,7 @@ from .class_members import (
     substituted,
 )
 from .constraints import annotated_alternatives_of, checks_for
+from .foreign import faults_in, foreign_reader, is_foreign
 from .json import JSONObject
 from .json_readers import (
     PLAIN,
@@ -233,6 +234,8 @@ class _Compiler:
             return self._members_reader(kind, cls)
         if is_named_tuple(cls):
             return self._named_tuple_reader(kind, cls)
+        if is_foreign(cls):
+            return Reader("an object", _refusing(foreign_reader(cls)), dict)
         raise _unknown(kind)
 
     def _members_reader(self, kind: object, cls: Any) -> Reader:
@@ -314,7 +317,10 @@ class _Compiler:
                 return choose(objects, value, expected).convert(value)
             if isinstance(value, list) and arrays:
                 return choose(arrays, value, expected).convert(value)
-            for convert_scalar in scalars.get(type(value), ()):
+            converts = scalars.get(type(value), [])
+            if len(converts) == 1:
+                return converts[0](value)  # its refusal says more, such as a constraint
+            for convert_scalar in converts:
                 try:
                     return convert_scalar(value)
                 except Mismatch:
@@ -349,6 +355,31 @@ def _constructing(cls: Any, read: Callable[[object], JSONObject]) -> Convert:
             raise Refusal(str(error)[:_SHOWN_CHARACTERS] or "refused") from error
 
     return construct
+
+
+def _refusing(read: Convert) -> Convert:
+    """Return a function that calls `read` of another library, and raises its errors as ours."""
+
+    def convert(value: object) -> object:
+        try:
+            return read(value)
+        except HTTPError:
+            raise
+        except (TypeError, ValueError) as error:
+            raise _refusal_of(faults_in(error)) from error
+
+    return convert
+
+
+def _refusal_of(faults: list[tuple[list[str | int], str]]) -> Mismatch:
+    """Return the refusal with all faults of another library: the steps and the problem of each."""
+    refusals: list[Mismatch] = []
+    for steps, problem in faults:
+        refusal = Refusal(problem)
+        refusal.steps += steps
+        refusals.append(refusal)
+    first, *first.others = refusals
+    return first
 
 
 def _check_keys(cls: type, members: list[Member]) -> None:

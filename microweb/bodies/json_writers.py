@@ -27,6 +27,7 @@ from typing import (
 
 from .annotations import alternatives_of, bare, expanded_alternatives_of, is_alias, value_of
 from .class_members import Bound, attributes_of, bindings_of, has_members, is_attrs, key_of
+from .foreign import foreign_writer, is_foreign, is_plain_struct, is_struct
 from .json import UNENCODABLE
 from .local_classes import classes_beside
 from .writers import (
@@ -115,7 +116,7 @@ class _Compiler:
             return ANYTHING
         if is_typeddict(cls):
             return self._members(Keys, kind, cls, bound, lambda value: isinstance(value, dict))
-        if is_dataclass(cls) or is_attrs(cls):
+        if is_dataclass(cls) or is_attrs(cls) or (is_struct(cls) and is_plain_struct(cls)):
             return self._members(Members, kind, cls, bound, lambda value: isinstance(value, cls))
         if cls is tuple:
             return self._tuple(arguments, bound)
@@ -125,6 +126,11 @@ class _Compiler:
             return self._array(arguments, bound)
         if cls in _OBJECT_TYPES or issubclass(cls, dict):
             return self._object(arguments, bound)
+        if is_foreign(cls):
+            write = foreign_writer(cls)
+            if is_struct(cls):
+                return Writer(cls.__qualname__, lambda value: type(value) is cls, write)
+            return Writer(cls.__qualname__, lambda value: isinstance(value, cls), write)
         name = "None" if cls is NoneType else cls.__qualname__
         return Writer(name, lambda value: is_one(value, cls), is_scalar=cls in SCALARS)
 

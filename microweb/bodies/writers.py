@@ -16,6 +16,7 @@ from types import NoneType, SimpleNamespace
 from uuid import UUID
 
 from .class_members import has_members
+from .foreign import is_struct
 
 Write = Callable[[object], object]
 
@@ -224,7 +225,7 @@ class Choice(Writer):
 
 def choose(writers: Iterable[Writer], value: object) -> Writer | None:
     """Return the writer of the nearest class, or of the TypedDict with most required keys."""
-    if has_members(type(value)):
+    if has_members(type(value)) or is_struct(type(value)):
         declared = {each.kind: each for each in writers if type(each) is Members}
         nearest = [declared[cls] for cls in type(value).__mro__ if cls in declared]
         if nearest:

@@ -8,6 +8,7 @@ from typing import get_origin
 
 from ..bodies.annotations import expanded_alternatives_of
 from ..bodies.class_members import has_members, is_named_tuple
+from ..bodies.foreign import is_foreign
 from ..bodies.json import encode_json
 from ..bodies.json_writers import writer_for
 from ..concurrency.callables import describe
@@ -81,7 +82,8 @@ class ReturnConverter:
         as_html = getattr(value, "__html__", None)
         if as_html is not None and not isinstance(value, type):
             return plain_response(encode_utf8(str(as_html())), HTML)
-        if has_members(type(value)) or is_named_tuple(type(value)):
+        cls = type(value)
+        if has_members(cls) or is_named_tuple(cls) or is_foreign(cls):
             return self._from_json(value)
         if isinstance(value, (set, frozenset)) and self._write is not None:
             return self._from_json(value)

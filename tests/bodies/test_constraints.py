@@ -86,13 +86,13 @@ def refusal_of(kind: Any, value: object) -> str | None:
             Annotated[int, Meta(ge=1)] | Annotated[str, Meta(max_length=2)],
             "ab",
             "abc",
-            '#: expected an integer or a string, got "abc"',
+            '#: expected a length of at most 2, got "abc"',
         ),
         (
             Annotated[int | str | None, Meta(ge=1)] | bool,
             True,
             0,
-            "#: expected an integer or a string or null or a boolean, got 0",
+            "#: expected at least 1, got 0",
         ),
         (
             list[Annotated[int, Meta(ge=1)]],
