@@ -63,7 +63,7 @@ class ReturnConverter:
             if self._write is not None:
                 value = self._write(value)
             return plain_response(encode_json(value, self._app.json_default), JSON)
-        except TypeError as error:
+        except (TypeError, ValueError) as error:  # also NaN, or a value that holds itself
             raise self._named(error) from error
 
     def _check_declared(self, value: object) -> None:
@@ -73,8 +73,9 @@ class ReturnConverter:
         except TypeError as error:
             raise self._named(error) from error
 
-    def _named(self, error: TypeError) -> TypeError:
-        return TypeError(f"{describe(self._endpoint)}: {error}")
+    def _named(self, error: Exception) -> Exception:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        return kind(f"{describe(self._endpoint)}: {error}")
 
     def _from_other(self, value: object) -> Response:
         if value is None:

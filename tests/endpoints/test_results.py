@@ -370,3 +370,22 @@ async def test_object_without_a_declared_member_is_an_error() -> None:
 
     with pytest.raises(TypeError, match=r"endpoint at .*expected Declared, or an object with 'id'"):
         await get(endpoint)
+
+
+@dataclass
+class Linked:
+    next: Linked | None = None
+
+
+@pytest.mark.parametrize("hint", [Linked, dict[str, object], list[float]])
+async def test_value_that_json_cannot_hold_names_the_endpoint(hint: object) -> None:
+    linked, values = Linked(), dict[str, object]()
+    linked.next, values["a"] = linked, values
+    value = {Linked: linked, dict[str, object]: values}.get(hint, [float("nan")])  # type: ignore[call-overload]
+
+    async def endpoint() -> object:
+        return value
+
+    endpoint.__annotations__["return"] = hint
+    with pytest.raises(ValueError, match=r"endpoint at test_results.py:\d+: "):
+        await get(endpoint)
