@@ -146,7 +146,7 @@ def _make_context(config: ServerConfig, pair: Pair) -> ssl.SSLContext:
             f"{option}: {pair.key!r:.80} has a passphrase, which nobody can type: expected a key "
             "without one, as from `openssl pkey -in KEY -out PLAIN_KEY`"
         ) from None
-    except ssl.SSLError as error:
+    except OSError as error:
         raise ConfigurationError(f"tls_certificate: {pair}: {_reason_of(error)}") from error
     return context
 
@@ -156,7 +156,7 @@ def _set_clients(config: ServerConfig, context: ssl.SSLContext) -> None:
         _check_file("tls_client_ca", name, b"CERTIFICATE-----", "a certificate")
         try:
             context.load_verify_locations(name)
-        except ssl.SSLError as error:
+        except OSError as error:
             text = f"tls_client_ca: {name!r:.80}: {_reason_of(error)}"
             raise ConfigurationError(text) from error
     context.verify_mode = _CLIENTS[config.tls_client]
@@ -182,10 +182,12 @@ def _refuse_passphrase() -> NoReturn:
     raise _HasPassphrase
 
 
-def _reason_of(error: ssl.SSLError) -> str:
-    """Return the reason of OpenSSL in words."""
+def _reason_of(error: OSError) -> str:
+    """Return the reason of OpenSSL, or of a file that was removed meanwhile, in words."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return error.verify_message
+    if not isinstance(error, ssl.SSLError):
+        return error.strerror or str(error)
     reason = error.reason or "it is damaged"
     return _REASONS.get(reason, reason.replace("_", " ").lower())
 

@@ -30,6 +30,9 @@ from .tls_hello import Hello, hello_state
 
 _RECORD_BYTES = 16 * 1024  # the largest content of a record
 _BATCH_BYTES = 256 * 1024  # encrypted at once, because 50 MB would stall the event loop for 50 ms
+_MOST_BYTES = 2 * _BATCH_BYTES  # that wait for the peer when it asks for the answer to a KeyUpdate
+_OVERHEAD_BYTES = 29  # of a record, at most, without padding
+_BARE_BYTES = 2 * _RECORD_BYTES  # without content, in one read; a half of it may be incomplete
 _DISCARDED_BYTES = 256 * 1024  # of a peer whose handshake has failed
 
 _log = Log("microweb.protocol")
@@ -116,7 +119,9 @@ class TLSTransport(asyncio.Transport, asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Decrypt bytes of the peer, or go on with the handshake."""
-        if self._state is _OPEN:
+        if len(data) > _RECORD_BYTES and self._state in (_OPEN, _State.HANDSHAKE):
+            self._receive_slices(data)
+        elif self._state is _OPEN:
             self._incoming.write(data)
             self._receive()
         elif self._state is _State.HELLO:
@@ -302,8 +307,26 @@ class TLSTransport(asyncio.Transport, asyncio.Protocol):
 
     # --- bytes of the peer
 
-    def _receive(self) -> None:
-        """Decrypt all records that are complete, and give their content to the protocol above.
+    def _receive_slices(self, data: bytes) -> None:
+        """Decrypt much data in slices, and cut a peer whose records have almost no content.
+
+        256 KiB of KeyUpdate messages blocked the event loop for 300 ms.
+        """
+        bare = 0
+        for start in range(0, len(data), _RECORD_BYTES):
+            piece = data[start : start + _RECORD_BYTES]
+            if self._state is _State.HANDSHAKE:
+                self.data_received(piece)
+            elif self._state is _OPEN and not self.is_closing():
+                self._incoming.write(piece)
+                contents = self._receive()
+                bare += len(piece) - sum(map(len, contents)) - _OVERHEAD_BYTES * len(contents)
+                if bare > _BARE_BYTES:
+                    self.abort()
+
+    def _receive(self) -> list[bytes]:
+        """Decrypt all records that are complete, give their content to the protocol above, and
+        return it.
 
         So no bytes wait in this layer while the protocol above reads none: a test of the socket
         sees all of them.
@@ -323,13 +346,14 @@ class TLSTransport(asyncio.Transport, asyncio.Protocol):
             is_over = True
         except ssl.SSLError as error:
             self._break(error)
-            return
+            return pieces
         if self._outgoing.pending:
             self._send_control()
         if pieces and not self._has_ended:
             self._above.data_received(pieces[0] if len(pieces) == 1 else b"".join(pieces))
         if is_over:
             self._end_input()
+        return pieces
 
     def _break(self, error: ssl.SSLError) -> None:
         """End a connection whose peer has sent an alert or a broken record."""
@@ -353,8 +377,8 @@ class TLSTransport(asyncio.Transport, asyncio.Protocol):
         data = self._outgoing.read()
         if not data or (self._is_output_over and self._state is _OPEN) or self.is_closing():
             return
-        if self._is_paused:  # a peer that never reads could ask for answers without end
-            self.abort()
+        if self._below.get_write_buffer_size() > _MOST_BYTES:
+            self.abort()  # a peer that never reads could ask for answers without end
         else:
             self._below.write(data)
 

@@ -15,6 +15,7 @@ import trustme
 from support.certificates import Authority, Files, authority
 
 from microweb.errors import ConfigurationError
+from microweb.server import tls_context
 from microweb.server.config import ServerConfig, ServerOptions
 from microweb.server.tls_context import Contexts, make_contexts, tls_info
 
@@ -73,6 +74,22 @@ def test_file_that_is_missing(tmp_path: Path, kind: str) -> None:
     wrong = files._replace(**{kind: str(tmp_path / "no.pem")})
     expected = f"tls_{kind}: can't read {str(tmp_path / 'no.pem')!r:.80}: No such file or directory"
     assert complaint(**wrong.options()) == expected
+
+
+@pytest.mark.parametrize("kind", ["certificate", "key"])
+def test_file_that_is_removed_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    files = authority().issue(tmp_path)
+    check = tls_context._check_file
+
+    def check_and_remove(option: str, name: str, mark: bytes, expected: str) -> None:
+        check(option, name, mark, expected)
+        if name == getattr(files, kind):
+            Path(name).unlink()
+
+    monkeypatch.setattr(tls_context, "_check_file", check_and_remove)
+    assert complaint(**files.options()).endswith("No such file or directory")
 
 
 def test_directory_in_place_of_a_file(tmp_path: Path) -> None:

@@ -12,11 +12,13 @@ from typing import Unpack
 
 import pytest
 from support.certificates import authority
+from support.key_updates import Updating
 from support.serving import DEADLINE_S, get, on_loopback, post, statuses, until_none
 
 from microweb import App, Request
 from microweb.server.config import ServerOptions
 from microweb.server.server import Server
+from microweb.server.tls_transport import TLSTransport
 
 BIG = 20_000_000
 
@@ -31,6 +33,10 @@ def make_app() -> App:
     @app.get("/big")
     async def big() -> bytes:
         return bytes(BIG)
+
+    @app.post("/any")
+    async def any_size(request: Request) -> str:
+        return str(len(await request.body()))
 
     @app.post("/", max_body=1000)
     async def size(request: Request) -> str:
@@ -105,10 +111,10 @@ class Client:
                 assert await self.more(), "the connection ended without close_notify"
 
     async def read_all(self) -> bytes:
-        data = b""
+        pieces = []
         while piece := await self.read():
-            data += piece
-        return data
+            pieces.append(piece)
+        return b"".join(pieces)
 
 
 # --- the bytes ------------------------------------------------------------------------
@@ -165,6 +171,78 @@ async def test_large_answer_to_a_slow_client(tmp_path: Path) -> None:
                 await asyncio.sleep(0.01)
         assert len(await client.read_all()) > BIG
         await until_none(server.connections)
+
+
+@asynccontextmanager
+async def updating(server: Server, folder: Path) -> AsyncIterator[tuple[Client, Updating]]:
+    """Yield a client after its handshake, and its records with KeyUpdates."""
+    context = authority().client()
+    records = Updating(context, folder)
+    async with Client(server, context) as client:
+        await client.shake_hands()
+        records.begin(client.tls)
+        yield client, records
+
+
+async def test_key_update_while_an_answer_waits(tmp_path: Path) -> None:
+    async with serving(tmp_path) as server, updating(server, tmp_path) as (client, records):
+        client.send(records.content(get("/big", "Connection: close")))
+        (connection,) = server.connections
+        async with asyncio.timeout(DEADLINE_S):
+            while not connection.network.is_draining:
+                await asyncio.sleep(0.01)
+        transport = connection.network.transport
+        assert isinstance(transport, TLSTransport)
+        transport.data_received(records.update(asks=True))
+        assert not transport.is_closing()
+        assert len(await client.read_all()) > BIG
+
+
+async def test_key_updates_of_a_client_that_never_reads(tmp_path: Path) -> None:
+    async with serving(tmp_path) as server, updating(server, tmp_path) as (client, records):
+        client.send(records.content(get("/big")))
+        (connection,) = server.connections
+        async with asyncio.timeout(DEADLINE_S):
+            while not connection.network.is_draining:
+                await asyncio.sleep(0.01)
+            while server.connections:
+                client.send(b"".join(records.update(asks=True) for _ in range(200)))
+                await asyncio.sleep(0.001)
+
+
+async def test_read_of_key_updates_alone_is_cut(tmp_path: Path) -> None:
+    async with serving(tmp_path) as server, updating(server, tmp_path) as (_, records):
+        (connection,) = server.connections
+        transport = connection.network.transport
+        assert isinstance(transport, TLSTransport)
+        async with asyncio.timeout(DEADLINE_S):
+            while transport.get_extra_info("tls") is None:
+                await asyncio.sleep(0.01)
+        transport.data_received(b"".join(records.update(asks=False) for _ in range(2000)))
+        assert transport.is_closing()
+        await until_none(server.connections)
+
+
+async def test_key_updates_between_contents(tmp_path: Path) -> None:
+    async with serving(tmp_path) as server, updating(server, tmp_path) as (client, records):
+        request = get("/", "Connection: close", f"X: {'x' * 100}")
+        data = [records.content(bytes((byte,))) + records.update(asks=True) for byte in request]
+        client.send(b"".join(data))
+        assert statuses(await client.read_all()) == [200]
+
+
+@pytest.mark.parametrize("size", [1, 16 * 1024])
+async def test_body_of_small_and_of_large_records(tmp_path: Path, size: int) -> None:
+    async with serving(tmp_path) as server, Client(server) as client:
+        await client.shake_hands()
+        body = bytes(200_000)
+        request = post("/any", body, "Content-Length: 200000", "Connection: close")
+        data = [
+            client.encrypt(request[start : start + size]) for start in range(0, len(request), size)
+        ]
+        client.send(b"".join(data))
+        answer = await client.read_all()
+        assert answer.endswith(b"200000")
 
 
 @pytest.mark.parametrize("ends", ["write_eof", "close"])
