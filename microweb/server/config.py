@@ -6,9 +6,10 @@ line has the same names, and its help shows the text beside each field.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+import os
+from dataclasses import dataclass, fields, replace
 from ipaddress import IPv6Network, ip_network
-from typing import Annotated, Literal, TypedDict, get_args
+from typing import Annotated, Any, Literal, TypedDict, get_args
 
 from ..concurrency.threads import DEFAULT_THREADS
 from ..errors import ConfigurationError
@@ -221,6 +222,14 @@ class ServerConfig:
             if isinstance(given, (str, list)):
                 options = {**options, key: (given,) if isinstance(given, str) else (*given,)}  # type: ignore[misc]
         return cls(**options)
+
+    def with_paths_in(self, folder: str) -> ServerConfig:
+        """Return a copy whose relative paths are those of files in `folder`."""
+        paths: dict[str, Any] = {
+            name: tuple(os.path.join(folder, path) for path in getattr(self, name))
+            for name in _FILES
+        }
+        return replace(self, **paths)
 
     @property
     def has_tls(self) -> bool:

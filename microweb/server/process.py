@@ -39,7 +39,7 @@ from .server import Server
 from .settings import Settings, read_settings
 from .signals import signals_handled
 from .sockets import is_local_socket, url_of
-from .start import note_directory
+from .start import note_directory, start_directory
 from .supervisor import supervise
 from .worker import (
     DRAIN,
@@ -161,7 +161,8 @@ def is_local(config: ServerConfig, worker: Worker | None = None) -> bool:
 
 def configure(options: ServerOptions) -> ServerConfig:
     """Return the configuration of this process: sockets of systemd replace `host` and `port`."""
-    config, descriptors = ServerConfig.from_options(options), systemd.passed_descriptors()
+    config = ServerConfig.from_options(options).with_paths_in(start_directory())
+    descriptors = systemd.passed_descriptors()
     if descriptors and not config.bind:
         return replace(config, bind=("systemd",))
     return config

@@ -29,7 +29,7 @@ class ServerTLS:
     """The certificates of a server. Raises: ConfigurationError if they can't be used."""
 
     def __init__(self, config: ServerConfig, *, limit: int, warns: bool = True) -> None:
-        self._config = config
+        self._config = config = config.with_paths_in(os.getcwd())  # the app may change it
         self._limit = limit  # of the StreamReaders, in bytes
         self._stamps = self._look()
         self._failed_at: _Stamps | None = None  # these files can't be used

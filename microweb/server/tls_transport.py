@@ -79,9 +79,9 @@ class TLSTransport(asyncio.Transport, asyncio.Protocol):
         "_is_paused",
         "_is_waited_for",
         "_outgoing",
-        "_owner",
         "_read",
         "_reader",
+        "_replaced",
         "_source",
         "_state",
         "_waiting",
@@ -94,14 +94,16 @@ class TLSTransport(asyncio.Transport, asyncio.Protocol):
         below: asyncio.Transport,
         source: ContextSource,
         reader: asyncio.StreamReader,
-        owner: object,
+        replaced: asyncio.StreamWriter,
     ) -> None:
         super().__init__()
         self._below = below
         self._above = asyncio.Protocol()
         self._source = source
-        self._reader = reader
-        self._owner = owner  # of `below`: kept, because its end would close the connection
+        self._reader: asyncio.StreamReader | None = reader
+        # The streams of `below`. They are kept, because the end of a StreamWriter closes it.
+        self._replaced: tuple[asyncio.StreamWriter, asyncio.BaseProtocol] | None
+        self._replaced = replaced, below.get_protocol()
         self._state = _State.HELLO
         self._hello = b""
         self._early = b""  # written before the end of the handshake
@@ -142,10 +144,15 @@ class TLSTransport(asyncio.Transport, asyncio.Protocol):
         return True
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Tell the protocol above."""
+        """Tell the protocol above, and break the reference cycles, so that all is freed now."""
         self._backlog.clear()
         self._waiting = 0
-        self._above.connection_lost(error)
+        above, self._above = self._above, asyncio.Protocol()
+        above.connection_lost(error)
+        replaced, self._replaced = self._replaced, None
+        if replaced is not None:
+            replaced[1].connection_lost(None)
+        self._reader = None
 
     def pause_writing(self) -> None:
         """Keep further bytes until the transport below has room."""
@@ -208,6 +215,10 @@ class TLSTransport(asyncio.Transport, asyncio.Protocol):
         """Set the limits of the transport below."""
         self._below.set_write_buffer_limits(high, low)
 
+    def get_write_buffer_limits(self) -> tuple[int, int]:
+        """Return the limits of the transport below."""
+        return self._below.get_write_buffer_limits()
+
     def get_write_buffer_size(self) -> int:
         """Return how many bytes wait, encrypted or not; those before a handshake do not count."""
         return self._waiting + self._below.get_write_buffer_size()
@@ -231,7 +242,7 @@ class TLSTransport(asyncio.Transport, asyncio.Protocol):
         """Send the bytes that wait, then close_notify. Bytes of the peer are still received."""
         if self._state in (_State.HELLO, _State.HANDSHAKE):
             self._is_output_over = True  # once the handshake is complete
-        elif not self._is_output_over:
+        elif not self._is_output_over and not self.is_closing():
             self._end_output()
             self._below.write_eof()
 
@@ -262,9 +273,9 @@ class TLSTransport(asyncio.Transport, asyncio.Protocol):
             self._shake_hands()
         elif state is Hello.HTTP:
             self._state = _State.HTTP
-            self._reader.set_exception(
-                HTTPSExpected("HTTP without TLS on a port that speaks HTTPS")
-            )
+            assert self._reader is not None
+            text = "HTTP without TLS on a port that speaks HTTPS"
+            self._reader.set_exception(HTTPSExpected(text))
         elif state is Hello.COSTLY:
             self._fail("the hello offers groups of finite fields, and no elliptic curve")
         elif state is Hello.BAD_NAME:
@@ -286,7 +297,8 @@ class TLSTransport(asyncio.Transport, asyncio.Protocol):
             is_over, self._is_output_over = self._is_output_over, False
             self._send_control()
             early, self._early = self._early, b""
-            self.write(early)
+            if not self.is_closing():
+                self.write(early)
             if is_over:
                 self.write_eof()
             self._receive()  # the first request may have come with the end of the handshake

@@ -108,6 +108,14 @@ def test_paths_of_files(name: str) -> None:
         assert message(**{name: wrong}) == expected
 
 
+def test_paths_are_those_of_a_folder() -> None:
+    config = ServerConfig(tls_certificate=("a.pem", "/b.pem"), tls_key=("../c.key",), port=7)
+    made = config.with_paths_in("/etc/app")
+    assert made.tls_certificate == ("/etc/app/a.pem", "/b.pem")
+    assert made.tls_key == ("/etc/app/../c.key",)
+    assert (made.port, made.tls_client_ca) == (7, ())
+
+
 def test_policies_of_tls() -> None:
     assert not ServerConfig().has_tls and ServerConfig().scheme == "http"
     assert ServerConfig(tls_client="required").has_tls

@@ -353,6 +353,32 @@ def test_workers_speak_tls(tmp_path: Path) -> None:
         program.stop()
 
 
+def test_relative_paths_after_the_app_has_changed_the_directory(tmp_path: Path) -> None:
+    authority().issue(tmp_path)
+    command = run_with(tmp_path, "--tls-certificate", "server.pem", "--tls-key", "server.key")
+    (tmp_path / "app.py").write_text(f"import os\n\nos.chdir('/')\n{APP}")
+    with Program(*command, cwd=tmp_path) as program:
+        (url,) = program.urls()
+        assert fetch(url, authority().client()).startswith("https ")
+        other = Authority()
+        other.issue(tmp_path)
+        program.process.send_signal(signal.SIGHUP)
+        until(lambda: is_trusted(url, other))
+        program.stop()
+
+
+def test_reload_of_workers_with_a_broken_pair_keeps_the_old_ones(tmp_path: Path) -> None:
+    files = authority().issue(tmp_path)
+    flags = run_with(tmp_path, *files.flags(), "--workers", "2")
+    with supervised(*flags, cwd=tmp_path) as (program, url):
+        Path(files.key).write_text(Path(authority().issue(tmp_path, stem="other").key).read_text())
+        program.process.send_signal(signal.SIGHUP)
+        program.err.wait_for("the certificate and the key do not match")
+        program.err.wait_for("reload failed")
+        assert fetch(url, authority().client()).startswith("https ")
+        program.stop()
+
+
 @pytest.mark.parametrize("workers", ["1", "2"])
 @pytest.mark.parametrize("command", ["run", "check"])
 def test_wrong_pair_is_one_line_and_status_1(tmp_path: Path, workers: str, command: str) -> None:

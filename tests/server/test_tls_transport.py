@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import ssl
+import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -340,6 +342,56 @@ async def test_broken_record_ends_the_connection(tmp_path: Path) -> None:
         with pytest.raises(ssl.SSLError, match="BAD_RECORD_MAC"):
             await client.read_all()
         await until_none(server.connections)
+
+
+@pytest.mark.parametrize("ends", ["client", "reset", "server"])
+async def test_all_is_freed_with_the_connection(tmp_path: Path, ends: str) -> None:
+    """Without the garbage collector: an idle connection over TLS holds 20 kB."""
+    async with serving(tmp_path) as server, Client(server) as client:
+        await client.shake_hands()
+        client.send(client.encrypt(get("/")))
+        assert statuses(await client.read()) == [200]
+        (connection,) = server.connections
+        transport = connection.network.transport
+        freed: list[weakref.ref[object]] = [weakref.ref(connection.network.reader)]
+        freed.append(weakref.ref(transport.get_extra_info("ssl_object")))
+        gc.collect()
+        gc.disable()
+        try:
+            if ends == "client":
+                client.writer.close()
+            elif ends == "reset":
+                client.writer.transport.abort()
+            else:
+                transport.close()
+            del connection, transport
+            async with asyncio.timeout(DEADLINE_S):
+                while any(each() is not None for each in freed):
+                    await asyncio.sleep(0.01)
+        finally:
+            gc.enable()
+
+
+async def test_transport_answers_for_the_one_below(tmp_path: Path) -> None:
+    async with serving(tmp_path) as server, Client(server) as client:
+        await client.shake_hands()
+        client.send(client.encrypt(get("/")))
+        assert statuses(await client.read()) == [200]
+        (connection,) = server.connections
+        transport = connection.network.transport
+        assert isinstance(transport, asyncio.Transport)
+        assert transport.get_extra_info("peername")[0] == "127.0.0.1"
+        assert transport.get_extra_info("socket").fileno() > 0
+        assert transport.get_extra_info("nothing", 7) == 7
+        transport.set_write_buffer_limits(1000, 10)
+        assert transport.get_write_buffer_limits() == (10, 1000)
+        assert transport.is_reading() and transport.can_write_eof()
+        transport.pause_reading()
+        assert not transport.is_reading()
+        client.send(client.encrypt(get("/")))
+        await asyncio.sleep(0.05)
+        transport.resume_reading()
+        assert statuses(await client.read()) == [200]
 
 
 # --- other clients --------------------------------------------------------------------
