@@ -5,6 +5,10 @@ connections. Here the event loop watches the socket, and a worker accepts severa
 turn, but only until it is ahead of the others. A worker that has over one connection more than the
 one with the fewest waits a millisecond, once, before it accepts.
 64 connections come out as 32 and 32.
+
+If connections still wait then, the other workers are too busy to take them. Each further wait lets
+twice as many pass, up to four, until the queue is empty. Otherwise new connections would starve
+beside kept ones that keep all workers busy: of 48 each, they got 0.12 of the requests, now 0.3.
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ from .handshakes import ignore_new_handshakes
 from .listeners import Accept
 
 _MAX_ACCEPTS = 16  # in one turn: with one, new connections starved beside busy kept ones
+_MAX_PASSING = 4  # behind a gate: more of them made the balance worse
 _GATE_S = 0.001
 _CLOSE_S = 1.0  # at most, until the connections that wait are accepted
 
@@ -50,6 +55,7 @@ class SharedListeners:
         self._is_ahead = is_ahead
         self._loop = asyncio.get_running_loop()
         self._gates: dict[socket.socket, asyncio.TimerHandle] = {}  # sockets that wait
+        self._passing = 1  # connections that are accepted after the next wait
         self._connecting: set[asyncio.Task[object]] = set()
         self._pauses = Throttle()
         self._spare, self._ceiling = MIN_SPARE, float("inf")
@@ -113,12 +119,18 @@ class SharedListeners:
             self._gates[bound] = self._loop.call_later(_GATE_S, self._pass_gate, bound)
             return
         for _ in range(_MAX_ACCEPTS):
-            if not self._accept_one(bound) or self._is_ahead(len(self._connecting)):
+            if not self._accept_one(bound):
+                self._passing = 1
+                return
+            if self._is_ahead(len(self._connecting)):
                 return
 
     def _pass_gate(self, bound: socket.socket) -> None:
         del self._gates[bound]
-        self._accept_one(bound)
+        if all(self._accept_one(bound) for _ in range(self._passing)):
+            self._passing = min(2 * self._passing, _MAX_PASSING)
+        else:
+            self._passing = 1
         if not self.is_paused and self._is_open:
             self._watch(bound)
 

@@ -87,6 +87,31 @@ async def test_worker_that_is_ahead_waits_once() -> None:
     accepted.close()
 
 
+async def test_queue_that_other_workers_leave_is_taken_in_larger_steps() -> None:
+    """They are too busy, so waiting for them at each connection would let new clients starve."""
+    bound, accepted = bound_socket(), Accepted()
+    waits = 0
+
+    def is_ahead(uncounted: int) -> bool:
+        nonlocal waits
+        waits += 1
+        return True
+
+    listeners = listeners_on(bound, accepted, is_ahead)
+    await listeners.open()
+    peers = connected(bound.getsockname(), 20)
+    await until(lambda: len(accepted.writers) == 20)
+    assert waits <= 8  # 1, 2, 4, 4, 4, 4, 1
+    before = waits
+    peers += connected(bound.getsockname(), 3)  # the queue was empty: 1, 2
+    await until(lambda: len(accepted.writers) == 23)
+    assert waits >= before + 2
+    await listeners.close(leaves_queue=True)
+    for peer in peers:
+        peer.close()
+    accepted.close()
+
+
 async def test_several_connections_are_accepted_in_one_turn() -> None:
     bound, accepted = bound_socket(), Accepted()
     listeners = listeners_on(bound, accepted)
@@ -95,8 +120,9 @@ async def test_several_connections_are_accepted_in_one_turn() -> None:
 
     def count() -> None:
         nonlocal turns
-        turns += 1
-        asyncio.get_running_loop().call_soon(count)
+        if len(accepted.writers) < 32:
+            turns += 1
+            asyncio.get_running_loop().call_soon(count)
 
     peers = connected(bound.getsockname(), 32)  # all wait in the queue
     count()
