@@ -298,6 +298,7 @@ def _measured(page: Page, port: int, file: Path, source: str, saves: int) -> lis
     time.sleep(PAUSE_S)
     save(file, source + "def broken(:\n")
     shown = until(port, "SyntaxError", 500)
+    time.sleep(PAUSE_S)
     save(file, source.replace("VERSION", "last"))
     mended = until(port, "version last")
     asked = page.answered + page.failed.total()

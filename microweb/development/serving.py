@@ -38,8 +38,7 @@ def serve(worker: Worker, load: Load, show: Callable[[App], None]) -> None:
     """Serve the app that `load()` returns, once the reloader says so. `show(app)` prints routes."""
     assert worker.link is not None
     link = Link(worker.link)
-    if not link.has_message():
-        _import_rooms()
+    _import_rooms(link)
     go = link.wait()
     if go is None:
         return  # the reloader has ended
@@ -51,9 +50,11 @@ def serve(worker: Worker, load: Load, show: Callable[[App], None]) -> None:
     process.run(developed, {**options, "grace_s": grace_s})
 
 
-def _import_rooms() -> None:
-    """Import the parts that an app may use, with their packages."""
+def _import_rooms(link: Link) -> None:
+    """Import the parts that an app may use, with their packages, as long as there is time."""
     for name in _ROOMS:
+        if link.has_message():
+            return
         with suppress(ImportError, MissingExtra):
             importlib.import_module(name)
 

@@ -18,7 +18,7 @@ from pathlib import Path
 Stamp = tuple[int, int, int]
 
 _MAX_FOLDERS = 2000  # below the app: its folder may be a whole home directory
-_SHARE = 0.01  # of the processor's time that scans may take
+_SHARE = 0.007  # of the processor that scans may take: with the rest of a turn, 1 %
 _MIN_INTERVAL_S, _MAX_INTERVAL_S = 0.2, 5.0
 
 _OTHERS = ("__pycache__", "node_modules", "site-packages")
