@@ -36,6 +36,7 @@ from microweb.errors import (
     Unauthorized,
     abort,
 )
+from microweb.server.holders import AddressInUse
 from microweb.templating import MissingTemplate, Templates
 from microweb.testing.websocket import HandshakeRefused, SocketClosed
 
@@ -167,6 +168,7 @@ OTHERS = [
     Mismatch("a string", 5),
     Refusal("too long"),
     TaskExit("sys.exit()"),
+    AddressInUse("port 80 is in use", "choose another port"),
 ]
 
 

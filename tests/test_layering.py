@@ -45,6 +45,7 @@ INSIDE_FUNCTIONS = {
     "app": "server testing static",  # run(), serve(), test_client() and folders of files
     "bodies.incoming": "bodies.forms bodies.multipart concurrency.threads",  # for large content
     "cli.check": "server.tls_context",  # only if there are certificates
+    "cli.dev": "development",  # workers of `microweb run` do not need it
     "channels.message": "sse.event websocket.frames",  # encoded once for all subscribers
     "dispatch": "debug websocket",
     "microweb": "websocket",  # `microweb.WebSocket`

@@ -8,12 +8,9 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..app import App
-from ..development.certificate import local_certificate
-from ..development.reloader import develop
-from ..development.serving import serve
-from ..development.watching import Watched
 from ..errors import ConfigurationError
 from ..server import process
 from ..server.config import ServerConfig, ServerOptions
@@ -23,6 +20,10 @@ from .command import Command, fail, fail_usage
 from .configuring import add_configuration, read_configuration
 from .routes import print_routes
 from .target import app_folder, import_app, load_app
+
+if TYPE_CHECKING:
+    from ..development.certificate import LocalCertificate
+    from ..development.watching import Watched
 
 _WORKERS = ("workers", "supervised", "worker_stall_s", "worker_start_s", "max_requests", "max_rss")
 NOT_OFFERED = ("debug_anywhere", *_WORKERS)
@@ -45,6 +46,8 @@ def _run(given: argparse.Namespace) -> None:
     try:
         worker = process.become_worker()
         if worker is not None:
+            from ..development.serving import serve  # other commands do not need this package
+
             serve(worker, partial(_load, given, import_app), print_routes)
             return
         _start(given)
@@ -61,7 +64,7 @@ def _start(given: argparse.Namespace) -> None:
     process.loop_factory(config.loop)
     process.say_notes(settings)
     if given.dev_tls:
-        authority = local_certificate().authority
+        authority = _certificate().authority
         say(f"the certificate's authority is {authority}: a browser may import it", sys.stdout)
     if given.no_reload or os.name != "posix":
         app, options = _load(given, load_app)
@@ -70,6 +73,8 @@ def _start(given: argparse.Namespace) -> None:
         print_routes(app)
         process.run(app, options)
     else:
+        from ..development.reloader import develop
+
         sys.exit(develop(config, _watched(given)))
 
 
@@ -89,10 +94,18 @@ def _tls_of(given: argparse.Namespace) -> ServerOptions:
     """Return the options of the certificate that `--dev-tls` makes."""
     if not given.dev_tls:
         return {}
-    return {"tls_certificate": (str(local_certificate().file),)}
+    return {"tls_certificate": (str(_certificate().file),)}
+
+
+def _certificate() -> LocalCertificate:
+    from ..development.certificate import local_certificate
+
+    return local_certificate()
 
 
 def _watched(given: argparse.Namespace) -> Watched:
+    from ..development.watching import Watched
+
     folder = app_folder(given.target)
     named = [project_file(folder), given.env_file, Path.cwd() / ".env"]
     return Watched(folder, [path.absolute() for path in named if path is not None])

@@ -14,6 +14,7 @@ from microweb.errors import (
     HeadTooLarge,
     MalformedRequest,
     TargetTooLong,
+    TLSUnexpected,
     UnknownCoding,
     UnknownMethod,
     UnsupportedVersion,
@@ -24,6 +25,7 @@ HOST = b"Host: localhost\r\n"
 Refusal = (
     type[MalformedRequest]
     | type[TargetTooLong]
+    | type[TLSUnexpected]
     | type[HeadTooLarge]
     | type[UnknownCoding]
     | type[UnknownMethod]
@@ -138,12 +140,16 @@ REFUSED: list[Refused] = [
         target_with_latin1=line(b"GET /\xe9 HTTP/1.1"),
         target_with_fragment=line(b"GET /#top HTTP/1.1"),
         target_that_is_a_fragment=line(b"GET #top HTTP/1.1"),
-        tls_hello=b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x99" * 200,
         socks_hello=b"\x05\x01\x00",
         ssh_hello=b"SSH-2.0-OpenSSH_9.6\r\n\r\n",
         proxy_line=line(b"PROXY TCP4 192.0.2.1 192.0.2.2 56324 443"),
         json=b'{"method": "GET"}\r\n\r\n',
         junk=b"junk\r\n\r\n",
+    ),
+    *_refused(
+        TLSUnexpected,
+        "TLS on a port that speaks HTTP",
+        tls_hello=b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x99" * 200,
     ),
     *_refused(
         MalformedRequest,
