@@ -36,7 +36,7 @@ from .answering import AnswerStream, is_streaming, may_read_body, persistence_of
 from .body import Body, can_go_on, discard_body, discard_stuck_body, end_body, skim_body
 from .context import InContext
 from .disconnects import DisconnectWatch
-from .lingering import close
+from .lingering import abandon, close
 from .network import BEFORE_A_REQUEST, NEVER, READ_BYTES, NetworkStream, Phase
 from .refusal import failure, refuse, turn_away
 from .state import ServerState
@@ -143,7 +143,7 @@ class Connection:
             except ProtocolError as error:
                 await self._refuse(error)
         except (ClientDisconnected, OSError):
-            network.abort()
+            abandon(network)
         except asyncio.CancelledError:
             network.abort()
             if self._watch is None or not self._watch.is_lost:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from traceback import walk_tb
+from types import FrameType
 
 from ..parser import Parser
 from .delivery import Discard, deliver_to, nothing, take_buffered
@@ -20,6 +22,8 @@ _LINGER_S = 30.0
 SILENCE_S = 5.0
 CROWDED_S = 2.0  # in all, while more than 1/_CROWD of `max_connections` linger
 _CROWD = 10
+
+_OURS = ("asyncio.", "microweb.")  # no function of an application
 
 
 async def close(network: NetworkStream, parser: Parser, *, has_more: bool) -> None:
@@ -39,6 +43,29 @@ async def close(network: NetworkStream, parser: Parser, *, has_more: bool) -> No
         transport.close()
         with suppress(OSError):
             await network.writer.wait_closed()
+
+
+def abandon(network: NetworkStream) -> None:
+    """Abort the connection of a peer that has left, and free its answer."""
+    network.abort()
+    # After the callback in which the transport reports its error.
+    asyncio.get_running_loop().call_soon(_free_frames, network.reader)
+
+
+def _free_frames(reader: asyncio.StreamReader) -> None:
+    """Clear the variables of the functions that wrote when the peer left.
+
+    asyncio keeps the error of a failed write in the reader, and with its traceback these functions,
+    which hold the connection and the answer. Only the garbage collector would free that cycle: 20
+    resets of an answer of 20 MB left 365 MB.
+    """
+    error = reader.exception()
+    for frame, _ in walk_tb(error.__traceback__ if error is not None else None):
+        each: FrameType | None = frame
+        while each is not None and each.f_globals.get("__name__", "").startswith(_OURS):
+            with suppress(RuntimeError):  # it runs still
+                each.clear()
+            each = each.f_back
 
 
 def discard(network: NetworkStream, parser: Parser) -> Discard:

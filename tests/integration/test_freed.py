@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import socket
+import struct
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
@@ -106,7 +109,38 @@ async def test_connection_is_freed_with_its_end(
             await peer.half_close()
             await peer.read_all()
         await until_none(server.connections)
-        ends_at = asyncio.get_running_loop().time() + DEADLINE_S
-        while left(Connection) or left(Request):  # until the event loop has dropped its transports
-            assert asyncio.get_running_loop().time() < ends_at, (left(Connection), left(Request))
-            await asyncio.sleep(0.01)
+        await until_freed(left)
+
+
+async def test_answer_of_a_client_that_resets_is_freed(
+    app: App, left: Callable[[type], list[object]]
+) -> None:
+    has_reset = threading.Event()
+
+    is_asked = threading.Event()
+
+    @app.get("/reset")
+    async def large() -> bytes:
+        is_asked.set()
+        has_reset.wait(DEADLINE_S)  # blocks the event loop: the write meets the reset
+        return bytes(1024 * 1024)
+
+    def ask(port: int) -> None:
+        with socket.create_connection(("127.0.0.1", port), DEADLINE_S) as client:
+            client.sendall(get("/reset"))
+            is_asked.wait(DEADLINE_S)
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        has_reset.set()
+
+    async with on_loopback(app) as server:
+        await asyncio.to_thread(ask, server.sockets[0].getsockname()[1])
+        await until_none(server.connections)
+        await until_freed(left)
+
+
+async def until_freed(left: Callable[[type], list[object]]) -> None:
+    """Wait until no connection and no request is in memory: the loop drops its transports late."""
+    ends_at = asyncio.get_running_loop().time() + DEADLINE_S
+    while left(Connection) or left(Request):
+        assert asyncio.get_running_loop().time() < ends_at, (left(Connection), left(Request))
+        await asyncio.sleep(0.01)
