@@ -14,6 +14,7 @@ import pytest
 from support.commanding import APP
 from support.processes import DEADLINE_S, Program, get, run_to_end
 
+from microweb import cli
 from microweb.cli import systemd
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="systemd runs on Linux")
@@ -46,8 +47,9 @@ def test_both_units_or_one(folder: Path) -> None:
     ("target", "name"),
     [("shop:app", "shop"), ("shop.py", "shop"), ("site/shop.py:app", "shop"), ("a.b:c", "a-b")],
 )
-def test_name_of_the_units(folder: Path, target: str, name: str) -> None:
-    assert f"/{name}.service\n" in printed(folder, target)
+def test_name_of_the_units(target: str, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    cli.main(["systemd", target])
+    assert f"/{name}.service\n" in capsys.readouterr().out
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
-from microweb.http.origins import is_origin, is_sites_origin, without_usual_port
+from microweb import ConfigurationError
+from microweb.http.origins import (
+    is_origin,
+    is_sites_origin,
+    is_within,
+    parse_origins,
+    without_usual_port,
+)
 
 
 @pytest.mark.parametrize(
@@ -82,3 +91,65 @@ def test_usual_port_is_left_out(origin: str, plain: str) -> None:
 )
 def test_origin_that_every_page_can_have_is_no_sites(text: str, is_sites: bool) -> None:
     assert is_sites_origin(text) is is_sites
+
+
+@pytest.mark.parametrize(
+    ("origins", "listed"),
+    [
+        (None, set()),
+        ((), set()),
+        ("*", {"*"}),
+        ("https://shop.example", {"https://shop.example"}),
+        (["https://a.example", "null", "*"], {"https://a.example", "null", "*"}),
+    ],
+)
+def test_origins_of_a_route(origins: str | list[str] | None, listed: set[str]) -> None:
+    assert parse_origins(origins) == listed
+
+
+@pytest.mark.parametrize("wrong", ["shop.example", "https://shop.example/", "https://*.a.example"])
+def test_text_that_is_no_origin_is_refused(wrong: str) -> None:
+    with pytest.raises(ConfigurationError, match=re.escape(f"got {wrong!r}")):
+        parse_origins(["https://a.example", wrong])
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "/",
+        "/a//b",
+        "page",
+        "?q=//b.example",
+        "",
+        "https://a.example/page",
+        "https://A.EXAMPLE/",
+        "/%2e%2e//b",
+    ],
+)
+def test_url_on_the_same_origin(url: str) -> None:
+    assert is_within(url, "https", "a.example")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "//b.example",
+        "/%2fb.example",
+        "/%5Cb.example",
+        "/%09/b.example",
+        "https://b.example/",
+        "http://a.example/",
+        "https://a.example:8443/",
+        "https://a.example@b.example/",
+        "https:///b.example",
+        "https:b.example",
+        "https://[a.example/",
+        "javascript:alert(1)",
+    ],
+)
+def test_url_that_leaves_the_origin(url: str) -> None:
+    assert not is_within(url, "https", "a.example")
+
+
+def test_no_url_with_a_host_is_within_a_request_without_host() -> None:
+    assert not is_within("https:///page", "https", "")

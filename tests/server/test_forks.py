@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 import pytest
 from support.processes import DEADLINE_S, Program, get
 
+from microweb.server.forks import called_in_children, release_descriptors
+
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 
 LOOPS = ["asyncio"]
@@ -103,3 +105,31 @@ def test_port_is_free_once_the_server_is_gone(forking: Forking) -> None:
 def test_child_can_log(forking: Forking) -> None:
     forking.fork("/fork")
     forking.program.err.wait_for("written by the child")
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_function_is_called_in_a_child_only_inside_the_block() -> None:
+    reader, writer = os.pipe()
+    with called_in_children(lambda: os.write(writer, b"called ")):
+        assert exit_of_child(reader, b"called ") == 0
+    os.write(writer, b"nothing")
+    assert exit_of_child(reader, b"nothing") == 0
+    os.close(reader)
+    os.close(writer)
+
+
+def exit_of_child(reader: int, expected: bytes) -> int:
+    """Return 0 if a child that is forked now finds exactly `expected` in the pipe."""
+    child = os.fork()
+    if not child:
+        os._exit(os.read(reader, 64) != expected)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def test_released_descriptor_keeps_its_number_and_drops_the_socket() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        release_descriptors([ours.fileno(), -1])
+        assert theirs.recv(1) == b""  # the other end sees the end
+        assert os.write(ours.fileno(), b"to nowhere") == 10
+        assert not os.get_inheritable(ours.fileno())
