@@ -9,6 +9,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
@@ -28,6 +29,7 @@ from support.processes import DEADLINE_S, ROOT
 
 from microweb import App, Request, Response
 from microweb.cli import main
+from microweb.http.mediatypes import MEDIA_TYPES
 from microweb.testing.live import live_server
 
 README = PAGES[0]
@@ -39,6 +41,15 @@ WITH_PYTEST = [page for page in PAGES if page.is_for_pytest()]
 
 def name_of(page: Page) -> str:
     return page.name
+
+
+@pytest.fixture(autouse=True)
+def media_types() -> Iterator[None]:
+    """Take the media types that a page adds out of the table, which all tests share."""
+    before = dict(MEDIA_TYPES)
+    yield
+    MEDIA_TYPES.clear()
+    MEDIA_TYPES.update(before)
 
 
 # --- programs -------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from support import containing
-from support.containing import Container, instructions
+from support.containing import Container, Stage, instructions
 from support.deploying import KIT, copied
 from support.processes import ROOT
 from support.supervising import until
@@ -33,13 +33,18 @@ assert f'"bytes":{size}' in answer, answer
 
 
 @pytest.fixture(scope="module")
-def container(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Container]:
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Stage:
     if REASON:
         pytest.skip(REASON)
     folder = tmp_path_factory.mktemp("container")
     kit = copied(folder)
     build_wheel(kit / "wheels")
-    with containing.running(containing.build(kit / "Containerfile", folder / "stages")) as started:
+    return containing.build(kit / "Containerfile", folder / "stages")
+
+
+@pytest.fixture
+def container(stage: Stage) -> Iterator[Container]:
+    with containing.running(stage) as started:
         yield started
 
 
@@ -76,7 +81,6 @@ def test_upload_waits_in_tmp(container: Container) -> None:
 
 
 def test_health_follows_a_stop_that_reaches_process_1(container: Container) -> None:
-    """The last test of the container, which it stops."""
     assert container.executes(*container.stage.health).returncode == 0
     os.kill(container.pid, signal.SIGTERM)
     until(lambda: container.executes(*container.stage.health).returncode != 0)
