@@ -22,7 +22,7 @@ import pytest
 from conftest import LOOP
 from support.load import Clients
 from support.processes import Program, connect, get
-from support.supervising import children, connections_of, supervised, workers_that_answer
+from support.supervising import HANGING, children, connections_of, supervised, workers_that_answer
 
 pytestmark = [
     pytest.mark.measured,
@@ -30,7 +30,7 @@ pytestmark = [
 ]
 
 APP = f"""
-import os, re, time
+import os
 from microweb import App
 
 app = App()
@@ -38,19 +38,7 @@ app = App()
 @app.get("/")
 async def index() -> str:
     return f"{{os.getpid()}}"
-
-@app.get("/sleep")
-async def sleep() -> str:
-    print("hangs", flush=True)
-    time.sleep(600)
-    return ""
-
-@app.get("/regex")
-async def regex() -> str:
-    print("hangs", flush=True)
-    re.match("(a*)*b", "a" * 40)
-    return ""
-
+{HANGING}
 if __name__ == "__main__":
     app.run("127.0.0.1", 0, supervised=True, loop={LOOP!r}, OPTIONS)
 """

@@ -16,6 +16,7 @@ import pytest
 from support.load import Clients
 from support.processes import Program, get
 from support.supervising import (
+    HANGING,
     children,
     first_workers,
     is_alive,
@@ -27,7 +28,7 @@ from support.supervising import (
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="of /proc")
 
 APP = """
-import asyncio, os, re, subprocess, sys, time
+import asyncio, os, subprocess, sys
 from microweb import App
 
 app = App()
@@ -44,18 +45,6 @@ for number in sorted(os.listdir("/proc/self/fd")):
 @app.get("/")
 async def index() -> str:
     return f"{os.getpid()}"
-
-@app.get("/sleep")
-async def sleep() -> str:
-    print("hangs", flush=True)
-    time.sleep(600)
-    return ""
-
-@app.get("/regex")
-async def regex() -> str:
-    print("hangs", flush=True)
-    re.match("(a*)*b", "a" * 40)
-    return ""
 
 @app.get("/slow")
 async def slow(seconds: float) -> str:
@@ -80,7 +69,9 @@ def siblings() -> str:
 @app.get("/environment")
 async def environment() -> str:
     return " ".join(os.environ)
-
+"""
+APP += HANGING
+APP += """
 # LIFE
 
 if __name__ == "__main__":

@@ -38,6 +38,23 @@ if __name__ == "__main__":
     print("behind run")
 """
 
+# Endpoints that never return: in a call that lets other threads run, and in one that does not.
+HANGING = """
+import re, time
+
+@app.get("/sleep")
+async def sleep() -> str:
+    print("hangs", flush=True)
+    time.sleep(600)
+    return ""
+
+@app.get("/regex")
+async def regex() -> str:
+    print("hangs", flush=True)
+    re.match("(a*)*b", "a" * 40)
+    return ""
+"""
+
 
 @contextmanager
 def supervised(*arguments: str | Path, cwd: Path | None = None) -> Iterator[tuple[Program, str]]:
