@@ -19,6 +19,7 @@ from support.serving import DEADLINE_S, get, on_loopback, post, statuses, until_
 
 from microweb import App, Request
 from microweb.server.config import ServerOptions
+from microweb.server.connection import Connection
 from microweb.server.server import Server
 from microweb.server.tls_transport import TLSTransport
 
@@ -117,6 +118,15 @@ class Client:
         while piece := await self.read():
             pieces.append(piece)
         return b"".join(pieces)
+
+
+async def served_once(server: Server, client: Client) -> Connection:
+    """Send one request, and return the server's connection, which idles now."""
+    await client.shake_hands()
+    client.send(client.encrypt(get("/")))
+    assert statuses(await client.read()) == [200]
+    (connection,) = server.connections
+    return connection
 
 
 # --- the bytes ------------------------------------------------------------------------
@@ -254,10 +264,7 @@ async def test_bytes_that_wait_are_counted_and_sent_before_the_end(
 ) -> None:
     """20 MB at once: the kernel takes a part, the rest waits in this layer and the one below."""
     async with serving(tmp_path) as server, Client(server) as client:
-        await client.shake_hands()
-        client.send(client.encrypt(get("/")))
-        assert statuses(await client.read()) == [200]
-        (connection,) = server.connections
+        connection = await served_once(server, client)
         transport = connection.network.transport
         data = bytes(BIG // 2) + b"x" * (BIG // 2)
         transport.write(data)
@@ -286,10 +293,7 @@ async def test_rate_of_a_client_counts_encrypted_bytes(tmp_path: Path) -> None:
     """A record adds 22 bytes to each small event. The kernel counts them as unsent."""
     without_ticks = on_loopback(make_app(), tick_s=3600, **authority().issue(tmp_path).options())
     async with without_ticks as server, Client(server) as client:
-        await client.shake_hands()
-        client.send(client.encrypt(get("/")))
-        assert statuses(await client.read()) == [200]
-        (connection,) = server.connections
+        connection = await served_once(server, client)
         network = connection.network
         network.write(bytes(BIG))  # more than the kernel takes
         outflow = network._outflow
@@ -348,10 +352,7 @@ async def test_broken_record_ends_the_connection(tmp_path: Path) -> None:
 async def test_all_is_freed_with_the_connection(tmp_path: Path, ends: str) -> None:
     """Without the garbage collector: an idle connection over TLS holds 20 kB."""
     async with serving(tmp_path) as server, Client(server) as client:
-        await client.shake_hands()
-        client.send(client.encrypt(get("/")))
-        assert statuses(await client.read()) == [200]
-        (connection,) = server.connections
+        connection = await served_once(server, client)
         transport = connection.network.transport
         freed: list[weakref.ref[object]] = [weakref.ref(connection.network.reader)]
         freed.append(weakref.ref(transport.get_extra_info("ssl_object")))
@@ -374,10 +375,7 @@ async def test_all_is_freed_with_the_connection(tmp_path: Path, ends: str) -> No
 
 async def test_transport_answers_for_the_one_below(tmp_path: Path) -> None:
     async with serving(tmp_path) as server, Client(server) as client:
-        await client.shake_hands()
-        client.send(client.encrypt(get("/")))
-        assert statuses(await client.read()) == [200]
-        (connection,) = server.connections
+        connection = await served_once(server, client)
         transport = connection.network.transport
         assert isinstance(transport, asyncio.Transport)
         assert transport.get_extra_info("peername")[0] == "127.0.0.1"
