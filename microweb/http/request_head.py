@@ -33,7 +33,7 @@ class RequestLine:
         self.raw_path = raw_path
         self.query_string = query_string
         self.authority = authority  # of an absolute-form; it replaces Host
-        self.match_key = f"{method} {raw_path}" if authority is None else ""  # for memos
+        self.match_key = f"{method} {raw_path}" if authority is None else ""  # for App's memo
 
 
 class HeaderSection:
