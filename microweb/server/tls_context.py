@@ -143,8 +143,8 @@ def _make_context(config: ServerConfig, pair: Pair) -> ssl.SSLContext:
         context.load_cert_chain(pair.certificate, pair.key, password=_refuse_passphrase)
     except _HasPassphrase:
         raise ConfigurationError(
-            f"{option}: {pair.key!r:.80} has a passphrase, which nobody can type: expected a key "
-            "without one, as from `openssl pkey -in KEY -out PLAIN_KEY`"
+            f"{option}: {pair.key!r:.80} has a passphrase, and a server can't type it: expected a "
+            "key without one, as from `openssl pkey -in KEY -out PLAIN_KEY`"
         ) from None
     except OSError as error:
         raise ConfigurationError(f"tls_certificate: {pair}: {_reason_of(error)}") from error

@@ -29,7 +29,7 @@ from .tls_context import tls_info
 from .tls_hello import Hello, hello_state
 
 _RECORD_BYTES = 16 * 1024  # the largest content of a record
-_BATCH_BYTES = 256 * 1024  # encrypted at once, because 50 MB would stall the event loop for 50 ms
+_BATCH_BYTES = 256 * 1024  # encrypted in one turn: 50 MB would stall the event loop for 50 ms
 _MOST_BYTES = 2 * _BATCH_BYTES  # that wait for the peer when it asks for the answer to a KeyUpdate
 _OVERHEAD_BYTES = 29  # of a record, at most, without padding
 _BARE_BYTES = 2 * _RECORD_BYTES  # without content, in one read; a half of it may be incomplete
@@ -60,7 +60,7 @@ class TLSTransport(asyncio.Transport, asyncio.Protocol):
     """The TLS side of a connection: `set_protocol` sets the protocol that gets decrypted bytes.
 
     Bytes that are written before the end of the handshake wait for it. If the peer speaks HTTP
-    without TLS, `reader` gets the error HTTPSExpected, and the answer to it is sent as it is. If
+    without TLS, `reader` gets the error HTTPSExpected, and the answer to it is sent without TLS. If
     the handshake fails, the connection stays open until its deadline or until the peer closes, so
     that the peer can read the alert.
     """
