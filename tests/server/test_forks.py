@@ -110,16 +110,16 @@ def test_child_can_log(forking: Forking) -> None:
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_function_is_called_in_a_child_only_inside_the_block() -> None:
     reader, writer = os.pipe()
-    with called_in_children(lambda: os.write(writer, b"called ")):
-        assert exit_of_child(reader, b"called ") == 0
-    os.write(writer, b"nothing")
-    assert exit_of_child(reader, b"nothing") == 0
+    with called_in_children(lambda: os.write(writer, b" and called")):
+        assert forked(reader, writer, b"forked and called") == 0
+    assert forked(reader, writer, b"forked") == 0
     os.close(reader)
     os.close(writer)
 
 
-def exit_of_child(reader: int, expected: bytes) -> int:
+def forked(reader: int, writer: int, expected: bytes) -> int:
     """Return 0 if a child that is forked now finds exactly `expected` in the pipe."""
+    os.write(writer, b"forked")
     child = os.fork()
     if not child:
         os._exit(os.read(reader, 64) != expected)
