@@ -306,7 +306,7 @@ def test_signals_while_the_service_starts(script: Path) -> None:
             program.process.send_signal(number)
         program.urls()
         program.err.wait_for("reload complete")
-        assert not set(first) & set(children(program))
+        until(lambda: set(first).isdisjoint(children(program)))  # the old workers end
         program.stop()
         assert "before it was ready" not in program.err.rest()
 
