@@ -42,10 +42,6 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., object])
 T = TypeVar("T")
 
-# The memo of matches is as large as the parser's of request lines.
-_MAX_MATCHES = 1024
-_MAX_MATCHED_CHARS = 256  # of a key
-
 
 class App(Router, metaclass=Suggesting):
     """A web application.
@@ -83,7 +79,7 @@ class App(Router, metaclass=Suggesting):
         self._templates: Templates | None = None
         self._errors = ErrorHandlers()
         self._dispatcher: Dispatcher | None = None
-        self._matches: dict[str, Match] = {}  # a memo by `RequestLine.match_key`
+        self._matches: dict[str, Match] = {}  # the dispatcher's, once it is there
         self._converters: dict[str, Converter] = dict(BUILT_IN)
         self._mounts: list[_Mount] = []
         self._lifespans: list[Lifespan[App]] = []
@@ -246,14 +242,13 @@ class App(Router, metaclass=Suggesting):
 
     def __call__(self, request: Request) -> Coroutine[Any, Any, Response]:
         """Return the coroutine that answers `request`."""
-        key = request.line.match_key
-        match = self._matches.get(key)
+        match: Match | None
+        try:
+            match = self._matches[request.line.match_key]
+        except KeyError:
+            match = None
         if match is None:
             match = self._frozen_dispatcher().match(request.line)
-            if match.is_repeatable and key and len(key) <= _MAX_MATCHED_CHARS:
-                if len(self._matches) >= _MAX_MATCHES:
-                    self._matches.clear()
-                self._matches[key] = match
         request.match = match
         return match.handler(request)
 
@@ -360,7 +355,7 @@ class App(Router, metaclass=Suggesting):
             for app in self.all_apps():
                 Router.freeze(app)
                 app._names = app._index_names()
-            self._dispatcher = dispatcher
+            self._dispatcher, self._matches = dispatcher, dispatcher.matches
 
     def all_routes(self) -> list[tuple[str, Route]]:
         """Return (prefix, route) for each route of this app and of the apps mounted in it."""

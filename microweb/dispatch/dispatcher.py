@@ -31,6 +31,9 @@ from ..routing.patterns import BUILT_IN, Converter, Pattern, parse_pattern
 from ..routing.tree import Found, Missed, RouteTree, Scopes
 from .chain import Level, Place, answer_options, over_socket
 
+_MAX_MATCHES = 1024  # as the parser's memo of request lines
+_MAX_MATCHED_CHARS = 256  # of a key
+
 # RFC 9110 section 9.3, RFC 5789: a path without a route for one of these is 404 or 405, not 501.
 _METHODS_OF_HTTP = frozenset(("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH"))
 
@@ -104,10 +107,15 @@ class Dispatcher:
         if self._conflicts:  # one error names all of them
             raise RouteConflict("\n".join(map(str, self._conflicts)))
         self._all_methods = tuple(sorted(self._methods))
+        self.matches: dict[str, Match] = {}  # a memo by `RequestLine.match_key`
 
     def match(self, line: RequestLine) -> Match:
-        """Return the match of `line`. It runs no user code except converters."""
-        match = self._match(line)
+        """Return the match of `line`; keep it in `matches` if other requests can share it."""
+        match, key = self._match(line), line.match_key  # only converters are user code
+        if match.is_repeatable and key and len(key) <= _MAX_MATCHED_CHARS:
+            if len(self.matches) >= _MAX_MATCHES:
+                self.matches.clear()
+            self.matches[key] = match
         if line.authority is not None and line.target[:6].lower() == "https:":
             match.handler = _over_https(match.handler, match.place.errors.answer)
         return match

@@ -180,8 +180,8 @@ class Connection:
 
     async def _serve(self) -> None:
         parser, network, state = self.parser, self.network, self.network.state
-        read, handler = network.reader.read, state.handler
-        task, clean = network.task, copy_context()
+        read, handler, clean = network.reader.read, state.handler, copy_context()
+        task = network.task
         assert task is not None
         context: Context | None = None
         state.isolates = state.isolates or bool(clean)
@@ -194,7 +194,7 @@ class Connection:
                 if network.phase is not _HEAD and not parser.is_empty:
                     self._expect_head()
                 continue
-            while request is not None:
+            while True:
                 network.request = request
                 if parser.decoder is not None:
                     request.source = Body(network, parser, request.section)
@@ -220,11 +220,11 @@ class Connection:
                     self._start_afterwards()
                 if copy_context():
                     state.isolates = True
-                request = None if parser.is_empty else parser.next_request()
-            del response, rest  # an idle connection keeps no response
+                if parser.is_empty or (request := parser.next_request()) is None:
+                    break
+            del request, response, rest  # an idle connection keeps none of them
             context = None
-            network.phase = _IDLE
-            network.deadline = state.idle_deadline
+            network.phase, network.deadline = _IDLE, state.idle_deadline
             if not parser.is_empty:
                 self._expect_head()
         await close(network, parser, has_more=False)
@@ -236,10 +236,7 @@ class Connection:
             start()
 
     def _start_afterwards(self) -> None:
-        """Start the functions that `request.after_response` was given.
-
-        Their tasks take the first step after the flush, because the flush was scheduled earlier.
-        """
+        """Start the functions of `request.after_response`, behind the flush that is scheduled."""
         starts, self._afterwards = self._afterwards, ()
         for start in starts:
             start()
