@@ -33,7 +33,7 @@ FLOORS = [
     "server static templating errorpages",
     "endpoints",
     "websocket middleware debug",
-    "dispatch channels testing",
+    "dispatch channels testing openapi",
     "app",
     "suggestions microweb development",  # `microweb` is the public names
     "cli __main__",
@@ -346,7 +346,7 @@ async def main() -> None:
 asyncio.run(main())
 print(*(name.removeprefix("microweb.") for name in sys.modules if name.startswith("microweb.")))
 """
-ROOMS = set("middleware sse websocket channels testing debug sessions development".split())
+ROOMS = set("middleware sse websocket channels testing debug sessions development openapi".split())
 
 
 def test_an_app_that_served_a_request_has_imported_no_optional_room() -> None:

@@ -25,8 +25,8 @@ http {{
   upstream backends {{ {backends} keepalive 32; }}
   server {{
     listen 127.0.0.1:{port} backlog=2048;
-    location / {{
-      proxy_pass http://backends; proxy_http_version 1.1; proxy_set_header Connection "";
+    location {prefix} {{
+      proxy_pass http://backends{path}; proxy_http_version 1.1; proxy_set_header Connection "";
       proxy_next_upstream {retries};
     }}
   }}
@@ -35,8 +35,10 @@ http {{
 
 
 @contextmanager
-def nginx(*backends: int) -> Iterator[tuple[int, Path]]:
+def nginx(*backends: int, prefix: str = "/") -> Iterator[tuple[int, Path]]:
     """Yield the port of nginx in front of the ports `backends`, and its log of errors.
+
+    It takes `prefix`, such as `/api/`, out of the path.
 
     nginx sends a request that a backend has got to no other one. With several backends it tries the
     next one if it can't connect.
@@ -46,9 +48,15 @@ def nginx(*backends: int) -> Iterator[tuple[int, Path]]:
         lines = " ".join(f"server 127.0.0.1:{backend} max_fails=0;" for backend in backends)
         retries = "error" if len(backends) > 1 else "off"
         file = Path(folder, "nginx.conf")
-        file.write_text(
-            _CONFIGURATION.format(folder=folder, backends=lines, port=port, retries=retries)
+        text = _CONFIGURATION.format(
+            folder=folder,
+            backends=lines,
+            port=port,
+            retries=retries,
+            prefix=prefix,
+            path="" if prefix == "/" else "/",  # without a path nginx sends the target unchanged
         )
+        file.write_text(text)
         os.chmod(folder, 0o777)
         running = subprocess.Popen(["nginx", "-p", folder, "-c", file, "-e", f"{folder}/first.log"])
         try:
