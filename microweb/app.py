@@ -9,20 +9,22 @@ from __future__ import annotations
 import sys
 from asyncio import Task
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from os import PathLike
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Never, TypeVar, Unpack
 
-from .concurrency.background import Background, nowhere_to_run
+from .concurrency.background import Background, spawn_in
 from .concurrency.callables import check_parameters, folder_of
 from .dispatch.boundary import ErrorHandlers
 from .dispatch.chain import Level, placed_at
-from .dispatch.dispatcher import Dispatcher, Match, check_endpoint, pattern_of
+from .dispatch.dispatcher import Dispatcher, Match
+from .dispatch.registration import check_endpoint, pattern_of
 from .endpoints.error_handler import ErrorKey, check_key
 from .endpoints.hooks import after, before
 from .endpoints.lifespan import Lifespan, at_shutdown, at_startup, manager_of, state_from
+from .endpoints.overrides import Functions, Overrides
 from .errors import ConfigurationError, ProtocolError
 from .http.interfaces import BodyLimits
 from .remedies import Suggesting, unknown_keyword
@@ -78,6 +80,7 @@ class App(Router, metaclass=Suggesting):
         self.json_default: Callable[[object], object] | None = None
         self._templates: Templates | None = None
         self._errors = ErrorHandlers()
+        self._overrides = Overrides()
         self._dispatcher: Dispatcher | None = None
         self._matches: dict[str, Match] = {}  # the dispatcher's, once it is there
         self._converters: dict[str, Converter] = dict(BUILT_IN)
@@ -276,13 +279,7 @@ class App(Router, metaclass=Suggesting):
         or test client of this app is running; ServiceUnavailable (503) if `max_background_tasks`
         tasks are running; TypeError if `coroutine` is not a coroutine.
         """
-        if not isinstance(coroutine, Coroutine):
-            raise TypeError(f"expected a coroutine as in spawn(work()), got {coroutine!r:.80}")
-        running = [background for background in self._backgrounds if background.is_open]
-        if not running:
-            raise nowhere_to_run(coroutine)
-        here = [background for background in running if background.is_here]
-        return (here or running)[-1].spawn(coroutine, name)
+        return spawn_in(self._backgrounds, coroutine, name)
 
     def attach(self, background: Background) -> None:
         """Let `spawn` start tasks in `background` while it is open. The server calls this."""
@@ -333,6 +330,14 @@ class App(Router, metaclass=Suggesting):
             self, raise_errors=raise_errors, lifespan=lifespan, base_url=base_url, **httpx_options
         )
 
+    def override(self, functions: Functions) -> AbstractContextManager[None]:
+        """Let other functions take the place of dependencies inside a `with`, for tests.
+
+        This freezes the app. A request under way keeps its functions. Raises: ConfigurationError.
+        """
+        self.freeze()
+        return self._overrides.applied(functions)
+
     @asynccontextmanager
     async def life(self) -> AsyncIterator[None]:
         """Enter all lifespans, the mounted apps' last; always exit them in reverse order."""
@@ -379,6 +384,7 @@ class App(Router, metaclass=Suggesting):
             middleware=tuple(self._middleware),
             errors=self._errors,
             converters=self._converters,
+            overrides=self._overrides,
             mounted=tuple((each.prefix, each.use, each.app._level()) for each in self._mounts),
         )
 

@@ -179,7 +179,7 @@ _PUBLIC_NAMES = {
     "flash": "write request.session.flash(text)",
     "get_flashed_messages": "write request.session.flashes()",
     "HTTPException": "write HTTPError(status, detail), or abort(status, detail)",
-    "Depends": "write middleware, use=[...], or a function that takes the request",
+    "Depends": "write `from microweb.typed import Depends`",
     "Query": "annotate a parameter of the endpoint",
     "Path": "name it in the path: {id}",
     "Body": "write await request.json(Type)",

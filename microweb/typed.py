@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, time, timedelta
 from decimal import Decimal
@@ -28,6 +29,17 @@ FormData = Annotated[T, From("form")]
 Query = Annotated[T, From("query")]
 Header = Annotated[T, From("header")]
 Cookie = Annotated[T, From("cookie")]
+
+
+@dataclass(frozen=True, slots=True)
+class Depends:
+    """The function that gives a parameter its value: `Annotated[Session, Depends(open_session)]`.
+
+    It is called once for each request, with parameters of its own. A generator yields the value
+    once, and continues when the answer is made.
+    """
+
+    function: Callable[..., object]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -58,7 +58,7 @@ from .pieces import (
     to_bytes,
 )
 
-Leave = Callable[..., Awaitable[bool | None]]
+Leave = Callable[..., Awaitable[object]]
 Opened = tuple["Begun[Piece | End] | None", AsyncIterator[Piece] | None, object]
 
 _CHUNKED = b"Transfer-Encoding: chunked\r\n"
@@ -132,6 +132,13 @@ class StreamBody(WrittenBody):
     def _as_pieces(self, value: Pieces) -> Pieces:
         """Return the pieces of `value`, which may be the value of a context manager."""
         return value
+
+    def keep_until_end(self, leave: Leave) -> None:
+        """Await `leave` like an `__aexit__` after the source is closed, before the body's end.
+
+        It can't suppress an error. If it raises, the connection is cut.
+        """
+        self._leave = partial(_leave_both, self._leave, leave)
 
     # --- inside the middleware
 
@@ -401,6 +408,16 @@ async def _close_opened(
             await aclose()
     elif isinstance(source, Iterable) and (close := getattr(source, "close", None)) is not None:
         await run_in_thread(LABEL, close)  # a file, a generator
+
+
+async def _leave_both(inner: Leave | None, outer: Leave, *error: Any) -> bool:
+    try:
+        is_suppressed = inner is not None and bool(await inner(*error))
+    except BaseException as failure:
+        await outer(type(failure), failure, failure.__traceback__)
+        raise
+    await outer(*((None, None, None) if is_suppressed else error))
+    return is_suppressed
 
 
 def _leaving_in_thread(manager: Any) -> Leave:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from contextvars import copy_context
 from functools import partial
 from typing import Any, TypeVar
@@ -137,7 +137,7 @@ class Background:
 
     def _start(self, coroutine: Coroutine[Any, Any, T], name: str | None) -> asyncio.Task[T]:
         if self._loop is None or not self.is_open:
-            raise nowhere_to_run(coroutine)
+            raise _nowhere_to_run(coroutine)
         task = create_task(coroutine, name or _name_of(coroutine))
         self._tasks.add(task)
         task.add_done_callback(self._forget)
@@ -197,7 +197,23 @@ def exit_of(error: BaseException) -> BaseException | None:
     return None if isinstance(error, Exception) else error
 
 
-def nowhere_to_run(coroutine: Coroutine[Any, Any, object]) -> RuntimeError:
+def spawn_in(
+    backgrounds: Iterable[Background], coroutine: Coroutine[Any, Any, T], name: str | None
+) -> Task[T]:
+    """Run `coroutine` in the newest open background, if possible on the loop of the caller.
+
+    Raises: TypeError if it is not a coroutine; RuntimeError if none is open; ServiceUnavailable.
+    """
+    if not isinstance(coroutine, Coroutine):
+        raise TypeError(f"expected a coroutine as in spawn(work()), got {coroutine!r:.80}")
+    running = [background for background in backgrounds if background.is_open]
+    if not running:
+        raise _nowhere_to_run(coroutine)
+    here = [background for background in running if background.is_here]
+    return (here or running)[-1].spawn(coroutine, name)
+
+
+def _nowhere_to_run(coroutine: Coroutine[Any, Any, object]) -> RuntimeError:
     """Close the coroutine, and return the error for `app.spawn` without a running server."""
     coroutine.close()
     return RuntimeError(

@@ -18,6 +18,20 @@ def with_slip_warnings(
     endpoint: Callable[..., object], call: Callable[[Request], object]
 ) -> Callable[[Request], Awaitable[object]]:
     """Return `call`, which calls `endpoint`, with a check of the returned value."""
+    check = slip_check(endpoint)
+
+    async def call_and_check(request: Request) -> object:
+        value = call(request)
+        if isinstance(value, Awaitable):
+            value = await value
+        check(request, value)
+        return value
+
+    return call_and_check
+
+
+def slip_check(endpoint: Callable[..., object]) -> Callable[[Request, object], None]:
+    """Return the function that checks a value of `endpoint`."""
     left = {"markup"} if _may_be_none(endpoint) else {"markup", "none"}
 
     def warn(slip: str, text: str) -> None:
@@ -25,17 +39,13 @@ def with_slip_warnings(
             left.discard(slip)
             _log.warning(text, describe(endpoint))
 
-    async def call_and_check(request: Request) -> object:
-        value = call(request)
-        if isinstance(value, Awaitable):
-            value = await value
+    def check(request: Request, value: object) -> None:
         if value is None and request.method == "GET":
             warn("none", "%s returned None: did you forget return? (or annotate -> None)")
         elif type(value) is str and value.lstrip().startswith("<"):
             warn("markup", "%s returned markup as plain text: return html(...)")
-        return value
 
-    return call_and_check
+    return check
 
 
 def _may_be_none(endpoint: Callable[..., object]) -> bool:

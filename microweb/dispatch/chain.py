@@ -15,10 +15,15 @@ from typing import Protocol, runtime_checkable
 
 from ..concurrency.callables import describe
 from ..endpoints.answer_checks import checking, is_checked
-from ..endpoints.arguments import bind
+from ..endpoints.arguments import Binding, bind
+from ..endpoints.dependencies import dependencies_in
+from ..endpoints.graph import Graph, Replacements
 from ..endpoints.handler import UNANSWERED, Finish, OnError, in_thread, make_handler
+from ..endpoints.overrides import Overrides, PlannedRoute
+from ..endpoints.plans import Plan
+from ..endpoints.resolving import answer_in_thread, answer_on_loop, resolving
 from ..endpoints.results import ReturnConverter
-from ..endpoints.signature import Signature, inspect_endpoint
+from ..endpoints.signature import REQUEST, Signature, inspect_endpoint
 from ..errors import ConfigurationError
 from ..http.interfaces import BodyLimits, RequestApp
 from ..logs import Log
@@ -44,6 +49,7 @@ class Level:
     middleware: tuple[Middleware, ...]
     errors: ErrorHandlers
     converters: Mapping[str, Converter]
+    overrides: Overrides
     mounted: tuple[tuple[str, tuple[Middleware, ...], Level], ...]  # prefix, use, inner
 
 
@@ -78,7 +84,9 @@ class Place:
         self.limits = level.limits
         self._outer = outer
         self.debug = level.debug
+        self._overrides: tuple[Overrides, ...] = (level.overrides,)
         if outer is not None:
+            self._overrides = (*outer._overrides, level.overrides)
             # Percent-encoded as in a URL: `url_for` puts it before the path in the mounted app.
             self.prefix = outer.prefix + parse_pattern(prefix).format({})
             self.limits = level.limits.inside(outer.limits)
@@ -94,7 +102,9 @@ class Place:
             outer.errors if outer is not None else None,
             debug=self.debug,
         )
-        self.missed: Handler = self._wrap(missed, missed, level.middleware, str(self))
+        self.missed: Handler = self._wrap(
+            ReturnConverter(missed, level.app).convert, missed, level.middleware, str(self)
+        )
 
     def __str__(self) -> str:
         return f"the app mounted at {self.prefix!r}" if self.prefix else "the app"
@@ -102,17 +112,19 @@ class Place:
     def handler_of(self, route: Route, pattern: Pattern) -> Handler:
         """Return the chain of a route: its endpoint inside all its middleware."""
         signature = inspect_endpoint(route.endpoint)
+        finish = self._finish_of(route.endpoint)
         if route.is_websocket:
-            call = over_socket(signature, pattern, route.origins)
+            call = over_socket(signature, pattern, route.origins, self._overrides)
+        elif any(dependencies_in(signature)):
+            call = self._resolving_call_of(route, signature, pattern, finish)
         else:
             call = self._call_of(route, signature, pattern)
-        return self._wrap(
-            route.endpoint,
-            call,
-            route.use,
-            describe(route.endpoint),
-            checks=self.checks_answers,
-        )
+        return self._wrap(finish, call, route.use, describe(route.endpoint))
+
+    def _finish_of(self, endpoint: Callable[..., object]) -> Finish:
+        """Return the function that makes a response of an endpoint's value."""
+        finish: Finish = ReturnConverter(endpoint, self.level.app).convert
+        return checking(endpoint, finish) if self.checks_answers else finish
 
     def _call_of(
         self, route: Route, signature: Signature, pattern: Pattern
@@ -129,6 +141,26 @@ class Place:
 
         return with_slip_warnings(route.endpoint, call)
 
+    def _resolving_call_of(
+        self, route: Route, signature: Signature, pattern: Pattern, finish: Finish
+    ) -> Callable[[Request], object]:
+        """Return the function that calls a route's endpoint with its dependencies."""
+
+        def plan(replacements: Replacements) -> Plan:
+            graph = Graph(replacements)
+            bound = Binding(signature, pattern.parameters, REQUEST, route.methods, graph)
+            return Plan(bound, graph, is_async=signature.is_async)
+
+        planned = PlannedRoute(plan, self._overrides)
+        check = None
+        if self.debug:
+            from ..debug.slips import slip_check
+
+            check = slip_check(route.endpoint)
+        if signature.is_async:
+            return resolving(planned, answer_on_loop(finish, check))
+        return resolving(planned, answer_in_thread(str(route), finish, check))
+
     def preflight_of(self, route: Route) -> Handler | None:
         """Return the handler of a CORS preflight inside the route's own middleware, if any."""
         own = route.use[len(self.level.middleware) :]  # `use` begins with the app's middleware
@@ -140,22 +172,14 @@ class Place:
 
     def _wrap(
         self,
-        endpoint: Callable[..., object],
+        finish: Finish,
         call: Callable[[Request], object],
         use: tuple[Middleware, ...],
         label: str,
-        *,
-        checks: bool = False,
     ) -> Handler:
-        """Return the handler that calls an endpoint, inside all its middleware.
-
-        `checks`: whether to check its answers against its annotation.
-        """
+        """Return the handler that calls an endpoint, inside all its middleware."""
         around = self._around(use)
         _check_sole((middleware for _, middleware in around), label)
-        finish: Finish = ReturnConverter(endpoint, self.level.app).convert
-        if checks:
-            finish = checking(endpoint, finish)
         handler = make_handler(call, finish, self.errors.answer, hands_on=bool(around))
         return _chain(around, handler, hands_on=False)
 
@@ -188,7 +212,10 @@ def _chain(
 
 
 def over_socket(
-    signature: Signature, pattern: Pattern, origins: frozenset[str]
+    signature: Signature,
+    pattern: Pattern,
+    origins: frozenset[str],
+    overrides: Sequence[Overrides] = (),
 ) -> Callable[[Request], object]:
     """Return the function that answers a request with a WebSocket endpoint.
 
@@ -196,7 +223,7 @@ def over_socket(
     """
     from ..websocket.endpoint import answering, bind_socket
 
-    return answering(bind_socket(signature, pattern.parameters), origins)
+    return answering(bind_socket(signature, pattern.parameters, overrides), origins)
 
 
 def placed_at(middleware: Iterable[Middleware], prefix: str) -> list[Middleware]:

@@ -6,17 +6,12 @@ with the chain that its `Place` built.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from ..bodies.redirect import local_url
-from ..endpoints.arguments import bind
 from ..endpoints.handler import OnError
-from ..endpoints.outcomes import outcomes_of, uses_json
-from ..endpoints.signature import inspect_endpoint
 from ..errors import (
     BadRequest,
-    ConfigurationError,
     HTTPError,
     MethodNotAllowed,
     NotFound,
@@ -27,9 +22,10 @@ from ..http.request_head import RequestLine
 from ..request import Handler, Request
 from ..response import Response
 from ..router import Route
-from ..routing.patterns import BUILT_IN, Converter, Pattern, parse_pattern
+from ..routing.patterns import BUILT_IN, Pattern, parse_pattern
 from ..routing.tree import Found, Missed, RouteTree, Scopes
-from .chain import Level, Place, answer_options, over_socket
+from .chain import Level, Place, answer_options
+from .registration import errors_are_json, pattern_of
 
 _MAX_MATCHES = 1024  # as the parser's memo of request lines
 _MAX_MATCHED_CHARS = 256  # of a key
@@ -182,7 +178,7 @@ class Dispatcher:
                 place.preflight_of(route),
                 _is_pure(pattern),
                 limits.inside(place.limits),
-                uses_json(inspect_endpoint(route.endpoint)),
+                errors_are_json(route),
             )
             try:
                 self._tree.add(pattern, route.methods, target)
@@ -207,32 +203,6 @@ class Target:
 
     def __str__(self) -> str:
         return str(replace(self.route, path=self.place.prefix + self.route.path))
-
-
-def pattern_of(route: Route, converters: Mapping[str, Converter], prefix: str = "") -> Pattern:
-    """Return a route's pattern; if the path names no converter, the annotation decides."""
-    path = prefix + route.path
-    names = parse_pattern(path, converters).parameters
-    return parse_pattern(path, converters, inspect_endpoint(route.endpoint).converters(names))
-
-
-def check_endpoint(route: Route, converters: Mapping[str, Converter]) -> None:
-    """Raise ConfigurationError if a parameter of a route's endpoint has no source.
-
-    If a converter or an annotation is still unknown at registration, only `freeze` checks it.
-    """
-    signature = inspect_endpoint(route.endpoint)
-    try:
-        pattern = pattern_of(route, converters)
-    except ConfigurationError:
-        return  # the converter may be registered later: `freeze` checks
-    if not signature.is_resolved:
-        return
-    if route.is_websocket:
-        over_socket(signature, pattern, route.origins)
-    else:
-        bind(signature, pattern.parameters, route.methods)
-        outcomes_of(route.endpoint)
 
 
 def _is_pure(pattern: Pattern) -> bool:

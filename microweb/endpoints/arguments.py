@@ -22,7 +22,10 @@ from ..concurrency.callables import describe
 from ..errors import ConfigurationError
 from ..request import Request
 from ..routing.patterns import BUILT_IN
+from ..typed import Depends
 from .content import ReadBody, body_reader
+from .dependencies import Dependency, depends_in
+from .graph import BODY, Graph
 from .inputs import Input, marked_input, scalar_input
 from .parameters import REFUSED, Getter, checked_path_getter, parameter_getter, refusal_of
 from .signature import (
@@ -66,7 +69,9 @@ class Binding:
 
     A getter takes the request and returns the value. `subject_itself` marks the argument that is
     the subject: if that is a WebSocket, the caller inserts it. `inputs` describe the values that
-    the client sends. Raises: ConfigurationError, as `bind`.
+    the client sends, those of dependencies too. `graph` has the dependencies, whose values and
+    those of a body come later. `dependency` is the one whose arguments these are; None means those
+    of the endpoint. Raises: ConfigurationError, as `bind`.
     """
 
     def __init__(
@@ -75,7 +80,11 @@ class Binding:
         path: Mapping[str, str],
         subject: Subject,
         methods: Sequence[str] = (),
+        graph: Graph | None = None,
+        dependency: Dependency | None = None,
     ) -> None:
+        self.graph = Graph() if graph is None else graph
+        self.dependency = dependency
         self.subject = subject
         self.methods = methods
         self.inputs: list[Input] = []
@@ -92,6 +101,8 @@ class Binding:
         self._bind_own()
         self._bind_inside()
         self._check_names()
+        if dependency is None and self.graph.found:
+            self.inputs = self.graph.merged(self)
 
     def arguments(self, request: Request) -> tuple[list[object], dict[str, object]]:
         """Return the arguments by position and by name; those of a body have no value yet.
@@ -117,8 +128,12 @@ class Binding:
             leads = index == 0 and getter is subject_itself
             by_position = parameter.kind in POSITIONAL and (leads or self._has_args)
             self._give(name, getter, parameter.kind is Parameter.POSITIONAL_ONLY or by_position)
-        missing = self.path.keys() - self._names
-        if missing and not (self._has_kwargs or (self._has_args and self.inside)):
+        missing = self.path.keys() - self._names - self.graph.path_names
+        if (
+            self.dependency is None
+            and missing
+            and not (self._has_kwargs or (self._has_args and self.inside))
+        ):
             name = min(missing)
             raise ConfigurationError(
                 f"{describe(self.function)}: the path has {{{name}}}, add a parameter {name!r}"
@@ -157,7 +172,7 @@ class Binding:
 
     def _give(self, name: str, getter: Getter, by_position: bool) -> None:
         self._names.add(name)
-        if self.body is not None and getter is _no_value_yet:
+        if self.body is not None and getter is BODY:
             self.body = (len(self.positional) if by_position else name, self.body[1])
         if by_position:
             self.positional.append(getter)
@@ -167,8 +182,15 @@ class Binding:
     def _getter(self, layer: Layer, parameter: Parameter) -> Getter | None:
         name = parameter.name
         hint = layer.hints.get(name, MISSING)
+        if (marker := depends_in(hint)) is not None:
+            found = marker
+            return self._named_in_errors(
+                name, lambda: self.graph.add(found, hint, self._bind_dependency)
+            )
         if name in self.path:
             self._check_path_type(name, hint)
+            if self.dependency is not None:
+                self.graph.path_names.add(name)
             self.inputs.append(scalar_input(name, "path", hint, MISSING))
             checked = self._named_in_errors(name, lambda: checked_path_getter(name, hint))
             self.checks_path = self.checks_path or checked is not None
@@ -179,14 +201,23 @@ class Binding:
             return _request
         return self._named_in_errors(name, lambda: self._input_getter(parameter, hint))
 
+    def _bind_dependency(self, dependency: Dependency) -> Binding:
+        return Binding(
+            dependency.signature, self.path, self.subject, self.methods, self.graph, dependency
+        )
+
     def _input_getter(self, parameter: Parameter, hint: object) -> Getter | None:
         name, default = parameter.name, parameter.default
         marked = marked_input(name, hint, default)
         described = marked or scalar_input(name, "query", hint, default)
+        if isinstance(default, Depends):
+            raise ConfigurationError(
+                f"write it in the annotation: `{name}: Annotated[T, Depends(function)]`"
+            )
         if described.is_body:
             self._check_body(described)
             self.body = (name, body_reader(described))
-            getter: Getter | None = _no_value_yet
+            getter: Getter | None = BODY
         else:
             getter = parameter_getter(described)
             if getter is None and marked is not None:
@@ -194,6 +225,11 @@ class Binding:
                     f"a {described.source} holds texts: annotate it with str, int, float, bool, "
                     "Decimal, UUID, a date or time, Literal, an Enum, or a list of one of these"
                 )
+        if getter is not None and marked is None and self.dependency is not None:
+            raise ConfigurationError(
+                f"the route's path has no {{{name}}}, and in a dependency a parameter without a "
+                "marker is a path parameter: mark it `Query[T]` to read it from the query"
+            )
         if getter is not None:
             self.inputs.append(described)
         return getter
@@ -220,6 +256,7 @@ class Binding:
             raise ConfigurationError(
                 "a request has one body, and another parameter has it: put both into one class"
             )
+        self.graph.add_body(described)
 
     def _check_names(self) -> None:
         """Raise ConfigurationError if two parameters read the same value of the request."""
@@ -328,11 +365,6 @@ def subject_itself(request: Request) -> object:
 
 def _request(request: Request) -> object:
     return request
-
-
-def _no_value_yet(request: Request) -> object:
-    """Keep the place of a body among the arguments until it is read."""
-    return None
 
 
 def _path_getter(name: str) -> Getter:

@@ -76,10 +76,17 @@ def uses_json(signature: Signature) -> bool:
 
     Errors of its route are problem details, also for clients that name no media type.
     """
-    for hint in signature.hints.values():
-        if any(isinstance(each, From) and each.source == "json" for each in metadata_of(hint)):
-            return True
-    return any(each.media_type == JSON for each in outcomes_of(signature.function))
+    returns_json = any(each.media_type == JSON for each in outcomes_of(signature.function))
+    return returns_json or takes_json(signature)
+
+
+def takes_json(signature: Signature) -> bool:
+    """Return whether a parameter takes JSON by `Json`."""
+    return any(
+        isinstance(each, From) and each.source == "json"
+        for hint in signature.hints.values()
+        for each in metadata_of(hint)
+    )
 
 
 def _outcomes_in(hint: object) -> Iterator[Outcome]:

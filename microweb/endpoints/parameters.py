@@ -80,7 +80,7 @@ def refusal_of(request: Request, getters: Iterable[Getter], first: HTTPError) ->
         except REFUSED as error:
             faults += error.faults
     kind = MissingValue if isinstance(first, MissingValue) else InvalidValue
-    return kind(faults=faults)
+    return kind(faults=dict.fromkeys(faults))  # two functions may read the same parameter
 
 
 def default_maker(default: object) -> Callable[[], object]:

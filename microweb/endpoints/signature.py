@@ -13,7 +13,7 @@ from types import NoneType, SimpleNamespace, UnionType
 from typing import Annotated, Union, get_args, get_origin, get_type_hints
 from uuid import UUID
 
-from ..bodies.local_classes import classes_beside
+from ..bodies.local_classes import values_beside
 from ..concurrency.callables import called_by, describe, innermost, is_async, layers_of
 from ..errors import ConfigurationError
 from ..request import Request
@@ -128,7 +128,7 @@ def hints_of(function: Callable[..., object]) -> dict[str, object]:
         pass
     # Resolve each one alone: if a name exists only for type checkers, the others are still known.
     scope = getattr(inspect.unwrap(called), "__globals__", {})
-    local = classes_beside(innermost(called))
+    local = values_beside(innermost(called))
     hints = dict(getattr(called, "__annotations__", {}))
     for name, hint in hints.items():
         alone = SimpleNamespace(__annotations__={name: hint})

@@ -11,11 +11,15 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from ..concurrency.background import create_task
 from ..concurrency.callables import describe, implementations_of
 from ..endpoints.arguments import Binding, subject_itself
+from ..endpoints.graph import Graph, Replacements
+from ..endpoints.overrides import Overrides, PlannedRoute
+from ..endpoints.plans import Plan
+from ..endpoints.resolving import call_within
 from ..endpoints.signature import REQUEST, Signature, Subject
 from ..errors import (
     BadRequest,
@@ -63,15 +67,20 @@ SOCKET = Subject("socket", WebSocket, companions=(REQUEST,))
 _log = Log("microweb.error")
 
 
-def bind_socket(signature: Signature, path: Mapping[str, str]) -> Callable[[WebSocket], object]:
+def bind_socket(
+    signature: Signature, path: Mapping[str, str], overrides: Sequence[Overrides] = ()
+) -> Callable[[WebSocket], object]:
     """Return a function that calls a WebSocket endpoint with its arguments for a socket.
 
-    `path` is name -> converter name. Raises: ConfigurationError with the function and the remedy.
+    `path` is name -> converter name. `overrides` are those of the apps that it belongs to.
+    Raises: ConfigurationError with the function and the remedy.
     """
     function = signature.function
     if not any(map(inspect.iscoroutinefunction, implementations_of(function))):
         raise ConfigurationError(f"{describe(function)}: write a WebSocket endpoint as async def")
     binding = Binding(signature, path, SOCKET)
+    if binding.graph.found:
+        return _call_with_dependencies(signature, path, overrides)
 
     sockets = [index for index, each in enumerate(binding.positional) if each is subject_itself]
     names = [name for name, each in binding.named.items() if each is subject_itself]
@@ -83,6 +92,17 @@ def bind_socket(signature: Signature, path: Mapping[str, str]) -> Callable[[WebS
         return function(*positional, **named | dict.fromkeys(names, socket))
 
     return call
+
+
+def _call_with_dependencies(
+    signature: Signature, path: Mapping[str, str], overrides: Sequence[Overrides]
+) -> Callable[[WebSocket], object]:
+    def plan(replacements: Replacements) -> Plan:
+        graph = Graph(replacements)
+        return Plan(Binding(signature, path, SOCKET, graph=graph), graph, is_async=True)
+
+    route = PlannedRoute(plan, overrides)
+    return lambda socket: call_within(route.plan, socket.request, socket)
 
 
 def answering(

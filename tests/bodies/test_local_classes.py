@@ -8,12 +8,13 @@ from __future__ import annotations
 import gc
 import weakref
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import pytest
 
 from microweb import App, ConfigurationError, Request, WebSocket
 from microweb.bodies.local_classes import _BESIDE
+from microweb.typed import Depends
 
 if TYPE_CHECKING:
     from microweb import Request as HiddenRequest
@@ -179,3 +180,43 @@ async def test_a_quoted_annotation_under_postponed_ones() -> None:
     async with app.test_client() as client:
         assert (await client.get("/?page=2")).text == "GET 2"
         assert (await client.get("/?page=x")).status_code == 400
+
+
+# --- functions and aliases ------------------------------------------------------------
+
+
+def app_with_dependencies() -> App:
+    app = App()
+
+    async def inner() -> str:
+        return "inner"
+
+    Inner = Annotated[str, Depends(inner)]
+
+    async def outer(inner: Inner) -> str:
+        return f"outer of {inner}"
+
+    class Thing:
+        def __init__(self) -> None:
+            self.name = "thing"
+
+    @app.get("/")
+    async def show(
+        outer: Annotated[str, Depends(outer)], thing: Annotated[Thing, Depends(Thing)]
+    ) -> str:
+        return f"{outer}, {thing.name}"
+
+    return app
+
+
+async def test_local_functions_and_aliases_are_found_however_deep() -> None:
+    app = app_with_dependencies()
+    gc.collect()
+    async with app.test_client() as client:
+        assert (await client.get("/")).text == "outer of inner, thing"
+
+
+def test_an_app_with_local_dependencies_is_freed() -> None:
+    app = weakref.ref(app_with_dependencies())
+    gc.collect()
+    assert app() is None

@@ -1,0 +1,48 @@
+"""Checks of a route when it is registered, and facts about it that its parameters decide."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..endpoints.arguments import bind
+from ..endpoints.dependencies import converters_of, dependencies_in
+from ..endpoints.outcomes import outcomes_of, takes_json, uses_json
+from ..endpoints.signature import inspect_endpoint
+from ..errors import ConfigurationError
+from ..router import Route
+from ..routing.patterns import Converter, Pattern, parse_pattern
+from .chain import over_socket
+
+
+def pattern_of(route: Route, converters: Mapping[str, Converter], prefix: str = "") -> Pattern:
+    """Return a route's pattern; if the path names no converter, the annotation decides."""
+    path = prefix + route.path
+    names = parse_pattern(path, converters).parameters
+    return parse_pattern(path, converters, converters_of(inspect_endpoint(route.endpoint), names))
+
+
+def check_endpoint(route: Route, converters: Mapping[str, Converter]) -> None:
+    """Raise ConfigurationError if a parameter of a route's endpoint has no source.
+
+    If a converter or an annotation is still unknown at registration, only `freeze` checks it.
+    """
+    signature = inspect_endpoint(route.endpoint)
+    signatures = [signature, *(each.signature for each in dependencies_in(signature))]
+    try:
+        pattern = pattern_of(route, converters)
+    except ConfigurationError:
+        return  # the converter may be registered later: `freeze` checks
+    if not all(each.is_resolved for each in signatures):
+        return
+    if route.is_websocket:
+        over_socket(signature, pattern, route.origins)
+    else:
+        bind(signature, pattern.parameters, route.methods)
+        outcomes_of(route.endpoint)
+
+
+def errors_are_json(route: Route) -> bool:
+    """Return whether errors of a route are problem details, also for clients that name no type."""
+    signature = inspect_endpoint(route.endpoint)
+    inside = [dependency.signature for dependency in dependencies_in(signature)]
+    return uses_json(signature) or any(map(takes_json, inside))

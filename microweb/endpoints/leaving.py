@@ -1,0 +1,140 @@
+"""Leave the dependencies of a request: continue their generators, the last entered first.
+
+An error is thrown in at each `yield`. A generator that returns then does not change the answer, and
+one that raises another error does. These are the rules of `contextlib.ExitStack`, except that no
+generator can suppress an error.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Coroutine, Generator
+from pathlib import PurePath
+from types import CodeType, coroutine
+from typing import Any, TypeVar
+
+from ..request import Request
+
+T = TypeVar("T")
+
+
+class Entered(ABC):
+    """Dependencies that a request has entered in a thread."""
+
+    @abstractmethod
+    async def leave(self, error: BaseException | None) -> None:
+        """Continue after each `yield`, or throw `error` in there. Raises: what they raise."""
+
+
+Resources = list[AsyncGenerator[Any, Any] | Entered]  # in the order in which they were entered
+
+
+async def leave_all(resources: Resources, error: BaseException | None) -> BaseException | None:
+    """Leave all, in reverse; return the error of the request after that, None if it has none."""
+    while resources:
+        each = resources.pop()
+        try:
+            if isinstance(each, Entered):
+                await each.leave(error)
+                continue
+            if error is None:
+                await each.asend(None)
+            elif await _is_thrown_back(each, error):
+                continue
+            await each.aclose()
+            raise second_yield(each)
+        except StopAsyncIteration:
+            continue
+        except BaseException as failure:
+            error = failure
+    return error
+
+
+async def _is_thrown_back(generator: AsyncGenerator[Any, Any], error: BaseException) -> bool:
+    """Throw `error` in; return whether the generator raises it again. Raises: another error."""
+    traceback = error.__traceback__
+    try:
+        await generator.athrow(error)
+    except BaseException as failure:
+        if not _is_same(failure, error):
+            raise
+        error.__traceback__ = traceback  # without the frames of the dependencies
+        return True
+    return False
+
+
+def leave_here(
+    generators: list[Generator[Any, Any, Any]], error: BaseException | None
+) -> BaseException | None:
+    """Leave plain generators in this thread: as `leave_all`."""
+    while generators:
+        each = generators.pop()
+        try:
+            if error is None:
+                each.send(None)
+            elif _is_thrown_back_here(each, error):
+                continue
+            each.close()
+            raise second_yield(each)
+        except StopIteration:
+            continue
+        except BaseException as failure:
+            error = failure
+    return error
+
+
+def _is_thrown_back_here(generator: Generator[Any, Any, Any], error: BaseException) -> bool:
+    traceback = error.__traceback__
+    try:
+        generator.throw(error)
+    except BaseException as failure:
+        if not _is_same(failure, error):
+            raise
+        error.__traceback__ = traceback
+        return True
+    return False
+
+
+def _is_same(failure: BaseException, error: BaseException) -> bool:
+    """Return whether a generator has raised the error that was thrown in.
+
+    Python turns these two into a RuntimeError when they leave a generator.
+    """
+    is_turned = isinstance(error, (StopIteration, StopAsyncIteration))
+    return failure is error or (is_turned and failure.__cause__ is error)
+
+
+def no_yield(label: str) -> RuntimeError:
+    """Return the error of a generator that has returned without a value."""
+    return RuntimeError(f"{label}: expected one yield, got none: yield the value, or return it")
+
+
+def second_yield(generator: Any) -> RuntimeError:
+    """Return the error of a generator that has yielded twice."""
+    code: CodeType = getattr(generator, "ag_code", None) or generator.gi_code
+    place = f"{PurePath(code.co_filename).name}:{code.co_firstlineno}"
+    return RuntimeError(
+        f"{code.co_name} at {place}: expected one yield, got a second one: a dependency "
+        "gives one value"
+    )
+
+
+@coroutine
+def to_its_end(request: Request, run: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
+    """Await `run`, which a client that leaves does not cancel: so that no resource leaks.
+
+    The check for the client costs 2 us, so it begins only when `run` waits.
+    """
+    try:
+        waited_for = run.send(None)
+        with request.transport.cleaning_up(request):
+            while True:
+                try:
+                    value = yield waited_for
+                except BaseException as error:
+                    waited_for = run.throw(error)
+                else:
+                    waited_for = run.send(value)
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
