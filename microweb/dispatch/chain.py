@@ -18,10 +18,10 @@ from ..endpoints.answer_checks import checking, is_checked
 from ..endpoints.arguments import Binding, bind
 from ..endpoints.dependencies import dependencies_in
 from ..endpoints.graph import Graph, Replacements
-from ..endpoints.handler import UNANSWERED, Finish, OnError, in_thread, make_handler
+from ..endpoints.handler import UNANSWERED, Finish, MakeHandler, OnError, in_thread, make_handler
 from ..endpoints.overrides import Overrides, PlannedRoute
 from ..endpoints.plans import Plan
-from ..endpoints.resolving import answer_in_thread, answer_on_loop, resolving
+from ..endpoints.resolving import calling_in_thread, resolving
 from ..endpoints.results import ReturnConverter
 from ..endpoints.signature import REQUEST, Signature, inspect_endpoint
 from ..errors import ConfigurationError
@@ -103,7 +103,9 @@ class Place:
             debug=self.debug,
         )
         self.missed: Handler = self._wrap(
-            ReturnConverter(missed, level.app).convert, missed, level.middleware, str(self)
+            partial(make_handler, missed, ReturnConverter(missed, level.app).convert),
+            level.middleware,
+            str(self),
         )
 
     def __str__(self) -> str:
@@ -116,10 +118,11 @@ class Place:
         if route.is_websocket:
             call = over_socket(signature, pattern, route.origins, self._overrides)
         elif any(dependencies_in(signature)):
-            call = self._resolving_call_of(route, signature, pattern, finish)
+            make = self._resolving(route, signature, pattern, finish)
+            return self._wrap(make, route.use, describe(route.endpoint))
         else:
             call = self._call_of(route, signature, pattern)
-        return self._wrap(finish, call, route.use, describe(route.endpoint))
+        return self._wrap(partial(make_handler, call, finish), route.use, describe(route.endpoint))
 
     def _finish_of(self, endpoint: Callable[..., object]) -> Finish:
         """Return the function that makes a response of an endpoint's value."""
@@ -141,10 +144,10 @@ class Place:
 
         return with_slip_warnings(route.endpoint, call)
 
-    def _resolving_call_of(
+    def _resolving(
         self, route: Route, signature: Signature, pattern: Pattern, finish: Finish
-    ) -> Callable[[Request], object]:
-        """Return the function that calls a route's endpoint with its dependencies."""
+    ) -> MakeHandler:
+        """Return the maker of the handler for an endpoint with dependencies."""
 
         def plan(replacements: Replacements) -> Plan:
             graph = Graph(replacements)
@@ -158,8 +161,9 @@ class Place:
 
             check = slip_check(route.endpoint)
         if signature.is_async:
-            return resolving(planned, answer_on_loop(finish, check))
-        return resolving(planned, answer_in_thread(str(route), finish, check))
+            return partial(resolving, planned, finish, check, None)
+        call_in_thread = calling_in_thread(str(route), finish, check)
+        return partial(resolving, planned, finish, None, call_in_thread)
 
     def preflight_of(self, route: Route) -> Handler | None:
         """Return the handler of a CORS preflight inside the route's own middleware, if any."""
@@ -172,15 +176,14 @@ class Place:
 
     def _wrap(
         self,
-        finish: Finish,
-        call: Callable[[Request], object],
+        make: MakeHandler,
         use: tuple[Middleware, ...],
         label: str,
     ) -> Handler:
-        """Return the handler that calls an endpoint, inside all its middleware."""
+        """Return the handler of an endpoint inside all its middleware."""
         around = self._around(use)
         _check_sole((middleware for _, middleware in around), label)
-        handler = make_handler(call, finish, self.errors.answer, hands_on=bool(around))
+        handler = make(self.errors.answer, hands_on=bool(around))
         return _chain(around, handler, hands_on=False)
 
     def _around(self, middleware: tuple[Middleware, ...]) -> list[tuple[Place, Middleware]]:

@@ -11,7 +11,7 @@ import inspect
 from collections.abc import Awaitable, Callable
 from functools import partial
 from types import CoroutineType
-from typing import Any
+from typing import Any, Protocol
 
 from ..concurrency.callables import describe, is_async
 from ..concurrency.threads import run_in_thread, running_pools
@@ -25,6 +25,12 @@ UNANSWERED = (asyncio.CancelledError, GeneratorExit)
 
 OnError = Callable[[Request, BaseException], Awaitable[Response]]
 Finish = Callable[[object], Response]
+
+
+class MakeHandler(Protocol):
+    """A function that makes the handler of an endpoint, as `make_handler`."""
+
+    def __call__(self, on_error: OnError, *, hands_on: bool) -> Handler: ...
 
 
 def make_handler(

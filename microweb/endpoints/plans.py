@@ -11,52 +11,43 @@ in another thread.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from ..request import Request
-from .arguments import Slot, subject_itself
+from .arguments import subject_itself
 from .content import body_reader
 from .dependencies import Kind
 from .graph import BODY, Bound, Graph, Needed
-from .handler import in_thread
+from .handler import as_async
 from .parameters import REFUSED, Getter, refusal_of
 
-Arguments = tuple[list[object], dict[str, object]]
+Arguments = dict[str, object]
 
 _PLAIN = (Kind.DEF, Kind.GENERATOR, Kind.CLASS)  # these may be called in a thread
 _SUBJECT = 0  # the index of the request or the WebSocket among the values of the steps
 
 
-@dataclass(frozen=True, slots=True)
 class Step:
-    """One call. `links` are the arguments that are values of other steps, by their index.
+    """One call. `call` takes all arguments by name.
 
-    `label` names the function. `positional` has a placeholder for each link.
+    `getters` read arguments from the request. `links` are arguments that are values of other steps,
+    by their index. `label` names the function.
     """
 
-    kind: Kind
-    call: Callable[..., Any]
-    label: str
-    positional: tuple[Getter, ...] = ()
-    named: tuple[tuple[str, Getter], ...] = ()
-    links: tuple[tuple[Slot, int], ...] = ()
+    __slots__ = ("call", "getters", "kind", "label", "links")
 
-    def arguments(self, request: Request) -> Arguments:
-        """Return the arguments that the request gives."""
-        named = {}
-        for name, getter in self.named:
-            named[name] = getter(request)
-        return ([getter(request) for getter in self.positional] if self.positional else []), named
+    def __init__(self, kind: Kind, call: Callable[..., Any], label: str) -> None:
+        self.kind = kind
+        self.call = call
+        self.label = label
+        self.getters: tuple[tuple[str, Getter], ...] = ()
+        self.links: tuple[tuple[str, int], ...] = ()
 
-    def fill(self, arguments: Arguments, values: list[object]) -> None:
-        """Add the arguments that are values of other steps."""
-        positional, named = arguments
-        for slot, index in self.links:
-            if isinstance(slot, int):
-                positional[slot] = values[index]
-            else:
-                named[slot] = values[index]
+    def call_with(self, named: Arguments, values: list[object]) -> Any:
+        """Call the function with the arguments of the request, and those from `values`."""
+        for name, index in self.links:
+            named[name] = values[index]
+        return self.call(**named)
 
 
 class Plan:
@@ -72,18 +63,25 @@ class Plan:
         self.on_loop = tuple(_step_on_loop(graph, key, indexes) for key in on_loop)
         self.in_thread = tuple(_step_in_thread(graph, key, indexes) for key in in_own_thread)
         self.endpoint = _step_of(Kind.ASYNC, endpoint.function, "", endpoint, indexes)
-        self._all = (*self.on_loop, *self.in_thread, self.endpoint)
-        self._getters = [getter for step in self._all for getter in _getters_of(step)]
+        steps = (*self.on_loop, *self.in_thread, self.endpoint)
+        self._getters = [step.getters for step in steps]
 
     def arguments(self, request: Request) -> list[Arguments]:
         """Return the arguments that the request gives, for all steps and last for the endpoint.
 
         Raises: MissingValue or InvalidValue with the faults of all parameters.
         """
+        given: list[Arguments] = []
         try:
-            return [step.arguments(request) for step in self._all]
+            for getters in self._getters:
+                named: Arguments = {}
+                for name, getter in getters:
+                    named[name] = getter(request)
+                given.append(named)
         except REFUSED as error:
-            raise refusal_of(request, self._getters, error) from error
+            all_getters = [getter for getters in self._getters for _, getter in getters]
+            raise refusal_of(request, all_getters, error) from error
+        return given
 
 
 def _divided(graph: Graph, *, is_async: bool) -> tuple[list[Hashable], list[Hashable]]:
@@ -109,12 +107,12 @@ def _needs_of(bound: Bound) -> list[Hashable]:
 
 def _step_on_loop(graph: Graph, key: Hashable, indexes: Mapping[Hashable, int]) -> Step:
     if graph.body is not None and key == BODY.key:
-        return Step(Kind.BODY, body_reader(graph.body), "the body")
+        step = Step(Kind.BODY, _by_name(body_reader(graph.body), 1), "the body")
+        step.links = (("0", _SUBJECT),)
+        return step
     dependency, bound = graph.found[key]
-    call, label = dependency.call, str(dependency)
-    if dependency.kind is Kind.DEF:
-        call = in_thread(label, call)
-    return _step_of(dependency.kind, call, label, bound, indexes)
+    call = as_async(dependency.call) if dependency.kind is Kind.DEF else dependency.call
+    return _step_of(dependency.kind, call, str(dependency), bound, indexes)
 
 
 def _step_in_thread(graph: Graph, key: Hashable, indexes: Mapping[Hashable, int]) -> Step:
@@ -129,16 +127,21 @@ def _step_of(
     bound: Bound,
     indexes: Mapping[Hashable, int],
 ) -> Step:
-    slots: list[tuple[Slot, Getter]] = [*enumerate(bound.positional), *bound.named.items()]
-    links: dict[Slot, int] = {}
-    for slot, getter in slots:
+    step = Step(kind, _by_name(call, len(bound.positional)), label)
+    positional = {f"{index}": getter for index, getter in enumerate(bound.positional)}
+    for name, getter in {**positional, **bound.named}.items():
         if isinstance(getter, Needed):
-            links[slot] = indexes[getter.key]
+            step.links += ((name, indexes[getter.key]),)
         elif getter is subject_itself:
-            links[slot] = _SUBJECT
-    named = [(name, getter) for name, getter in bound.named.items() if name not in links]
-    return Step(kind, call, label, tuple(bound.positional), tuple(named), tuple(links.items()))
+            step.links += ((name, _SUBJECT),)
+        else:
+            step.getters += ((name, getter),)
+    return step
 
 
-def _getters_of(step: Step) -> list[Getter]:
-    return [*step.positional, *(getter for _, getter in step.named)]
+def _by_name(call: Callable[..., object], count: int) -> Callable[..., object]:
+    """Return `call` with its first `count` arguments under the names "0", "1" and so on."""
+    if count == 0:
+        return call
+    names = [f"{index}" for index in range(count)]
+    return lambda **named: call(*[named.pop(name) for name in names], **named)

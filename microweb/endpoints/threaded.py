@@ -21,7 +21,7 @@ from ..request import Request, name_in_log, request_id_of
 from ..response import Response
 from .dependencies import Kind
 from .handler import Finish
-from .leaving import Entered, leave_here, no_yield
+from .leaving import leave_here, no_yield
 from .plans import Arguments, Plan, Step
 
 Generators = list[Generator[Any, Any, Any]]
@@ -30,7 +30,7 @@ Work = Callable[[Generators], Any]
 _log = Log("microweb.error")
 
 
-class Threaded(Entered):
+class Threaded:
     """Work of a request in a thread, with the generators that it enters there.
 
     Its owner calls it in a thread, and leaves it later like every dependency. `is_kept(result)`
@@ -121,13 +121,12 @@ def calling(
 ) -> Work:
     """Return the work of a plain `def` endpoint: its dependencies, its call, its response."""
     steps = tuple(zip(plan.in_thread, given[len(plan.on_loop) :], strict=False))
-    positional, named = given[-1]
+    named = given[-1]
 
     def work(generators: Generators) -> Response:
         for step, arguments in steps:
             values.append(_enter(step, arguments, values, generators))
-        plan.endpoint.fill((positional, named), values)
-        return finish(plan.endpoint.call(*positional, **named))
+        return finish(plan.endpoint.call_with(named, values))
 
     return work
 
@@ -137,12 +136,8 @@ def is_written_later(response: Response) -> bool:
     return isinstance(response.source, WrittenBody)
 
 
-def _enter(
-    step: Step, arguments: Arguments, values: list[object], generators: Generators
-) -> object:
-    step.fill(arguments, values)
-    positional, named = arguments
-    value = step.call(*positional, **named)
+def _enter(step: Step, named: Arguments, values: list[object], generators: Generators) -> object:
+    value = step.call_with(named, values)
     if step.kind is Kind.GENERATOR:
         return _enter_generator(value, step.label, generators)
     if step.kind is Kind.DEF and inspect.isawaitable(value):
