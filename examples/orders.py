@@ -1,0 +1,83 @@
+r"""Orders: typed endpoints, bearer tokens, a transaction for each request.
+
+$ API_TOKENS=sesame:ada python examples/orders.py
+$ curl http://localhost:5000/orders -H 'Authorization: Bearer sesame' -d '{"item": "tea"}'
+
+The orders are in `orders.db`.
+"""
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
+from typing import Annotated, Literal, TypedDict
+
+from microweb import App, Router
+from microweb.errors import NotFound
+from microweb.middleware.authentication import BearerAuth
+from microweb.typed import Depends, Json, Meta
+
+Item = Annotated[str, Meta(min_length=1, max_length=80, examples=("tea",))]
+Amount = Annotated[int, Meta(ge=1, le=1000)]
+
+
+@dataclass
+class Draft:
+    item: Item
+    amount: Amount = 1
+
+
+@dataclass
+class Order:
+    id: int
+    item: Item
+    amount: Amount
+
+
+class Changes(TypedDict, total=False):
+    item: Item
+    amount: Amount
+
+
+def transaction() -> Iterator[sqlite3.Connection]:
+    """Commit before the answer is sent, or roll back if the endpoint raises."""
+    with closing(sqlite3.connect("orders.db")) as db, db:
+        db.execute("CREATE TABLE IF NOT EXISTS orders (id INTEGER PRIMARY KEY, item, amount)")
+        yield db
+
+
+Database = Annotated[sqlite3.Connection, Depends(transaction)]
+users = dict(each.split(":") for each in os.environ["API_TOKENS"].split())  # no secrets in code
+orders = Router("/orders", use=[BearerAuth(users)])
+
+
+@orders.post("")
+def add(draft: Json[Draft], db: Database) -> tuple[Order, Literal[201]]:
+    """Add an order."""
+    added = db.execute("INSERT INTO orders (item, amount) VALUES (:item, :amount)", asdict(draft))
+    return Order(added.lastrowid or 0, draft.item, draft.amount), 201
+
+
+@orders.get("/{id}")
+def show(id: int, db: Database) -> Order:
+    """Show an order."""
+    row = db.execute("SELECT id, item, amount FROM orders WHERE id = ?", (id,)).fetchone()
+    if row is None:
+        raise NotFound(f"there is no order {id}")
+    return Order(*row)
+
+
+@orders.patch("/{id}")
+def change(id: int, changes: Json[Changes], db: Database) -> Order:
+    """Change the item of an order, its amount, or both."""
+    order = replace(show(id, db), **changes)
+    db.execute("UPDATE orders SET item = :item, amount = :amount WHERE id = :id", asdict(order))
+    return order
+
+
+app = App()
+app.include(orders)
+
+if __name__ == "__main__":
+    app.run()

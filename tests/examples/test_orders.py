@@ -1,0 +1,179 @@
+"""The orders of the examples: with a database in memory, in a file, and for type checkers."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from support.processes import ROOT
+
+from microweb.testing import TestClient
+
+EXAMPLE = ROOT / "examples" / "orders.py"
+TABLE = "CREATE TABLE orders (id INTEGER PRIMARY KEY, item, amount)"
+BESIDE = str(Path(sys.executable).parent)  # the commands of this environment
+PYRIGHT = shutil.which("pyright", path=os.pathsep.join([BESIDE, os.environ.get("PATH", "")]))
+
+
+@pytest.fixture
+def orders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
+    """The example, imported anew, in a folder of its own."""
+    monkeypatch.setenv("API_TOKENS", "sesame:ada")
+    monkeypatch.chdir(tmp_path)
+    spec = importlib.util.spec_from_file_location("orders", EXAMPLE)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "orders", module)
+    spec.loader.exec_module(module)
+    return module
+
+
+def client_of(module: ModuleType) -> TestClient:
+    client: TestClient = module.app.test_client(headers={"Authorization": "Bearer sesame"})
+    return client
+
+
+# --- with another database --------------------------------------------------------------
+
+
+async def test_a_test_takes_a_database_in_memory(orders: ModuleType, tmp_path: Path) -> None:
+    database = sqlite3.connect(":memory:", check_same_thread=False)
+    database.execute(TABLE)
+
+    def in_memory() -> Iterator[sqlite3.Connection]:
+        with database:
+            yield database
+
+    with orders.app.override({orders.transaction: in_memory}):
+        async with client_of(orders) as client:
+            added = await client.post("/orders", json={"item": "tea"})
+            assert (added.status_code, added.json()) == (201, {"id": 1, "item": "tea", "amount": 1})
+            assert (await client.get("/orders/1")).json() == added.json()
+    assert database.execute("SELECT item FROM orders").fetchall() == [("tea",)]
+    assert list(tmp_path.iterdir()) == []
+    database.close()
+
+
+# --- with its own -----------------------------------------------------------------------
+
+
+def stored() -> list[tuple[object, ...]]:
+    database = sqlite3.connect("orders.db")
+    try:
+        return database.execute("SELECT item, amount FROM orders").fetchall()
+    finally:
+        database.close()
+
+
+async def test_an_order_is_committed_before_its_answer(orders: ModuleType) -> None:
+    async with client_of(orders) as client:
+        assert (await client.post("/orders", json={"item": "tea"})).status_code == 201
+        assert stored() == [("tea", 1)]
+
+
+async def test_a_part_is_changed(orders: ModuleType) -> None:
+    async with client_of(orders) as client:
+        await client.post("/orders", json={"item": "tea", "amount": 3})
+        changed = await client.patch("/orders/1", json={"item": "coffee"})
+        assert changed.json() == {"id": 1, "item": "coffee", "amount": 3}
+        assert stored() == [("coffee", 3)]
+        refused = await client.patch("/orders/1", json={"amount": None})
+    assert refused.json()["errors"] == [
+        {"in": "body", "pointer": "#/amount", "detail": "expected an integer, got null"}
+    ]
+    assert stored() == [("coffee", 3)]
+
+
+async def test_an_error_rolls_back(orders: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*values: object) -> None:
+        raise RuntimeError("after the first statement")
+
+    async with client_of(orders) as client:
+        await client.post("/orders", json={"item": "tea"})
+        monkeypatch.setattr(orders, "Order", fail)
+        with pytest.raises(RuntimeError, match="after the first statement"):
+            await client.post("/orders", json={"item": "coffee"})
+    assert stored() == [("tea", 1)]
+
+
+async def test_faults_are_told_all_at_once(orders: ModuleType) -> None:
+    async with client_of(orders) as client:
+        answer = await client.post("/orders", json={"item": "", "amount": "two"})
+    assert answer.status_code == 422
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert [fault["pointer"] for fault in answer.json()["errors"]] == ["#/item", "#/amount"]
+
+
+async def test_a_missing_order_is_a_problem(orders: ModuleType) -> None:
+    async with client_of(orders) as client:
+        for answer in (await client.get("/orders/7"), await client.patch("/orders/7", json={})):
+            assert answer.status_code == 404
+            assert answer.json()["detail"] == "there is no order 7"
+
+
+async def test_without_a_token_the_body_is_not_looked_at(orders: ModuleType) -> None:
+    async with orders.app.test_client() as client:
+        assert (await client.post("/orders", content=b"{")).status_code == 401
+
+
+# --- as type checkers see it --------------------------------------------------------------
+
+WRONG = """
+
+def wrong_status(order: Order) -> tuple[Order, Literal[201]]:
+    return order, 200  # wrong
+
+
+def wrong_calls(db: sqlite3.Connection) -> None:
+    add("tea", db)  # wrong
+    change(1, {"amount": "two"}, db)  # wrong
+    show("1", db)  # wrong
+"""
+
+
+def mypy(path: Path) -> list[int]:
+    """Return the lines with errors of `mypy --strict`."""
+    cache = os.environ.get("MYPY_CACHE_DIR", str(path.parent / "cache"))
+    command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", cache, path.name]
+    return lines_with_errors(command, path)
+
+
+def pyright(path: Path) -> list[int]:
+    """Return the lines with errors of pyright. `# pyright: strict` is in the file."""
+    assert PYRIGHT is not None
+    return lines_with_errors([PYRIGHT, "--pythonpath", sys.executable, path.name], path)
+
+
+def lines_with_errors(command: list[str], path: Path) -> list[int]:
+    ended = subprocess.run(command, cwd=path.parent, capture_output=True, text=True, timeout=300)
+    lines = [int(number) for number in re.findall(rf"{path.name}:(\d+):.*? error: ", ended.stdout)]
+    assert (ended.returncode == 0) is (lines == []), ended.stdout + ended.stderr
+    return sorted(set(lines))
+
+
+CHECKERS = [
+    pytest.param(mypy, marks=pytest.mark.skipif(not find_spec("mypy"), reason="needs mypy")),
+    pytest.param(pyright, marks=pytest.mark.skipif(not PYRIGHT, reason="needs pyright")),
+]
+
+
+@pytest.mark.parametrize("check", CHECKERS)
+def test_a_type_checker_finds_the_wrong_lines_only(
+    check: Callable[[Path], list[int]], tmp_path: Path
+) -> None:
+    path = tmp_path / "orders.py"
+    path.write_text(f"# pyright: strict\n{EXAMPLE.read_text('utf-8')}{WRONG}", "utf-8")
+    lines = path.read_text("utf-8").splitlines()
+    expected = [number for number, line in enumerate(lines, 1) if line.endswith("  # wrong")]
+    assert len(expected) == 4
+    assert check(path) == expected
