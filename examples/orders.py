@@ -1,9 +1,9 @@
-r"""Orders: typed endpoints, bearer tokens, a transaction for each request.
+r"""Orders: typed endpoints, a transaction for each request, and a page that documents them.
 
 $ API_TOKENS=sesame:ada python examples/orders.py
 $ curl http://localhost:5000/orders -H 'Authorization: Bearer sesame' -d '{"item": "tea"}'
 
-The orders are in `orders.db`.
+Open http://localhost:5000/docs, and authorize with the token. The orders are in `orders.db`.
 """
 
 import os
@@ -49,7 +49,7 @@ def transaction() -> Iterator[sqlite3.Connection]:
 
 Database = Annotated[sqlite3.Connection, Depends(transaction)]
 users = dict(each.split(":") for each in os.environ["API_TOKENS"].split())  # no secrets in code
-orders = Router("/orders", use=[BearerAuth(users)])
+orders = Router("/orders", use=[BearerAuth(users)], tags=["orders"])
 
 
 @orders.post("")
@@ -59,7 +59,7 @@ def add(draft: Json[Draft], db: Database) -> tuple[Order, Literal[201]]:
     return Order(added.lastrowid or 0, draft.item, draft.amount), 201
 
 
-@orders.get("/{id}")
+@orders.get("/{id}", raises=[NotFound])
 def show(id: int, db: Database) -> Order:
     """Show an order."""
     row = db.execute("SELECT id, item, amount FROM orders WHERE id = ?", (id,)).fetchone()
@@ -68,7 +68,7 @@ def show(id: int, db: Database) -> Order:
     return Order(*row)
 
 
-@orders.patch("/{id}")
+@orders.patch("/{id}", raises=[NotFound])
 def change(id: int, changes: Json[Changes], db: Database) -> Order:
     """Change the item of an order, its amount, or both."""
     order = replace(show(id, db), **changes)
@@ -78,6 +78,7 @@ def change(id: int, changes: Json[Changes], db: Database) -> Order:
 
 app = App()
 app.include(orders)
+app.openapi("Orders", "1.0")
 
 if __name__ == "__main__":
     app.run()

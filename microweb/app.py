@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import sys
 from asyncio import Task
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from os import PathLike
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Never, TypeVar, Unpack
@@ -18,9 +17,9 @@ from typing import TYPE_CHECKING, Any, Never, TypeVar, Unpack
 from .concurrency.background import Background, spawn_in
 from .concurrency.callables import check_parameters, folder_of
 from .dispatch.boundary import ErrorHandlers
-from .dispatch.chain import Level, placed_at
+from .dispatch.chain import Level, middleware_in, routes_in
 from .dispatch.dispatcher import Dispatcher, Match
-from .dispatch.registration import check_endpoint, pattern_of
+from .dispatch.registration import check_endpoint, names_of
 from .endpoints.error_handler import ErrorKey, check_key
 from .endpoints.hooks import after, before
 from .endpoints.lifespan import Lifespan, at_shutdown, at_startup, manager_of, state_from
@@ -32,7 +31,7 @@ from .request import Request
 from .response import Response
 from .router import Middleware, Route, Router
 from .routing.names import RouteNames
-from .routing.patterns import BUILT_IN, Converter, parse_pattern
+from .routing.patterns import BUILT_IN, Converter
 from .server.start import note_directory
 
 if TYPE_CHECKING:
@@ -84,7 +83,7 @@ class App(Router, metaclass=Suggesting):
         self._dispatcher: Dispatcher | None = None
         self._matches: dict[str, Match] = {}  # the dispatcher's, once it is there
         self._converters: dict[str, Converter] = dict(BUILT_IN)
-        self._mounts: list[_Mount] = []
+        self._mounts: list[tuple[str, App, tuple[Middleware, ...]]] = []
         self._lifespans: list[Lifespan[App]] = []
         self._names: RouteNames | None = None  # set by `freeze`
         self._backgrounds: list[Background] = []  # one for each server of this app
@@ -159,9 +158,9 @@ class App(Router, metaclass=Suggesting):
         self._check_open(f"mount {prefix!r}")
         if "{" in prefix:
             raise ConfigurationError(f"mount: prefix {prefix!r}: leave the parameters out")
-        if app is self or app._has_mounted(self):
+        if self in app.all_apps():
             raise ConfigurationError(f"mount {prefix!r}: don't mount an app in itself")
-        self._mounts.append(_Mount(prefix, app, tuple(below._middleware)))
+        self._mounts.append((prefix, app, tuple(below._middleware)))
 
     def static(
         self,
@@ -200,6 +199,29 @@ class App(Router, metaclass=Suggesting):
             precompressed=precompressed,
         )
         files.add_to(self, prefix, name=name, use=use)
+
+    def openapi(
+        self,
+        title: str,
+        version: str,
+        *,
+        description: str = "",
+        path: str = "/openapi.json",
+        docs: str | None = "/docs",
+        tags: Mapping[str, str] | None = None,
+        servers: Iterable[str] = (),
+        use: Iterable[Middleware] = (),
+    ) -> None:
+        """Serve the OpenAPI document at `path`, and a page to try it at `docs`; None for no page.
+
+        `tags` maps the groups of routes to their descriptions. `servers` are URLs; by default it is
+        the server of the document. The middleware in `use` is around both.
+        """
+        from .openapi.document import Info, add_document
+
+        self._check_open("openapi")
+        info = Info(title, version, description, tags or {}, tuple(servers), path)
+        add_document(self, self._level, info, docs, use)
 
     def lifespan(self, function: F) -> F:
         """Run `function(app)`, an async generator or async context manager, around serving.
@@ -265,7 +287,7 @@ class App(Router, metaclass=Suggesting):
         Raises: LookupError if no route or more than one has the name; ValueError or TypeError if a
         parameter is missing or has a wrong value.
         """
-        names = self._names or self._index_names()
+        names = self._names or names_of(self.routes, self._converters)
         return names.url_for(name, params)
 
     def spawn(self, coroutine: Coroutine[Any, Any, T], *, name: str | None = None) -> Task[T]:
@@ -359,15 +381,12 @@ class App(Router, metaclass=Suggesting):
             dispatcher = Dispatcher(self._level())
             for app in self.all_apps():
                 Router.freeze(app)
-                app._names = app._index_names()
+                app._names = names_of(app.routes, app._converters)
             self._dispatcher, self._matches = dispatcher, dispatcher.matches
 
     def all_routes(self) -> list[tuple[str, Route]]:
         """Return (prefix, route) for each route of this app and of the apps mounted in it."""
-        found = [("", route) for route in self.routes]
-        for mount in self._mounts:
-            found += [(mount.prefix + prefix, route) for prefix, route in mount.app.all_routes()]
-        return found
+        return routes_in(self._level())
 
     def _frozen_dispatcher(self) -> Dispatcher:
         self.freeze()
@@ -385,14 +404,8 @@ class App(Router, metaclass=Suggesting):
             errors=self._errors,
             converters=self._converters,
             overrides=self._overrides,
-            mounted=tuple((each.prefix, each.use, each.app._level()) for each in self._mounts),
+            mounted=tuple((prefix, use, app._level()) for prefix, app, use in self._mounts),
         )
-
-    def _index_names(self) -> RouteNames:
-        names = RouteNames()
-        for route in self.routes:
-            names.add(route.name, pattern_of(route, self._converters))
-        return names
 
     @property
     def is_debugging(self) -> bool:
@@ -401,30 +414,15 @@ class App(Router, metaclass=Suggesting):
 
     def all_apps(self) -> list[App]:
         """Return this app and the apps mounted in it, the outer ones first."""
-        return [self, *(app for mount in self._mounts for app in mount.app.all_apps())]
+        return [self, *(each for _, app, _ in self._mounts for each in app.all_apps())]
 
     def _add(self, route: Route) -> None:
         check_endpoint(route, self._converters)
         super()._add(route)
 
-    def all_middleware(self, prefix: str = "") -> list[Middleware]:
+    def all_middleware(self) -> list[Middleware]:
         """Return all middleware of this app and of mounted apps, each once, the outer ones first.
 
-        Middleware in `use=` is included. `prefix` is the prefix of this app.
+        Middleware in `use=` is included.
         """
-        found = [*self._middleware, *(each for route in self.routes for each in route.use)]
-        found = placed_at({id(each): each for each in found}.values(), prefix)
-        for mount in self._mounts:
-            below = prefix + parse_pattern(mount.prefix).format({})
-            found += [*placed_at(mount.use, below), *mount.app.all_middleware(below)]
-        return list({id(each): each for each in found}.values())
-
-    def _has_mounted(self, app: App) -> bool:
-        return any(mount.app is app or mount.app._has_mounted(app) for mount in self._mounts)
-
-
-@dataclass(frozen=True, slots=True)
-class _Mount:
-    prefix: str
-    app: App
-    use: tuple[Middleware, ...]
+        return middleware_in(self._level())

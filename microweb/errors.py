@@ -204,6 +204,13 @@ class _StatusLeaf(HTTPError):
         super().__init__(self._status, detail, headers=headers, faults=faults, **extra)
 
 
+def status_of_class(error: type[HTTPError]) -> int | None:
+    """Return the status of all errors of a class; None if each error has its own."""
+    if issubclass(error, _StatusLeaf):
+        return error._status
+    return 405 if issubclass(error, MethodNotAllowed) else None
+
+
 class BadRequest(_StatusLeaf):
     """400: the request can't be understood."""
 

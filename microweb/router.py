@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal, Never, TypedDict, TypeVar, Unpack
 
 from .bodies.local_classes import remember_beside
 from .concurrency.callables import check_parameters, default_name, describe, is_async
-from .errors import ConfigurationError
+from .errors import ConfigurationError, HTTPError, status_of_class
 from .http.grammar import METHODS, is_method
 from .http.origins import parse_origins
 from .remedies import KEYWORDS, unknown_keyword
@@ -45,6 +45,10 @@ class Route:
     on_disconnect: OnDisconnect | None = None
     is_websocket: bool = False
     origins: frozenset[str] = frozenset()  # other origins whose pages may open the WebSocket
+    raises: tuple[type[HTTPError], ...] = ()  # this and the next three are for the document
+    tags: tuple[str, ...] = ()
+    deprecated: bool = False
+    documented: bool = True
 
     def __post_init__(self) -> None:
         if not self.methods:
@@ -78,13 +82,17 @@ class RouteOptions(TypedDict, total=False):
     max_json: int | None
     max_json_values: int | None
     on_disconnect: OnDisconnect | None
+    raises: Iterable[type[HTTPError]]
+    tags: Iterable[str]
+    deprecated: bool
+    documented: bool
 
 
 class Router:
     """Routes for an application to include.
 
     Their paths begin with `prefix`, their names with `name` and a dot. `use` is middleware around
-    all of them.
+    all of them. `tags` are their groups in the document.
     """
 
     _is_app: ClassVar[bool] = False
@@ -95,6 +103,7 @@ class Router:
         *,
         use: Iterable[Middleware] = (),
         name: str | None = None,
+        tags: Iterable[str] = (),
         **unknown: Never,
     ) -> None:
         if unknown:
@@ -105,6 +114,7 @@ class Router:
             )
         self.prefix = prefix
         self.name = name
+        self.tags = _texts("tags", tags)
         _check_place(f"prefix {prefix!r}", prefix)
         self._middleware = list(_checked(use))
         self._registered: list[Route | Router] = []
@@ -132,6 +142,10 @@ class Router:
         max_json: int | None = None,
         max_json_values: int | None = None,
         on_disconnect: OnDisconnect | None = None,
+        raises: Iterable[type[HTTPError]] = (),
+        tags: Iterable[str] = (),
+        deprecated: bool = False,
+        documented: bool = True,
         **unknown: Never,
     ) -> Callable[[F], F]:
         """Register the decorated function for `methods` at `path`, and return it unchanged.
@@ -144,6 +158,9 @@ class Router:
         whether to "cancel" or to "finish" the endpoint if the client leaves. None means "cancel"
         for GET, HEAD and OPTIONS, and "finish" for other methods.
 
+        For the document, `raises` are errors that the endpoint raises, and `tags` its groups.
+        `deprecated` marks it, and `documented=False` leaves it out.
+
         Raises: ConfigurationError, which names the remedy.
         """
         self._check_path(path)
@@ -152,6 +169,7 @@ class Router:
         if isinstance(methods, str):
             raise ConfigurationError(f"route path {path!r}: write methods=({methods!r},)")
         given, middleware = tuple(methods), _checked(use)
+        errors, groups = _errors(raises), _texts("tags", tags)
 
         def register(endpoint: F) -> F:
             self._check_open(f"route path {path!r}")
@@ -167,6 +185,10 @@ class Router:
                 max_json,
                 max_json_values,
                 on_disconnect,
+                raises=errors,
+                tags=groups,
+                deprecated=deprecated,
+                documented=documented,
             )
             self._add(route)
             return endpoint
@@ -284,6 +306,7 @@ class Router:
             path=self.prefix + route.path,
             name=route.name if self.name is None else f"{self.name}.{route.name}",
             use=(*self._middleware, *route.use),
+            tags=tuple(dict.fromkeys((*self.tags, *route.tags))),
         )
 
     def _contains(self, router: Router) -> bool:
@@ -326,6 +349,24 @@ def _checked(use: Iterable[Middleware]) -> tuple[Middleware, ...]:
     for each in middleware:
         check_middleware(each)
     return middleware
+
+
+def _texts(option: str, texts: Iterable[str]) -> tuple[str, ...]:
+    if isinstance(texts, str):
+        raise ConfigurationError(f"{option}={texts!r:.80}: write {option}=[{texts!r:.80}]")
+    return tuple(texts)
+
+
+def _errors(raises: Iterable[type[HTTPError]]) -> tuple[type[HTTPError], ...]:
+    errors = tuple(raises)
+    for each in errors:
+        is_error = isinstance(each, type) and issubclass(each, HTTPError)
+        if not is_error or status_of_class(each) is None:
+            raise ConfigurationError(
+                "raises: expected classes of errors with a status, as in raises=[NotFound], "
+                f"got {each!r:.80}: derive it from a class such as Conflict"
+            )
+    return errors
 
 
 # <id>, <int:id>, <any(a, b):id>

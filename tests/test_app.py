@@ -191,7 +191,8 @@ def test_what_other_frameworks_pass_to_an_app_is_answered_with_ours() -> None:
     assert str(caught.value) == f"App takes only keywords: leave {__name__!r} out"
     with pytest.raises(ConfigurationError) as caught:
         App(title="a", debug=True)  # type: ignore[arg-type]
-    assert str(caught.value) == "App() has no keyword 'title': leave it out, there is no schema"
+    remedy = "in microweb it is `app.openapi(title, version)`"
+    assert str(caught.value) == f"App() has no keyword 'title': {remedy}"
     with pytest.raises(ConfigurationError, match=r"^App\(\) has no keyword 'nonsense'$"):
         App(nonsense=1)  # type: ignore[arg-type]
 

@@ -42,7 +42,7 @@ FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names.
 
 # Who may import whom inside functions: a module or package -> modules or packages. Closed.
 INSIDE_FUNCTIONS = {
-    "app": "server testing static",  # run(), serve(), test_client() and folders of files
+    "app": "server testing static openapi",  # run(), serve(), test_client(), folders, documents
     "bodies.incoming": "bodies.forms bodies.multipart concurrency.threads",  # for large content
     "cli.check": "server.tls_context",  # only if there are certificates
     "cli.dev": "development",  # workers of `microweb run` do not need it

@@ -26,6 +26,7 @@ MODULES = {
     "bodies.forms": "Files Form",
     "bodies.multipart": "Part",
     "channels.redis": "RedisBroker",
+    "endpoints.described": "Described",
     "errorpages": "problem_response",
     "faults": "Fault",
     "http.headers": "MutableHeaders",

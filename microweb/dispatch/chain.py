@@ -237,6 +237,27 @@ def placed_at(middleware: Iterable[Middleware], prefix: str) -> list[Middleware]
     ]
 
 
+def routes_in(level: Level) -> list[tuple[str, Route]]:
+    """Return (prefix, route) for each route of an app and of the apps mounted in it."""
+    found = [("", route) for route in level.routes]
+    for prefix, _, inner in level.mounted:
+        found += [(prefix + below, route) for below, route in routes_in(inner)]
+    return found
+
+
+def middleware_in(level: Level, prefix: str = "") -> list[Middleware]:
+    """Return all middleware of an app and of mounted apps, each once, the outer ones first.
+
+    `prefix` is the prefix of the app.
+    """
+    found = [*level.middleware, *(each for route in level.routes for each in route.use)]
+    found = placed_at({id(each): each for each in found}.values(), prefix)
+    for mounted_at, use, inner in level.mounted:
+        below = prefix + parse_pattern(mounted_at).format({})
+        found += [*placed_at(use, below), *middleware_in(inner, below)]
+    return list({id(each): each for each in found}.values())
+
+
 def _check_sole(middleware: Iterable[Middleware], where: str) -> None:
     """Raise ConfigurationError if two of `middleware` provide the same thing."""
     seen: dict[str, str] = {}

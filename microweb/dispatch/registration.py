@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from ..endpoints.arguments import bind
 from ..endpoints.dependencies import converters_of, dependencies_in
@@ -10,6 +10,7 @@ from ..endpoints.outcomes import outcomes_of, takes_json, uses_json
 from ..endpoints.signature import inspect_endpoint
 from ..errors import ConfigurationError
 from ..router import Route
+from ..routing.names import RouteNames
 from ..routing.patterns import Converter, Pattern, parse_pattern
 from .chain import over_socket
 
@@ -19,6 +20,14 @@ def pattern_of(route: Route, converters: Mapping[str, Converter], prefix: str = 
     path = prefix + route.path
     names = parse_pattern(path, converters).parameters
     return parse_pattern(path, converters, converters_of(inspect_endpoint(route.endpoint), names))
+
+
+def names_of(routes: Iterable[Route], converters: Mapping[str, Converter]) -> RouteNames:
+    """Return the names of routes, for `url_for`."""
+    names = RouteNames()
+    for route in routes:
+        names.add(route.name, pattern_of(route, converters))
+    return names
 
 
 def check_endpoint(route: Route, converters: Mapping[str, Converter]) -> None:

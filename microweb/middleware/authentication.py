@@ -22,6 +22,7 @@ from inspect import Parameter
 from typing import Any
 
 from ..concurrency.callables import check_parameters
+from ..endpoints.described import Described
 from ..endpoints.handler import as_async
 from ..endpoints.signature import REQUEST, hints_of
 from ..errors import BadRequest, ConfigurationError, Unauthorized
@@ -59,6 +60,11 @@ class BasicAuth:
             "WWW-Authenticate": f'Basic realm={_quoted(realm)}, charset="UTF-8"',
         }
 
+    def described(self) -> Described:
+        """Return its part of a document."""
+        scheme = {"type": "http", "scheme": "basic"}
+        return Described({"basic": scheme}, {401: "The name or the password is missing or wrong"})
+
     async def __call__(self, request: Request, call_next: Handler) -> Response:
         given = _credentials(request, "basic")
         pair = None if given is None else _name_and_password(given)
@@ -94,6 +100,12 @@ class BearerAuth:
         self._missing = {"WWW-Authenticate": challenge}  # without an error code: section 3.1
         self._invalid = {"WWW-Authenticate": f'{challenge}, error="invalid_token"'}
         self._malformed = {"WWW-Authenticate": f'{challenge}, error="invalid_request"'}
+
+    def described(self) -> Described:
+        """Return its part of a document."""
+        scheme = {"type": "http", "scheme": "bearer"}
+        responses = {400: "The token is malformed", 401: "The token is missing or wrong"}
+        return Described({"bearer": scheme}, responses)
 
     async def __call__(self, request: Request, call_next: Handler) -> Response:
         token = _credentials(request, "bearer")

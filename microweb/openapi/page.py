@@ -77,12 +77,13 @@ def add_page(
     )
     middleware = tuple(use)
 
-    @router.get(path, name="openapi.page", use=middleware)
+    @router.get(path, name="openapi.page", use=middleware, documented=False)
     async def show() -> Response:
         headers = {"Content-Security-Policy": POLICY, "Cache-Control": "no-cache"}
         return Response.html(page, headers=headers)
 
-    router.get(f"{folder}/{{name}}", name="openapi.file", use=middleware)(send_file)
+    files = router.get(f"{folder}/{{name}}", name="openapi.file", use=middleware, documented=False)
+    files(send_file)
 
 
 async def send_file(request: Request, name: str) -> Response:

@@ -126,6 +126,20 @@ async def test_without_a_token_the_body_is_not_looked_at(orders: ModuleType) -> 
         assert (await client.post("/orders", content=b"{")).status_code == 401
 
 
+async def test_the_document_and_its_page_need_no_token(orders: ModuleType) -> None:
+    async with orders.app.test_client() as client:
+        assert "<title>Orders</title>" in (await client.get("/docs")).text
+        document = (await client.get("/openapi.json")).json()
+    paths = document["paths"]
+    assert {path: set(paths[path]) & {"get", "post", "patch"} for path in paths} == {
+        "/orders": {"post"},
+        "/orders/{id}": {"get", "patch"},
+    }
+    assert paths["/orders"]["post"]["security"] == [{"bearer": []}]
+    assert {"201", "401", "422"} <= set(paths["/orders"]["post"]["responses"])
+    assert "404" in paths["/orders/{id}"]["get"]["responses"]
+
+
 # --- as type checkers see it --------------------------------------------------------------
 
 WRONG = """

@@ -1,0 +1,221 @@
+"""One route as operations of OpenAPI: its parameters, its body, its answers and its security.
+
+All of it comes from the descriptions that bind and encode the route: `Input`, `Outcome`, and the
+`described()` of middleware. Nothing of the application runs. OpenAPI 3.1 section 4.8.10.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Union
+from uuid import UUID
+
+from ..bodies.annotations import metadata_of
+from ..bodies.forms import UploadFile
+from ..endpoints.arguments import Binding
+from ..endpoints.described import description_of
+from ..endpoints.inputs import MISSING, Input
+from ..endpoints.outcomes import Outcome, outcomes_of
+from ..endpoints.signature import REQUEST, inspect_endpoint, without_none
+from ..errorpages import PROBLEM
+from ..errors import status_of_class
+from ..http.mediatypes import JSON, OCTETS
+from ..http.response_head import phrase_of
+from ..router import Middleware, Route
+from ..routing.patterns import Pattern
+from .schemas import Schema, Schemas, described, with_default
+
+_BY_CONVERTER: dict[str, object] = {"int": int, "float": float, "uuid": UUID}
+_OF_BODIES = {
+    400: "The body is missing or malformed, or a parameter is wrong",
+    413: "The body is too large",
+    415: "The body has another media type or a content coding",
+    422: "Values in the body are wrong",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A route at its place: the pattern with all prefixes, and all middleware around it."""
+
+    route: Route
+    pattern: Pattern
+    path: str
+    middleware: Sequence[Middleware]
+
+
+def operation_of(placed: Placed, schemas: Schemas) -> Schema:
+    """Return the operation of a route; its `operationId` is the caller's."""
+    route = placed.route
+    signature = inspect_endpoint(route.endpoint)
+    binding = Binding(signature, placed.pattern.parameters, REQUEST, route.methods)
+    inputs = [leaf for each in binding.inputs if not each.is_body for leaf in each.leaves]
+    bodies = [each for each in binding.inputs if each.is_body]
+    operation: Schema = dict(_texts_of(route))
+    if route.tags:
+        operation["tags"] = list(route.tags)
+    if route.deprecated:
+        operation["deprecated"] = True
+    if parameters := list(_parameters(placed.pattern.parameters, inputs, schemas)):
+        operation["parameters"] = parameters
+    if bodies:
+        operation["requestBody"] = _request_body(bodies[0], schemas)
+    problems = _problems(placed, binding, inputs, bodies)
+    operation["responses"] = _responses(outcomes_of(route.endpoint), problems, schemas)
+    if security := _security(placed.middleware):
+        operation["security"] = [{name: [] for name in security}]
+    return operation
+
+
+def security_schemes_of(middleware: Iterable[Middleware]) -> dict[str, Any]:
+    """Return the security schemes that middleware describes, by name."""
+    return {
+        name: dict(scheme)
+        for each in middleware
+        for name, scheme in description_of(each).security.items()
+    }
+
+
+def _security(middleware: Iterable[Middleware]) -> list[str]:
+    return sorted(security_schemes_of(middleware))
+
+
+def _texts_of(route: Route) -> Iterator[tuple[str, str]]:
+    """Yield the summary, the first paragraph of the docstring, and the rest as description."""
+    text = inspect.getdoc(inspect.unwrap(route.endpoint)) or ""
+    summary, _, rest = text.partition("\n\n")
+    if summary:
+        yield "summary", " ".join(summary.split())
+    if rest.strip():
+        yield "description", rest.strip()
+
+
+# --- the request ----------------------------------------------------------------------
+
+
+def _parameters(
+    path: Mapping[str, str], inputs: Iterable[Input], schemas: Schemas
+) -> Iterator[Schema]:
+    found: set[tuple[str, str]] = set()
+    for each in inputs:
+        if (each.source, each.name) not in found:
+            found.add((each.source, each.name))
+            kind = _kind_of(each, path)
+            yield _parameter(each.source, each.name, each.is_required, kind, each.default, schemas)
+    for name, converter in path.items():
+        if ("path", name) not in found:
+            kind = _BY_CONVERTER.get(converter, str)
+            yield _parameter("path", name, True, kind, MISSING, schemas)
+
+
+def _kind_of(described_input: Input, path: Mapping[str, str]) -> object:
+    """Return the type of a text: an absent one is no null, and has no annotation at all if bare."""
+    kind = described_input.kind
+    if kind is MISSING:
+        default = described_input.default
+        known = type(default) if isinstance(default, (bool, int, float)) else str
+        return _BY_CONVERTER.get(path.get(described_input.name, ""), known)
+    return kind
+
+
+def _parameter(
+    source: str, name: str, is_required: bool, kind: object, default: object, schemas: Schemas
+) -> Schema:
+    schema = schemas.schema_of(kind)
+    if default is not MISSING:
+        schema = with_default(schema, default)
+    parameter = {"in": source, "name": name, "required": is_required or source == "path"}
+    texts = described({}, metadata_of(kind))
+    parameter |= {key: texts[key] for key in ("description", "deprecated") if key in texts}
+    return {**parameter, "schema": schema}
+
+
+def _request_body(body: Input, schemas: Schemas) -> Schema:
+    if body.source == "json":
+        content = {JSON: {"schema": schemas.schema_of(body.kind)}}
+    else:
+        has_files = any(_holds_files(each.kind) for each in body.leaves)
+        names = ["multipart/form-data"]
+        if not has_files:
+            names.insert(0, "application/x-www-form-urlencoded")
+        schema = _form_schema(body, schemas)
+        content = {name: {"schema": schema} for name in names}
+    return {"required": body.is_required, "content": content}
+
+
+def _form_schema(body: Input, schemas: Schemas) -> Schema:
+    """Return the schema of a form: an absent box is False, and an absent list is empty."""
+    fields = {
+        each.name: with_default(schemas.schema_of(each.kind), each.default) for each in body.leaves
+    }
+    required = sorted(
+        each.name
+        for each in body.leaves
+        if each.is_required and fields[each.name].get("type") not in ("boolean", "array")
+    )
+    schema: Schema = {"type": "object", "properties": fields}
+    return {**schema, "required": required} if required else schema
+
+
+def _holds_files(kind: object) -> bool:
+    kind = without_none(kind)
+    return kind is UploadFile or UploadFile in getattr(kind, "__args__", ())
+
+
+# --- the answers ----------------------------------------------------------------------
+
+
+def _problems(
+    placed: Placed, binding: Binding, inputs: Iterable[Input], bodies: Sequence[Input]
+) -> dict[int, str]:
+    """Return the errors that a request may get: status -> description."""
+    found: dict[int, str] = {}
+    if binding.checks_path or any(each.source != "path" for each in inputs):
+        found[400] = "A parameter is missing or wrong"
+    if placed.pattern.parameters:
+        found[404] = phrase_of(404)
+    if bodies:
+        found |= _OF_BODIES
+    for each in placed.middleware:
+        found |= description_of(each).responses
+    for error in placed.route.raises:
+        if (status := status_of_class(error)) is not None:
+            found.setdefault(status, phrase_of(status))
+    return found
+
+
+def _responses(
+    outcomes: Iterable[Outcome], problems: Mapping[int, str], schemas: Schemas
+) -> Schema:
+    by_status: dict[int, list[Outcome]] = {}
+    for outcome in outcomes:
+        by_status.setdefault(outcome.status or 200, []).append(outcome)
+    responses = {
+        str(status): _answer(status, found, schemas) for status, found in by_status.items()
+    }
+    for status, text in problems.items():
+        if str(status) not in responses:
+            content = {PROBLEM: {"schema": schemas.problem}}
+            responses[str(status)] = {"description": text, "content": content}
+    return dict(sorted(responses.items()))
+
+
+def _answer(status: int, outcomes: Sequence[Outcome], schemas: Schemas) -> Schema:
+    content: dict[str, Schema] = {}
+    for media_type in dict.fromkeys(each.media_type for each in outcomes):
+        if media_type is not None:
+            kinds: Any = tuple(each.kind for each in outcomes if each.media_type == media_type)
+            schema = _content_schema(media_type, Union[kinds], schemas)  # noqa: UP007
+            content[media_type.partition(";")[0]] = {"schema": schema}
+    answer: Schema = {"description": phrase_of(status)}
+    return {**answer, "content": content} if content else answer
+
+
+def _content_schema(media_type: str, kind: object, schemas: Schemas) -> Schema:
+    if media_type == JSON:
+        return schemas.schema_of(kind)
+    if media_type == OCTETS:
+        return {"type": "string", "contentMediaType": OCTETS}
+    return {"type": "string"}
