@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from importlib.metadata import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import quote, urljoin
 from zipfile import ZipFile
 
@@ -23,13 +23,14 @@ from support.nginx import IS_INSTALLED, nginx
 from support.processes import DEADLINE_S, ENVIRONMENT, ROOT
 
 import microweb.openapi.page
-from microweb import App, Handler, Request, Response
+from microweb import App, Handler, Request, Response, Router
 from microweb.errors import ConfigurationError, Unauthorized
+from microweb.middleware.authentication import BearerAuth
 from microweb.middleware.compression import Compression
 from microweb.middleware.security import SecurityHeaders
 from microweb.openapi.page import FILES, POLICY, SWAGGER_UI, add_page, relative_url
 from microweb.testing import live_server
-from microweb.typed import Json
+from microweb.typed import Json, Meta
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -199,45 +200,23 @@ def test_a_wheel_has_the_files(tmp_path: Path) -> None:
 
 # --- in a browser ---------------------------------------------------------------------
 
-DOCUMENT: dict[str, Any] = {
-    "openapi": "3.1.0",
-    "info": {"title": TITLE, "version": "1"},
-    "servers": [{"url": "."}],
-    "paths": {
-        "/notes": {
-            "post": {
-                "operationId": "add",
-                "requestBody": {
-                    "content": {"application/json": {"schema": {"$ref": "#/components/schemas/N"}}}
-                },
-                "responses": {"201": {"description": "Created"}},
-            }
-        }
-    },
-    "components": {
-        "schemas": {
-            "N": {"type": "object", "properties": {"text": {"type": "string", "examples": ["a"]}}}
-        }
-    },
-}
-
 
 @dataclass
 class Note:
-    text: str
+    text: Annotated[str, Meta(min_length=1, examples=("milk",))]
 
 
-def app_in_use() -> App:
-    app = app_with_page()
+def app_in_use(description: str = "") -> App:
+    app = App()
+    router = Router("/notes", use=[BearerAuth(["sesame"])])
 
-    @app.get("/openapi.json")
-    async def document() -> dict[str, object]:
-        return DOCUMENT
-
-    @app.post("/notes")
+    @router.post("")
     async def add(note: Json[Note]) -> tuple[Note, Literal[201]]:
+        """Add a note."""
         return note, 201
 
+    app.include(router)
+    app.openapi(TITLE, "1", description=description)
     return app
 
 
@@ -276,8 +255,16 @@ def open_page(chromium: Browser, origin: str, path: str, **options: Any) -> tupl
     return page, failures
 
 
+def authorize(page: Page) -> None:
+    page.click("button.authorize")
+    page.fill(".auth-container input", "sesame")
+    page.click(".auth-btn-wrapper button[type=submit]")
+    page.click(".auth-btn-wrapper button.btn-done")
+
+
 def execute(page: Page) -> str:
     """Send the request that the page suggests, and return the status that the page shows."""
+    authorize(page)
     page.click(".opblock-summary-control")
     page.click("button.execute")
     return page.inner_text(".live-responses-table tbody .response-col_status")
@@ -311,13 +298,7 @@ def test_it_works_below_a_prefix_that_nginx_removes(chromium: Browser) -> None:
 
 def test_a_description_runs_no_script(chromium: Browser) -> None:
     text = "<img src=data:, onerror=window.taken=1><script>window.taken=1</script> *Notes*"
-    app = app_with_page()
-
-    @app.get("/openapi.json")
-    async def document() -> dict[str, object]:
-        return {**DOCUMENT, "info": {"title": "Notes", "version": "1", "description": text}}
-
-    with live_server(app) as server:
+    with live_server(app_in_use(text)) as server:
         page, _ = open_page(chromium, server.url, "/docs")
         assert page.inner_text(".description em") == "Notes"
         assert page.evaluate("window.taken") is None
