@@ -217,7 +217,7 @@ class App(Router, metaclass=Suggesting):
         `tags` maps the groups of routes to their descriptions. `servers` are URLs; by default it is
         the server of the document. The middleware in `use` is around both.
         """
-        from .openapi.document import Info, add_document
+        from .openapi.documents import Info, add_document
 
         self._check_open("openapi")
         info = Info(title, version, description, tags or {}, tuple(servers), path)

@@ -45,6 +45,7 @@ INSIDE_FUNCTIONS = {
     "app": "server testing static openapi",  # run(), serve(), test_client(), folders, documents
     "bodies.incoming": "bodies.forms bodies.multipart concurrency.threads",  # for large content
     "cli.check": "server.tls_context",  # only if there are certificates
+    "cli.openapi": "openapi",  # other commands do not need it
     "cli.dev": "development",  # workers of `microweb run` do not need it
     "channels.message": "sse.event websocket.frames",  # encoded once for all subscribers
     "dispatch": "debug websocket",
@@ -71,7 +72,7 @@ PURE = (
 WAITING = {"asyncio", "socket", "ssl", "select", "selectors", "threading", "concurrent"}
 
 # The packages whose `__init__` hands on their public names.
-HANDS_ON = {"microweb", "channels", "cli", "sessions", "sse", "testing", "websocket"}
+HANDS_ON = {"microweb", "channels", "cli", "openapi", "sessions", "sse", "testing", "websocket"}
 
 # The module that an extra is for -> what it brings.
 EXTRAS = {

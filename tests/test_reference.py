@@ -19,7 +19,7 @@ from microweb.server.config import ServerConfig
 REFERENCE = [page for page in PAGES if page.name.startswith("docs/reference/")]
 
 # Packages that hand on their public names.
-PACKAGES = ("channels", "sessions", "sse", "testing", "websocket")
+PACKAGES = ("channels", "openapi", "sessions", "sse", "testing", "websocket")
 
 # Other modules that users import from, and the names that are for them.
 MODULES = {

@@ -1,4 +1,4 @@
-"""The command line: `microweb run`, `dev`, `routes`, `check` and `systemd`."""
+"""The command line: `microweb run`, `dev`, `routes`, `openapi`, `check` and `systemd`."""
 
 from .command_line import main
 

@@ -8,10 +8,17 @@ from typing import NoReturn
 
 from .. import __version__
 from ..server.console import open_standard_descriptors
-from . import check, dev, routes, run, systemd
+from . import check, dev, openapi, routes, run, systemd
 from .command import fail_usage
 
-COMMANDS = (run.COMMAND, dev.COMMAND, routes.COMMAND, check.COMMAND, systemd.COMMAND)
+COMMANDS = (
+    run.COMMAND,
+    dev.COMMAND,
+    routes.COMMAND,
+    openapi.COMMAND,
+    check.COMMAND,
+    systemd.COMMAND,
+)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -11,7 +11,7 @@ from microweb.endpoints.described import Described
 from microweb.errors import Conflict, NotFound
 from microweb.markup import HTMLText
 from microweb.middleware.authentication import BearerAuth
-from microweb.openapi.document import Info, document_of
+from microweb.openapi.documents import Info, document_of
 from microweb.typed import Cookie, Depends, FormData, Header, Json, Meta, Query
 
 

@@ -10,19 +10,18 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property
 from typing import Any
 
 from ..dispatch.chain import Level
 from ..dispatch.registration import pattern_of
+from ..errors import ConfigurationError
 from ..http.mediatypes import JSON
 from ..response import Response
-from ..router import Middleware, Route, Router
+from ..router import Middleware, Router
 from .operations import Placed, operation_of, security_schemes_of
 from .page import add_page, relative_url
 from .schemas import Schemas
-
-_NAME = "openapi.document"  # of the route that serves it
 
 # Of the methods that a route may have, those that a document has.
 _METHODS = frozenset(("GET", "PUT", "POST", "DELETE", "OPTIONS", "PATCH", "TRACE"))
@@ -53,18 +52,32 @@ def add_document(
     use: Iterable[Middleware],
 ) -> None:
     """Register the routes of the document and, unless `docs` is None, of its page."""
-    middleware = tuple(use)
-
-    @lru_cache(maxsize=1)
-    def body() -> bytes:
-        return encode(document_of(level(), info))
-
-    @router.get(info.path, name=_NAME, use=middleware, documented=False)
-    async def show() -> Response:
-        return Response(body(), headers={"Cache-Control": "no-cache"}, content_type=JSON)
-
+    middleware, served = tuple(use), _Served(level, info)
+    router.get(info.path, name="openapi.document", use=middleware, documented=False)(served)
     if docs is not None:
         add_page(router, docs, info.path, title=info.title, use=middleware)
+
+
+def document(app: Router) -> dict[str, Any]:
+    """Return the document of an app. Raises: ConfigurationError if it does not call `openapi`."""
+    for route in app.routes:
+        if isinstance(route.endpoint, _Served):
+            return document_of(route.endpoint.level(), route.endpoint.info)
+    raise ConfigurationError("this app has no document: call app.openapi(title, version)")
+
+
+class _Served:
+    """The endpoint that answers with the document, which it builds at the first request."""
+
+    def __init__(self, level: Callable[[], Level], info: Info) -> None:
+        self.level, self.info = level, info
+
+    async def __call__(self) -> Response:
+        return Response(self._body, headers={"Cache-Control": "no-cache"}, content_type=JSON)
+
+    @cached_property
+    def _body(self) -> bytes:
+        return encode(document_of(self.level(), self.info))
 
 
 def encode(document: dict[str, Any]) -> bytes:
@@ -111,12 +124,8 @@ def _placed(
             path = re.sub(r"\{(\w+):[^{}]*\}", r"{\1}", prefix + route.path)
             yield Placed(route, pattern, path, (*around, *route.use))
     for below, use, inner in level.mounted:
-        if not any(_is_document(route) for route in inner.routes):
+        if not any(isinstance(route.endpoint, _Served) for route in inner.routes):
             yield from _placed(inner, prefix + below, (*around, *use))
-
-
-def _is_document(route: Route) -> bool:
-    return route.name == _NAME and not route.documented
 
 
 def _operation_ids(placed: Iterable[Placed]) -> dict[tuple[str, str], str]:

@@ -12,7 +12,7 @@ from openapi_spec_validator import validate
 from microweb import App, Handler, Request, Response, Router
 from microweb.errors import ConfigurationError, NotFound, Unauthorized
 from microweb.middleware.authentication import BasicAuth, BearerAuth
-from microweb.openapi.document import Info, document_of, encode
+from microweb.openapi.documents import Info, document_of, encode
 from microweb.typed import Json, Meta
 
 
