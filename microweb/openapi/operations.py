@@ -179,7 +179,7 @@ def _problems(
     if bodies:
         found |= _OF_BODIES
     for each in placed.middleware:
-        found |= description_of(each).responses
+        found = {**description_of(each).responses, **found}
     for error in placed.route.raises:
         if (status := status_of_class(error)) is not None:
             found.setdefault(status, phrase_of(status))

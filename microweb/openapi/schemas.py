@@ -57,7 +57,13 @@ _DECIMAL = r"^[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?$"
 PLAIN: dict[object, Schema] = {
     object: {},
     str: {"type": "string"},
-    int: {"type": "integer", "format": "int64", "minimum": -_INT64, "maximum": _INT64 - 1},
+    int: {
+        "type": "integer",
+        "format": "int64",
+        "minimum": -_INT64,
+        "maximum": _INT64 - 1,
+        "examples": [1],  # else a page suggests the minimum
+    },
     float: {"type": "number"},
     bool: {"type": "boolean"},
     NoneType: {"type": "null"},
@@ -141,7 +147,10 @@ class Schemas:
         if get_origin(bare(kind)) in (Union, UnionType):
             return described(self._union(kind), metadata)  # each alternative has its limits
         schema = self._bare_schema(bare(kind))
-        return described({**schema, **_limits(schema, metadata)}, metadata) if metadata else schema
+        if limits_of(metadata):
+            schema = {**schema, **_limits(schema, metadata)}
+            schema.pop("examples", None)  # ours may break a limit
+        return described(schema, metadata)
 
     def _bare_schema(self, kind: Any) -> Schema:
         origin, arguments = get_origin(kind), get_args(kind)

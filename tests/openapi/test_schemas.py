@@ -217,6 +217,14 @@ def test_a_class_that_is_named_problem_is_not_that_of_errors() -> None:
     assert schemas.components["Problem"]["required"] == ["status", "title"]
 
 
+def test_an_example_of_ours_does_not_break_a_constraint() -> None:
+    assert schema_and_components(int)[0]["examples"] == [1]
+    for kind in (Annotated[int, Meta(ge=5)], Annotated[date, Meta(ge=date(2031, 1, 1))]):
+        assert validator(kind).schema.get("examples", []) == []
+    given = Annotated[int, Meta(ge=5, examples=(7,))]
+    assert schema_and_components(given)[0]["examples"] == [7]
+
+
 @pytest.mark.parametrize(
     "kind", [datetime, date, time, timedelta, UUID, Decimal, bytes], ids=lambda kind: kind.__name__
 )
