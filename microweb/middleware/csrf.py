@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from ..endpoints.described import Described
 from ..errors import ConfigurationError, Forbidden
 from ..http.origins import is_sites_origin
 from ..request import Handler, Request
@@ -52,6 +53,10 @@ class CSRFProtection:
                     "'https://example.org', in lower case, without a path or a default port, "
                     f"got {origin[:80]!r}"
                 )
+
+    def described(self) -> Described:
+        """Return its part of a document."""
+        return Described(responses={403: "A page of another site sent the request"})
 
     async def __call__(self, request: Request, call_next: Handler) -> Response:
         if request.line.method in _SAFE_METHODS or self.allows(request):

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from ipaddress import IPv6Address, ip_address
 
+from ..endpoints.described import Described
 from ..errors import ConfigurationError, HTTPError
 from ..remedies import names_keywords
 from ..request import Handler, Request
@@ -56,6 +57,10 @@ class AllowedHosts:
         self._suffixes = tuple(name for name in self._ports if name.startswith("."))
         if not self._ports:
             raise ConfigurationError("AllowedHosts: expected at least one host, got none")
+
+    def described(self) -> Described:
+        """Return its part of a document."""
+        return Described(responses={421: "The server does not answer for this host"})
 
     async def __call__(self, request: Request, call_next: Handler) -> Response:
         if self.allows(request.host):

@@ -26,6 +26,7 @@ from typing import Any
 
 from ..concurrency.callables import check_parameters, describe, is_async
 from ..concurrency.per_process import note_per_process
+from ..endpoints.described import Described
 from ..errors import ConfigurationError, TooManyRequests
 from ..remedies import names_keywords
 from ..request import Handler, Request
@@ -95,6 +96,10 @@ class RateLimit:
         self._salt = urandom(16)
         self._name = name
         self._policy = f'"{name}";q={quota};w={window_s}'
+
+    def described(self) -> Described:
+        """Return its part of a document."""
+        return Described(responses={429: "The client sent too many requests"})
 
     async def __call__(self, request: Request, call_next: Handler) -> Response:
         if self._key is None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 
+from ..endpoints.described import Described
 from ..errors import ConfigurationError, ServiceUnavailable
 from ..remedies import names_keywords
 from ..request import Handler, Request
@@ -36,6 +37,10 @@ class Timeout:
                 f"Timeout: expected a finite number of seconds above 0, got {seconds!r}"
             )
         self._seconds = seconds
+
+    def described(self) -> Described:
+        """Return its part of a document."""
+        return Described(responses={503: "There was no answer in time"})
 
     async def __call__(self, request: Request, call_next: Handler) -> Response:
         limit = _Limit(self._seconds)

@@ -7,6 +7,10 @@ import pytest
 from microweb import Handler, Request, Response
 from microweb.endpoints.described import Described, description_of
 from microweb.middleware.authentication import BasicAuth, BearerAuth
+from microweb.middleware.csrf import CSRFProtection
+from microweb.middleware.hosts import AllowedHosts
+from microweb.middleware.rate_limit import RateLimit
+from microweb.middleware.timeout import Timeout
 
 
 async def plain(request: Request, call_next: Handler) -> Response:
@@ -39,3 +43,18 @@ def test_authentication_says_its_scheme() -> None:
         found = description_of(middleware)
         assert found.security == {scheme: {"type": "http", "scheme": scheme}}
         assert 401 in found.responses
+
+
+@pytest.mark.parametrize(
+    ("middleware", "status"),
+    [
+        (CSRFProtection(), 403),
+        (AllowedHosts(["example.com"]), 421),
+        (RateLimit(1, 60), 429),
+        (Timeout(1), 503),
+    ],
+)
+def test_middleware_says_its_refusal(middleware: object, status: int) -> None:
+    found = description_of(middleware)
+    assert list(found.responses) == [status]
+    assert not found.security
