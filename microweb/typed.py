@@ -42,6 +42,17 @@ class Depends:
     function: Callable[..., object]
 
 
+@dataclass(frozen=True, slots=True)
+class Content:
+    """The content of a Response in a document: `Annotated[Response, Content("image/png")]`.
+
+    `schema` is the type of a text in it, such as the JSON of each event.
+    """
+
+    media_type: str
+    schema: object = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Meta:
     """Constraints of a value, and its description: `Annotated[int, Meta(ge=1)]`.

@@ -53,7 +53,7 @@ MODULES = {
     "sessions.memory": "MemoryStore",
     "sessions.redis": "RedisStore",
     "sessions.session": "Flash",
-    "typed": "Cookie Depends FormData Header Json Meta Query",
+    "typed": "Content Cookie Depends FormData Header Json Meta Query",
     "templating": "MissingTemplate TemplateResponse TemplateStream Templates",
     "testing.transport": "MemoryTransport",
     "websocket.frames": "encode_frame",

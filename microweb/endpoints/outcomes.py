@@ -13,11 +13,12 @@ from types import NoneType
 from typing import Literal, get_args, get_origin
 
 from ..bodies.annotations import bare, expanded_alternatives_of, metadata_of
+from ..bodies.constraints import annotated_alternatives_of
 from ..concurrency.callables import describe
 from ..errors import ConfigurationError
 from ..http.mediatypes import HTML, JSON, OCTETS, TEXT
 from ..response import Response
-from ..typed import From
+from ..typed import Content, From
 from .signature import Signature, return_hint_of
 
 _AWAITED = (abc.Awaitable, abc.Coroutine)  # annotations of a `def` that returns a coroutine
@@ -53,6 +54,7 @@ class Outcome:
     media_type: str | None
     has_headers: bool = False
     is_status_named: bool = False  # by a Literal
+    content: Content | None = None  # of a Response, for documents
 
     @property
     def writes_null(self) -> bool:
@@ -92,11 +94,11 @@ def takes_json(signature: Signature) -> bool:
 def _outcomes_in(hint: object) -> Iterator[Outcome]:
     if get_origin(bare(hint)) in _AWAITED:
         hint = get_args(bare(hint))[-1]
-    for each in expanded_alternatives_of(hint):
-        if get_origin(each) is tuple:
-            yield from _outcomes_of_tuple(get_args(each))
+    for each in annotated_alternatives_of(hint):
+        if get_origin(bare(each)) is tuple:
+            yield from _outcomes_of_tuple(get_args(bare(each)))
         else:
-            yield _outcome_of(each)
+            yield _outcome_of(bare(each), _content_in(each))
 
 
 def _outcomes_of_tuple(arguments: tuple[object, ...]) -> Iterator[Outcome]:
@@ -121,7 +123,21 @@ def _outcomes_of_tuple(arguments: tuple[object, ...]) -> Iterator[Outcome]:
     for status in statuses:
         _check_status(status, content)
         known = status if isinstance(status, int) else None
-        yield Outcome(known, content, _media_type_of(content), has_headers, is_named)
+        found = _content_in(content)
+        yield Outcome(known, content, _media_type_of(content), has_headers, is_named, found)
+
+
+def _content_in(kind: object) -> Content | None:
+    """Return the `Content` that describes a Response. Raises: ConfigurationError for another."""
+    found = [each for each in metadata_of(kind) if isinstance(each, Content)]
+    if not found:
+        return None
+    if not _is_response(bare(kind)):
+        raise ConfigurationError(
+            f"expected Content at a Response, got it at {bare(kind)!s:.80}: write Annotated["
+            "Response, Content(...)], and return Response(value, content_type=...)"
+        )
+    return found[-1]
 
 
 def _are_headers(kind: object) -> bool:
@@ -142,11 +158,15 @@ def _check_status(status: object, content: object) -> None:
         )
 
 
-def _outcome_of(kind: object) -> Outcome:
+def _is_response(kind: object) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Response)
+
+
+def _outcome_of(kind: object, content: Content | None) -> Outcome:
     if kind is NoneType:
         return Outcome(204, kind, None)
-    is_open = kind is object or (isinstance(kind, type) and issubclass(kind, Response))
-    return Outcome(None if is_open else 200, kind, _media_type_of(kind))
+    is_open = kind is object or _is_response(kind)
+    return Outcome(None if is_open else 200, kind, _media_type_of(kind), content=content)
 
 
 def _media_type_of(kind: object) -> str | None:

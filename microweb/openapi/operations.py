@@ -21,7 +21,7 @@ from ..endpoints.outcomes import Outcome, outcomes_of
 from ..endpoints.signature import REQUEST, inspect_endpoint, without_none
 from ..errorpages import PROBLEM
 from ..errors import status_of_class
-from ..http.mediatypes import JSON, OCTETS
+from ..http.mediatypes import JSON
 from ..http.response_head import phrase_of
 from ..router import Middleware, Route
 from ..routing.patterns import Pattern
@@ -209,6 +209,11 @@ def _answer(status: int, outcomes: Sequence[Outcome], schemas: Schemas) -> Schem
             kinds: Any = tuple(each.kind for each in outcomes if each.media_type == media_type)
             schema = _content_schema(media_type, Union[kinds], schemas)  # noqa: UP007
             content[media_type.partition(";")[0]] = {"schema": schema}
+    for each in outcomes:
+        if each.content is not None:
+            media_type, kind = each.content.media_type, each.content.schema
+            schema = _text_of(media_type) if kind is None else schemas.schema_of(kind)
+            content[media_type.partition(";")[0]] = {"schema": schema}
     answer: Schema = {"description": phrase_of(status)}
     return {**answer, "content": content} if content else answer
 
@@ -216,6 +221,12 @@ def _answer(status: int, outcomes: Sequence[Outcome], schemas: Schemas) -> Schem
 def _content_schema(media_type: str, kind: object, schemas: Schemas) -> Schema:
     if media_type == JSON:
         return schemas.schema_of(kind)
-    if media_type == OCTETS:
-        return {"type": "string", "contentMediaType": OCTETS}
-    return {"type": "string"}
+    return _text_of(media_type)
+
+
+def _text_of(media_type: str) -> Schema:
+    """Return the schema of a content whose type is not known."""
+    if media_type == JSON:
+        return {}
+    is_text = media_type.startswith("text/")
+    return {"type": "string"} if is_text else {"type": "string", "contentMediaType": media_type}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, TypedDict
+from typing import Annotated, Any, Literal, NamedTuple, TypedDict
 
 import pytest
 
@@ -12,7 +12,7 @@ from microweb import App, ConfigurationError, HTTPError, Response, html
 from microweb.endpoints.outcomes import Outcome, outcomes_of, uses_json
 from microweb.endpoints.signature import inspect_endpoint
 from microweb.http.mediatypes import HTML, JSON, OCTETS, TEXT
-from microweb.typed import Json, Query
+from microweb.typed import Content, Json, Query
 
 Page = type(html("<p>"))
 
@@ -52,6 +52,10 @@ def returning(hint: object) -> Callable[..., Any]:
         (Page, [Outcome(200, Page, HTML)]),
         (None, [Outcome(204, type(None), None)]),
         (Response, [Outcome(None, Response, None)]),
+        (
+            Annotated[Response, Content("image/png")],
+            [Outcome(None, Response, None, content=Content("image/png"))],
+        ),
         (object, [Outcome(None, object, None)]),
         (Any, [Outcome(None, object, None)]),
         (AsyncIterator[str], [Outcome(200, AsyncIterator[str], None)]),
@@ -179,3 +183,12 @@ async def test_with_debug_a_fault_stays_text_for_curl(path: str, form: str) -> N
 
     async with app.test_client(raise_errors=False, base_url="http://localhost") as client:
         assert form in (await client.get(path)).headers["content-type"]
+
+
+@pytest.mark.parametrize(
+    "hint",
+    [Annotated[bytes, Content("a/b")], tuple[Annotated[bytes, Content("a/b")], Literal[201]]],
+)
+def test_only_a_response_has_a_described_content(hint: object) -> None:
+    with pytest.raises(ConfigurationError, match="expected Content at a Response, got it at"):
+        outcomes_of(returning(hint))

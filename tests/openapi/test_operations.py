@@ -12,7 +12,7 @@ from microweb.errors import Conflict, NotFound
 from microweb.markup import HTMLText
 from microweb.middleware.authentication import BearerAuth
 from microweb.openapi.documents import Info, document_of
-from microweb.typed import Cookie, Depends, FormData, Header, Json, Meta, Query
+from microweb.typed import Content, Cookie, Depends, FormData, Header, Json, Meta, Query
 
 
 @dataclass
@@ -243,3 +243,31 @@ def test_errors_of_the_endpoint_and_of_middleware_are_answers() -> None:
     assert sorted(found["responses"]) == ["200", "400", "401", "402", "404", "409"]
     assert found["responses"]["402"]["description"] == "Nothing is paid"
     assert found["security"] == [{"bearer": []}]
+
+
+def test_the_annotation_describes_the_content_of_a_response() -> None:
+    app = App()
+
+    @app.get("/picture")
+    async def picture() -> Annotated[Response, Content("image/png")]:
+        return Response(b"")
+
+    @app.get("/events")
+    async def events() -> tuple[
+        Annotated[Response, Content("text/event-stream; charset=utf-8", Note)], Literal[200]
+    ]:
+        return Response(b""), 200
+
+    @app.get("/text")
+    async def text() -> Annotated[Response, Content("text/csv")]:
+        return Response(b"")
+
+    assert operation(app, "/picture")["responses"]["200"]["content"] == {
+        "image/png": {"schema": {"type": "string", "contentMediaType": "image/png"}}
+    }
+    assert operation(app, "/events")["responses"]["200"]["content"] == {
+        "text/event-stream": {"schema": {"$ref": "#/components/schemas/Note"}}
+    }
+    assert operation(app, "/text")["responses"]["200"]["content"] == {
+        "text/csv": {"schema": {"type": "string"}}
+    }
