@@ -100,6 +100,8 @@ def _integer(value: object) -> int:
     # The integers of other languages and of databases. Python folds the bounds to constants.
     if type(value) is int and -(2**63) <= value < 2**63:
         return value
+    if type(value) is float and value.is_integer() and -(2**63) <= value < 2**63:
+        return int(value)  # JSON has one kind of number, and so has JSON Schema: 1.0 is an integer
     raise Mismatch("an integer" if type(value) is not int else "an integer of 64 bits", value)
 
 

@@ -302,6 +302,7 @@ class _Compiler:
             kind: [reader.convert for reader in readers if kind in reader.scalars]
             for kind in (str, int, float, bool)
         }
+        scalars[float] = scalars[float] or scalars[int]  # of an int, which may be 1.0
         for readers_of_one in (arrays, objects):
             if any(reader.fits is None for reader in readers_of_one[:-1]):
                 raise ConfigurationError(
