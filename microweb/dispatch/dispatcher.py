@@ -30,8 +30,11 @@ from .registration import errors_are_json, pattern_of
 _MAX_MATCHES = 1024  # as the parser's memo of request lines
 _MAX_MATCHED_CHARS = 256  # of a key
 
-# RFC 9110 section 9.3, RFC 5789: a path without a route for one of these is 404 or 405, not 501.
-_METHODS_OF_HTTP = frozenset(("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH"))
+# RFC 9110 section 9.3, RFC 5789, and QUERY. A path without a route for one of these is 404 or 405,
+# not 501.
+_METHODS_OF_HTTP = frozenset(
+    ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH", "QUERY")
+)
 
 
 class Match:
