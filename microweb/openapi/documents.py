@@ -38,21 +38,10 @@ class Info:
     servers: Sequence[str] = ()
     path: str = "/openapi.json"
 
-    def __post_init__(self) -> None:
-        if "{" in self.path:
-            raise ConfigurationError(f"openapi: path {self.path!r:.80}: leave the parameters out")
-
     @property
     def urls(self) -> Sequence[str]:
         """The servers. Without any it is the one of the document, below its prefix."""
         return self.servers or [relative_url(self.path, "/").rstrip("/")]
-
-
-def servers_from(servers: Iterable[str]) -> tuple[str, ...]:
-    """Return the URLs of servers. Raises: ConfigurationError for a str in place of a list."""
-    if isinstance(servers, str):
-        raise ConfigurationError(f"openapi: servers={servers!r:.80}: write [{servers!r:.80}]")
-    return tuple(servers)
 
 
 def add_document(

@@ -14,6 +14,7 @@ from uuid import UUID
 
 from ..bodies.annotations import metadata_of
 from ..bodies.forms import UploadFile
+from ..dispatch.registration import errors_are_json
 from ..endpoints.arguments import Binding
 from ..endpoints.described import description_of
 from ..endpoints.inputs import MISSING, Input
@@ -21,13 +22,15 @@ from ..endpoints.outcomes import Outcome, outcomes_of
 from ..endpoints.signature import REQUEST, inspect_endpoint, without_none
 from ..errorpages import PROBLEM
 from ..errors import status_of_class
-from ..http.mediatypes import JSON
+from ..http.mediatypes import JSON, TEXT
 from ..http.response_head import phrase_of
 from ..router import Middleware, Route
 from ..routing.patterns import Pattern
+from ..sse.body import MEDIA_TYPE as MEDIA_TYPE_OF_EVENTS
 from .schemas import Schema, Schemas, described, with_default
 
 _BY_CONVERTER: dict[str, object] = {"int": int, "float": float, "uuid": UUID}
+_FIELD_NAME = "^[^\\x00-\\x1f\\x7f]*$"  # of a form: a part's header has no control characters
 _OF_BODIES = {
     400: "The body is missing or malformed, or a parameter is wrong",
     413: "The body is too large",
@@ -63,7 +66,12 @@ def operation_of(placed: Placed, schemas: Schemas) -> Schema:
     if bodies:
         operation["requestBody"] = _request_body(bodies[0], schemas)
     problems = _problems(placed, binding, inputs, bodies)
-    operation["responses"] = _responses(outcomes_of(route.endpoint), problems, schemas)
+    is_json = errors_are_json(route)
+    answers = _answers(outcomes_of(route.endpoint), schemas)
+    errors = {
+        str(status): _problem(status, text, schemas, is_json) for status, text in problems.items()
+    }
+    operation["responses"] = dict(sorted((errors | answers).items()))
     if security := _security(placed.middleware):
         operation["security"] = [{name: [] for name in security}]
     return operation
@@ -123,7 +131,7 @@ def _kind_of(described_input: Input, path: Mapping[str, str]) -> object:
 def _parameter(
     source: str, name: str, is_required: bool, kind: object, default: object, schemas: Schemas
 ) -> Schema:
-    schema = schemas.schema_of(kind)
+    schema = _without_null(schemas.schema_of(kind))
     if default is not MISSING:
         schema = with_default(schema, default)
     parameter = {"in": source, "name": name, "required": is_required or source == "path"}
@@ -132,23 +140,33 @@ def _parameter(
     return {**parameter, "schema": schema}
 
 
+def _without_null(schema: Schema) -> Schema:
+    """Return the schema of a value that is sent as text: None is an absent one."""
+    kinds, any_of = schema.get("type"), schema.get("anyOf")
+    if isinstance(kinds, list):
+        rest = [each for each in kinds if each != "null"]
+        return {**schema, "type": rest[0] if len(rest) == 1 else rest}
+    if any_of is None:
+        return schema
+    rest = [each for each in any_of if each != {"type": "null"}]
+    return {**{key: value for key, value in schema.items() if key != "anyOf"}, **rest[0]}
+
+
 def _request_body(body: Input, schemas: Schemas) -> Schema:
     if body.source == "json":
         content = {JSON: {"schema": schemas.schema_of(body.kind)}}
     else:
         has_files = any(_holds_files(each.kind) for each in body.leaves)
-        names = ["multipart/form-data"]
-        if not has_files:
-            names.insert(0, "application/x-www-form-urlencoded")
-        schema = _form_schema(body, schemas)
-        content = {name: {"schema": schema} for name in names}
+        name = "multipart/form-data" if has_files else "application/x-www-form-urlencoded"
+        content = {name: {"schema": _form_schema(body, schemas)}}
     return {"required": body.is_required, "content": content}
 
 
 def _form_schema(body: Input, schemas: Schemas) -> Schema:
     """Return the schema of a form: an absent box is False, and an absent list is empty."""
     fields = {
-        each.name: with_default(schemas.schema_of(each.kind), each.default) for each in body.leaves
+        each.name: with_default(_without_null(schemas.schema_of(each.kind)), each.default)
+        for each in body.leaves
     }
     required = sorted(
         each.name
@@ -156,6 +174,7 @@ def _form_schema(body: Input, schemas: Schemas) -> Schema:
         if each.is_required and fields[each.name].get("type") not in ("boolean", "array")
     )
     schema: Schema = {"type": "object", "properties": fields}
+    schema["propertyNames"] = {"pattern": _FIELD_NAME}
     return {**schema, "required": required} if required else schema
 
 
@@ -186,20 +205,19 @@ def _problems(
     return found
 
 
-def _responses(
-    outcomes: Iterable[Outcome], problems: Mapping[int, str], schemas: Schemas
-) -> Schema:
+def _problem(status: int, text: str, schemas: Schemas, is_json: bool) -> Schema:
+    """Return an error. It is a text where no JSON is expected, or no route has the path."""
+    content = {PROBLEM: {"schema": schemas.problem}}
+    if not is_json or status == 404:
+        content[TEXT.partition(";")[0]] = {"schema": {"type": "string"}}
+    return {"description": text, "content": content}
+
+
+def _answers(outcomes: Iterable[Outcome], schemas: Schemas) -> Schema:
     by_status: dict[int, list[Outcome]] = {}
     for outcome in outcomes:
         by_status.setdefault(outcome.status or 200, []).append(outcome)
-    responses = {
-        str(status): _answer(status, found, schemas) for status, found in by_status.items()
-    }
-    for status, text in problems.items():
-        if str(status) not in responses:
-            content = {PROBLEM: {"schema": schemas.problem}}
-            responses[str(status)] = {"description": text, "content": content}
-    return dict(sorted(responses.items()))
+    return {str(status): _answer(status, found, schemas) for status, found in by_status.items()}
 
 
 def _answer(status: int, outcomes: Sequence[Outcome], schemas: Schemas) -> Schema:
@@ -211,11 +229,22 @@ def _answer(status: int, outcomes: Sequence[Outcome], schemas: Schemas) -> Schem
             content[media_type.partition(";")[0]] = {"schema": schema}
     for each in outcomes:
         if each.content is not None:
-            media_type, kind = each.content.media_type, each.content.schema
-            schema = _text_of(media_type) if kind is None else schemas.schema_of(kind)
-            content[media_type.partition(";")[0]] = {"schema": schema}
+            media_type = each.content.media_type.partition(";")[0]
+            content[media_type] = {"schema": _schema_in(each.content.schema, media_type, schemas)}
     answer: Schema = {"description": phrase_of(status)}
     return {**answer, "content": content} if content else answer
+
+
+def _schema_in(kind: object, media_type: str, schemas: Schemas) -> Schema:
+    """Return the schema of a `Content`. For events it is that of one, with JSON as its data."""
+    if kind is None:
+        return _text_of(media_type)
+    schema = schemas.schema_of(kind)
+    if media_type != MEDIA_TYPE_OF_EVENTS:
+        return schema
+    data = {"type": "string", "contentMediaType": JSON, "contentSchema": schema}
+    fields = {"data": data, "event": {"type": "string"}, "id": {"type": "string"}}
+    return {"type": "object", "properties": {**fields, "retry": {"type": "integer"}}}
 
 
 def _content_schema(media_type: str, kind: object, schemas: Schemas) -> Schema:

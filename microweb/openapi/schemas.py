@@ -52,7 +52,10 @@ _ARRAYS = (
 )
 _OBJECTS = (dict, abc.Mapping, abc.MutableMapping)
 
-_DECIMAL = r"^[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?$"
+# Narrower than the reader: a pattern can't bound the sum of digits and exponent.
+_DECIMAL = r"^-?[0-9]{1,300}(\.[0-9]{1,300})?([eE][+-]?[0-3]?[0-9]{1,3})?$"
+
+_BASE64 = "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
 
 PLAIN: dict[object, Schema] = {
     object: {},
@@ -79,7 +82,12 @@ PLAIN: dict[object, Schema] = {
         "examples": ["01234567-89ab-4cde-8f01-23456789abcd"],
     },
     Decimal: {"type": ["string", "number"], "pattern": _DECIMAL, "examples": ["9.90"]},
-    bytes: {"type": "string", "contentEncoding": "base64", "examples": ["aGVsbG8="]},
+    bytes: {
+        "type": "string",
+        "contentEncoding": "base64",
+        "pattern": _BASE64,
+        "examples": ["aGVsbG8="],
+    },
     UploadFile: {"type": "string", "contentMediaType": "application/octet-stream"},
 }
 

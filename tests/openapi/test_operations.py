@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 from microweb import App, Handler, Request, Response, UploadFile
@@ -38,7 +40,11 @@ def operation(app: App, path: str, method: str = "get") -> dict[str, Any]:
 
 
 def parameters(app: App, path: str) -> dict[tuple[str, str], dict[str, Any]]:
-    return {(each["in"], each["name"]): each for each in operation(app, path)["parameters"]}
+    return parameters_of(operation(app, path))
+
+
+def parameters_of(found: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
+    return {(each["in"], each["name"]): each for each in found["parameters"]}
 
 
 def test_texts_are_those_of_the_docstring_and_the_route() -> None:
@@ -178,8 +184,8 @@ def test_a_form_with_files_is_multipart() -> None:
     assert schema["properties"]["file"]["contentMediaType"] == "application/octet-stream"
     assert schema["properties"]["more"]["type"] == "array"
     content = operation(app, "/login", "post")["requestBody"]["content"]
-    assert sorted(content) == ["application/x-www-form-urlencoded", "multipart/form-data"]
-    assert content["multipart/form-data"]["schema"]["required"] == ["name"]
+    assert list(content) == ["application/x-www-form-urlencoded"]
+    assert content["application/x-www-form-urlencoded"]["schema"]["required"] == ["name"]
 
 
 def test_answers_are_those_of_the_annotation() -> None:
@@ -265,9 +271,71 @@ def test_the_annotation_describes_the_content_of_a_response() -> None:
     assert operation(app, "/picture")["responses"]["200"]["content"] == {
         "image/png": {"schema": {"type": "string", "contentMediaType": "image/png"}}
     }
-    assert operation(app, "/events")["responses"]["200"]["content"] == {
-        "text/event-stream": {"schema": {"$ref": "#/components/schemas/Note"}}
+    events_content = operation(app, "/events")["responses"]["200"]["content"]["text/event-stream"]
+    assert events_content["schema"]["properties"]["data"] == {
+        "type": "string",
+        "contentMediaType": "application/json",
+        "contentSchema": {"$ref": "#/components/schemas/Note"},
     }
     assert operation(app, "/text")["responses"]["200"]["content"] == {
         "text/csv": {"schema": {"type": "string"}}
     }
+
+
+def test_errors_are_texts_too_where_no_json_is_expected() -> None:
+    app = App()
+
+    @app.get("/text/{id}", raises=[Conflict])
+    async def text(id: int) -> str:
+        return ""
+
+    @app.get("/json/{id}", raises=[Conflict])
+    async def json(id: int) -> Note:
+        return Note("")
+
+    both, one = ["application/problem+json", "text/plain"], ["application/problem+json"]
+    found = operation(app, "/text/{id}")["responses"]
+    assert [list(found[status]["content"]) for status in ("404", "409")] == [both, both]
+    found = operation(app, "/json/{id}")["responses"]  # no route has the path /json/x
+    assert [list(found[status]["content"]) for status in ("404", "409")] == [both, one]
+
+
+def test_none_is_an_absent_parameter_and_no_null() -> None:
+    @dataclass
+    class Form:
+        note: str | None
+        age: Annotated[Decimal | None, Meta(description="In years")] = None
+
+    app = App()
+
+    @app.post("/")
+    async def show(form: FormData[Form], visit: Cookie[Literal["a"] | None] = None) -> str:
+        return ""
+
+    assert parameters_of(operation(app, "/", "post"))["cookie", "visit"]["schema"] == {
+        "type": "string",
+        "enum": ["a"],
+    }
+    (content,) = operation(app, "/", "post")["requestBody"]["content"].values()
+    schema = content["schema"]
+    assert schema["properties"]["note"] == {"type": "string"}
+    age = schema["properties"]["age"]
+    assert (age["type"], age["description"]) == (["string", "number"], "In years")
+
+
+def test_names_in_a_form_have_no_control_characters() -> None:
+    @dataclass
+    class Form:
+        note: str
+
+    app = App()
+
+    @app.post("/")
+    async def show(form: FormData[Form]) -> str:
+        return ""
+
+    (content,) = operation(app, "/", "post")["requestBody"]["content"].values()
+    schema = content["schema"]
+    pattern = schema["propertyNames"]["pattern"]
+    assert re.search(pattern, "note é")
+    assert not re.search(pattern, "a\tb")

@@ -95,7 +95,7 @@ def validator(kind: object) -> Draft202012Validator:
 # Type -> values that its reader takes, and values that it refuses.
 AGREED: list[tuple[object, list[Any], list[Any]]] = [
     (str, ["", "a"], [1, None]),
-    (int, [0, -(2**63), 2**63 - 1], [2**63, "1", 1.5, True]),
+    (int, [0, 1.0, -(2**63), 2**63 - 1], [2**63, "1", 1.5, True]),
     (float, [1, 1.5], ["1", None]),
     (bool, [True], [1, "true"]),
     (NoneType, [None], [0]),
@@ -122,8 +122,8 @@ AGREED: list[tuple[object, list[Any], list[Any]]] = [
     (time, ["12:00:00"], [1]),
     (timedelta, ["PT1H30M"], [1]),
     (UUID, ["01234567-89ab-4cde-8f01-23456789abcd"], [1]),
-    (Decimal, ["9.90", 9.9, 1], [None, "a", ""]),
-    (bytes, ["aGVsbG8="], [1]),
+    (Decimal, ["9.90", 9.9, 1, "-1E-400"], [None, "a", "", ".5", "+1", "1E99999"]),
+    (bytes, ["", "aGVsbG8=", "YQ=="], [1, "a", "\x95", "aGVsbG8", "a-b_"]),
     (Note, [{"Title": "a", "more": 1}, {"Title": "a", "children": [{"Title": "b"}]}], [{}]),
     (Note, [], [{"Title": ""}, {"title": "a"}, {"Title": "a", "children": [{}]}]),
     (Page[int], [{"items": [1]}], [{"items": ["a"]}]),
