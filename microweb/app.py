@@ -217,10 +217,10 @@ class App(Router, metaclass=Suggesting):
         `tags` maps the groups of routes to their descriptions. `servers` are URLs; by default it is
         the server of the document. The middleware in `use` is around both.
         """
-        from .openapi.documents import Info, add_document, servers_from
+        from .openapi.documents import Info, add_document
 
         self._check_open("openapi")
-        info = Info(title, version, description, tags or {}, servers_from(servers), path)
+        info = Info(title, version, description, tags or {}, tuple(servers), path)
         add_document(self, self._level, info, docs, use)
 
     def lifespan(self, function: F) -> F:

@@ -15,7 +15,6 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from openapi_spec_validator import validate
 from support.processes import ROOT
 
 from microweb.testing import TestClient
@@ -131,7 +130,6 @@ async def test_the_document_and_its_page_need_no_token(orders: ModuleType) -> No
     async with orders.app.test_client() as client:
         assert "<title>Orders</title>" in (await client.get("/docs")).text
         document = (await client.get("/openapi.json")).json()
-    validate(document)
     paths = document["paths"]
     assert {path: set(paths[path]) & {"get", "post", "patch"} for path in paths} == {
         "/orders": {"post"},

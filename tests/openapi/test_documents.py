@@ -183,17 +183,3 @@ def test_registration_ends_when_the_app_is_frozen() -> None:
     app.freeze()
     with pytest.raises(ConfigurationError, match="openapi"):
         app.openapi("Notes", "1")
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"servers": "https://a.example"}, r"write \['https://a.example'\]"),
-        ({"path": "/{version}/openapi.json"}, "leave the parameters out"),
-        ({"docs": "/{version}/docs"}, "leave the parameters out"),
-        ({"path": "openapi.json"}, "begin it with '/'"),
-    ],
-)
-def test_a_wrong_argument_is_refused_with_the_remedy(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(ConfigurationError, match=message):
-        notes().openapi("Notes", "1", **options)
