@@ -63,10 +63,16 @@ class ErrorHandlers:
         """
         if not self._by_class and not self._by_status:
             return None
-        wide = (MicrowebError, Exception) if isinstance(error, (HTTPError, ProtocolError)) else ()
-        kinds = [kind for kind in type(error).__mro__ if kind not in wide]
+        return self.find_for(type(error), status_of(error), has_request=has_request)
+
+    def find_for(
+        self, cls: type[BaseException], status: int, *, has_request: bool = True
+    ) -> ErrorHandler | None:
+        """Return the handler of an error of a class, with a status."""
+        wide = (MicrowebError, Exception) if issubclass(cls, (HTTPError, ProtocolError)) else ()
+        kinds = [kind for kind in cls.__mro__ if kind not in wide]
         candidates = [self._by_class.get(kind) for kind in kinds]
-        candidates.append(self._by_status.get(status_of(error)))
+        candidates.append(self._by_status.get(status))
         candidates += [self._by_class.get(kind) for kind in wide]
         for handler in candidates:
             if handler is not None and (has_request or not handler.takes_request):

@@ -38,7 +38,7 @@ class ErrorHandler:
 
     def __init__(self, key: ErrorKey, function: Callable[..., object]) -> None:
         self.key = key
-        self._function = function
+        self.function = function
         self._call = as_async(function)
         self._positional: list[str] = []  # the source of each: "request" or "error"
         self._named: dict[str, str] = {}
@@ -53,7 +53,7 @@ class ErrorHandler:
         self.takes_request = "request" in (*self._positional, *self._named.values())
 
     def __str__(self) -> str:
-        return describe(self._function)
+        return describe(self.function)
 
     def _source_of(self, name: str, hint: object) -> str:
         if name == "request" or (isinstance(hint, type) and issubclass(hint, Request)):
@@ -76,7 +76,7 @@ class ErrorHandler:
             *[given[source] for source in self._positional],
             **{name: given[source] for name, source in self._named.items()},
         )
-        response = ReturnConverter(self._function, app).convert(value)
+        response = ReturnConverter(self.function, app).convert(value)
         if response is value:
             if response.source is not None:
                 response.source.check_unclaimed()

@@ -122,7 +122,7 @@ def _placed(
         if route.documented and not route.is_websocket:
             pattern = pattern_of(route, level.converters, prefix)
             path = re.sub(r"\{(\w+):[^{}]*\}", r"{\1}", prefix + route.path)
-            yield Placed(route, pattern, path, (*around, *route.use))
+            yield Placed(route, pattern, path, (*around, *route.use), level.errors)
     for below, use, inner in level.mounted:
         if not any(isinstance(route.endpoint, _Served) for route in inner.routes):
             yield from _placed(inner, prefix + below, (*around, *use))

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Union
 from uuid import UUID
 
 from ..bodies.annotations import metadata_of
 from ..bodies.forms import UploadFile
+from ..dispatch.boundary import ErrorHandlers
 from ..dispatch.registration import errors_are_json
 from ..endpoints.arguments import Binding
 from ..endpoints.described import description_of
@@ -21,7 +22,7 @@ from ..endpoints.inputs import MISSING, Input
 from ..endpoints.outcomes import Outcome, outcomes_of
 from ..endpoints.signature import REQUEST, inspect_endpoint, without_none
 from ..errorpages import PROBLEM
-from ..errors import status_of_class
+from ..errors import HTTPError, status_of_class
 from ..http.mediatypes import JSON, TEXT
 from ..http.response_head import phrase_of
 from ..router import Middleware, Route
@@ -41,12 +42,13 @@ _OF_BODIES = {
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """A route at its place: the pattern with all prefixes, and all middleware around it."""
+    """A route at its place: the pattern with all prefixes, all middleware, the error handlers."""
 
     route: Route
     pattern: Pattern
     path: str
     middleware: Sequence[Middleware]
+    errors: ErrorHandlers
 
 
 def operation_of(placed: Placed, schemas: Schemas) -> Schema:
@@ -66,11 +68,8 @@ def operation_of(placed: Placed, schemas: Schemas) -> Schema:
     if bodies:
         operation["requestBody"] = _request_body(bodies[0], schemas)
     problems = _problems(placed, binding, inputs, bodies)
-    is_json = errors_are_json(route)
     answers = _answers(outcomes_of(route.endpoint), schemas)
-    errors = {
-        str(status): _problem(status, text, schemas, is_json) for status, text in problems.items()
-    }
+    errors = _errors(placed, problems, schemas)
     operation["responses"] = dict(sorted((errors | answers).items()))
     if security := _security(placed.middleware):
         operation["security"] = [{name: [] for name in security}]
@@ -202,6 +201,24 @@ def _problems(
     for error in placed.route.raises:
         if (status := status_of_class(error)) is not None:
             found.setdefault(status, phrase_of(status))
+    return found
+
+
+def _errors(placed: Placed, problems: Mapping[int, str], schemas: Schemas) -> Schema:
+    """Return the errors of a route: problems, or the answers that their handler declares."""
+    is_json = errors_are_json(placed.route)
+    raised = {status_of_class(each): each for each in placed.route.raises}
+    found: Schema = {}
+    for status, text in problems.items():
+        handler = placed.errors.find_for(raised.get(status, HTTPError), status)
+        if handler is None:
+            found[str(status)] = _problem(status, text, schemas, is_json)
+        else:
+            outcomes = outcomes_of(handler.function)
+            named = [
+                each if each.is_status_named else replace(each, status=status) for each in outcomes
+            ]
+            found |= _answers(named, schemas)
     return found
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from microweb import App, Handler, Request, Response, UploadFile
 from microweb.endpoints.described import Described
-from microweb.errors import Conflict, NotFound
+from microweb.errors import Conflict, Forbidden, NotFound
 from microweb.markup import HTMLText
 from microweb.middleware.authentication import BearerAuth
 from microweb.openapi.documents import Info, document_of
@@ -339,3 +339,27 @@ def test_names_in_a_form_have_no_control_characters() -> None:
     pattern = schema["propertyNames"]["pattern"]
     assert re.search(pattern, "note é")
     assert not re.search(pattern, "a\tb")
+
+
+def test_errors_are_those_that_their_handlers_declare() -> None:
+    app = App()
+
+    @app.errorhandler(404)
+    async def missing() -> Busy:
+        return Busy(1)
+
+    @app.errorhandler(Conflict)
+    async def conflict() -> tuple[Note, Literal[410]]:
+        return Note(""), 410
+
+    @app.get("/{id}", raises=[Conflict, Forbidden])
+    async def show(id: int) -> Note:
+        return Note("")
+
+    found = operation(app, "/{id}")["responses"]
+    assert {status: list(answer["content"].items()) for status, answer in found.items()} == {
+        "200": [("application/json", {"schema": {"$ref": "#/components/schemas/Note"}})],
+        "403": [("application/problem+json", {"schema": {"$ref": "#/components/schemas/Problem"}})],
+        "404": [("application/json", {"schema": {"$ref": "#/components/schemas/Busy"}})],
+        "410": [("application/json", {"schema": {"$ref": "#/components/schemas/Note"}})],
+    }
