@@ -55,6 +55,11 @@ _OBJECTS = (dict, abc.Mapping, abc.MutableMapping)
 # Narrower than the reader: a pattern can't bound the sum of digits and exponent.
 _DECIMAL = r"^-?[0-9]{1,300}(\.[0-9]{1,300})?([eE][+-]?[0-3]?[0-9]{1,3})?$"
 
+# Without years and months, which have no fixed length. The format refuses a "P" alone.
+_DURATION = (
+    "^[-+]?P([0-9]{1,6}W)?([0-9]{1,8}D)?"
+    r"(T([0-9]{1,9}H)?([0-9]{1,9}M)?([0-9]{1,9}(\.[0-9]{1,6})?S)?)?$"
+)
 _BASE64 = "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
 
 PLAIN: dict[object, Schema] = {
@@ -75,7 +80,12 @@ PLAIN: dict[object, Schema] = {
     datetime: {"type": "string", "format": "date-time", "examples": ["2030-01-31T12:00:00Z"]},
     date: {"type": "string", "format": "date", "examples": ["2030-01-31"]},
     time: {"type": "string", "format": "time", "examples": ["12:00:00Z"]},
-    timedelta: {"type": "string", "format": "duration", "examples": ["PT1H30M"]},
+    timedelta: {
+        "type": "string",
+        "format": "duration",
+        "pattern": _DURATION,
+        "examples": ["PT1H30M"],
+    },
     UUID: {
         "type": "string",
         "format": "uuid",

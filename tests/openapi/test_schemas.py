@@ -120,7 +120,7 @@ AGREED: list[tuple[object, list[Any], list[Any]]] = [
     (datetime, ["2030-01-31T12:00:00Z"], [1]),
     (date, ["2030-01-31"], [1]),
     (time, ["12:00:00"], [1]),
-    (timedelta, ["PT1H30M"], [1]),
+    (timedelta, ["PT1H30M", "P1W", "-P1DT0.5S"], [1, "1h", "P1Y", "P2M"]),
     (UUID, ["01234567-89ab-4cde-8f01-23456789abcd"], [1]),
     (Decimal, ["9.90", 9.9, 1, "-1E-400"], [None, "a", "", ".5", "+1", "1E99999"]),
     (bytes, ["", "aGVsbG8=", "YQ=="], [1, "a", "\x95", "aGVsbG8", "a-b_"]),
