@@ -31,7 +31,7 @@ from ..sse.body import MEDIA_TYPE as MEDIA_TYPE_OF_EVENTS
 from .schemas import Schema, Schemas, described, with_default
 
 _BY_CONVERTER: dict[str, object] = {"int": int, "float": float, "uuid": UUID}
-_FIELD_NAME = "^[^\\x00-\\x1f\\x7f]*$"  # of a form: a part's header has no control characters
+_FIELD_NAME = "^[^\\x00-\\x1f\\x7f]*$"  # the header of a part has no control characters
 _OF_BODIES = {
     400: "The body is missing or malformed, or a parameter is wrong",
     413: "The body is too large",
@@ -157,7 +157,8 @@ def _request_body(body: Input, schemas: Schemas) -> Schema:
     else:
         has_files = any(_holds_files(each.kind) for each in body.leaves)
         name = "multipart/form-data" if has_files else "application/x-www-form-urlencoded"
-        content = {name: {"schema": _form_schema(body, schemas)}}
+        names = {"propertyNames": {"pattern": _FIELD_NAME}} if has_files else {}
+        content = {name: {"schema": _form_schema(body, schemas) | names}}
     return {"required": body.is_required, "content": content}
 
 
@@ -173,7 +174,6 @@ def _form_schema(body: Input, schemas: Schemas) -> Schema:
         if each.is_required and fields[each.name].get("type") not in ("boolean", "array")
     )
     schema: Schema = {"type": "object", "properties": fields}
-    schema["propertyNames"] = {"pattern": _FIELD_NAME}
     return {**schema, "required": required} if required else schema
 
 

@@ -323,10 +323,10 @@ def test_none_is_an_absent_parameter_and_no_null() -> None:
     assert (age["type"], age["description"]) == (["string", "number"], "In years")
 
 
-def test_names_in_a_form_have_no_control_characters() -> None:
+def test_names_in_a_form_with_files_have_no_control_characters() -> None:
     @dataclass
     class Form:
-        note: str
+        file: UploadFile
 
     app = App()
 
