@@ -1,7 +1,7 @@
 """Classes of pydantic and msgspec: read and written by their own library.
 
 The library is not imported here. If an annotation names such a class, the application has imported
-the library, and the class has what is needed.
+the library, and the class has all that is needed.
 """
 
 from __future__ import annotations

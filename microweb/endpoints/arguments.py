@@ -1,9 +1,9 @@
 """Find the source of each argument of an endpoint, once, when its route is registered.
 
-The name and the annotation of a parameter tell `bind` whether it is the request, a path parameter,
-a query parameter, or what its marker says (`Json`, `Header`). `bind` builds the cheapest function
-that makes the call. A parameter without a source raises ConfigurationError at registration, not at
-the first request.
+The name and the annotation of a parameter tell `bind` whether it is the request, a path parameter
+or a query parameter. A marker names another source (`Json`, `Header`). `bind` builds the cheapest
+function that makes the call. A parameter without a source raises ConfigurationError at
+registration, not at the first request.
 
 Parameters are checked together before the body is read, so a wrong query costs no upload.
 

@@ -23,7 +23,7 @@ class Described:
 
 
 def description_of(middleware: object) -> Described:
-    """Return what a middleware says about itself; an empty description if it says nothing."""
+    """Return the description that a middleware gives of itself; an empty one if it gives none."""
     describe = getattr(middleware, "described", None)
     found = describe() if callable(describe) else None
     return found if isinstance(found, Described) else Described()

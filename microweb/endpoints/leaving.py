@@ -24,7 +24,7 @@ class Entered(Protocol):
     """Dependencies that a request has entered in a thread."""
 
     async def leave(self, error: BaseException | None) -> None:
-        """Continue after each `yield`, or throw `error` in there. Raises: what they raise."""
+        """Continue after each `yield`, or throw `error` in there. Raises: their errors."""
 
 
 Resources = list[AsyncGenerator[Any, Any] | Entered]  # in the order in which they were entered
