@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
 import subprocess
@@ -11,12 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.orders import EXAMPLE, import_orders
 from support.pages import DOCS, read_page
-from support.processes import DEADLINE_S, ROOT
+from support.processes import DEADLINE_S
 
 from microweb.testing import LiveServer, live_server
 
-EXAMPLE = ROOT / "examples" / "orders.py"
 PAGE = read_page(DOCS / "how-to/generate-a-client.md")
 PATH = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
 PYTHON = shutil.which("openapi-python-client", path=PATH)
@@ -28,13 +27,7 @@ BUILD_S = 3 * DEADLINE_S
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LiveServer]:
     """The example on a real socket. Its document is `openapi.json` in the current folder."""
-    monkeypatch.setenv("API_TOKENS", "sesame:ada")
-    monkeypatch.chdir(tmp_path)
-    spec = importlib.util.spec_from_file_location("orders", EXAMPLE)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "orders", module)
-    spec.loader.exec_module(module)
+    module = import_orders(monkeypatch, tmp_path)
     with live_server(module.app) as started:
         document = run(sys.executable, "-m", "microweb", "openapi", str(EXAMPLE))
         Path("openapi.json").write_text(document, "utf-8")

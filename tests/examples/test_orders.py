@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import shutil
@@ -15,11 +14,10 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from support.processes import ROOT
+from support.orders import EXAMPLE, import_orders
 
 from microweb.testing import TestClient
 
-EXAMPLE = ROOT / "examples" / "orders.py"
 TABLE = "CREATE TABLE orders (id INTEGER PRIMARY KEY, item, amount)"
 BESIDE = str(Path(sys.executable).parent)  # the commands of this environment
 PYRIGHT = shutil.which("pyright", path=os.pathsep.join([BESIDE, os.environ.get("PATH", "")]))
@@ -28,14 +26,7 @@ PYRIGHT = shutil.which("pyright", path=os.pathsep.join([BESIDE, os.environ.get("
 @pytest.fixture
 def orders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
     """The example, imported anew, in a folder of its own."""
-    monkeypatch.setenv("API_TOKENS", "sesame:ada")
-    monkeypatch.chdir(tmp_path)
-    spec = importlib.util.spec_from_file_location("orders", EXAMPLE)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "orders", module)
-    spec.loader.exec_module(module)
-    return module
+    return import_orders(monkeypatch, tmp_path)
 
 
 def client_of(module: ModuleType) -> TestClient:
