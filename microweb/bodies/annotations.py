@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import typing
+from collections import abc
 from collections.abc import Iterator
 from types import NoneType, UnionType
 from typing import (
@@ -16,6 +17,17 @@ from typing import (
     get_args,
     get_origin,
 )
+
+# The origins of an annotation of a generator or stream, and of a function that returns a coroutine.
+ITERATORS = (
+    abc.AsyncGenerator,
+    abc.AsyncIterator,
+    abc.AsyncIterable,
+    abc.Generator,
+    abc.Iterator,
+    abc.Iterable,
+)
+AWAITED = (abc.Awaitable, abc.Coroutine)
 
 _QUALIFIERS = (Annotated, Required, NotRequired, getattr(typing, "ReadOnly", Required))  # 3.13
 

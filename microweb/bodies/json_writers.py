@@ -25,7 +25,14 @@ from typing import (
     is_typeddict,
 )
 
-from .annotations import alternatives_of, bare, expanded_alternatives_of, is_alias, value_of
+from .annotations import (
+    AWAITED,
+    alternatives_of,
+    bare,
+    expanded_alternatives_of,
+    is_alias,
+    value_of,
+)
 from .class_members import Bound, attributes_of, bindings_of, has_members, is_attrs, key_of
 from .foreign import foreign_writer, is_foreign, is_plain_struct, is_struct
 from .json import UNENCODABLE
@@ -52,7 +59,6 @@ _SHOWN_CHARACTERS = 80
 
 _ARRAY_TYPES = (abc.Sequence, abc.MutableSequence, abc.Set, abc.Collection, abc.Iterable)
 _OBJECT_TYPES = (abc.Mapping, abc.MutableMapping)
-_AWAITED = (abc.Awaitable, abc.Coroutine)  # annotations of a `def` that returns a coroutine
 _UNRESOLVABLE = (NameError, TypeError, AttributeError, SyntaxError)
 
 
@@ -86,9 +92,9 @@ def _content_of(kind: object) -> object:
     kind, arguments = bare(kind), get_args(bare(kind))
     if get_origin(kind) is tuple and len(arguments) in (2, 3):  # also tuple[value, ...]
         return arguments[0]
-    if get_origin(kind) in _AWAITED:
+    if get_origin(kind) in AWAITED:
         return arguments[-1]
-    return object if kind is tuple or kind in _AWAITED else kind
+    return object if kind is tuple or kind in AWAITED else kind
 
 
 class _Compiler:

@@ -16,7 +16,7 @@ from functools import partial
 from types import CodeType, MethodType
 from typing import Any, get_args, get_origin
 
-from ..bodies.annotations import bare, metadata_of
+from ..bodies.annotations import AWAITED, ITERATORS, bare, metadata_of
 from ..bodies.class_members import hints_of_class
 from ..concurrency.callables import called_by, describe, is_async
 from ..errors import ConfigurationError
@@ -29,16 +29,6 @@ _MANAGERS: tuple[CodeType, ...] = tuple(
     vars(contextlib)[name](lambda: None).__code__
     for name in ("contextmanager", "asynccontextmanager")
 )
-
-_ITERATORS = (
-    abc.AsyncGenerator,
-    abc.AsyncIterator,
-    abc.AsyncIterable,
-    abc.Generator,
-    abc.Iterator,
-    abc.Iterable,
-)
-_AWAITED = (abc.Awaitable, abc.Coroutine)
 
 
 class Kind(Enum):
@@ -138,9 +128,9 @@ def _given_type(dependency: Dependency) -> object:
         return object
     hint = return_hint_of(dependency.call)
     if dependency.kind in (Kind.GENERATOR, Kind.ASYNC_GENERATOR):
-        is_known = get_origin(bare(hint)) in _ITERATORS
+        is_known = get_origin(bare(hint)) in ITERATORS
         return get_args(bare(hint))[0] if is_known else object
-    if dependency.kind is Kind.DEF and get_origin(bare(hint)) in _AWAITED:
+    if dependency.kind is Kind.DEF and get_origin(bare(hint)) in AWAITED:
         return get_args(bare(hint))[-1]
     return hint
 

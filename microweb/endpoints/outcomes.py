@@ -12,7 +12,7 @@ from http import HTTPStatus
 from types import NoneType
 from typing import Literal, get_args, get_origin
 
-from ..bodies.annotations import bare, expanded_alternatives_of, metadata_of
+from ..bodies.annotations import AWAITED, ITERATORS, bare, expanded_alternatives_of, metadata_of
 from ..bodies.constraints import annotated_alternatives_of
 from ..concurrency.callables import describe
 from ..errors import ConfigurationError
@@ -21,23 +21,10 @@ from ..response import Response
 from ..typed import Content, From
 from .signature import Signature, return_hint_of
 
-_AWAITED = (abc.Awaitable, abc.Coroutine)  # annotations of a `def` that returns a coroutine
 _WITHOUT_CONTENT = (204, 205, 304)  # RFC 9110 sections 15.3.5, 15.3.6 and 15.4.5
 
 # The values of these types have any media type: they are streams, or anything at all.
-_OPEN = (
-    object,
-    tuple,
-    int,
-    float,
-    bool,
-    abc.AsyncGenerator,
-    abc.AsyncIterator,
-    abc.AsyncIterable,
-    abc.Generator,
-    abc.Iterator,
-    abc.Iterable,
-)
+_OPEN = (object, tuple, int, float, bool, *ITERATORS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +79,7 @@ def takes_json(signature: Signature) -> bool:
 
 
 def _outcomes_in(hint: object) -> Iterator[Outcome]:
-    if get_origin(bare(hint)) in _AWAITED:
+    if get_origin(bare(hint)) in AWAITED:
         hint = get_args(bare(hint))[-1]
     for each in annotated_alternatives_of(hint):
         if get_origin(bare(each)) is tuple:
