@@ -90,7 +90,7 @@ async def call_within(plan: Plan, request: Request, subject: object) -> object:
 
 
 async def _leave_after(source: Body, request: Request, resources: Resources) -> None:
-    """Leave the dependencies of a file now, those of a stream when it has ended."""
+    """Leave the dependencies of a stream when it has ended, and those of other bodies now."""
     if isinstance(source, StreamBody) and not isinstance(source, FileBody):
         if resources:
             source.keep_until_end(_leaving(request, resources))

@@ -61,7 +61,7 @@ class BasicAuth:
         }
 
     def described(self) -> Described:
-        """Return its part of a document."""
+        """Return the part of an OpenAPI document that this middleware adds."""
         scheme = {"type": "http", "scheme": "basic"}
         return Described({"basic": scheme}, {401: "The name or the password is missing or wrong"})
 
@@ -102,7 +102,7 @@ class BearerAuth:
         self._malformed = {"WWW-Authenticate": f'{challenge}, error="invalid_request"'}
 
     def described(self) -> Described:
-        """Return its part of a document."""
+        """Return the part of an OpenAPI document that this middleware adds."""
         scheme = {"type": "http", "scheme": "bearer"}
         responses = {400: "The token is malformed", 401: "The token is missing or wrong"}
         return Described({"bearer": scheme}, responses)

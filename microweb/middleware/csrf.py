@@ -55,7 +55,7 @@ class CSRFProtection:
                 )
 
     def described(self) -> Described:
-        """Return its part of a document."""
+        """Return the part of an OpenAPI document that this middleware adds."""
         return Described(responses={403: "A page of another site sent the request"})
 
     async def __call__(self, request: Request, call_next: Handler) -> Response:

@@ -59,7 +59,7 @@ class AllowedHosts:
             raise ConfigurationError("AllowedHosts: expected at least one host, got none")
 
     def described(self) -> Described:
-        """Return its part of a document."""
+        """Return the part of an OpenAPI document that this middleware adds."""
         return Described(responses={421: "The server does not answer for this host"})
 
     async def __call__(self, request: Request, call_next: Handler) -> Response:

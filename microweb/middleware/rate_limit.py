@@ -98,7 +98,7 @@ class RateLimit:
         self._policy = f'"{name}";q={quota};w={window_s}'
 
     def described(self) -> Described:
-        """Return its part of a document."""
+        """Return the part of an OpenAPI document that this middleware adds."""
         return Described(responses={429: "The client sent too many requests"})
 
     async def __call__(self, request: Request, call_next: Handler) -> Response:

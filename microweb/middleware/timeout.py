@@ -39,7 +39,7 @@ class Timeout:
         self._seconds = seconds
 
     def described(self) -> Described:
-        """Return its part of a document."""
+        """Return the part of an OpenAPI document that this middleware adds."""
         return Described(responses={503: "There was no answer in time"})
 
     async def __call__(self, request: Request, call_next: Handler) -> Response:
