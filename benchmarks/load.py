@@ -30,15 +30,22 @@ class Counts(NamedTuple):
 
 
 class Wrk:
-    """wrk on `port` with `connections`, until `stop()`."""
+    """wrk on `port` with `connections`, until `stop()`. `script` is Lua that makes the requests."""
 
     def __init__(
-        self, port: int, connections: int, *, keeps: bool, method: str = "GET", path: str = "/"
+        self,
+        port: int,
+        connections: int,
+        *,
+        keeps: bool,
+        method: str = "GET",
+        path: str = "/",
+        script: str = "",
     ) -> None:
         self._script = tempfile.NamedTemporaryFile("w", suffix=".lua")  # noqa: SIM115
         closing = "" if keeps else "wrk.headers['Connection'] = 'close'\n"
         body = "wrk.body = 'hello'\n" if method == "POST" else ""
-        self._script.write(f"wrk.method = '{method}'\n{closing}{body}")
+        self._script.write(f"wrk.method = '{method}'\n{closing}{body}{script}")
         self._script.flush()
         options = ["-t1", f"-c{connections}", f"-d{LONGEST_S}s", "--timeout", "30s"]
         self._process = subprocess.Popen(

@@ -58,12 +58,38 @@ SERVERS: dict[str, Command] = {
 }
 
 
+def _uvicorn(app: str) -> Command:
+    return lambda programs, port, workers: [
+        *(f"{programs}/uvicorn", f"{app}:app", "--loop", "uvloop", "--http", "httptools"),
+        *("--port", str(port), "--log-level", "warning", "--no-access-log"),
+    ]
+
+
+# Each in one process, without an access log.
+ORDERS: dict[str, Command] = {
+    "orders-microweb": lambda programs, port, workers: [
+        *(sys.executable, "-m", "microweb", "run", f"{HERE}/apps/orders_microweb.py:app"),
+        *("--port", str(port), "--loop", "uvloop", "--no-access-log"),
+    ],
+    "orders-falcon": _uvicorn("orders_falcon"),
+    "orders-litestar": _uvicorn("orders_litestar"),
+    "orders-blacksheep": _uvicorn("orders_blacksheep"),
+    "orders-fastapi": _uvicorn("orders_fastapi"),
+    "orders-sanic": lambda programs, port, workers: [
+        *(f"{programs}/python", "orders_sanic.py", str(port)),
+    ],
+    "orders-robyn": lambda programs, port, workers: [
+        *(f"{programs}/python", "orders_robyn.py", str(port)),
+    ],
+}
+
+
 class Service:
     """A server in processes of its own."""
 
     def __init__(self, name: str, programs: str, *, port: int, workers: int = 2) -> None:
         self.name, self.port, self.workers = name, port, workers
-        self._command = SERVERS[name](programs, port, workers)
+        self._command = (SERVERS | ORDERS)[name](programs, port, workers)
         self._log = tempfile.NamedTemporaryFile(prefix=f"{name}-", suffix=".log")  # noqa: SIM115
         self.start()
 
