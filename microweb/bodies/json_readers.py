@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import re
 from binascii import a2b_base64
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal, InvalidOperation
-from functools import partial
 from itertools import islice
+from math import inf
 from types import NoneType
-from typing import Any, Never
+from typing import Any
 from uuid import UUID
 
 from ..http.durations import parse_duration
@@ -26,6 +26,7 @@ from .mismatches import SHOWN_CHARACTERS, Convert, Mismatch, Refusal, show
 
 # As many digits as `int` reads, because `int(Decimal("1e999999999"))` would fill the memory.
 _MAX_DECIMAL_DIGITS = 4300
+_MIN_INT, _MAX_INT = -(2**63), 2**63 - 1
 _DECIMAL = re.compile(r"-?[0-9]++(?:\.[0-9]++)?(?:[eE][-+]?[0-9]++)?")
 
 # --- readers --------------------------------------------------------------------------
@@ -69,6 +70,39 @@ def checked(reader: Reader, checks: Sequence[Callable[[Any], None]]) -> Reader:
         return converted
 
     return replace(reader, convert=convert_checked)
+
+
+def bounded(kind: object, limits: Sequence[tuple[str, Any]], convert: Convert) -> Convert:
+    """Return a function that accepts the values within `limits` in one step, or calls `convert`.
+
+    A text with two limits takes 0.1 us, and 0.45 by `checked`. Return `convert` itself for other
+    types and constraints.
+    """
+    given = dict(limits)
+    if len(given) < len(limits):
+        return convert
+    if kind is str and given.keys() <= {"min_length", "max_length"}:
+        shortest, longest = given.get("min_length", 0), given.get("max_length", inf)
+        return lambda value: (
+            value if type(value) is str and shortest <= len(value) <= longest else convert(value)
+        )
+    if not given.keys() <= {"ge", "gt", "le", "lt"} or not {*map(type, given.values())} <= {int}:
+        return convert
+    if kind is int:
+        lowest = max(given.get("ge", _MIN_INT), given.get("gt", _MIN_INT - 1) + 1)
+        highest = min(given.get("le", _MAX_INT), given.get("lt", _MAX_INT + 1) - 1)
+        return lambda value: (
+            value if type(value) is int and lowest <= value <= highest else convert(value)
+        )
+    if kind is float:
+        above, least = given.get("gt", -inf), given.get("ge", -inf)
+        below, most = given.get("lt", inf), given.get("le", inf)
+        return lambda value: (
+            value
+            if type(value) is float and above < value < below and least <= value <= most
+            else convert(value)
+        )
+    return convert
 
 
 def container(kind: type, expected: str, convert_container: Convert) -> Reader:
@@ -183,75 +217,6 @@ PLAIN: dict[type, Reader] = {
 }
 
 
-class Outline:
-    """The members of an object. They are added later, so that a class can refer to itself.
-
-    If it is closed, a key that no member has is a mismatch.
-    """
-
-    def __init__(self, *, is_closed: bool = False) -> None:
-        self._members: list[tuple[str, str, Convert, bool]] = []
-        self._required: set[str] = set()
-        self._keys: set[str] = set()
-        self._is_closed = is_closed
-        self.tags: dict[str, Reader] = {}
-
-    def add(self, key: str, name: str, reader: Reader, is_required: bool) -> None:
-        """Add the member that is `key` in JSON and `name` in the result."""
-        self._members.append((key, name, reader.convert, is_required))
-        self._keys.add(key)
-        if is_required:
-            self._required.add(key)
-        if reader.fits is not None and reader.takes is None:
-            self.tags[key] = reader
-
-    def fits(self, value: dict[str, object]) -> bool:
-        """Return whether the object has all required members and the tags match."""
-        return value.keys() >= self._required and all(
-            name not in value or _is_tagged(value, name, tag) for name, tag in self.tags.items()
-        )
-
-    def read(self, value: object) -> JSONObject:
-        """Return the members of `value`, converted; unknown keys are left out. Raises: Mismatch."""
-        if not isinstance(value, dict):
-            raise Mismatch("an object", value)
-        members = JSONObject()
-        key = ""
-        try:
-            for key, name, convert_member, is_required in self._members:
-                if key in value:
-                    members[name] = convert_member(value[key])
-                elif is_required:
-                    raise Refusal("missing")
-            if self._is_closed and not self._keys.issuperset(value):
-                key = min(value.keys() - self._keys)
-                raise Refusal("expected no such key")
-        except Mismatch as mismatch:
-            mismatch.add_step(key)
-            mismatch.read_rest(self._rest_after(key, value))
-            raise
-        return members
-
-    def _rest_after(
-        self, last: str, value: dict[str, object]
-    ) -> Iterator[tuple[str, Convert, object]]:
-        """Yield the key, the reader and the value of all members after the key `last`."""
-        if last in self._keys:
-            keys = [key for key, *_ in self._members]
-            for key, _, convert_member, is_required in self._members[keys.index(last) + 1 :]:
-                if key in value:
-                    yield key, convert_member, value[key]
-                elif is_required:
-                    yield key, partial(_refuse, "missing"), None
-        if self._is_closed:
-            for key in value.keys() - self._keys - {last}:
-                yield key, partial(_refuse, "expected no such key"), None
-
-
-def _refuse(problem: str, value: object) -> Never:
-    raise Refusal(problem)
-
-
 # --- containers -----------------------------------------------------------------------
 
 
@@ -265,7 +230,7 @@ def choose(readers: list[Reader], value: Any, expected: str) -> Reader:
     tagged = [
         reader
         for reader in readers
-        if reader.tags and all(_is_tagged(value, *named) for named in reader.tags.items())
+        if reader.tags and all(is_tagged(value, *named) for named in reader.tags.items())
     ]
     if len(tagged) == 1:
         return tagged[0]  # its refusal names the member that does not match
@@ -278,7 +243,8 @@ def choose(readers: list[Reader], value: Any, expected: str) -> Reader:
     raise Refusal(f"expected {expected}, got {show(value)} of another shape")
 
 
-def _is_tagged(value: dict[str, object], name: str, tag: Reader) -> bool:
+def is_tagged(value: dict[str, object], name: str, tag: Reader) -> bool:
+    """Return whether the member `name` of an object is one of the values of its tag."""
     return name in value and tag.fits is not None and tag.fits(value[name])
 
 
@@ -286,10 +252,9 @@ def list_of(convert_item: Convert) -> Callable[[Any], list[object]]:
     def convert_items(value: list[object]) -> list[object]:
         items: list[object] = []
         try:
-            for item in value:
-                items.append(convert_item(item))
+            items.extend(map(convert_item, value))
         except Mismatch as mismatch:
-            done = len(items)
+            done = len(items)  # `extend` keeps the items before the one that raises
             mismatch.add_step(done)
             rest = enumerate(value[done + 1 :], done + 1)
             mismatch.read_rest((index, convert_item, item) for index, item in rest)

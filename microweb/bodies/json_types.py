@@ -13,6 +13,7 @@ from __future__ import annotations
 import inspect
 from collections import abc
 from collections.abc import Callable
+from dataclasses import replace
 from enum import Enum
 from functools import lru_cache
 from types import FrameType, NoneType, UnionType
@@ -29,7 +30,7 @@ from typing import (
 
 from ..errors import ConfigurationError, HTTPError, UnprocessableContent
 from ..faults import Fault
-from .annotations import bare, is_alias, value_of
+from .annotations import bare, is_alias, metadata_of, value_of
 from .class_members import (
     Member,
     has_members,
@@ -38,13 +39,12 @@ from .class_members import (
     members_of,
     substituted,
 )
-from .constraints import annotated_alternatives_of, checks_for
+from .constraints import annotated_alternatives_of, checks_for, limits_of
 from .foreign import faults_in, foreign_reader, is_foreign
-from .json import JSONObject
 from .json_readers import (
     PLAIN,
-    Outline,
     Reader,
+    bounded,
     checked,
     choose,
     container,
@@ -56,6 +56,7 @@ from .json_readers import (
 )
 from .local_classes import remember_classes
 from .mismatches import Convert, Mismatch, Refusal
+from .outlines import Outline
 
 T = TypeVar("T")
 
@@ -179,7 +180,11 @@ class _Compiler:
         """Return the reader of a type, with the constraints in its metadata."""
         checks = checks_for(kind)
         reader = self._unchecked_reader(bare(kind))
-        return checked(reader, checks) if checks else reader
+        if not checks:
+            return reader
+        reader = checked(reader, checks)
+        limits = limits_of(metadata_of(kind))
+        return replace(reader, convert=bounded(bare(kind), limits, reader.convert))
 
     def _unchecked_reader(self, kind: object) -> Reader:
         origin, arguments = get_origin(kind), get_args(kind)
@@ -240,9 +245,9 @@ class _Compiler:
 
     def _members_reader(self, kind: object, cls: Any) -> Reader:
         outline = Outline(is_closed=is_closed(cls))
-        convert = outline.read if is_typeddict(cls) else _constructing(cls, outline.read)
-        reader = Reader("an object", convert, dict, outline.fits, outline.tags)
-        self._begun[kind] = reader
+        built: list[Convert] = []  # a member may be of this class, which is not built yet
+        late = Reader("an object", lambda value: built[0](value), dict, outline.fits, outline.tags)
+        self._begun[kind] = late
         self._open.add(kind)
         members = [each for each in self._members_of(kind) if each.argument is not None]
         for each in members:
@@ -252,6 +257,8 @@ class _Compiler:
         if not is_typeddict(cls):
             _check_constructor(cls, members)
         self._open.discard(kind)
+        built.append(outline.reader(None if is_typeddict(cls) else cls))
+        reader = self._begun[kind] = replace(late, convert=built[0])
         return reader
 
     def _named_tuple_reader(self, kind: object, cls: Any) -> Reader:
@@ -294,13 +301,12 @@ class _Compiler:
         anything = PLAIN[object]
         if anything in readers:
             return anything
-        accepts_null = PLAIN[NoneType] in readers
         arrays = [reader for reader in readers if reader.takes is list]
         objects = [reader for reader in readers if reader.takes is dict]
         # Only readers for the value's class are tried, because a refusal takes ten times as long.
         scalars: dict[type, list[Convert]] = {
             kind: [reader.convert for reader in readers if kind in reader.scalars]
-            for kind in (str, int, float, bool)
+            for kind in (str, int, float, bool, NoneType)
         }
         scalars[float] = scalars[float] or scalars[int]  # of an int, which may be 1.0
         for readers_of_one in (arrays, objects):
@@ -312,15 +318,13 @@ class _Compiler:
         expected = " or ".join(dict.fromkeys(reader.expected for reader in readers))
 
         def convert_union(value: object) -> object:
-            if value is None and accepts_null:
-                return None
+            converts = scalars.get(type(value), ())
+            if len(converts) == 1:
+                return converts[0](value)  # its refusal says more, such as a constraint
             if isinstance(value, dict) and objects:
                 return choose(objects, value, expected).convert(value)
             if isinstance(value, list) and arrays:
                 return choose(arrays, value, expected).convert(value)
-            converts = scalars.get(type(value), [])
-            if len(converts) == 1:
-                return converts[0](value)  # its refusal says more, such as a constraint
             for convert_scalar in converts:
                 try:
                     return convert_scalar(value)
@@ -341,21 +345,6 @@ def _json_form(choice: object, kind: object) -> object:
     raise ConfigurationError(
         f"expected str, int, float, bool or None as the values of {kind}, got {value!r:.80}"
     )
-
-
-def _constructing(cls: Any, read: Callable[[object], JSONObject]) -> Convert:
-    """Return a function that makes an object of `cls` from the members that `read` returns."""
-
-    def construct(value: object) -> object:
-        members = read(value)
-        try:
-            return cls(**members)
-        except HTTPError:
-            raise
-        except (TypeError, ValueError) as error:  # raised by its __post_init__
-            raise Refusal(str(error)[:_SHOWN_CHARACTERS] or "refused") from error
-
-    return construct
 
 
 def _refusing(read: Convert) -> Convert:

@@ -13,7 +13,6 @@ import pytest
 from microweb.bodies.json import JSONObject
 from microweb.bodies.json_readers import (
     PLAIN,
-    Outline,
     Reader,
     choose,
     container,
@@ -23,6 +22,7 @@ from microweb.bodies.json_readers import (
     tuple_of,
 )
 from microweb.bodies.mismatches import Mismatch, show
+from microweb.bodies.outlines import Outline
 
 UNKNOWN: Any = object()
 
@@ -32,13 +32,6 @@ def refusal_of(convert: Callable[[Any], object], value: object) -> str:
     with pytest.raises(Mismatch) as caught:
         convert(value)
     return f"{caught.value.pointer()}: {caught.value.problem()}"
-
-
-def outline_of(*members: tuple[str, Reader, bool]) -> Outline:
-    outline = Outline()
-    for member in members:
-        outline.add(member[0], *member)
-    return outline
 
 
 # --- scalars --------------------------------------------------------------------------
@@ -127,42 +120,15 @@ def test_tuple_has_one_length_and_a_reader_for_each_place() -> None:
     assert [pair.fits(value) for value in (["a", 1], ["a"])] == [True, False]
 
 
-# --- objects --------------------------------------------------------------------------
-
-
-def test_outline_reads_its_members_alone() -> None:
-    outline = outline_of(("name", PLAIN[str], True), ("age", PLAIN[int], False))
-    assert outline.read({"name": "ada", "other": 1}) == {"name": "ada"}
-    assert outline.read({"name": "ada", "age": 36}) == {"name": "ada", "age": 36}
-    assert refusal_of(outline.read, {"age": 36}) == "#/name: missing"
-    assert refusal_of(outline.read, {"name": 1}) == "#/name: expected a string, got 1"
-    assert refusal_of(outline.read, [1]) == "#: expected an object, got an array"
-
-
-def test_outline_may_hold_itself() -> None:
-    outline = Outline()
-    outline.add("next", "next", container(dict, "an object", outline.read), False)
-    assert outline.read({"next": {"next": {}}}) == {"next": {"next": {}}}
-    assert refusal_of(outline.read, {"next": {"next": 5}}) == (
-        "#/next/next: expected an object, got 5"
-    )
-
-
-def test_object_fits_by_its_keys_and_its_tags() -> None:
-    outline = outline_of(("kind", one_of({"cat": "cat"}), True), ("lives", PLAIN[int], True))
-    assert outline.tags.keys() == {"kind"}
-    assert outline.fits({"kind": "cat", "lives": "x"})
-    assert not outline.fits({"kind": "dog", "lives": 1})
-    assert not outline.fits({"kind": "cat"})
-
-
 # --- unions ---------------------------------------------------------------------------
 
 
 def alternative(kind: str, member: str) -> Reader:
     """Return a reader of objects whose `kind` is a tag."""
-    outline = outline_of(("kind", one_of({kind: kind}), True), (member, PLAIN[int], True))
-    return Reader(f"a {kind}", outline.read, dict, outline.fits, outline.tags)
+    outline = Outline()
+    outline.add("kind", "kind", one_of({kind: kind}), True)
+    outline.add(member, member, PLAIN[int], True)
+    return Reader(f"a {kind}", outline.reader(None), dict, outline.fits, outline.tags)
 
 
 CAT, DOG = alternative("cat", "lives"), alternative("dog", "age")
