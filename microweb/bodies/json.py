@@ -264,7 +264,7 @@ def encode_json(value: object, default: Callable[[object], object] | None = None
     reference, and nesting that exhausts the stack.
     """
     try:
-        text = _encoder_for(default)(value)
+        text = text_encoder(default)(value)
     except RecursionError as error:
         raise ValueError(UNENCODABLE) from error
     # Surrogates only occur in strings, and Python's escape of a surrogate is JSON's: \ud800.
@@ -272,8 +272,8 @@ def encode_json(value: object, default: Callable[[object], object] | None = None
 
 
 @lru_cache(maxsize=64)
-def _encoder_for(default: Callable[[object], object] | None) -> Callable[[object], str]:
-    """Return a function that writes a value as JSON text.
+def text_encoder(default: Callable[[object], object] | None) -> Callable[[object], str]:
+    """Return a function that writes a value as JSON text; `default` is as for `encode_json`.
 
     `JSONEncoder.encode` builds the C encoder for each call, because the encoder owns a table of
     containers that finds circular references. Here the encoder is built once, and the stack's limit

@@ -35,7 +35,8 @@ from .annotations import (
 )
 from .class_members import Bound, attributes_of, bindings_of, has_members, is_attrs, key_of
 from .foreign import foreign_writer, is_foreign, is_plain_struct, is_struct
-from .json import UNENCODABLE
+from .json import UNENCODABLE, encode_json, text_encoder
+from .json_texts import Text, text_of
 from .local_classes import classes_beside
 from .writers import (
     ANYTHING,
@@ -49,11 +50,12 @@ from .writers import (
     Members,
     Object,
     UnionWriter,
-    Write,
     Writer,
     is_one,
     iterated,
 )
+
+Default = Callable[[object], object]  # `json_default` of an app
 
 _SHOWN_CHARACTERS = 80
 
@@ -62,29 +64,46 @@ _OBJECT_TYPES = (abc.Mapping, abc.MutableMapping)
 _UNRESOLVABLE = (NameError, TypeError, AttributeError, SyntaxError)
 
 
-def writer_for(kind: object) -> Write | None:
-    """Return a function that converts a value to the JSON form that `kind` declares.
+class DeclaredWriter:
+    """Writes the values that a type declares. Called, it converts a value to the JSON form.
 
-    `kind` is the return annotation of an endpoint; a str is one that can't be resolved. For a tuple
-    (value, status, headers) the first item counts. Return None if `kind` allows any value.
-
-    The function raises TypeError for a value that `kind` does not declare.
+    It raises TypeError for a value that the type does not declare.
     """
-    alternatives = [_content_of(each) for each in expanded_alternatives_of(kind)]
-    writer = _Compiler().union(alternatives, {})
-    if writer is ANYTHING:
-        return None
-    unchecked = writer.unchecked
 
-    def write_declared(value: object) -> object:
-        if type(value) is unchecked:
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+        self._texts: tuple[Default | None, Text] | None = None  # for the last `default`
+
+    def __call__(self, value: object) -> object:
+        if type(value) is self._writer.unchecked:
             return value
         try:
-            return writer.of(value)
+            return self._writer.of(value)
         except RecursionError as error:
             raise ValueError(UNENCODABLE) from error
 
-    return write_declared
+    def encode(self, value: object, default: Default | None) -> bytes:
+        """Return a value as JSON. Raises: as `encode_json`."""
+        if self._writer.write is None:  # nothing is converted
+            return encode_json(self(value), default)
+        texts = self._texts
+        if texts is None or texts[0] is not default:
+            texts = self._texts = default, text_of(self._writer, text_encoder(default))
+        try:
+            return texts[1](value).encode("utf-8", "backslashreplace")
+        except RecursionError as error:
+            raise ValueError(UNENCODABLE) from error
+
+
+def writer_for(kind: object) -> DeclaredWriter | None:
+    """Return the writer of the values that `kind` declares; None if it allows any value.
+
+    `kind` is the return annotation of an endpoint; a str is one that can't be resolved. For a tuple
+    (value, status, headers) the first item counts.
+    """
+    alternatives = [_content_of(each) for each in expanded_alternatives_of(kind)]
+    writer = _Compiler().union(alternatives, {})
+    return None if writer is ANYTHING else DeclaredWriter(writer)
 
 
 def _content_of(kind: object) -> object:

@@ -60,9 +60,10 @@ class ReturnConverter:
 
     def _from_json(self, value: object) -> Response:
         try:
-            if self._write is not None:
-                value = self._write(value)
-            return plain_response(encode_json(value, self._app.json_default), JSON)
+            default = self._app.json_default
+            if self._write is None:
+                return plain_response(encode_json(value, default), JSON)
+            return plain_response(self._write.encode(value, default), JSON)
         except (TypeError, ValueError) as error:  # also NaN, or a value that holds itself
             raise self._named(error) from error
 

@@ -20,10 +20,10 @@ from hypothesis import strategies as st
 from microweb.bodies.json import (
     JSONArray,
     JSONObject,
-    _encoder_for,
     encode_json,
     has_more_values,
     parse_json,
+    text_encoder,
 )
 from microweb.errors import BadRequest, ContentTooLarge, MissingValue
 
@@ -510,9 +510,9 @@ def test_the_encoder_writes_what_json_writes(value: object) -> None:
 @pytest.fixture
 def without_c_encoder(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(json.encoder, "c_make_encoder", None)
-    _encoder_for.cache_clear()
+    text_encoder.cache_clear()
     yield
-    _encoder_for.cache_clear()
+    text_encoder.cache_clear()
 
 
 @pytest.mark.usefixtures("without_c_encoder")
