@@ -14,6 +14,8 @@ from typing import Literal
 MAX_FAULTS = 20  # in one answer
 _MAX_BYTES = 6 * 1024  # of the faults in one answer, in UTF-8 and escaped
 _AROUND = 40  # bytes of problem details around one fault
+# So few and short faults fit, because a character takes at most 6 bytes: `&quot;`.
+_FEW, _SHORT = 10, (_MAX_BYTES - 10 * _AROUND) // 6  # faults, characters
 
 Source = Literal["body", "path", "query", "header", "cookie"]
 
@@ -45,6 +47,8 @@ class Fault:
 def first_faults(faults: Iterable[Fault]) -> tuple[tuple[Fault, ...], bool]:
     """Return the faults that one answer has room for, and whether there are more."""
     found, size = list(islice(faults, MAX_FAULTS + 1)), 0
+    if len(found) <= _FEW and sum([len(each.name) + len(each.detail) for each in found]) <= _SHORT:
+        return tuple(found), False
     for number, fault in enumerate(found):
         size += _size_of(fault)
         if number and (number == MAX_FAULTS or size > _MAX_BYTES):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from datetime import date, time, timedelta
 from decimal import Decimal
+from json.encoder import encode_basestring
 from urllib.parse import quote
 
 from ..faults import MAX_FAULTS, Fault
@@ -89,7 +90,10 @@ class Refusal(Mismatch):
 
 def _escape(step: str | int) -> str:
     """Return a key or an index as a token of a pointer. RFC 6901 section 3"""
-    token = str(step)[:_SHOWN_POINTER].replace("~", "~0").replace("/", "~1")
+    token = str(step)[:_SHOWN_POINTER]
+    if (token.isascii() and token.isidentifier()) or isinstance(step, int):
+        return token  # `quote` takes 1 us
+    token = token.replace("~", "~0").replace("/", "~1")
     return quote(token, safe=_IN_FRAGMENT, errors="backslashreplace")
 
 
@@ -101,6 +105,8 @@ def show(value: object) -> str:
         return "an object"
     if isinstance(value, list):
         return "an array"
+    if type(value) is int:
+        return str(value)[:SHOWN_CHARACTERS]
     if value is None or isinstance(value, (bool, int, float)):
         return encode_json(value).decode()[:SHOWN_CHARACTERS]
     if isinstance(value, (date, time, Decimal)):
@@ -111,4 +117,4 @@ def show(value: object) -> str:
 
 
 def _quote(text: str) -> str:
-    return encode_json(text[:SHOWN_CHARACTERS]).decode()
+    return encode_basestring(text[:SHOWN_CHARACTERS]).encode(errors="backslashreplace").decode()
