@@ -15,22 +15,11 @@ RFC 9112 sections 6 and 7.1.
 from __future__ import annotations
 
 import sys
-from collections.abc import (
-    AsyncGenerator,
-    AsyncIterable,
-    AsyncIterator,
-    Awaitable,
-    Callable,
-    Iterable,
-    Iterator,
-)
-from contextlib import (
-    AbstractAsyncContextManager,
-    AsyncExitStack,
-)
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from functools import partial
 from types import AsyncGeneratorType
-from typing import Any, cast
+from typing import cast
 
 from ..concurrency.begun import Begun
 from ..concurrency.threads import run_in_thread
@@ -43,6 +32,7 @@ from ..http.interfaces import Piece
 from ..http.mediatypes import OCTETS, TEXT
 from ..http.response_head import WITHOUT_CONTENT
 from .body import Body, EncodeHead, Head, RequestInfo, WrittenBody
+from .closing import Leave, Opened, close_opened, has_ended, leave_both, leaving_in_thread
 from .outlet import JOINED_BYTES, Outlet
 from .pieces import (
     LABEL,
@@ -57,9 +47,6 @@ from .pieces import (
     take_next,
     to_bytes,
 )
-
-Leave = Callable[..., Awaitable[object]]
-Opened = tuple["Begun[Piece | End] | None", AsyncIterator[Piece] | None, object]
 
 _CHUNKED = b"Transfer-Encoding: chunked\r\n"
 _HEAD_WAIT_S = 0.5  # for the first piece, or an error in its place: a query that fails takes less
@@ -125,7 +112,7 @@ class StreamBody(WrittenBody):
                 source = await resources.enter_async_context(source)
             pieces = self._as_pieces(cast(Pieces, source))
             iterator = iterate(pieces)
-            resources.push_async_callback(_close_opened, None, iterator, pieces)
+            resources.push_async_callback(close_opened, None, iterator, pieces)
             async for piece in iterator:
                 yield piece
 
@@ -138,7 +125,7 @@ class StreamBody(WrittenBody):
 
         It can't suppress an error. If it raises, the connection is cut.
         """
-        self._leave = partial(_leave_both, self._leave, leave)
+        self._leave = partial(leave_both, self._leave, leave)
 
     # --- inside the middleware
 
@@ -205,7 +192,7 @@ class StreamBody(WrittenBody):
             self._leave = source.__aexit__
         elif not isinstance(source, (AsyncIterable, Iterable)):
             self._pieces = await run_in_thread(LABEL, source.__enter__)
-            self._leave = _leaving_in_thread(source)
+            self._leave = leaving_in_thread(source)
 
     def _head_wait_s(self, headers: MutableHeaders) -> float | None:
         """Return how many seconds the head waits for the first piece; None: it does not wait."""
@@ -249,7 +236,7 @@ class StreamBody(WrittenBody):
         opened = self._open
         if self._iterator is None:
             opened.append((None, None, self._pieces))
-        if self._leave is None and all(map(_has_ended, opened)):
+        if self._leave is None and all(map(has_ended, opened)):
             opened.clear()
             return False
         if request is None:
@@ -260,7 +247,7 @@ class StreamBody(WrittenBody):
     async def _close_all(self, error: BaseException | None) -> bool:
         try:
             while self._open:
-                await _close_opened(*self._open.pop())
+                await close_opened(*self._open.pop())
         except BaseException as failure:
             await self._close_all(failure)  # the others
             raise
@@ -380,49 +367,3 @@ def _framing(status: int, minor_version: int, length: str | None) -> bytes:
     if status in WITHOUT_CONTENT or minor_version == 0:
         return b""
     return _CHUNKED
-
-
-# --- closing
-
-
-def _has_ended(opened: Opened) -> bool:
-    """Return whether the source is an async generator that has ended, so no close is needed."""
-    _, iterator, source = opened
-    if iterator is not source or not isinstance(iterator, AsyncGeneratorType):
-        return False
-    return iterator.ag_frame is None
-
-
-async def _close_opened(
-    first: Begun[Piece | End] | None, iterator: AsyncIterator[Piece] | None, source: object
-) -> None:
-    """Close the iterator, if iteration began, and the source, if it has a close method."""
-    if first is not None and not first.is_done:
-        await first.abandon()
-    if isinstance(iterator, AsyncGeneratorType):
-        await iterator.aclose()
-    if iterator is source or (iterator is not None and isinstance(source, Iterator)):
-        return  # closing the iterator has closed the source
-    if isinstance(source, AsyncIterable):
-        if (aclose := getattr(source, "aclose", None)) is not None:
-            await aclose()
-    elif isinstance(source, Iterable) and (close := getattr(source, "close", None)) is not None:
-        await run_in_thread(LABEL, close)  # a file, a generator
-
-
-async def _leave_both(inner: Leave | None, outer: Leave, *error: Any) -> bool:
-    try:
-        is_suppressed = inner is not None and bool(await inner(*error))
-    except BaseException as failure:
-        await outer(type(failure), failure, failure.__traceback__)
-        raise
-    await outer(*((None, None, None) if is_suppressed else error))
-    return is_suppressed
-
-
-def _leaving_in_thread(manager: Any) -> Leave:
-    async def leave(*error: Any) -> bool | None:
-        left: bool | None = await run_in_thread(LABEL, partial(manager.__exit__, *error))
-        return left
-
-    return leave
