@@ -20,7 +20,7 @@ from functools import partial
 from os import PathLike
 from typing import Any, Never
 
-from .bodies.body import Body, RenderedBody, RequestInfo, WrittenBody
+from .bodies.body import Body, RenderedBody, RequestInfo, WrittenBody, trailers_of
 from .bodies.file import FileBody
 from .bodies.json import JSONBody
 from .bodies.pieces import Pieces, Source
@@ -34,6 +34,7 @@ from .http.headers import MutableHeaders, headers_of, refuse_touch
 from .http.interfaces import Fields, Piece
 from .http.mediatypes import HTML, JSON, OCTETS, TEXT, check_content_type, file_fields
 from .http.response_head import WITHOUT_CONTENT, HeadCache, check_status, encode_head
+from .http.trailers import Trailers
 from .remedies import Suggesting, unknown_keyword
 
 _CHECKED_TYPES = frozenset((None, TEXT, HTML, JSON, OCTETS))
@@ -46,7 +47,6 @@ class Response(metaclass=Suggesting):
 
     `body` is bytes, or a str that is sent as UTF-8; a `bytearray` or `memoryview` is copied. The
     default `content_type` is plain text for a str, and `application/octet-stream` for bytes.
-
     Raises: TypeError for a body of another type; LocalProtocolError for a status, name or value
     that HTTP can't carry.
     """
@@ -106,8 +106,7 @@ class Response(metaclass=Suggesting):
     def redirect(url: str, status: int = 303, *, local: bool = False) -> Response:
         """Send the client to `url`; with `local`, to `/` if `url` leaves this origin.
 
-        Characters that a URL can't hold are percent-encoded: a value from the client can't add
-        header fields.
+        Characters that a URL can't hold are percent-encoded, so no value can add header fields.
         """
         check_redirecting(status)
         body = LocalRedirect() if local else b""
@@ -124,13 +123,10 @@ class Response(metaclass=Suggesting):
         """Answer with pieces as they arrive: in chunks, or up to the close for HTTP/1.0.
 
         A plain iterable is iterated in a thread. Without a `content_type` the first piece decides:
-        text for a str, `application/octet-stream` for bytes; text if it is late.
-
-        A context manager is entered before the head is sent, a plain one in a thread. It is exited
-        when the stream ends, fails, or is not sent at all (HEAD, 304).
-
-        A failure before the first piece is an error like any other. The head waits at most half a
-        second for that piece; a failure after the head cuts the connection.
+        text for a str, `application/octet-stream` for bytes; text if it is late. A context manager
+        is entered before the head is sent, a plain one in a thread. It is exited when the stream
+        ends, fails, or is not sent (HEAD, 304). A failure before the first piece is an error like
+        any other; the head waits half a second for it. A later failure cuts the connection.
         """
         return Response(StreamBody(pieces), status, headers, content_type=content_type)
 
@@ -145,15 +141,13 @@ class Response(metaclass=Suggesting):
 
         An event is a `str`, a `ServerEvent` from `microweb.sse`, or a value for JSON. They come
         from an async iterator, or from a context manager of one, such as a channel's subscription.
-
         The iterator is closed within a second after the client has left, and when the server stops.
         After `heartbeat_s` without an event, the client gets a comment. A client that reads nothing
         between two comments counts as gone. WHATWG HTML section 9.2.
         """
         from .sse.body import FIELDS, MEDIA_TYPE, EventBody
 
-        body = EventBody(events, heartbeat_s)
-        response = Response(body, 200, headers, content_type=MEDIA_TYPE)
+        response = Response(EventBody(events, heartbeat_s), 200, headers, content_type=MEDIA_TYPE)
         response.headers.set_missing(FIELDS)
         return response
 
@@ -170,7 +164,6 @@ class Response(metaclass=Suggesting):
         The media type follows from the name; text counts as UTF-8. With `download_name` a browser
         saves it under that name. `cache` is a Cache-Control field or a `max-age` in seconds. None
         means `no-cache`: the client asks each time, and mostly gets a 304.
-
         Choose `path` yourself; if the client chooses a part of it, use `app.static`. If it is not
         a regular file or a link to one, the answer is 404. An unreadable file raises OSError.
         """
@@ -223,6 +216,14 @@ class Response(metaclass=Suggesting):
     def pieces(self, pieces: Pieces) -> None:
         self._touch()
         stream_of(self.source, self).replace(pieces, self.headers)
+
+    @property
+    def trailers(self) -> Trailers:
+        """The fields behind the last piece of a stream, which its generator sets.
+
+        HTTP/1.0, HEAD, 204 and 304 get none. Raises: AttributeError if the length is known.
+        """
+        return trailers_of(self.source, self)
 
     @property
     def headers(self) -> MutableHeaders:
@@ -378,9 +379,8 @@ class Response(metaclass=Suggesting):
         self, stream: ResponseStream, request: RequestInfo, heads: HeadCache, connection: bytes
     ) -> None:
         response = self if self.source is None else self.rendered(request)
-        is_head = request.line.method == "HEAD"
         stream.write(response._encode_head(request, heads, connection))
-        if not is_head and response._status not in WITHOUT_CONTENT:
+        if request.line.method != "HEAD" and response._status not in WITHOUT_CONTENT:
             await write_slices(stream, memoryview(response._body))
 
     def _encode_head(

@@ -18,6 +18,7 @@ from ..http.exchange import Exchange
 from ..http.headers import Headers, MutableHeaders
 from ..http.interfaces import MatchInfo, Peer
 from ..http.request_head import HeaderSection, RequestLine
+from ..http.trailers import Trailers
 
 EncodeHead = Callable[[bytes], bytes]  # the field line with the framing -> the whole head
 
@@ -92,6 +93,11 @@ class WrittenBody(Body):
     is_compressible = False
     has_own_conditions = True
 
+    @property
+    def trailers(self) -> Trailers | None:
+        """The fields behind the last chunk, None if the body is not sent in chunks."""
+        return None
+
     def ends_by_close(self, minor_version: int, headers: MutableHeaders) -> bool:
         """Return whether only the close of the connection marks the end of the body."""
         return False
@@ -115,3 +121,19 @@ class WrittenBody(Body):
         If this raises, the caller must abort the connection.
         """
         raise NotImplementedError
+
+
+def trailers_of(source: Body | None, owner: object) -> Trailers:
+    """Return the trailers of a body that is sent in chunks.
+
+    Raises: AttributeError, for the object `owner`, if there are none.
+    """
+    trailers = source.trailers if isinstance(source, WrittenBody) else None
+    if trailers is None:
+        raise AttributeError(
+            "this response has no trailers, because it is not sent in chunks: set the field in "
+            "response.headers",
+            name="trailers",
+            obj=owner,
+        )
+    return trailers

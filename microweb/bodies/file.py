@@ -31,6 +31,7 @@ from ..http.preconditions import (
     validators_of,
 )
 from ..http.ranges import Span, content_range, parse_ranges
+from ..http.trailers import Trailers
 from .body import EncodeHead, Head, RequestInfo
 from .open_file import PIECE_BYTES, OpenFile
 from .pieces import Pieces
@@ -133,6 +134,11 @@ class FileBody(StreamBody):
     def pieces(self) -> AsyncIterable[Piece]:
         """The pieces, for middleware that changes them. After a set, their length is unknown."""
         return self._read_pieces() if self._pieces is _OWN_PIECES else super().pieces
+
+    @property
+    def trailers(self) -> Trailers | None:
+        """None, unless middleware has set pieces, whose length is unknown."""
+        return None if self._pieces is _OWN_PIECES else super().trailers
 
     def replace(self, pieces: Pieces, headers: MutableHeaders) -> None:
         super().replace(pieces, headers)

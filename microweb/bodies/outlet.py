@@ -57,12 +57,12 @@ class Outlet:
         self._is_full = False
         await self._stream.drain()
 
-    def end(self, size: int) -> None:
+    def end(self, size: int, last_chunk: bytes = LAST_CHUNK) -> None:
         """Write the `size` bytes that are left of this turn, and the end of the stream.
 
-        Raises: ClientDisconnected.
+        `last_chunk` may have trailers behind it. Raises: ClientDisconnected.
         """
-        self._write(size if self.joined else 0, LAST_CHUNK if self._is_chunked else b"")
+        self._write(size if self.joined else 0, last_chunk if self._is_chunked else b"")
 
     def close(self) -> None:
         """Write the pieces that were made before an error. Never raises."""

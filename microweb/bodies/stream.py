@@ -26,11 +26,13 @@ from ..concurrency.threads import run_in_thread
 from ..errors import LocalProtocolError
 from ..http.bytestream import ResponseStream
 from ..http.exchange import Exchange
+from ..http.framing import LAST_CHUNK
 from ..http.grammar import CONTENT_LENGTH
 from ..http.headers import MutableHeaders, refuse_touch
 from ..http.interfaces import Piece
 from ..http.mediatypes import OCTETS, TEXT
 from ..http.response_head import WITHOUT_CONTENT
+from ..http.trailers import Trailers, announce, refuse_length
 from .body import Body, EncodeHead, Head, RequestInfo, WrittenBody
 from .closing import Leave, Opened, close_opened, has_ended, leave_both, leaving_in_thread
 from .outlet import JOINED_BYTES, Outlet
@@ -68,6 +70,7 @@ class StreamBody(WrittenBody):
         "_open",
         "_pieces",
         "_request",
+        "_trailers",
     )
 
     is_compressible = True
@@ -85,6 +88,7 @@ class StreamBody(WrittenBody):
         self._iterator: AsyncIterator[Piece] | None = None  # of the pieces, after it was begun
         self._first: Begun[Piece | End] | None = None  # the first piece, taken or waited for
         self._is_late = False  # the head is sent before the first piece
+        self._trailers: Trailers | None = None  # made at the first use
 
     # --- the pieces
 
@@ -104,6 +108,20 @@ class StreamBody(WrittenBody):
             self._open.append((None, None, self._pieces))
         self._pieces = pieces
         self._iterator = self._first = None
+
+    @property
+    def trailers(self) -> Trailers | None:
+        """The fields behind the last chunk, which a generator sets before its end."""
+        if self._trailers is None:
+            self._trailers = Trailers()
+        return self._trailers
+
+    def _last_chunk(self, length: str | None) -> bytes:
+        if self._trailers is None:
+            return LAST_CHUNK
+        if self._trailers and length is not None:
+            refuse_length()
+        return self._trailers.last_chunk()
 
     async def _opened(self, source: Source) -> AsyncGenerator[Piece, None]:
         """Yield the pieces of a body that was not prepared for an exchange."""
@@ -280,6 +298,8 @@ class StreamBody(WrittenBody):
                 lines = headers.lines  # read directly, because `headers.get` costs 1 us
                 length = headers["content-length"] if "content-length" in lines else None
                 framing = _framing(status, request.section.minor_version, length)
+                if self._trailers is not None or "trailer" in lines:
+                    announce(headers, self._trailers, is_chunked=framing is _CHUNKED)
                 encoded = encode_head(framing)
                 if request.line.method != "HEAD" and status not in WITHOUT_CONTENT:
                     outlet = Outlet(stream, encoded, is_chunked=framing is _CHUNKED)
@@ -292,7 +312,7 @@ class StreamBody(WrittenBody):
             if outlet is None:
                 stream.write(encoded)
             else:
-                outlet.end(size)
+                outlet.end(size, self._last_chunk(length))
         finally:
             self._release()
             if outlet is not None:

@@ -20,7 +20,7 @@ from typing import Protocol
 from ..bodies.body import WrittenBody
 from ..concurrency.threads import run_short_work
 from ..errors import ConfigurationError, MissingExtra
-from ..http.headers import MutableHeaders, add_vary
+from ..http.headers import MutableHeaders, add_vary, list_members
 from ..http.interfaces import Piece
 from ..http.mediatypes import parse_media_type
 from ..http.negotiation import IDENTITY, negotiate_coding
@@ -39,6 +39,7 @@ _COMPRESSIBLE = re.compile(
 _WITHOUT_CODING = frozenset((101, 204, 205, 206, 304))
 # Fields of content that is coded already, or whose digest or range would no longer be right.
 _DECIDED = frozenset(("content-encoding", "content-range", "content-digest", "repr-digest"))
+_DECIDED_AT_END = frozenset(("content-digest", "repr-digest", "etag"))  # as trailers
 
 # MB/s and the compressed part of 1 MiB of JSON: gzip 4: 41, 0.33 (its default 6: 23, 0.31);
 # br 4: 52, 0.29 (5: 20, 0.27); zstd 3: 124, 0.30 (6: 35, 0.28).
@@ -145,6 +146,10 @@ def _may_code(headers: MutableHeaders, is_required: bool) -> bool:
     """Whether a response with these fields may be compressed, and either must be or shrinks."""
     lines = headers.lines
     if not _DECIDED.isdisjoint(lines):
+        return False
+    if "trailer" in lines and not _DECIDED_AT_END.isdisjoint(
+        list_members(headers["trailer"].lower())
+    ):
         return False
     if "cache-control" in lines and "no-transform" in headers["cache-control"].lower():
         return False

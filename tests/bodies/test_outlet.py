@@ -41,6 +41,15 @@ async def test_end_goes_out_with_the_last_pieces() -> None:
     assert len(stream.writes) == 1
 
 
+async def test_trailers_go_out_behind_the_last_chunk_only() -> None:
+    for is_chunked, end in ((True, b"1\r\na\r\n0\r\nX: 1\r\n\r\n"), (False, b"a")):
+        stream = FakeStream()
+        outlet = Outlet(stream, b"head", is_chunked=is_chunked)
+        await put(outlet, b"a")
+        outlet.end(1, b"0\r\nX: 1\r\n\r\n")
+        assert stream.writes == [b"head" + end]
+
+
 async def test_stream_without_pieces_is_a_head_and_an_end() -> None:
     stream = FakeStream()
     Outlet(stream, b"head", is_chunked=True).end(0)

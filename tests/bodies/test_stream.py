@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -411,3 +412,116 @@ async def test_fault_in_the_head_of_a_stream_is_not_swallowed(field: str) -> Non
     with pytest.raises(LocalProtocolError, match=field):
         await response.send_to(stream, GET, HEADS, b"")
     assert (stream.writes, resource.errors) == ([], [LocalProtocolError])
+
+
+# --- trailers
+
+
+def counted(length: str | None = None) -> Response:
+    """Return a stream that counts its pieces in a trailer."""
+
+    async def pieces() -> AsyncIterator[str]:
+        yield "a"
+        await asyncio.sleep(0)
+        yield "b"
+        response.trailers["X-Count"] = "2"
+
+    response = Response.stream(pieces(), headers={"Trailer": "X-Count"})
+    if length is not None:
+        response.headers["Content-Length"] = length
+    return response
+
+
+async def test_trailers_follow_the_last_chunk() -> None:
+    _, fields, content = split((await send(counted())).written)
+    assert fields[b"trailer"] == b"X-Count"
+    assert content == b"1\r\na\r\n1\r\nb\r\n0\r\nX-Count: 2\r\n\r\n"
+
+
+async def test_trailers_that_are_not_announced_are_sent_too() -> None:
+    async def pieces() -> AsyncIterator[str]:
+        response.trailers["X-Early"] = "1"  # before the head
+        yield "a"
+        response.trailers["X-Late"] = "2"
+
+    response = Response.stream(pieces())
+    _, fields, content = split((await send(response)).written)
+    assert fields[b"trailer"] == b"X-Early"
+    assert content.endswith(b"\r\n0\r\nX-Early: 1\r\nX-Late: 2\r\n\r\n")
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [(OLD, 200), (HEAD, 200), (GET, 204), (GET, 205), (GET, 304)],
+    ids=["1.0", "HEAD", "204", "205", "304"],
+)
+async def test_answer_without_chunks_has_no_trailers(request_: Request, status: int) -> None:
+    response = counted()
+    response.status = status
+    response.trailers["X-Before"] = "1"
+    head, _, content = (await send(response, request_)).written.partition(b"\r\n\r\n")
+    assert content == (b"ab" if request_ is OLD else b"")
+    assert (b"Trailer: X-Count, X-Before" in head) == (request_ is HEAD)
+
+
+async def test_trailers_need_a_stream_of_unknown_length() -> None:
+    stream = FakeStream()
+    with pytest.raises(LocalProtocolError, match="expected no Content-Length"):
+        await counted("2").send_to(stream, GET, HEADS, b"")
+    assert stream.writes == []  # so the answer can become a 500
+
+
+async def test_trailers_of_a_known_length_cut_the_answer() -> None:
+    response = counted("2")
+    del response.headers["trailer"]
+    with pytest.raises(LocalProtocolError, match="expected no Content-Length"):
+        await send(response)
+
+
+async def test_context_manager_may_set_trailers_at_its_end() -> None:
+    @asynccontextmanager
+    async def manager() -> AsyncIterator[list[str]]:
+        yield ["a"]
+        response.trailers["X-Closed"] = "1"
+
+    response = Response.stream(manager())
+    assert (await send(response)).written.endswith(b"0\r\nX-Closed: 1\r\n\r\n")
+
+
+async def test_failed_stream_has_no_trailers() -> None:
+    async def pieces() -> AsyncIterator[str]:
+        yield "a"
+        response.trailers["X-Count"] = "1"
+        raise OSError("the disk is gone")
+
+    response = Response.stream(pieces())
+    stream = FakeStream()
+    with pytest.raises(OSError, match="the disk is gone"):
+        await response.send_to(stream, GET, HEADS, b"")
+    assert stream.written.endswith(b"1\r\na\r\n")
+
+
+async def test_forbidden_trailer_is_an_error_of_the_generator() -> None:
+    async def pieces() -> AsyncIterator[str]:
+        yield "a"
+        response.trailers["Set-Cookie"] = "a=b"
+
+    response = Response.stream(pieces())
+    with pytest.raises(LocalProtocolError, match="got 'set-cookie'"):
+        await send(response)
+
+
+async def test_trailers_are_refused_after_the_answer() -> None:
+    response = counted()
+    await send(response)
+    with pytest.raises(LocalProtocolError, match="was sent"):
+        response.trailers["X-More"] = "1"
+
+
+@pytest.mark.parametrize(
+    "response", [Response("whole"), Response.json({}), Response.file(__file__)], ids=str
+)
+def test_answer_of_a_known_length_has_no_trailers(response: Response) -> None:
+    assert not hasattr(response, "trailers")
+    with pytest.raises(AttributeError, match=r"set the field in response\.headers"):
+        response.trailers["X"] = "1"
