@@ -9,24 +9,25 @@ protocols of `http.interfaces`.
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from inspect import iscoroutine
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
-from urllib.parse import unquote
 
 from .bodies.incoming import IncomingBody, json_container
 from .bodies.json_types import converter_near
 from .errors import BadRequest, ConfigurationError
 from .http.cookies import parse_cookies
+from .http.early_hints import check_links
 from .http.exchange import Exchange
 from .http.headers import Headers
 from .http.interfaces import Address, BodySource, MatchInfo, Peer, RequestApp, RouteInfo
 from .http.multidict import MultiDict
+from .http.origins import hostname_of
 from .http.request_head import HeaderSection, RequestLine
-from .http.urlencoded import parse_urlencoded
+from .http.urlencoded import decode_path, parse_urlencoded
 from .remedies import Suggesting
 from .sessions.session import Session
 
@@ -93,12 +94,7 @@ class Request(metaclass=Suggesting):
     @property
     def path(self) -> str:
         """The decoded path, without the `prefix` where the app is mounted."""
-        path = self.line.raw_path
-        depth = self.prefix.count("/")
-        if depth:
-            _, *segments = path.split("/", depth + 1)
-            path = f"/{segments[-1]}" if len(segments) > depth else ""
-        return unquote(path)
+        return decode_path(self.line.raw_path, self.prefix)
 
     @property
     def prefix(self) -> str:
@@ -155,10 +151,7 @@ class Request(metaclass=Suggesting):
     @property
     def hostname(self) -> str:
         """The host that the request names, without port and brackets, in lower case."""
-        host = self.host.lower()
-        if host.startswith("["):
-            return host[1 : host.index("]")]
-        return host.partition(":")[0]
+        return hostname_of(self.host)
 
     # --- the client
 
@@ -274,6 +267,16 @@ class Request(metaclass=Suggesting):
             )
         self.transport.after_response(self, partial(function, *args, **kwargs))
 
+    async def early_hints(self, links: Iterable[str]) -> None:
+        """Send a 103 with `links`, such as `</style.css>; rel=preload; as=style`. RFC 8297
+
+        It has no effect for HTTP/1.0, after the answer has begun, or if the client does not read.
+        Raises: LocalProtocolError for a value that is not a link.
+        """
+        checked = check_links(links)
+        if self.section.minor_version:
+            await self.transport.early_hints(self, checked)
+
     # --- clients that leave
 
     async def disconnected(self) -> None:
@@ -288,9 +291,8 @@ class Request(metaclass=Suggesting):
     def shield(self) -> AbstractAsyncContextManager[None]:
         """Return a context manager: its `async with` block runs to its end if the client leaves.
 
-        If `on_disconnect` is "cancel", the handler is cancelled after the block. A server that
-        stops waits at most `grace_s` for the block, and a time limit still ends it. The block has
-        no effect after the answer is sent.
+        If `on_disconnect` is "cancel", the handler is cancelled after the block. A stop waits for
+        the block at most `grace_s`, and a time limit ends it. After the answer it has no effect.
         """
         return self.transport.shield(self)
 
@@ -351,20 +353,18 @@ class Request(metaclass=Suggesting):
     async def form(self) -> Form:
         """Return the fields of a form, and its `files`; the same at each call.
 
-        A file is in memory up to 1 MiB, and above that in a temporary file. The temporary file is
-        deleted when the form is no longer used, or when the endpoint raises.
-        Raises: UnsupportedMediaType if the body is not a form or has a Content-Encoding; BadRequest
-        if it is malformed; ContentTooLarge past `max_form_fields` or `max_form_text`; as `body()`.
-        WHATWG URL, application/x-www-form-urlencoded; RFC 7578.
+        A file above 1 MiB is a temporary file. It is deleted when the form is no longer used, or
+        when the endpoint raises. Raises: UnsupportedMediaType if the body is not a form or has a
+        Content-Encoding; BadRequest if it is malformed; ContentTooLarge past `max_form_fields` or
+        `max_form_text`; as `body()`. WHATWG URL, application/x-www-form-urlencoded; RFC 7578.
         """
         return await self.incoming.form(self.max_body)
 
     def parts(self) -> AsyncIterator[Part]:
         """Yield the parts of a multipart form as they arrive, and keep none of them.
 
-        Read each part before you ask for the next; the unread rest is skipped.
-        Raises: UnsupportedMediaType for another body or a Content-Encoding; BadRequest if it is
-        malformed; ContentTooLarge past `max_form_fields` parts; as `stream()`. RFC 7578.
+        Read each part before you ask for the next; the unread rest is skipped. Raises: as `form()`
+        and `stream()`; ContentTooLarge past `max_form_fields` parts. RFC 7578.
         """
         return self.incoming.parts(self.max_body)
 

@@ -68,6 +68,12 @@ class Peer(Protocol):
     def after_response(self, request: object, function: Callable[[], object]) -> None:
         """Run `function()` in the background after `request` is answered."""
 
+    async def early_hints(self, request: object, links: Sequence[str]) -> None:
+        """Send a 103 with `links`, values of the field Link that are checked already.
+
+        It has no effect if the answer to `request` has begun, or its client has left.
+        """
+
     async def disconnected(self, request: object) -> None:
         """Wait until the client of `request` has left, or `request` is answered."""
 

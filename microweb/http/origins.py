@@ -63,6 +63,14 @@ def parse_origins(origins: Iterable[str] | None) -> frozenset[str]:
     return listed
 
 
+def hostname_of(host: str) -> str:
+    """Return a valid host in lower case, without its port and its brackets."""
+    host = host.lower()
+    if host.startswith("["):
+        return host[1 : host.index("]")]
+    return host.partition(":")[0]
+
+
 def is_within(url: str, scheme: str, host: str) -> bool:
     """Return whether a browser that follows `url` stays on the origin of `scheme` and `host`.
 

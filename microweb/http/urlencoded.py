@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Iterable
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, unquote, urlencode
 
 from ..errors import TooManyFields
 from .grammar import BAD_ESCAPE
@@ -55,6 +55,14 @@ def percent_decode(segment: str) -> str:
         return _unescape(segment.encode()).decode()
     except UnicodeError as error:
         raise ValueError(f"expected UTF-8, got {segment[:_SHOWN_CHARACTERS]!r}") from error
+
+
+def decode_path(raw_path: str, prefix: str) -> str:
+    """Return a path decoded, without the segments of `prefix`. No path is invalid."""
+    if depth := prefix.count("/"):
+        _, *segments = raw_path.split("/", depth + 1)
+        raw_path = f"/{segments[-1]}" if len(segments) > depth else ""
+    return unquote(raw_path)
 
 
 def percent_encode(text: str) -> str:

@@ -18,7 +18,7 @@ copy of a clean context (`InContext`), which costs 0.5 us more.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from contextvars import Context, copy_context
 from typing import Any, cast
@@ -36,6 +36,7 @@ from .answering import AnswerStream, is_streaming, may_read_body, persistence_of
 from .body import Body, can_go_on, discard_body, discard_stuck_body, end_body, skim_body
 from .context import InContext
 from .disconnects import DisconnectWatch
+from .hints import send_early_hints
 from .lingering import abandon, close
 from .network import BEFORE_A_REQUEST, NEVER, READ_BYTES, NetworkStream, Phase
 from .refusal import failure, refuse, turn_away
@@ -57,15 +58,7 @@ _HEAD, _IDLE = Phase.HEAD, Phase.IDLE
 class Connection:
     """The exchanges of one connection, in order, on one task."""
 
-    __slots__ = (
-        "_afterwards",
-        "_forget",
-        "_joined",
-        "_unbroken",
-        "_watch",
-        "network",
-        "parser",
-    )
+    __slots__ = ("_afterwards", "_forget", "_joined", "_unbroken", "_watch", "network", "parser")
 
     def __init__(
         self,
@@ -119,6 +112,10 @@ class Connection:
         """Call `function()` in the background once `request` is answered."""
         background = self.network.state.background
         background.call(self._keep_for_later, request, background.after(function))
+
+    async def early_hints(self, request: object, links: Sequence[str]) -> None:
+        """Send a 103 with `links`, unless the answer to `request` has begun."""
+        send_early_hints(self.network, request, links)
 
     async def disconnected(self, request: object) -> None:
         """Return once the client of `request` has disconnected, or `request` is answered."""

@@ -8,6 +8,7 @@ import pytest
 
 from microweb import ConfigurationError
 from microweb.http.origins import (
+    hostname_of,
     is_origin,
     is_sites_origin,
     is_within,
@@ -153,3 +154,17 @@ def test_url_that_leaves_the_origin(url: str) -> None:
 
 def test_no_url_with_a_host_is_within_a_request_without_host() -> None:
     assert not is_within("https:///page", "https", "")
+
+
+@pytest.mark.parametrize(
+    ("host", "hostname"),
+    [
+        ("Shop.Example:8080", "shop.example"),
+        ("shop.example", "shop.example"),
+        ("[::1]:8080", "::1"),
+        ("[::A]", "::a"),
+        ("", ""),
+    ],
+)
+def test_hostname_has_no_port_and_no_brackets(host: str, hostname: str) -> None:
+    assert hostname_of(host) == hostname

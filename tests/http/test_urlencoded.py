@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from microweb.errors import TooManyFields
 from microweb.http.urlencoded import (
+    decode_path,
     encode_urlencoded,
     parse_urlencoded,
     percent_decode,
@@ -212,3 +213,19 @@ def test_percent_decode_is_exact_or_a_value_error(segment: str) -> None:
     except ValueError:
         return
     assert text == unquote_plus(segment.replace("+", "%2B"), errors="strict")
+
+
+@pytest.mark.parametrize(
+    ("raw_path", "prefix", "path"),
+    [
+        ("/a%20b/c", "", "/a b/c"),
+        ("/admin/a%2Fb", "/admin", "/a/b"),
+        ("/x/y/a", "/x/y", "/a"),
+        ("/admin/", "/admin", "/"),
+        ("/admin", "/admin", ""),
+        ("*", "", "*"),
+        ("/%zz%ff", "", "/%zz\ufffd"),
+    ],
+)
+def test_path_is_decoded_without_its_prefix(raw_path: str, prefix: str, path: str) -> None:
+    assert decode_path(raw_path, prefix) == path
