@@ -56,6 +56,8 @@ class Mismatch(Exception):
             try:
                 convert_value(value)
             except Mismatch as other:
+                # Its frames and its context refer to this mismatch, which refers to it: a cycle.
+                other.__traceback__ = other.__context__ = None
                 other.add_step(step)
                 self.others += [other, *other.others]
                 other.others = []

@@ -30,6 +30,8 @@ from ..response import Response
 
 _log = Log("microweb.error")
 
+_MAX_CAUSES = 10
+
 
 class ErrorHandlers:
     """One application's handlers of errors, by class and by status."""
@@ -80,6 +82,18 @@ class ErrorHandlers:
         return None
 
 
+def _forget_tracebacks(error: BaseException | None) -> None:
+    """Remove the tracebacks of an error and of its causes.
+
+    Their frames refer to the request, which refers to the error: a cycle.
+    """
+    for _ in range(_MAX_CAUSES):
+        if error is None:
+            return
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
+
+
 class ErrorBoundary:
     """Answers the errors of one app at the prefix where it is mounted.
 
@@ -119,8 +133,7 @@ class ErrorBoundary:
             response.headers.setdefault("Allow", ", ".join(allowed))
         request.incoming.close_form()  # else the traceback keeps the form's files open
         if not is_fault:
-            # The traceback's frames refer to the request, which refers to the error: a cycle.
-            error.__traceback__ = None
+            _forget_tracebacks(error)
         return response
 
     async def refuse(self, error: ProtocolError) -> Response:

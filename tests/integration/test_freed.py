@@ -9,12 +9,15 @@ import socket
 import struct
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+from typing import Annotated
 
 import pytest
-from support.serving import DEADLINE_S, get, on_loopback, peer_of, post, until_none
+from support.serving import DEADLINE_S, get, on_loopback, peer_of, post, statuses, until_none
 
-from microweb import App, Request, Response, WebSocket
+from microweb import App, HTTPError, Request, Response, WebSocket
 from microweb.server.connection import Connection
+from microweb.typed import Depends, Json, Meta
 
 HANDSHAKE = (
     "Upgrade: websocket",
@@ -144,3 +147,70 @@ async def until_freed(left: Callable[[type], list[object]]) -> None:
     while left(Connection) or left(Request):
         assert asyncio.get_running_loop().time() < ends_at, (left(Connection), left(Request))
         await asyncio.sleep(0.01)
+
+
+@dataclass
+class Draft:
+    title: Annotated[str, Meta(min_length=1)]
+    tags: list[int]
+
+
+def form(body: bytes) -> bytes:
+    return post(
+        "/form",
+        body,
+        f"Content-Length: {len(body)}",
+        "Content-Type: application/x-www-form-urlencoded",
+    )
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (post("/draft", b'{"title":"a","tags":[1]}'), 200),
+        (post("/draft", b'{"title":"","tags":["a","b"]}'), 422),
+        (post("/draft", b'{"tags":[]}'), 422),
+        (post("/draft", b"{"), 400),
+        (get("/page?limit=a&offset=b"), 400),
+        (get("/page"), 400),
+        (form(b"b=1"), 400),
+        (get("/held"), 404),
+        (get("/nowhere"), 404),
+        (get("/draft"), 405),
+    ],
+    ids="ok faults missing no-json wrong absent form dependency nowhere method".split(),
+)
+async def test_exchange_leaves_no_cycle(request_: bytes, status: int) -> None:
+    app = App()
+
+    @app.post("/draft")
+    async def draft(draft: Json[Draft]) -> Draft:
+        return draft
+
+    @app.get("/page")
+    async def page(limit: int, offset: int) -> str:
+        return f"{limit}{offset}"
+
+    @app.post("/form")
+    async def form(request: Request) -> str:
+        return (await request.form())["a"]
+
+    async def held() -> AsyncIterator[int]:
+        yield 1
+
+    @app.get("/held")
+    async def use(held: Annotated[int, Depends(held)]) -> str:
+        raise HTTPError(404)
+
+    gc.disable()
+    try:
+        async with on_loopback(app, tick_s=3600) as server, peer_of(server) as peer:
+            for number in range(15):
+                if number == 5:  # everything is cached
+                    gc.collect()
+                await peer.send(request_)
+                answer = await peer.read_until(b"\r\n\r\n")
+                assert statuses(answer) == [status]
+            assert gc.collect() < 10
+    finally:
+        gc.enable()
