@@ -96,8 +96,18 @@ class StreamBody(WrittenBody):
     def pieces(self) -> AsyncIterable[Piece]:
         """The pieces, for middleware that changes them. The response closes their source."""
         if self._iterator is not None:
-            return resumed(self._first, self._iterator)
+            return self._rest(resumed(self._first, self._iterator))
         return self._opened(self._pieces)
+
+    async def _rest(self, pieces: AsyncGenerator[Piece, None]) -> AsyncGenerator[Piece, None]:
+        """Yield `pieces`, which `discard` would end early without an error."""
+        async for piece in pieces:
+            yield piece
+        if self._is_used:
+            raise LocalProtocolError(
+                "expected the response of these pieces, got another one, so its pieces were "
+                "closed: set response.pieces in place of a new Response"
+            )
 
     def replace(self, pieces: Pieces, headers: MutableHeaders) -> None:
         """Send `pieces` in place of the present ones. Raises: LocalProtocolError after `send`."""

@@ -215,6 +215,37 @@ async def test_middleware_may_change_the_pieces_of_a_late_stream(
     assert told == ["closed"]
 
 
+@pytest.mark.parametrize("is_early", [True, False])
+async def test_new_response_of_old_pieces_is_cut_not_shortened(
+    is_early: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The answer would look whole, because the end of a closed generator is no error."""
+    app = App()
+
+    @app.middleware
+    async def renew(request: Request, call_next: Handler) -> Response:
+        old = await call_next(request)
+
+        async def pieces(early: Any = old.pieces if is_early else None) -> AsyncIterator[Any]:
+            async for piece in early or old.pieces:
+                yield piece
+
+        return Response.stream(pieces())
+
+    @app.get("/")
+    async def index() -> AsyncIterator[str]:
+        for number in range(100):
+            yield f"{number}\n"
+
+    async with app.test_client() as client:
+        received = await client.raw(get("/"))
+    assert received.startswith(b"HTTP/1.1 200 ")
+    assert not received.endswith(b"0\r\n\r\n")
+    (record,) = caplog.records
+    assert record.exc_info is not None
+    assert "set response.pieces in place of a new Response" in str(record.exc_info[1])
+
+
 async def test_time_limit_does_not_count_the_wait_for_the_first_piece() -> None:
     app = App()
 
