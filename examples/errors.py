@@ -48,9 +48,9 @@ async def pay() -> None:
 
 
 @app.get("/bug")
-async def bug() -> int:
+async def bug() -> str:
     """Answer 500 without details; the traceback is in the log `microweb.error`."""
-    return 1 // 0
+    return str(1 // 0)
 
 
 if __name__ == "__main__":

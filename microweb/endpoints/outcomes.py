@@ -8,12 +8,15 @@ from __future__ import annotations
 from collections import abc
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from enum import Enum
 from http import HTTPStatus
 from types import NoneType
 from typing import Literal, get_args, get_origin
 
 from ..bodies.annotations import AWAITED, ITERATORS, bare, expanded_alternatives_of, metadata_of
+from ..bodies.class_members import has_members
 from ..bodies.constraints import annotated_alternatives_of
+from ..bodies.writers import SCALARS
 from ..concurrency.callables import describe
 from ..errors import ConfigurationError
 from ..http.mediatypes import HTML, JSON, OCTETS, TEXT
@@ -23,8 +26,8 @@ from .signature import Signature, return_hint_of
 
 _WITHOUT_CONTENT = (204, 205, 304)  # RFC 9110 sections 15.3.5, 15.3.6 and 15.4.5
 
-# The values of these types have any media type: they are streams, or anything at all.
-_OPEN = (object, tuple, int, float, bool, *ITERATORS)
+_OCTETS = (bytes, bytearray, memoryview)
+JSON_SCALARS = (*(SCALARS - {NoneType, str, bytes}), Enum)  # written as JSON if declared
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +49,28 @@ class Outcome:
     @property
     def writes_null(self) -> bool:
         """Whether None is a value of the content, and no answer without content."""
-        return self.is_status_named and NoneType in expanded_alternatives_of(self.kind)
+        return self.is_status_named and self._may_be_none
+
+    @property
+    def is_always_json(self) -> bool:
+        """Whether the content is JSON, whatever the value is."""
+        return self.media_type == JSON and (self.is_status_named or not self._may_be_none)
+
+    @property
+    def _may_be_none(self) -> bool:
+        return NoneType in expanded_alternatives_of(self.kind)
+
+    @property
+    def contents(self) -> Iterator[tuple[str | None, object]]:
+        """The media type of each alternative; None if the value decides it."""
+        return _contents_of(self.kind)
+
+    @property
+    def has_scalars(self) -> bool:
+        """Whether an alternative is a number, a date, an Enum or another scalar of JSON."""
+        return any(
+            media_type == JSON and _is_scalar(each) for media_type, each in _contents_of(self.kind)
+        )
 
 
 def outcomes_of(endpoint: Callable[..., object]) -> tuple[Outcome, ...]:
@@ -85,7 +109,7 @@ def _outcomes_in(hint: object) -> Iterator[Outcome]:
         if get_origin(bare(each)) is tuple:
             yield from _outcomes_of_tuple(get_args(bare(each)))
         else:
-            yield _outcome_of(bare(each), _content_in(each))
+            yield _outcome_of(each, _content_in(each))
 
 
 def _outcomes_of_tuple(arguments: tuple[object, ...]) -> Iterator[Outcome]:
@@ -150,29 +174,62 @@ def _is_response(kind: object) -> bool:
 
 
 def _outcome_of(kind: object, content: Content | None) -> Outcome:
-    if kind is NoneType:
-        return Outcome(204, kind, None)
-    is_open = kind is object or _is_response(kind)
-    return Outcome(None if is_open else 200, kind, _media_type_of(kind), content=content)
+    inner = bare(kind)
+    if inner is NoneType:
+        return Outcome(204, inner, None)
+    if inner is object or _is_response(inner):
+        return Outcome(None, inner, None, content=content)
+    return Outcome(200, kind, _media_type_of(kind))
 
 
 def _media_type_of(kind: object) -> str | None:
     """Return the media type of all values of a type; None if the value decides it."""
-    found = {_media_type_of_class(get_origin(each) or each) for each in _contents_of(kind)}
+    found = {media_type for media_type, _ in _contents_of(kind)}
     return found.pop() if len(found) == 1 else None
 
 
-def _contents_of(kind: object) -> Iterator[object]:
-    for each in expanded_alternatives_of(kind):
-        if each is not NoneType:
-            yield each
+def _contents_of(kind: object) -> Iterator[tuple[str | None, object]]:
+    """Yield the media type of each alternative except None; also of each value of a Literal."""
+    for each in annotated_alternatives_of(kind):
+        inner = bare(each)
+        origin = get_origin(inner)
+        if origin is Literal:
+            yield from ((_media_type_of_class(type(one)), Literal[one]) for one in get_args(inner))
+        elif origin in ITERATORS and origin is not abc.Iterable:
+            yield _media_type_of_stream(inner), each
+        elif inner is not NoneType:
+            yield _media_type_of_class(origin or inner), each
 
 
 def _media_type_of_class(cls: object) -> str | None:
-    if not isinstance(cls, type) or cls in _OPEN or issubclass(cls, Response):
+    is_open = cls in (object, tuple, *ITERATORS)
+    if is_open or not isinstance(cls, type) or issubclass(cls, Response):
         return None
     if hasattr(cls, "__html__"):
         return HTML
     if issubclass(cls, str):
         return TEXT
-    return OCTETS if issubclass(cls, (bytes, bytearray, memoryview)) else JSON
+    return OCTETS if issubclass(cls, _OCTETS) else JSON
+
+
+def _media_type_of_stream(kind: object) -> str | None:
+    """Return the media type of a stream, which its first piece decides.
+
+    Raises: ConfigurationError for pieces that are no text or bytes.
+    """
+    pieces = [get_origin(each) or each for each in expanded_alternatives_of(get_args(kind)[0])]
+    for each in pieces:
+        if has_members(each) or each in (NoneType, dict, list, set, tuple, *JSON_SCALARS):
+            raise ConfigurationError(
+                f"expected str or bytes as the pieces of a stream, got {kind!s:.80}: encode each "
+                "piece, return a list, or return Response.events(...) for events"
+            )
+    found = {_media_type_of_class(each) for each in pieces}
+    return found.pop() if len(found) == 1 and found <= {TEXT, OCTETS} else None
+
+
+def _is_scalar(kind: object) -> bool:
+    kind = bare(kind)
+    return get_origin(kind) is Literal or (
+        isinstance(kind, type) and issubclass(kind, JSON_SCALARS)
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import get_origin
 
@@ -16,7 +17,7 @@ from ..http.charsets import encode_utf8
 from ..http.interfaces import Fields, RequestApp
 from ..http.mediatypes import HTML, JSON, OCTETS, TEXT
 from ..response import Response, plain_response
-from .outcomes import outcomes_of
+from .outcomes import JSON_SCALARS, outcomes_of
 from .signature import return_hint_of
 
 
@@ -26,13 +27,23 @@ class ReturnConverter:
     str -> text, an object with `__html__` -> a page, bytes -> octets, dict, list, sets, NamedTuples
     and objects of dataclasses and attrs classes -> JSON, None -> 204, generators -> a stream,
     (value, status), (value, headers), (value, status, headers); a Response stays itself. The JSON
-    has only the fields that the endpoint's annotation declares. If that declares None as a content
-    with a status, None is JSON's null.
+    has only the fields that the endpoint's annotation declares. If that declares a number, a date,
+    an Enum or another scalar, scalars are JSON. If it declares None as a content with a status,
+    None is JSON's null.
 
     Raises: TypeError that names the endpoint for any other value.
     """
 
-    __slots__ = ("_app", "_declares_members", "_endpoint", "_null_statuses", "_passes_on", "_write")
+    __slots__ = (
+        "_app",
+        "_declares_headers",
+        "_declares_members",
+        "_declares_scalars",
+        "_endpoint",
+        "_null_statuses",
+        "_passes_on",
+        "_write",
+    )
 
     def __init__(
         self, endpoint: Callable[..., object], app: RequestApp[Response], *, passes_on: bool = False
@@ -43,6 +54,8 @@ class ReturnConverter:
         outcomes = () if passes_on else outcomes_of(endpoint)
         kinds = [each for outcome in outcomes for each in expanded_alternatives_of(outcome.kind)]
         self._declares_members = any(has_members(get_origin(each) or each) for each in kinds)
+        self._declares_scalars = any(each.has_scalars for each in outcomes)
+        self._declares_headers = any(each.has_headers for each in outcomes)
         self._null_statuses = {each.status for each in outcomes if each.writes_null}
         self._app = app  # not its `json_default`, which the user may set later
 
@@ -87,12 +100,14 @@ class ReturnConverter:
         cls = type(value)
         if has_members(cls) or is_named_tuple(cls) or is_foreign(cls):
             return self._from_json(value)
-        if isinstance(value, (set, frozenset)) and self._write is not None:
+        if isinstance(value, (set, frozenset, deque)) and self._write is not None:
             return self._from_json(value)
         if isinstance(value, str):
             return plain_response(encode_utf8(value), TEXT)
         if isinstance(value, (bytes, bytearray, memoryview)):
             return plain_response(bytes(value), OCTETS)
+        if self._declares_scalars and isinstance(value, JSON_SCALARS):
+            return self._from_json(value)
         if isinstance(value, (AsyncIterator, Iterator)):
             return Response.stream(value)
         if inspect.iscoroutine(value):
@@ -124,12 +139,13 @@ class ReturnConverter:
                 refusal = error
         raise TypeError(
             f"{describe(self._endpoint)} returned {type(value).__name__}: expected str, bytes, "
-            "dict, list, a dataclass, None, a generator, a Response, or one of these in "
-            "(value, status), (value, headers) or (value, status, headers)"
+            "dict, list, a dataclass, None, a generator, a Response, a scalar that the return "
+            "annotation names (`-> int`), or one of these in (value, status), (value, headers) or "
+            "(value, status, headers)"
         ) from refusal
 
     def _from_tuple(self, value: tuple[object, ...]) -> Response:
-        if (meant := _meant_by(value)) is not None:
+        if (meant := _meant_by(value)) is not None and not self._is_declared(value):
             raise TypeError(
                 f"{describe(self._endpoint)} returned {value!r:.80}: the value comes first, "
                 f"expected {meant}"
@@ -156,6 +172,10 @@ class ReturnConverter:
                 else:
                     response.headers.add(name, text)
         return response
+
+    def _is_declared(self, value: tuple[object, ...]) -> bool:
+        """Return whether the annotation declares a number in a tuple as the content."""
+        return self._declares_scalars and (self._declares_headers or isinstance(value[1], int))
 
 
 def _meant_by(value: tuple[object, ...]) -> str | None:

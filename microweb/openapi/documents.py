@@ -87,7 +87,8 @@ def encode(document: dict[str, Any]) -> bytes:
 
 def document_of(level: Level, info: Info) -> dict[str, Any]:
     """Return the document of an app. Raises: ConfigurationError for a type that JSON has not."""
-    schemas, placed = Schemas(), list(_placed(level))
+    placed = list(_placed(level))
+    schemas = Schemas(has_default=_has_default(level))
     paths: dict[str, dict[str, Any]] = {}
     ids = _operation_ids(placed)
     for each in placed:
@@ -111,6 +112,12 @@ def document_of(level: Level, info: Info) -> dict[str, Any]:
     if info.tags:
         document["tags"] = [{"name": name, "description": text} for name, text in info.tags.items()]
     return document
+
+
+def _has_default(level: Level) -> bool:
+    """Return whether the app, or one mounted in it, has a `json_default`."""
+    inside = any(_has_default(inner) for _, _, inner in level.mounted)
+    return inside or level.app.json_default is not None
 
 
 def _placed(

@@ -9,11 +9,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Union
+from enum import Enum
+from types import NoneType
+from typing import Any, Literal, Union, get_origin
 from uuid import UUID
 
-from ..bodies.annotations import metadata_of
+from ..bodies.annotations import bare, metadata_of
 from ..bodies.forms import UploadFile
+from ..concurrency.callables import describe
 from ..dispatch.boundary import ErrorHandlers
 from ..dispatch.registration import errors_are_json
 from ..endpoints.arguments import Binding
@@ -22,7 +25,7 @@ from ..endpoints.inputs import MISSING, Input
 from ..endpoints.outcomes import Outcome, outcomes_of
 from ..endpoints.signature import REQUEST, inspect_endpoint, without_none
 from ..errorpages import PROBLEM
-from ..errors import HTTPError, status_of_class
+from ..errors import ConfigurationError, HTTPError, status_of_class
 from ..http.mediatypes import JSON, TEXT
 from ..http.response_head import phrase_of
 from ..router import Middleware, Route
@@ -31,6 +34,7 @@ from ..sse.body import MEDIA_TYPE as MEDIA_TYPE_OF_EVENTS
 from .schemas import Schema, Schemas, described, with_default
 
 _BY_CONVERTER: dict[str, object] = {"int": int, "float": float, "uuid": UUID}
+_ANY_TYPE = "*/*"  # of a content that only the value decides: under `object`, or of a Response
 _FIELD_NAME = "^[^\\x00-\\x1f\\x7f]*$"  # the header of a part has no control characters
 _OF_BODIES = {
     400: "The body is missing or malformed, or a parameter is wrong",
@@ -68,7 +72,13 @@ def operation_of(placed: Placed, schemas: Schemas) -> Schema:
     if bodies:
         operation["requestBody"] = _request_body(bodies[0], schemas)
     problems = _problems(placed, binding, inputs, bodies)
-    answers = _answers(outcomes_of(route.endpoint), schemas)
+    try:
+        answers = _answers(outcomes_of(route.endpoint), schemas)
+    except ConfigurationError as error:
+        raise ConfigurationError(
+            f"{describe(route.endpoint)}: its return annotation: {error}: return a type that JSON "
+            "has, or set app.json_default"
+        ) from error
     errors = _errors(placed, problems, schemas)
     operation["responses"] = dict(sorted((errors | answers).items()))
     if security := _security(placed.middleware):
@@ -238,16 +248,26 @@ def _answers(outcomes: Iterable[Outcome], schemas: Schemas) -> Schema:
 
 
 def _answer(status: int, outcomes: Sequence[Outcome], schemas: Schemas) -> Schema:
+    kinds: dict[str | None, list[object]] = {}
     content: dict[str, Schema] = {}
-    for media_type in dict.fromkeys(each.media_type for each in outcomes):
-        if media_type is not None:
-            kinds: Any = tuple(each.kind for each in outcomes if each.media_type == media_type)
-            schema = _content_schema(media_type, Union[kinds], schemas)  # noqa: UP007
-            content[media_type.partition(";")[0]] = {"schema": schema}
     for each in outcomes:
         if each.content is not None:
             media_type = each.content.media_type.partition(";")[0]
             content[media_type] = {"schema": _schema_in(each.content.schema, media_type, schemas)}
+            continue
+        if each.media_type is not None:
+            kinds.setdefault(each.media_type, []).append(each.kind)
+            continue
+        for found, kind in each.contents:
+            kinds.setdefault(found, []).append(kind)
+        if each.writes_null:
+            kinds.setdefault(JSON, []).append(NoneType)
+    for found, alternatives in kinds.items():
+        if found is None:
+            content[_ANY_TYPE] = {}
+        else:
+            schema = _content_schema(found, alternatives, schemas)
+            content.setdefault(found.partition(";")[0], {"schema": schema})
     answer: Schema = {"description": phrase_of(status)}
     return {**answer, "content": content} if content else answer
 
@@ -264,10 +284,16 @@ def _schema_in(kind: object, media_type: str, schemas: Schemas) -> Schema:
     return {"type": "object", "properties": {**fields, "retry": {"type": "integer"}}}
 
 
-def _content_schema(media_type: str, kind: object, schemas: Schemas) -> Schema:
-    if media_type == JSON:
-        return schemas.schema_of(kind)
+def _content_schema(media_type: str, kinds: Sequence[object], schemas: Schemas) -> Schema:
+    if media_type == JSON or (media_type == TEXT and all(map(_is_choice, kinds))):
+        union: Any = tuple(kinds)
+        return schemas.schema_of(Union[union])  # noqa: UP007
     return _text_of(media_type)
+
+
+def _is_choice(kind: object) -> bool:
+    kind = bare(kind)
+    return get_origin(kind) is Literal or (isinstance(kind, type) and issubclass(kind, Enum))
 
 
 def _text_of(media_type: str) -> Schema:

@@ -139,9 +139,13 @@ _FAULT: Schema = {
 
 
 class Schemas:
-    """The schemas of one document. `components` holds those that have a name."""
+    """The schemas of one document. `components` holds those that have a name.
 
-    def __init__(self) -> None:
+    `has_default`: True if the app's `json_default` writes values of any other class.
+    """
+
+    def __init__(self, *, has_default: bool = False) -> None:
+        self._has_default = has_default
         self._names: dict[object, str] = {}
         self._kinds: dict[str, object] = dict.fromkeys(("Problem", "Fault"))  # these are ours
         self._found: dict[object, Schema] = {}
@@ -195,6 +199,8 @@ class Schemas:
             return self._named(kind, self._named_tuple)
         if is_model(cls) or is_struct(cls):
             return self._foreign(cls)
+        if self._has_default and isinstance(cls, type):
+            return {}
         raise ConfigurationError(f"openapi: expected a type that JSON has, got {kind!r:.80}")
 
     def _named(self, kind: object, make: Callable[[Any], Schema]) -> Schema:
@@ -322,7 +328,9 @@ def json_form(value: object) -> object:
 
 
 def _choices(choices: Iterable[object]) -> Schema:
-    values = [getattr(each, "value", each) for each in choices]
+    values = [json_form(each) for each in choices]
+    if any(type(each) not in _TYPES for each in values):
+        return {"enum": values}  # of an answer: it may have lists, too
     kinds = sorted({_TYPES[type(each)] for each in values})
     return {"type": kinds[0] if len(kinds) == 1 else kinds, "enum": values}
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
+from decimal import Decimal
+from enum import Enum
 from typing import Annotated, Any, Literal, NamedTuple, TypedDict
 
 import pytest
@@ -12,7 +14,7 @@ from microweb import App, ConfigurationError, HTTPError, Response, html
 from microweb.endpoints.outcomes import Outcome, outcomes_of, uses_json
 from microweb.endpoints.signature import inspect_endpoint
 from microweb.http.mediatypes import HTML, JSON, OCTETS, TEXT
-from microweb.typed import Content, Json, Query
+from microweb.typed import Content, Json, Meta, Query
 
 Page = type(html("<p>"))
 
@@ -20,6 +22,10 @@ Page = type(html("<p>"))
 @dataclass
 class Order:
     id: int
+
+
+class Color(Enum):
+    RED = "red"
 
 
 class Changes(TypedDict, total=False):
@@ -58,7 +64,22 @@ def returning(hint: object) -> Callable[..., Any]:
         ),
         (object, [Outcome(None, object, None)]),
         (Any, [Outcome(None, object, None)]),
-        (AsyncIterator[str], [Outcome(200, AsyncIterator[str], None)]),
+        (AsyncIterator[str], [Outcome(200, AsyncIterator[str], TEXT)]),
+        (Generator[bytes, None, None], [Outcome(200, Generator[bytes, None, None], OCTETS)]),
+        (AsyncIterator[str | bytes], [Outcome(200, AsyncIterator[str | bytes], None)]),
+        (AsyncIterator[Any], [Outcome(200, AsyncIterator[Any], None)]),
+        (AsyncIterator, [Outcome(200, AsyncIterator, None)]),
+        (Iterable[Order], [Outcome(200, Iterable[Order], None)]),
+        (int, [Outcome(200, int, JSON)]),
+        (Decimal, [Outcome(200, Decimal, JSON)]),
+        (Color, [Outcome(200, Color, JSON)]),
+        (Literal[1, 2], [Outcome(200, Literal[1, 2], JSON)]),
+        (Literal["a"], [Outcome(200, Literal["a"], TEXT)]),
+        (Literal["a", 1], [Outcome(200, Literal["a", 1], None)]),
+        (
+            Annotated[int, Meta(ge=1)],
+            [Outcome(200, Annotated[int, Meta(ge=1)], JSON)],
+        ),
         (Order | None, [Outcome(200, Order, JSON), Outcome(204, type(None), None)]),
         (tuple[Order, Literal[201]], [Outcome(201, Order, JSON, False, True)]),
         (
@@ -91,6 +112,9 @@ def test_annotation_declares_outcomes(hint: object, outcomes: list[Outcome]) -> 
         (tuple[int, str, float], r"expected tuple\[content, Literal\[201\]\]"),
         (tuple[int, ...], r"return a list or a NamedTuple for a value of several items"),
         (tuple[Order], r"expected tuple\[content, Literal\[201\]\]"),
+        (AsyncIterator[Order], "expected str or bytes as the pieces of a stream, got"),
+        (Iterator[int], "encode each piece, return a list, or return Response.events"),
+        (Generator[str | None, None, None], "expected str or bytes as the pieces"),
         (tuple[Order, Literal[200], int], r"expected tuple\[content, Literal\[201\]\]"),
     ],
 )
@@ -192,3 +216,16 @@ async def test_with_debug_a_fault_stays_text_for_curl(path: str, form: str) -> N
 def test_only_a_response_has_a_described_content(hint: object) -> None:
     with pytest.raises(ConfigurationError, match="expected Content at a Response, got it at"):
         outcomes_of(returning(hint))
+
+
+@pytest.mark.parametrize(
+    ("hint", "contents"),
+    [
+        (Order | str, [(JSON, Order), (TEXT, str)]),
+        (Literal["a", 1], [(TEXT, Literal["a"]), (JSON, Literal[1])]),
+        (Order | None, [(JSON, Order)]),
+        (object, [(None, object)]),
+    ],
+)
+def test_each_alternative_has_its_media_type(hint: object, contents: list[object]) -> None:
+    assert list(Outcome(200, hint, None).contents) == contents

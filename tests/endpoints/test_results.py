@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from enum import Enum
+from enum import Enum, IntEnum, StrEnum
 from http import HTTPStatus
 from types import SimpleNamespace
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, NewType
 from uuid import UUID
 
 import attrs
@@ -17,6 +18,7 @@ import pytest
 from support.endpoints import app_with, get
 
 from microweb import App, Request, Response, html
+from microweb.typed import Meta
 
 ID = "6f1c3d1e-5b1a-4f61-9c55-1d2f3a4b5c6d"
 
@@ -369,6 +371,86 @@ async def test_object_without_a_declared_member_is_an_error() -> None:
         return Row(name="a")  # type: ignore[return-value]
 
     with pytest.raises(TypeError, match=r"endpoint at .*expected Declared, or an object with 'id'"):
+        await get(endpoint)
+
+
+class Level(IntEnum):
+    HIGH = 2
+
+
+class Size(StrEnum):
+    SMALL = "s"
+
+
+@pytest.mark.parametrize(
+    ("hint", "value", "content_type", "body"),
+    [
+        (int, 5, JSON, b"5"),
+        (int, 0, JSON, b"0"),
+        (bool, False, JSON, b"false"),
+        (float, 1.5, JSON, b"1.5"),
+        (float, 2, JSON, b"2"),
+        (Decimal, Decimal("1.10"), JSON, b'"1.10"'),
+        (UUID, UUID(ID), JSON, b'"%b"' % ID.encode()),
+        (date, date(2026, 1, 2), JSON, b'"2026-01-02"'),
+        (timedelta, timedelta(minutes=90), JSON, b'"PT1H30M"'),
+        (Color, Color.RED, JSON, b'"red"'),
+        (Level, Level.HIGH, JSON, b"2"),
+        (Size, Size.SMALL, TEXT, b"s"),
+        (Literal[1, 2], 2, JSON, b"2"),
+        (Literal["a"], "a", TEXT, b"a"),
+        (int | str, 1, JSON, b"1"),
+        (int | str, "a", TEXT, b"a"),
+        (Annotated[int, Meta(ge=1)], 1, JSON, b"1"),
+        (NewType("Key", int), 1, JSON, b"1"),
+        (tuple[int, Literal[200]], (5, 200), JSON, b"5"),
+        (tuple[int, int], (5, 200), JSON, b"5"),
+        (tuple[int, dict[str, str]], (5, {"X-A": "1"}), JSON, b"5"),
+        (tuple[int, Literal[200], dict[str, str]], (5, 200, {"X-A": "1"}), JSON, b"5"),
+        (deque[int], deque([1, 2]), JSON, b"[1,2]"),
+    ],
+)
+async def test_scalar_is_json_if_the_annotation_declares_it(
+    hint: object, value: object, content_type: str, body: bytes
+) -> None:
+    async def endpoint() -> object:
+        return value
+
+    endpoint.__annotations__["return"] = hint
+    response = await get(endpoint)
+    assert (response.headers["content-type"], response.content) == (content_type, body)
+
+
+async def test_status_of_a_declared_scalar() -> None:
+    async def endpoint() -> tuple[int, Literal[201]]:
+        return 7, 201
+
+    response = await get(endpoint)
+    assert (response.status_code, response.json()) == (201, 7)
+
+
+async def test_scalar_of_none_is_204() -> None:
+    async def endpoint(is_there: bool) -> int | None:
+        return 7 if is_there else None
+
+    assert (await get(endpoint, "/?is_there=no")).status_code == 204
+    assert (await get(endpoint, "/?is_there=yes")).json() == 7
+
+
+@pytest.mark.parametrize(
+    ("hint", "value"),
+    [
+        (tuple[dict[str, str], int], (404, {"a": "b"})),
+        (tuple[int, Literal[404]], (404, {"a": "b"})),
+        (object, (404, "x")),
+    ],
+)
+async def test_status_in_the_place_of_the_value_is_told(hint: object, value: object) -> None:
+    async def endpoint() -> object:
+        return value
+
+    endpoint.__annotations__["return"] = hint
+    with pytest.raises(TypeError, match="the value comes first, expected"):
         await get(endpoint)
 
 

@@ -99,6 +99,7 @@ def test_each_content_of_answers_is_there() -> None:
         for media_type in answer.get("content", ())
     }
     assert contents == {
+        "*/*",
         "application/json",
         "application/octet-stream",
         "application/problem+json",

@@ -6,9 +6,12 @@ import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from decimal import Decimal
+from enum import Enum, StrEnum
 from typing import Annotated, Any, Literal
 
-from microweb import App, Handler, Request, Response, UploadFile
+import pytest
+
+from microweb import App, ConfigurationError, Handler, Request, Response, UploadFile
 from microweb.endpoints.described import Described
 from microweb.errors import Conflict, Forbidden, NotFound
 from microweb.markup import HTMLText
@@ -213,10 +216,93 @@ def test_answers_are_those_of_the_annotation() -> None:
     schema = found["409"]["content"]["application/json"]["schema"]
     assert schema == {"$ref": "#/components/schemas/Busy"}
     assert list(operation(app, "/html")["responses"]["200"]["content"]) == ["text/html"]
-    assert operation(app, "/stream")["responses"]["200"] == {"description": "OK"}
+    assert operation(app, "/stream")["responses"]["200"]["content"] == {
+        "text/plain": {"schema": {"type": "string"}}
+    }
     assert list(operation(app, "/bytes")["responses"]["200"]["content"]) == [
         "application/octet-stream"
     ]
+
+
+BOOL = {"type": "boolean"}
+OCTETS = {"type": "string", "contentMediaType": "application/octet-stream"}
+
+
+class Color(Enum):
+    RED = "red"
+
+
+class Size(StrEnum):
+    SMALL = "s"
+
+
+class Opaque:
+    """No type of JSON."""
+
+
+@pytest.mark.parametrize(
+    ("hint", "content"),
+    [
+        (object, {"*/*": {}}),
+        (Response, {"*/*": {}}),
+        (AsyncIterator[bytes], {"application/octet-stream": OCTETS}),
+        (AsyncIterator[object], {"*/*": {}}),
+        (bool, {"application/json": {"type": "boolean"}}),
+        (bool | float, {"application/json": {"anyOf": [BOOL, {"type": "number"}]}}),
+        (Literal[1, 2], {"application/json": {"type": "integer", "enum": [1, 2]}}),
+        (Literal["a"], {"text/plain": {"type": "string", "enum": ["a"]}}),
+        (
+            tuple[Literal["a", 1], Literal[200]],
+            {
+                "text/plain": {"type": "string", "enum": ["a"]},
+                "application/json": {"type": "integer", "enum": [1]},
+            },
+        ),
+        (tuple[bool | str, int], {"application/json": BOOL, "text/plain": {"type": "string"}}),
+        (Color, {"application/json": {"$ref": "#/components/schemas/Color"}}),
+        (Size, {"text/plain": {"$ref": "#/components/schemas/Size"}}),
+        (
+            Annotated[list[bool], Meta(max_length=2)],
+            {"application/json": {"type": "array", "items": BOOL, "maxItems": 2}},
+        ),
+        (
+            tuple[str | bool | None, Literal[200]],
+            {
+                "text/plain": {"type": "string"},
+                "application/json": {"type": ["boolean", "null"]},
+            },
+        ),
+    ],
+)
+def test_content_is_that_of_the_annotation(hint: object, content: dict[str, Any]) -> None:
+    app = App()
+
+    async def show() -> Any:
+        """Not called."""
+
+    show.__annotations__["return"] = hint
+    app.get("/")(show)
+    expected = {name: {"schema": each} if each else {} for name, each in content.items()}
+    assert operation(app, "/")["responses"]["200"]["content"] == expected
+
+
+def test_class_that_json_has_not_needs_json_default() -> None:
+    def app_returning_opaque() -> App:
+        app = App()
+
+        @app.get("/")
+        async def show() -> list[Opaque]:
+            return []
+
+        return app
+
+    with pytest.raises(ConfigurationError, match=r"show at .*Opaque.*set app.json_default"):
+        operation(app_returning_opaque(), "/")
+    app = app_returning_opaque()
+    app.json_default = str
+    assert operation(app, "/")["responses"]["200"]["content"] == {
+        "application/json": {"schema": {"type": "array", "items": {}}}
+    }
 
 
 def test_two_answers_of_one_status_are_one_schema() -> None:

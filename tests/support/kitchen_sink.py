@@ -317,6 +317,42 @@ async def null() -> tuple[Item | None, Literal[200]]:
     return None, 200
 
 
+@answers.get("/point")
+async def point() -> Point:
+    """Answer with a NamedTuple, which is an array."""
+    return Point(1, 2)
+
+
+@answers.get("/count")
+async def count() -> Annotated[int, Meta(ge=0)]:
+    """Answer with a number."""
+    return 3
+
+
+@answers.post("/price")
+async def price(price: Json[Decimal]) -> tuple[Decimal, Literal[201]]:
+    """Answer with a scalar and a status."""
+    return price, 201
+
+
+@answers.get("/color")
+async def color(day: date | None = None) -> Color | date:
+    """Answer with an Enum, or with a date."""
+    return day or Color.RED
+
+
+@answers.get("/word")
+async def word(number: bool = False) -> Literal["one", 1]:
+    """Answer with a text, or with a number."""
+    return 1 if number else "one"
+
+
+@answers.get("/anything")
+async def anything() -> object:
+    """Answer with anything."""
+    return {"any": "thing"}
+
+
 @answers.get("/text")
 async def text() -> str:
     """Answer with a text."""
@@ -340,6 +376,13 @@ async def stream() -> AsyncIterator[str]:
     """Answer with a stream."""
     for each in ("one\n", "two\n"):
         yield each
+
+
+@answers.get("/pieces")
+def pieces() -> Iterator[bytes]:
+    """Answer with a stream of bytes."""
+    yield b"\x00"
+    yield b"\xff"
 
 
 @answers.get("/events")
