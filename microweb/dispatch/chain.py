@@ -122,7 +122,9 @@ class Place:
             return self._wrap(make, route.use, describe(route.endpoint))
         else:
             call = self._call_of(route, signature, pattern)
-        return self._wrap(partial(make_handler, call, finish), route.use, describe(route.endpoint))
+        sure = None if self.checks_answers else str
+        make = partial(make_handler, call, finish, sure=sure)
+        return self._wrap(make, route.use, describe(route.endpoint))
 
     def _finish_of(self, endpoint: Callable[..., object]) -> Finish:
         """Return the function that makes a response of an endpoint's value."""

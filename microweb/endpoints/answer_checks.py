@@ -41,6 +41,7 @@ def checking(endpoint: Callable[..., object], finish: Finish) -> Finish:
     """
     outcomes = outcomes_of(endpoint)
     statuses = {each.status for each in outcomes} if _names_statuses(outcomes) else None
+    is_json = all(each.is_always_json for each in outcomes)
     contents = [(each.status, _reader_of(each)) for each in outcomes]
 
     def finish_checked(value: object) -> Response:
@@ -54,7 +55,14 @@ def checking(endpoint: Callable[..., object], finish: Finish) -> Finish:
                 f"{response.status}: return that status, or add it to the annotation"
             )
         readers = [read for status, read in contents if status in (None, response.status)]
-        if response.headers.get("content-type") == JSON and readers:
+        media_type = response.headers.get("content-type")
+        if is_json and media_type != JSON and (readers or value is None):
+            raise TypeError(
+                f"{describe(endpoint)}: expected JSON as annotated, got "
+                f"{media_type or 'no content'}: return a value of the annotated type, or change "
+                "the return annotation"
+            )
+        if media_type == JSON and readers:
             _check_content(endpoint, response, readers)
         return response
 

@@ -34,11 +34,17 @@ class MakeHandler(Protocol):
 
 
 def make_handler(
-    call: Callable[[Request], object], finish: Finish, on_error: OnError, *, hands_on: bool
+    call: Callable[[Request], Any],
+    finish: Finish,
+    on_error: OnError,
+    *,
+    hands_on: bool,
+    sure: object = str,
 ) -> Handler:
     """Return the handler that answers a request with the value or the error of `call`.
 
     `hands_on`: True if middleware is around it. That gets a copy of a Response that `call` returns.
+    A text is an answer without `finish`, unless `sure` is None.
     """
 
     async def handle(request: Request) -> Response:
@@ -46,7 +52,7 @@ def make_handler(
             value = call(request)
             if type(value) is CoroutineType or hasattr(value, "__await__"):
                 value = await value
-            if type(value) is str:
+            if type(value) is sure:
                 try:
                     return plain_response(value.encode(), TEXT)
                 except UnicodeEncodeError:

@@ -48,6 +48,11 @@ async def answer_of(hint: Any, value: Any) -> Any:
         (list[Order], [Order(1), Order(None)], "#/1/id: expected an integer"),  # type: ignore[arg-type]
         (dict[str, int], {"a": "x"}, '#/a: expected an integer, got "x"'),
         (Order, {"note": "a"}, "expected Order, or an object with 'id', as annotated, got"),
+        (Order, "text", "expected JSON as annotated, got text/plain; charset=utf-8: return a"),
+        (Order, None, "expected JSON as annotated, got no content"),
+        (int, "text", "expected JSON as annotated, got text/plain"),
+        (int, 1.5, "expected an integer, got 1.5"),
+        (Annotated[int, Meta(ge=1)], 0, "expected at least 1, got 0"),
         (
             tuple[Order, Literal[201]],
             (Order(1), 200),
@@ -82,6 +87,9 @@ async def test_answer_that_is_not_as_annotated_names_the_endpoint(
         (dict, {"a": 1}, 200),
         (object, Order("x"), 200),  # type: ignore[arg-type]
         (str, "text", 200),
+        (Order | str, "text", 200),
+        (Order, ("text", 404), 404),
+        (Annotated[int, Meta(ge=1)], 1, 200),
         (tuple[Order, Literal[201], dict[str, str]], (Order(1), 201, {"X": "y"}), 201),
     ],
 )
