@@ -54,7 +54,7 @@ from .json_readers import (
     one_of,
     tuple_of,
 )
-from .local_classes import remember_classes
+from .local_classes import remember_classes_of_callers
 from .mismatches import Convert, Mismatch, Refusal
 from .outlines import Outline
 
@@ -110,12 +110,12 @@ def converter_for(kind: object) -> Callable[[object], object]:
 def converter_near(kind: type[T], frame: FrameType) -> Callable[[object], T]:
     """Return `converter_for(kind)`. Its annotations may name classes that are local to `frame`.
 
-    `frame` is the caller's.
+    `frame` is the caller's. Those that are local to the functions which called it are found too.
     """
     try:
         return converter_for(kind)
     except ConfigurationError:
-        remember_classes(frame)
+        remember_classes_of_callers(frame)
         return converter_for(kind)
 
 

@@ -2,9 +2,10 @@
 
 Under `from __future__ import annotations` an annotation is a string, and Python resolves its names
 in the module only. If a function makes an application, the names may be local to that function. So
-they are taken from the function's frame when it registers an endpoint. Only weak references to the
-classes are kept. A function keeps the other values that its annotations name, such as the function
-in `Depends(session)` or an alias of `Annotated`, because no other object may refer to them.
+they are taken from its frame when it registers an endpoint, itself or by a function that it calls.
+Only weak references to the classes are kept. A function keeps the other values that its annotations
+name, such as the function in `Depends(session)` or an alias of `Annotated`, because no other object
+may refer to them.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from inspect import isroutine
 from types import FrameType
+from typing import Any
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from ..concurrency.callables import innermost
@@ -22,23 +24,28 @@ from .annotations import metadata_of
 _BESIDE: WeakKeyDictionary[object, WeakValueDictionary[str, type]] = WeakKeyDictionary()
 
 _NAME = re.compile(r"[^\W\d]\w*")
+_LOCALS = ".<locals>."  # in the qualified name of a class or function that is local to another
 _KEPT = "__microweb_beside__"  # the attribute of a function with the values that it keeps
 
 
 def remember_beside(endpoint: Callable[..., object], frame: FrameType) -> None:
-    """Remember the classes in `frame` for a local endpoint, and for each other."""
+    """Remember the names around a local endpoint, for it and for the functions that it names.
+
+    `frame` registers the endpoint. The names are those of the functions around the endpoint, which
+    may have called the one of `frame`. If none of them is running any more, those of `frame` count.
+    """
     function = innermost(endpoint)
     if _is_local(function):
-        _remember(function, remember_classes(frame), frame.f_locals, [])
+        _remember(function, frame, [])
 
 
-def _remember(
-    function: object,
-    classes: WeakValueDictionary[str, type],
-    local: Mapping[str, object],
-    seen: list[object],
-) -> None:
+def _remember(function: object, frame: FrameType, seen: list[object]) -> None:
     """Remember the names for a function, and for the functions that its annotations name."""
+    place = getattr(function, "__qualname__", "").rpartition(_LOCALS)[0]
+    scope = getattr(function, "__globals__", {})
+    frames = _frames_around(place, scope, frame) or [frame]
+    classes = remember_classes(frames[-1])
+    local = {name: value for each in frames for name, value in each.f_locals.items()}
     _BESIDE[function] = classes
     seen.append(function)
     kept = dict(_named_in(getattr(function, "__annotations__", {}).values(), local))
@@ -46,10 +53,30 @@ def _remember(
         vars(function)[_KEPT] = {**vars(function).get(_KEPT, {}), **kept}
     for value in kept.values():
         markers = [each for each in metadata_of(value) if isinstance(each, Depends)]
-        for each in (value, *(marker.function for marker in markers)):
-            inner = innermost(each)
+        for named in (value, *(marker.function for marker in markers)):
+            inner = innermost(named)
             if isroutine(inner) and _is_local(inner) and inner not in seen:
-                _remember(inner, classes, local, seen)
+                _remember(inner, frame, seen)
+
+
+def _frames_around(place: str, scope: Mapping[str, Any], frame: FrameType) -> list[FrameType]:
+    """Return the running calls of the function `place`, and of those around it, which come first.
+
+    `scope` are the global names of its module. The search begins at `frame`, and follows callers.
+    """
+    parts = place.split(_LOCALS)
+    around = [_LOCALS.join(parts[: index + 1]) for index in range(len(parts))]
+    found: dict[str, FrameType] = {}
+    for each in _frames_from(frame):
+        if each.f_code.co_qualname in around and each.f_globals is scope:
+            found.setdefault(each.f_code.co_qualname, each)
+    return [found[name] for name in around if name in found]
+
+
+def _frames_from(frame: FrameType | None) -> Iterator[FrameType]:
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
 
 
 def _named_in(
@@ -62,12 +89,29 @@ def _named_in(
                 yield name, local[name]
 
 
+def remember_classes_of_callers(frame: FrameType) -> None:
+    """Remember the classes that `frame` and the functions that called it define."""
+    for each in _frames_from(frame):
+        remember_classes(each)
+
+
 def remember_classes(frame: FrameType) -> WeakValueDictionary[str, type]:
-    """Remember the classes that are defined in `frame` for each other; return them by name."""
-    named = {name: value for name, value in frame.f_locals.items() if isinstance(value, type)}
+    """Remember the classes that `frame` defines for each other; return the classes by name.
+
+    Those of the functions around its function count too.
+    """
+    frames = _frames_around(frame.f_code.co_qualname, frame.f_globals, frame)
+    named = {
+        name: value
+        for each in frames
+        for name, value in each.f_locals.items()
+        if isinstance(value, type)
+    }
     classes = WeakValueDictionary(named)
+    inside = f"{frame.f_code.co_qualname}{_LOCALS}"
     for cls in named.values():
-        if _is_local(cls):
+        # A function that only takes a class as argument knows less than the one that defines it.
+        if _is_local(cls) and (cls.__qualname__.startswith(inside) or cls not in _BESIDE):
             _BESIDE[cls] = classes
     return classes
 
@@ -84,4 +128,4 @@ def values_beside(item: object) -> dict[str, object]:
 
 
 def _is_local(item: object) -> bool:
-    return "<locals>" in getattr(item, "__qualname__", "")
+    return _LOCALS in getattr(item, "__qualname__", "")

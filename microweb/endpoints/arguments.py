@@ -273,12 +273,17 @@ class Binding:
 
     def _no_source(self, name: str) -> str:
         hint = self.own.hints.get(name)
-        unknown = f" (its annotation {hint!r} can't be resolved)" if isinstance(hint, str) else ""
+        if isinstance(hint, str):
+            return (
+                f"{describe(self.function)}: parameter {name!r}: its annotation {hint:.80} can't "
+                "be resolved: define or import the names in it at the top level of the module, or "
+                "register the endpoint in the function that defines them"
+            )
         label = hint.__name__ if isinstance(hint, type) and hint is not MISSING else "T"
         mark = f"mark it `Json[{label}]`"
         return (
-            f"{describe(self.function)}: parameter {name!r} has no source{unknown}: {mark} to read "
-            f"it from the body, give it the name of a path parameter or {self.subject.name!r}, or "
+            f"{describe(self.function)}: parameter {name!r} has no source: {mark} to read it from "
+            f"the body, give it the name of a path parameter or {self.subject.name!r}, or "
             "annotate it with str, int, float, bool, UUID, an Enum or a list of one of these to "
             "read it from the query"
         )

@@ -128,7 +128,7 @@ def hints_of(function: Callable[..., object]) -> dict[str, object]:
         pass
     # Resolve each one alone: if a name exists only for type checkers, the others are still known.
     scope = getattr(inspect.unwrap(called), "__globals__", {})
-    local = values_beside(innermost(called))
+    local = {**_closed_over(called), **values_beside(innermost(called))}
     hints = dict(getattr(called, "__annotations__", {}))
     for name, hint in hints.items():
         alone = SimpleNamespace(__annotations__={name: hint})
@@ -144,19 +144,20 @@ def hints_of(function: Callable[..., object]) -> dict[str, object]:
 def return_hint_of(function: Callable[..., object]) -> object:
     """Return the annotation of the value that a function returns, or `object` if it has none.
 
-    One that can't be resolved stays a str. A class that is local to another function is found only
-    if the function's code refers to it.
+    One that can't be resolved stays a str.
     """
-    hint = hints_of(function).get("return", object)
-    if isinstance(hint, str):
-        inner = called_by(inspect.unwrap(function))
-        with suppress(*_UNRESOLVABLE):
-            known = inspect.getclosurevars(inner)
-            alone = SimpleNamespace(__annotations__={"return": hint})
-            return get_type_hints(
-                alone, getattr(inner, "__globals__", {}), dict(known.nonlocals), include_extras=True
-            )["return"]
-    return hint
+    return hints_of(function).get("return", object)
+
+
+def _closed_over(function: Callable[..., object]) -> dict[str, object]:
+    """Return the values of the functions around a function that its code refers to."""
+    inner = inspect.unwrap(function)
+    names = getattr(getattr(inner, "__code__", None), "co_freevars", ())
+    found: dict[str, object] = {}
+    for name, cell in zip(names, getattr(inner, "__closure__", None) or (), strict=False):
+        with suppress(ValueError):  # it has no value yet
+            found[name] = cell.cell_contents
+    return found
 
 
 def _read_layer(function: Callable[..., object]) -> Layer:

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import gc
 import weakref
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
 import pytest
 
 from microweb import App, ConfigurationError, Request, WebSocket
 from microweb.bodies.local_classes import _BESIDE
-from microweb.typed import Depends
+from microweb.typed import Depends, Json, Query
 
 if TYPE_CHECKING:
     from microweb import Request as HiddenRequest
@@ -220,3 +221,133 @@ def test_an_app_with_local_dependencies_is_freed() -> None:
     app = weakref.ref(app_with_dependencies())
     gc.collect()
     assert app() is None
+
+
+# --- registered by a function that the one with the names calls -------------------------
+
+
+def add(app: App, path: str, endpoint: Callable[..., Any]) -> None:
+    Note = "no class"
+    app.post(path)(endpoint)
+    assert Note
+
+
+async def read(request: Request, kind: type[Any]) -> Any:
+    return await request.json(kind)
+
+
+def app_of_helpers() -> App:
+    app = App()
+
+    @dataclass
+    class Tag:
+        name: str
+
+    @dataclass
+    class Note:
+        tags: list[Tag]
+
+    async def count(note: Json[Note]) -> int:
+        return len(note.tags)
+
+    Counted = Annotated[int, Depends(count)]
+
+    async def echo(note: Json[Note], count: Counted) -> list[Tag]:
+        assert count == len(note.tags)
+        return note.tags
+
+    async def read_by_a_helper(request: Request) -> Any:
+        return (await read(request, Note)).tags
+
+    def inside() -> None:
+        @dataclass
+        class Page:
+            notes: list[Note]
+
+        async def notes(page: Json[Page]) -> list[Note]:
+            return page.notes
+
+        add(app, "/page", notes)
+
+    add(app, "/echo", echo)
+    add(app, "/read", read_by_a_helper)
+    for _ in [add(app, f"/again/{name}", echo) for name in "ab"]:
+        pass
+    inside()
+    return app
+
+
+@pytest.mark.parametrize("path", ["/echo", "/read", "/again/a", "/again/b"])
+async def test_names_around_an_endpoint_are_found_if_a_helper_registers_it(path: str) -> None:
+    tags = [{"name": "b"}]
+    async with app_of_helpers().test_client() as client:
+        response = await client.post(path, json={"tags": tags})
+    assert (response.status_code, response.json()) == (200, tags)
+
+
+async def test_names_of_both_functions_around_an_endpoint() -> None:
+    notes = [{"tags": [{"name": "b"}]}]
+    async with app_of_helpers().test_client() as client:
+        assert (await client.post("/page", json={"notes": notes})).json() == notes
+
+
+async def test_classes_that_only_the_endpoint_knows_reach_a_helper() -> None:
+    app = App()
+
+    @app.post("/")
+    async def show(request: Request) -> Any:
+        @dataclass
+        class Tag:
+            name: str
+
+        @dataclass
+        class Note:
+            tags: list[Tag]
+
+        return (await read(request, Note)).tags
+
+    async with app.test_client() as client:
+        assert (await client.post("/", json=NOTE)).json() == NOTE["tags"]
+
+
+def make_endpoint() -> Callable[..., Awaitable[object]]:
+    @dataclass
+    class Filters:
+        page: int = 1
+
+    async def show(filters: Query[Filters]) -> object:
+        """Its class is local to a function that has returned."""
+
+    return show
+
+
+def make_endpoint_that_names_its_class() -> Callable[..., Awaitable[object]]:
+    @dataclass
+    class Filters:
+        page: int = 1
+
+    async def show(filters: Query[Filters]) -> object:
+        assert isinstance(filters, Filters)
+        return {"page": filters.page}
+
+    return show
+
+
+def test_a_class_of_a_function_that_has_returned_is_an_error_with_the_remedy() -> None:
+    app = App()
+    app.get("/")(make_endpoint())
+    with pytest.raises(ConfigurationError) as caught:
+        app.freeze()
+    assert "show at test_local_classes.py:" in str(caught.value)
+    assert (
+        "parameter 'filters': its annotation Query[Filters] can't be resolved: define or import "
+        "the names in it at the top level of the module, or register the endpoint in the function "
+        "that defines them"
+    ) in str(caught.value)
+
+
+async def test_a_class_that_the_code_of_the_endpoint_names_is_known() -> None:
+    app = App()
+    app.get("/")(make_endpoint_that_names_its_class())
+    async with app.test_client() as client:
+        assert (await client.get("/?page=2")).json() == {"page": 2}

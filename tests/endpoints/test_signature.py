@@ -40,7 +40,7 @@ async def test_annotation_that_can_not_be_resolved_is_named() -> None:
     async def show(key: OnlyForCheckers) -> str:
         return ""
 
-    assert "(its annotation 'OnlyForCheckers' can't be resolved)" in await refusal(show)
+    assert "its annotation OnlyForCheckers can't be resolved: define" in await refusal(show)
 
 
 @pytest.mark.parametrize("endpoint", [5, Color, None, "show"])
