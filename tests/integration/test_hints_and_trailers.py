@@ -12,8 +12,9 @@ from copy import copy
 import httpx
 import pytest
 from support.serving import DEADLINE_S, get, on_loopback, peer_of, post, statuses
+from support.websocketing import handshake
 
-from microweb import App, Request, Response, from_thread
+from microweb import App, Request, Response, WebSocket, from_thread
 from microweb.middleware.compression import Compression
 from microweb.request import Handler
 from microweb.server.server import Server
@@ -96,6 +97,26 @@ async def test_upload_that_expects_100_continue_gets_both() -> None:
         answer = await peer.read_all()
         assert statuses(answer) == [200]
         assert answer.endswith(b"\r\n\r\nabc")
+
+
+async def test_hints_never_reach_the_frames_of_a_websocket() -> None:
+    app = make_app()
+
+    @app.websocket("/ws")
+    async def talk(socket: WebSocket) -> None:
+        await socket.request.early_hints([STYLE])
+        await socket.send("one")
+        await socket.request.early_hints([STYLE])
+        await socket.send("two")
+
+    async with on_loopback(app) as server, peer_of(server) as peer:
+        await peer.send(handshake())
+        received = b""
+        async with asyncio.timeout(DEADLINE_S):
+            while not received.endswith(b"\x88\x02\x03\xe8"):
+                received += await peer.receive()
+    assert statuses(received) == [103, 101]
+    assert received.endswith(b"\r\n\r\n\x81\x03one\x81\x03two\x88\x02\x03\xe8")
 
 
 async def test_request_byte_by_byte_gets_its_hints_and_trailers() -> None:
