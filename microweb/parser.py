@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import re
 from copy import copy
-from dataclasses import dataclass, field
 from typing import NoReturn
 
 from .errors import (
@@ -27,63 +26,27 @@ from .errors import (
     UnsupportedVersion,
 )
 from .http.framing import ChunkedDecoder, LengthDecoder
-from .http.grammar import BARE_CR_OR_LF, REQUEST_LINE, REQUEST_LINE_PARTS, plain_head
+from .http.grammar import BARE_CR_OR_LF, REQUEST_LINE, REQUEST_LINE_PARTS
 from .http.headers import Headers, parse_header_section
 from .http.interfaces import Peer
+from .http.limits import Limits
 from .http.request_head import (
-    MAX_HOST_LENGTH,
     HeaderSection,
-    LastSection,
     PlainSection,
     RequestLine,
+    RequestLines,
     decide_framing,
     is_host_value,
-    parse_request_line,
+    marked_section,
 )
 from .request import Request, make_request
 
 _SPACE = ord(" ")
 _MAX_EMPTY_LINES = 8  # before a request line: RFC 9112 section 2.2 asks for at least one
-_MEMO_LINES = 1024
-_MEMO_LINE_BYTES = 256
 # The initial memo of the last head: a valid head, and its parsed values.
 _HEAD, _FIELDS = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"Host: a\r\n\r\n"
 _LINE = RequestLine("GET", "/", "/", "", None)
 _SECTION = HeaderSection(Headers({"Host": "a"}))
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """The limits for a head and for a chunked body, in bytes or counts."""
-
-    max_request_line: int = 16 * 1024
-    max_header_section: int = 32 * 1024
-    max_header_fields: int = 100
-    max_chunk_extensions: int = 64 * 1024
-    max_trailers: int = 8 * 1024
-    plain_head: re.Pattern[bytes] = field(init=False)  # matches a usual head
-    max_plain_head: int = field(init=False)  # bytes; a usual head up to here is within the limits
-
-    def __post_init__(self) -> None:
-        regex = plain_head(self.max_header_fields, MAX_HOST_LENGTH)
-        object.__setattr__(self, "plain_head", regex)
-        smaller = min(self.max_request_line, self.max_header_section)
-        object.__setattr__(self, "max_plain_head", smaller)
-
-
-class RequestLines(dict[bytes, RequestLine]):
-    """One server's memo of HTTP/1.1 request lines without a query; a key includes the CRLF."""
-
-    def parse(self, line: bytes) -> RequestLine:
-        """Parse a line that `REQUEST_LINE` matches, and keep a usual one. Raises: ProtocolError."""
-        method, target, version = line.decode("ascii").split(" ")
-        parsed = parse_request_line(method, target)
-        is_usual = version == "HTTP/1.1\r\n" and not parsed.query_string
-        if is_usual and len(line) <= _MEMO_LINE_BYTES:
-            if len(self) >= _MEMO_LINES:
-                self.clear()
-            self[line] = parsed
-        return parsed
 
 
 class Parser:
@@ -170,7 +133,7 @@ class Parser:
                 if data == self._last_head:
                     return self._begin(self._line, self._section)
                 if data.endswith(b"\r\n\r\n"):
-                    request = self._take_plain_head(data)
+                    request = self._take_plain_head(data, self._limits.plain_head)
                     if request is not None:
                         return request
             self.feed(data)
@@ -180,7 +143,7 @@ class Parser:
             return self._begin(self._line, self._section)
         return self._parse_head()
 
-    def _take_plain_head(self, head: bytes) -> Request | None:
+    def _take_plain_head(self, head: bytes, regex: re.Pattern[bytes]) -> Request | None:
         """Return the request of a usual head; return None for any other head.
 
         One regex takes 3 us. To split the head, parse its lines and look up each field takes 9.
@@ -190,10 +153,10 @@ class Parser:
             if line is not None:
                 return self._begin(line, self._section)
         limits = self._limits
-        match = limits.plain_head.fullmatch(head) if len(head) <= limits.max_plain_head else None
+        match = regex.fullmatch(head) if len(head) <= limits.max_plain_head else None
         if match is None:
             return None
-        raw_line, fields, closes_before, host, closes_behind = match.groups()
+        raw_line, fields, before, host, behind = match.groups()
         if not is_host_value(host):
             return None
         line = self._lines.get(raw_line)
@@ -202,12 +165,16 @@ class Parser:
                 line = self._lines.parse(raw_line)
             except ProtocolError:
                 return None  # `_parse_head` refuses it, with the head in the buffer
-        section = LastSection() if closes_before or closes_behind else PlainSection()
+        section = PlainSection() if before is behind is None else marked_section(before, behind)
+        if section is None:
+            return None
         section.received, section.parsed = fields, None
         if self._has_parsed:
             self._last_head, self._last_fields = head, fields
             self._line, self._section = line, section
         self._has_parsed = True
+        if section.has_body:
+            self.decoder = LengthDecoder(section.content_length)
         return make_request(line, section, self._transport)
 
     def _parse_head(self) -> Request | None:
@@ -221,6 +188,10 @@ class Parser:
             self._check_unfinished(start)
             return None
         line_end, head_end = buffer.find(b"\r\n", start) + 2, end + 4
+        request = self._take_plain_head(buffer[start:head_end], self._limits.length_head)
+        if request is not None:
+            self._skip_to(head_end)
+            return request
         if line_end - start - 2 > self._limits.max_request_line:
             raise TargetTooLong("a request line over the limit")
         line, minor_version = self._parse_line(buffer[start:line_end])

@@ -22,8 +22,9 @@ from microweb.errors import (
 from microweb.http import headers as headers_module
 from microweb.http.framing import ChunkedDecoder, LengthDecoder
 from microweb.http.headers import MutableHeaders
-from microweb.http.request_head import is_host, is_host_value
-from microweb.parser import Limits, Parser, RequestLines
+from microweb.http.limits import Limits
+from microweb.http.request_head import RequestLines, is_host, is_host_value
+from microweb.parser import Parser
 
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 POST = b"POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nhello"
@@ -570,6 +571,52 @@ def test_a_plain_head_is_read_as_one_that_is_not(fields: bytes) -> None:
     raw = b"GET /page HTTP/1.1\r\n%b\r\n" % fields
     for before in ([], [GET, GET], [GET, b"GET /b HTTP/1.1\r\n%b\r\n" % fields]):
         assert read(*before, raw) == read(*before, raw + b"G")
+
+
+LENGTH_FIELDS = [
+    b"Host: a\r\nContent-Length: 3\r\n",
+    b"content-length: 3\r\nHost: a\r\n",
+    b"A: b\r\nContent-length: 003\r\nC: d\r\nHost: a\r\nE: f\r\n",
+    b"Host: a\r\nConnection: keep-alive\r\nContent-Length: 3\r\nA: b\r\n",
+    b"Host: a\r\nContent-Length: 0\r\n",
+    b"Host: a\r\nContent-Length:3\r\n",
+    b"Host: a\r\nContent-Length: 3 \r\n",
+    b"Host: a\r\nContent-Length: +3\r\n",
+    b"Host: a\r\nContent-Length: 3, 3\r\n",
+    b"Host: a\r\nContent-Length: 999999999999999999\r\n",
+    b"Host: a\r\nContent-Length: 9999999999999999999\r\n",
+    b"Host: a\r\nContent-Length: 3\r\nContent-Length: 3\r\n",
+    b"Content-Length: 3\r\nHost: a\r\nContent-Length: 3\r\n",
+    b"Content-Length: 3\r\nContent-Length: 3\r\nHost: a\r\n",
+    b"Host: a\r\nContent-Length: 3\r\nA: b\r\nContent-Length: 4\r\n",
+    b"Host: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n",
+    b"Host: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n",
+    b"Host: a\r\nContent-Length: 3\r\nConnection: close\r\n",
+    b"Connection: close\r\nHost: a\r\nContent-Length: 3\r\n",
+    b"Host: a\r\nContent-Length: 3\r\nExpect: 100-continue\r\n",
+    b"Host: a\r\nContent-Length: 3\r\nHost: a\r\n",
+    b"Host: a b\r\nContent-Length: 3\r\n",
+    b"Content-Length: 3\r\n",
+    b"Host: a\r\nContent-Length: 3\r\nA: \x00\r\n",
+    b"Host: a\r\nContent-Length : 3\r\n",
+    b"Host: a\r\nContent-Length: 3\r\nA: b\nB: c\r\n",
+    b"A: b\r\n" * 25 + b"Host: a\r\nContent-Length: 3\r\n" + b"A: b\r\n" * 25,
+    b"A: b\r\n" * 49 + b"Host: a\r\nContent-Length: 3\r\n" + b"A: b\r\n" * 49,
+    b"A: b\r\n" * 49 + b"Host: a\r\nContent-Length: 3\r\n" + b"A: b\r\n" * 50,
+    b"Host: a\r\nContent-Length: 3\r\nA: %b\r\n" % (b"x" * 32_760),
+]
+
+
+@pytest.mark.parametrize("fields", LENGTH_FIELDS, ids=lambda fields: repr(fields[:60]))
+@pytest.mark.parametrize("line", [b"POST /page", b"POST /page?a=%zz", b"po[]st /", b"GET /a"])
+def test_a_plain_head_with_a_length_is_read_as_one_that_is_not(line: bytes, fields: bytes) -> None:
+    general = Limits()
+    object.__setattr__(general, "plain_head", re.compile(rb"(?!)"))
+    object.__setattr__(general, "length_head", re.compile(rb"(?!)"))
+    raw = b"%b HTTP/1.1\r\n%b\r\nabc" % (line, fields)
+    again = b"%b HTTP/1.1\r\n%b\r\ndef" % (line, fields)
+    for reads in ((raw,), (raw + again,), (GET, raw, again), (raw, again, raw), (raw[:-3], b"abc")):
+        assert read(*reads) == read(*reads, limits=general)
 
 
 def test_close_before_host_is_the_last_request() -> None:

@@ -38,16 +38,34 @@ REQUEST_LINE = re.compile(rb"(%b++) ([\x21\x22\x24-\x7e]++) HTTP/([0-9])\.([0-9]
 # accepts half of the permitted fields.
 _FRAMING = rb"[CcTtEeHh](?i:onnection|ontent-length|ransfer-encoding|xpect|ost):"
 _CONNECTION = rb"Connection: (?:keep-alive|(close))"
-_PLAIN_FIELD = rb"(?:(?!%b)%b++:%b*+|%b)\r\n" % (_FRAMING, TCHAR, FIELD_CHAR, _CONNECTION)
+_OTHER_FIELD = rb"(?!%b)%b++:%b*+" % (_FRAMING, TCHAR, FIELD_CHAR)
+_PLAIN_FIELD = rb"(?:%b|%b)\r\n" % (_OTHER_FIELD, _CONNECTION)
+_PLAIN_LINE = rb"%b++ [\x21\x22\x24-\x7e]++ HTTP/1\.1\r\n" % TCHAR
+
+# The same with content: a length once or twice, and no `close`.
+_KEPT_FIELD = rb"(?:%b|Connection: keep-alive)\r\n" % _OTHER_FIELD
+_LENGTH = rb"[Cc]ontent-[Ll]ength: ([0-9]{1,18}+)\r\n"
 
 
 @lru_cache(maxsize=8)
 def plain_head(max_fields: int, max_host: int) -> re.Pattern[bytes]:
     """Return the regex for a usual head within limits of fields and of bytes in Host."""
-    line = rb"%b++ [\x21\x22\x24-\x7e]++ HTTP/1\.1\r\n" % TCHAR
-    fields = rb"(?:%b){0,%d}" % (_PLAIN_FIELD, max((max_fields - 1) // 2, 0))
+    return _head(rb"(?:%b){0,%d}" % (_PLAIN_FIELD, max((max_fields - 1) // 2, 0)), max_host)
+
+
+@lru_cache(maxsize=8)
+def length_head(max_fields: int, max_host: int) -> re.Pattern[bytes]:
+    """Return the regex for a usual head with a length on one side of Host, or on both.
+
+    Its groups are those of `plain_head`, with a length in place of `close`.
+    """
+    some = rb"(?:%b){0,%d}" % (_KEPT_FIELD, max((max_fields - 3) // 4, 0))
+    return _head(rb"%b(?:%b%b)?" % (some, _LENGTH, some), max_host)
+
+
+def _head(fields: bytes, max_host: int) -> re.Pattern[bytes]:
     host = rb"[Hh]ost:(%b{0,%d}+)\r\n" % (FIELD_CHAR, max_host)
-    return re.compile(rb"(%b)(%b%b%b\r\n)" % (line, fields, host, fields))
+    return re.compile(rb"(%b)(%b%b%b\r\n)" % (_PLAIN_LINE, fields, host, fields))
 
 
 # The three parts of a request line, each perhaps unfinished: bytes that can no longer become a

@@ -17,6 +17,8 @@ from .headers import Headers, list_members, parse_header_section
 
 MAX_HOST_LENGTH = 261  # RFC 3986 section 3.2.2 has 255, and a port; bounds the cache of `is_host`
 _MAX_LENGTH_DIGITS = 18  # below an exabyte: no body is longer, and `int()` stays cheap
+_MEMO_LINES = 1024
+_MEMO_LINE_BYTES = 256
 _FRAMING_FIELDS = frozenset(("connection", "content-length", "expect", "transfer-encoding"))
 
 
@@ -34,6 +36,21 @@ class RequestLine:
         self.query_string = query_string
         self.authority = authority  # of an absolute-form; it replaces Host
         self.match_key = f"{method} {raw_path}" if authority is None else ""  # for App's memo
+
+
+class RequestLines(dict[bytes, RequestLine]):
+    """One server's memo of HTTP/1.1 request lines without a query; a key includes the CRLF."""
+
+    def parse(self, line: bytes) -> RequestLine:
+        """Parse a line that `REQUEST_LINE` matches, and keep a usual one. Raises: ProtocolError."""
+        method, target, version = line.decode("ascii").split(" ")
+        parsed = parse_request_line(method, target)
+        is_usual = version == "HTTP/1.1\r\n" and not parsed.query_string
+        if is_usual and len(line) <= _MEMO_LINE_BYTES:
+            if len(self) >= _MEMO_LINES:
+                self.clear()
+            self[line] = parsed
+        return parsed
 
 
 class HeaderSection:
@@ -100,12 +117,36 @@ class PlainSection(HeaderSection):
     expects_continue = False
 
 
+class LengthSection(PlainSection):
+    """A plain section with content of a known length."""
+
+    __slots__ = ("content_length",)
+
+    has_body = True
+
+    def __init__(self, content_length: int) -> None:
+        self.content_length = content_length
+
+
 class LastSection(PlainSection):
     """A plain section with `Connection: close`."""
 
     __slots__ = ()
 
     persistence = CLOSE
+
+
+def marked_section(before: bytes | None, behind: bytes | None) -> PlainSection | None:
+    """Return the section with these marks before and behind Host: `close`, or a length of content.
+
+    Return None for two lengths, or none of content: such a section is not plain.
+    """
+    section: PlainSection | None = None
+    if b"close" in (before, behind):
+        section = LastSection()
+    elif not (before and behind) and (length := int(before or behind or b"0")):
+        section = LengthSection(length)
+    return section
 
 
 def parse_request_line(method: str, target: str) -> RequestLine:

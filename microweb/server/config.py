@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, TypedDict, get_args
 from ..concurrency.threads import DEFAULT_THREADS
 from ..errors import ConfigurationError
 from ..http.interfaces import ServerLimits
-from ..parser import Limits
+from ..http.limits import Limits
 from ..remedies import keyword_remedy
 from .binds import Bind, TCPBind, parse_bind
 from .proxies import UNIX

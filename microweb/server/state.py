@@ -12,8 +12,8 @@ from typing import Protocol
 
 from ..concurrency.background import Background
 from ..errors import ProtocolError
+from ..http.request_head import RequestLines
 from ..http.response_head import HeadCache, phrase_of
-from ..parser import RequestLines
 from ..request import Handler, Request
 from ..response import Response
 from .buffered import Budget

@@ -15,8 +15,10 @@ from support.reading import FakePeer
 from support.serving import STREAM_LIMIT
 
 from microweb import App, Request, Response
+from microweb.http.limits import Limits
+from microweb.http.request_head import RequestLines
 from microweb.http.response_head import HeadCache
-from microweb.parser import Limits, Parser, RequestLines
+from microweb.parser import Parser
 from microweb.server.process import make_server
 from microweb.testing.network import connect
 

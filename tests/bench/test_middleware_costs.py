@@ -15,6 +15,8 @@ from typing import Any
 from support.reading import FakePeer
 
 from microweb import App
+from microweb.http.limits import Limits
+from microweb.http.request_head import RequestLines
 from microweb.http.response_head import HeadCache
 from microweb.middleware.authentication import BasicAuth, BearerAuth
 from microweb.middleware.compression import Compression
@@ -23,7 +25,7 @@ from microweb.middleware.cors import CORS
 from microweb.middleware.health import Health
 from microweb.middleware.timeout import Timeout
 from microweb.middleware.timing import ServerTiming
-from microweb.parser import Limits, Parser, RequestLines
+from microweb.parser import Parser
 from microweb.request import make_request
 
 ROUNDS = 15

@@ -36,15 +36,17 @@ from microweb.http.filenames import safe_filename
 from microweb.http.framing import ChunkedDecoder
 from microweb.http.headers import Headers
 from microweb.http.interfaces import Address
+from microweb.http.limits import Limits
 from microweb.http.negotiation import parse_weights
 from microweb.http.preconditions import parse_entity_tags
 from microweb.http.ranges import parse_ranges
+from microweb.http.request_head import RequestLines
 from microweb.http.urlencoded import parse_urlencoded
 from microweb.middleware.authentication import BasicAuth
 from microweb.middleware.compression import Compression
 from microweb.middleware.cors import CORS
 from microweb.middleware.sessions import Sessions
-from microweb.parser import Limits, Parser, RequestLines
+from microweb.parser import Parser
 from microweb.routing.patterns import BUILT_IN, parse_pattern
 from microweb.routing.tree import Found, RouteTree
 from microweb.server.config import ServerConfig

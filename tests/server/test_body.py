@@ -17,7 +17,8 @@ from microweb.errors import (
     MalformedRequest,
     ServiceUnavailable,
 )
-from microweb.parser import Parser, RequestLines
+from microweb.http.request_head import RequestLines
+from microweb.parser import Parser
 from microweb.request import Request
 from microweb.response import Response
 from microweb.server.body import Body

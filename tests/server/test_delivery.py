@@ -5,7 +5,9 @@ import asyncio
 import pytest
 from support.reading import FakePeer
 
-from microweb.parser import Limits, Parser, RequestLines
+from microweb.http.limits import Limits
+from microweb.http.request_head import RequestLines
+from microweb.parser import Parser
 from microweb.server.delivery import Delivery, Discard, take_buffered
 
 

@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.answering import make_request
 
-from microweb.parser import Limits, Parser, RequestLines
+from microweb.http.limits import Limits
+from microweb.http.request_head import RequestLines
+from microweb.parser import Parser
 from microweb.sse.event import HEARTBEAT, ServerEvent, encode
 from microweb.testing.eventsource import EventParser, ReceivedEvent
 

@@ -11,8 +11,10 @@ from microweb.errors import ClientDisconnected
 from microweb.http.bytestream import LongLived
 from microweb.http.headers import Headers
 from microweb.http.interfaces import Address, ServerLimits
+from microweb.http.limits import Limits
+from microweb.http.request_head import RequestLines
 from microweb.http.response_head import HeadCache
-from microweb.parser import Limits, Parser, RequestLines
+from microweb.parser import Parser
 from microweb.request import Request
 from microweb.response import Response
 from microweb.server.config import ServerConfig

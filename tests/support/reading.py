@@ -9,7 +9,9 @@ from microweb.errors import ContentTooLarge, ProtocolError
 from microweb.http.framing import CLOSE, ChunkedDecoder
 from microweb.http.headers import Headers
 from microweb.http.interfaces import Address
-from microweb.parser import Limits, Parser, RequestLines
+from microweb.http.limits import Limits
+from microweb.http.request_head import RequestLines
+from microweb.parser import Parser
 from microweb.request import Request
 from microweb.server.config import ServerConfig
 

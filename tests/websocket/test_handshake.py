@@ -5,8 +5,10 @@ from support.answering import FakePeer
 from support.websocketing import ACCEPT, KEY, handshake
 
 from microweb.errors import BadRequest, ConfigurationError, Forbidden, HTTPError
+from microweb.http.limits import Limits
 from microweb.http.origins import parse_origins
-from microweb.parser import Limits, Parser, RequestLines
+from microweb.http.request_head import RequestLines
+from microweb.parser import Parser
 from microweb.request import Request
 from microweb.websocket.handshake import (
     accept_of,
