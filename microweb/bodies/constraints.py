@@ -91,7 +91,7 @@ def checks_for(kind: object) -> list[Check]:
     for name, limit in limits:
         applies = tuple(cls for cls in classes if _fits(name, limit, cls))
         if not applies:
-            raise _misfit(name, limit, kind)
+            raise _misfit(name, limit, kind, classes)
         check = _check(name, limit, has_max=has_max)
         checks.append(check if len(applies) == len(classes) else _only_for(applies, check))
     return checks
@@ -144,13 +144,23 @@ def _class_of(kind: object) -> type:
     return cls if isinstance(cls, type) else type(None)
 
 
-def _misfit(name: str, limit: object, kind: object) -> ConfigurationError:
+def _misfit(name: str, limit: object, kind: object, classes: Iterable[type]) -> ConfigurationError:
     inner = bare(kind)
     label = inner.__qualname__ if isinstance(inner, type) else str(inner)
-    remedy = "give it a bound of the same type" if name in _COMPARED else "leave it out"
+    remedy = next(filter(None, (_remedy(name, cls) for cls in classes)), "leave it out")
     return ConfigurationError(
         f"the constraint {name}={limit!r:.80} is for {_FITS[name][1]}, got {label:.80}: {remedy}"
     )
+
+
+def _remedy(name: str, cls: type) -> str | None:
+    """Return how to bound the values of a class, to which the constraint does not apply."""
+    is_number = issubclass(cls, _NUMBERS) and cls is not bool
+    if name in _COMPARED and (is_number or issubclass(cls, _TIMES)):
+        return "give it a bound of the same type"
+    if name in _COMPARED and issubclass(cls, _CONTAINERS):
+        return "bound its length by min_length or max_length"
+    return "bound it by ge or le" if name in _LENGTHS and is_number else None
 
 
 def _only_for(classes: tuple[type, ...], check: Check) -> Check:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal, InvalidOperation
+from enum import Flag
 from itertools import islice
 from math import inf
 from types import NoneType
@@ -195,7 +196,22 @@ def one_of(choices: dict[object, object]) -> Reader:
     return Reader(expected, convert_choice, fits=fits, scalars=classes)
 
 
-PLAIN: dict[type, Reader] = {
+def flags_of(cls: type[Flag]) -> Reader:
+    """Return the reader of a Flag from the integer of any combination of its members."""
+    every = sum(member.value for member in cls)
+    names = " | ".join(str(member.value) for member in cls)
+    expected = f"a combination of {names}"[:SHOWN_CHARACTERS]
+
+    def convert_flags(value: object) -> object:
+        number: Any = PLAIN[int].convert(value)
+        if number & ~every:  # also if it is negative
+            raise Mismatch(expected, value)
+        return cls(number)
+
+    return Reader(expected, convert_flags, scalars=frozenset((int,)))
+
+
+PLAIN: dict[Any, Reader] = {
     object: Reader("anything", _same),
     str: _exactly(str, "a string"),
     int: Reader("an integer", _integer, scalars=frozenset((int,))),

@@ -11,10 +11,10 @@ take exponential time for classes that refer to each other.
 from __future__ import annotations
 
 import inspect
-from collections import abc
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from enum import Enum
+from enum import Enum, Flag
 from functools import lru_cache
 from types import FrameType, NoneType, UnionType
 from typing import (
@@ -40,6 +40,7 @@ from .class_members import (
     substituted,
 )
 from .constraints import annotated_alternatives_of, checks_for, limits_of
+from .containers import ARRAYS, OBJECTS, type_of_items, type_of_members
 from .foreign import faults_in, foreign_reader, is_foreign
 from .json_readers import (
     PLAIN,
@@ -49,6 +50,7 @@ from .json_readers import (
     choose,
     container,
     dict_of,
+    flags_of,
     hashed,
     list_of,
     one_of,
@@ -62,14 +64,6 @@ T = TypeVar("T")
 
 _MAX_DEPTH = 100
 _SHOWN_CHARACTERS = 200
-
-# A type of arrays -> the class of its values.
-_ARRAYS: dict[object, Callable[[Any], object]] = {
-    **dict.fromkeys((list, abc.Sequence, abc.MutableSequence, abc.Collection, abc.Iterable), list),
-    **dict.fromkeys((set, abc.Set, abc.MutableSet), set),
-    frozenset: frozenset,
-}
-_OBJECTS = (dict, abc.Mapping, abc.MutableMapping)
 
 
 # --- public ---------------------------------------------------------------------------
@@ -91,10 +85,10 @@ def converter_for(kind: object) -> Callable[[object], object]: ...
 def converter_for(kind: object) -> Callable[[object], object]:
     """Return a function that converts a value to `kind`, as `convert` does.
 
-    It is built once for each type. `kind` may consist of dict, list, tuple, set, dataclasses, attrs
-    classes, TypedDicts, NamedTuples, str, int, float, bool, None, Any, Literal, unions, Enums (by
-    value), datetime, date, time and timedelta (ISO 8601), UUID, Decimal and bytes (base64). An int
-    is accepted as a float; no other type is coerced.
+    It is built once for each type. `kind` may consist of dict, list, tuple, set, deque and their
+    base classes, dataclasses, attrs classes, TypedDicts, NamedTuples, str, int, float, bool, None,
+    Any, Literal, unions, Enums (by value), datetime, date, time and timedelta (ISO 8601), UUID,
+    Decimal and bytes (base64). An int is accepted as a float; no other type is coerced.
     A union takes the first alternative that fits: for objects, by the required keys and by the
     `Literal` and Enum members.
 
@@ -190,18 +184,18 @@ class _Compiler:
         origin, arguments = get_origin(kind), get_args(kind)
         if is_alias(kind) or is_alias(origin):
             return self._alias_reader(kind)
+        if (origin or kind) in ARRAYS:
+            return self._array_reader(origin or kind, arguments)
+        if (origin or kind) in OBJECTS:
+            return self._object_reader(kind, origin or kind, arguments)
         if origin is None:
             return self._class_reader(kind)
         if origin in (Union, UnionType):
             return self._union_reader(kind)
         if origin is Literal:
             return one_of({_json_form(choice, kind): choice for choice in arguments})
-        if origin in (list, dict, tuple) and not hasattr(kind, "__args__"):
-            return PLAIN[origin]  # typing.List without arguments
-        if origin in _ARRAYS:
-            return self._array_reader(origin, arguments[0])
-        if origin in _OBJECTS and bare(arguments[0]) is str:
-            return container(dict, "an object", dict_of(self.reader_of(arguments[1]).convert))
+        if origin is tuple and not hasattr(kind, "__args__"):
+            return PLAIN[tuple]  # typing.Tuple without arguments
         if origin is tuple and arguments[1:] == (...,):
             convert_items = list_of(self.reader_of(arguments[0]).convert)
             return container(list, "an array", lambda value: tuple(convert_items(value)))
@@ -211,17 +205,38 @@ class _Compiler:
             return self._class_reader(kind)
         raise _unknown(kind)
 
-    def _array_reader(self, origin: object, item: object) -> Reader:
+    def _array_reader(self, cls: object, arguments: Sequence[object]) -> Reader:
+        make = ARRAYS[cls]
+        if not arguments and make in PLAIN:
+            return PLAIN[make]
+        item = type_of_items(arguments)
         convert_items = list_of(self.reader_of(item).convert)
-        make = _ARRAYS[origin]
         if make is list:
             return container(list, "an array", convert_items)
+        if make is deque:
+            return container(list, "an array", lambda value: deque(convert_items(value)))
         if getattr(get_origin(bare(item)) or bare(item), "__hash__", None) is None:
             raise ConfigurationError(
                 f"a set can't hold {bare(item)}, which has no hash: use a list, or a dataclass "
                 "with frozen=True"
             )
         return container(list, "an array", lambda value: hashed(make, convert_items(value)))
+
+    def _object_reader(self, kind: object, cls: object, arguments: Sequence[object]) -> Reader:
+        make: Callable[[Any], object] | None = OBJECTS[cls]
+        if make is None:
+            raise ConfigurationError(f"{kind} can only be written: read a dict[str, T]")
+        if arguments and bare(arguments[0]) is not str:
+            raise ConfigurationError(
+                f"expected str as the keys of an object, got {kind!s:.80}: read a dict[str, T], "
+                "and convert its keys"
+            )
+        if not arguments and make in PLAIN:
+            return PLAIN[make]
+        convert_members = dict_of(self.reader_of(type_of_members(cls, arguments)).convert)
+        if make is dict:
+            return container(dict, "an object", convert_members)
+        return container(dict, "an object", lambda value: make(convert_members(value)))
 
     def _class_reader(self, kind: object) -> Reader:
         """Return the reader of a class, or of a generic class with its types."""
@@ -233,6 +248,8 @@ class _Compiler:
         if kind in self._begun:
             self.is_recursive = self.is_recursive or kind in self._open
             return self._begun[kind]
+        if issubclass(cls, Flag):
+            return flags_of(cls)
         if issubclass(cls, Enum):
             return one_of({_json_form(member, kind): member for member in cls})
         if has_members(cls):

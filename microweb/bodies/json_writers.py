@@ -34,6 +34,7 @@ from .annotations import (
     value_of,
 )
 from .class_members import Bound, attributes_of, bindings_of, has_members, is_attrs, key_of
+from .containers import type_of_items, type_of_members
 from .foreign import foreign_writer, is_foreign, is_plain_struct, is_struct
 from .json import UNENCODABLE, encode_json, text_encoder
 from .json_texts import Text, text_of
@@ -150,7 +151,7 @@ class _Compiler:
         if cls in _ARRAY_TYPES or issubclass(cls, ARRAYS):
             return self._array(arguments, bound)
         if cls in _OBJECT_TYPES or issubclass(cls, dict):
-            return self._object(arguments, bound)
+            return self._object(type_of_members(cls, arguments), bound)
         if is_foreign(cls):
             write = foreign_writer(cls)
             if is_struct(cls):
@@ -210,7 +211,7 @@ class _Compiler:
         return writer
 
     def _array(self, arguments: Sequence[object], bound: Bound) -> Writer:
-        item = self.writer_of(arguments[0] if arguments else object, bound)
+        item = self.writer_of(type_of_items(arguments), bound)
         if item is ANYTHING:
             return Writer("a list", lambda value: isinstance(value, ARRAYS), unchecked=list)
 
@@ -221,8 +222,8 @@ class _Compiler:
             lambda value: isinstance(value, ARRAYS) and item.matches_all(value),
         )
 
-    def _object(self, arguments: Sequence[object], bound: Bound) -> Writer:
-        member = self.writer_of(arguments[1] if arguments else object, bound)
+    def _object(self, kind: object, bound: Bound) -> Writer:
+        member = self.writer_of(kind, bound)
         if member is ANYTHING:
             return Writer("a dict", lambda value: isinstance(value, dict), unchecked=dict)
 

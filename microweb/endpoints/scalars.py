@@ -10,14 +10,14 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from enum import Enum
+from enum import Enum, Flag
 from functools import partial
 from typing import Literal, get_args, get_origin
 from uuid import UUID
 
 from ..bodies.annotations import bare
 from ..bodies.constraints import Check, checks_for
-from ..bodies.json_readers import PLAIN
+from ..bodies.json_readers import PLAIN, Reader, flags_of
 from ..bodies.mismatches import Mismatch, Refusal
 from ..http.multidict import parse_bool
 from ..routing.patterns import parse_int64
@@ -43,11 +43,19 @@ def scalar_parser(kind: object) -> Parse | None:
 def _unchecked_parser(kind: object) -> Parse | None:
     if get_origin(kind) is Literal:
         choices = [getattr(choice, "value", choice) for choice in get_args(kind)]
-        table = dict(zip(map(str, choices), get_args(kind), strict=True))
+        table = dict(zip(map(_text_of, choices), get_args(kind), strict=True))
         return partial(_parse_choice, table)
+    if isinstance(kind, type) and issubclass(kind, Flag):
+        read = flags_of(kind)
+        return lambda text: _read(read, text, _parse_int(text))
     if isinstance(kind, type) and issubclass(kind, Enum):
-        return partial(_parse_choice, {str(member.value): member for member in kind})
+        return partial(_parse_choice, {_text_of(member.value): member for member in kind})
     return _SCALARS.get(kind)
+
+
+def _text_of(choice: object) -> str:
+    """Return a value as a document has it: `true`, in place of Python's `True`."""
+    return str(choice).lower() if isinstance(choice, bool) else str(choice)
 
 
 def _parse_checked(parse: Parse, checks: Sequence[Check], text: str) -> object:
@@ -95,8 +103,12 @@ def _parse_uuid(text: str) -> UUID:
 
 def _parse_as_json(kind: type, text: str) -> object:
     """Return the value of a text by the rules for a string in JSON."""
+    return _read(PLAIN[kind], text, text)
+
+
+def _read(reader: Reader, text: str, value: object) -> object:
     try:
-        return PLAIN[kind].convert(text)
+        return reader.convert(value)
     except Mismatch as mismatch:
         got = repr(text[:_SHOWN_CHARACTERS])
         raise ValueError(f"expected {mismatch.expected}, got {got}") from mismatch

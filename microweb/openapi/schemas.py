@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import re
 import sys
-from collections import abc
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, asdict, is_dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from enum import Enum
+from enum import Enum, Flag
+from itertools import compress, product
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 from uuid import UUID
@@ -29,6 +29,7 @@ from ..bodies.class_members import (
     substituted,
 )
 from ..bodies.constraints import annotated_alternatives_of, limits_of
+from ..bodies.containers import ARRAYS, OBJECTS, type_of_items, type_of_members
 from ..bodies.foreign import is_model, is_struct
 from ..bodies.forms import UploadFile
 from ..errors import ConfigurationError
@@ -38,19 +39,7 @@ Schema = dict[str, Any]
 
 REF = "#/components/schemas/"
 _INT64 = 1 << 63
-
-_ARRAYS = (
-    list,
-    set,
-    frozenset,
-    abc.Sequence,
-    abc.MutableSequence,
-    abc.Collection,
-    abc.Iterable,
-    abc.Set,
-    abc.MutableSet,
-)
-_OBJECTS = (dict, abc.Mapping, abc.MutableMapping)
+_MAX_FLAGS = 8  # of which all combinations are listed
 
 # Narrower than the reader: a pattern can't bound the sum of digits and exponent.
 _DECIMAL = r"^-?[0-9]{1,300}(\.[0-9]{1,300})?([eE][+-]?[0-3]?[0-9]{1,3})?$"
@@ -75,8 +64,7 @@ PLAIN: dict[object, Schema] = {
     float: {"type": "number"},
     bool: {"type": "boolean"},
     NoneType: {"type": "null"},
-    **{key: {"type": "object"} for key in _OBJECTS},
-    **{key: {"type": "array", "items": {}} for key in (*_ARRAYS, tuple)},
+    tuple: {"type": "array", "items": {}},
     datetime: {"type": "string", "format": "date-time", "examples": ["2030-01-31T12:00:00Z"]},
     date: {"type": "string", "format": "date", "examples": ["2030-01-31"]},
     time: {"type": "string", "format": "time", "examples": ["12:00:00Z"]},
@@ -182,15 +170,18 @@ class Schemas:
             return _choices(arguments)
         if origin is tuple:
             return self._tuple(arguments)
-        if origin in _ARRAYS and arguments:
-            return {"type": "array", "items": self.schema_of(arguments[0])}
-        if origin in _OBJECTS and arguments:
-            return {"type": "object", "additionalProperties": self.schema_of(arguments[1])}
+        if (origin or kind) in ARRAYS:
+            return {"type": "array", "items": self.schema_of(type_of_items(arguments))}
+        if (origin or kind) in OBJECTS:
+            members = self.schema_of(type_of_members(origin or kind, arguments))
+            return {"type": "object", **({"additionalProperties": members} if members else {})}
         if (found := PLAIN.get(origin or kind)) is not None:
             return dict(found)
         return self._class(kind, origin or kind)
 
     def _class(self, kind: object, cls: Any) -> Schema:
+        if isinstance(cls, type) and issubclass(cls, Flag):
+            return self._named(kind, lambda each: _combinations(cls))
         if isinstance(cls, type) and issubclass(cls, Enum):
             return self._named(kind, lambda each: _choices(list(cls)))
         if has_members(cls):
@@ -333,6 +324,16 @@ def _choices(choices: Iterable[object]) -> Schema:
         return {"enum": values}  # of an answer: it may have lists, too
     kinds = sorted({_TYPES[type(each)] for each in values})
     return {"type": kinds[0] if len(kinds) == 1 else kinds, "enum": values}
+
+
+def _combinations(cls: type[Flag]) -> Schema:
+    """Return the schema of the integers that stand for members of a Flag, and for none."""
+    flags = [member.value for member in cls]
+    every = sum(flags)
+    if every == (1 << len(flags)) - 1 or len(flags) > _MAX_FLAGS:
+        return {"type": "integer", "minimum": 0, "maximum": every}
+    chosen = product((True, False), repeat=len(flags))
+    return {"type": "integer", "enum": sorted(sum(compress(flags, each)) for each in chosen)}
 
 
 def _array_of(items: list[Schema], required: int) -> Schema:

@@ -172,10 +172,19 @@ def test_constraint_of_annotated_types_that_is_not_supported_is_named() -> None:
 @pytest.mark.parametrize(
     ("kind", "text"),
     [
-        (Annotated[str, Meta(ge=1)], "ge=1 is for numbers, dates and times, got str: give"),
+        (
+            Annotated[str, Meta(ge=1)],
+            "ge=1 is for numbers, dates and times, got str: bound its length",
+        ),
         (Annotated[bool, Meta(ge=1)], "ge=1 is for numbers, dates and times, got bool"),
         (Annotated[date, Meta(ge=1)], "ge=1 is for numbers, dates and times, got date"),
         (Annotated[date, Meta(ge=NOON)], "got date: give it a bound of the same type"),
+        (Annotated[date | None, Meta(ge=NOON)], "give it a bound of the same type"),
+        (Annotated[str, Meta(ge=1)], "got str: bound its length by min_length or max_length"),
+        (Annotated[list[int], Meta(lt=1)], "bound its length by min_length or max_length"),
+        (Annotated[int, Meta(min_length=1)], "got int: bound it by ge or le"),
+        (Annotated[bool, Meta(ge=1)], "got bool: leave it out"),
+        (Annotated[bool, Meta(max_length=1)], "got bool: leave it out"),
         (Annotated[datetime, Meta(lt=date(2024, 1, 1))], "got datetime: give it a bound"),
         (Annotated[time, Meta(lt=timedelta(1))], "got time: give it a bound"),
         (Annotated[int, Meta(ge=NOON)], "got int: give it a bound"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import date
 from decimal import Decimal
+from enum import IntFlag
 from typing import Any
 from uuid import UUID
 
@@ -17,6 +18,7 @@ from microweb.bodies.json_readers import (
     choose,
     container,
     dict_of,
+    flags_of,
     list_of,
     one_of,
     tuple_of,
@@ -32,6 +34,24 @@ def refusal_of(convert: Callable[[Any], object], value: object) -> str:
     with pytest.raises(Mismatch) as caught:
         convert(value)
     return f"{caught.value.pointer()}: {caught.value.problem()}"
+
+
+class Access(IntFlag):
+    READ = 1
+    WRITE = 2
+
+
+def test_flags_are_combined() -> None:
+    convert = flags_of(Access).convert
+    assert [convert(each) for each in (0, 2, 3, 3.0)] == [
+        Access(0),
+        Access.WRITE,
+        Access.READ | Access.WRITE,
+        Access.READ | Access.WRITE,
+    ]
+    assert refusal_of(convert, 4) == "#: expected a combination of 1 | 2, got 4"
+    assert refusal_of(convert, -1) == "#: expected a combination of 1 | 2, got -1"
+    assert refusal_of(convert, "1") == '#: expected an integer, got "1"'
 
 
 # --- scalars --------------------------------------------------------------------------

@@ -711,7 +711,7 @@ class Page(Generic[T]):
     [
         (complex, "read from JSON, got complex: use dict, list"),
         (set[list[int]], r"a set can't hold list\[int\], which has no hash: use a list"),
-        (dict[int, str], r"read from JSON, got dict\[int, str\]: use"),
+        (dict[int, str], r"expected str as the keys of an object, got dict\[int, str\]: read"),
         (bytearray | None, "read from JSON, got bytearray: use"),
         ("Item", "read from JSON, got Item: use"),
         (Page, r"Page.items: expected a type for ~T: name it, as in Page\[int\]"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from enum import Enum
+from enum import Enum, IntFlag
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -15,6 +15,11 @@ from microweb.errors import ConfigurationError
 from microweb.typed import Meta
 
 ID = "6f1c3d1e-5b1a-4f61-9c55-1d2f3a4b5c6d"
+
+
+class Access(IntFlag):
+    READ = 1
+    WRITE = 2
 
 
 class Color(Enum):
@@ -39,6 +44,9 @@ def parse(kind: Any, text: str) -> object:
         (Color, "1", Color.ONE),
         (Literal["a", 1, True, Color.RED], "a", "a"),
         (Literal["a", 1], "1", 1),
+        (Literal[True], "true", True),
+        (Access, "3", Access.READ | Access.WRITE),
+        (Access, "0", Access(0)),
         (Literal[Color.RED], "red", Color.RED),
         (datetime, "2024-02-29T12:30:00", datetime(2024, 2, 29, 12, 30)),
         (date, "2024-02-29", date(2024, 2, 29)),
@@ -58,6 +66,10 @@ def test_text_is_parsed(kind: Any, text: str, value: object) -> None:
 @pytest.mark.parametrize(
     ("kind", "text", "message"),
     [
+        (Access, "4", "expected a combination of 1 | 2, got '4'"),
+        (Access, "-1", "expected a combination of 1 | 2, got '-1'"),
+        (Access, "x", "expected an integer, got 'x'"),
+        (Literal[True], "True", "expected one of true, got 'True'"),
         (int, "1_0", "expected an integer, got '1_0'"),
         (int, "9" * 2000, f"expected an integer, got '{'9' * 80}'"),
         (float, "inf", "expected a number, got 'inf'"),

@@ -64,7 +64,7 @@ def test_each_keyword_is_there(keyword: str) -> None:
 @pytest.mark.parametrize(
     "name",
     "Scalars Choices Containers Tree Page_Item Circle Square Closed Item Struct Model Changes"
-    " Point Color Level Filters Login Busy Problem Fault".split(),
+    " Point Access Color Level Filters Login Busy Problem Fault".split(),
 )
 def test_each_class_is_one_schema(name: str) -> None:
     assert name in DOCUMENT["components"]["schemas"]

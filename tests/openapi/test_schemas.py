@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections import OrderedDict, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
@@ -23,6 +24,17 @@ from microweb.openapi.schemas import REF, Schemas
 from microweb.typed import Meta
 
 T = TypeVar("T")
+
+
+class Access(enum.Flag):
+    READ = 1
+    WRITE = 2
+    ALL = 3
+
+
+class Sparse(enum.IntFlag):
+    A = 1
+    B = 4
 
 
 class Color(enum.Enum):
@@ -111,6 +123,10 @@ AGREED: list[tuple[object, list[Any], list[Any]]] = [
     (tuple[int, str], [[1, "a"]], [[1], [1, "a", 2], ["a", 1]]),
     (tuple[int, ...], [[], [1, 2]], [["a"]]),
     (Literal["a", 1], ["a", 1], ["b", 2]),
+    (Access, [0, 1, 3, 2.0], [4, -1, "1", True]),
+    (Sparse, [0, 1, 4, 5], [2, 3, 8, -1]),
+    (deque[int], [[1]], [["a"]]),
+    (OrderedDict[str, int], [{"a": 1}], [{"a": "b"}]),
     (Literal["a", None], ["a", None], ["b"]),
     (int | str, [1, "a"], [None, []]),
     (int | None, [1, None], ["a"]),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 import sys
+from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
@@ -46,6 +47,11 @@ class Color(enum.Enum):
 class Level(enum.IntEnum):
     LOW = 1
     HIGH = 2
+
+
+class Access(enum.Flag):
+    READ = 1
+    WRITE = 2
 
 
 class Point(NamedTuple):
@@ -95,6 +101,9 @@ class Containers:
     sequence: Sequence[bool]
     mapping: Mapping[str, int]
     nested: dict[str, list[Point]]
+    queue: deque[int]
+    ordered: OrderedDict[str, int]
+    access: Access
     anything: object = None
     plain: dict = field(default_factory=dict)  # type: ignore[type-arg]
 
