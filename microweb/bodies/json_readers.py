@@ -22,6 +22,7 @@ from typing import Any
 from uuid import UUID
 
 from ..http.durations import parse_duration
+from .collisions import has_collisions
 from .json import JSONObject
 from .mismatches import SHOWN_CHARACTERS, Convert, Mismatch, Refusal, show
 
@@ -280,9 +281,14 @@ def list_of(convert_item: Convert) -> Callable[[Any], list[object]]:
     return convert_items
 
 
-def hashed(make: Callable[[Any], object], items: object) -> object:
-    """Return a set of `items`, which may have duplicates. Raises: Mismatch for arrays in it."""
+def hashed(make: Callable[[Any], object], items: Any) -> object:
+    """Return a set of `items`, which may have duplicates.
+
+    Raises: Mismatch for arrays in it, and for items that were chosen for their hashes.
+    """
     try:
+        if has_collisions(items):
+            raise Refusal("expected items of a set with different hashes")
         return make(items)
     except TypeError as error:
         raise Refusal("expected items that are no arrays or objects") from error
