@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+from shutil import copy
 from typing import Annotated, Any, get_args
 
 import pytest
+from support import typed_app
+from support.checkers import CHECKERS, wrong_lines_of
 
+from microweb.openapi import document
 from microweb.typed import Cookie, FormData, From, Header, Json, Meta, Query
 
 
@@ -48,3 +54,25 @@ def show(note: Json[dict[str, int]], limit: Query[int] = 3) -> str:
 def test_endpoint_can_be_called_directly() -> None:
     assert show({"a": 1}) == "4"
     assert show({"a": 1}, limit=1) == "2"
+
+
+@pytest.mark.parametrize("check", CHECKERS)
+def test_a_type_checker_sees_the_type_of_each_marker(
+    check: Callable[[Path], list[int]], tmp_path: Path
+) -> None:
+    path = Path(copy(typed_app.__file__, tmp_path))
+    expected = wrong_lines_of(path)
+    assert len(expected) == 8
+    assert check(path) == expected
+
+
+def test_the_endpoints_that_type_checkers_see_are_registered() -> None:
+    assert set(document(typed_app.app)["paths"]) == {
+        "/orders",
+        "/r",
+        "/r/{id}",
+        "/r/pictures",
+        "/r/point",
+        "/r/events",
+        "/r/wrong",
+    }

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import re
-import shutil
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from support.checkers import CHECKERS, wrong_lines_of
 from support.orders import EXAMPLE, import_orders
 
 from microweb.testing import TestClient
 
 TABLE = "CREATE TABLE orders (id INTEGER PRIMARY KEY, item, amount)"
-BESIDE = str(Path(sys.executable).parent)  # the commands of this environment
-PYRIGHT = shutil.which("pyright", path=os.pathsep.join([BESIDE, os.environ.get("PATH", "")]))
 
 
 @pytest.fixture
@@ -146,39 +139,12 @@ def wrong_calls(db: sqlite3.Connection) -> None:
 """
 
 
-def mypy(path: Path) -> list[int]:
-    """Return the lines with errors of `mypy --strict`."""
-    cache = os.environ.get("MYPY_CACHE_DIR", str(path.parent / "cache"))
-    command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", cache, path.name]
-    return lines_with_errors(command, path)
-
-
-def pyright(path: Path) -> list[int]:
-    """Return the lines with errors of pyright. `# pyright: strict` is in the file."""
-    assert PYRIGHT is not None
-    return lines_with_errors([PYRIGHT, "--pythonpath", sys.executable, path.name], path)
-
-
-def lines_with_errors(command: list[str], path: Path) -> list[int]:
-    ended = subprocess.run(command, cwd=path.parent, capture_output=True, text=True, timeout=300)
-    lines = [int(number) for number in re.findall(rf"{path.name}:(\d+):.*? error: ", ended.stdout)]
-    assert (ended.returncode == 0) is (lines == []), ended.stdout + ended.stderr
-    return sorted(set(lines))
-
-
-CHECKERS = [
-    pytest.param(mypy, marks=pytest.mark.skipif(not find_spec("mypy"), reason="needs mypy")),
-    pytest.param(pyright, marks=pytest.mark.skipif(not PYRIGHT, reason="needs pyright")),
-]
-
-
 @pytest.mark.parametrize("check", CHECKERS)
 def test_a_type_checker_finds_the_wrong_lines_only(
     check: Callable[[Path], list[int]], tmp_path: Path
 ) -> None:
     path = tmp_path / "orders.py"
     path.write_text(f"# pyright: strict\n{EXAMPLE.read_text('utf-8')}{WRONG}", "utf-8")
-    lines = path.read_text("utf-8").splitlines()
-    expected = [number for number, line in enumerate(lines, 1) if line.endswith("  # wrong")]
+    expected = wrong_lines_of(path)
     assert len(expected) == 4
     assert check(path) == expected
