@@ -22,9 +22,10 @@ from .router import Middleware, Router
 from .suggestions import apply_suggestions, public_name
 
 if typing.TYPE_CHECKING:
+    from .interop.wsgi_server import WSGI
     from .websocket.socket import WebSocket
 
-__all__ = [
+__all__ = [  # noqa: RUF022 - in the order of `sorted`
     "App",
     "ClientDisconnected",
     "ConfigurationError",
@@ -37,6 +38,7 @@ __all__ = [
     "Response",
     "Router",
     "UploadFile",
+    "WSGI",
     "WebSocket",
     "abort",
     "from_thread",
@@ -51,13 +53,17 @@ if not typing.TYPE_CHECKING:
     del request  # noqa: F821
 
     def __getattr__(name: str) -> object:
-        if name != "WebSocket":
+        found: object
+        if name == "WebSocket":  # each is imported at its first use
+            from .websocket.socket import WebSocket as found
+        elif name == "WSGI":
+            from .interop.wsgi_server import WSGI as found
+        else:
             return public_name(name)
-        from .websocket.socket import WebSocket  # imported at its first use
-
-        globals().pop("websocket", None)  # as for `request`
-        globals()[name] = WebSocket
-        return WebSocket
+        for room in ("interop", "websocket"):
+            globals().pop(room, None)  # as for `request`
+        globals()[name] = found
+        return found
 
     def __dir__() -> list[str]:
         return sorted({*globals(), *__all__})

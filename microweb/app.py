@@ -27,7 +27,7 @@ from .endpoints.overrides import Functions, Overrides
 from .errors import ConfigurationError, ProtocolError
 from .http.interfaces import BodyLimits
 from .remedies import Suggesting, unknown_keyword
-from .request import Request
+from .request import Handler, Request
 from .response import Response
 from .router import Middleware, Route, Router
 from .routing.names import RouteNames
@@ -36,6 +36,7 @@ from .server.start import note_directory
 
 if TYPE_CHECKING:
     from .server.config import RunOptions, ServerOptions
+    from .server.process import Application
     from .server.server import Server
     from .templating import Templates
     from .testing.client import TestClient
@@ -85,6 +86,7 @@ class App(Router, metaclass=Suggesting):
         self._converters: dict[str, Converter] = dict(BUILT_IN)
         self._mounts: list[tuple[str, App, tuple[Middleware, ...]]] = []
         self._lifespans: list[Lifespan[App]] = []
+        self._missed: Handler | None = None  # answers all paths that have no route
         self._names: RouteNames | None = None  # set by `freeze`
         self._backgrounds: list[Background] = []  # one for each server of this app
 
@@ -136,18 +138,20 @@ class App(Router, metaclass=Suggesting):
             raise ConfigurationError(f"converter {name!r}: the name is taken, choose another")
         self._converters[name] = Converter(name, pattern, parse, format)
 
-    def mount(self, prefix: str, app: App | Router, *, use: Iterable[Middleware] = ()) -> None:
-        """Serve another app, or a Router, below `prefix`; `use` runs inside this app's middleware.
+    def mount(
+        self, prefix: str, app: App | Router | Application, *, use: Iterable[Middleware] = ()
+    ) -> None:
+        """Serve another app, a Router or `WSGI(app)` below `prefix`; `use` is middleware around it.
 
         The mounted app keeps its own error handlers, converters and state. Its `request.path` does
         not contain the prefix. Below the prefix it answers 404 for a path that it does not have,
         also if a parameter of this app's routes would match. Raises: ConfigurationError.
         """
         if not isinstance(app, Router):
-            raise ConfigurationError(
-                f"mount {prefix!r}: expected an App or a Router, got {app!r:.80}; route a function "
-                f"with @app.route({prefix + '/{path:path}'!r})"
-            )
+            from .interop.mounting import as_application
+
+            other, app = as_application(app, prefix), App()
+            app._missed, app._lifespans = other.__call__, [lambda _: other.life()]
         below = Router(prefix, use=use)
         if not prefix:
             raise ConfigurationError("mount: expected a prefix such as '/admin', got ''")
@@ -405,6 +409,7 @@ class App(Router, metaclass=Suggesting):
             converters=self._converters,
             overrides=self._overrides,
             mounted=tuple((prefix, use, app._level()) for prefix, app, use in self._mounts),
+            missed=self._missed,
         )
 
     @property
@@ -421,8 +426,5 @@ class App(Router, metaclass=Suggesting):
         super()._add(route)
 
     def all_middleware(self) -> list[Middleware]:
-        """Return all middleware of this app and of mounted apps, each once, the outer ones first.
-
-        Middleware in `use=` is included.
-        """
+        """Return all middleware, also of mounted apps and `use=`, each once, the outer first."""
         return middleware_in(self._level())

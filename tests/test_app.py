@@ -544,11 +544,11 @@ def test_an_app_is_not_included_in_anything(outer: Router) -> None:
 
 
 @pytest.mark.parametrize("value", [lambda scope, receive, send: None, Request, "app", None])
-def test_only_an_app_or_a_router_is_mounted(value: Any) -> None:
+def test_only_an_application_or_a_router_is_mounted(value: Any) -> None:
     with pytest.raises(ConfigurationError) as caught:
         App().mount("/x", value)
     text = str(caught.value)
-    assert text.startswith("mount '/x': expected an App or a Router, got ")
+    assert text.startswith("mount '/x': expected an App, a Router or WSGI(app), got ")
     assert text.endswith("; route a function with @app.route('/x/{path:path}')")
 
 

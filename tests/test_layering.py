@@ -34,6 +34,7 @@ FLOORS = [
     "endpoints",
     "websocket middleware debug",
     "dispatch channels testing openapi",
+    "interop",
     "app",
     "suggestions microweb development",  # `microweb` is the public names
     "cli __main__",
@@ -42,14 +43,15 @@ FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names.
 
 # Who may import whom inside functions: a module or package -> modules or packages. Closed.
 INSIDE_FUNCTIONS = {
-    "app": "server testing static openapi",  # run(), serve(), test_client(), folders, documents
+    # run(), serve(), test_client(), folders, documents, mounted applications
+    "app": "server testing static openapi interop",
     "bodies.incoming": "bodies.forms bodies.multipart concurrency.threads",  # for large content
     "cli.check": "server.tls_context",  # only if there are certificates
     "cli.openapi": "openapi",  # other commands do not need it
     "cli.dev": "development",  # workers of `microweb run` do not need it
     "channels.message": "sse.event websocket.frames",  # encoded once for all subscribers
     "dispatch": "debug websocket",
-    "microweb": "websocket",  # `microweb.WebSocket`
+    "microweb": "interop websocket",  # `microweb.WSGI`, `microweb.WebSocket`
     "response": "sse",  # the shorthand for events
     "server.server": "server.tls",
     "server.supervisor": "server.tls_context",
@@ -347,7 +349,9 @@ async def main() -> None:
 asyncio.run(main())
 print(*(name.removeprefix("microweb.") for name in sys.modules if name.startswith("microweb.")))
 """
-ROOMS = set("middleware sse websocket channels testing debug sessions development openapi".split())
+ROOMS = set(
+    "middleware sse websocket channels testing debug sessions development openapi interop".split()
+)
 
 
 def test_an_app_that_served_a_request_has_imported_no_optional_room() -> None:

@@ -68,7 +68,7 @@ MADE_BY_MICROWEB = set(
 )
 
 # Objects of which users need only a part; the pages tell which.
-TOLD_IN_PART = {"MemoryTransport", "Server"}
+TOLD_IN_PART = {"MemoryTransport", "Server", "WSGI"}
 
 MEMBERS = (FunctionType, property, staticmethod, classmethod, MemberDescriptorType)
 

@@ -105,7 +105,9 @@ class ThreadPool:
         self.is_closed = False
         self._end = weakref.finalize(self, _end, self._queue, self._rest, self._threads)
 
-    async def run(self, label: str, function: Callable[[], T], *, has_reserved: bool = False) -> T:
+    def run(
+        self, label: str, function: Callable[[], T], *, has_reserved: bool = False
+    ) -> asyncio.Future[T]:
         """Call `function` in a thread of the pool, in a copy of the current context.
 
         A cancelled caller stops waiting, but the thread continues, because Python cannot stop it.
@@ -120,7 +122,7 @@ class ThreadPool:
         if self._places < self._unfinished:
             self._add_thread()
         self._queue.put(Job(place, future, label, partial(context.run, function)))
-        return await future
+        return future
 
     def settle(self, job: Job, result: object, error: BaseException | None) -> None:
         """Record the result of a job. The thread that ran it schedules this on the event loop."""

@@ -51,6 +51,7 @@ class Level:
     converters: Mapping[str, Converter]
     overrides: Overrides
     mounted: tuple[tuple[str, tuple[Middleware, ...], Level], ...]  # prefix, use, inner
+    missed: Handler | None  # answers all paths without a route, in place of 404 and 405
 
 
 @runtime_checkable

@@ -189,7 +189,7 @@ class Dispatcher:
                 self._conflicts.append(conflict)
             self._methods.update(route.methods, ("HEAD",) if "GET" in route.methods else ())
         for prefix, use, level in place.level.mounted:
-            self._plant(Place(level, _missed, prefix, place, use))
+            self._plant(Place(level, level.missed or _missed, prefix, place, use))
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,11 +14,12 @@ from types import CoroutineType
 from typing import Any, Protocol
 
 from ..concurrency.callables import describe, is_async
-from ..concurrency.threads import run_in_thread, running_pools
+from ..concurrency.threads import run_in_thread
 from ..http.charsets import encode_utf8
 from ..http.mediatypes import TEXT
 from ..request import Handler, Request
 from ..response import Response, plain_response
+from .waiting import run_with_wait
 
 # Exceptions that get no answer: the handler's task is cancelled, or Python closes its coroutine.
 UNANSWERED = (asyncio.CancelledError, GeneratorExit)
@@ -85,27 +86,10 @@ def in_thread(
         work = partial(call, *args, **kwargs)
         for each in args:
             if isinstance(each, Request) and each.waits_for_body:
-                return _run_with_wait(label, work, each)
+                return run_with_wait(label, work, each)
         return run_in_thread(label, work)
 
     return run
-
-
-async def _run_with_wait(label: str, work: Callable[[], object], request: Request) -> object:
-    """Run `work` in a thread that may wait for the rest of the body.
-
-    Each thread that waits is an additional one in the process, so their number is limited. At the
-    limit, read the body here first, up to `max_body` of the configuration. If the body is larger,
-    wait until one of those threads is free.
-    """
-    pool = running_pools().application
-    if not pool.try_reserve():
-        assert request.source is not None
-        await request.source.read_ahead(request.max_body)
-        if not request.waits_for_body:
-            return await pool.run(label, work)
-        await pool.reserve()
-    return await pool.run(label, work, has_reserved=True)
 
 
 def as_async(function: Callable[..., Any]) -> Callable[..., Awaitable[object]]:

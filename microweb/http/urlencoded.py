@@ -59,10 +59,15 @@ def percent_decode(segment: str) -> str:
 
 def decode_path(raw_path: str, prefix: str) -> str:
     """Return a path decoded, without the segments of `prefix`. No path is invalid."""
+    return unquote(path_below(raw_path, prefix))
+
+
+def path_below(raw_path: str, prefix: str) -> str:
+    """Return a path as sent, without the segments of `prefix`."""
     if depth := prefix.count("/"):
         _, *segments = raw_path.split("/", depth + 1)
-        raw_path = f"/{segments[-1]}" if len(segments) > depth else ""
-    return unquote(raw_path)
+        return f"/{segments[-1]}" if len(segments) > depth else ""
+    return raw_path
 
 
 def percent_encode(text: str) -> str:
