@@ -26,6 +26,7 @@ Parse = Callable[[str], object]
 
 _SHOWN_CHARACTERS = 80
 _INT = re.compile(r"[+-]?[0-9]{1,1000}")
+_FLOAT = re.compile(r"[+-]?(?:[0-9]++(?:\.[0-9]*+)?|\.[0-9]++)(?:[eE][+-]?[0-9]++)?")
 
 
 def scalar_parser(kind: object) -> Parse | None:
@@ -85,20 +86,11 @@ def _parse_int(text: str) -> int:
 
 
 def _parse_float(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value) or "_" in text:
+    # float() also accepts spaces, underscores, "NaN" and the digits of any script.
+    value = float(text) if _FLOAT.fullmatch(text) else math.nan
+    if not math.isfinite(value):
         raise ValueError(f"expected a number, got {text[:_SHOWN_CHARACTERS]!r}")
     return value
-
-
-def _parse_uuid(text: str) -> UUID:
-    try:
-        return UUID(text)
-    except ValueError:
-        raise ValueError(f"expected a UUID, got {text[:_SHOWN_CHARACTERS]!r}") from None
 
 
 def _parse_as_json(kind: type, text: str) -> object:
@@ -123,11 +115,12 @@ def _parse_choice(choices: Mapping[str, object], text: str) -> object:
         raise ValueError(f"expected one of {names}, got {got}") from None
 
 
+_AS_JSON = (datetime, date, time, timedelta, Decimal, UUID)
+
 _SCALARS: dict[object, Parse] = {
     str: str,
     int: _parse_int,
     float: _parse_float,
     bool: parse_bool,
-    UUID: _parse_uuid,
-    **{kind: partial(_parse_as_json, kind) for kind in (datetime, date, time, timedelta, Decimal)},
+    **{kind: partial(_parse_as_json, kind) for kind in _AS_JSON},
 }
