@@ -10,7 +10,6 @@ take exponential time for classes that refer to each other.
 
 from __future__ import annotations
 
-import inspect
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -28,6 +27,7 @@ from typing import (
     overload,
 )
 
+from ..concurrency.annotated import signature_of
 from ..errors import ConfigurationError, HTTPError, UnprocessableContent
 from ..faults import Fault
 from .annotations import bare, is_alias, metadata_of, value_of
@@ -400,7 +400,7 @@ def _check_keys(cls: type, members: list[Member]) -> None:
 def _check_constructor(cls: type, members: list[Member]) -> None:
     """Raise ConfigurationError if `cls` can't be constructed from its members alone."""
     try:
-        signature = inspect.signature(cls)
+        signature = signature_of(cls)
         signature.bind(**{str(each.argument): None for each in members})
         signature.bind(**{str(each.argument): None for each in members if each.is_required})
     except TypeError as error:

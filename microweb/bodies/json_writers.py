@@ -25,6 +25,7 @@ from typing import (
     is_typeddict,
 )
 
+from ..concurrency.annotated import annotations_of
 from .annotations import (
     AWAITED,
     alternatives_of,
@@ -288,7 +289,7 @@ def _hints_of(cls: type) -> dict[str, object]:
     for base in reversed(cls.__mro__):
         local = classes_beside(base) | dict(vars(base))
         scope = vars(sys.modules[base.__module__]) if base.__module__ in sys.modules else {}
-        for name, hint in vars(base).get("__annotations__", {}).items():
+        for name, hint in annotations_of(base).items():
             hints[name] = hint
             alone = SimpleNamespace(__annotations__={name: hint})
             with suppress(*_UNRESOLVABLE):

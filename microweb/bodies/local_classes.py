@@ -17,6 +17,7 @@ from types import FrameType
 from typing import Any
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
+from ..concurrency.annotated import annotations_of
 from ..concurrency.callables import innermost
 from ..typed import Depends
 from .annotations import metadata_of
@@ -48,7 +49,7 @@ def _remember(function: object, frame: FrameType, seen: list[object]) -> None:
     local = {name: value for each in frames for name, value in each.f_locals.items()}
     _BESIDE[function] = classes
     seen.append(function)
-    kept = dict(_named_in(getattr(function, "__annotations__", {}).values(), local))
+    kept = dict(_named_in(annotations_of(function).values(), local))
     if kept:
         vars(function)[_KEPT] = {**vars(function).get(_KEPT, {}), **kept}
     for value in kept.values():

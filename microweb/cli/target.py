@@ -15,6 +15,7 @@ from pathlib import Path
 from types import ModuleType
 
 from ..app import App
+from ..concurrency.annotated import signature_of
 from ..server.exits import NOT_STARTED, exit_not_started
 from .command import fail, fail_usage
 
@@ -156,7 +157,7 @@ def _made_app(function: Callable[..., object], target: str) -> App:
     """Return the app that a function returns."""
     if inspect.iscoroutinefunction(function):
         fail(f"{target} is async: make the app in a plain def, and await in a lifespan")
-    parameters = inspect.signature(function).parameters.values()
+    parameters = signature_of(function).parameters.values()
     variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     for each in parameters:
         if each.default is each.empty and each.kind not in variable:

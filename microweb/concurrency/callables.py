@@ -10,6 +10,7 @@ from pathlib import Path, PurePath
 from types import FrameType
 
 from ..errors import ConfigurationError
+from .annotated import signature_of
 
 
 def describe(function: object) -> str:
@@ -88,7 +89,7 @@ def check_parameters(function: Callable[..., object], role: str, *names: str) ->
     if not callable(function):
         raise ConfigurationError(f"{role}: expected a function, got {function!r:.80}")
     try:
-        signature = inspect.signature(function, follow_wrapped=False)
+        signature = signature_of(function, follow_wrapped=False)
     except ValueError:  # a built-in function without a signature
         return
     try:

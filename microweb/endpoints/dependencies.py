@@ -18,6 +18,7 @@ from typing import Any, get_args, get_origin
 
 from ..bodies.annotations import AWAITED, ITERATORS, bare, metadata_of
 from ..bodies.class_members import hints_of_class
+from ..concurrency.annotated import annotations_of, signature_of
 from ..concurrency.callables import called_by, describe, is_async
 from ..errors import ConfigurationError
 from ..typed import Depends
@@ -173,7 +174,7 @@ def _innermost_of_partials(function: Callable[..., object]) -> Callable[..., obj
 
 def _signature_of_class(call: Callable[..., object], cls: type) -> Signature:
     try:
-        parameters = inspect.signature(call).parameters
+        parameters = signature_of(call).parameters
     except ValueError as error:
         raise ConfigurationError(f"{describe(cls)}: its signature can't be read") from error
     given = call.keywords if isinstance(call, partial) else {}
@@ -187,4 +188,8 @@ def _hints_of_members(cls: type) -> dict[str, object]:
     try:
         return dict(hints_of_class(cls))
     except ConfigurationError:
-        return dict(getattr(cls, "__annotations__", {}))
+        return {
+            name: hint
+            for base in reversed(cls.__mro__)
+            for name, hint in annotations_of(base).items()
+        }

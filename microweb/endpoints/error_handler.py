@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable
 from contextlib import suppress
 
+from ..concurrency.annotated import signature_of
 from ..concurrency.callables import describe
 from ..errorpages import status_of
 from ..errors import ConfigurationError, HTTPError
@@ -43,7 +44,7 @@ class ErrorHandler:
         self._positional: list[str] = []  # the source of each: "request" or "error"
         self._named: dict[str, str] = {}
         hints = hints_of(inspect.unwrap(function))
-        for name, parameter in inspect.signature(function).parameters.items():
+        for name, parameter in signature_of(function).parameters.items():
             if parameter.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
                 continue
             if parameter.kind is inspect.Parameter.KEYWORD_ONLY:

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TypeVar
 
+from ..concurrency.annotated import signature_of
 from ..concurrency.callables import check_parameters, describe
 from ..errors import ConfigurationError
 
@@ -93,7 +94,7 @@ async def _call(function: Callable[..., object], app: object) -> None:
 def _takes_app(function: Callable[..., object]) -> bool:
     """Return whether a hook has a parameter that can be given by position."""
     try:
-        parameters = inspect.signature(function).parameters.values()
+        parameters = signature_of(function).parameters.values()
     except ValueError:  # a built-in function
         return False
     by_name = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from inspect import Parameter
@@ -14,6 +13,7 @@ from typing import Annotated, Union, get_args, get_origin, get_type_hints
 from uuid import UUID
 
 from ..bodies.local_classes import values_beside
+from ..concurrency.annotated import annotations_of, closed_over, signature_of
 from ..concurrency.callables import called_by, describe, innermost, is_async, layers_of
 from ..errors import ConfigurationError
 from ..request import Request
@@ -128,8 +128,8 @@ def hints_of(function: Callable[..., object]) -> dict[str, object]:
         pass
     # Resolve each one alone: if a name exists only for type checkers, the others are still known.
     scope = getattr(inspect.unwrap(called), "__globals__", {})
-    local = {**_closed_over(called), **values_beside(innermost(called))}
-    hints = dict(getattr(called, "__annotations__", {}))
+    local = {**closed_over(called), **values_beside(innermost(called))}
+    hints = annotations_of(called)
     for name, hint in hints.items():
         alone = SimpleNamespace(__annotations__={name: hint})
         try:
@@ -149,19 +149,8 @@ def return_hint_of(function: Callable[..., object]) -> object:
     return hints_of(function).get("return", object)
 
 
-def _closed_over(function: Callable[..., object]) -> dict[str, object]:
-    """Return the values of the functions around a function that its code refers to."""
-    inner = inspect.unwrap(function)
-    names = getattr(getattr(inner, "__code__", None), "co_freevars", ())
-    found: dict[str, object] = {}
-    for name, cell in zip(names, getattr(inner, "__closure__", None) or (), strict=False):
-        with suppress(ValueError):  # it has no value yet
-            found[name] = cell.cell_contents
-    return found
-
-
 def _read_layer(function: Callable[..., object]) -> Layer:
-    parameters = inspect.signature(function, follow_wrapped=False).parameters
+    parameters = signature_of(function, follow_wrapped=False).parameters
     given = function.keywords if isinstance(function, partial) else {}
     return Layer(
         {name: each for name, each in parameters.items() if name not in given},

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import binascii
 import hashlib
-import inspect
 import re
 import secrets
 from base64 import b64decode
@@ -21,6 +20,7 @@ from hmac import compare_digest
 from inspect import Parameter
 from typing import Any
 
+from ..concurrency.annotated import signature_of
 from ..concurrency.callables import check_parameters
 from ..endpoints.described import Described
 from ..endpoints.handler import as_async
@@ -157,7 +157,7 @@ def _with_request(
     """
     call = as_async(check)
     hints = hints_of(check)
-    parameters = inspect.signature(check).parameters.values()
+    parameters = signature_of(check).parameters.values()
     taken = [each for each in parameters if REQUEST.is_taken_by(each.name, hints.get(each.name))]
     if not taken:
         check_parameters(check, role, *names)
