@@ -138,7 +138,8 @@ def _integer(value: object) -> int:
         return value
     if type(value) is float and value.is_integer() and -(2**63) <= value < 2**63:
         return int(value)  # JSON has one kind of number, and so has JSON Schema: 1.0 is an integer
-    raise Mismatch("an integer" if type(value) is not int else "an integer of 64 bits", value)
+    is_whole = type(value) is int or (type(value) is float and value.is_integer())
+    raise Mismatch("an integer of 64 bits" if is_whole else "an integer", value)
 
 
 def _float(value: object) -> float:
@@ -180,21 +181,31 @@ def _decimal(value: object) -> Decimal:
     return number
 
 
-def one_of(choices: dict[object, object]) -> Reader:
-    """Return the reader that maps a key of `choices` to its value; 1, 1.0 and True differ."""
-    table = {(type(key), key): choice for key, choice in choices.items()}
-    expected = " or ".join(map(show, choices))[:SHOWN_CHARACTERS]
+def one_of(choices: Sequence[tuple[object, object]]) -> Reader:
+    """Return the reader of the values in JSON that `choices` pairs with those in Python.
+
+    1 and 1.0 are the same number, as for `int` and in JSON Schema; 1 and True differ.
+    """
+    table = {_typed(key): choice for key, choice in choices}
+    expected = " or ".join(show(key) for key, _ in choices)[:SHOWN_CHARACTERS]
 
     def fits(value: object) -> bool:
-        return not isinstance(value, (dict, list)) and (type(value), value) in table
+        return not isinstance(value, (dict, list)) and _typed(value) in table
 
     def convert_choice(value: object) -> object:
         if not fits(value):
             raise Mismatch(expected, value)
-        return table[type(value), value]
+        return table[_typed(value)]
 
     classes = frozenset([kind for kind, _ in table])
     return Reader(expected, convert_choice, fits=fits, scalars=classes)
+
+
+def _typed(value: object) -> tuple[type, object]:
+    """Return a key for a table: equal values of different types differ, except 1 and 1.0."""
+    if type(value) is float and value.is_integer():
+        return int, int(value)
+    return type(value), value
 
 
 def flags_of(cls: type[Flag]) -> Reader:

@@ -193,7 +193,7 @@ class _Compiler:
         if origin in (Union, UnionType):
             return self._union_reader(kind)
         if origin is Literal:
-            return one_of({_json_form(choice, kind): choice for choice in arguments})
+            return one_of([(_json_form(choice, kind), choice) for choice in arguments])
         if origin is tuple and not hasattr(kind, "__args__"):
             return PLAIN[tuple]  # typing.Tuple without arguments
         if origin is tuple and arguments[1:] == (...,):
@@ -251,7 +251,7 @@ class _Compiler:
         if issubclass(cls, Flag):
             return flags_of(cls)
         if issubclass(cls, Enum):
-            return one_of({_json_form(member, kind): member for member in cls})
+            return one_of([(_json_form(member, kind), member) for member in cls])
         if has_members(cls):
             return self._members_reader(kind, cls)
         if is_named_tuple(cls):

@@ -113,7 +113,7 @@ def test_outline_may_hold_itself() -> None:
 
 
 def test_object_fits_by_its_keys_and_its_tags() -> None:
-    outline = outline_of(("kind", one_of({"cat": "cat"}), True), ("lives", PLAIN[int], True))
+    outline = outline_of(("kind", one_of([("cat", "cat")]), True), ("lives", PLAIN[int], True))
     assert outline.tags.keys() == {"kind"}
     assert outline.fits({"kind": "cat", "lives": "x"})
     assert not outline.fits({"kind": "dog", "lives": 1})
