@@ -47,6 +47,7 @@ INSIDE_FUNCTIONS = {
     "app": "server testing static openapi interop",
     "bodies.incoming": "bodies.forms bodies.multipart concurrency.threads",  # for large content
     "cli.check": "server.tls_context",  # only if there are certificates
+    "cli.interfaces": "interop",  # an App needs none of it
     "cli.openapi": "openapi",  # other commands do not need it
     "cli.dev": "development",  # workers of `microweb run` do not need it
     "channels.message": "sse.event websocket.frames",  # encoded once for all subscribers

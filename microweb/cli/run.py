@@ -8,10 +8,17 @@ from ..server import process
 from ..server.settings import NAMES
 from .command import Command
 from .configuring import add_configuration, read_configuration
-from .target import load_app
+from .interfaces import INTERFACES
+from .target import load_application
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--interface",
+        choices=INTERFACES,
+        default="auto",
+        help="of the application; auto: an App, else a WSGI application (default: auto)",
+    )
     add_configuration(parser, NAMES)
 
 
@@ -21,7 +28,7 @@ def _run(given: argparse.Namespace) -> None:
     process.say_notes(configuration.settings)
     process.supervise_if_asked(options)  # before the app is imported: the supervisor needs none
     configuration.set_variables()
-    process.run(load_app(given.target), options)
+    process.run(load_application(given.target, INTERFACES[given.interface]), options)
 
 
 COMMAND = Command("run", "Serve an app until Ctrl-C or SIGTERM.", _add_arguments, _run)

@@ -1,4 +1,4 @@
-"""Find the app that a target names: `module:app` or `path/to/file.py`."""
+"""Find the application that a target names: `module:app` or `path/to/file.py`."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from ..app import App
 from ..concurrency.annotated import signature_of
 from ..server.exits import NOT_STARTED, exit_not_started
 from .command import fail, fail_usage
+from .interfaces import APP, A, Kind, is_wsgi
 
 _HELP = (
     "module:app, or path/to/file.py (with :app if it has several); or a function that returns "
@@ -36,8 +37,13 @@ def load_app(target: str) -> App:
     Raises: SystemExit with one line if the target names no app; with status 3 and the traceback if
     the module raises an exception.
     """
+    return load_application(target, APP)
+
+
+def load_application(target: str, kind: Kind[A]) -> A:
+    """Return the application of a kind that a target names. Raises: as `load_app`."""
     try:
-        return import_app(target)
+        return _import_application(target, kind)
     except SyntaxError as error:  # its place is enough
         text = "".join(traceback.format_exception_only(error)).rstrip()
         print(f"microweb: {_split_target(target)[0]} can't be read\n{text}", file=sys.stderr)
@@ -54,14 +60,29 @@ def import_app(target: str) -> App:
 
     Raises: SystemExit with one line that names the missing part; any exception of the module.
     """
+    return _import_application(target, APP)
+
+
+def _import_application(target: str, kind: Kind[A]) -> A:
     place, name = _split_target(target)
     module = _import_file(place) if _is_file(place) else _import_module(place)
     apps = {key: value for key, value in vars(module).items() if isinstance(value, App)}
     if name:
-        return _named_app(module, name, place, apps)
+        return _named_app(module, name, place, apps, kind)
+    app = kind.accept(_only_app(module, place, apps))
+    if app is None:
+        fail(f"{place} has an App: name {kind.name}, as in {place}:application")
+    return app
+
+
+def _only_app(module: ModuleType, place: str, apps: dict[str, App]) -> App:
+    """Return the only App of a module that is not mounted in another one."""
     mounted = {id(inner) for app in apps.values() for inner in app.all_apps()[1:]}
     outermost = {id(app): app for app in apps.values() if id(app) not in mounted}
     if not outermost:
+        for other in ("application", "app"):
+            if is_wsgi(vars(module).get(other)):
+                fail(f"{place} has no App, but a WSGI application: name it, as {place}:{other}")
         fail(
             f"{place} has no App: expected one such as app = App(), or the name of a function that "
             f"returns one, as in {place}:create_app"
@@ -139,21 +160,25 @@ def _import(name: str) -> ModuleType:
         fail(f"there is no module {error.name!r} in {os.getcwd()} or among the installed packages")
 
 
-def _named_app(module: ModuleType, name: str, place: str, apps: dict[str, App]) -> App:
+def _named_app(module: ModuleType, name: str, place: str, apps: dict[str, App], kind: Kind[A]) -> A:
     has = f"it has {_listed(list(apps))}" if apps else "it has no App"
     try:
         found = attrgetter(name)(module)
     except AttributeError:
         fail(f"{place} has no {name!r}: {has}")
+    app = kind.accept(found)
+    if app is not None:
+        return app
+    if is_wsgi(found) and not isinstance(found, App):
+        got = "a WSGI application: `microweb run` serves it"
+        fail(f"{place}:{name}: expected {kind.name}, got {got}")
     if inspect.isroutine(found):
-        return _made_app(found, f"{place}:{name}")
-    if not isinstance(found, App):
-        kind = "a class" if isinstance(found, type) else type(found).__name__
-        fail(f"{place}:{name}: expected an App, got {kind}: {has}")
-    return found
+        return _made_app(found, f"{place}:{name}", kind)
+    got = "a class" if isinstance(found, type) else type(found).__name__
+    fail(f"{place}:{name}: expected {kind.name}, got {got}: {has}")
 
 
-def _made_app(function: Callable[..., object], target: str) -> App:
+def _made_app(function: Callable[..., object], target: str, kind: Kind[A]) -> A:
     """Return the app that a function returns."""
     if inspect.iscoroutinefunction(function):
         fail(f"{target} is async: make the app in a plain def, and await in a lifespan")
@@ -163,9 +188,10 @@ def _made_app(function: Callable[..., object], target: str) -> App:
         if each.default is each.empty and each.kind not in variable:
             fail(f"{target} needs {each.name!r}: give it a default, it is called without arguments")
     made = function()
-    if not isinstance(made, App):
-        fail(f"{target}() returned {type(made).__name__}: expected an App")
-    return made
+    app = kind.accept(made)
+    if app is None:
+        fail(f"{target}() returned {type(made).__name__}: expected {kind.name}")
+    return app
 
 
 def _listed(names: list[str]) -> str:

@@ -43,3 +43,32 @@ def test_run_serves_until_a_signal(tmp_path: Path, start: Callable[..., Program]
     assert get(program.urls()[0]) == (200, "hello")
     program.stop(signal.SIGINT)
     assert program.err.rest() == ""
+
+
+WSGI_APP = """def application(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [environ["PATH_INFO"].encode()]
+
+
+def create_app():
+    return application
+"""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["site_wsgi:application"],
+        ["site_wsgi.py:application", "--interface", "wsgi"],
+        ["site_wsgi:create_app", "--workers", "2"],
+    ],
+)
+def test_run_serves_a_wsgi_application(
+    tmp_path: Path, start: Callable[..., Program], arguments: list[str]
+) -> None:
+    (tmp_path / "site_wsgi.py").write_text(WSGI_APP)
+    program = start("-m", "microweb", "run", *arguments, "--port", "0")
+    url = program.urls()[0]
+    assert get(url, "/a") == (200, "/a")
+    program.stop()
+    assert program.err.rest() == ""

@@ -152,12 +152,46 @@ def test_attribute_that_is_missing(write: Write) -> None:
 
 def test_attribute_that_is_no_app(write: Write) -> None:
     write("hello.py", "app = 'App'\nfrom microweb import App\n")
-    assert (
-        complaint("run", "hello.py:app") == "hello.py:app: expected an App, got str: it has no App"
+    for command, wanted in (("check", "an App"), ("run", "an App or a WSGI application")):
+        for name, got in (("app", "str"), ("App", "a class")):
+            expected = f"hello.py:{name}: expected {wanted}, got {got}: it has no App"
+            assert complaint(command, f"hello.py:{name}") == expected
+
+
+WSGI_APP = """def application(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"hello from WSGI"]
+"""
+
+
+@pytest.mark.parametrize("command", ["check", "routes", "openapi", "dev --no-reload"])
+def test_a_command_that_needs_an_app_names_the_one_that_does_not(
+    write: Write, command: str
+) -> None:
+    write("hello.py", WSGI_APP)
+    assert complaint(*command.split(), "hello:application") == (
+        "hello:application: expected an App, got a WSGI application: `microweb run` serves it"
     )
-    assert (
-        complaint("run", "hello.py:App")
-        == "hello.py:App: expected an App, got a class: it has no App"
+
+
+def test_a_wsgi_application_is_named(write: Write) -> None:
+    write("hello.py", WSGI_APP)
+    assert complaint("run", "hello") == (
+        "hello has no App, but a WSGI application: name it, as hello:application"
+    )
+
+
+def test_the_kind_of_the_target_is_checked(write: Write) -> None:
+    write("hello.py", APP + WSGI_APP)
+    run = ("run", "--interface")
+    assert complaint(*run, "wsgi", "hello") == (
+        "hello has an App: name a WSGI application, as in hello:application"
+    )
+    assert complaint(*run, "wsgi", "hello:app").startswith(
+        "hello:app: expected a WSGI application, got App"
+    )
+    assert complaint(*run, "microweb", "hello:application").startswith(
+        "hello:application: expected an App, got a WSGI application"
     )
 
 
@@ -184,7 +218,10 @@ def test_app_that_a_function_makes(
 @pytest.mark.parametrize(
     ("source", "text"),
     [
-        ("def make(): ...", "hello:make() returned NoneType: expected an App"),
+        (
+            "def make(): ...",
+            "hello:make() returned NoneType: expected an App or a WSGI application",
+        ),
         (
             "def make(config): ...",
             "hello:make needs 'config': give it a default, it is called without arguments",

@@ -1,0 +1,66 @@
+"""The kinds of applications that commands take: an App, or one of another interface."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Generic, NamedTuple, TypeVar
+
+from ..app import App
+from ..concurrency.callables import is_async
+from ..server.process import Application
+
+A = TypeVar("A", bound=Application)
+
+
+class Kind(NamedTuple, Generic[A]):
+    """A kind of application. `accept` returns the application that a value is, or None."""
+
+    name: str
+    accept: Callable[[object], A | None]
+
+
+def _as_app(value: object) -> App | None:
+    return value if isinstance(value, App) else None
+
+
+def _as_wsgi(value: object) -> Application | None:
+    from ..interop.wsgi_server import WSGI
+
+    if isinstance(value, WSGI):
+        return value
+    return WSGI(value) if callable(value) and is_wsgi(value) else None
+
+
+def _as_any(value: object) -> Application | None:
+    return _as_app(value) or _as_wsgi(value)
+
+
+APP = Kind("an App", _as_app)
+
+# The interfaces of `microweb run --interface`.
+INTERFACES: dict[str, Kind[Application]] = {
+    "auto": Kind("an App or a WSGI application", _as_any),
+    "microweb": Kind(APP.name, _as_app),
+    "wsgi": Kind("a WSGI application", _as_wsgi),
+}
+
+
+def is_wsgi(value: object) -> bool:
+    """Whether a value can be called as a WSGI application, with `environ` and `start_response`.
+
+    A function that can also be called without arguments is not one: it makes an application.
+    """
+    if not callable(value) or isinstance(value, type) or is_async(value):
+        return False
+    try:
+        signature = inspect.signature(value)
+        signature.bind("environ", "start_response")
+    except (TypeError, ValueError):  # it takes other arguments; it has no signature
+        return False
+    if inspect.isroutine(value):
+        with suppress(TypeError):
+            signature.bind()
+            return False
+    return True
