@@ -10,7 +10,7 @@ the parts of them that a body needs.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from ..http.bytestream import ResponseStream
@@ -20,6 +20,7 @@ from ..http.interfaces import MatchInfo, Peer
 from ..http.request_head import HeaderSection, RequestLine
 from ..http.trailers import Trailers
 
+Leave = Callable[..., Awaitable[object]]  # takes the arguments of `__aexit__`
 EncodeHead = Callable[[bytes], bytes]  # the field line with the framing -> the whole head
 
 
@@ -100,6 +101,13 @@ class WrittenBody(Body):
 
     def ends_by_close(self, minor_version: int, headers: MutableHeaders) -> bool:
         """Return whether only the close of the connection marks the end of the body."""
+        return False
+
+    def keep_until_end(self, leave: Leave) -> bool:
+        """Await `leave` when the body has ended, or is not sent, if it needs resources until then.
+
+        Return False if it needs none. Call this after `prepare`.
+        """
         return False
 
     async def prepare(self, request: RequestInfo, head: Head) -> None:

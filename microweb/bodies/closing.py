@@ -5,7 +5,7 @@ An asynchronous source is closed on the event loop, a plain one in a thread, whe
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from functools import partial
 from types import AsyncGeneratorType
 from typing import Any
@@ -13,9 +13,9 @@ from typing import Any
 from ..concurrency.begun import Begun
 from ..concurrency.threads import run_in_thread
 from ..http.interfaces import Piece
+from .body import Leave
 from .pieces import LABEL, End
 
-Leave = Callable[..., Awaitable[object]]  # `__aexit__` of a context manager
 Opened = tuple["Begun[Piece | End] | None", AsyncIterator[Piece] | None, object]
 
 

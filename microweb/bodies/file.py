@@ -32,7 +32,7 @@ from ..http.preconditions import (
 )
 from ..http.ranges import Span, content_range, parse_ranges
 from ..http.trailers import Trailers
-from .body import EncodeHead, Head, RequestInfo
+from .body import EncodeHead, Head, Leave, RequestInfo
 from .open_file import PIECE_BYTES, OpenFile
 from .pieces import Pieces
 from .stream import StreamBody
@@ -64,6 +64,9 @@ class FileBody(StreamBody):
         self._path = path
         self._file: OpenFile | None = None
         self._parts: list[Part] | None = None  # of the content, after `open` has chosen them
+
+    def keep_until_end(self, leave: Leave) -> bool:
+        return False  # an open file needs nothing else
 
     # --- choose the parts
 

@@ -33,8 +33,8 @@ from ..http.interfaces import Piece
 from ..http.mediatypes import OCTETS, TEXT
 from ..http.response_head import WITHOUT_CONTENT
 from ..http.trailers import Trailers, announce, refuse_length
-from .body import Body, EncodeHead, Head, RequestInfo, WrittenBody
-from .closing import Leave, Opened, close_opened, has_ended, leave_both, leaving_in_thread
+from .body import Body, EncodeHead, Head, Leave, RequestInfo, WrittenBody
+from .closing import Opened, close_opened, has_ended, leave_both, leaving_in_thread
 from .outlet import JOINED_BYTES, Outlet
 from .pieces import (
     LABEL,
@@ -148,12 +148,13 @@ class StreamBody(WrittenBody):
         """Return the pieces of `value`, which may be the value of a context manager."""
         return value
 
-    def keep_until_end(self, leave: Leave) -> None:
+    def keep_until_end(self, leave: Leave) -> bool:
         """Await `leave` like an `__aexit__` after the source is closed, before the body's end.
 
         It can't suppress an error. If it raises, the connection is cut.
         """
         self._leave = partial(leave_both, self._leave, leave)
+        return True
 
     # --- inside the middleware
 

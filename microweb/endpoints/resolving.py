@@ -12,9 +12,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from types import AsyncGeneratorType, CoroutineType, GeneratorType, TracebackType
 from typing import Any
 
-from ..bodies.body import Body, RenderedBody
+from ..bodies.body import Body, RenderedBody, WrittenBody
 from ..bodies.file import FileBody
-from ..bodies.stream import StreamBody
 from ..concurrency.threads import run_in_thread
 from ..request import Handler, Request
 from ..response import Response
@@ -90,10 +89,10 @@ async def call_within(plan: Plan, request: Request, subject: object) -> object:
 
 
 async def _leave_after(source: Body, request: Request, resources: Resources) -> None:
-    """Leave the dependencies of a stream when it has ended, and those of other bodies now."""
-    if isinstance(source, StreamBody) and not isinstance(source, FileBody):
-        if resources:
-            source.keep_until_end(_leaving(request, resources))
+    """Leave the dependencies of a stream or an upgrade at its end, and those of others now."""
+    if not resources:
+        return
+    if isinstance(source, WrittenBody) and source.keep_until_end(_leaving(request, resources)):
         return
     try:
         await leave(request, resources, None)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Awaitable, Callable, Mapping
 
-from ..bodies.body import EncodeHead, Head, RequestInfo, WrittenBody
+from ..bodies.body import EncodeHead, Head, Leave, RequestInfo, WrittenBody
 from ..errors import BadRequest, HTTPError, LocalProtocolError
 from ..http.bytestream import ResponseStream, UpgradedStream
 from ..http.headers import Headers, MutableHeaders, list_members
@@ -40,16 +41,36 @@ class UpgradeResponse(Response):
 class UpgradedBody(WrittenBody):
     """The bytes of another protocol, after the header section of a 101."""
 
-    __slots__ = ("_run",)
+    __slots__ = ("_leave", "_request", "_run")
 
     def __init__(self, run: Run) -> None:
         self._run = run
+        self._request: RequestInfo | None = None
+        self._leave: Leave | None = None  # called after the other protocol
 
     def ends_by_close(self, minor_version: int, headers: MutableHeaders) -> bool:
         return True  # HTTP does not continue after the other protocol
 
+    def keep_until_end(self, leave: Leave) -> bool:
+        assert self._request is not None
+        self._request.exchange.hold(self)
+        self._leave = leave
+        return True
+
+    async def discard(self) -> None:
+        """Leave the resources, because the 101 is not sent."""
+        await self._leave_once(sys.exc_info()[1])
+
+    async def _leave_once(self, error: BaseException | None) -> None:
+        leave, self._leave = self._leave, None
+        if leave is not None:
+            assert self._request is not None
+            self._request.exchange.release(self)
+            await leave(error and type(error), error, error and error.__traceback__)
+
     async def prepare(self, request: RequestInfo, head: Head) -> None:
         """Check that the request asks for the protocol. Raises: HTTPError."""
+        self._request = request
         if request.section.minor_version == 0:
             raise BadRequest("an upgrade needs HTTP/1.1, got HTTP/1.0")
         wanted = head.headers["upgrade"]
@@ -72,7 +93,12 @@ class UpgradedBody(WrittenBody):
         """Write the header section, then run the other protocol."""
         await self.prepare(request, head)  # a handler without an app has not called it
         stream.write(encode_head(b""))
-        await self._run(stream.upgrade())
+        try:
+            await self._run(stream.upgrade())
+        except BaseException as error:
+            await self._leave_once(error)
+            raise
+        await self._leave_once(None)
 
 
 def _asks_for(protocols: str, headers: Headers) -> bool:

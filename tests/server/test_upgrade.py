@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Annotated, Any
 
 import pytest
 from support.serving import (
@@ -17,11 +17,13 @@ from support.serving import (
     statuses,
 )
 
+from microweb import App, Handler
 from microweb.errors import ClientDisconnected
 from microweb.http.bytestream import UpgradedStream
 from microweb.request import Request
 from microweb.response import Response
 from microweb.testing.network import ClientEnd
+from microweb.typed import Depends
 from microweb.websocket.upgrade import UpgradeResponse
 
 CHUNKED = "Transfer-Encoding: chunked"
@@ -362,3 +364,94 @@ async def test_what_lasts_no_more_is_told_nothing() -> None:
         end.write_eof()
         await read_all(end)
     assert ticker.told == []
+
+
+# --- an endpoint with dependencies ------------------------------------------------------
+
+
+def app_with_dependency(run: Callable[[UpgradedStream], Coroutine[Any, Any, None]]) -> App:
+    app = App()
+    app.state.steps = []
+
+    async def session(request: Request) -> AsyncIterator[str]:
+        steps = request.app.state.steps
+        try:
+            yield "session"
+        except BaseException as error:
+            steps.append(type(error).__name__)
+            raise
+        finally:
+            await asyncio.sleep(0)
+            steps.append("left")
+
+    @app.get("/")
+    async def upgrade(session: Annotated[str, Depends(session)]) -> Response:
+        return UpgradeResponse({"Upgrade": "echo"}, run)
+
+    @app.get("/replaced", use=[replace])
+    async def replaced(session: Annotated[str, Depends(session)]) -> Response:
+        return UpgradeResponse({"Upgrade": "echo"}, run)
+
+    return app
+
+
+async def replace(request: Request, call_next: Handler) -> Response:
+    await call_next(request)
+    return Response(f"{request.app.state.steps}")
+
+
+async def test_dependencies_are_left_after_the_other_protocol() -> None:
+    async def run(stream: UpgradedStream) -> None:
+        app.state.steps.append("begins")
+        assert await stream.read() == b"data"
+        app.state.steps.append("ends")
+        stream.write(b"bye")
+
+    app = app_with_dependency(run)
+    async with in_memory(app) as house:
+        end = house.connect()
+        await end.write(UPGRADE)
+        assert (await read_until(end, b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
+        assert app.state.steps == ["begins"]
+        await end.write(b"data")
+        assert await read_all(end) == b"bye"
+    assert app.state.steps == ["begins", "ends", "left"]
+
+
+async def test_an_error_of_the_other_protocol_is_thrown_into_dependencies(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def run(stream: UpgradedStream) -> None:
+        raise LookupError("broken")
+
+    app = app_with_dependency(run)
+    async with in_memory(app) as house:
+        end = house.connect()
+        await end.write(UPGRADE)
+        assert (await read_all(end)).startswith(b"HTTP/1.1 101 ")
+    assert app.state.steps == ["LookupError", "left"]
+    assert "broken" in caplog.text
+
+
+async def test_dependencies_of_an_upgrade_that_is_not_sent_are_left() -> None:
+    async def run(stream: UpgradedStream) -> None:
+        """Not called."""
+
+    app = app_with_dependency(run)
+    async with in_memory(app) as house:
+        end = house.connect()
+        await end.write(get("/replaced", "Upgrade: echo", "Connection: Upgrade, close"))
+        assert (await read_all(end)).endswith(b"[]")
+        assert app.state.steps == ["left"]
+
+
+async def test_dependencies_are_left_if_the_client_does_not_ask_for_the_protocol() -> None:
+    async def run(stream: UpgradedStream) -> None:
+        """Not called."""
+
+    app = app_with_dependency(run)
+    async with in_memory(app) as house:
+        end = house.connect()
+        await end.write(get("/", "Connection: close"))
+        assert (await read_all(end)).startswith(b"HTTP/1.1 426 ")
+    assert app.state.steps == ["HTTPError", "left"]
