@@ -28,6 +28,7 @@ from .errors import (
 from .http.framing import ChunkedDecoder, LengthDecoder
 from .http.grammar import BARE_CR_OR_LF, REQUEST_LINE, REQUEST_LINE_PARTS
 from .http.headers import Headers, parse_header_section
+from .http.hosts import is_host_value
 from .http.interfaces import Peer
 from .http.limits import Limits
 from .http.request_head import (
@@ -36,7 +37,6 @@ from .http.request_head import (
     RequestLine,
     RequestLines,
     decide_framing,
-    is_host_value,
     marked_section,
 )
 from .request import Request, make_request

@@ -22,8 +22,9 @@ from microweb.errors import (
 from microweb.http import headers as headers_module
 from microweb.http.framing import ChunkedDecoder, LengthDecoder
 from microweb.http.headers import MutableHeaders
+from microweb.http.hosts import is_host, is_host_value
 from microweb.http.limits import Limits
-from microweb.http.request_head import RequestLines, is_host, is_host_value
+from microweb.http.request_head import RequestLines
 from microweb.parser import Parser
 
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"

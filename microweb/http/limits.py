@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 
 from .grammar import length_head, plain_head
-from .request_head import MAX_HOST_LENGTH
+from .hosts import MAX_HOST_LENGTH
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,15 +7,12 @@ can share them.
 
 from __future__ import annotations
 
-from functools import lru_cache
-from ipaddress import IPv6Address
-
 from ..errors import MalformedRequest, UnknownCoding, UnknownMethod
 from .framing import CLOSE, KEEP_ALIVE
-from .grammar import ABSOLUTE_FORM, BAD_ESCAPE, CONTENT_LENGTH, HOST, TOKEN_TEXT
+from .grammar import ABSOLUTE_FORM, CONTENT_LENGTH, TOKEN_TEXT
 from .headers import Headers, list_members, parse_header_section
+from .hosts import MAX_HOST_LENGTH, is_host
 
-MAX_HOST_LENGTH = 261  # RFC 3986 section 3.2.2 has 255, and a port; bounds the cache of `is_host`
 _MAX_LENGTH_DIGITS = 18  # below an exabyte: no body is longer, and `int()` stays cheap
 _MEMO_LINES = 1024
 _MEMO_LINE_BYTES = 256
@@ -82,6 +79,16 @@ class HeaderSection:
         self.has_body = False
         self.persistence = b""  # the response's Connection field line, CLOSE if it is the last one
         self.expects_continue = False
+
+    @property
+    def http_version(self) -> str:
+        """The version of HTTP: `1.1` or `1.0`."""
+        return f"1.{self.minor_version}"
+
+    @property
+    def takes_chunks(self) -> bool:
+        """Whether a response without a length is sent in chunks."""
+        return self.minor_version > 0
 
     @property
     def headers(self) -> Headers:
@@ -209,27 +216,6 @@ def decide_framing(headers: Headers, minor_version: int) -> HeaderSection:
         section.persistence = KEEP_ALIVE
     section.expects_continue = expects_continue
     return section
-
-
-@lru_cache(maxsize=512)
-def is_host_value(raw: bytes) -> bool:
-    """Return whether Host may have this value: a host, or empty for a target without authority."""
-    host = raw.decode("latin-1").strip(" \t")
-    return not host or is_host(host)
-
-
-@lru_cache(maxsize=512)
-def is_host(value: str) -> bool:
-    """Return whether `value` is `uri-host [":" port]` and not empty. RFC 9110 section 7.2"""
-    match = HOST.fullmatch(value)
-    if match is None or BAD_ESCAPE.search(value):
-        return False
-    if match[1] is not None:
-        try:
-            IPv6Address(match[1])
-        except ValueError:
-            return False
-    return True
 
 
 def _parse_length(value: str) -> int:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from microweb.errors import MalformedRequest, ProtocolError, UnknownCoding, UnknownMethod
 from microweb.http.framing import CLOSE, KEEP_ALIVE
@@ -14,8 +12,6 @@ from microweb.http.request_head import (
     LastSection,
     PlainSection,
     decide_framing,
-    is_host,
-    is_host_value,
     parse_request_line,
 )
 
@@ -149,24 +145,3 @@ def test_a_plain_section_parses_its_fields_once(
     assert section.headers["x"] == "y"
     assert section.headers is section.headers
     assert (section.persistence, section.has_body) == (persistence, False)
-
-
-# --- hosts ----------------------------------------------------------------------------
-
-
-@given(st.ip_addresses(v=6), st.integers(0, 65535))
-def test_every_ipv6_address_is_a_host(address: object, port: int) -> None:
-    assert is_host(f"[{address}]:{port}")
-    assert not is_host(f"{address}]:{port}")
-
-
-@given(st.text(max_size=20))
-def test_a_host_splits_nothing(text: str) -> None:
-    if is_host(text):
-        assert text.isascii()
-        assert not set(text) & set(' \t\r\n/?#@\\,"<>')
-
-
-def test_a_host_field_may_be_empty_and_padded() -> None:
-    assert is_host_value(b"") and is_host_value(b" \t") and is_host_value(b" a.test:80\t")
-    assert not is_host_value(b"a b") and not is_host_value(b"%zz")
