@@ -16,10 +16,12 @@ from __future__ import annotations
 import inspect
 import linecache
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
 from types import FrameType
 from typing import NoReturn, ParamSpec, TypeVar
+
+from .errors import ConfigurationError
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -27,6 +29,10 @@ T = TypeVar("T")
 # Our function -> a keyword of other frameworks -> our way to do it. `suggestions` fills it.
 KEYWORDS: dict[str, dict[str, str]] = {}
 
+NO_TEMPLATES = (
+    'app.templates is not set: write app.templates = Templates("templates"), with Templates from '
+    "microweb.templating"
+)
 _NO_AWAIT = "did you forget await?"
 
 # Response.json() got an unexpected keyword argument 'status_code'
@@ -115,6 +121,14 @@ def unknown_keyword(
     names = KEYWORDS.get(call, {}) if names is None else names
     text = f"{call}() has no keyword {keyword!r}"
     return f"{text}: {remedy_in(names[keyword])}" if keyword in names else text
+
+
+def check_keywords(call: str, misplaced: Sequence[object], unknown: Iterable[str]) -> None:
+    """Raise ConfigurationError if there are positional arguments or unknown keywords."""
+    if misplaced:
+        raise ConfigurationError(f"{call} takes only keywords: leave {misplaced[0]!r:.80} out")
+    if unknown:
+        raise ConfigurationError(unknown_keyword(call, unknown))
 
 
 def remedy_in(ours: str) -> str:

@@ -334,7 +334,7 @@ async def test_what_an_own_converter_made_is_not_shared_by_requests() -> None:
 
 def match_of(app: App, method: str, target: str) -> MatchInfo:
     request = make_request(parse_request_line(method, target), PlainSection(), FakePeer())
-    app(request).close()
+    app.handle(request).close()
     assert request.match is not None
     return request.match
 

@@ -53,7 +53,7 @@ class FileBody(StreamBody):
     where possible, and its bytes do not pass through Python.
     """
 
-    __slots__ = ("_file", "_parts", "_path")
+    __slots__ = ("_file", "_is_named", "_parts", "_path", "_size")
 
     may_read_body = False
     is_compressible = False
@@ -63,6 +63,8 @@ class FileBody(StreamBody):
         super().__init__(_OWN_PIECES)
         self._path = path
         self._file: OpenFile | None = None
+        self._is_named = True  # whoever opens the path gets this file
+        self._size = 0
         self._parts: list[Part] | None = None  # of the content, after `open` has chosen them
 
     def keep_until_end(self, leave: Leave) -> bool:
@@ -95,6 +97,9 @@ class FileBody(StreamBody):
         """
         if file is None:
             file = OpenFile(self._path)
+        else:  # opened without following links, which the path alone would follow
+            self._is_named = False
+        self._size = file.size
         try:
             self._describe(file, head.headers)
             parts = _choose(method, asked, head, file.size)
@@ -189,6 +194,8 @@ class FileBody(StreamBody):
             stream.write(b"".join([encoded, *parts]))  # type: ignore[list-item]
             return
         stream.write(encoded)
+        if self._is_named and parts == [Span(0, self._size)] and await stream.send_path(self._path):
+            return
         for part in parts:
             if isinstance(part, Span):
                 await self._send_span(stream, part)

@@ -308,7 +308,7 @@ class StreamBody(WrittenBody):
                 headers = head.headers
                 lines = headers.lines  # read directly, because `headers.get` costs 1 us
                 length = headers["content-length"] if "content-length" in lines else None
-                framing = _framing(status, request.section.minor_version, length)
+                framing = _framing(status, length, takes_chunks=request.section.takes_chunks)
                 if self._trailers is not None or "trailer" in lines:
                     announce(headers, self._trailers, is_chunked=framing is _CHUNKED)
                 encoded = encode_head(framing)
@@ -384,7 +384,7 @@ def check_whole(source: Body | None) -> None:
         raise LocalProtocolError("a stream has no whole body: use response.pieces")
 
 
-def _framing(status: int, minor_version: int, length: str | None) -> bytes:
+def _framing(status: int, length: str | None, *, takes_chunks: bool) -> bytes:
     """Return the field line that frames the content, or nothing if `length` does already."""
     if length is not None:
         is_right = CONTENT_LENGTH.fullmatch(length) and (status != 205 or int(length) == 0)
@@ -395,6 +395,6 @@ def _framing(status: int, minor_version: int, length: str | None) -> bytes:
         return b""
     if status == 205:
         return b"Content-Length: 0\r\n"
-    if status in WITHOUT_CONTENT or minor_version == 0:
+    if status in WITHOUT_CONTENT or not takes_chunks:
         return b""
     return _CHUNKED

@@ -90,12 +90,12 @@ class DevelopedApp:
         self._report()
         return options
 
-    def __call__(self, request: Request) -> Coroutine[Any, Any, Response]:
+    def handle(self, request: Request) -> Coroutine[Any, Any, Response]:
         """Return the coroutine that answers `request`."""
         if self._fault is not None:
             return answer_fault(request, self._fault)
         assert self._app is not None
-        return self._app(request)
+        return self._app.handle(request)
 
     def freeze(self) -> None:
         """Do nothing: `load` has frozen the app."""

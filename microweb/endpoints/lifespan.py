@@ -3,21 +3,43 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import TypeVar
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from types import SimpleNamespace
+from typing import Protocol, TypeVar
 
 from ..concurrency.annotated import signature_of
 from ..concurrency.callables import check_parameters, describe
 from ..errors import ConfigurationError
 
+
+class HasState(Protocol):
+    """An app, as its lifespans fill its state."""
+
+    state: SimpleNamespace
+
+
 A = TypeVar("A")
+S = TypeVar("S", bound=HasState)
 
 Lifespan = Callable[
     [A],
     AsyncGenerator[Mapping[str, object] | None, None]
     | AbstractAsyncContextManager[Mapping[str, object] | None],
 ]
+
+
+@asynccontextmanager
+async def entered(lifespans: Iterable[tuple[S, Lifespan[S]]]) -> AsyncIterator[None]:
+    """Enter the lifespans of apps in order; always exit them in reverse order.
+
+    The values that one yields are merged into the state of its app. Raises: ConfigurationError.
+    """
+    async with AsyncExitStack() as stack:
+        for app, lifespan in lifespans:
+            values = await stack.enter_async_context(manager_of(lifespan, app))
+            vars(app.state).update(state_from(values, lifespan))
+        yield
 
 
 def manager_of(

@@ -6,6 +6,7 @@ The server's `Connection` provides it; tests without a connection use a fake.
 from __future__ import annotations
 
 from collections.abc import Callable
+from os import PathLike
 from typing import Protocol
 
 
@@ -71,6 +72,9 @@ class ResponseStream(Protocol):
 
         0 means that the kernel can't send it. Raises: ClientDisconnected.
         """
+
+    async def send_path(self, path: str | PathLike[str]) -> bool:
+        """Let another server send a whole file as the content; return whether it can."""
 
     def set_long_lived(self, long_lived: LongLived | None) -> None:
         """Call `long_lived.tick()` once a second, and its `stop()` when the server stops.

@@ -41,7 +41,7 @@ class WSGI:
         self._app = app
         self._label = f"the WSGI application {describe(app)}"
 
-    async def __call__(self, request: Request) -> Response:
+    async def handle(self, request: Request) -> Response:
         """Return the answer of the application, which a thread calls.
 
         It returns at the first piece of the answer. The thread may then still make the others.

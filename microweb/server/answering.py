@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from os import PathLike
+
 from ..bodies.body import WrittenBody
 from ..bodies.stream import StreamBody
 from ..http.bytestream import Descriptor, LongLived
@@ -35,6 +37,10 @@ class AnswerStream:
     async def send_file(self, file: Descriptor, offset: int, count: int) -> int:
         """Send a part of a file by the kernel; return how many bytes, 0 if it cannot."""
         return await send_file(self.network, file, offset, count)
+
+    async def send_path(self, path: str | PathLike[str]) -> bool:
+        """Return False: this server sends files itself."""
+        return False
 
     def hold(self, size: int) -> None:
         """Count `size` bytes of the answer as buffered for the client, until the next call."""

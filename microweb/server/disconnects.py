@@ -9,11 +9,28 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from typing import Protocol
 
 from ..http.bytestream import LongLived
-from .network import NetworkStream
+from ..request import Request
+from .state import ServerState
 
 _CANCELLED_WHEN_LOST = frozenset(("GET", "HEAD", "OPTIONS"))
+
+
+class Watched(Protocol):
+    """The stream of a client: a `NetworkStream`, or the messages of another server."""
+
+    state: ServerState
+    task: asyncio.Task[None] | None  # runs the exchange
+    request: Request | None  # the request under way
+    disconnected: Request | None  # its handler has got a ClientDisconnected
+
+    def is_gone(self) -> bool:
+        """Whether the connection is lost."""
+
+    def has_ended(self) -> bool:
+        """Whether the client sends no more."""
 
 
 class _Exchange:
@@ -31,7 +48,7 @@ class DisconnectWatch:
 
     __slots__ = ("_network", "exchange", "is_lost", "is_streaming", "long_lived")
 
-    def __init__(self, network: NetworkStream) -> None:
+    def __init__(self, network: Watched) -> None:
         self._network = network
         self.exchange: _Exchange | None = None  # made when the exchange under way needs it
         self.is_streaming = False  # the answer under way has no declared length
@@ -47,7 +64,7 @@ class DisconnectWatch:
         exchange = self._need_exchange()
         if exchange.left is None:
             exchange.left = asyncio.Event()
-            if self._is_gone() or self._network.has_ended():
+            if self._network.is_gone() or self._network.has_ended():
                 exchange.left.set()
         await exchange.left.wait()
 
@@ -146,7 +163,7 @@ class DisconnectWatch:
         its answer. For an answer without a declared length it is one, because no other event
         would end that answer.
         """
-        request, is_gone = self._network.request, self._is_gone()
+        request, is_gone = self._network.request, self._network.is_gone()
         left = None if self.exchange is None else self.exchange.left
         needs_end = left is not None or self.is_streaming
         is_over = is_gone or (needs_end and self._network.has_ended())
@@ -167,7 +184,3 @@ class DisconnectWatch:
         if choice == "cancel":
             self.is_lost = True
             self._network.task.cancel()
-
-    def _is_gone(self) -> bool:
-        """Whether the connection is lost."""
-        return self._network.transport.is_closing() or self._network.reader.exception() is not None

@@ -231,6 +231,10 @@ class NetworkStream:
             finally:
                 transport.set_write_buffer_limits()
 
+    def is_gone(self) -> bool:
+        """Whether the connection is lost."""
+        return self.transport.is_closing() or self.reader.exception() is not None
+
     def has_ended(self) -> bool:
         """Whether the peer sends no more, even if earlier bytes are still unread."""
         if self.reader.at_eof():

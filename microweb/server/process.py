@@ -80,7 +80,7 @@ class Application(Protocol):
     def is_debugging(self) -> bool:
         """Whether its answers show tracebacks and other internals."""
 
-    def __call__(self, request: Request) -> Coroutine[Any, Any, Response]: ...
+    def handle(self, request: Request) -> Coroutine[Any, Any, Response]: ...
     def freeze(self) -> None: ...
     async def refuse(self, error: ProtocolError) -> Response: ...
     def life(self) -> AbstractAsyncContextManager[None]: ...
@@ -114,7 +114,7 @@ def _make_server(app: Application, config: ServerConfig, worker: Worker | None) 
     wants_log = config.access_log
     if wants_log == "auto":
         wants_log = is_terminal(sys.stderr) or is_access_logged()
-    handler: Handler = app.__call__  # 0.1 us faster than a call of the instance
+    handler: Handler = app.handle
     if app.is_debugging and not config.debug_anywhere:
         handler = LoopbackOnly(handler, config.host)
     server = Server(

@@ -24,6 +24,7 @@ from .config import ServerConfig
 from .connection import Connection
 from .eviction import Eviction
 from .forks import called_in_children, release_descriptors
+from .guests import Guests
 from .listeners import Listeners
 from .shared_listeners import SharedListeners
 from .sockets import cannot_listen_on, url_of
@@ -66,6 +67,7 @@ class Server:
         self.state = ServerState(handler, self.config, refuse=refuse, access_log=access_log)
         self.background = self.state.background
         self.connections: set[Connection] = set()
+        self.guests = Guests()  # requests of another server
         self.pools: Pools | None = None
         self.sockets: list[socket.socket] = []
         self._worker = worker
@@ -152,9 +154,8 @@ class Server:
     async def stop(self, *, silence_s: float = _SILENCE_S) -> None:
         """Stop listening, let the exchanges under way finish for `grace_s`, then cancel them.
 
-        An idle connection stays open until it has been silent for `silence_s`, because its next
-        request may be on the way. Background tasks have the rest of `grace_s`, at least a second.
-        The lifespan is always left, last.
+        An idle connection stays open until it has been silent for `silence_s`. Background tasks
+        have the rest of `grace_s`, at least a second. The lifespan is always left, last.
 
         Raises: ThreadsStuck, at the end, if plain `def` code still runs in a thread.
         """
@@ -180,6 +181,7 @@ class Server:
             self._tick_stopping()
         for connection in tuple(self.connections):
             connection.stop()
+        self.guests.stop()
         try:
             listeners, self._listeners = self._listeners, None
             if self._worker is not None:
@@ -199,8 +201,9 @@ class Server:
         tasks = self._tasks()
         if tasks:
             _, tasks = await asyncio.wait(tasks, timeout=max(ends_at - self.state.clock(), 0.0))
-        log_unfinished(self.connections, self.config.grace_s)
-        ending = {each.network.task for each in self.connections if each.watch.is_ending} & tasks
+        log_unfinished(self.connections, self.guests, self.config.grace_s)
+        ending = {each.network.task for each in self.connections if each.watch.is_ending}
+        ending = (ending | self.guests.ending_tasks()) & tasks
         for spared in (ending, set[object]()):  # first spare the tasks that already clean up
             for task in tasks - spared:
                 task.cancel()
@@ -214,8 +217,8 @@ class Server:
         """Release the server's sockets in a child process that an endpoint has forked."""
         everyone = (*self.connections, *self._refused)
         connected = (each.network.transport.get_extra_info("socket") for each in everyone)
-        held = [*self.sockets, *(each for each in connected if each is not None)]
-        release_descriptors([each.fileno() for each in held])
+        held = (*self.sockets, *connected)
+        release_descriptors([each.fileno() for each in held if each is not None])
 
     async def _leave_lifespan(self) -> None:
         within_s = max(self.config.grace_s, _CANCEL_S)
@@ -239,11 +242,11 @@ class Server:
 
     def awaited(self) -> str:
         """Return a text about the work that a stop would wait for, or ""."""
-        return work_under_way(self.connections, self.background.count)
+        return work_under_way(self.connections, self.guests, self.background.count)
 
     def _tasks(self) -> set[asyncio.Task[None]]:
         everyone = self.connections | self._refused
-        tasks = {connection.network.task for connection in everyone}
+        tasks = self.guests.tasks() | {connection.network.task for connection in everyone}
         return {task for task in tasks if task is not None}
 
     def renew(self) -> None:
@@ -292,6 +295,7 @@ class Server:
             self.state.idle_deadline = now + self.config.idle_timeout_s + _TICK_S
         for connection in (*self.connections, *self._refused):
             connection.check(now)
+        self.guests.check(now)
         if self._listeners is not None:
             self._listeners.check()
         if self._tls is not None:

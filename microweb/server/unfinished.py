@@ -5,41 +5,44 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..logs import Log
-from ..request import name_in_log
+from ..request import Request, name_in_log
 from .connection import Connection
+from .guests import Guests
 
 _MAX_NAMED = 3  # requests that the line about a stop names
 
 _log = Log("microweb.server")
 
 
-def work_under_way(connections: Iterable[Connection], tasks: int) -> str:
-    """Return a text about the requests of `connections` and the background tasks, or "".
+def work_under_way(connections: Iterable[Connection], guests: Guests, tasks: int) -> str:
+    """Return a text about the requests and the background tasks under way, or "".
 
     An example is `2 requests (GET /a, GET /b)`.
     """
-    requests = [name for each in connections if (name := _name_of_request(each))]
+    names = list(map(_name_of, _requests(connections, guests)))
     parts = []
-    if requests:
-        named = ", ".join(requests[:_MAX_NAMED]) + (", ..." if requests[_MAX_NAMED:] else "")
-        parts.append(f"{len(requests)} request{'s'[: len(requests) > 1]} ({named})")
+    if names:
+        named = ", ".join(names[:_MAX_NAMED]) + (", ..." if names[_MAX_NAMED:] else "")
+        parts.append(f"{len(names)} request{'s'[: len(names) > 1]} ({named})")
     if tasks:
         parts.append(f"{tasks} background task{'s'[: tasks > 1]}")
     return " and ".join(parts)
 
 
-def log_unfinished(connections: Iterable[Connection], grace_s: float) -> None:
+def log_unfinished(connections: Iterable[Connection], guests: Guests, grace_s: float) -> None:
     """Log the requests that did not end within `grace_s`."""
-    for connection in connections:
-        if (name := _name_of_request(connection)) is not None:
-            _log.warning("%s did not end within grace_s=%g: cut", name, grace_s)
+    for request in _requests(connections, guests):
+        _log.warning("%s did not end within grace_s=%g: cut", _name_of(request), grace_s)
 
 
-def _name_of_request(connection: Connection) -> str | None:
-    """Return the request under way and its route for the log, None if no request is under way."""
-    request = connection.network.request
-    if request is None:
-        return None
+def _requests(connections: Iterable[Connection], guests: Guests) -> list[Request]:
+    """Return the requests under way."""
+    every = [*(each.network.request for each in connections), *(each.request for each in guests)]
+    return [request for request in every if request is not None]
+
+
+def _name_of(request: Request) -> str:
+    """Return the request and its route, for the log."""
     route = request.route
     path = "none" if route is None else f"{request.prefix}{route.path}"
     return f"{name_in_log(request)} (route {path})"

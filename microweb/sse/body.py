@@ -130,7 +130,7 @@ class _Feed:
         """Set the JSON default and the heartbeat's framing for `request`."""
         if request.match is not None:
             self._default = request.match.app.json_default
-        is_chunked = request.section.minor_version > 0
+        is_chunked = request.section.takes_chunks
         self._heartbeat = encode_chunk(HEARTBEAT) if is_chunked else HEARTBEAT
 
     def begin(self, stream: ResponseStream) -> None:

@@ -127,7 +127,7 @@ class MemoryTransport(httpx.AsyncBaseTransport):
 
     def _handle(self, request: Request) -> Coroutine[Any, Any, Response]:
         self._requests[request.peer] = request
-        return self._app(request)
+        return self._app.handle(request)
 
     def _take_error(self, address: Address, status: int = 500) -> BaseException | None:
         """Return and forget the error of a connection's last request if the test must raise it.

@@ -77,7 +77,7 @@ def parsed(data: bytes, parser: Parser | None = None) -> Request:
 def run_at_once(app: App, request: Request) -> Response:
     """Return the response of an endpoint that never waits."""
     try:
-        app(request).send(None)
+        app.handle(request).send(None)
     except StopIteration as stop:
         response: Response = stop.value
         return response

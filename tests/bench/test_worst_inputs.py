@@ -168,7 +168,7 @@ def asked(app: App, *fields: tuple[str, str]) -> Callable[[], object]:
     def ask() -> None:
         request = Parser(FakePeer(), RequestLines(), Limits()).next_request(head)
         assert request is not None
-        answer = asyncio.run(app(request))
+        answer = asyncio.run(app.handle(request))
         assert answer.status < 500
 
     return ask

@@ -365,7 +365,7 @@ def handler_of(exchanges: Exchanges, is_app: bool) -> Handler:
         return await exchanges.handle(request)
 
     app.freeze()
-    return app.__call__
+    return app.handle
 
 
 async def run_example(made: list[Plan], is_app: bool, deadline_s: float) -> None:

@@ -20,22 +20,25 @@ async def test_requests_under_way_are_named_up_to_three(caplog: pytest.LogCaptur
         return Response("x")
 
     async with in_memory(wait) as house:
-        connections = house.server.connections
-        assert work_under_way(connections, 0) == ""
+        connections, guests = house.server.connections, house.server.guests
+        assert work_under_way(connections, guests, 0) == ""
         ends = [house.connect() for _ in range(4)]
         await settle()
-        assert work_under_way(connections, 0) == ""  # no request has arrived
+        assert work_under_way(connections, guests, 0) == ""  # no request has arrived
         await ends[0].write(get("/a"))
         await settle()
-        assert work_under_way(connections, 1) == (
+        assert work_under_way(connections, guests, 1) == (
             "1 request (GET /a (route none)) and 1 background task"
         )
         for end in ends[1:]:
             await end.write(get("/a"))
         await settle()
         named = ", ".join(["GET /a (route none)"] * 3)
-        assert work_under_way(connections, 2) == f"4 requests ({named}, ...) and 2 background tasks"
-        log_unfinished(connections, 0.5)
+        assert (
+            work_under_way(connections, guests, 2)
+            == f"4 requests ({named}, ...) and 2 background tasks"
+        )
+        log_unfinished(connections, guests, 0.5)
         expected = ["GET /a (route none) did not end within grace_s=0.5: cut"] * 4
         assert caplog.messages == expected
         is_open.set()
