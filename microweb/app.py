@@ -1,7 +1,7 @@
 """App: routes, middleware, error handlers, mounted apps, lifespan; frozen before the first request.
 
-An app is itself a handler, `async Request -> Response`. `freeze()` builds a `Dispatcher`, which
-decides everything possible before the first request. `__call__` only finds and calls the handler.
+An app is a handler, `async Request -> Response`. `freeze()` builds a `Dispatcher`, which decides
+everything possible before the first request. `handle` only finds and calls the handler.
 """
 
 from __future__ import annotations
@@ -9,24 +9,24 @@ from __future__ import annotations
 import sys
 from asyncio import Task
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
-from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 from os import PathLike
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, Never, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Never, TypeVar, Unpack, overload
 
 from .concurrency.background import Background, spawn_in
 from .concurrency.callables import check_parameters, folder_of
 from .dispatch.boundary import ErrorHandlers
 from .dispatch.chain import Level, middleware_in, routes_in
 from .dispatch.dispatcher import Dispatcher, Match
-from .dispatch.registration import check_endpoint, names_of
+from .dispatch.registration import check_endpoint, check_mount, names_of
 from .endpoints.error_handler import ErrorKey, check_key
 from .endpoints.hooks import after, before
-from .endpoints.lifespan import Lifespan, at_shutdown, at_startup, manager_of, state_from
+from .endpoints.lifespan import Lifespan, at_shutdown, at_startup, entered
 from .endpoints.overrides import Functions, Overrides
 from .errors import ConfigurationError, ProtocolError
 from .http.interfaces import BodyLimits
-from .remedies import Suggesting, unknown_keyword
+from .remedies import NO_TEMPLATES, Suggesting, check_keywords
 from .request import Handler, Request
 from .response import Response
 from .router import Middleware, Route, Router
@@ -35,6 +35,8 @@ from .routing.patterns import BUILT_IN, Converter
 from .server.start import note_directory
 
 if TYPE_CHECKING:
+    from .interop.asgi_app import ASGIApplication
+    from .interop.asgi_types import ASGIOptions, Receive, Scope, Send
     from .server.config import RunOptions, ServerOptions
     from .server.process import Application
     from .server.server import Server
@@ -65,10 +67,7 @@ class App(Router, metaclass=Suggesting):
         redirect_slashes: bool = False,
         **unknown: Never,
     ) -> None:
-        if misplaced:
-            raise ConfigurationError(f"App takes only keywords: leave {misplaced[0]!r:.80} out")
-        if unknown:
-            raise ConfigurationError(unknown_keyword("App", unknown))
+        check_keywords("App", misplaced, unknown)
         super().__init__()
         note_directory()  # workers start in it, whatever the application changes
         self.debug = debug
@@ -89,6 +88,7 @@ class App(Router, metaclass=Suggesting):
         self._missed: Handler | None = None  # answers all paths that have no route
         self._names: RouteNames | None = None  # set by `freeze`
         self._backgrounds: list[Background] = []  # one for each server of this app
+        self._asgi: ASGIApplication | None = None  # made at its first use
 
     # --- registering
 
@@ -151,19 +151,14 @@ class App(Router, metaclass=Suggesting):
             from .interop.mounting import as_application
 
             other, app = as_application(app, prefix), App()
-            app._missed, app._lifespans = other.__call__, [lambda _: other.life()]
+            app._missed, app._lifespans = other.handle, [lambda _: other.life()]
+        check_mount(prefix, self, app)
         below = Router(prefix, use=use)
-        if not prefix:
-            raise ConfigurationError("mount: expected a prefix such as '/admin', got ''")
         if not isinstance(app, App):
             below.include(app)
             self.include(below)
             return
         self._check_open(f"mount {prefix!r}")
-        if "{" in prefix:
-            raise ConfigurationError(f"mount: prefix {prefix!r}: leave the parameters out")
-        if self in app.all_apps():
-            raise ConfigurationError(f"mount {prefix!r}: don't mount an app in itself")
         self._mounts.append((prefix, app, tuple(below._middleware)))
 
     def static(
@@ -189,18 +184,14 @@ class App(Router, metaclass=Suggesting):
         With `precompressed`, a client that accepts the coding gets `site.css.br`, `.zst` or `.gz`
         if that file is not older than `site.css`. Do not use it for uploads: such a file may be
         another user's. `fallback` is the file that answers all paths without a file, for
-        applications that route in the browser.
-
-        Raises: ConfigurationError if the folder or the fallback does not exist.
+        applications that route in the browser. Raises: ConfigurationError if the folder or the
+        fallback does not exist.
         """
         from .static import StaticFiles
 
+        path = folder_of(sys._getframe(1)) / folder
         files = StaticFiles(
-            folder_of(sys._getframe(1)) / folder,
-            fallback=fallback,
-            cache=cache,
-            immutable=immutable,
-            precompressed=precompressed,
+            path, fallback=fallback, cache=cache, immutable=immutable, precompressed=precompressed
         )
         files.add_to(self, prefix, name=name, use=use)
 
@@ -223,15 +214,13 @@ class App(Router, metaclass=Suggesting):
         """
         from .openapi.documents import Info, add_document
 
-        self._check_open("openapi")
         info = Info(title, version, description, tags or {}, tuple(servers), path)
-        add_document(self, self._level, info, docs, use)
+        add_document(self, self.level, info, docs, use)
 
     def lifespan(self, function: F) -> F:
         """Run `function(app)`, an async generator or async context manager, around serving.
 
-        An app may have several; they always end in reverse order. A dict that one yields is merged
-        into `app.state`.
+        Several always end in reverse order. A dict that one yields is merged into `app.state`.
         """
         self._check_open("lifespan")
         check_parameters(function, "lifespan", "app")
@@ -257,10 +246,7 @@ class App(Router, metaclass=Suggesting):
         Raises: ConfigurationError if they are not set.
         """
         if self._templates is None:
-            raise ConfigurationError(
-                'app.templates is not set: write app.templates = Templates("templates"), with '
-                "Templates from microweb.templating"
-            )
+            raise ConfigurationError(NO_TEMPLATES)
         return self._templates
 
     @templates.setter
@@ -269,11 +255,31 @@ class App(Router, metaclass=Suggesting):
 
     # --- using
 
-    def __call__(self, request: Request) -> Coroutine[Any, Any, Response]:
-        """Return the coroutine that answers `request`."""
-        match: Match | None
+    @overload
+    async def __call__(self, request: Request, /) -> Response: ...
+    @overload
+    async def __call__(self, scope: Scope, receive: Receive, send: Send, /) -> None: ...
+    async def __call__(self, scope: Any, receive: Any = None, send: Any = None) -> Response | None:
+        """Answer a request; or serve an ASGI 3 server, such as `uvicorn module:app`."""
+        if receive is None:
+            return await self.handle(scope)
+        self._asgi = self._asgi or self.asgi()
+        await self._asgi(scope, receive, send)
+        return None
+
+    def asgi(self, **options: Unpack[ASGIOptions]) -> ASGIApplication:
+        """Return this app as an ASGI 3 application with limits and deadlines of `ServerConfig`.
+
+        Raises: ConfigurationError for an option that the ASGI server decides, such as `port`.
+        """
+        from .interop.asgi_app import ASGIApplication
+
+        return ASGIApplication(self, options)
+
+    def handle(self, request: Request) -> Coroutine[Any, Any, Response]:
+        """Return the coroutine that answers `request`. The server calls this."""
         try:
-            match = self._matches[request.line.match_key]
+            match: Match | None = self._matches[request.line.match_key]
         except KeyError:
             match = None
         if match is None:
@@ -300,7 +306,6 @@ class App(Router, metaclass=Suggesting):
         The task has the caller's context variables. Its exception is logged once with `name`, by
         default the coroutine's name. A server that stops waits up to `grace_s` for the task, then
         cancels it. Put work that never ends in a lifespan, which can end it.
-
         In a plain `def`, `from_thread(task)` waits for the task. Raises: RuntimeError if no server
         or test client of this app is running; ServiceUnavailable (503) if `max_background_tasks`
         tasks are running; TypeError if `coroutine` is not a coroutine.
@@ -347,7 +352,6 @@ class App(Router, metaclass=Suggesting):
         """Return an `httpx.AsyncClient` over the real connection callback, without a socket.
 
         `raise_errors`: if no handler answers an endpoint's exception, the call raises it.
-
         Raises: MissingExtra without httpx: pip install 'microweb[testing]'.
         """
         from .testing.client import TestClient
@@ -367,14 +371,9 @@ class App(Router, metaclass=Suggesting):
     @asynccontextmanager
     async def life(self) -> AsyncIterator[None]:
         """Enter all lifespans, the mounted apps' last; always exit them in reverse order."""
-        async with AsyncExitStack() as stack:
-            for app in dict.fromkeys(self.all_apps()):  # each once, even if mounted twice
-                for lifespan in app._lifespans:
-                    values = await stack.enter_async_context(manager_of(lifespan, app))
-                    vars(app.state).update(state_from(values, lifespan))
+        apps = dict.fromkeys(self.all_apps())  # each once, even if mounted twice
+        async with entered((app, lifespan) for app in apps for lifespan in app._lifespans):
             yield
-
-    # --- freezing
 
     def freeze(self) -> None:
         """Build the dispatcher; a later registration raises ConfigurationError.
@@ -382,7 +381,7 @@ class App(Router, metaclass=Suggesting):
         Raises: ConfigurationError or RouteConflict; the app is then unchanged.
         """
         if self._dispatcher is None:
-            dispatcher = Dispatcher(self._level())
+            dispatcher = Dispatcher(self.level())
             for app in self.all_apps():
                 Router.freeze(app)
                 app._names = names_of(app.routes, app._converters)
@@ -390,14 +389,14 @@ class App(Router, metaclass=Suggesting):
 
     def all_routes(self) -> list[tuple[str, Route]]:
         """Return (prefix, route) for each route of this app and of the apps mounted in it."""
-        return routes_in(self._level())
+        return routes_in(self.level())
 
     def _frozen_dispatcher(self) -> Dispatcher:
         self.freeze()
         assert self._dispatcher is not None
         return self._dispatcher
 
-    def _level(self) -> Level:
+    def level(self) -> Level:
         return Level(
             app=self,  # mypy checks here that an App is a `RequestApp[Response]`
             debug=self.debug,
@@ -408,8 +407,9 @@ class App(Router, metaclass=Suggesting):
             errors=self._errors,
             converters=self._converters,
             overrides=self._overrides,
-            mounted=tuple((prefix, use, app._level()) for prefix, app, use in self._mounts),
+            mounted=tuple((prefix, use, app.level()) for prefix, app, use in self._mounts),
             missed=self._missed,
+            has_lifespan=bool(self._lifespans),
         )
 
     @property
@@ -427,4 +427,4 @@ class App(Router, metaclass=Suggesting):
 
     def all_middleware(self) -> list[Middleware]:
         """Return all middleware, also of mounted apps and `use=`, each once, the outer first."""
-        return middleware_in(self._level())
+        return middleware_in(self.level())

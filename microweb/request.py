@@ -123,8 +123,8 @@ class Request(metaclass=Suggesting):
 
     @property
     def http_version(self) -> str:
-        """`1.1` or `1.0`."""
-        return f"1.{self.section.minor_version}"
+        """`1.1` or `1.0`; another ASGI server may also give `2` or `3`."""
+        return self.section.http_version
 
     @property
     def cookies(self) -> dict[str, str]:

@@ -43,7 +43,7 @@ FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names.
 
 # Who may import whom inside functions: a module or package -> modules or packages. Closed.
 INSIDE_FUNCTIONS = {
-    # run(), serve(), test_client(), folders, documents, mounted applications
+    # run(), serve(), asgi(), test_client(), folders, documents, mounted applications
     "app": "server testing static openapi interop",
     "bodies.incoming": "bodies.forms bodies.multipart concurrency.threads",  # for large content
     "cli.check": "server.tls_context",  # only if there are certificates

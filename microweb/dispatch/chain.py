@@ -52,6 +52,7 @@ class Level:
     overrides: Overrides
     mounted: tuple[tuple[str, tuple[Middleware, ...], Level], ...]  # prefix, use, inner
     missed: Handler | None  # answers all paths without a route, in place of 404 and 405
+    has_lifespan: bool  # of its own
 
 
 @runtime_checkable

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
 
 from ..endpoints.arguments import bind
 from ..endpoints.dependencies import converters_of, dependencies_in
 from ..endpoints.outcomes import outcomes_of, takes_json, uses_json
 from ..endpoints.signature import inspect_endpoint
 from ..errors import ConfigurationError
-from ..router import Route
+from ..router import Route, Router
 from ..routing.names import RouteNames
 from ..routing.patterns import Converter, Pattern, parse_pattern
 from .chain import over_socket
@@ -55,3 +56,20 @@ def errors_are_json(route: Route) -> bool:
     signature = inspect_endpoint(route.endpoint)
     inside = [dependency.signature for dependency in dependencies_in(signature)]
     return uses_json(signature) or any(map(takes_json, inside))
+
+
+class Mountable(Protocol):
+    """An App, with the apps that are mounted in it."""
+
+    def all_apps(self) -> Sequence[object]: ...
+
+
+def check_mount(prefix: str, outer: Mountable, app: Mountable | Router) -> None:
+    """Raise ConfigurationError if `outer` can't mount `app`, an App or a Router, at `prefix`."""
+    if not prefix:
+        raise ConfigurationError("mount: expected a prefix such as '/admin', got ''")
+    apps = getattr(app, "all_apps", None)
+    if apps is not None and "{" in prefix:
+        raise ConfigurationError(f"mount: prefix {prefix!r}: leave the parameters out")
+    if apps is not None and outer in apps():
+        raise ConfigurationError(f"mount {prefix!r}: don't mount an app in itself")

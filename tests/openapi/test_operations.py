@@ -37,7 +37,7 @@ class Filters:
 
 
 def operation(app: App, path: str, method: str = "get") -> dict[str, Any]:
-    document = document_of(app._level(), Info("Notes", "1"))
+    document = document_of(app.level(), Info("Notes", "1"))
     found: dict[str, Any] = document["paths"][path][method]
     return found
 
