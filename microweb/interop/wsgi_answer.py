@@ -27,6 +27,7 @@ from .wsgi_file import FileWrapper, SpanBody
 from .wsgi_head import length_of, make_head
 
 AHEAD_BYTES = 1024 * 1024  # of an answer, made before its client has taken them
+AHEAD_PIECES = 4096  # so that a body of single bytes does not block the event loop when joined
 
 _log = Log("microweb.error")
 
@@ -150,7 +151,7 @@ class Answer(AsyncIterator[bytes]):
                 )
             self._is_complete = True  # so the answer need not wait for the end of the iteration
         self._pieces.append(piece)
-        is_full = self._made - self._taken > AHEAD_BYTES
+        is_full = self._is_full()
         if is_full or not self._is_listed:
             self._wake()
         if is_full:
@@ -158,6 +159,10 @@ class Answer(AsyncIterator[bytes]):
                 from_thread(self._wait_for_room())
             except CancelledError as error:  # the event loop has ended
                 raise AnswerDropped("the server has stopped") from error
+
+    def _is_full(self) -> bool:
+        """Whether too much of the answer is not taken."""
+        return self._made - self._taken > AHEAD_BYTES or len(self._pieces) >= AHEAD_PIECES
 
     def _wake(self) -> None:
         """Wake the event loop if it waits."""
@@ -234,7 +239,7 @@ class Answer(AsyncIterator[bytes]):
             self._waiter = None
 
     async def _wait_for_room(self) -> None:
-        while self._made - self._taken > AHEAD_BYTES and not self._is_dropped:
+        while self._is_full() and not self._is_dropped:
             self._room.clear()
             await self._room.wait()
 

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import pytest
-from support.serving import peer_of
+from support.requesting import request_of
+from support.serving import DEADLINE_S, QUICK_S, peer_of
 from support.wsgi import TEXT, Environ, answer_of, answering, ask, body_of, get, serving, until
 
-from microweb.interop.wsgi_answer import AHEAD_BYTES, AnswerDropped, StartResponse
+from microweb.concurrency.threads import running_pools
+from microweb.interop.wsgi_answer import (
+    AHEAD_BYTES,
+    AHEAD_PIECES,
+    Answer,
+    AnswerDropped,
+    StartResponse,
+)
 from microweb.testing.misbehaving import Misbehaving
 
 PIECE = b"x" * 65536
@@ -360,6 +370,28 @@ async def test_an_answer_up_to_a_mebibyte_needs_no_thread_for_a_slow_client() ->
         await peer.send(get())
         await until(pieces.closed)
         assert len(body_of(await peer.read_all())) == pieces.made
+
+
+async def test_the_number_of_pieces_ahead_is_bounded() -> None:
+    pieces = Pieces([b"x"] * (3 * AHEAD_PIECES))
+    app = answering(pieces)
+
+    async def ahead() -> int:
+        answer = Answer(asyncio.get_running_loop(), request_of("/"))
+        job = running_pools().application.run("test", partial(answer.run, app, {}))
+        job.add_done_callback(answer.end)
+        await answer.begin()
+        async with asyncio.timeout(DEADLINE_S):
+            while pieces.made < AHEAD_PIECES - 1:
+                await asyncio.sleep(QUICK_S)
+        made = pieces.made
+        assert len(b"".join([piece async for piece in answer])) == 3 * AHEAD_PIECES
+        await job
+        return made
+
+    assert await ahead() == AHEAD_PIECES - 1
+    assert pieces.closed.is_set()
+    running_pools().close()
 
 
 async def test_a_larger_answer_waits_for_its_client_and_gives_its_place_back() -> None:

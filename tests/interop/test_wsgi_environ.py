@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from io import BytesIO
 
 import pytest
+from support import over_tls
 from support.requesting import FakeBody, FakePeer, request_of
 from support.wsgi import Environ, ask, body_of, chunked, get, serving
 
@@ -140,4 +141,5 @@ async def test_options_of_the_whole_server_has_the_root_as_path() -> None:
 async def test_http_1_0_without_a_host_has_a_server_name() -> None:
     raw = b"GET / HTTP/1.0\r\n\r\n"
     told = await report(raw, "SERVER_NAME", "SERVER_PORT", "SERVER_PROTOCOL", "HTTP_HOST")
-    assert told == b"['localhost', '80', 'HTTP/1.0', None]"
+    port = b"443" if over_tls.IS_ON else b"80"
+    assert told == b"['localhost', '%b', 'HTTP/1.0', None]" % port

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support import over_tls
 from support.serving import DEADLINE_S, QUICK_S, peer_of
 from support.wsgi import TEXT, Environ, ask, body_of, get, serving
 
@@ -46,6 +47,7 @@ async def sent(file: Any, *fields: tuple[str, str], method: str = "GET") -> byte
         return await ask(server, get(method=method))
 
 
+@pytest.mark.skipif(over_tls.IS_ON, reason="the kernel does not encrypt")
 async def test_the_kernel_sends_a_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     counts: list[int] = []
     send_file = answering_module.AnswerStream.send_file
