@@ -145,7 +145,7 @@ class ReturnConverter:
         ) from refusal
 
     def _from_tuple(self, value: tuple[object, ...]) -> Response:
-        if (meant := _meant_by(value)) is not None and not self._is_declared(value):
+        if (meant := _meant_by(value)) is not None and not self._declares_number(value):
             raise TypeError(
                 f"{describe(self._endpoint)} returned {value!r:.80}: the value comes first, "
                 f"expected {meant}"
@@ -173,14 +173,16 @@ class ReturnConverter:
                     response.headers.add(name, text)
         return response
 
-    def _is_declared(self, value: tuple[object, ...]) -> bool:
-        """Return whether the annotation declares a number in a tuple as the content."""
-        return self._declares_scalars and (self._declares_headers or isinstance(value[1], int))
+    def _declares_number(self, value: tuple[object, ...]) -> bool:
+        """Return whether the annotation declares the number that comes first in a tuple."""
+        return self._declares_scalars and self._declares_headers and isinstance(value[0], int)
 
 
 def _meant_by(value: tuple[object, ...]) -> str | None:
     """Return the order that was meant if a status or headers come before the value, else None."""
     first = value[0] if value else None
+    if len(value) > 1 and isinstance(value[1], int):
+        return None  # that is the status
     if isinstance(first, int) and not isinstance(first, bool):
         return {2: "(value, status)", 3: "(value, status, headers)"}.get(len(value))
     if isinstance(first, dict) and len(value) == 2 and isinstance(value[1], (str, bytes)):

@@ -55,6 +55,7 @@ async def test_json_default_is_asked_about_the_returned_value() -> None:
             "inside": [Opaque()],
             "status": (Opaque(), 201),
             "number": 5,
+            "number with a status": (5, 201),
             "set": {1},
         }[kind]
 
@@ -67,7 +68,7 @@ async def test_json_default_is_asked_about_the_returned_value() -> None:
             response = await client.get(f"/{kind}")
             assert (response.status_code, response.json()) == (status, value)
             assert response.headers["content-type"] == "application/json"
-        for kind in ("number", "set"):
+        for kind in ("number", "set", "number with a status"):
             with pytest.raises(TypeError, match=r"^show at .* returned (int|set)"):
                 await client.get(f"/{kind}")
 
