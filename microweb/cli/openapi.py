@@ -27,11 +27,9 @@ def _run(given: argparse.Namespace) -> None:
     written = _read(given.check) if given.check else b""
     document = _document_of(load_app(given.target))
     if given.check is None:
-        sys.stdout.flush()
-        sys.stdout.buffer.write(document)
-        sys.stdout.buffer.flush()
+        _print(document)
     elif written.replace(b"\r\n", b"\n") != document:
-        print(_difference(written, document, given), flush=True)
+        _print(_difference(written, document, given).encode(errors="backslashreplace"))
         fail(f"{given.check} is not the document of {given.target}: write it anew")
 
 
@@ -53,6 +51,13 @@ def _document_of(app: App) -> bytes:
         fail(str(error))
 
 
+def _print(text: bytes) -> None:
+    """Write UTF-8 to stdout, whatever encoding the terminal has."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(text)
+    sys.stdout.buffer.flush()
+
+
 def _read(file: Path) -> bytes:
     try:
         return file.read_bytes()
@@ -64,4 +69,4 @@ def _difference(written: bytes, document: bytes, given: argparse.Namespace) -> s
     """Return the lines that differ, with three lines around each."""
     before, after = (each.decode("utf-8", "replace").splitlines() for each in (written, document))
     labels = (str(given.check), str(given.target))
-    return "\n".join(unified_diff(before, after, *labels, lineterm=""))
+    return "".join(f"{line}\n" for line in unified_diff(before, after, *labels, lineterm=""))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from support.commanding import APP, Write, complaint, misuse
-from support.processes import run_to_end
+from support.processes import ENVIRONMENT, run_to_end
 
 from microweb import cli
 
@@ -51,6 +51,28 @@ def test_a_file_that_is_missing_is_named(write: Write, capsys: pytest.CaptureFix
     write("hello.py", DOCUMENTED)
     said = misuse(capsys, "openapi", "hello.py", "--check", "no.json")
     assert said == "--check: no.json can't be read: No such file or directory\n"
+
+
+@pytest.mark.parametrize("broken", [b"", b"{", b"\xff\xfe\x00"])
+def test_a_broken_file_is_a_difference(
+    write: Write, capsys: pytest.CaptureFixture[str], broken: bytes
+) -> None:
+    folder = write("hello.py", DOCUMENTED).parent
+    (folder / "openapi.json").write_bytes(broken)
+    said = complaint("openapi", "hello.py", "--check", "openapi.json")
+    assert said == "openapi.json is not the document of hello.py: write it anew"
+    assert "+++ hello.py" in capsys.readouterr().out.splitlines()
+
+
+def test_a_difference_is_utf_8_whatever_the_encoding_of_stdout(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write("hello.py", DOCUMENTED).parent
+    write("openapi.json", "")
+    monkeypatch.setitem(ENVIRONMENT, "PYTHONIOENCODING", "ascii")
+    ended = run_to_end(["-m", "microweb", "openapi", "hello.py", "--check", "openapi.json"], folder)
+    assert ended.returncode == 1
+    assert '+  "title": "Ännchen",' in ended.stdout.splitlines()
 
 
 def test_an_app_without_a_document_is_refused(write: Write) -> None:
