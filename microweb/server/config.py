@@ -133,7 +133,7 @@ class ServerConfig:
     max_requests: Annotated[int, "of a worker until it is replaced; 0 is no limit"] = 0
     max_rss: Annotated[int, "bytes of a worker's memory until it is replaced; 0 is no limit"] = 0
     threads: Annotated[
-        int, "how many plain def endpoints may run at the same time; as many more may wait"
+        int, "how many plain def endpoints and WSGI calls may run at once; as many more may wait"
     ] = DEFAULT_THREADS
     trusted_proxies: Annotated[
         tuple[str, ...],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from wsgiref.validate import validator
 
+import httpx
 import pytest
 from support.wsgi import TEXT, Environ, answer_of, answering, body_of, get, post
 
@@ -138,6 +139,21 @@ async def test_the_test_client_reaches_it() -> None:
     app.mount("/old", WSGI(validator(where)))
     async with app.test_client() as client:
         assert (await client.get("/old/x")).text == "('/old', '/x')"
+
+
+async def test_an_app_under_another_server_mounts_it_too() -> None:
+    def size(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        start_response("200 OK", TEXT)
+        data = environ["wsgi.input"].read(10**8)
+        return iter([environ["SCRIPT_NAME"].encode(), b" %d" % len(data)])
+
+    app = App()
+    app.mount("/old", WSGI(validator(size)))
+    transport = httpx.ASGITransport(app=app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://a") as client:
+        for body in (b"abc", b"x" * 2_000_000):
+            answer = await client.post("/old/x", content=body)
+            assert answer.text == f"/old {len(body)}"
 
 
 async def test_an_application_is_mounted_twice() -> None:
