@@ -21,6 +21,7 @@ RawFields = list[tuple[bytes, bytes]]
 Head = tuple[int, RawFields]
 
 _MAX_HEADS = 256
+_MAX_HEAD_BYTES = 512  # of a head that is kept
 
 # HTTP/2 and later have no such fields. RFC 9113 section 8.2.2
 _OF_CONNECTION = frozenset((b"connection", b"keep-alive", b"proxy-connection", b"upgrade"))
@@ -42,9 +43,11 @@ class _Heads(dict[bytes, Head]):
         for line in lines:
             name, _, value = line.partition(b": ")
             fields.append((name.lower(), value))
-        if len(self) >= _MAX_HEADS:
-            self.clear()
-        head = self[data] = int(start[9:12]), fields
+        head = int(start[9:12]), fields
+        if len(data) <= _MAX_HEAD_BYTES:
+            if len(self) >= _MAX_HEADS:
+                self.clear()
+            self[data] = head
         return head
 
 
@@ -77,6 +80,11 @@ class Outbox:
     def is_stuck(self) -> bool:
         """Whether the server has not yet taken a message."""
         return self._lock.locked()
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether nothing more can be sent."""
+        return self._error is not None or self.wire.is_gone()
 
     def check(self) -> None:
         """Raise the error of an earlier message; ClientDisconnected if the client has left."""
@@ -204,7 +212,7 @@ class MessageStream:
         """Send `data` to test whether the peer still reads; if it has taken nothing, cut it off."""
         if self.outbox.is_stuck:
             self.outbox.wire.cut()
-        elif not self.outbox.wire.is_gone():
+        elif not self.outbox.has_failed:
             self.write(data)
 
     def set_long_lived(self, long_lived: LongLived | None) -> None:

@@ -17,7 +17,7 @@ from ..http.headers import CheckedHeaders, Headers, check_name, check_value
 from ..http.request_head import HeaderSection, RequestLine, decide_framing, parse_request_line
 from .asgi_types import Scope
 
-_MAX_LINE_BYTES = 256  # of a path without a query that is kept
+_MAX_LINE_BYTES = 256  # of a method and a path without a query that are kept
 _MAX_NAME_BYTES = 64
 
 # The characters of a path that need no percent-encoding: those of `pchar`, and the slash.
@@ -79,7 +79,7 @@ def line_of(scope: Scope, root: str) -> RequestLine:
         raw_path = quote(scope["path"], safe=_PATH).encode("ascii")
     query: bytes = scope.get("query_string") or b""
     method: str = scope.get("method", "GET")
-    if not query and len(raw_path) <= _MAX_LINE_BYTES:
+    if not query and len(method) + len(raw_path) <= _MAX_LINE_BYTES:
         return _known_line(method, raw_path, root)
     return _make_line(method, raw_path, root, query)
 

@@ -54,5 +54,5 @@ class HTTPSRedirect:
             "HTTPSRedirect: got 'X-Forwarded-Proto: https' from %s, which is not a trusted proxy. "
             "If it is your proxy, add its network to trusted_proxies: without it, browsers are "
             "redirected for ever",
-            request.peer.host if request.peer is not None else "the peer",
+            request.client.host if request.client is not None else "the peer",
         )

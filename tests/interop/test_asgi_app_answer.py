@@ -10,6 +10,7 @@ import pytest
 from support.asgi import Exchanged, answer_in, answered, body_of, http_scope
 
 from microweb import App, Response
+from microweb.interop.asgi_app_answer import _HEADS, parse_head
 
 TEXT = (b"content-type", b"text/plain; charset=utf-8")
 
@@ -159,3 +160,12 @@ async def test_trailers(extensions: dict[str, object], te: bytes, has_trailers: 
     trailers = {"headers": [(b"x-sum", b"7")], "more_trailers": False}
     expected = [{"type": "http.response.trailers", **trailers}] if has_trailers else []
     assert [each for each in rest if each["type"] != "http.response.body"] == expected
+
+
+async def test_few_and_short_heads_are_kept() -> None:
+    for number in range(1000):
+        parse_head(b"HTTP/1.1 200 OK\r\nX-A: %d\r\n\r\n" % number)
+    assert len(_HEADS) <= 256
+    long = b"HTTP/1.1 200 OK\r\nX-A: %b" % (b"x" * 1000)
+    assert parse_head(long + b"\r\n\r\nabc") == (200, [(b"x-a", b"x" * 1000)], b"abc")
+    assert long not in _HEADS

@@ -11,6 +11,7 @@ from support.asgi import Exchanged, answered, body_of, http_scope
 from support.serving import DEADLINE_S
 
 from microweb import App, Request, Response
+from microweb.middleware.https import HTTPSRedirect
 
 GONE = {"type": "http.disconnect"}
 
@@ -56,6 +57,14 @@ async def test_what_needs_our_own_socket_says_so(caplog: pytest.LogCaptureFixtur
     assert b"192.0.2.7" in (await answered(telling("peer"), http_scope()))[2]
     assert (await answered(telling("peer"), http_scope(client=None)))[0] == 500
     assert "request.peer: expected a client in the ASGI scope" in caplog.text
+
+
+async def test_https_redirects_a_client_that_is_unknown() -> None:
+    app = App()
+    app.use(HTTPSRedirect())
+    headers = [(b"host", b"a.test"), (b"x-forwarded-proto", b"https")]
+    status, fields, _ = await answered(app, http_scope("/x", client=None, headers=headers))
+    assert status == 308 and (b"location", b"https://a.test/x") in fields
 
 
 # --- clients that leave ---------------------------------------------------------------
