@@ -33,18 +33,35 @@ def _as_wsgi(value: object) -> Application | None:
     return WSGI(value) if callable(value) and is_wsgi(value) else None
 
 
+def _as_asgi(value: object) -> Application | None:
+    from ..interop.asgi_server import ASGI, is_asgi
+
+    if isinstance(value, ASGI):
+        return value
+    return ASGI(value) if is_asgi(value) and not isinstance(value, App) else None
+
+
 def _as_any(value: object) -> Application | None:
-    return _as_app(value) or _as_wsgi(value)
+    return _as_app(value) or _as_asgi(value) or _as_wsgi(value)
 
 
 APP = Kind("an App", _as_app)
 
 # The interfaces of `microweb run --interface`.
 INTERFACES: dict[str, Kind[Application]] = {
-    "auto": Kind("an App or a WSGI application", _as_any),
+    "auto": Kind("an App, an ASGI or a WSGI application", _as_any),
     "microweb": Kind(APP.name, _as_app),
+    "asgi": Kind("an ASGI application", _as_asgi),
     "wsgi": Kind("a WSGI application", _as_wsgi),
 }
+
+
+def interface_of(value: object) -> str | None:
+    """Return the name of the kind of an application that is no App; None for another value."""
+    for interface in ("asgi", "wsgi"):
+        if INTERFACES[interface].accept(value) is not None:
+            return INTERFACES[interface].name
+    return None
 
 
 def is_wsgi(value: object) -> bool:

@@ -17,7 +17,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "--interface",
         choices=INTERFACES,
         default="auto",
-        help="of the application; auto: an App, else a WSGI application (default: auto)",
+        help="of the application; auto: an App, else ASGI, else WSGI (default: auto)",
     )
     add_configuration(parser, NAMES)
 

@@ -18,7 +18,7 @@ from ..app import App
 from ..concurrency.annotated import signature_of
 from ..server.exits import NOT_STARTED, exit_not_started
 from .command import fail, fail_usage
-from .interfaces import APP, A, Kind, is_wsgi
+from .interfaces import APP, A, Kind, interface_of
 
 _HELP = (
     "module:app, or path/to/file.py (with :app if it has several); or a function that returns "
@@ -81,8 +81,8 @@ def _only_app(module: ModuleType, place: str, apps: dict[str, App]) -> App:
     outermost = {id(app): app for app in apps.values() if id(app) not in mounted}
     if not outermost:
         for other in ("application", "app"):
-            if is_wsgi(vars(module).get(other)):
-                fail(f"{place} has no App, but a WSGI application: name it, as {place}:{other}")
+            if (found := interface_of(vars(module).get(other))) is not None:
+                fail(f"{place} has no App, but {found}: name it, as {place}:{other}")
         fail(
             f"{place} has no App: expected one such as app = App(), or the name of a function that "
             f"returns one, as in {place}:create_app"
@@ -169,8 +169,8 @@ def _named_app(module: ModuleType, name: str, place: str, apps: dict[str, App], 
     app = kind.accept(found)
     if app is not None:
         return app
-    if is_wsgi(found) and not isinstance(found, App):
-        got = "a WSGI application: `microweb run` serves it"
+    if (other := interface_of(found)) is not None:
+        got = f"{other}: `microweb run` serves it"
         fail(f"{place}:{name}: expected {kind.name}, got {got}")
     if inspect.isroutine(found):
         return _made_app(found, f"{place}:{name}", kind)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from ..errors import ConfigurationError
 from ..server.process import Application
+from .asgi_server import ASGI, is_asgi
 from .wsgi_server import WSGI
 
 
 def as_application(app: object, prefix: str) -> Application:
     """Return `app` as an application that an App can mount. Raises: ConfigurationError."""
-    if isinstance(app, WSGI):
+    if isinstance(app, (WSGI, ASGI)):
         return app
+    if is_asgi(app):
+        return ASGI(app)
     raise ConfigurationError(
-        f"mount {prefix!r}: expected an App, a Router or WSGI(app), got {app!r:.80}; route a "
-        f"function with @app.route({prefix + '/{path:path}'!r})"
+        f"mount {prefix!r}: expected an App, a Router, an ASGI application or WSGI(app), got "
+        f"{app!r:.80}; route a function with @app.route({prefix + '/{path:path}'!r})"
     )

@@ -152,10 +152,31 @@ def test_attribute_that_is_missing(write: Write) -> None:
 
 def test_attribute_that_is_no_app(write: Write) -> None:
     write("hello.py", "app = 'App'\nfrom microweb import App\n")
-    for command, wanted in (("check", "an App"), ("run", "an App or a WSGI application")):
+    for command, wanted in (("check", "an App"), ("run", "an App, an ASGI or a WSGI application")):
         for name, got in (("app", "str"), ("App", "a class")):
             expected = f"hello.py:{name}: expected {wanted}, got {got}: it has no App"
             assert complaint(command, f"hello.py:{name}") == expected
+
+
+ASGI_APP = """async def app(scope, receive, send):
+    if scope["type"] == "http":
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"hello from ASGI"})
+"""
+
+
+def test_an_asgi_application_is_named_by_commands_that_need_an_app(write: Write) -> None:
+    write("hello.py", ASGI_APP)
+    assert complaint("check", "hello.py:app") == (
+        "hello.py:app: expected an App, got an ASGI application: `microweb run` serves it"
+    )
+    assert complaint("run", "hello.py") == (
+        "hello.py has no App, but an ASGI application: name it, as hello.py:app"
+    )
+    assert complaint("run", "hello.py:app", "--interface", "wsgi") == (
+        "hello.py:app: expected a WSGI application, got an ASGI application: `microweb run` "
+        "serves it"
+    )
 
 
 WSGI_APP = """def application(environ, start_response):
@@ -220,7 +241,7 @@ def test_app_that_a_function_makes(
     [
         (
             "def make(): ...",
-            "hello:make() returned NoneType: expected an App or a WSGI application",
+            "hello:make() returned NoneType: expected an App, an ASGI or a WSGI application",
         ),
         (
             "def make(config): ...",

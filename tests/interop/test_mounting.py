@@ -165,7 +165,7 @@ async def test_an_application_is_mounted_twice() -> None:
 
 @pytest.mark.parametrize("other", [None, 1, where, "app:app"])
 def test_another_object_is_refused(other: object) -> None:
-    with pytest.raises(ConfigurationError, match=r"expected an App, a Router or WSGI\(app\)"):
+    with pytest.raises(ConfigurationError, match=r"a Router, an ASGI application or WSGI\(app\)"):
         App().mount("/old", other)  # type: ignore[arg-type]
 
 

@@ -1,0 +1,88 @@
+"""The lifespan of an ASGI application, as a context manager.
+
+https://asgi.readthedocs.io/en/latest/specs/lifespan.html
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from ..concurrency.background import create_task
+from ..errors import LocalProtocolError
+from ..logs import Log
+from .asgi_http import ASGIApplication, Message
+
+_log = Log("microweb.error")
+
+
+class StartupFailed(Exception):
+    """The ASGI application has sent `lifespan.startup.failed`; the message is its own."""
+
+
+@asynccontextmanager
+async def lifespan(app: ASGIApplication, state: dict[str, Any]) -> AsyncIterator[None]:
+    """Run the application's lifespan around the block; it fills `state`.
+
+    An application that raises before its startup is complete has no lifespan. Raises:
+    StartupFailed.
+    """
+    events = _Events()
+    scope = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}, "state": state}
+    task = create_task(_run(app, scope, events), "asgi lifespan")
+    try:
+        await events.wait_for(events.has_started, task)
+        if events.failure is not None:
+            raise StartupFailed(events.failure)
+        yield
+        events.is_ending.set()
+        await events.wait_for(events.has_ended, task)
+    finally:
+        if not task.done():
+            task.cancel()
+        await asyncio.wait((task,))
+    if events.failure is not None:
+        _log.error("the shutdown of the ASGI application failed: %s", events.failure)
+
+
+async def _run(app: ASGIApplication, scope: dict[str, Any], events: _Events) -> None:
+    try:
+        await app(scope, events.receive, events.send)
+    except Exception as error:
+        if events.has_started.is_set() and events.failure is None:
+            _log.error("the lifespan of the ASGI application failed", exc_info=error)
+        elif events.failure is None:
+            _log.info("the ASGI application has no lifespan: %s", type(error).__name__)
+
+
+class _Events:
+    def __init__(self) -> None:
+        self.has_started, self.is_ending, self.has_ended = (asyncio.Event() for _ in range(3))
+        self.failure: str | None = None
+        self._has_begun = False
+
+    async def wait_for(self, event: asyncio.Event, task: asyncio.Task[None]) -> None:
+        """Wait for an event, or the end of the application."""
+        waiting = create_task(event.wait(), "asgi lifespan event")
+        try:
+            await asyncio.wait((waiting, task), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waiting.cancel()
+
+    async def receive(self) -> Message:
+        if not self._has_begun:
+            self._has_begun = True
+            return {"type": "lifespan.startup"}
+        await self.is_ending.wait()
+        return {"type": "lifespan.shutdown"}
+
+    async def send(self, message: Message) -> None:
+        kind = message["type"]
+        event = self.has_started if ".startup." in kind else self.has_ended
+        if event.is_set() or (event is self.has_ended and not self.is_ending.is_set()):
+            raise LocalProtocolError(f"an ASGI lifespan: {kind!r:.80} may not come now")
+        if kind.endswith(".failed"):
+            self.failure = str(message.get("message", ""))
+        event.set()

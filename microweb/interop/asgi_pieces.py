@@ -1,0 +1,88 @@
+"""The pieces of an ASGI answer, on their way from the task of the application to the connection."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+
+_WAITING_BYTES = 64 * 1024  # then the application waits until the client has taken some
+
+
+class AnswerPieces(AsyncIterator[bytes]):
+    """The pieces that an application sends, for the answer to iterate.
+
+    `put` waits while much is buffered. After `aclose`, it raises OSError. If `is_unread`, it
+    drops them.
+    """
+
+    def __init__(self, *, is_unread: bool = False) -> None:
+        self.is_unread = is_unread  # HEAD, 304: the answer has no content
+        self._pieces: deque[bytes] = deque()
+        self._size = 0
+        self._error: BaseException | None = None
+        self._is_complete = False
+        self.is_closed = False  # by the connection: the client has left, or needs no content
+        self._has_changed: asyncio.Future[None] | None = None  # of the side that waits
+
+    # --- the application's side
+
+    async def put(self, piece: bytes) -> None:
+        """Add a piece; wait while 64 KiB are buffered. Raises: OSError if the client has left."""
+        if self.is_unread:
+            return
+        if self.is_closed:
+            raise gone()
+        if piece:
+            self._pieces.append(piece)
+            self._size += len(piece)
+            self._wake()
+        while self._size >= _WAITING_BYTES and not self.is_closed:
+            await self._wait()
+        if self.is_closed:
+            raise gone()
+
+    def end(self, error: BaseException | None = None) -> None:
+        """End the pieces; with `error`, the answer is cut."""
+        self._is_complete, self._error = True, error
+        self._wake()
+
+    # --- the answer's side
+
+    async def __anext__(self) -> bytes:
+        while not self._pieces:
+            if self._error is not None:
+                raise self._error
+            if self._is_complete:
+                raise StopAsyncIteration
+            await self._wait()
+        piece = self._pieces.popleft()
+        was_full = self._size >= _WAITING_BYTES
+        self._size -= len(piece)
+        if was_full:
+            self._wake()
+        return piece
+
+    async def aclose(self) -> None:
+        """Drop the pieces: no more are taken."""
+        self.is_closed = True
+        self._pieces.clear()
+        self._size = 0
+        self._wake()
+
+    # --- both
+
+    async def _wait(self) -> None:
+        """Wait for the other side, which does not wait at the same time."""
+        if self._has_changed is None or self._has_changed.done():
+            self._has_changed = asyncio.get_running_loop().create_future()
+        await self._has_changed
+
+    def _wake(self) -> None:
+        if self._has_changed is not None and not self._has_changed.done():
+            self._has_changed.set_result(None)
+
+
+def gone() -> OSError:
+    """Return the error of `send` after the client has left, as ASGI 2.4 asks for."""
+    return ConnectionResetError("the client has left: stop sending")

@@ -1,0 +1,86 @@
+"""The scope of an ASGI call, from a request.
+
+https://asgi.readthedocs.io/en/latest/specs/www.html
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import unquote
+
+from ..http.tls import TLSInfo
+from ..request import Request
+
+Scope = dict[str, Any]
+
+_ASGI = {"version": "3.0", "spec_version": "2.4"}
+_SOCKET_SCHEMES = {"http": "ws", "https": "wss"}
+_TLS_VERSIONS = {"1.2": 0x0303, "1.3": 0x0304}
+
+
+def http_scope(request: Request, state: dict[str, Any]) -> Scope:
+    """Return the scope of a request; `state` is that of the lifespan, which is copied."""
+    line, client = request.line, request.client
+    extensions: dict[str, Any] = {
+        "http.response.pathsend": {},
+        "http.response.trailers": {},
+        "http.response.early_hint": {},
+    }
+    if (tls := request.tls) is not None:
+        extensions["tls"] = _tls_extension(tls)
+    return {
+        "type": "http",
+        "asgi": _ASGI.copy(),
+        "http_version": request.http_version,
+        "method": line.method,
+        "scheme": request.scheme,
+        "path": unquote(line.raw_path),
+        "raw_path": line.raw_path.encode("ascii"),
+        "query_string": line.query_string.encode("ascii"),
+        "root_path": unquote(request.prefix),
+        "headers": _fields_of(request),
+        "client": None if client is None or not client.port else (client.host, client.port),
+        "server": None,
+        "state": state.copy(),
+        "extensions": extensions,
+    }
+
+
+def socket_scope(request: Request, state: dict[str, Any], subprotocols: tuple[str, ...]) -> Scope:
+    """Return the scope of a WebSocket, whose handshake is `request`."""
+    scope = http_scope(request, state)
+    del scope["method"]
+    tls = scope["extensions"].get("tls")
+    return scope | {
+        "type": "websocket",
+        "scheme": _SOCKET_SCHEMES[request.scheme],
+        "subprotocols": list(subprotocols),
+        "extensions": {"websocket.http.response": {}} | ({} if tls is None else {"tls": tls}),
+    }
+
+
+def _fields_of(request: Request) -> list[tuple[bytes, bytes]]:
+    """Return the fields as bytes, with names in lower case; the target's authority is the Host."""
+    fields = []
+    for field in request.section.raw[:-4].split(b"\r\n"):
+        name, _, value = field.partition(b":")
+        fields.append((name.lower(), value.strip(b" \t")))
+    authority = request.line.authority
+    if authority is not None:  # RFC 9112 section 3.2.2
+        fields = [(b"host", authority.encode("ascii")), *(f for f in fields if f[0] != b"host")]
+    return fields if fields[0][0] else []
+
+
+def _tls_extension(tls: TLSInfo) -> dict[str, object]:
+    """Return the TLS extension. https://asgi.readthedocs.io/en/latest/specs/tls.html"""
+    from ssl import DER_cert_to_PEM_cert
+
+    client = tls.client
+    return {
+        "server_cert": None,
+        "client_cert_chain": [] if client is None else [DER_cert_to_PEM_cert(client.der)],
+        "client_cert_name": None if client is None else client.subject,
+        "client_cert_error": None,
+        "tls_version": _TLS_VERSIONS.get(tls.version),
+        "cipher_suite": None,
+    }

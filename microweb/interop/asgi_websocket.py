@@ -1,0 +1,145 @@
+"""One call of an ASGI application for a WebSocket: its `receive` and `send`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..errors import ClientDisconnected, LocalProtocolError
+from ..http.origins import EVERY_ORIGIN
+from ..logs import Log
+from ..request import Request, name_in_log, request_id_of
+from ..response import Response
+from ..websocket.endpoint import answering
+from ..websocket.socket import WebSocket
+from .asgi_http import ASGIApplication, Message
+from .asgi_pieces import gone
+from .asgi_scope import socket_scope
+
+_log = Log("microweb.error")
+
+_LOST, _NO_CODE = 1006, 1005
+_OPENING, _OPEN, _REFUSING, _CLOSED = "opening", "open", "refusing", "closed"
+
+
+async def answer_socket(request: Request, app: ASGIApplication, state: dict[str, Any]) -> Response:
+    """Return the 101 of a WebSocket, or the response that refuses it.
+
+    The application decides about origins. Raises: HTTPError; each exception of the application
+    before the handshake.
+    """
+
+    async def run(socket: WebSocket) -> object:
+        call = SocketCall(socket)
+        try:
+            await app(socket_scope(request, state, socket.subprotocols), call.receive, call.send)
+        except Exception as error:
+            if not call.has_refused:
+                raise
+            if not isinstance(error, OSError):  # which `send` raises after the refusal
+                fields = {"request_id": request_id_of(request)}
+                _log.exception("%s failed after its answer", name_in_log(request), extra=fields)
+        return call.refusal()
+
+    response = await answering(run, frozenset((EVERY_ORIGIN,)))(request)
+    assert isinstance(response, Response)
+    return response
+
+
+class SocketCall:
+    """A call for one WebSocket."""
+
+    def __init__(self, socket: WebSocket) -> None:
+        self._socket = socket
+        self._state = _OPENING
+        self._has_connected = False
+        self._is_accepted = False
+        self._head: Message | None = None  # of a response that refuses the handshake
+        self._body = b""
+
+    @property
+    def has_refused(self) -> bool:
+        """Whether the application has refused the handshake, and its answer is complete."""
+        return self._state == _CLOSED and not self._is_accepted
+
+    def refusal(self) -> Response | None:
+        """Return the response that refuses the handshake; None for a 403, or if it was made."""
+        if self._head is None:
+            return None
+        headers = [
+            (bytes(name).decode("latin-1"), bytes(value).decode("latin-1"))
+            for name, value in self._head.get("headers", ())
+        ]
+        response = Response(self._body, self._head["status"])
+        response.headers.fill(headers)
+        return response
+
+    async def receive(self) -> Message:
+        """Return the next message of the client, or that it has left."""
+        if not self._has_connected:
+            self._has_connected = True
+            return {"type": "websocket.connect"}
+        socket = self._socket
+        if self._state == _OPENING:
+            await socket.request.disconnected()
+        elif self._state == _OPEN:
+            try:
+                data = await socket.receive()
+            except ClientDisconnected:
+                self._state = _CLOSED
+            else:
+                text, content = (data, None) if isinstance(data, str) else (None, data)
+                return {"type": "websocket.receive", "text": text, "bytes": content}
+        code = socket.close_code or (_NO_CODE if self._state == _CLOSED else _LOST)
+        return {"type": "websocket.disconnect", "code": code, "reason": socket.close_reason}
+
+    async def send(self, message: Message) -> None:
+        """Take the next message of the application.
+
+        Raises: OSError if the client has left; LocalProtocolError for a message that may not come
+        now; ValueError for a close code that can't be sent.
+        """
+        kind = message["type"]
+        try:
+            match self._state, kind:
+                case "opening", "websocket.accept":
+                    await self._accept(message)
+                case "open", "websocket.send":
+                    await self._socket.send(_data_of(message))
+                case "opening" | "open", "websocket.close":
+                    is_open, self._state = self._state == _OPEN, _CLOSED
+                    if is_open:
+                        reason = message.get("reason") or ""
+                        await self._socket.close(message.get("code") or 1000, reason)
+                case "opening", "websocket.http.response.start":
+                    self._state, self._head = _REFUSING, message
+                case "refusing", "websocket.http.response.body":
+                    self._body += bytes(message.get("body", b""))
+                    if not message.get("more_body", False):
+                        self._state = _CLOSED
+                case "closed", "websocket.send" | "websocket.close":
+                    raise gone()
+                case _:
+                    raise LocalProtocolError(
+                        f"an ASGI application: the WebSocket is {self._state}, got {kind!r:.80}"
+                    )
+        except ClientDisconnected as error:
+            self._state = _CLOSED
+            raise gone() from error
+
+    async def _accept(self, message: Message) -> None:
+        headers = [
+            (bytes(name).decode("latin-1"), bytes(value).decode("latin-1"))
+            for name, value in message.get("headers") or ()
+        ]
+        await self._socket.accept(message.get("subprotocol"), headers)
+        self._is_accepted = True
+        self._state = _OPEN
+
+
+def _data_of(message: Message) -> str | bytes:
+    content, text = message.get("bytes"), message.get("text")
+    if content is None and isinstance(text, str):
+        return text
+    if content is None or text is not None:
+        raise LocalProtocolError("websocket.send: expected either 'bytes' or 'text'")
+    return bytes(content)

@@ -1,0 +1,240 @@
+"""ASGI applications: the body of a request, whole and streamed answers, wrong messages."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from pathlib import Path
+
+import pytest
+from support.asgi_apps import (
+    Receive,
+    Scope,
+    Send,
+    answer_of,
+    ask,
+    body,
+    body_of,
+    get,
+    sending,
+    start,
+)
+from support.serving import DEADLINE_S, on_loopback, peer_of, statuses
+
+from microweb.interop.asgi_http import ASGIApplication
+from microweb.interop.asgi_server import ASGI
+
+
+async def echo(scope: Scope, receive: Receive, send: Send) -> None:
+    assert scope["type"] == "http"
+    received, pieces = b"", 0
+    while True:
+        message = await receive()
+        assert message["type"] == "http.request"
+        received += message["body"]
+        pieces += 1
+        if not message["more_body"]:
+            break
+    await send(start())
+    await send(body(received))
+
+
+def post(content: bytes, *fields: str) -> bytes:
+    length = f"Content-Length: {len(content)}"
+    lines = ["POST / HTTP/1.1", "Host: a", "Connection: close", *(fields or (length,)), "", ""]
+    return "\r\n".join(lines).encode() + content
+
+
+async def test_a_whole_answer_has_a_length() -> None:
+    answer = await answer_of(sending(start(201, [(b"X-A", b"1")]), body(b"hello")), get())
+    assert answer.startswith(b"HTTP/1.1 201 Created\r\n")
+    assert b"X-A: 1\r\n" in answer and b"Content-Length: 5\r\n" in answer
+    assert body_of(answer) == b"hello"
+
+
+async def test_a_streamed_answer_is_sent_in_chunks() -> None:
+    app = sending(start(), body(b"a", more=True), body(b"b", more=True), body(b"c"))
+    answer = await answer_of(app, get())
+    assert b"Transfer-Encoding: chunked\r\n" in answer
+    assert body_of(answer) == b"3\r\nabc\r\n0\r\n\r\n"
+
+
+async def test_a_declared_length_is_kept() -> None:
+    app = sending(start(headers=[(b"content-length", b"2")]), body(b"a", more=True), body(b"b"))
+    answer = await answer_of(app, get())
+    assert b"chunked" not in answer and body_of(answer) == b"ab"
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"x" * 300_000])
+async def test_a_body_is_received(content: bytes) -> None:
+    assert body_of(await answer_of(echo, post(content))) == content
+
+
+async def test_a_chunked_body_is_received() -> None:
+    chunks = b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"
+    assert body_of(await answer_of(echo, post(chunks, "Transfer-Encoding: chunked"))) == b"abcde"
+
+
+async def test_a_slow_body_is_received_in_pieces() -> None:
+    async with on_loopback(ASGI(echo)) as server, peer_of(server) as peer:
+        whole = post(b"hello")
+        for index in range(len(whole)):
+            await peer.send(whole[index : index + 1])
+        assert body_of(await peer.read_all()) == b"hello"
+
+
+async def test_a_head_request_gets_no_body() -> None:
+    head = get().replace(b"GET", b"HEAD")
+    for app in (sending(start(), body(b"a")), sending(start(), body(b"a", more=True), body())):
+        answer = await answer_of(app, head)
+        assert statuses(answer) == [200] and body_of(answer) == b""
+
+
+async def test_a_file_is_sent_by_its_path(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"x" * 700_000)
+    app = sending(start(), {"type": "http.response.pathsend", "path": str(tmp_path / "a")})
+    assert body_of(await answer_of(app, get())).count(b"x") == 700_000
+
+
+async def test_trailers_are_sent_behind_the_body() -> None:
+    trailers = {"type": "http.response.trailers", "headers": [(b"x-digest", b"1")]}
+    head = start(headers=[(b"trailer", b"x-digest")], trailers=True)
+    answer = await answer_of(sending(head, body(b"a"), trailers), get())
+    assert body_of(answer) == b"1\r\na\r\n0\r\nx-digest: 1\r\n\r\n"
+
+
+async def test_early_hints_are_sent_before_the_answer() -> None:
+    hint = {"type": "http.response.early_hint", "links": [b"</a.css>; rel=preload; as=style"]}
+    answer = await answer_of(sending(hint, start(), body(b"a")), get())
+    assert statuses(answer) == [103, 200]
+
+
+@pytest.mark.parametrize(
+    ("app", "problem"),
+    [
+        (sending(), "ended before its answer"),
+        (sending(start()), "expected it to send 'http.response.body'"),
+        (sending(body(b"a")), "expected 'http.response.start', got 'http.response.body'"),
+        (sending(start(), start()), "expected 'http.response.body', got 'http.response.start'"),
+        (sending(start(headers=[(b"a\n", b"b")]), body()), "a field name"),
+        (sending(start(1000), body()), "status"),
+        (sending({"type": "http.nonsense"}), "got 'http.nonsense'"),
+    ],
+)
+async def test_a_wrong_order_is_a_500(
+    app: ASGIApplication, problem: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    answer = await answer_of(app, get())
+    assert statuses(answer) == [500]
+    assert problem in str(caplog.records[0].exc_info[1])  # type: ignore[index]
+
+
+async def test_messages_after_the_answer_are_ignored(caplog: pytest.LogCaptureFixture) -> None:
+    answer = await answer_of(sending(start(), body(b"a"), body(b"b"), start()), get())
+    assert body_of(answer) == b"a"
+    assert not caplog.records
+
+
+async def test_an_answer_without_content_takes_all_pieces() -> None:
+    messages = (start(304), body(b"a", more=True), body(b"b", more=True), body(b"c"))
+    assert body_of(await answer_of(sending(*messages), get())) == b""
+
+
+async def test_an_error_after_the_answer_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await send(start())
+            await send(body(b"a"))
+            raise LookupError("late")
+
+    assert body_of(await answer_of(app, get())) == b"a"
+    assert "failed after its answer" in caplog.text
+
+
+async def test_an_error_in_a_stream_cuts_the_connection(caplog: pytest.LogCaptureFixture) -> None:
+    answer = await answer_of(sending(start(), body(b"a", more=True)), get())
+    assert statuses(answer) == [200] and not answer.endswith(b"0\r\n\r\n")
+    assert "ended before its answer" in caplog.text
+
+
+async def test_a_body_over_the_limit_is_a_413() -> None:
+    async with on_loopback(ASGI(echo), max_body=10) as server:
+        assert statuses(await ask(server, post(b"x" * 11))) == [413]
+
+
+async def test_an_application_works_on_after_its_answer() -> None:
+    may_end, has_ended = asyncio.Event(), asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        assert scope["type"] == "http"
+        await send(start())
+        await send(body(b"a"))
+        await may_end.wait()
+        has_ended.set()
+
+    one = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+    async with on_loopback(ASGI(app)) as server, peer_of(server) as peer:
+        await peer.send(one)
+        assert statuses(await peer.read_until(b"\r\n\r\na")) == [200]
+        await peer.send(one)  # the next request of the connection does not wait
+        assert statuses(await peer.read_until(b"\r\n\r\na")) == [200]
+        may_end.set()
+        async with asyncio.timeout(DEADLINE_S):
+            await has_ended.wait()
+
+
+async def test_a_client_that_leaves_is_told_and_nothing_is_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    seen: list[object] = []
+    has_begun, has_ended = asyncio.Event(), asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        assert scope["type"] == "http"  # it has no lifespan
+        await receive()
+        has_begun.set()
+        try:
+            seen.append((await receive())["type"])
+            await send(start())
+            while True:
+                await send(body(b"x" * 100_000, more=True))
+        except OSError as error:
+            seen.append(type(error))
+            raise
+        finally:
+            has_ended.set()
+
+    caplog.set_level(logging.WARNING)
+    async with on_loopback(ASGI(app)) as server:
+        async with peer_of(server) as peer:
+            await peer.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            async with asyncio.timeout(DEADLINE_S):
+                await has_begun.wait()
+            await peer.reset()
+        async with asyncio.timeout(DEADLINE_S):
+            await has_ended.wait()
+    assert seen[0] == "http.disconnect"
+    assert issubclass(seen[1], OSError)  # type: ignore[arg-type]
+    assert not caplog.records
+
+
+async def test_a_client_that_reads_slowly_slows_the_application() -> None:
+    sent = 0
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        nonlocal sent
+        assert scope["type"] == "http"
+        await send(start())
+        for _ in range(1000):
+            await send(body(b"x" * 64 * 1024, more=True))
+            sent += 1
+        await send(body())
+
+    async with on_loopback(ASGI(app)) as server, peer_of(server) as peer:
+        await peer.send(get())
+        await peer.read_until(b"x")
+        for _ in range(50):  # the other tasks run meanwhile
+            await asyncio.sleep(0.01)
+        assert sent < 500  # the buffers of the kernel and of the connection
+        assert (await peer.read_all()).endswith(b"0\r\n\r\n")
+    assert sent == 1000

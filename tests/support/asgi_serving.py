@@ -1,0 +1,35 @@
+"""Serve the program of a test, which is replaced for each example, on a real socket."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from microweb.interop.asgi_server import ASGI
+from support.asgi_programs import Message, Receive, Run, Send
+from support.serving import on_loopback
+
+
+@dataclass
+class ServedProgram:
+    """Where the program of the present example is served."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    run: Run | None = None
+
+
+@asynccontextmanager
+async def serving(
+    run_program: Callable[[Run | None, Message, Receive, Send], Awaitable[None]],
+) -> AsyncIterator[ServedProgram]:
+    """Serve `run_program` as an ASGI application."""
+    served = ServedProgram()
+
+    async def application(scope: Message, receive: Receive, send: Send) -> None:
+        await run_program(served.run, scope, receive, send)
+
+    async with on_loopback(ASGI(application)) as server:
+        served.port = server.sockets[0].getsockname()[1]
+        yield served
