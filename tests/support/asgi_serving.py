@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from microweb.interop.asgi_server import ASGI
 from support.asgi_programs import Message, Receive, Run, Send
 from support.serving import on_loopback
+
+from microweb.interop.asgi_server import ASGI
 
 
 @dataclass
