@@ -548,7 +548,8 @@ def test_only_an_application_or_a_router_is_mounted(value: Any) -> None:
     with pytest.raises(ConfigurationError) as caught:
         App().mount("/x", value)
     text = str(caught.value)
-    assert text.startswith("mount '/x': expected an App, a Router or WSGI(app), got ")
+    kinds = "an App, a Router, an ASGI application or WSGI(app)"
+    assert text.startswith(f"mount '/x': expected {kinds}, got ")
     assert text.endswith("; route a function with @app.route('/x/{path:path}')")
 
 

@@ -36,6 +36,9 @@ from microweb.errors import (
     Unauthorized,
     abort,
 )
+from microweb.interop.asgi_app_exchange import AnswerCut
+from microweb.interop.asgi_lifespan import StartupFailed
+from microweb.interop.wsgi_answer import AnswerDropped
 from microweb.server.holders import AddressInUse
 from microweb.templating import MissingTemplate, Templates
 from microweb.testing.websocket import HandshakeRefused, SocketClosed
@@ -169,6 +172,9 @@ OTHERS = [
     Refusal("too long"),
     TaskExit("sys.exit()"),
     AddressInUse("port 80 is in use", "choose another port"),
+    StartupFailed("no database"),
+    AnswerDropped("the client has left"),
+    AnswerCut("the stream failed"),
 ]
 
 
