@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterator
 from typing import Any
 
 from ..concurrency.background import create_task
@@ -19,12 +19,8 @@ from ..logs import Log
 from ..request import Request, name_in_log, request_id_of
 from ..response import Response
 from .asgi_pieces import AnswerPieces, gone
-from .asgi_scope import Scope, http_scope
-
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-ASGIApplication = Callable[[Scope, Receive, Send], Awaitable[None]]
+from .asgi_scope import http_scope
+from .asgi_types import ASGIApplication, Message
 
 _DISCONNECT = "http.disconnect"
 # They belong to the server, which decides about the connection.

@@ -13,7 +13,7 @@ from typing import Any
 from ..concurrency.background import create_task
 from ..errors import LocalProtocolError
 from ..logs import Log
-from .asgi_http import ASGIApplication, Message
+from .asgi_types import ASGIApplication, Message
 
 _log = Log("microweb.error")
 

@@ -10,8 +10,7 @@ from urllib.parse import unquote
 
 from ..http.tls import TLSInfo
 from ..request import Request
-
-Scope = dict[str, Any]
+from .asgi_types import Scope
 
 _ASGI = {"version": "3.0", "spec_version": "2.4"}
 _SOCKET_SCHEMES = {"http": "ws", "https": "wss"}
@@ -51,12 +50,13 @@ def socket_scope(request: Request, state: dict[str, Any], subprotocols: tuple[st
     scope = http_scope(request, state)
     del scope["method"]
     tls = scope["extensions"].get("tls")
-    return scope | {
-        "type": "websocket",
-        "scheme": _SOCKET_SCHEMES[request.scheme],
-        "subprotocols": list(subprotocols),
-        "extensions": {"websocket.http.response": {}} | ({} if tls is None else {"tls": tls}),
-    }
+    scope.update(
+        type="websocket",
+        scheme=_SOCKET_SCHEMES[request.scheme],
+        subprotocols=list(subprotocols),
+        extensions={"websocket.http.response": {}} | ({} if tls is None else {"tls": tls}),
+    )
+    return scope
 
 
 def _fields_of(request: Request) -> list[tuple[bytes, bytes]]:

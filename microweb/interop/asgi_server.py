@@ -14,8 +14,9 @@ from ..http.request_head import PlainSection
 from ..request import Request
 from ..response import Response
 from ..server.state import refuse_plainly
-from .asgi_http import ASGIApplication, HTTPCall
+from .asgi_http import HTTPCall
 from .asgi_lifespan import lifespan
+from .asgi_types import ASGIApplication
 from .asgi_websocket import answer_socket
 
 

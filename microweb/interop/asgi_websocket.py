@@ -11,9 +11,9 @@ from ..request import Request, name_in_log, request_id_of
 from ..response import Response
 from ..websocket.endpoint import answering
 from ..websocket.socket import WebSocket
-from .asgi_http import ASGIApplication, Message
 from .asgi_pieces import gone
 from .asgi_scope import socket_scope
+from .asgi_types import ASGIApplication, Message
 
 _log = Log("microweb.error")
 

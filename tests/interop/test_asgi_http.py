@@ -21,8 +21,8 @@ from support.asgi_apps import (
 )
 from support.serving import DEADLINE_S, on_loopback, peer_of, statuses
 
-from microweb.interop.asgi_http import ASGIApplication
 from microweb.interop.asgi_server import ASGI
+from microweb.interop.asgi_types import ASGIApplication
 
 
 async def echo(scope: Scope, receive: Receive, send: Send) -> None:

@@ -6,7 +6,7 @@ import pytest
 from support.asgi_apps import Message, Receive, Scope, Send
 
 from microweb import App
-from microweb.interop.asgi_http import ASGIApplication
+from microweb.interop.asgi_types import ASGIApplication
 from microweb.testing.websocket import SocketClosed
 
 ACCEPT: Message = {"type": "websocket.accept"}

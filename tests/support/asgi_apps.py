@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from microweb.interop.asgi_http import ASGIApplication, Message, Receive, Send
 from microweb.interop.asgi_server import ASGI
+from microweb.interop.asgi_types import ASGIApplication, Message, Receive, Send
 from microweb.server.process import Application
 from microweb.server.server import Server
 
