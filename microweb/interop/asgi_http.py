@@ -10,9 +10,11 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 from ..concurrency.background import create_task
+from ..concurrency.threads import run_in_thread
 from ..errors import BodyConsumed, ClientDisconnected, LocalProtocolError, ServiceUnavailable
 from ..http.response_head import WITHOUT_CONTENT
 from ..logs import Log
@@ -26,6 +28,7 @@ _DISCONNECT = "http.disconnect"
 # They belong to the server, which decides about the connection.
 _HOP_BY_HOP = frozenset((b"connection", b"keep-alive", b"transfer-encoding", b"upgrade"))
 _READ_BYTES = 256 * 1024
+_FILE = "a file of an ASGI application"
 
 _log = Log("microweb.error")
 
@@ -207,7 +210,7 @@ class HTTPCall:
     async def _send_file(self, path: str) -> None:
         """Send a file in place of a body."""
         with open(path, "rb") as file:
-            while piece := await asyncio.to_thread(file.read, _READ_BYTES):
+            while piece := await run_in_thread(_FILE, partial(file.read, _READ_BYTES)):
                 await self._send_body(piece, has_more=True)
         await self._send_body(b"", has_more=False)
 
