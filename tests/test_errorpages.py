@@ -129,6 +129,37 @@ async def test_fields_of_the_error_are_in_each_form() -> None:
         assert (response.status_code, response.headers["allow"]) == (405, "GET, PUT")
 
 
+@pytest.mark.parametrize("accept", [BROWSER, "application/json", "*/*"])
+async def test_each_page_of_a_status_is_the_clients_own(accept: str) -> None:
+    """Pages without a detail are made once."""
+    first, second = (plain_answer(404, accept) for _ in range(2))
+    first.headers["X-For"] = "ada"
+    first.headers.add("Vary", "Cookie")
+    first.set_cookie("for", "ada")
+    first.status, first.body = 410, b"ada"
+    third = plain_answer(404, accept)
+    for other in (second, third):
+        assert (other.status, other.headers.get_all("vary")) == (404, ["Accept"])
+        assert "x-for" not in other.headers and b"ada" not in other.body
+        assert other._cookies is None
+
+
+def test_status_form_and_detail_are_not_mixed_up() -> None:
+    cases = [
+        (status, accept) for status in (404, 405) for accept in (None, "*/*", BROWSER, "a/json")
+    ]
+    for _ in range(2):
+        answers = [plain_answer(status, accept) for status, accept in cases]
+        bodies = {(answer.status, answer.body) for answer in answers}
+        assert len(bodies) == 6  # None is text, as `*/*`
+        assert [answer.status for answer in answers] == [status for status, _ in cases]
+        varying = ["vary" in answer.headers for answer in answers]
+        assert varying == [accept is not None for _, accept in cases]
+        assert b"mine" in plain_answer(404, "a/json", extra={"mine": 1}).body
+        assert b"mine" in plain_answer(404, BROWSER, detail="mine").body
+        assert plain_answer(405, BROWSER, headers={"Allow": "PUT"}).headers["allow"] == "PUT"
+
+
 async def test_vary_of_the_error_stays() -> None:
     response = await get(raising(HTTPError(406, headers={"Vary": "Accept-Language"})), BROWSER)
     assert response.headers.get_list("vary") == ["Accept-Language", "Accept"]

@@ -125,6 +125,22 @@ async def test_each_use_has_fields_and_cookies_of_its_own(
         assert own == [name] * depth + (marked(name)[1:] if depth else [])
 
 
+@pytest.mark.parametrize("path", ["/missing", "/put"])
+@pytest.mark.parametrize("accept", ["*/*", "text/html", "application/json"])
+async def test_page_of_an_error_has_fields_and_cookies_of_its_own(
+    path: str, accept: str, nothing_is_logged: None
+) -> None:
+    app = App()
+    app.use(Meeting(len(NAMES)))
+    app.use(mark)
+    app.put("/put")(lambda: "x")
+    async with app.test_client(headers={"Accept": accept}) as client:
+        asked = [client.get(path, params={"name": name}) for name in NAMES]
+        for name, answer in zip(NAMES, await asyncio.gather(*asked), strict=True):
+            assert fields_of(answer) == marked(name)
+            assert answer.status_code == (405 if path == "/put" else 404)
+
+
 @pytest.mark.parametrize("has_middleware", [False, True])
 @pytest.mark.parametrize("kind", MADE_ONCE)
 async def test_one_answers_any_number_of_requests(

@@ -14,7 +14,6 @@ from ..errors import (
     BadRequest,
     HTTPError,
     MethodNotAllowed,
-    NotFound,
     RouteConflict,
 )
 from ..http.interfaces import BodyLimits
@@ -24,6 +23,7 @@ from ..response import Response
 from ..router import Route
 from ..routing.patterns import BUILT_IN, Pattern, parse_pattern
 from ..routing.tree import Found, Missed, RouteTree, Scopes
+from .boundary import bare_not_found
 from .chain import Level, Place, answer_options
 from .registration import errors_are_json, pattern_of
 
@@ -224,14 +224,14 @@ async def _missed(request: Request) -> Response:
     if match.allowed:
         if line.method == "OPTIONS":
             return await match.dispatcher.options_handler(request)(request)
-        raise MethodNotAllowed(match.allowed)
+        return match.place.errors.answer_bare(request, MethodNotAllowed(match.allowed))
     other = None
     if match.prefix and not request.path:
         other = f"{line.raw_path}/"  # from a mount's prefix to its path "/"
     elif match.place.level.redirect_slashes:
         other = match.dispatcher.other_slash(line)
     if other is None:
-        raise NotFound
+        return match.place.errors.answer_bare(request, bare_not_found())
     return Response.redirect(local_url(other, request.query_string), 308)
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import pickle
 from typing import Any
 
 import httpx
@@ -17,6 +18,7 @@ from microweb import (
     Response,
     abort,
 )
+from microweb.dispatch.boundary import bare_not_found
 from microweb.endpoints.error_handler import ErrorKey
 from microweb.errorpages import preferred_form
 from microweb.errors import (
@@ -367,6 +369,79 @@ async def test_405_raised_by_hand_allows_what_other_routes_do(
         "GET, HEAD, OPTIONS, POST",
         "POST",
     ]
+
+
+# --- paths and methods without a route, which raise nothing ---------------------------
+
+
+async def test_error_of_a_missing_route_is_new_for_each_request() -> None:
+    app, errors = App(), list[Any]()
+
+    @app.middleware
+    async def note(request: Request, call_next: Any) -> Response:
+        response: Response = await call_next(request)
+        errors.append(request.error)
+        vars(request.error)["note"] = request.error.headers["X-Mine"] = request.path  # type: ignore[union-attr]
+        return response
+
+    app.get("/")(lambda: "x")
+    async with app.test_client() as client:
+        missing = [await client.get(path) for path in ("/a", "/b")]
+        wrong = [await client.put("/") for _ in range(2)]
+    assert [type(error) for error in errors] == [NotFound] * 2 + [MethodNotAllowed] * 2
+    assert [error.headers.get("X-Mine") for error in errors] == ["/a", "/b", "/", "/"]
+    assert [error.note for error in errors] == ["/a", "/b", "/", "/"]
+    assert len(set(map(id, errors))) == 4
+    for answer in missing + wrong:
+        assert "x-mine" not in answer.headers
+    assert [answer.headers["allow"] for answer in wrong] == ["GET, HEAD, OPTIONS"] * 2
+
+
+def test_bare_not_found_is_a_not_found() -> None:
+    bare, error = bare_not_found(), NotFound()
+    assert (type(bare), bare.args, vars(bare)) == (type(error), error.args, vars(error))
+    assert bare_not_found().headers is not bare.headers
+    assert bare_not_found().extra is not bare.extra
+    assert str(pickle.loads(pickle.dumps(bare))) == "404"
+
+
+@pytest.mark.parametrize("key", [404, NotFound, HTTPError, MicrowebError, Exception])
+async def test_handler_of_an_outer_app_gets_the_error_as_it_was_raised(key: ErrorKey) -> None:
+    app, seen = App(), list[Any]()
+    app.mount("/inner", App())
+
+    @app.errorhandler(key)
+    async def answer(request: Request, error: Exception) -> tuple[str, int]:
+        seen.append((error, request.error, error.__traceback__ is not None))
+        return "mine", 404
+
+    response = await get(app, "/inner/x")
+    ((error, of_the_request, was_raised),) = seen
+    assert (response.status_code, response.text) == (404, "mine")
+    assert type(error) is NotFound and error is of_the_request and was_raised
+
+
+async def test_form_that_middleware_has_read_is_closed_on_a_404() -> None:
+    app, forms = App(max_body=4_000_000), list[Any]()
+
+    @app.middleware
+    async def read(request: Request, call_next: Any) -> Response:
+        forms.append(await request.form())
+        response: Response = await call_next(request)
+        return response
+
+    async with app.test_client() as client:
+        answer = await client.post("/x", files={"file": ("a.txt", b"x" * 2_000_000)})
+    assert answer.status_code == 404
+    with pytest.raises(ValueError, match="closed"):
+        await forms[0].files["file"].read()
+
+
+async def test_missing_route_in_debug_mode_is_a_page_of_debug() -> None:
+    async with App(debug=True).test_client(base_url="http://localhost") as client:
+        answer = await client.get("/x", headers={"Accept": "text/html"})
+    assert answer.status_code == 404
+    assert "NotFound" in answer.text
 
 
 async def test_405_where_nothing_else_is_allowed_says_so() -> None:
