@@ -14,7 +14,7 @@ TESTS = Path(__file__).parent
 PACKAGE = Path(microweb.__file__).parent
 
 # Folders of tests that mirror no package.
-OTHERS = {"bench", "conformance", "examples", "fuzz", "integration", "support"}
+OTHERS = {"applications", "bench", "conformance", "examples", "fuzz", "integration", "support"}
 
 # The public names that packages hand on, by the paths that users write.
 PUBLIC = {
