@@ -86,7 +86,10 @@ class HTTPCall:
         except BaseException as raised:
             self._end(raised)
             raise
-        self._end(error)
+        try:
+            self._end(error)
+        finally:
+            error = None  # it refers to this frame, and to those of the application
 
     def _end(self, error: BaseException | None) -> None:
         """Decide the answer, or its end, when the application has ended."""

@@ -44,7 +44,8 @@ class AnswerPieces(AsyncIterator[bytes]):
 
     def end(self, error: BaseException | None = None) -> None:
         """End the pieces; with `error`, the answer is cut."""
-        self._is_complete, self._error = True, error
+        self._is_complete = True
+        self._error = None if self.is_closed else error  # it may refer to this object
         self._wake()
 
     # --- the answer's side

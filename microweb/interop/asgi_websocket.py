@@ -33,6 +33,8 @@ async def answer_socket(request: Request, app: ASGIApplication, state: dict[str,
         try:
             await app(socket_scope(request, state, socket.subprotocols), call.receive, call.send)
         except Exception as error:
+            if call.has_closed and isinstance(error, ConnectionError):  # raised by `send`
+                raise ClientDisconnected("the client has left") from error
             if not call.has_refused:
                 raise
             if not isinstance(error, OSError):  # which `send` raises after the refusal
@@ -60,6 +62,11 @@ class SocketCall:
     def has_refused(self) -> bool:
         """Whether the application has refused the handshake, and its answer is complete."""
         return self._state == _CLOSED and not self._is_accepted
+
+    @property
+    def has_closed(self) -> bool:
+        """Whether the WebSocket was accepted, and is closed."""
+        return self._state == _CLOSED and self._is_accepted
 
     def refusal(self) -> Response | None:
         """Return the response that refuses the handshake; None for a 403, or if it was made."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -216,6 +218,38 @@ async def test_a_client_that_leaves_is_told_and_nothing_is_logged(
     assert seen[0] == "http.disconnect"
     assert issubclass(seen[1], OSError)  # type: ignore[arg-type]
     assert not caplog.records
+
+
+async def test_the_generator_of_a_stream_is_closed_when_its_client_has_left() -> None:
+    """Without a collection of garbage: no cycle of references keeps the error of `send`."""
+    is_closed = asyncio.Event()
+
+    async def pieces() -> AsyncIterator[bytes]:
+        try:
+            while True:
+                yield b"x"
+                await asyncio.sleep(0.01)
+        finally:
+            is_closed.set()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        assert scope["type"] == "http"
+        stream = pieces()
+        await send(start())
+        async for piece in stream:
+            await send(body(piece, more=True))
+
+    async with on_loopback(ASGI(app)) as server:
+        async with peer_of(server) as peer:
+            await peer.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            await peer.read_until(b"x")
+            gc.disable()
+            try:
+                await peer.reset()
+                async with asyncio.timeout(DEADLINE_S):
+                    await is_closed.wait()
+            finally:
+                gc.enable()
 
 
 async def test_a_client_that_reads_slowly_slows_the_application() -> None:

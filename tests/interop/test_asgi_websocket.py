@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from support.asgi_apps import Message, Receive, Scope, Send
 
@@ -88,6 +90,28 @@ async def test_a_handshake_is_refused(messages: tuple[Message, ...], status: int
         with pytest.raises(Exception, match=str(status)):
             async with client.websocket("/in/"):
                 pass
+
+
+@pytest.mark.usefixtures("nothing_is_logged")
+@pytest.mark.parametrize("last", ["websocket.send", "websocket.close"])
+async def test_an_error_of_send_after_the_client_left_is_not_logged(last: str) -> None:
+    has_ended = asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "websocket":
+            return
+        await receive()
+        await send(ACCEPT)
+        try:
+            await receive()
+            await send({"type": last, "text": "late"})
+        finally:
+            has_ended.set()
+
+    async with mounted(app).test_client() as client:
+        async with client.websocket("/in/"):
+            pass
+        await has_ended.wait()
 
 
 async def test_a_wrong_message_closes_with_1011(caplog: pytest.LogCaptureFixture) -> None:
