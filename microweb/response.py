@@ -343,6 +343,9 @@ class Response(metaclass=Suggesting):
         if size > _JOINED_BYTES or self.source is not None:
             if isinstance(self.source, RenderedBody):  # no application has prepared it
                 return self.rendered(request).encode(request, heads, connection)
+            if isinstance(self.source, FileBody) and (taken := self.source.take(request, self)):
+                framing, content = taken
+                return self._encode_head(request, heads, connection, framing) + content
             return None
         if status in WITHOUT_CONTENT:
             body = b""
@@ -403,7 +406,8 @@ class Response(metaclass=Suggesting):
         return head
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self._status}>"
+        name = "Response" if type(self) is PlainResponse else type(self).__name__
+        return f"<{name} {self._status}>"
 
 
 class PlainResponse(Response):
@@ -413,9 +417,6 @@ class PlainResponse(Response):
 
     __init__ = object.__init__
 
-    def __repr__(self) -> str:
-        return f"<Response {self._status}>"
-
 
 def plain_response(body: bytes, content_type: str) -> Response:
     """Return a 200 with a media type that needs no check, for the values of most endpoints."""
@@ -424,7 +425,6 @@ def plain_response(body: bytes, content_type: str) -> Response:
     response._body = body
     response._status = 200
     response._content_type = content_type
-    response._headers = None
-    response._cookies = None
+    response._headers = response._cookies = None
     response._is_used = False
     return response

@@ -119,6 +119,18 @@ class FileBody(StreamBody):
             if self._file is None:
                 file.close()
 
+    @property
+    def content(self) -> bytes | None:
+        """The whole content, if `open` has read it; else None."""
+        match self._parts:
+            case [bytes(content)] if len(content) == self._size:
+                return content
+        return None
+
+    @content.setter
+    def content(self, content: bytes) -> None:
+        self._size, self._parts = len(content), [content]
+
     def _describe(self, file: OpenFile, headers: MutableHeaders) -> None:
         """Set the fields of a 200, except those that the application has set."""
         lines = headers.lines
@@ -172,9 +184,28 @@ class FileBody(StreamBody):
                 self._release()
             self._close()
 
-    async def _send_own(
-        self, stream: ResponseStream, method: str, head: Head, encode_head: EncodeHead
-    ) -> None:
+    def take(self, request: RequestInfo, head: Head) -> tuple[bytes, bytes] | None:
+        """Return the framing and the content to send in one write; the body is then used.
+
+        Return None, for `send`, if the content is large or must still be read. Without a `send`, a
+        file of 4 KiB takes 147 us of CPU in place of 168.
+
+        Raises: LocalProtocolError for a wrong Content-Length.
+        """
+        is_open = self._file is not None or self._pieces is not _OWN_PIECES
+        if is_open or self._parts is None or self._request is not request:
+            return None
+        if "connection" in head.headers.lines:  # it may close the connection
+            return None
+        framing, parts = self._frame(request.line.method, head)
+        content = _joined(parts)
+        if content is not None:
+            self._release()
+            return framing, content
+        return None
+
+    def _frame(self, method: str, head: Head) -> tuple[bytes, list[Part]]:
+        """Return the Content-Length line, unless `head` has it, and the parts to send."""
         parts = self._parts or []
         length = sum([_size(part) for part in parts])
         has_content = head.status not in (204, 304)
@@ -187,11 +218,16 @@ class FileBody(StreamBody):
                     "leave the field out"
                 )
             framing = b""
+        return framing, [] if method == "HEAD" or not has_content else parts
+
+    async def _send_own(
+        self, stream: ResponseStream, method: str, head: Head, encode_head: EncodeHead
+    ) -> None:
+        framing, parts = self._frame(method, head)
         encoded = encode_head(framing)
-        if method == "HEAD" or not has_content:
-            parts = []
-        if length <= _JOINED_BYTES and all(isinstance(part, bytes) for part in parts):
-            stream.write(b"".join([encoded, *parts]))  # type: ignore[list-item]
+        content = _joined(parts)
+        if content is not None:
+            stream.write(encoded + content)
             return
         stream.write(encoded)
         if self._is_named and parts == [Span(0, self._size)] and await stream.send_path(self._path):
@@ -303,6 +339,16 @@ def _as_multipart(spans: list[Span], size: int, headers: MutableHeaders) -> list
 
 def _size(part: Part) -> int:
     return part.length if isinstance(part, Span) else len(part)
+
+
+def _joined(parts: list[Part]) -> bytes | None:
+    """Return the parts as one piece, or None if they are large or not in memory."""
+    content = b""
+    for part in parts:  # mostly one
+        if not isinstance(part, bytes) or len(content) + len(part) > _JOINED_BYTES:
+            return None
+        content += part
+    return content
 
 
 def _read_all(file: OpenFile, parts: list[Part]) -> list[Part]:

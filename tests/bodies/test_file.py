@@ -16,8 +16,10 @@ import pytest
 from support.serving import get, on_loopback, peer_of, post, statuses, until_none
 
 from microweb import App, Request, Response
+from microweb.bodies.file import FileBody
 from microweb.errors import LocalProtocolError
 from microweb.http.dates import format_http_date
+from microweb.http.headers import Headers
 from microweb.server import body as request_body
 from microweb.server.server import Server
 from microweb.testing.misbehaving import Misbehaving
@@ -479,6 +481,52 @@ async def test_wrong_length_is_refused(file: Path) -> None:
 
     async with app.test_client(raise_errors=False) as client:
         assert (await client.get("/")).status_code == 500
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "status"),
+    [("Connection", "close", 200), ("Transfer-Encoding", "chunked", 500)],
+)
+async def test_framing_of_middleware_counts_for_a_small_file(
+    file: Path, name: str, value: str, status: int
+) -> None:
+    app = app_of(lambda: Response.file(file))
+
+    @app.after_request
+    async def frame(request: Request, response: Response) -> None:
+        response.headers[name] = value
+
+    async with app.test_client(raise_errors=False) as client:
+        answers = await client.raw(get("/") * 2)
+    assert statuses(answers) == [status]  # the connection closes
+    assert answers.count(HELLO) == (1 if status == 200 else 0)
+
+
+async def test_small_file_answers_one_request(file: Path) -> None:
+    response = Response.file(file)
+    app = app_of(lambda: response)
+    async with app.test_client(raise_errors=False) as client:
+        assert [(await client.get("/")).status_code for _ in range(2)] == [200, 500]
+
+
+@pytest.mark.parametrize(
+    ("method", "fields", "content"),
+    [("GET", {}, HELLO), ("HEAD", {}, None), ("GET", {"Range": "bytes=0-3"}, None)],
+)
+def test_content_is_the_whole_file_in_memory(
+    file: Path, method: str, fields: dict[str, str], content: bytes | None
+) -> None:
+    body = FileBody(file)
+    assert body.content is None
+    body.open(method, Headers(fields), Response(body))
+    assert body.content == content
+
+
+def test_content_of_a_large_file_is_not_in_memory(large: Path) -> None:
+    body = FileBody(large)
+    body.open("GET", Headers(), Response(body))
+    assert body.content is None
+    body._close()
 
 
 def open_files() -> int:
