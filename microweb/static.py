@@ -2,7 +2,8 @@
 
 A path is split into segments, and each must be a plain name. Then all symbolic links are resolved,
 and the result must still be inside the folder. The checks and the opening of the file run in a
-thread. RFC 9110 sections 8.4.1, 12.5.3 and 17.3.
+thread. Small files stay in memory for a second (`bodies.file_memo`). RFC 9110 sections 8.4.1,
+12.5.3 and 17.3.
 """
 
 from __future__ import annotations
@@ -16,12 +17,14 @@ from functools import partial
 from typing import NamedTuple
 
 from .bodies.file import FileBody
+from .bodies.file_memo import FileMemo, KeptFile
 from .bodies.open_file import OpenFile
 from .bodies.redirect import local_url
 from .concurrency.threads import run_short_work
 from .errors import ConfigurationError, NotFound
 from .http.mediatypes import IMMUTABLE, cache_control, coding_of, media_type_of
-from .http.negotiation import IDENTITY, choose_coding, parse_accept
+from .http.negotiation import IDENTITY, negotiate_coding, parse_accept
+from .http.preconditions import is_conditional
 from .request import Request
 from .response import Response
 from .router import Middleware, Router
@@ -104,6 +107,7 @@ class StaticFiles:
         self._root = _Root("", (0, 0))  # not resolved yet
         self._cache = cache
         self._precompressed = precompressed
+        self._memo = FileMemo()
         self._fallback = fallback
         pattern = HASHED_NAME if immutable is True else immutable
         self._hashed = re.compile(pattern) if pattern else None
@@ -137,12 +141,17 @@ class StaticFiles:
 
         Raises: NotFound; PreconditionFailed, RangeNotSatisfiable; OSError for a failing disk.
         """
-        return await run_short_work("a static file", partial(self._serve, request, path))
-
-    def _serve(self, request: Request, path: str) -> Response:
         if "%2f" in request.raw_path.lower():  # no name holds a slash
             raise NotFound
         name = path + INDEX if not path or path.endswith("/") else path
+        if _may_be_kept(request):
+            kept = self._memo.find(name, request.headers.get("accept-encoding", ""))
+            if kept is not None:
+                return _answer_with(kept)
+        work = partial(self._serve, request, path, name, self._memo.clock())
+        return await run_short_work("a static file", work)
+
+    def _serve(self, request: Request, path: str, name: str, begun: float) -> Response:
         found = self._find(name)
         if found is None or not found.is_file:
             if found is not None and self._find_file(f"{name}/{INDEX}") is not None:
@@ -153,9 +162,9 @@ class StaticFiles:
             found = self._find_file(name)
             if found is None:  # deleted after the application started
                 raise NotFound
-        return self._answer(request, name, found)
+        return self._answer(request, name, found, begun)
 
-    def _answer(self, request: Request, name: str, found: _Entry) -> Response:
+    def _answer(self, request: Request, name: str, found: _Entry, begun: float) -> Response:
         cache = self._cache
         if self._hashed is not None and self._hashed.search(name):
             cache = IMMUTABLE
@@ -163,7 +172,10 @@ class StaticFiles:
         encoded = {}
         if self._precompressed and own_coding is None:
             encoded = self._find_encoded(name, found)
-        coding = choose_coding(request.headers.get("accept-encoding", ""), tuple(encoded))
+        coding = IDENTITY
+        if encoded:
+            accepted = request.headers.get("accept-encoding", "")
+            coding = negotiate_coding(accepted, tuple(encoded))[0]
         chosen = encoded.get(coding, found)
         body = FileBody(chosen.path)
         headers = {"Cache-Control": cache_control(cache)}
@@ -178,6 +190,10 @@ class StaticFiles:
             if error.errno in _UNREACHABLE:
                 raise NotFound from error
             raise
+        content = body.content
+        if content is not None and _may_be_kept(request):
+            kept = KeptFile(response.headers.lines.copy(), content)
+            self._memo.keep(name, tuple(encoded), coding, kept, begun)
         return response
 
     def _find_encoded(self, name: str, found: _Entry) -> dict[str, _Entry]:
@@ -204,6 +220,9 @@ class StaticFiles:
             return None
         try:
             root = self._current_root()
+            status = _status_without_links(root, segments)
+            if status is not None:
+                return _Entry(root, segments, status)
             path = os.path.join(root, *segments)
             status = os.stat(path)
             real = os.path.realpath(path)
@@ -234,6 +253,24 @@ class StaticFiles:
         return root.path
 
 
+def _status_without_links(root: str, names: list[str]) -> os.stat_result | None:
+    """Return the status of a file or folder, or None if a symbolic link is on the way to it.
+
+    It makes one call for each name, and `os.path.realpath` one for each name of the root as well:
+    12 us in place of 47 for a root of four names. A link that takes the place of a folder after the
+    call does no harm: see `_open`. Raises: OSError.
+    """
+    if not _CAN_WALK:
+        return None
+    path = root
+    for name in names:
+        path = os.path.join(path, name)
+        status = os.lstat(path)
+        if stat.S_ISLNK(status.st_mode):
+            return None
+    return status
+
+
 def _open(entry: _Entry) -> OpenFile:
     """Open a file directory by directory, and follow no link. Raises: NotFound; OSError."""
     if not _CAN_WALK:
@@ -248,6 +285,26 @@ def _open(entry: _Entry) -> OpenFile:
         return OpenFile(entry.names[-1], follow=False, opener=opener)
     finally:
         os.close(directory)
+
+
+def _may_be_kept(request: Request) -> bool:
+    """Return whether a request may be answered from memory, and its file may be kept for others.
+
+    Conditions and ranges are evaluated with the file of this moment. With debug, a developer sees a
+    change immediately.
+    """
+    if request.line.method != "GET" or is_conditional(request.headers):
+        return False
+    return request.match is None or not request.match.debug
+
+
+def _answer_with(kept: KeptFile) -> Response:
+    """Return a new response, because middleware may change it."""
+    body = FileBody("")
+    body.content = kept.content
+    response = Response(body)
+    response.headers.lines = kept.lines.copy()
+    return response
 
 
 def redirect_to_folder(request: Request) -> Response:

@@ -7,7 +7,8 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ import pytest
 from support.processes import DEADLINE_S, ENVIRONMENT
 
 from microweb import App, ConfigurationError, Request, Response, Router, static
+from microweb.bodies.file_memo import KEPT_S, MAX_BYTES, FileMemo
+from microweb.errors import LocalProtocolError
 from microweb.http.mediatypes import IMMUTABLE
 from microweb.static import HASHED_NAME, StaticFiles, redirect_to_folder
 
@@ -40,6 +43,33 @@ def site(tmp_path: Path) -> Path:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
     return tmp_path / "site"
+
+
+class Clock:
+    """The clock of kept files: a second passes at each look, until a test stops it."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.step = KEPT_S
+
+    def __call__(self) -> float:
+        self.now += self.step
+        return self.now
+
+
+@pytest.fixture(autouse=True)
+def running(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """A clock under which each request gets the file of its moment."""
+    clock = Clock()
+    monkeypatch.setattr(static, "FileMemo", partial(FileMemo, clock))
+    return clock
+
+
+@pytest.fixture
+def clock(running: Clock) -> Clock:
+    """The same clock, stopped: a test moves it."""
+    running.step = 0.0
+    return running
 
 
 async def ask(app: App, path: str, **fields: str) -> tuple[int, str]:
@@ -316,17 +346,26 @@ def test_names_that_windows_takes_for_others(name: str, monkeypatch: pytest.Monk
 # --- a folder that changes
 
 
-def after_the_check(monkeypatch: pytest.MonkeyPatch, change: Callable[[], None]) -> None:
-    """Call `change` once, between the check of a path and the opening of the file."""
-    resolve, changes = os.path.realpath, [change]
+def after_the_check(
+    monkeypatch: pytest.MonkeyPatch, change: Callable[[], None], *, by_realpath: bool = False
+) -> None:
+    """Call `change` once, between the check of a path and the opening of the file.
 
-    def resolve_and_change(path: str) -> str:
-        real = str(resolve(path))
-        if real.endswith(".txt") and changes:
-            changes.pop()()
-        return real
+    `realpath` checks a path with a link in it, and each path where no walk can be.
+    """
+    changes = [change]
 
-    monkeypatch.setattr(os.path, "realpath", resolve_and_change)
+    def changing(check: Callable[[str], Any]) -> Callable[[str], Any]:
+        def check_and_change(path: str) -> Any:
+            found = check(path)
+            if str(path).endswith(".txt") and changes:
+                changes.pop()()
+            return found
+
+        return check_and_change
+
+    module, name = (os.path, "realpath") if by_realpath else (os, "lstat")
+    monkeypatch.setattr(module, name, changing(getattr(module, name)))
 
 
 def to_a_link(path: Path, target: str) -> None:
@@ -356,6 +395,19 @@ async def test_file_that_becomes_a_link_behind_the_check(
     assert (site / "hello.txt").is_symlink()
 
 
+@pytest.mark.parametrize("can_walk", [True, False])
+async def test_target_of_a_link_that_becomes_a_link_behind_the_check(
+    site: Path, monkeypatch: pytest.MonkeyPatch, can_walk: bool
+) -> None:
+    (site / "docs" / "link.txt").symlink_to("../hello.txt")
+    monkeypatch.setattr(static, "_CAN_WALK", can_walk)
+    app = serving(site)
+    change = partial(to_a_link, site / "hello.txt", "../secret.txt")
+    after_the_check(monkeypatch, change, by_realpath=True)
+    assert await status_of_raw(app, "/static/docs/link.txt") == 404
+    assert (site / "hello.txt").is_symlink()
+
+
 async def test_link_that_is_gone_behind_the_look_is_404(
     site: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -376,7 +428,11 @@ async def test_file_that_becomes_a_link_where_no_walk_can_be(
     site: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(static, "_CAN_WALK", False)
-    await test_file_that_becomes_a_link_behind_the_check(site, monkeypatch)
+    app = serving(site)
+    change = partial(to_a_link, site / "hello.txt", "../secret.txt")
+    after_the_check(monkeypatch, change, by_realpath=True)
+    assert await status_of_raw(app, "/static/hello.txt") == 404
+    assert (site / "hello.txt").is_symlink()
 
 
 async def test_race_of_a_folder_against_a_link_leads_nowhere(site: Path) -> None:
@@ -478,6 +534,368 @@ asyncio.run(main())
         timeout=DEADLINE_S,
     )
     assert told.stdout.split() == ["404", "404", "200"], told.stderr
+
+
+# --- small files, which are kept for a second
+
+
+def undated(answer: bytes) -> bytes:
+    return re.sub(rb"\r\nDate: [^\r]*", b"", answer)
+
+
+async def raw_answers(app: App, *targets: str, fields: str = "") -> list[bytes]:
+    async with app.test_client() as client:
+        return [
+            undated(await client.raw(f"GET {target} HTTP/1.1\r\nHost: a\r\n{fields}\r\n".encode()))
+            for target in targets
+        ]
+
+
+async def test_kept_file_is_answered_as_one_that_is_read(site: Path, clock: Clock) -> None:
+    for path in ("hello.txt", "docs/a%20b.txt", "docs/", ""):
+        app = serving(site, cache=60)
+        first, second = await raw_answers(app, *[f"/static/{path}"] * 2)
+        assert first == second
+        assert b"\r\nCache-Control: max-age=60\r\n" in first
+        assert b"\r\nContent-Type: text/" in first and b"\r\nETag: " in first
+
+
+async def test_kept_file_needs_no_disk(
+    site: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app, opened = serving(site), list[str]()
+    open_file = static._open
+    monkeypatch.setattr(
+        static, "_open", lambda entry: opened.append(entry.path) or open_file(entry)
+    )
+    for _ in range(3):
+        assert await ask(app, "/static/hello.txt") == (200, "hello")
+    assert len(opened) == 1
+    clock.now += KEPT_S
+    assert await ask(app, "/static/hello.txt") == (200, "hello")
+    assert len(opened) == 2
+
+
+def rewritten(path: Path) -> None:
+    path.write_text("changed")
+
+
+def swapped_by_a_link(path: Path) -> None:
+    (path.parent / "new").symlink_to(path.parent.parent / "secret.txt")
+    (path.parent / "new").rename(path)
+
+
+def forbidden(path: Path) -> None:
+    path.chmod(0)
+
+
+@pytest.mark.parametrize(
+    ("change", "answer"),
+    [
+        (rewritten, (200, "changed")),
+        (swapped_by_a_link, (404, "Not Found\n")),
+        (Path.unlink, (404, "Not Found\n")),
+        pytest.param(
+            forbidden,
+            (404, "Not Found\n"),
+            marks=pytest.mark.skipif(os.getuid() == 0, reason="root may read any file"),
+        ),
+    ],
+)
+async def test_change_counts_after_a_second(
+    site: Path, clock: Clock, change: Callable[[Path], None], answer: tuple[int, str]
+) -> None:
+    app = serving(site)
+    assert await ask(app, "/static/hello.txt") == (200, "hello")
+    change(site / "hello.txt")
+    clock.now += KEPT_S / 2
+    assert await ask(app, "/static/hello.txt") == (200, "hello")
+    clock.now += KEPT_S / 2
+    assert await ask(app, "/static/hello.txt") == answer
+    assert await ask(app, "/static/hello.txt") == answer
+
+
+async def test_folder_above_that_becomes_a_link_counts_after_a_second(
+    site: Path, clock: Clock
+) -> None:
+    app = serving(site)
+    (site.parent / "site-other" / "a b.txt").write_text(SECRET)
+    assert await ask(app, "/static/docs/a%20b.txt") == (200, "spaced")
+    to_a_link(site / "docs", "../site-other")
+    clock.now += KEPT_S
+    assert await status_of_raw(app, "/static/docs/a%20b.txt") == 404
+
+
+async def test_link_that_leads_to_another_file_counts_after_a_second(
+    site: Path, clock: Clock
+) -> None:
+    app = serving(site)
+    (site / "link.txt").symlink_to("hello.txt")
+    assert await ask(app, "/static/link.txt") == (200, "hello")
+    (site / "next").symlink_to("bare/page.txt")
+    (site / "next").rename(site / "link.txt")
+    assert await ask(app, "/static/link.txt") == (200, "hello")
+    clock.now += KEPT_S
+    assert await ask(app, "/static/link.txt") == (200, "page")
+
+
+async def test_missing_file_is_not_kept(site: Path, clock: Clock) -> None:
+    app = serving(site)
+    assert (await ask(app, "/static/new.txt"))[0] == 404
+    (site / "new.txt").write_text("new")
+    assert await ask(app, "/static/new.txt") == (200, "new")
+
+
+async def test_debug_sees_each_change(site: Path, clock: Clock) -> None:
+    app, outer = serving(site), App(debug=True)
+    outer.mount("/inner", app)
+    async with outer.test_client(base_url="http://localhost") as client:
+        for text in ("one", "two", "three"):
+            (site / "hello.txt").write_text(text)
+            assert (await client.get("/inner/static/hello.txt")).text == text
+
+
+async def test_conditions_ranges_and_head_see_each_change(site: Path, clock: Clock) -> None:
+    app = serving(site)
+    os.utime(site / "hello.txt", (1_000, 1_000))
+    async with app.test_client() as client:
+        old = await client.get("/static/hello.txt")
+        tag, modified = old.headers["etag"], old.headers["last-modified"]
+        same = await client.get("/static/hello.txt", headers={"If-None-Match": tag})
+        (site / "hello.txt").write_text("changed")
+        os.utime(site / "hello.txt", (2_000, 2_000))
+        assert (await client.get("/static/hello.txt")).headers["etag"] == tag  # it is kept
+        for fields, status, text in [
+            ({"If-None-Match": tag}, 200, "changed"),
+            ({"If-Modified-Since": modified}, 200, "changed"),
+            ({"If-Match": tag}, 412, None),
+            ({"If-Unmodified-Since": modified}, 412, None),
+            ({"Range": "bytes=0-1"}, 206, "ch"),
+            ({"Range": "bytes=0-1", "If-Range": tag}, 200, "changed"),
+            ({"Range": "bytes=90-"}, 416, None),
+        ]:
+            answer = await client.get("/static/hello.txt", headers=fields)
+            assert answer.status_code == status, fields
+            assert text is None or answer.text == text
+        head = await client.head("/static/hello.txt")
+        again = await client.get("/static/hello.txt")
+    assert same.status_code == 304
+    assert (head.headers["content-length"], head.content) == ("7", b"")
+    assert again.text == "hello"  # parts and conditional answers were not kept in its place
+
+
+@pytest.mark.parametrize("fields", ["Range: bytes=0-1\r\n", 'If-None-Match: "x"\r\n'])
+async def test_conditional_answer_is_not_kept(site: Path, clock: Clock, fields: str) -> None:
+    app = serving(site)
+    await raw_answers(app, "/static/hello.txt", fields=fields)
+    (site / "hello.txt").write_text("changed")
+    assert await ask(app, "/static/hello.txt") == (200, "changed")
+
+
+async def test_head_is_not_kept(site: Path, clock: Clock) -> None:
+    app = serving(site)
+    async with app.test_client() as client:
+        await client.head("/static/hello.txt")
+        (site / "hello.txt").write_text("changed")
+        assert (await client.get("/static/hello.txt")).text == "changed"
+
+
+async def test_each_client_gets_its_coding_of_a_kept_file(packed: Path, clock: Clock) -> None:
+    (packed / "app.js.br").write_bytes(b"in br")
+    (packed / "app.js.zst").write_bytes(b"in zstd")
+    app = serving(packed, precompressed=True)
+    wanted = {"br": b"in br", "zstd": b"in zstd", "": b"let a = 1", "gzip;q=0": b"let a = 1"}
+    for _ in range(2):
+        for accept, content in wanted.items():
+            (answer,) = await raw_answers(
+                app, "/static/app.js", fields=f"Accept-Encoding: {accept}\r\n"
+            )
+            head, _, body = answer.partition(b"\r\n\r\n")
+            assert body == content
+            assert b"\r\nVary: Accept-Encoding" in head
+            assert (b"\r\nContent-Encoding: " + accept.encode() in head) is (
+                accept in ("br", "zstd")
+            )
+            assert b"\r\nContent-Type: text/javascript; charset=utf-8" in head
+
+
+async def test_texts_of_accept_encoding_take_no_memory(packed: Path, clock: Clock) -> None:
+    files, app = StaticFiles(packed, precompressed=True), App()
+    files.add_to(app, "/static", name="static")
+    sizes = set()
+    async with app.test_client() as client:
+        for number in range(20):
+            headers = {"Accept-Encoding": f"br, x-{number}"}
+            await client.head("/static/app.js", headers=headers)
+            async with client.stream("GET", "/static/app.js", headers=headers) as response:
+                assert response.headers["content-encoding"] == "br"
+            sizes.add(files._memo.size)
+    assert len(sizes) == 1
+
+
+async def test_compressed_file_that_comes_or_goes_counts_after_a_second(
+    packed: Path, clock: Clock
+) -> None:
+    app, fields = serving(packed, precompressed=True), "Accept-Encoding: br, gzip\r\n"
+    for ending in (".br", ".zst", ".gz"):
+        (packed / f"app.js{ending}").unlink()
+    (plain,) = await raw_answers(app, "/static/app.js", fields=fields)
+    assert plain.endswith(b"let a = 1") and b"Vary" not in plain
+    (packed / "app.js.br").write_bytes(b"in br")
+    assert await raw_answers(app, "/static/app.js", fields=fields) == [plain]
+    clock.now += KEPT_S
+    (coded,) = await raw_answers(app, "/static/app.js", fields=fields)
+    assert coded.endswith(b"in br")
+    (packed / "app.js.br").unlink()
+    clock.now += KEPT_S
+    assert await raw_answers(app, "/static/app.js", fields=fields) == [plain]
+
+
+async def test_kept_file_is_new_for_each_client(site: Path, clock: Clock) -> None:
+    app = serving(site)
+
+    @app.after_request
+    async def change(request: Request, response: Response) -> None:
+        response.headers.add("X-For", request.query.get("name", ""))
+        response.headers["Cache-Control"] = request.query.get("name", "")
+        response.set_cookie("for", request.query.get("name", ""))
+        del response.headers["ETag"]
+        if request.query.get("name") == "ada":
+
+            async def pieces() -> AsyncIterator[bytes]:
+                yield b"for ada"
+
+            response.pieces = pieces()
+
+    async with app.test_client() as client:
+        for name, text in [("bob", "hello"), ("ada", "for ada"), ("eve", "hello")] * 2:
+            answer = await client.get("/static/hello.txt", params={"name": name})
+            assert (answer.status_code, answer.text) == (200, text)
+            assert answer.headers.get_list("x-for") == [name]
+            assert answer.headers.get_list("cache-control") == [name]
+            assert answer.headers.get_list("set-cookie") == [
+                f"for={name}; Path=/; HttpOnly; SameSite=Lax"
+            ]
+
+
+async def test_middleware_guards_a_kept_file(site: Path, clock: Clock) -> None:
+    async def guard(request: Request, call_next: Any) -> Any:
+        if request.headers.get("x-member") != "1":
+            return "members only", 403
+        return await call_next(request)
+
+    app = serving(site, use=[guard])
+    assert await ask(app, "/static/hello.txt", x_member="1") == (200, "hello")
+    assert await ask(app, "/static/hello.txt") == (403, "members only")
+    assert await ask(app, "/static/hello.txt", x_member="1") == (200, "hello")
+
+
+async def test_stream_of_a_kept_file_is_that_of_a_read_one(site: Path, clock: Clock) -> None:
+    """Middleware sees no difference: both have pieces and are not compressed."""
+    app, seen = serving(site), list[Any]()
+
+    @app.middleware
+    async def read(request: Request, call_next: Any) -> Any:
+        response = await call_next(request)
+        pieces = b"".join([piece async for piece in response.pieces])
+        seen.append((pieces, type(response.source), response.headers.pairs()))
+        with pytest.raises(LocalProtocolError, match="no whole body"):
+            _ = response.body
+        return response
+
+    for _ in range(2):
+        assert await ask(app, "/static/hello.txt") == (200, "hello")
+    assert seen[0] == seen[1]
+    assert seen[0][0] == b"hello"
+
+
+async def test_same_name_in_two_folders_and_apps(site: Path, clock: Clock) -> None:
+    (site / "docs" / "hello.txt").write_text("from docs")
+    app, inner = serving(site), serving(site / "docs", cache=7)
+    app.static("/docs", site / "docs", name="docs", cache="no-store")
+    app.mount("/inner", inner)
+    async with app.test_client() as client:
+        for _ in range(2):
+            answers = [
+                await client.get(f"{prefix}/hello.txt")
+                for prefix in ("/static", "/docs", "/inner/static")
+            ]
+            assert [(each.text, each.headers["cache-control"]) for each in answers] == [
+                ("hello", "no-cache"),
+                ("from docs", "no-store"),
+                ("from docs", "max-age=7"),
+            ]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "docs%2fa%20b.txt",
+        "docs//a%20b.txt",
+        "./docs/a%20b.txt",
+        "docs/a%20b.txt/",
+        "docs%5ca%20b.txt",
+    ],
+)
+async def test_other_spelling_of_a_kept_name(site: Path, clock: Clock, path: str) -> None:
+    app = serving(site)
+    for _ in range(2):
+        assert await ask(app, "/static/docs/a%20b.txt") == (200, "spaced")
+        assert await status_of_raw(app, f"/static/{path}") == 404
+
+
+async def test_paths_of_the_fallback_take_no_memory(site: Path, clock: Clock) -> None:
+    files, app = StaticFiles(site, fallback="index.html"), App()
+    files.add_to(app, "", name="static")
+    sizes = set()
+    for number in range(5):
+        assert await ask(app, f"/users/{number}") == (200, "<p>home")
+        sizes.add(files._memo.size)
+    assert len(sizes) == 1
+    (site / "users").mkdir()
+    (site / "users" / "3").write_text("three")
+    assert await ask(app, "/users/3") == (200, "three")
+
+
+@pytest.mark.parametrize(
+    ("size", "is_kept"), [(0, False), (1, True), (65_536, True), (65_537, False)]
+)
+async def test_files_up_to_64_kib_are_kept(
+    site: Path, clock: Clock, size: int, is_kept: bool
+) -> None:
+    app = serving(site)
+    (site / "file.bin").write_bytes(b"a" * size)
+    assert await ask(app, "/static/file.bin") == (200, "a" * size)
+    (site / "file.bin").write_bytes(b"b" * size)
+    text = ("a" if is_kept else "b") * size
+    assert await ask(app, "/static/file.bin") == (200, text)
+
+
+async def test_kept_files_of_a_folder_take_at_most_16_mib(site: Path, clock: Clock) -> None:
+    files, app = StaticFiles(site), App()
+    files.add_to(app, "/static", name="static")
+    count = MAX_BYTES // 65_536 + 10
+    for number in range(count):
+        (site / f"{number}.bin").write_bytes(b"x" * 65_536)
+    async with app.test_client() as client:
+        for number in range(count):
+            assert len((await client.get(f"/static/{number}.bin")).content) == 65_536
+            assert files._memo.size <= MAX_BYTES
+        for number in range(count):
+            (site / f"{number}.bin").write_bytes(b"y")
+        newest = (await client.get(f"/static/{count - 1}.bin")).content
+        oldest = (await client.get("/static/0.bin")).content
+    assert (len(newest), oldest) == (65_536, b"y")
+
+
+async def test_kept_file_in_one_write_with_others(site: Path, clock: Clock) -> None:
+    one = b"GET /static/hello.txt HTTP/1.1\r\nHost: a\r\n\r\n"
+    last = b"GET /static/docs/a%20b.txt HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+    async with serving(site).test_client() as client:
+        answers = await client.raw(one * 3 + last)
+    bodies = re.findall(rb"\r\n\r\n(hello|spaced)", answers)
+    assert bodies == [b"hello"] * 3 + [b"spaced"]
+    assert answers.count(b"Connection: close") == 1
 
 
 # --- compressed files beside a file
