@@ -239,17 +239,16 @@ async def test_the_generator_of_a_stream_is_closed_when_its_client_has_left() ->
         async for piece in stream:
             await send(body(piece, more=True))
 
-    async with on_loopback(ASGI(app)) as server:
-        async with peer_of(server) as peer:
-            await peer.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-            await peer.read_until(b"x")
-            gc.disable()
-            try:
-                await peer.reset()
-                async with asyncio.timeout(DEADLINE_S):
-                    await is_closed.wait()
-            finally:
-                gc.enable()
+    async with on_loopback(ASGI(app)) as server, peer_of(server) as peer:
+        await peer.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        await peer.read_until(b"x")
+        gc.disable()
+        try:
+            await peer.reset()
+            async with asyncio.timeout(DEADLINE_S):
+                await is_closed.wait()
+        finally:
+            gc.enable()
 
 
 async def test_a_client_that_reads_slowly_slows_the_application() -> None:
