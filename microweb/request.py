@@ -178,7 +178,7 @@ class Request(metaclass=Suggesting):
     def _client_and_scheme(self) -> tuple[Address | None, str]:
         """Return both, computed once: with 32 hops that takes 0.3 ms."""
         if self._origin is None:
-            self._origin = self.transport.origin_of(self.section.headers)
+            self._origin = self.transport.origin_of(self.section)
         return self._origin
 
     @property

@@ -418,7 +418,7 @@ class PlainResponse(Response):
     __init__ = object.__init__
 
 
-def plain_response(body: bytes, content_type: str) -> Response:
+def plain_response(body: bytes, content_type: str | None) -> Response:
     """Return a 200 with a media type that needs no check, for the values of most endpoints."""
     response: Response = PlainResponse()
     response.source = None

@@ -19,7 +19,7 @@ K = TypeVar("K")
 T = TypeVar("T")
 
 # Only lines of these fields are cached: they have few distinct values, unlike cookies and tokens.
-_CACHED_NAMES = frozenset(
+CACHED_NAMES = frozenset(
     [
         "accept",
         "accept-encoding",
@@ -292,7 +292,7 @@ class _FieldCache(dict[bytes, tuple[str, str]]):
             _refuse_line(line)
         name = raw_name.lower()
         field = name, value.strip(" \t")
-        if name not in _CACHED_NAMES:
+        if name not in CACHED_NAMES:
             if len(raw_name) <= _CACHED_NAME_BYTES:
                 _put(_VARYING, raw_name, name, _CACHED_FIELD_NAMES)
         elif len(line) <= _CACHED_LINE_BYTES:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 from ..sessions.session import Session
 from .headers import Headers
+from .request_head import HeaderSection
 
 if TYPE_CHECKING:
     from ..concurrency.background import Task
@@ -62,8 +63,8 @@ class Peer(Protocol):
     def is_draining(self) -> bool:
         """Whether the server is about to stop, and no other worker takes over."""
 
-    def origin_of(self, headers: Headers) -> tuple[Address | None, str]:
-        """Return (client, scheme), as the trusted proxies report them."""
+    def origin_of(self, section: HeaderSection) -> tuple[Address | None, str]:
+        """Return (client, scheme) of a request, as the trusted proxies report them."""
 
     def after_response(self, request: object, function: Callable[[], object]) -> None:
         """Run `function()` in the background after `request` is answered."""

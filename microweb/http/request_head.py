@@ -83,7 +83,7 @@ class HeaderSection:
     @property
     def http_version(self) -> str:
         """The version of HTTP: `1.1` or `1.0`."""
-        return f"1.{self.minor_version}"
+        return "1.1" if self.minor_version else "1.0"
 
     @property
     def takes_chunks(self) -> bool:

@@ -11,8 +11,8 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 
 from ..errors import ConfigurationError
-from ..http.headers import Headers
 from ..http.interfaces import Address, ServerLimits
+from ..http.request_head import HeaderSection
 from ..http.tls import TLSInfo
 from ..request import Request
 from ..server.addresses import address_of_peer
@@ -104,11 +104,11 @@ class ScopePeer:
         """Whether the server is about to stop."""
         return self._state.is_draining
 
-    def origin_of(self, headers: Headers) -> tuple[Address | None, str]:
+    def origin_of(self, section: HeaderSection) -> tuple[Address | None, str]:
         """Return (client, scheme) according to the other server, and then our trusted proxies."""
         if not self._state.proxies:
             return self._client, self._scheme
-        return self._state.proxies.origin_of(self._client, self._scheme, headers)
+        return self._state.proxies.origin_of(self._client, self._scheme, section.headers)
 
     def after_response(self, request: object, function: Callable[[], object]) -> None:
         """Call `function()` in the background once `request` is answered."""

@@ -1,98 +1,133 @@
 """One call of an ASGI application for a request: its `receive` and `send`, and its answer.
 
 The application runs in a task of its own, because it may work on after its answer, and is not
-cancelled if its client leaves. The handler waits for the first part of the answer only. So the
-middleware around a mounted application gets a Response with its status and fields.
+cancelled if its client leaves. The task starts eagerly: an application that answers without
+waiting has ended before the handler would wait for it. Else the handler waits for the first part of
+the answer only. So the middleware around a mounted application gets a Response with its status and
+fields.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from functools import partial
 from typing import Any
 
-from ..concurrency.background import create_task
+from ..concurrency.background import TaskExit
+from ..concurrency.eager import start_eagerly
 from ..concurrency.threads import run_in_thread
 from ..errors import BodyConsumed, ClientDisconnected, LocalProtocolError, ServiceUnavailable
-from ..http.response_head import WITHOUT_CONTENT
+from ..http.response_head import WITHOUT_CONTENT, check_status
 from ..logs import Log
 from ..request import Request, name_in_log, request_id_of
 from ..response import Response
+from .asgi_fields import lines_of, whole_answer
 from .asgi_pieces import AnswerPieces, gone
 from .asgi_scope import http_scope
-from .asgi_types import ASGIApplication, Message
+from .asgi_types import ASGIApplication, Message, Scope
 
 _DISCONNECT = "http.disconnect"
-# They belong to the server, which decides about the connection.
-_HOP_BY_HOP = frozenset((b"connection", b"keep-alive", b"transfer-encoding", b"upgrade"))
 _READ_BYTES = 256 * 1024
 _FILE = "a file of an ASGI application"
 
 _log = Log("microweb.error")
 
 
+def answer_request(
+    request: Request, app: ASGIApplication, state: dict[str, Any]
+) -> Coroutine[Any, Any, Response]:
+    """Return the response of `app` when its status, its fields and its first piece are known.
+
+    `state` is that of the lifespan. Raises: each exception of the application before that.
+    """
+    return HTTPCall(request).answer(app, state)
+
+
 class HTTPCall:
     """A call for one request."""
 
-    def __init__(self, request: Request, app: ASGIApplication, state: dict[str, Any]) -> None:
+    # The initial values; most calls change few of them.
+    _body: AsyncIterator[bytes] | None = None  # if it has not arrived whole
+    _is_received = False
+    _has_left = False  # the application has received the disconnect
+    _reading: asyncio.Lock | None = None
+    _expected = "http.response.start"  # the next message; "" after the last one
+    _status = 200
+    _lines: dict[str, str]  # of the fields, set with the status
+    _has_trailers = False
+    _pieces: AnswerPieces | None = None  # of a streamed answer
+    _answer: Response | None = None
+    _error: BaseException | None = None  # in place of an answer
+    _is_decided = False  # one of these two is set
+    _decided: asyncio.Future[None] | None = None  # if the handler waits
+    _is_abandoned = False  # the handler does not wait any more
+    _has_ended = False  # the application
+
+    def __init__(self, request: Request) -> None:
         self._request = request
-        self._scope = http_scope(request, state)
-        self._body: AsyncIterator[bytes] | None = None  # if it has not arrived whole
-        self._left = request.section.content_length  # bytes of it; 0 if that is not known
-        self._is_received = False
-        self._has_left = False  # the application has received the disconnect
-        self._reading: asyncio.Lock | None = None
-        self._expected = "http.response.start"  # the next message; "" after the last one
-        self._head: Response | None = None
-        self._has_trailers = False
-        self._pieces: AnswerPieces | None = None  # of a streamed answer
-        self._decided: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
-        self._task = create_task(self._run(app), "asgi")
+        self._left = request.section.content_length  # bytes of the body; 0 if that is not known
 
-    async def answer(self) -> Response:
-        """Return the response when its status, its fields and its first piece are known.
+    async def answer(self, app: ASGIApplication, state: dict[str, Any]) -> Response:
+        """Call the application; see `answer_request`."""
+        task = start_eagerly(self._run(app, http_scope(self._request, state)), "asgi")
+        if not self._is_decided:
+            await self._wait_for_answer(task)
+        if self._error is not None:
+            error, self._error = self._error, None
+            try:
+                raise error
+            finally:
+                del error  # and with it a cycle of references
+        assert self._answer is not None
+        if not self._has_ended:
+            try:
+                self._request.after_response(self._wait_for_end, task)
+            except ServiceUnavailable:
+                task.cancel()
+                raise
+        return self._answer
 
-        Raises: each exception of the application before that.
-        """
+    async def _wait_for_answer(self, task: asyncio.Task[None]) -> None:
+        self._decided = asyncio.get_running_loop().create_future()
         try:
             async with self._request.shield():
-                response = await self._decided
+                await self._decided
         except asyncio.CancelledError:
+            self._is_abandoned = True
             if self._pieces is not None:  # the client has left: `send` says so
                 await self._pieces.aclose()
-            elif not self._decided.done() or self._decided.cancelled():
-                self._task.cancel()
+            elif not self._is_decided:
+                task.cancel()
             raise
-        if not self._task.done():
-            try:
-                self._request.after_response(self._wait_for_end)
-            except ServiceUnavailable:
-                self._task.cancel()
-                raise
-        return response
 
-    async def _wait_for_end(self) -> None:
+    @staticmethod
+    async def _wait_for_end(task: asyncio.Task[None]) -> None:
         """Let a stop of the server wait for the application, which works on after its answer."""
-        await self._task
+        await task
 
-    async def _run(self, app: ASGIApplication) -> None:
+    async def _run(self, app: ASGIApplication, scope: Scope) -> None:
         error: BaseException | None = None
+        was_decided = True
         try:
-            await app(self._scope, self.receive, self.send)
-        except Exception as raised:
-            error = raised
+            await app(scope, self.receive, self.send)
         except BaseException as raised:
-            self._end(raised)
-            raise
+            error = raised
+            was_decided = self._is_decided
+        if error is None:
+            self._end(None)
+            return
         try:
             self._end(error)
+            if was_decided and isinstance(error, (SystemExit, KeyboardInterrupt)):
+                raise TaskExit(f"an ASGI application raised {error!r}") from error
         finally:
             error = None  # it refers to this frame, and to those of the application
 
     def _end(self, error: BaseException | None) -> None:
         """Decide the answer, or its end, when the application has ended."""
+        self._has_ended = True
         if self._expected and error is None:
             error = LocalProtocolError(
                 f"the ASGI application ended before its answer: expected it to send "
@@ -100,20 +135,22 @@ class HTTPCall:
             )
         if self._has_left and isinstance(error, OSError):  # raised by `send`
             error = ClientDisconnected("the client has left")
-        if not self._decided.done():
-            is_cancelled = isinstance(error, asyncio.CancelledError)
-            if error is not None and not is_cancelled:
-                self._decided.set_exception(error)
-            else:
-                self._decided.cancel()
+        if not self._is_decided:
+            self._error = error
+            self._decide()
         elif self._pieces is not None and self._expected:
             self._pieces.end(error)
         elif error is not None and not isinstance(
-            error, (OSError, ClientDisconnected, asyncio.CancelledError)
+            error, (OSError, ClientDisconnected, asyncio.CancelledError, GeneratorExit)
         ):
             fields = {"request_id": request_id_of(self._request)}
             text = "%s failed after its answer"
             _log.error(text, name_in_log(self._request), exc_info=error, extra=fields)
+
+    def _decide(self) -> None:
+        self._is_decided = True
+        if self._decided is not None and not self._decided.done():
+            self._decided.set_result(None)
 
     # --- the messages of the request
 
@@ -158,47 +195,52 @@ class HTTPCall:
         now, and for a status or a field that HTTP can't carry.
         """
         kind = message["type"]
+        if kind != self._expected:
+            await self._send_other(kind, message)
+        elif self._has_left and not (self._pieces is not None and self._pieces.is_unread):
+            raise gone()
+        elif kind == "http.response.start":
+            self._status = check_status(message["status"])
+            self._lines = lines_of(message.get("headers", ()))
+            self._has_trailers = bool(message.get("trailers", False))
+            self._expected = "http.response.body"
+        elif kind == "http.response.trailers":
+            self._add_trailers(message)
+        else:
+            body, has_more = bytes(message.get("body", b"")), bool(message.get("more_body", False))
+            if has_more or self._pieces is not None or self._has_trailers:
+                await self._send_piece(body, has_more=has_more)
+                return
+            self._expected = ""
+            if self._is_abandoned:
+                raise gone()
+            self._answer = whole_answer(self._status, self._lines, body)
+            self._decide()
+
+    async def _send_other(self, kind: str, message: Message) -> None:
+        """Take a message beside the usual order. Raises: as `send`."""
         if kind == "http.response.early_hint" and self._expected:
-            await self._request.early_hints([link.decode("latin-1") for link in message["links"]])
-            return
-        if not self._expected and kind.startswith("http.response."):
-            return  # "any further messages on the channel will be ignored"
-        is_file = kind == "http.response.pathsend" and self._expected == "http.response.body"
-        if kind != self._expected and not is_file:
+            links = [link.decode("latin-1") for link in message["links"]]
+            await self._request.early_hints(links)
+        elif kind == "http.response.pathsend" and self._expected == "http.response.body":
+            if self._has_left:
+                raise gone()
+            await self._send_file(os.fspath(message["path"]))
+        elif self._expected or not kind.startswith("http.response."):
             raise LocalProtocolError(
                 f"an ASGI application: expected {self._expected!r}, got {kind!r:.80}"
             )
-        if self._has_left and not (self._pieces is not None and self._pieces.is_unread):
-            raise gone()
-        if kind == "http.response.start":
-            self._head = _head_of(message)
-            self._has_trailers = bool(message.get("trailers", False))
-            self._expected = "http.response.body"
-        elif is_file:
-            await self._send_file(os.fspath(message["path"]))
-        elif kind == "http.response.body":
-            await self._send_body(
-                bytes(message.get("body", b"")), has_more=bool(message.get("more_body", False))
-            )
-        else:
-            self._add_trailers(message)
+        # else "any further messages on the channel will be ignored"
 
-    async def _send_body(self, body: bytes, *, has_more: bool) -> None:
-        assert self._head is not None
-        if not has_more and self._pieces is None and not self._has_trailers:
-            self._expected = ""
-            if self._decided.done():  # the handler was cancelled
-                raise gone()
-            self._head.body = body
-            self._decided.set_result(self._head)
-            return
+    async def _send_piece(self, body: bytes, *, has_more: bool) -> None:
         if self._pieces is None:
-            is_unread = self._request.method == "HEAD" or self._head.status in WITHOUT_CONTENT
+            is_unread = self._request.method == "HEAD" or self._status in WITHOUT_CONTENT
             self._pieces = AnswerPieces(is_unread=is_unread)
-            self._head = _streamed(self._head, self._pieces)
-            if self._decided.done():
+            self._answer = Response.stream(self._pieces, self._status)
+            self._answer.headers.lines = self._lines
+            if self._is_abandoned:
                 raise gone()
-            self._decided.set_result(self._head)
+            self._decide()
         pieces = self._pieces
         if has_more:
             await pieces.put(body)
@@ -214,29 +256,13 @@ class HTTPCall:
         """Send a file in place of a body."""
         with open(path, "rb") as file:
             while piece := await run_in_thread(_FILE, partial(file.read, _READ_BYTES)):
-                await self._send_body(piece, has_more=True)
-        await self._send_body(b"", has_more=False)
+                await self._send_piece(piece, has_more=True)
+        await self._send_piece(b"", has_more=False)
 
     def _add_trailers(self, message: Message) -> None:
-        assert self._head is not None and self._pieces is not None
+        assert self._answer is not None and self._pieces is not None
         for name, value in message.get("headers", ()):
-            self._head.trailers.add(name.decode("latin-1"), value.decode("latin-1"))
+            self._answer.trailers.add(name.decode("latin-1"), value.decode("latin-1"))
         if not message.get("more_trailers", False):
             self._expected = ""
             self._pieces.end()
-
-
-def _head_of(message: Message) -> Response:
-    """Return a response without a body. Raises: LocalProtocolError."""
-    response = Response(b"", message["status"])
-    headers = response.headers
-    for name, value in message.get("headers", ()):
-        if name.lower() not in _HOP_BY_HOP:
-            headers.add(bytes(name).decode("latin-1"), bytes(value).decode("latin-1"))
-    return response
-
-
-def _streamed(head: Response, pieces: AnswerPieces) -> Response:
-    response = Response.stream(pieces, head.status)
-    response.headers.fill(head.headers.pairs())
-    return response

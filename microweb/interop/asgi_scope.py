@@ -10,6 +10,7 @@ from urllib.parse import unquote
 
 from ..http.tls import TLSInfo
 from ..request import Request
+from .asgi_fields import fields_of
 from .asgi_types import Scope
 
 _ASGI = {"version": "3.0", "spec_version": "2.4"}
@@ -20,6 +21,7 @@ _TLS_VERSIONS = {"1.2": 0x0303, "1.3": 0x0304}
 def http_scope(request: Request, state: dict[str, Any]) -> Scope:
     """Return the scope of a request; `state` is that of the lifespan, which is copied."""
     line, client = request.line, request.client
+    path = line.raw_path
     extensions: dict[str, Any] = {
         "http.response.pathsend": {},
         "http.response.trailers": {},
@@ -30,14 +32,14 @@ def http_scope(request: Request, state: dict[str, Any]) -> Scope:
     return {
         "type": "http",
         "asgi": _ASGI.copy(),
-        "http_version": request.http_version,
+        "http_version": "1.1" if request.section.minor_version else "1.0",
         "method": line.method,
         "scheme": request.scheme,
-        "path": unquote(line.raw_path),
-        "raw_path": line.raw_path.encode("ascii"),
+        "path": unquote(path) if "%" in path else path,
+        "raw_path": path.encode("ascii"),
         "query_string": line.query_string.encode("ascii"),
-        "root_path": unquote(request.prefix),
-        "headers": _fields_of(request),
+        "root_path": unquote(prefix) if (prefix := request.prefix) else "",
+        "headers": fields_of(request),
         "client": None if client is None or not client.port else (client.host, client.port),
         "server": None,
         "state": state.copy(),
@@ -57,18 +59,6 @@ def socket_scope(request: Request, state: dict[str, Any], subprotocols: tuple[st
         extensions={"websocket.http.response": {}} | ({} if tls is None else {"tls": tls}),
     )
     return scope
-
-
-def _fields_of(request: Request) -> list[tuple[bytes, bytes]]:
-    """Return the fields as bytes, with names in lower case; the target's authority is the Host."""
-    fields = []
-    for field in request.section.raw[:-4].split(b"\r\n"):
-        name, _, value = field.partition(b":")
-        fields.append((name.lower(), value.strip(b" \t")))
-    authority = request.line.authority
-    if authority is not None:  # RFC 9112 section 3.2.2
-        fields = [(b"host", authority.encode("ascii")), *(f for f in fields if f[0] != b"host")]
-    return fields if fields[0][0] else []
 
 
 def _tls_extension(tls: TLSInfo) -> dict[str, object]:

@@ -14,7 +14,7 @@ from ..http.request_head import PlainSection
 from ..request import Request
 from ..response import Response
 from ..server.state import refuse_plainly
-from .asgi_http import HTTPCall
+from .asgi_http import answer_request
 from .asgi_lifespan import lifespan
 from .asgi_types import ASGIApplication
 from .asgi_websocket import answer_socket
@@ -50,21 +50,14 @@ class ASGI:
 
     async def handle(self, request: Request) -> Response:
         """Return the answer of the application. Raises: each exception before it is decided."""
-        if type(request.section) is not PlainSection and "upgrade" in request.headers:
-            options = request.headers["upgrade"].lower()
-            if request.method == "GET" and "websocket" in options:
-                return await self._answered(request, answer_socket(request, self._app, self._state))
-        return await self._answered(request, HTTPCall(request, self._app, self._state).answer())
-
-    async def _answered(self, request: Request, answer: Any) -> Response:
-        if request.match is not None:  # the App around it answers errors
-            response: Response = await answer
-            return response
+        is_socket = type(request.section) is not PlainSection and _asks_for_websocket(request)
+        answer = answer_socket if is_socket else answer_request
         try:
-            response = await answer
+            return await answer(request, self._app, self._state)
         except HTTPError as error:
+            if request.match is not None:  # the App around it answers errors
+                raise
             return default_answer(error, request.headers.get("accept", ""))
-        return response
 
     # --- the rest of an application
 
@@ -82,3 +75,7 @@ class ASGI:
 
     def attach(self, background: Background) -> None:
         """Do nothing: an ASGI application starts its own tasks."""
+
+
+def _asks_for_websocket(request: Request) -> bool:
+    return request.method == "GET" and "websocket" in request.headers.get("upgrade", "").lower()

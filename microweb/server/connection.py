@@ -21,12 +21,12 @@ import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from contextvars import Context, copy_context
-from typing import Any, cast
+from typing import Any
 
 from ..errors import ClientDisconnected, ProtocolError
 from ..http.framing import CLOSE
-from ..http.headers import Headers
 from ..http.interfaces import Address, ServerLimits
+from ..http.request_head import HeaderSection
 from ..http.tls import TLSInfo
 from ..logs import Log
 from ..parser import Parser
@@ -97,16 +97,20 @@ class Connection:
     @property
     def tls(self) -> TLSInfo | None:
         """The TLS side of the connection, None without TLS."""
-        return cast("TLSInfo | None", self.network.transport.get_extra_info("tls"))
+        network = self.network
+        tls: TLSInfo | None = None
+        if network.scheme == "https":
+            tls = network.transport.get_extra_info("tls")
+        return tls
 
     @property
     def is_draining(self) -> bool:
         """Whether the server is about to stop, and no other worker takes over."""
         return self.network.state.is_draining
 
-    def origin_of(self, headers: Headers) -> tuple[Address | None, str]:
+    def origin_of(self, section: HeaderSection) -> tuple[Address | None, str]:
         """Return (client, scheme) according to the trusted proxies in front of this server."""
-        return self.network.origin_of(headers)
+        return self.network.origin_of(section)
 
     def after_response(self, request: object, function: Callable[[], object]) -> None:
         """Call `function()` in the background once `request` is answered."""

@@ -13,8 +13,8 @@ from enum import Enum, auto
 from typing import cast
 
 from ..errors import BodyTimeout, ClientDisconnected, HeadTimeout
-from ..http.headers import Headers
 from ..http.interfaces import Address
+from ..http.request_head import HeaderSection
 from ..request import Request
 from .addresses import address_of_peer, network_of
 from .buffered import Share
@@ -57,6 +57,7 @@ class NetworkStream:
         "_outflow",
         "_phase_before",
         "_reading",
+        "_scheme",
         "_taken",
         "address",
         "deadline",
@@ -85,6 +86,7 @@ class NetworkStream:
         self.transport = writer.transport
         peer = writer.get_extra_info("peername")
         self.address = address_of_peer(*peer[:2]) if isinstance(peer, tuple) else unix_peer(writer)
+        self._scheme = ""  # found at the first use
         self.task: asyncio.Task[None] | None = None  # the task that serves the connection
         self.request: Request | None = None  # the request under way, not answered yet
         self.disconnected: Request | None = None  # its handler has got a ClientDisconnected
@@ -105,7 +107,10 @@ class NetworkStream:
     @property
     def scheme(self) -> str:
         """The connection's own scheme: `http` or `https`."""
-        return "http" if self.writer.get_extra_info("sslcontext") is None else "https"
+        if not self._scheme:  # to ask the transport each time costs 0.4 us
+            has_tls = self.transport.get_extra_info("sslcontext") is not None
+            self._scheme = "https" if has_tls else "http"
+        return self._scheme
 
     def clock(self) -> float:
         """Return the event loop's time in seconds."""
@@ -326,18 +331,18 @@ class NetworkStream:
 
     # --- bytes that wait for the peer
 
-    def origin_of(self, headers: Headers) -> tuple[Address | None, str]:
+    def origin_of(self, section: HeaderSection) -> tuple[Address | None, str]:
         """Return (client, scheme) according to the trusted proxies in front of this server."""
         proxies = self.state.proxies
         if not proxies:
             return self.address, self.scheme
-        return proxies.origin_of(self.address, self.scheme, headers)
+        return proxies.origin_of(self.address, self.scheme, section.headers)
 
     def share(self, lose: Callable[[], None]) -> Share:
         """Return a new share of the buffer memory for this client; `lose` frees it early."""
         request, client = self.request, self.address
         if request is not None:
-            client = self.origin_of(request.section.headers)[0]
+            client = self.origin_of(request.section)[0]
         key = "" if client is None else network_of(client.host)
         return Share(self.state.budget, key, lose)
 

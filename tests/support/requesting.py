@@ -7,7 +7,12 @@ from collections.abc import Iterable
 
 from microweb import Headers, Request
 from microweb.http.interfaces import Address
-from microweb.http.request_head import RequestLine, decide_framing, parse_request_line
+from microweb.http.request_head import (
+    HeaderSection,
+    RequestLine,
+    decide_framing,
+    parse_request_line,
+)
 from microweb.request import make_request
 from microweb.server.config import ServerConfig
 
@@ -20,7 +25,8 @@ class FakePeer:
     limits = ServerConfig(max_form_fields=3, max_form_text=1000).limits
     is_draining = False
 
-    def origin_of(self, headers: Headers) -> tuple[Address | None, str]:
+    def origin_of(self, section: HeaderSection) -> tuple[Address | None, str]:
+        headers = section.headers
         if "x-forwarded-for" in headers:
             return Address(headers["x-forwarded-for"], 0), "https"
         return self.address, self.scheme
