@@ -22,6 +22,7 @@ from .router import Middleware, Router
 from .suggestions import apply_suggestions, public_name
 
 if typing.TYPE_CHECKING:
+    from .interop.serving import serve
     from .interop.wsgi_server import WSGI
     from .websocket.socket import WebSocket
 
@@ -43,6 +44,7 @@ __all__ = [  # noqa: RUF022 - in the order of `sorted`
     "abort",
     "from_thread",
     "html",
+    "serve",
 ]
 __version__ = "0.1.0"
 
@@ -58,6 +60,8 @@ if not typing.TYPE_CHECKING:
             from .websocket.socket import WebSocket as found
         elif name == "WSGI":
             from .interop.wsgi_server import WSGI as found
+        elif name == "serve":
+            from .interop.serving import serve as found
         else:
             return public_name(name)
         for room in ("interop", "websocket"):

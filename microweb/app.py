@@ -148,9 +148,9 @@ class App(Router, metaclass=Suggesting):
         also if a parameter of this app's routes would match. Raises: ConfigurationError.
         """
         if not isinstance(app, Router):
-            from .interop.mounting import as_application
+            from .interop.mounting import as_mounted
 
-            other, app = as_application(app, prefix), App()
+            other, app = as_mounted(app, prefix), App()
             app._missed, app._lifespans = other.handle, [lambda _: other.life()]
         check_mount(prefix, self, app)
         below = Router(prefix, use=use)

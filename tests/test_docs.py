@@ -30,6 +30,8 @@ from support.processes import DEADLINE_S, ROOT
 from microweb import App, Request, Response
 from microweb.cli import main
 from microweb.http.mediatypes import MEDIA_TYPES
+from microweb.interop.interfaces import as_application
+from microweb.server.process import Application
 from microweb.testing.live import live_server
 
 README = PAGES[0]
@@ -60,7 +62,7 @@ async def test_program_runs_and_its_tests_pass(
     page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with running(page, tmp_path, monkeypatch) as module:
-        module.app.freeze()
+        application_of(module).freeze()
         modules = [module] if page.is_for_pytest() else [module, *import_files(page, tmp_path)]
         tests = [test for each in modules for test in own_tests(each)]
         for test in tests:
@@ -68,6 +70,12 @@ async def test_program_runs_and_its_tests_pass(
             if inspect.isawaitable(result):
                 await result
     assert tests or page in WITH_CONSOLE or page in WITH_PYTEST, "expected a test, or curl"
+
+
+def application_of(module: ModuleType) -> Application:
+    application = as_application(module.app)
+    assert application is not None
+    return application
 
 
 def own_tests(module: ModuleType) -> list[object]:
@@ -109,7 +117,10 @@ def test_curl_prints_what_is_shown(
     page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In order, against one server, as a reader enters them."""
-    with running(page, tmp_path, monkeypatch) as module, live_server(module.app) as server:
+    with (
+        running(page, tmp_path, monkeypatch) as module,
+        live_server(application_of(module)) as server,
+    ):
         for example in examples_of(page):
             printed = run_curl(example.command, f"{server.host}:{server.port}")
             assert without_date(printed) == without_date(example.output), example.command

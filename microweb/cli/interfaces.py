@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Generic, NamedTuple, TypeVar
 
 from ..app import App
-from ..concurrency.callables import is_async
 from ..server.process import Application
 
 A = TypeVar("A", bound=Application)
@@ -26,19 +23,15 @@ def _as_app(value: object) -> App | None:
 
 
 def _as_wsgi(value: object) -> Application | None:
-    from ..interop.wsgi_server import WSGI
+    from ..interop.interfaces import as_wsgi
 
-    if isinstance(value, WSGI):
-        return value
-    return WSGI(value) if callable(value) and is_wsgi(value) else None
+    return as_wsgi(value)
 
 
 def _as_asgi(value: object) -> Application | None:
-    from ..interop.asgi_server import ASGI, is_asgi
+    from ..interop.interfaces import as_asgi
 
-    if isinstance(value, ASGI):
-        return value
-    return ASGI(value) if is_asgi(value) and not isinstance(value, App) else None
+    return as_asgi(value)
 
 
 def _as_any(value: object) -> Application | None:
@@ -62,22 +55,3 @@ def interface_of(value: object) -> str | None:
         if INTERFACES[interface].accept(value) is not None:
             return INTERFACES[interface].name
     return None
-
-
-def is_wsgi(value: object) -> bool:
-    """Whether a value can be called as a WSGI application, with `environ` and `start_response`.
-
-    A function that can also be called without arguments is not one: it makes an application.
-    """
-    if not callable(value) or isinstance(value, type) or is_async(value):
-        return False
-    try:
-        signature = inspect.signature(value)
-        signature.bind("environ", "start_response")
-    except (TypeError, ValueError):  # it takes other arguments; it has no signature
-        return False
-    if inspect.isroutine(value):
-        with suppress(TypeError):
-            signature.bind()
-            return False
-    return True

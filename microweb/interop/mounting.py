@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from ..errors import ConfigurationError
 from ..server.process import Application
-from .asgi_server import ASGI, is_asgi
+from .interfaces import as_asgi
 from .wsgi_server import WSGI
 
 
-def as_application(app: object, prefix: str) -> Application:
+def as_mounted(app: object, prefix: str) -> Application:
     """Return `app` as an application that an App can mount. Raises: ConfigurationError."""
-    if isinstance(app, (WSGI, ASGI)):
-        return app
-    if is_asgi(app):
-        return ASGI(app)
+    application = app if isinstance(app, WSGI) else as_asgi(app)
+    if application is not None:
+        return application
     raise ConfigurationError(
         f"mount {prefix!r}: expected an App, a Router, an ASGI application or WSGI(app), got "
         f"{app!r:.80}; route a function with @app.route({prefix + '/{path:path}'!r})"

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, Protocol, cast
+from typing import TYPE_CHECKING, NoReturn, Protocol, cast, runtime_checkable
 
 from ..concurrency.background import Background
 from ..concurrency.descriptors import raise_limit
@@ -73,6 +73,7 @@ class _StartFailed(Exception):
     """The application's lifespan has raised its cause before the server listened."""
 
 
+@runtime_checkable
 class Application(Protocol):
     """The application that a process serves: a handler with a lifespan."""
 
