@@ -8,12 +8,12 @@ from typing import Any, TypeGuard
 
 from ..concurrency.background import Background
 from ..concurrency.callables import is_async
-from ..errorpages import default_answer
-from ..errors import ConfigurationError, HTTPError, ProtocolError
+from ..errors import ConfigurationError, ProtocolError
 from ..http.request_head import PlainSection
 from ..request import Request
 from ..response import Response
 from ..server.state import refuse_plainly
+from .alone import answer_to, check_scheme, is_answered_here
 from .asgi_http import answer_request
 from .asgi_lifespan import lifespan
 from .asgi_types import ASGIApplication
@@ -53,11 +53,13 @@ class ASGI:
         is_socket = type(request.section) is not PlainSection and _asks_for_websocket(request)
         answer = answer_socket if is_socket else answer_request
         try:
+            if request.line.authority is not None:
+                check_scheme(request)
             return await answer(request, self._app, self._state)
-        except HTTPError as error:
-            if request.match is not None:  # the App around it answers errors
+        except Exception as error:
+            if not is_answered_here(request, error):
                 raise
-            return default_answer(error, request.headers.get("accept", ""))
+            return answer_to(request, error)
 
     # --- the rest of an application
 

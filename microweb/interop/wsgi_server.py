@@ -22,6 +22,7 @@ from ..errors import ProtocolError
 from ..request import Request
 from ..response import Response
 from ..server.state import refuse_plainly
+from .alone import answer_to, check_scheme, is_answered_here
 from .wsgi_answer import Answer, WSGIApplication
 from .wsgi_environ import make_environ
 from .wsgi_input import read_ahead
@@ -45,8 +46,19 @@ class WSGI:
         """Return the answer of the application, which a thread calls.
 
         It returns at the first piece of the answer. The thread may then still make the others.
-        Raises: each exception of the application before its first piece; as `request.body()`.
+        Raises: each exception of the application before its first piece, if an App is around it; as
+        `request.body()`.
         """
+        try:
+            if request.line.authority is not None:
+                check_scheme(request)
+            return await self._answer(request)
+        except Exception as error:
+            if not is_answered_here(request, error):
+                raise
+            return answer_to(request, error)
+
+    async def _answer(self, request: Request) -> Response:
         source = await read_ahead(request)
         pool = running_pools().application
         has_reserved = source.waits_for_peer and await reserve_wait(pool, request)

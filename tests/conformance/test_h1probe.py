@@ -13,11 +13,19 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from support import contract_asgi
 from support.certificates import authority
 from support.over_tls import MisbehavingOverTLS
 from support.processes import DEADLINE_S, ENVIRONMENT, Program
 
 PROBE = Path(__file__).parents[2].parent / "shared" / "conformance"
+ASGI = Path(contract_asgi.__file__)
+
+# Groups of cases that an ASGI application does not have, and why. Closed.
+NOT_OF_ASGI = {
+    "files": "ranges and conditions of a file are features of `app.static`",
+    "static": "so are the paths that lead out of a folder",
+}
 
 pytestmark = pytest.mark.skipif(
     not (PROBE / "h1probe.py").exists(), reason=f"no conformance probe in {PROBE}"
@@ -26,15 +34,24 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 def test_every_case_passes(loop: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if loop == "uvloop":
-        pytest.importorskip("uvloop")
     made = [sys.executable, PROBE / "make_files.py", tmp_path]
     subprocess.run(made, check=True, capture_output=True, timeout=DEADLINE_S)
     monkeypatch.setitem(ENVIRONMENT, "CONTRACT_FILES", str(tmp_path))
-    with Program(PROBE / "contract_app.py", "0", loop) as program:
+    check(PROBE / "contract_app.py", loop)
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_every_case_of_the_wire_passes_for_an_asgi_application(loop: str) -> None:
+    check(ASGI, loop, "--groups", ",".join(f"!{group}" for group in NOT_OF_ASGI))
+
+
+def check(app: Path, loop: str, *options: str) -> None:
+    if loop == "uvloop":
+        pytest.importorskip("uvloop")
+    with Program(app, "0", loop) as program:
         address = urlsplit(program.urls()[0]).netloc
         probe = subprocess.run(
-            [sys.executable, PROBE / "h1probe.py", address, "--show", "--fail"],
+            [sys.executable, PROBE / "h1probe.py", address, "--show", "--fail", *options],
             env=ENVIRONMENT,
             capture_output=True,
             encoding="utf-8",

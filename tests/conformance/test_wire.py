@@ -11,9 +11,11 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 import pytest
+from support import contract_asgi
 from support.serving import on_loopback, peer_of, statuses
 
 from microweb import App, Request, Response
+from microweb.interop.asgi_server import ASGI
 from microweb.testing.misbehaving import Misbehaving
 
 HOST = b"Host: localhost\r\n"
@@ -403,7 +405,17 @@ async def play(peer: Misbehaving, case: Case) -> bytes:
 
 @pytest.mark.parametrize("case", CASES, ids=[case.id for case in CASES])
 async def test_case(case: Case, app: App) -> None:
-    async with on_loopback(app) as server, peer_of(server) as peer:
+    await check(case, app)
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case.id for case in CASES])
+async def test_case_of_an_asgi_application(case: Case) -> None:
+    """The wire is the server's: an application of another interface passes the same cases."""
+    await check(case, ASGI(contract_asgi.app))
+
+
+async def check(case: Case, app: App | ASGI) -> None:
+    async with on_loopback(app, max_body=1 << 20) as server, peer_of(server) as peer:
         data = await play(peer, case)
     expected = case.statuses if case.closes else [*case.statuses, 200]
     assert statuses(data) == expected
