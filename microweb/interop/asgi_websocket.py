@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
+from ..concurrency.background import create_task
 from ..errors import ClientDisconnected, LocalProtocolError
 from ..http.origins import EVERY_ORIGIN
 from ..logs import Log
@@ -53,6 +55,7 @@ class SocketCall:
     def __init__(self, socket: WebSocket) -> None:
         self._socket = socket
         self._state = _OPENING
+        self._has_decided = asyncio.Event()  # it has accepted or refused the handshake
         self._has_connected = False
         self._is_accepted = False
         self._head: Message | None = None  # of a response that refuses the handshake
@@ -86,9 +89,9 @@ class SocketCall:
             self._has_connected = True
             return {"type": "websocket.connect"}
         socket = self._socket
-        if self._state == _OPENING:
-            await socket.request.disconnected()
-        elif self._state == _OPEN:
+        if self._state in (_OPENING, _REFUSING):  # another task accepts
+            await self._wait_for_decision()
+        if self._state == _OPEN:
             try:
                 data = await socket.receive()
             except ClientDisconnected:
@@ -113,7 +116,8 @@ class SocketCall:
                 case "open", "websocket.send":
                     await self._socket.send(_data_of(message))
                 case "opening" | "open", "websocket.close":
-                    is_open, self._state = self._state == _OPEN, _CLOSED
+                    is_open = self._state == _OPEN
+                    self._decide(_CLOSED)
                     if is_open:
                         reason = message.get("reason") or ""
                         await self._socket.close(message.get("code") or 1000, reason)
@@ -122,7 +126,7 @@ class SocketCall:
                 case "refusing", "websocket.http.response.body":
                     self._body += bytes(message.get("body", b""))
                     if not message.get("more_body", False):
-                        self._state = _CLOSED
+                        self._decide(_CLOSED)
                 case "closed", "websocket.send" | "websocket.close":
                     raise gone()
                 case _:
@@ -130,7 +134,7 @@ class SocketCall:
                         f"an ASGI application: the WebSocket is {self._state}, got {kind!r:.80}"
                     )
         except ClientDisconnected as error:
-            self._state = _CLOSED
+            self._decide(_CLOSED)
             raise gone() from error
 
     async def _accept(self, message: Message) -> None:
@@ -140,7 +144,21 @@ class SocketCall:
         ]
         await self._socket.accept(message.get("subprotocol"), headers)
         self._is_accepted = True
-        self._state = _OPEN
+        self._decide(_OPEN)
+
+    def _decide(self, state: str) -> None:
+        self._state = state
+        self._has_decided.set()
+
+    async def _wait_for_decision(self) -> None:
+        """Wait until the application has accepted or refused, or the client has left."""
+        leaving = create_task(self._socket.request.disconnected(), "asgi websocket")
+        deciding = create_task(self._has_decided.wait(), "asgi websocket")
+        try:
+            await asyncio.wait((leaving, deciding), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            leaving.cancel()
+            deciding.cancel()
 
 
 def _data_of(message: Message) -> str | bytes:

@@ -9,7 +9,7 @@ from support.asgi_apps import Message, Receive, Scope, Send
 
 from microweb import App
 from microweb.interop.asgi_types import ASGIApplication
-from microweb.testing.websocket import SocketClosed
+from microweb.testing.websocket import HandshakeRefused, SocketClosed
 
 ACCEPT: Message = {"type": "websocket.accept"}
 
@@ -90,6 +90,40 @@ async def test_a_handshake_is_refused(messages: tuple[Message, ...], status: int
         with pytest.raises(Exception, match=str(status)):
             async with client.websocket("/in/"):
                 pass
+
+
+async def test_a_task_may_receive_before_another_one_accepts() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "websocket":
+            return
+        await receive()
+        receiving = asyncio.create_task(receive())
+        await asyncio.sleep(0)
+        await send(ACCEPT)
+        await send({"type": "websocket.send", "text": (await receiving)["text"]})
+
+    async with mounted(app).test_client() as client, client.websocket("/in/") as socket:
+        await socket.send("hello")
+        assert await socket.receive() == "hello"
+
+
+async def test_a_task_that_receives_waits_for_the_whole_refusal() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "websocket":
+            return
+        await receive()
+        receiving = asyncio.create_task(receive())
+        await send({"type": "websocket.http.response.start", "status": 418, "headers": []})
+        await asyncio.sleep(0)
+        assert not receiving.done()
+        await send({"type": "websocket.http.response.body", "body": b"short and stout"})
+        assert (await receiving)["type"] == "websocket.disconnect"
+
+    async with mounted(app).test_client() as client:
+        with pytest.raises(HandshakeRefused) as refused:
+            async with client.websocket("/in/"):
+                pass
+    assert str(refused.value) == "418 short and stout"
 
 
 @pytest.mark.usefixtures("nothing_is_logged")
