@@ -150,7 +150,7 @@ class App(Router, metaclass=Suggesting):
         if not isinstance(app, Router):
             from .interop.mounting import as_mounted
 
-            other, app = as_mounted(app, prefix), App()
+            other, app = as_mounted(app, prefix, self), App()
             app._missed, app._lifespans = other.handle, [lambda _: other.life()]
         check_mount(prefix, self, app)
         below = Router(prefix, use=use)

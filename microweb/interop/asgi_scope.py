@@ -19,7 +19,10 @@ _TLS_VERSIONS = {"1.2": 0x0303, "1.3": 0x0304}
 
 
 def http_scope(request: Request, state: dict[str, Any]) -> Scope:
-    """Return the scope of a request; `state` is that of the lifespan, which is copied."""
+    """Return the scope of a request; `state` is that of the lifespan, which is copied.
+
+    The values of `request.state`, which middleware has set, are in its state too.
+    """
     line, client = request.line, request.client
     path = line.raw_path
     extensions: dict[str, Any] = {
@@ -42,7 +45,7 @@ def http_scope(request: Request, state: dict[str, Any]) -> Scope:
         "headers": fields_of(request),
         "client": None if client is None or not client.port else (client.host, client.port),
         "server": None,
-        "state": state.copy(),
+        "state": state.copy() if request._state is None else state | vars(request._state),
         "extensions": extensions,
     }
 

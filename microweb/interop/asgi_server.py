@@ -8,6 +8,7 @@ from typing import Any, TypeGuard
 
 from ..concurrency.background import Background
 from ..concurrency.callables import is_async
+from ..endpoints.lifespan import HasState
 from ..errors import ConfigurationError, ProtocolError
 from ..http.request_head import PlainSection
 from ..request import Request
@@ -34,18 +35,21 @@ def is_asgi(app: object) -> TypeGuard[ASGIApplication]:
 class ASGI:
     """An ASGI 3 application that microweb serves, alone or mounted in an App.
 
+    `outer` is the App in which it is mounted. The state of its scopes has the values of
+    `outer.state` when it starts, those of its own lifespan, and those of `request.state`.
     Raises: ConfigurationError if `app` is not an `async def` of scope, receive and send.
     """
 
     is_debugging = False
 
-    def __init__(self, app: ASGIApplication) -> None:
+    def __init__(self, app: ASGIApplication, outer: HasState | None = None) -> None:
         if not is_asgi(app):
             raise ConfigurationError(
                 f"expected an ASGI 3 application, an async def of (scope, receive, send), got "
                 f"{app!r:.80}"
             )
         self._app = app
+        self._outer = outer
         self._state: dict[str, Any] = {}  # of the lifespan
 
     async def handle(self, request: Request) -> Response:
@@ -72,7 +76,7 @@ class ASGI:
 
     def life(self) -> AbstractAsyncContextManager[None]:
         """Return the context manager of the application's lifespan."""
-        self._state = {}
+        self._state = {} if self._outer is None else vars(self._outer.state).copy()
         return lifespan(self._app, self._state)
 
     def attach(self, background: Background) -> None:

@@ -6,6 +6,7 @@ import inspect
 from contextlib import suppress
 
 from ..concurrency.callables import is_async
+from ..endpoints.lifespan import HasState
 from ..server.process import Application
 from .asgi_server import ASGI, is_asgi
 from .wsgi_server import WSGI
@@ -18,12 +19,15 @@ def as_application(value: object) -> Application | None:
     return as_asgi(value) or as_wsgi(value)
 
 
-def as_asgi(value: object) -> Application | None:
-    """Return the application that an ASGI 3 application is; None for another value."""
+def as_asgi(value: object, outer: HasState | None = None) -> Application | None:
+    """Return the application that an ASGI 3 application is; None for another value.
+
+    `outer` is the App that mounts it.
+    """
     if isinstance(value, ASGI):
         return value
     # An App can be called as ASGI asks for, too: it is served as it is.
-    return ASGI(value) if not isinstance(value, Application) and is_asgi(value) else None
+    return ASGI(value, outer) if not isinstance(value, Application) and is_asgi(value) else None
 
 
 def as_wsgi(value: object) -> Application | None:

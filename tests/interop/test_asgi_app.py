@@ -15,6 +15,7 @@ from support.asgi import Exchanged, answered, body_of, http_scope, started
 from microweb import App, ConfigurationError, Request, from_thread
 from microweb.http.request_head import PlainSection, parse_request_line
 from microweb.interop.asgi_app import ASGIApplication
+from microweb.interop.asgi_types import Receive, Scope, Send
 from microweb.request import make_request
 
 
@@ -90,6 +91,21 @@ async def test_state_of_others_is_the_state_of_the_request() -> None:
     async with started(app, {}):
         scope = http_scope(state={"theirs": 2, "ours": 1})
         assert (await answered(app, scope))[2] == b"[('theirs', 2)]"
+
+
+async def test_state_of_others_reaches_an_application_that_is_mounted() -> None:
+    async def inner(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await send({"type": "http.response.start", "status": 200})
+            text = repr(sorted(scope["state"].items())).encode()
+            await send({"type": "http.response.body", "body": text})
+
+    app = App()
+    app.state.ours = 1
+    app.mount("/in", inner)
+    async with started(app, {}):
+        scope = http_scope("/in/", state={"theirs": 2, "ours": 1})
+        assert (await answered(app, scope))[2] == b"[('ours', 1), ('theirs', 2)]"
 
 
 @pytest.mark.parametrize("error", [ValueError("no database"), SystemExit(3)])

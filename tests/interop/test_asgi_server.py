@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any
 
 import pytest
-from support.asgi_apps import Receive, Scope, Send, answer_of, body, body_of, get, sending, start
-from support.serving import statuses
+from support.asgi_apps import (
+    Receive,
+    Scope,
+    Send,
+    answer_of,
+    ask,
+    body,
+    body_of,
+    get,
+    sending,
+    start,
+)
+from support.serving import on_loopback, statuses
 
 from microweb import App, ConfigurationError, Request, Response
 from microweb.interop.asgi_server import ASGI, is_asgi
@@ -91,3 +103,71 @@ async def test_an_error_is_answered_by_the_app_around_it() -> None:
     answer = await answer_of(app, get("/old/"))
     assert statuses(answer) == [410] and body_of(answer) == b"lost"
     assert statuses(await answer_of(ASGI(fail), get())) == [500]
+
+
+# --- its state
+
+
+class Showing:
+    """An application that answers its state; its lifespan adds to it."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        state = scope["state"]
+        if scope["type"] == "lifespan":
+            await receive()
+            self.at_startup = dict(state)
+            state.update(own=1, both="inner")
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+            await send({"type": "lifespan.shutdown.complete"})
+            return
+        text = repr(sorted(state.items())).encode()
+        state["own"] = 2  # of this request only
+        await send(start())
+        await send(body(text))
+
+
+async def test_state_of_the_app_is_in_that_of_a_mounted_application() -> None:
+    app, inner = App(), Showing()
+    app.state.database = "db"
+
+    @app.lifespan
+    async def life(app: App) -> AsyncIterator[dict[str, object]]:
+        yield {"both": "outer"}
+
+    app.mount("/in", inner)
+    async with on_loopback(app) as server:
+        for _ in range(2):
+            shown = body_of(await ask(server, get("/in/")))
+            assert shown == b"[('both', 'inner'), ('database', 'db'), ('own', 1)]"
+    assert inner.at_startup == {"database": "db", "both": "outer"}
+    assert vars(app.state) == {"database": "db", "both": "outer"}
+
+
+async def test_state_of_a_request_is_in_that_of_a_mounted_application() -> None:
+    app = App()
+
+    @app.use
+    async def log_in(request: Request, call_next: Handler) -> Response:
+        request.state.user = request.query["user"]
+        return await call_next(request)
+
+    app.mount("/in", Showing())
+    async with on_loopback(app) as server:
+        for user in (b"ada", b"eve"):
+            shown = body_of(await ask(server, get(f"/in/?user={user.decode()}")))
+            assert shown == b"[('both', 'inner'), ('own', 1), ('user', '%b')]" % user
+
+
+async def test_each_app_gives_its_own_state() -> None:
+    outer, app = App(), App()
+    outer.state.place, app.state.place = "outer", "inner"
+    outer.mount("/in", app)
+    app.mount("/old", Showing())
+    shown = body_of(await answer_of(outer, get("/in/old/")))
+    assert shown == b"[('both', 'inner'), ('own', 1), ('place', 'inner')]"
+
+
+async def test_an_application_alone_has_the_state_of_its_lifespan() -> None:
+    shown = body_of(await answer_of(ASGI(Showing()), get()))
+    assert shown == b"[('both', 'inner'), ('own', 1)]"
