@@ -12,15 +12,17 @@ from base64 import b64encode
 from collections.abc import Mapping
 from functools import lru_cache
 from hashlib import sha256
+from json.encoder import encode_basestring
 from typing import Literal
 
 from .bodies.json import encode_json
-from .errors import HTTPError, HTTPSExpected, ProtocolError
+from .errors import HTTPError, HTTPSExpected, ProtocolError, has_only_faults
+from .faults import json_of
 from .http.mediatypes import HTML, TEXT
 from .http.negotiation import parse_accept
 from .http.response_head import phrase_of
 from .markup import HTMLText, html
-from .response import Response
+from .response import Response, plain_response
 
 PROBLEM = "application/problem+json"
 
@@ -42,6 +44,9 @@ def default_answer(
     """
     status = status_of(error)
     if isinstance(error, HTTPError):
+        is_short = has_only_faults(error) and not error.headers and accept is not None
+        if is_short and preferred_form(accept or "", in_json=in_json) == "json":
+            return _faults_response(error)
         return plain_answer(
             status,
             accept,
@@ -120,6 +125,21 @@ def problem_response(status: int, detail: str, extra: Mapping[str, object]) -> R
     if detail:
         problem["detail"] = detail
     return Response(encode_json(problem | dict(extra), repr), status, content_type=PROBLEM)
+
+
+def _faults_response(error: HTTPError) -> Response:
+    """Return the problem details of an error whose only further members are its faults.
+
+    `plain_answer` gives the same in three times the time, and each refused body takes it.
+    """
+    title, detail = phrase_of(error.status), encode_basestring(error.detail)
+    problem = (
+        f'{{"status":{error.status},"title":"{title}","detail":{detail},'
+        f'"errors":{json_of(error.faults)}}}'
+    )
+    response = plain_response(encode_text(problem), PROBLEM, error.status)
+    response.headers.lines["vary"] = "Vary: Accept\r\n"
+    return response
 
 
 def page_response(status: int, title: str, content: HTMLText, style: str) -> Response:

@@ -30,10 +30,11 @@ Status codes are those of RFC 9110 section 15 and RFC 6585.
 
 from __future__ import annotations
 
+import copyreg
 from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
 
-from .faults import Fault, first_faults, summary_of
+from .faults import Fault, first_faults, texts_of
 
 _SHOWN_BYTES = 80
 
@@ -46,15 +47,7 @@ class MicrowebError(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # By default the class would be called with `args`, which are not those of its `__init__`.
-        return _restored, (type(self), self.args, vars(self))
-
-
-def _restored(
-    cls: type[MicrowebError], args: tuple[Any, ...], fields: Mapping[str, Any]
-) -> MicrowebError:
-    error = cls.__new__(cls, *args)
-    vars(error).update(fields)
-    return error
+        return copyreg.__newobj__, (type(self), *self.args), vars(self)  # type: ignore[attr-defined]
 
 
 # --- the peer broke HTTP --------------------------------------------------------------
@@ -171,23 +164,30 @@ class HTTPError(MicrowebError):
                 "keywords, as in HTTPError(409, 'taken', name='ada')"
             )
         self.status = status
-        self.headers = dict(headers or {})
-        self.detail = self.text = detail
-        self.extra = extra
+        self.headers = dict(headers) if headers else {}
         self.faults: tuple[Fault, ...] = ()
+        self._given, self._extra = extra, None if faults else extra
+        text = detail
         if faults:
-            self._add_faults(faults)
-        super().__init__(f"{status} {self.text}".rstrip())
+            self.faults, has_more = first_faults(faults)
+            detail, text = texts_of(self.faults, detail, has_more=has_more)
+        self.detail, self.text = detail, text
+        super().__init__(f"{status} {text}".rstrip())
 
-    def _add_faults(self, faults: Iterable[Fault]) -> None:
-        self.faults, has_more = first_faults(faults)
-        lines = [self.detail] if self.detail else []
-        self.text = "\n".join([*lines, *map(str, self.faults), *(["and more"] * has_more)])
-        self.detail = self.detail or summary_of(self.faults, has_more=has_more)
-        self.extra = {"errors": [fault.members() for fault in self.faults], **self.extra}
+    @property
+    def extra(self) -> dict[str, object]:
+        """The members of problem details besides `status`, `title` and `detail`."""
+        if self._extra is None:  # most answers are written from the faults themselves
+            self._extra = {"errors": [each.members() for each in self.faults], **self._given}
+        return self._extra
 
     def __str__(self) -> str:
         return str(self.args[0])
+
+
+def has_only_faults(error: HTTPError) -> bool:
+    """Return whether the `extra` of an error has only its faults; False if that was used."""
+    return error._extra is None and not error._given
 
 
 class _StatusLeaf(HTTPError):

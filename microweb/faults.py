@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from html import escape
 from itertools import islice
+from json.encoder import encode_basestring
 from typing import Literal
 
 MAX_FAULTS = 20  # in one answer
@@ -62,11 +63,33 @@ def _size_of(fault: Fault) -> int:
     return len(text.encode(errors="replace")) + _AROUND
 
 
+def texts_of(faults: tuple[Fault, ...], detail: str, *, has_more: bool) -> tuple[str, str]:
+    """Return the detail for problem details, and that for other answers: a line for each fault."""
+    lines = [
+        f"{each.name}: {each.detail}" if each.source == "body" else str(each) for each in faults
+    ]
+    if has_more:
+        lines.append("and more")
+    if detail:
+        return detail, "\n".join([detail, *lines])
+    return summary_of(faults, has_more=has_more), "\n".join(lines)
+
+
 def summary_of(faults: tuple[Fault, ...], *, has_more: bool) -> str:
     """Return a detail for problem details: `2 faults in the body`."""
     plural = "" if len(faults) == 1 else "s"
-    if any(fault.source != "body" for fault in faults):
-        summary = f"{len(faults)} parameter{plural} at fault"
-    else:
+    if {"body"}.issuperset([each.source for each in faults]):
         summary = f"{len(faults)} fault{plural} in the body"
+    else:
+        summary = f"{len(faults)} parameter{plural} at fault"
     return f"{summary} and more" if has_more else summary
+
+
+def json_of(faults: tuple[Fault, ...]) -> str:
+    """Return the JSON of the faults' `members`. `encode_json` takes four times as long."""
+    objects = [
+        f'{{"in":"{each.source}","{"pointer" if each.source == "body" else "name"}":'
+        f'{encode_basestring(each.name)},"detail":{encode_basestring(each.detail)}}}'
+        for each in faults
+    ]
+    return f"[{','.join(objects)}]"

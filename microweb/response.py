@@ -273,13 +273,13 @@ class Response(metaclass=Suggesting):
 
     def _put_cookie(self, cookie: SetCookie) -> Response:
         self._touch()
+        _ = self.headers  # `encode` adds cookies only if there are fields
         self._cookies = with_cookie(self._cookies, cookie)
         return self
 
     def _touch(self) -> None:
         if self._is_used:
             refuse_touch()
-        _ = self.headers  # from now on the head is built from these
 
     # --- called by the application
 
@@ -418,12 +418,12 @@ class PlainResponse(Response):
     __init__ = object.__init__
 
 
-def plain_response(body: bytes, content_type: str | None) -> Response:
-    """Return a 200 with a media type that needs no check, for the values of most endpoints."""
+def plain_response(body: bytes, content_type: str | None, status: int = 200) -> Response:
+    """Return a response whose arguments need no check, for the values of most endpoints."""
     response: Response = PlainResponse()
     response.source = None
     response._body = body
-    response._status = 200
+    response._status = status
     response._content_type = content_type
     response._headers = response._cookies = None
     response._is_used = False

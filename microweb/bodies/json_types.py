@@ -176,9 +176,7 @@ class _Compiler:
         reader = self._unchecked_reader(bare(kind))
         if not checks:
             return reader
-        reader = checked(reader, checks)
-        limits = limits_of(metadata_of(kind))
-        return replace(reader, convert=bounded(bare(kind), limits, reader.convert))
+        return bounded(checked(reader, checks), bare(kind), limits_of(metadata_of(kind)))
 
     def _unchecked_reader(self, kind: object) -> Reader:
         origin, arguments = get_origin(kind), get_args(kind)
@@ -349,7 +347,13 @@ class _Compiler:
                     continue
             raise Mismatch(expected, value)
 
-        return Reader(expected, convert_union)
+        # A test is right only if no other alternative reads values of the same classes.
+        tests = [
+            f"({reader.test})"
+            for reader in readers
+            if reader.test and all(scalars[each] == [reader.convert] for each in reader.scalars)
+        ]
+        return Reader(expected, convert_union, test=" or ".join(tests))
 
 
 # --- types ----------------------------------------------------------------------------
@@ -383,9 +387,10 @@ def _refusal_of(faults: list[tuple[list[str | int], str]]) -> Mismatch:
     refusals: list[Mismatch] = []
     for steps, problem in faults:
         refusal = Refusal(problem)
-        refusal.steps += steps
+        refusal.steps = steps
         refusals.append(refusal)
-    first, *first.others = refusals
+    first, *others = refusals
+    first.others = others
     return first
 
 

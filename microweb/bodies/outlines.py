@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import partial
 from keyword import iskeyword
+from types import FunctionType
 from typing import Any, Never
 
 from ..errors import HTTPError, MissingValue
@@ -46,7 +47,7 @@ class Outline:
     """
 
     def __init__(self, *, is_closed: bool = False) -> None:
-        self._members: list[tuple[str, str, Convert, bool]] = []
+        self._members: list[tuple[str, str, Reader, bool]] = []
         self._required: set[str] = set()
         self._keys: set[str] = set()
         self._is_closed = is_closed
@@ -54,7 +55,7 @@ class Outline:
 
     def add(self, key: str, name: str, reader: Reader, is_required: bool) -> None:
         """Add the member that is `key` in JSON and `name` in the result."""
-        self._members.append((key, name, reader.convert, is_required))
+        self._members.append((key, name, reader, is_required))
         self._keys.add(key)
         if is_required:
             self._required.add(key)
@@ -77,16 +78,29 @@ class Outline:
             **{"HTTPError": HTTPError, "Refusal": Refusal, "shown": _SHOWN_CHARACTERS},
             **{"cls": cls, "refusal": self._refusal, "check_closed": self._check_closed},
         }
-        lines, arguments = [], []
-        for index, (key, name, convert_member, is_required) in enumerate(self._members):
-            scope |= {f"k{index}": key, f"n{index}": name, f"c{index}": convert_member}
-            is_argument = cls is not None and name.isidentifier() and not iskeyword(name)
-            target = f"others[n{index}]"
-            if is_required and is_argument:
-                target = f"a{index}"
-                arguments.append(f"{name}=a{index}")
-            condition = "" if is_required else f"if k{index} in value: "
-            lines += [f"at = {index}", f"{condition}{target} = c{index}(value[k{index}])"]
+        lines: list[str] = []
+        arguments: list[str] = []
+        defaults = self._defaults_in(cls)
+        for index, (key, name, reader, is_required) in enumerate(self._members):
+            scope |= {f"k{index}": key, f"n{index}": name, f"c{index}": reader.convert}
+            is_named = cls is not None and name.isidentifier() and not iskeyword(name)
+            is_argument = defaults is not None or (is_required and is_named)
+            lines.append(f"at = {index}")
+            reading = [f"a{index} = value[k{index}]"]
+            converted = f"a{index} = c{index}(a{index})"
+            test = reader.test.format(f"a{index}")
+            reading.append(f"if not ({test}): {converted}" if test else converted)
+            if is_argument:
+                arguments.append(f"a{index}" if defaults is not None else f"{name}=a{index}")
+            else:
+                reading.append(f"others[n{index}] = a{index}")
+            if is_required:
+                lines += reading
+            else:
+                lines += [f"if k{index} in value:", *(f"    {line}" for line in reading)]
+                if defaults is not None:
+                    scope[f"d{index}"] = defaults[name]
+                    lines += ["else:", f"    a{index} = d{index}"]
         if self._is_closed:
             lines += [f"at = {len(self._members)}", "check_closed(value)"]
         if cls is None or len(arguments) < len(self._members):
@@ -100,6 +114,27 @@ class Outline:
         exec(source, scope)
         read: Convert = scope["read"]
         return read
+
+    def _defaults_in(self, cls: Any) -> dict[str, object] | None:
+        """Return the defaults of the arguments of `cls`; None if it is not called by position.
+
+        An argument that is its default is the same as none. A call of a class with three members
+        takes 0.3 us by position, and 0.7 by names.
+        """
+        init: Any = getattr(cls, "__init__", None)
+        is_plain = (
+            isinstance(cls, type)
+            and isinstance(init, FunctionType)
+            and type(cls).__call__ is type.__call__
+            and cls.__new__ is object.__new__  # type: ignore[comparison-overlap]
+        )
+        if not is_plain:
+            return None
+        taken = init.__code__.co_varnames[1 : init.__code__.co_argcount]
+        defaults = dict(zip(reversed(taken), reversed(init.__defaults__ or ()), strict=False))
+        names = tuple(name for _, name, _, _ in self._members)
+        has_all = all(each[3] or each[1] in defaults for each in self._members)
+        return defaults if taken[: len(names)] == names and has_all else None
 
     def _check_closed(self, value: dict[str, object]) -> None:
         if not self._keys.issuperset(value):
@@ -121,9 +156,9 @@ class Outline:
         self, at: int, last: str, value: dict[str, object]
     ) -> Iterator[tuple[str, Convert, object]]:
         """Yield the key, the reader and the value of all members after the one at `at`."""
-        for key, _, convert_member, is_required in self._members[at + 1 :]:
+        for key, _, reader, is_required in self._members[at + 1 :]:
             if key in value:
-                yield key, convert_member, value[key]
+                yield key, reader.convert, value[key]
             elif is_required:
                 yield key, partial(_refuse, "missing"), None
         if self._is_closed:

@@ -145,14 +145,18 @@ class ReturnConverter:
         ) from refusal
 
     def _from_tuple(self, value: tuple[object, ...]) -> Response:
-        if (meant := _meant_by(value)) is not None and not self._declares_number(value):
-            raise TypeError(
-                f"{describe(self._endpoint)} returned {value!r:.80}: the value comes first, "
-                f"expected {meant}"
-            )
-        content, status, headers = split_tuple(value)
-        if status is None and headers is None:
-            return self._from_other(value)
+        status: int | None
+        if len(value) == 2 and type(last := value[1]) is int:  # `split_tuple` takes 2 us
+            content, status, headers = value[0], last, None
+        else:
+            if (meant := _meant_by(value)) is not None and not self._declares_number(value):
+                raise TypeError(
+                    f"{describe(self._endpoint)} returned {value!r:.80}: the value comes first, "
+                    f"expected {meant}"
+                )
+            content, status, headers = split_tuple(value)
+            if status is None and headers is None:
+                return self._from_other(value)
         if content is not None or status in self._null_statuses:
             response = self._from_json(None) if content is None else self.convert(content)
         else:
@@ -163,10 +167,12 @@ class ReturnConverter:
             response = response.hand_on()  # the endpoint may return it for other requests too
         if status is not None and response.status != status:
             response.status = status
+        if headers is None:
+            return response
         if isinstance(headers, Mapping):
             response.headers.update(headers)
         else:
-            for name, text in headers or ():
+            for name, text in headers:
                 if name.lower() == "content-type":
                     response.headers[name] = text
                 else:
