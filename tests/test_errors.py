@@ -17,7 +17,6 @@ from jinja2 import TemplateNotFound
 
 import microweb
 from microweb import errors
-from microweb.bodies.mismatches import Mismatch, Refusal
 from microweb.concurrency.background import TaskExit
 from microweb.errors import (
     BadRequest,
@@ -168,8 +167,6 @@ def test_every_error_can_be_copied(name: str, how: Callable[[Any], Any]) -> None
 OTHERS = [
     SocketClosed(1000, "bye"),
     HandshakeRefused(httpx.Response(404, text="no")),
-    Mismatch("a string", 5),
-    Refusal("too long"),
     TaskExit("sys.exit()"),
     AddressInUse("port 80 is in use", "choose another port"),
     StartupFailed("no database"),

@@ -21,7 +21,7 @@ from .annotations import bare, expanded_alternatives_of, is_alias, metadata_of, 
 from .class_members import substituted
 from .mismatches import Mismatch, Refusal, show
 
-Check = Callable[[Any], None]
+Check = Callable[[Any], Mismatch | None]
 
 _MAX_SEARCHED = 1000  # characters in which a pattern is searched, without a max_length
 
@@ -78,7 +78,7 @@ _UNSUPPORTED = ("Predicate", "Not", "Timezone", "Unit")
 
 
 def checks_for(kind: object) -> list[Check]:
-    """Return the checks that the metadata of `kind` asks for. Each raises `Mismatch`.
+    """Return the checks that the metadata of `kind` asks for.
 
     Raises: ConfigurationError for a constraint that fits no alternative of `kind`.
     """
@@ -166,9 +166,9 @@ def _remedy(name: str, cls: type) -> str | None:
 def _only_for(classes: tuple[type, ...], check: Check) -> Check:
     """Return a check that ignores values of other classes. A bool is no number."""
 
-    def check_fitting(value: object) -> None:
-        if isinstance(value, classes) and not isinstance(value, bool):
-            check(value)
+    def check_fitting(value: object) -> Mismatch | None:
+        fits = isinstance(value, classes) and not isinstance(value, bool)
+        return check(value) if fits else None
 
     return check_fitting
 
@@ -187,14 +187,13 @@ def _comparison(name: str, limit: Any) -> Check:
     word, compare = _COMPARED[name]
     expected = f"{word} {limit}"
 
-    def check(value: Any) -> None:
+    def check(value: Any) -> Mismatch | None:
         try:
             is_right = compare(value, limit)
-        except TypeError as error:  # one of two times has an offset from UTC
+        except TypeError:  # one of two times has an offset from UTC
             offset = "an" if limit.tzinfo is not None else "no"
-            raise Refusal(f"expected {offset} offset from UTC, got {show(value)}") from error
-        if not is_right:
-            raise Mismatch(expected, value)
+            return Refusal(f"expected {offset} offset from UTC, got {show(value)}")
+        return None if is_right else Mismatch(expected, value)
 
     return check
 
@@ -205,10 +204,10 @@ def _multiple(limit: Any) -> Check:
     if over <= 0:
         raise ConfigurationError(f"expected multiple_of above 0, got {limit!r:.80}")
 
-    def check(value: Any) -> None:
+    def check(value: Any) -> Mismatch | None:
         numerator, denominator = _ratio(value)
-        if numerator * under % (denominator * over):
-            raise Mismatch(expected, value)
+        is_right = not numerator * under % (denominator * over)
+        return None if is_right else Mismatch(expected, value)
 
     return check
 
@@ -224,11 +223,12 @@ def _length(name: str, limit: int) -> Check:
     word, compare = _LENGTHS[name]
     expected = f"a length of {word} {limit}"
 
-    def check(value: Sized) -> None:
-        if not compare(len(value), limit):
-            if isinstance(value, str):
-                raise Mismatch(expected, value)
-            raise Refusal(f"expected {expected}, got {len(value)}")
+    def check(value: Sized) -> Mismatch | None:
+        if compare(len(value), limit):
+            return None
+        if isinstance(value, str):
+            return Mismatch(expected, value)
+        return Refusal(f"expected {expected}, got {len(value)}")
 
     return check
 
@@ -240,10 +240,9 @@ def _pattern(pattern: str, longest: int | None) -> Check:
         raise ConfigurationError(f"the pattern {pattern!r:.80} is wrong: {error}") from error
     expected = f"a match of {pattern[:80]}"
 
-    def check(value: str) -> None:
+    def check(value: str) -> Mismatch | None:
         if longest is not None and len(value) > longest:
-            raise Mismatch(f"a length of at most {longest}", value)
-        if search(value) is None:
-            raise Mismatch(expected, value)
+            return Mismatch(f"a length of at most {longest}", value)
+        return Mismatch(expected, value) if search(value) is None else None
 
     return check

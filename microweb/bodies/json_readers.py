@@ -1,9 +1,9 @@
 """Readers: each checks a JSON value against one type, and converts it.
 
-A reader refuses a value by raising `Mismatch`. Each container adds its step to the exception, so a
-pointer such as `#/items/2/price` costs nothing if all values match. After the first mismatch, a
-container reads the rest only to find the other mismatches. `json_types` combines these readers to
-the reader of any type.
+A reader refuses a value by returning a `Mismatch`. Each container adds its step to it, so a pointer
+such as `#/items/2/price` costs nothing if all values match. After the first mismatch, a container
+reads the rest only to find the other mismatches. `json_types` combines these readers to the reader
+of any type.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal, InvalidOperation
 from enum import Flag
-from itertools import islice
 from types import NoneType
 from typing import Any
 from uuid import UUID
@@ -23,7 +22,7 @@ from uuid import UUID
 from ..http.durations import parse_duration
 from .collisions import has_collisions
 from .json import JSONObject
-from .mismatches import SHOWN_CHARACTERS, Convert, Mismatch, Refusal, show
+from .mismatches import SHOWN_CHARACTERS, Convert, Mismatch, Refusal, joined, show
 
 # As many digits as `int` reads, because `int(Decimal("1e999999999"))` would fill the memory.
 _MAX_DECIMAL_DIGITS = 4300
@@ -36,7 +35,7 @@ _DECIMAL = re.compile(r"-?[0-9]++(?:\.[0-9]++)?(?:[eE][-+]?[0-9]++)?")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Reader:
-    """The reader of one type: `convert` returns the converted value, or raises `Mismatch`.
+    """The reader of one type: `convert` returns the converted value, or a `Mismatch`.
 
     A union chooses its alternative by the other attributes. `takes` is the container (`list` or
     `dict`) that it reads, if any; `fits` returns whether a container has the right outline, None if
@@ -58,24 +57,37 @@ class Reader:
 
 def _exactly(kind: type, expected: str, test: str) -> Reader:
     def convert_exactly(value: object) -> object:
-        if type(value) is not kind:  # isinstance(True, int) is true
-            raise Mismatch(expected, value)
-        return value
+        # isinstance(True, int) is true
+        return value if type(value) is kind else Mismatch(expected, value)
 
     return Reader(expected, convert_exactly, scalars=frozenset((kind,)), test=test)
 
 
-def checked(reader: Reader, checks: Sequence[Callable[[Any], None]]) -> Reader:
-    """Return a reader that calls `checks` with the converted value; each may raise Mismatch."""
+def checked(reader: Reader, checks: Sequence[Callable[[Any], Mismatch | None]]) -> Reader:
+    """Return a reader that calls `checks` with the converted value."""
     convert = reader.convert
 
     def convert_checked(value: object) -> object:
         converted = convert(value)
+        if isinstance(converted, Mismatch):
+            return converted
         for check in checks:
-            check(converted)
+            mismatch = check(converted)
+            if mismatch is not None:
+                return mismatch
         return converted
 
     return replace(reader, convert=convert_checked, test="")
+
+
+def mapped(convert: Convert, make: Callable[[Any], object]) -> Convert:
+    """Return a function that calls `make` with the converted value."""
+
+    def convert_and_make(value: object) -> object:
+        converted = convert(value)
+        return converted if isinstance(converted, Mismatch) else make(converted)
+
+    return convert_and_make
 
 
 def bounded(reader: Reader, kind: object, limits: Sequence[tuple[str, Any]]) -> Reader:
@@ -112,23 +124,21 @@ def _is_small(limit: object) -> bool:
     return type(limit) is int and _MIN_INT <= limit <= _MAX_INT
 
 
-def container(kind: type, expected: str, convert_container: Convert) -> Reader:
-    def convert_checked(value: object) -> object:
-        if not isinstance(value, kind):
-            raise Mismatch(expected, value)
-        return convert_container(value)
+def container(kind: type, expected: str, convert_container: Convert, test: str = "") -> Reader:
+    def convert_kind(value: object) -> object:
+        return convert_container(value) if isinstance(value, kind) else Mismatch(expected, value)
 
-    return Reader(expected, convert_checked, takes=kind)
+    return Reader(expected, convert_kind, takes=kind, test=test)
 
 
 def _parsed(parse: Callable[[str], object], expected: str) -> Reader:
     def convert_parsed(value: object) -> object:
         if not isinstance(value, str):
-            raise Mismatch(expected, value)
+            return Mismatch(expected, value)
         try:
             return parse(value)
-        except ValueError as error:
-            raise Mismatch(expected, value) from error
+        except ValueError:
+            return Mismatch(expected, value)
 
     return Reader(expected, convert_parsed, scalars=frozenset((str,)))
 
@@ -137,25 +147,25 @@ def _same(value: object) -> object:
     return value
 
 
-def _integer(value: object) -> int:
+def _integer(value: object) -> int | Mismatch:
     # The integers of other languages and of databases. Python folds the bounds to constants.
     if type(value) is int and -(2**63) <= value < 2**63:
         return value
     if type(value) is float and value.is_integer() and -(2**63) <= value < 2**63:
         return int(value)  # JSON has one kind of number, and so has JSON Schema: 1.0 is an integer
     is_whole = type(value) is int or (type(value) is float and value.is_integer())
-    raise Mismatch("an integer of 64 bits" if is_whole else "an integer", value)
+    return Mismatch("an integer of 64 bits" if is_whole else "an integer", value)
 
 
-def _float(value: object) -> float:
+def _float(value: object) -> float | Mismatch:
     if type(value) is float:
         return value
     if type(value) is not int:
-        raise Mismatch("a number", value)
+        return Mismatch("a number", value)
     try:
         return float(value)
-    except OverflowError as error:
-        raise Mismatch("a number that a float can hold", value) from error
+    except OverflowError:
+        return Mismatch("a number that a float can hold", value)
 
 
 def _bytes(text: str) -> bytes:
@@ -169,20 +179,20 @@ def _uuid(text: str) -> UUID:
     return uuid
 
 
-def _decimal(value: object) -> Decimal:
+def _decimal(value: object) -> Decimal | Mismatch:
     if type(value) is int:
         return Decimal(value)
     if type(value) is float:
         return Decimal(repr(value))  # 0.1 as in the body, not the digits of the nearest float
     # Decimal() also accepts spaces, underscores, "NaN" and the digits of any script.
     if not isinstance(value, str) or _DECIMAL.fullmatch(value) is None:
-        raise Mismatch("a decimal number", value)
+        return Mismatch("a decimal number", value)
     try:
         number = Decimal(value)
-    except InvalidOperation as error:
-        raise Mismatch("a decimal number", value) from error
+    except InvalidOperation:
+        return Mismatch("a decimal number", value)
     if abs(number.adjusted()) > _MAX_DECIMAL_DIGITS:
-        raise Mismatch(f"a decimal number of at most {_MAX_DECIMAL_DIGITS} digits", value)
+        return Mismatch(f"a decimal number of at most {_MAX_DECIMAL_DIGITS} digits", value)
     return number
 
 
@@ -198,9 +208,7 @@ def one_of(choices: Sequence[tuple[object, object]]) -> Reader:
         return not isinstance(value, (dict, list)) and _typed(value) in table
 
     def convert_choice(value: object) -> object:
-        if not fits(value):
-            raise Mismatch(expected, value)
-        return table[_typed(value)]
+        return table[_typed(value)] if fits(value) else Mismatch(expected, value)
 
     classes = frozenset([kind for kind, _ in table])
     return Reader(expected, convert_choice, fits=fits, scalars=classes)
@@ -221,22 +229,23 @@ def flags_of(cls: type[Flag]) -> Reader:
 
     def convert_flags(value: object) -> object:
         number: Any = PLAIN[int].convert(value)
-        if number & ~every:  # also if it is negative
-            raise Mismatch(expected, value)
-        return cls(number)
+        if isinstance(number, Mismatch):
+            return number
+        # `number & ~every` is also true if it is negative.
+        return Mismatch(expected, value) if number & ~every else cls(number)
 
     return Reader(expected, convert_flags, scalars=frozenset((int,)))
 
 
 PLAIN: dict[Any, Reader] = {
-    object: Reader("anything", _same),
+    object: Reader("anything", _same, test="True"),
     str: _exactly(str, "a string", "type({0}) is str"),
     int: Reader("an integer", _integer, scalars=frozenset((int,)), test=_IN_64_BITS),
     float: Reader("a number", _float, scalars=frozenset((int, float)), test="type({0}) is float"),
     bool: _exactly(bool, "a boolean", "type({0}) is bool"),
     NoneType: _exactly(NoneType, "null", "{0} is None"),
-    dict: container(dict, "an object", _same),
-    list: container(list, "an array", _same),
+    dict: container(dict, "an object", _same, "isinstance({0}, dict)"),
+    list: container(list, "an array", _same, "isinstance({0}, list)"),
     tuple: container(list, "an array", lambda value: tuple(value)),  # type: ignore[arg-type]
     set: container(list, "an array", lambda value: hashed(set, value)),
     frozenset: container(list, "an array", lambda value: hashed(frozenset, value)),
@@ -253,8 +262,8 @@ PLAIN: dict[Any, Reader] = {
 # --- containers -----------------------------------------------------------------------
 
 
-def choose(readers: list[Reader], value: Any, expected: str) -> Reader:
-    """Return the reader for `value`, an array or an object. Raises: Mismatch."""
+def choose(readers: list[Reader], value: Any, expected: str) -> Reader | Mismatch:
+    """Return the reader for `value`, an array or an object, or the mismatch of `value`."""
     if len(readers) == 1:
         return readers[0]
     for reader in readers:
@@ -270,10 +279,8 @@ def choose(readers: list[Reader], value: Any, expected: str) -> Reader:
     for name in readers[0].tags:
         if name in value and all(name in reader.tags for reader in readers):
             tags = " or ".join(reader.tags[name].expected for reader in readers)
-            mismatch = Mismatch(tags, value[name])
-            mismatch.add_step(name)
-            raise mismatch
-    raise Refusal(f"expected {expected}, got {show(value)} of another shape")
+            return joined(None, Mismatch(tags, value[name]), name)
+    return Refusal(f"expected {expected}, got {show(value)} of another shape")
 
 
 def is_tagged(value: dict[str, object], name: str, tag: Reader) -> bool:
@@ -281,48 +288,58 @@ def is_tagged(value: dict[str, object], name: str, tag: Reader) -> bool:
     return name in value and tag.fits is not None and tag.fits(value[name])
 
 
-def list_of(convert_item: Convert) -> Callable[[Any], list[object]]:
-    def convert_items(value: list[object]) -> list[object]:
-        items: list[object] = []
-        try:
-            items.extend(map(convert_item, value))
-        except Mismatch as mismatch:
-            done = len(items)  # `extend` keeps the items before the one that raises
-            mismatch.add_step(done)
-            rest = enumerate(value[done + 1 :], done + 1)
-            mismatch.read_rest((index, convert_item, item) for index, item in rest)
-            raise
-        return items
+# The reader of an array: generated, so that the test of its items needs no call.
+_ITEMS = """\
+def convert_items(value):
+    items = []
+    found = None
+    for item in value:
+        if not ({test}):
+            item = convert(item)
+            if isinstance(item, Mismatch):
+                found = joined(found, item, len(items))
+                if found.is_full:
+                    return found
+        items.append(item)
+    return items if found is None else found
+"""
 
+
+def list_of(item: Reader) -> Convert:
+    """Return the function that converts the items of an array to a list."""
+    scope: dict[str, Any] = {"convert": item.convert, "Mismatch": Mismatch, "joined": joined}
+    exec(_ITEMS.format(test=item.test.format("item") or "False"), scope)
+    convert_items: Convert = scope["convert_items"]
     return convert_items
 
 
 def hashed(make: Callable[[Any], object], items: Any) -> object:
     """Return a set of `items`, which may have duplicates.
 
-    Raises: Mismatch for arrays in it, and for items that were chosen for their hashes.
+    Return a Mismatch for arrays in it, and for items that were chosen for their hashes.
     """
     try:
         if has_collisions(items):
-            raise Refusal("expected items of a set with different hashes")
+            return Refusal("expected items of a set with different hashes")
         return make(items)
-    except TypeError as error:
-        raise Refusal("expected items that are no arrays or objects") from error
+    except TypeError:
+        return Refusal("expected items that are no arrays or objects")
 
 
-def dict_of(convert_member: Convert) -> Callable[[Any], JSONObject]:
-    def convert_members(value: dict[str, object]) -> JSONObject:
+def dict_of(convert_member: Convert) -> Convert:
+    """Return the function that converts the members of an object to a JSONObject."""
+
+    def convert_members(value: Any) -> object:
         members = JSONObject()
-        key = ""
-        try:
-            for key, member in value.items():
-                members[key] = convert_member(member)
-        except Mismatch as mismatch:
-            mismatch.add_step(key)
-            rest = islice(value.items(), len(members) + 1, None)
-            mismatch.read_rest((key, convert_member, member) for key, member in rest)
-            raise
-        return members
+        found: Mismatch | None = None
+        for key, member in value.items():
+            converted = convert_member(member)
+            if isinstance(converted, Mismatch):
+                found = joined(found, converted, key)
+                if found.is_full:
+                    return found
+            members[key] = converted
+        return members if found is None else found
 
     return convert_members
 
@@ -347,17 +364,16 @@ def tuple_of(
 
     def convert_items(value: Any) -> object:
         if not fits(value):
-            raise Refusal(f"expected {expected}, got one of length {len(value)}")
+            return Refusal(f"expected {expected}, got one of length {len(value)}")
         items: list[object] = []
-        try:
-            for convert_item, item in zip(converts, value, strict=False):
-                items.append(convert_item(item))
-        except Mismatch as mismatch:
-            after = len(items) + 1
-            mismatch.add_step(after - 1)
-            pairs = zip(converts[after:], value[after:], strict=False)
-            mismatch.read_rest((index, *pair) for index, pair in enumerate(pairs, after))
-            raise
-        return make(items)
+        found: Mismatch | None = None
+        for convert_item, item in zip(converts, value, strict=False):
+            converted = convert_item(item)
+            if isinstance(converted, Mismatch):
+                found = joined(found, converted, len(items))
+                if found.is_full:
+                    return found
+            items.append(converted)
+        return make(items) if found is None else found
 
     return Reader(expected, container(list, expected, convert_items).convert, list, fits)

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from enum import Enum, Flag
-from functools import lru_cache
+from functools import lru_cache, partial
 from types import FrameType, NoneType, UnionType
 from typing import (
     Any,
@@ -53,6 +53,7 @@ from .json_readers import (
     flags_of,
     hashed,
     list_of,
+    mapped,
     one_of,
     tuple_of,
 )
@@ -127,11 +128,12 @@ def _build_converter(kind: object) -> Convert:
         try:
             if is_recursive:
                 _check_depth(value)
-            return read(value)
-        except Mismatch as mismatch:
-            raise UnprocessableContent(faults=mismatch.faults()) from mismatch
+            converted = read(value)
         except RecursionError as error:
             raise _too_deep() from error
+        if isinstance(converted, Mismatch):
+            raise UnprocessableContent(faults=converted.faults()) from converted.cause
+        return converted
 
     return converter
 
@@ -195,8 +197,8 @@ class _Compiler:
         if origin is tuple and not hasattr(kind, "__args__"):
             return PLAIN[tuple]  # typing.Tuple without arguments
         if origin is tuple and arguments[1:] == (...,):
-            convert_items = list_of(self.reader_of(arguments[0]).convert)
-            return container(list, "an array", lambda value: tuple(convert_items(value)))
+            convert_items = list_of(self.reader_of(arguments[0]))
+            return container(list, "an array", mapped(convert_items, tuple))
         if origin is tuple:
             return tuple_of([self.reader_of(argument).convert for argument in arguments])
         if has_members(origin) or (isinstance(origin, type) and is_named_tuple(origin)):
@@ -208,17 +210,17 @@ class _Compiler:
         if not arguments and make in PLAIN:
             return PLAIN[make]
         item = type_of_items(arguments)
-        convert_items = list_of(self.reader_of(item).convert)
+        convert_items = list_of(self.reader_of(item))
         if make is list:
             return container(list, "an array", convert_items)
         if make is deque:
-            return container(list, "an array", lambda value: deque(convert_items(value)))
+            return container(list, "an array", mapped(convert_items, deque))
         if getattr(get_origin(bare(item)) or bare(item), "__hash__", None) is None:
             raise ConfigurationError(
                 f"a set can't hold {bare(item)}, which has no hash: use a list, or a dataclass "
                 "with frozen=True"
             )
-        return container(list, "an array", lambda value: hashed(make, convert_items(value)))
+        return container(list, "an array", mapped(convert_items, partial(hashed, make)))
 
     def _object_reader(self, kind: object, cls: object, arguments: Sequence[object]) -> Reader:
         make: Callable[[Any], object] | None = OBJECTS[cls]
@@ -234,7 +236,7 @@ class _Compiler:
         convert_members = dict_of(self.reader_of(type_of_members(cls, arguments)).convert)
         if make is dict:
             return container(dict, "an object", convert_members)
-        return container(dict, "an object", lambda value: make(convert_members(value)))
+        return container(dict, "an object", mapped(convert_members, make))
 
     def _class_reader(self, kind: object) -> Reader:
         """Return the reader of a class, or of a generic class with its types."""
@@ -336,16 +338,15 @@ class _Compiler:
             converts = scalars.get(type(value), ())
             if len(converts) == 1:
                 return converts[0](value)  # its refusal says more, such as a constraint
-            if isinstance(value, dict) and objects:
-                return choose(objects, value, expected).convert(value)
-            if isinstance(value, list) and arrays:
-                return choose(arrays, value, expected).convert(value)
+            readers_of_one = objects if isinstance(value, dict) else arrays
+            if isinstance(value, (dict, list)) and readers_of_one:
+                chosen = choose(readers_of_one, value, expected)
+                return chosen if isinstance(chosen, Mismatch) else chosen.convert(value)
             for convert_scalar in converts:
-                try:
-                    return convert_scalar(value)
-                except Mismatch:
-                    continue
-            raise Mismatch(expected, value)
+                converted = convert_scalar(value)
+                if not isinstance(converted, Mismatch):
+                    return converted
+            return Mismatch(expected, value)
 
         # A test is right only if no other alternative reads values of the same classes.
         tests = [
@@ -369,7 +370,7 @@ def _json_form(choice: object, kind: object) -> object:
 
 
 def _refusing(read: Convert) -> Convert:
-    """Return a function that calls `read` of another library, and raises its errors as ours."""
+    """Return a function that calls `read` of another library, and returns its errors as ours."""
 
     def convert(value: object) -> object:
         try:
@@ -377,20 +378,20 @@ def _refusing(read: Convert) -> Convert:
         except HTTPError:
             raise
         except (TypeError, ValueError) as error:
-            raise _refusal_of(faults_in(error)) from error
+            return _refusal_of(error)
 
     return convert
 
 
-def _refusal_of(faults: list[tuple[list[str | int], str]]) -> Mismatch:
-    """Return the refusal with all faults of another library: the steps and the problem of each."""
+def _refusal_of(error: Exception) -> Mismatch:
+    """Return the refusal with all faults in an error of another library."""
     refusals: list[Mismatch] = []
-    for steps, problem in faults:
+    for steps, problem in faults_in(error):
         refusal = Refusal(problem)
         refusal.steps = steps
         refusals.append(refusal)
     first, *others = refusals
-    first.others = others
+    first.others, first.cause = others, error
     return first
 
 

@@ -7,29 +7,55 @@ are Python identifiers; keys and readers are variables.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable
 from keyword import iskeyword
 from types import FunctionType
-from typing import Any, Never
+from typing import Any
 
-from ..errors import HTTPError, MissingValue
+from ..errors import HTTPError
 from .json import JSONObject
 from .json_readers import Reader, is_tagged
-from .mismatches import Convert, Mismatch, Refusal
+from .mismatches import Convert, Mismatch, Refusal, joined
 
 _SHOWN_CHARACTERS = 200
 
 _SOURCE = """\
 def read(value):
-    if type(value) is not JSONObject and not isinstance(value, dict):
-        raise Mismatch("an object", value)
-    at = 0
-    try:
-        {members}
-    except (Mismatch, MissingValue, KeyError) as error:
-        raise refusal(error, at, value)
+    if type(value) is not dict and not isinstance(value, dict):
+        return Mismatch("an object", value)
+    found = None
+    {members}
+    if found is not None:
+        return found
     {returned}
+"""
+_REQUIRED = """\
+    try:
+        a{n} = value[k{n}]
+    except KeyError:
+        found = joined(found, Refusal("missing"), k{n})
+    else:
+        {read}
+"""
+_OPTIONAL = """\
+    if k{n} in value:
+        a{n} = value[k{n}]
+        {read}
+"""
+_DEFAULT = """\
+    else:
+        a{n} = d{n}
+"""
+_READ = """\
+if not ({test}):
+            a{n} = c{n}(a{n})
+            if isinstance(a{n}, Mismatch):
+                found = joined(found, a{n}, k{n})
+                if found.is_full:
+                    return found"""
+_CLOSED = """\
+    if not keys.issuperset(value):
+        found = closed(found, value)
 """
 _CONSTRUCTED = """\
 try:
@@ -37,7 +63,7 @@ try:
     except HTTPError:
         raise
     except (TypeError, ValueError) as error:  # raised by its __post_init__
-        raise Refusal(str(error)[:shown] or "refused") from error"""
+        return refusal_of(error)"""
 
 
 class Outline:
@@ -71,49 +97,43 @@ class Outline:
     def reader(self, cls: Callable[..., object] | None) -> Convert:
         """Return the function that reads a value. Unknown keys are ignored.
 
-        It makes an object of `cls`, or a JSONObject if `cls` is None. It raises Mismatch.
+        It makes an object of `cls`, or a JSONObject if `cls` is None. It may return a Mismatch.
         """
         scope: dict[str, Any] = {
-            **{"JSONObject": JSONObject, "Mismatch": Mismatch, "MissingValue": MissingValue},
-            **{"HTTPError": HTTPError, "Refusal": Refusal, "shown": _SHOWN_CHARACTERS},
-            **{"cls": cls, "refusal": self._refusal, "check_closed": self._check_closed},
+            **{"JSONObject": JSONObject, "Mismatch": Mismatch, "Refusal": Refusal},
+            **{"HTTPError": HTTPError, "joined": joined, "refusal_of": _refusal_of},
+            **{"cls": cls, "keys": self._keys, "closed": self._closed},
         }
-        lines: list[str] = []
+        members: list[str] = []
         arguments: list[str] = []
         defaults = self._defaults_in(cls)
-        for index, (key, name, reader, is_required) in enumerate(self._members):
-            scope |= {f"k{index}": key, f"n{index}": name, f"c{index}": reader.convert}
+        for n, (key, name, reader, is_required) in enumerate(self._members):
+            scope |= {f"k{n}": key, f"n{n}": name, f"c{n}": reader.convert}
             is_named = cls is not None and name.isidentifier() and not iskeyword(name)
-            is_argument = defaults is not None or (is_required and is_named)
-            lines.append(f"at = {index}")
-            reading = [f"a{index} = value[k{index}]"]
-            converted = f"a{index} = c{index}(a{index})"
-            test = reader.test.format(f"a{index}")
-            reading.append(f"if not ({test}): {converted}" if test else converted)
-            if is_argument:
-                arguments.append(f"a{index}" if defaults is not None else f"{name}=a{index}")
+            read = _READ.format(n=n, test=reader.test.format(f"a{n}") or "False")
+            if defaults is not None:
+                arguments.append(f"a{n}")
+            elif is_required and is_named:
+                arguments.append(f"{name}=a{n}")
             else:
-                reading.append(f"others[n{index}] = a{index}")
-            if is_required:
-                lines += reading
-            else:
-                lines += [f"if k{index} in value:", *(f"    {line}" for line in reading)]
-                if defaults is not None:
-                    scope[f"d{index}"] = defaults[name]
-                    lines += ["else:", f"    a{index} = d{index}"]
+                read += f"\n        others[n{n}] = a{n}"
+            members.append((_REQUIRED if is_required else _OPTIONAL).format(n=n, read=read))
+            if defaults is not None and not is_required:
+                scope[f"d{n}"] = defaults[name]
+                members.append(_DEFAULT.format(n=n))
         if self._is_closed:
-            lines += [f"at = {len(self._members)}", "check_closed(value)"]
+            members.append(_CLOSED)
         if cls is None or len(arguments) < len(self._members):
-            lines.insert(0, "others = JSONObject()")
+            members.insert(0, "    others = JSONObject()\n")
             arguments.append("**others")
         returned = _CONSTRUCTED.format(arguments=", ".join(arguments))
         source = _SOURCE.format(
-            members="\n        ".join(lines) or "pass",
+            members="".join(members).strip(),
             returned=returned if cls is not None else "return others",
         )
         exec(source, scope)
-        read: Convert = scope["read"]
-        return read
+        function: Convert = scope["read"]
+        return function
 
     def _defaults_in(self, cls: Any) -> dict[str, object] | None:
         """Return the defaults of the arguments of `cls`; None if it is not called by position.
@@ -136,35 +156,16 @@ class Outline:
         has_all = all(each[3] or each[1] in defaults for each in self._members)
         return defaults if taken[: len(names)] == names and has_all else None
 
-    def _check_closed(self, value: dict[str, object]) -> None:
-        if not self._keys.issuperset(value):
-            raise Refusal("expected no such key")
-
-    def _refusal(self, error: Exception, at: int, value: dict[str, object]) -> Exception:
-        """Return the mismatch of the member number `at`, with those of the members after it."""
-        is_member = at < len(self._members)
-        key = self._members[at][0] if is_member else min(value.keys() - self._keys)
-        if not isinstance(error, Mismatch):
-            if key in value:
-                return error  # raised by the reader of the member
-            error = Refusal("missing")
-        error.add_step(key)
-        error.read_rest(self._rest_after(at, key, value))
-        return error
-
-    def _rest_after(
-        self, at: int, last: str, value: dict[str, object]
-    ) -> Iterator[tuple[str, Convert, object]]:
-        """Yield the key, the reader and the value of all members after the one at `at`."""
-        for key, _, reader, is_required in self._members[at + 1 :]:
-            if key in value:
-                yield key, reader.convert, value[key]
-            elif is_required:
-                yield key, partial(_refuse, "missing"), None
-        if self._is_closed:
-            for key in value.keys() - self._keys - {last}:
-                yield key, partial(_refuse, "expected no such key"), None
+    def _closed(self, found: Mismatch | None, value: dict[str, object]) -> Mismatch | None:
+        """Return `found` with a mismatch for each key that no member has."""
+        for key in sorted(value.keys() - self._keys):
+            found = joined(found, Refusal("expected no such key"), key)
+            if found.is_full:
+                break
+        return found
 
 
-def _refuse(problem: str, value: object) -> Never:
-    raise Refusal(problem)
+def _refusal_of(error: Exception) -> Refusal:
+    refusal = Refusal(str(error)[:_SHOWN_CHARACTERS] or "refused")
+    refusal.cause = error
+    return refusal

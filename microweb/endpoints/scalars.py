@@ -67,16 +67,15 @@ def _parse_checked(parse: Parse, checks: Sequence[Check], text: str) -> object:
 
 def run_checks(checks: Sequence[Check], value: object, text: str = "") -> None:
     """Check a value that was parsed from `text`. Raises: ValueError."""
-    try:
-        for check in checks:
-            check(value)
-    except Refusal as refusal:
-        raise ValueError(refusal.problem()) from refusal
-    except Mismatch as mismatch:
-        got = repr(text[:_SHOWN_CHARACTERS])
-        if isinstance(value, (int, float, Decimal)):
-            got = got.strip("'")
-        raise ValueError(f"expected {mismatch.expected}, got {got}") from mismatch
+    for check in checks:
+        mismatch = check(value)
+        if isinstance(mismatch, Refusal):
+            raise ValueError(mismatch.problem())
+        if mismatch is not None:
+            got = repr(text[:_SHOWN_CHARACTERS])
+            if isinstance(value, (int, float, Decimal)):
+                got = got.strip("'")
+            raise ValueError(f"expected {mismatch.expected}, got {got}")
 
 
 def _parse_int(text: str) -> int:
@@ -99,11 +98,11 @@ def _parse_as_json(kind: type, text: str) -> object:
 
 
 def _read(reader: Reader, text: str, value: object) -> object:
-    try:
-        return reader.convert(value)
-    except Mismatch as mismatch:
+    converted = reader.convert(value)
+    if isinstance(converted, Mismatch):
         got = repr(text[:_SHOWN_CHARACTERS])
-        raise ValueError(f"expected {mismatch.expected}, got {got}") from mismatch
+        raise ValueError(f"expected {converted.expected}, got {got}")
+    return converted
 
 
 def _parse_choice(choices: Mapping[str, object], text: str) -> object:

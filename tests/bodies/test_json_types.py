@@ -3,7 +3,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import KW_ONLY, InitVar, dataclass, field
+from dataclasses import KW_ONLY, InitVar, dataclass, field, make_dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
@@ -829,3 +829,24 @@ def test_types_are_those_of_the_annotations() -> None:
     prices: dict[str, float] = convert({"a": 1}, dict[str, float])
     user: User = convert({"id": 1, "name": "a"}, User)
     assert (item.price, prices["a"], user["id"]) == (1.0, 1.0, 1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "expected"),
+    [
+        (float | int, 1, 1.0),
+        (int | float, 1, 1),
+        (int | float, 1.5, 1.5),
+        (UUID | str, f"{UUID(int=1)}", UUID(int=1)),
+        (str | UUID, f"{UUID(int=1)}", f"{UUID(int=1)}"),
+        (Annotated[str, Meta(max_length=1)] | None, None, None),
+        (Annotated[str, Meta(max_length=1)] | None, "a", "a"),
+    ],
+)
+def test_a_member_reads_a_union_as_it_is_read_alone(
+    kind: Any, value: object, expected: object
+) -> None:
+    holder: Any = make_dataclass("Holder", [("held", kind)])
+    read = convert({"held": value}, holder).held
+    assert (type(read), read) == (type(expected), expected)
+    assert (type(convert(value, kind)), convert(value, kind)) == (type(expected), expected)

@@ -8,8 +8,8 @@ from uuid import UUID
 
 import pytest
 
-from microweb.bodies.mismatches import Mismatch, Refusal, show
-from microweb.faults import Fault
+from microweb.bodies.mismatches import Mismatch, Refusal, joined, show
+from microweb.faults import MAX_FAULTS, Fault
 
 
 @pytest.mark.parametrize(
@@ -57,28 +57,20 @@ def test_pointer_is_the_way_from_the_outermost(steps: list[str | int], pointer: 
     assert Refusal("missing").problem() == "missing"
 
 
-def refuse(value: object) -> object:
-    raise Mismatch("nothing", value)
-
-
-def test_other_values_of_a_container_add_their_mismatches() -> None:
-    mismatch = Mismatch("an integer", "x")
-    mismatch.add_step("a")
-    mismatch.read_rest([("b", refuse, 1), ("c", str, 2), ("d", refuse, 3)])
-    mismatch.add_step(0)
-    assert mismatch.faults() == [
+def test_mismatches_of_a_container_are_joined() -> None:
+    found = joined(None, Mismatch("an integer", "x"), "a")
+    assert joined(found, joined(None, Mismatch("nothing", 1), "deep"), "b") is found
+    joined(found, Mismatch("nothing", 3), "d")
+    assert joined(None, found, 0).faults() == [
         Fault("body", "#/0/a", 'expected an integer, got "x"'),
-        Fault("body", "#/0/b", "expected nothing, got 1"),
+        Fault("body", "#/0/b/deep", "expected nothing, got 1"),
         Fault("body", "#/0/d", "expected nothing, got 3"),
     ]
 
 
-def test_values_after_the_last_mismatch_of_an_answer_are_not_read() -> None:
-    read: list[object] = []
-
-    def note(value: object) -> object:
-        read.append(value)
-        raise Refusal("no")
-
-    Mismatch("an integer", "x").read_rest((index, note, index) for index in range(100))
-    assert read == list(range(20))
+def test_an_answer_has_room_for_some_mismatches() -> None:
+    found = joined(None, Refusal("no"), 0)
+    for index in range(1, MAX_FAULTS):
+        found = joined(found, Refusal("no"), index)
+    assert not found.is_full
+    assert joined(found, Refusal("no"), MAX_FAULTS).is_full

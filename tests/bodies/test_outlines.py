@@ -18,9 +18,9 @@ from microweb.errors import MissingValue
 
 def refusals_of(convert: Callable[[Any], object], value: object) -> list[str]:
     """Return the place and the problem of each mismatch."""
-    with pytest.raises(Mismatch) as caught:
-        convert(value)
-    return [f"{each.name}: {each.detail}" for each in caught.value.faults()]
+    mismatch = convert(value)
+    assert isinstance(mismatch, Mismatch)
+    return [f"{each.name}: {each.detail}" for each in mismatch.faults()]
 
 
 def outline_of(*members: tuple[str, Reader, bool], is_closed: bool = False) -> Outline:
@@ -118,3 +118,29 @@ def test_object_fits_by_its_keys_and_its_tags() -> None:
     assert outline.fits({"kind": "cat", "lives": "x"})
     assert not outline.fits({"kind": "dog", "lives": 1})
     assert not outline.fits({"kind": "cat"})
+
+
+def test_classes_are_called_as_their_constructor_takes_them() -> None:
+    class Reversed:
+        def __init__(self, y: int, x: int = 5) -> None:
+            self.x, self.y = x, y
+
+    class Keywords:
+        def __init__(self, *, x: int, y: int = 7) -> None:
+            self.x, self.y = x, y
+
+    class Created(Point):
+        def __new__(cls, **named: int) -> Created:
+            return super().__new__(cls)
+
+    for cls in (Point, Keywords, Created):
+        read = outline_of(("x", PLAIN[int], True), ("y", PLAIN[int], False)).reader(cls)
+        assert [vars(read({"x": 1})), vars(read({"x": 1, "y": 2}))] == [
+            {"x": 1, "y": 7},
+            {"x": 1, "y": 2},
+        ]
+    read = outline_of(("x", PLAIN[int], False), ("y", PLAIN[int], True)).reader(Reversed)
+    assert [vars(read({"y": 1})), vars(read({"x": 1, "y": 2}))] == [
+        {"x": 5, "y": 1},
+        {"x": 1, "y": 2},
+    ]
