@@ -21,9 +21,7 @@
     ├─ LocalProtocolError                  our caller broke HTTP: a bug of the application
     │  └─ BodyConsumed                     the body was streamed, or its request is answered
     ├─ ThreadsStuck                        a plain `def` endpoint keeps the server from stopping
-    └─ ConfigurationError                  raised before the first request
-       ├─ RouteConflict
-       └─ MissingExtra
+    └─ ConfigurationError ─── RouteConflict, MissingExtra         raised before the first request
 
 Status codes are those of RFC 9110 section 15 and RFC 6585.
 """
@@ -153,6 +151,11 @@ class HTTPError(MicrowebError):
         faults: Iterable[Fault] = (),
         **extra: object,
     ) -> None:
+        self._begin(status, detail, headers, faults, extra)
+
+    def _begin(
+        self, status: int, detail: str, headers: Any, faults: Iterable[Fault], extra: dict[str, Any]
+    ) -> None:
         if not isinstance(status, int) or not 400 <= status <= 599:
             raise ValueError(
                 "expected an error status from 400 to 599 as in HTTPError(404, 'no such page'), "
@@ -167,12 +170,11 @@ class HTTPError(MicrowebError):
         self.headers = dict(headers) if headers else {}
         self.faults: tuple[Fault, ...] = ()
         self._given, self._extra = extra, None if faults else extra
-        text = detail
+        self.detail = self.text = detail
         if faults:
             self.faults, has_more = first_faults(faults)
-            detail, text = texts_of(self.faults, detail, has_more=has_more)
-        self.detail, self.text = detail, text
-        super().__init__(f"{status} {text}".rstrip())
+            self.detail, self.text = texts_of(self.faults, detail, has_more)
+        self.args = (f"{status} {self.text}".rstrip(),)
 
     @property
     def extra(self) -> dict[str, object]:
@@ -201,7 +203,7 @@ class _StatusLeaf(HTTPError):
         faults: Iterable[Fault] = (),
         **extra: object,
     ) -> None:
-        super().__init__(self._status, detail, headers=headers, faults=faults, **extra)
+        self._begin(self._status, detail, headers, faults, extra)
 
 
 def status_of_class(error: type[HTTPError]) -> int | None:

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import FrozenInstanceError
+
 import pytest
 
-from microweb.faults import MAX_FAULTS, Fault, Source, first_faults, summary_of
+from microweb.faults import (
+    MAX_FAULTS,
+    Fault,
+    Source,
+    body_fault,
+    first_faults,
+    json_of,
+    texts_of,
+)
 
 
 @pytest.mark.parametrize(
@@ -68,4 +79,19 @@ def test_a_single_fault_is_always_named() -> None:
 )
 def test_summary_counts_them(sources: list[Source], has_more: bool, summary: str) -> None:
     faults = tuple(Fault(source, "a", "missing") for source in sources)
-    assert summary_of(faults, has_more=has_more) == summary
+    lines = [str(fault) for fault in faults] + ["and more"] * has_more
+    assert texts_of(faults, "", has_more) == (summary, "\n".join(lines))
+    assert texts_of(faults, "no", has_more) == ("no", "\n".join(["no", *lines]))
+
+
+def test_fault_of_a_body_is_a_fault() -> None:
+    fault = body_fault("#/a", "missing")
+    assert (fault, type(fault)) == (Fault("body", "#/a", "missing"), Fault)
+    with pytest.raises(FrozenInstanceError):
+        fault.name = "#/b"  # type: ignore[misc]
+
+
+def test_json_has_the_members_of_each_fault() -> None:
+    faults = (Fault("body", '#/"', "got \u00e9"), Fault("query", "a", "missing\n"))
+    assert json.loads(json_of(faults)) == [fault.members() for fault in faults]
+    assert json_of(()) == "[]"

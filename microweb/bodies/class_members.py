@@ -22,6 +22,7 @@ from typing import (
     is_typeddict,
 )
 
+from ..concurrency.annotated import signature_of
 from ..errors import ConfigurationError
 from ..typed import Meta
 from .annotations import metadata_of, qualifiers_of
@@ -94,6 +95,27 @@ def keys_of(cls: type) -> tuple[tuple[str, str], ...]:
         (name, key_of(argument or name, hints.get(name)))
         for name, argument in attributes_of(cls, hints)
     )
+
+
+def check_keys(cls: type, members: list[Member]) -> None:
+    """Raise ConfigurationError if two members have the same key."""
+    keys = [each.key for each in members]
+    for key in keys:
+        if keys.count(key) > 1:
+            raise ConfigurationError(f"{cls.__qualname__}: two members have the key {key!r}")
+
+
+def check_constructor(cls: type, members: list[Member]) -> None:
+    """Raise ConfigurationError if `cls` can't be constructed from its members alone."""
+    try:
+        signature = signature_of(cls)
+        signature.bind(**{str(each.argument): None for each in members})
+        signature.bind(**{str(each.argument): None for each in members if each.is_required})
+    except TypeError as error:
+        raise ConfigurationError(
+            f"{cls.__qualname__} can't be constructed from its fields ({error}): give each "
+            "InitVar, and each other argument of its __init__, a default"
+        ) from error
 
 
 def is_closed(cls: type) -> bool:

@@ -146,21 +146,34 @@ class IncomingBody:
         return await decode_text(await self.read(limit), charset_of(headers), name)
 
     async def json(
-        self, limit: int | None, max_json: int, max_values: int, empty: object = None
+        self,
+        limit: int | None,
+        max_json: int,
+        max_values: int,
+        empty: object = None,
+        *,
+        plain: bool = False,
     ) -> object:
         """Return the JSON value of the body, or `empty` if that is set and the body is empty.
 
+        `plain` is as for `parse_json`.
         Raises: as `Request.json()`.
         """
         check_json_fields(self._section.headers)
-        if (
-            self._section.content_length > max_json
-            or len(body := await self.read(limit)) > max_json
-        ):
+        is_short = self._section.content_length <= max_json
+        body = self.take(limit) if is_short else b""
+        if body is None:
+            body = await self.read(limit)
+        if not is_short or len(body) > max_json:
             raise ContentTooLarge(f"expected at most {max_json} bytes of JSON (max_json), got more")
         if not body and empty is not None:
             return empty
-        return parse_json(body, max_values=max_values)
+        return parse_json(body, max_values=max_values, plain=plain)
+
+    @property
+    def has_few_values(self) -> bool:
+        """Whether the body, which was read whole, is JSON to convert on the event loop."""
+        return not has_more_values(self._whole or b"", _MAX_VALUES_ON_LOOP)
 
     async def convert(self, value: object, convert: Callable[[object], T], name: str) -> T:
         """Return `convert(value)`, in a thread if the body has many values. Raises: as `convert`.

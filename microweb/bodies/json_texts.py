@@ -76,6 +76,7 @@ class _Compiler:
         built: list[Text] = []  # a member may be of this class, which is not built yet
         self._begun[writer] = lambda value: built[0](value)
         scope: dict[str, Any] = {"find": _text_for, "cls": writer.kind, "other": self._any(writer)}
+        scope |= {"quote": encode_basestring, "inf": inf}
         lines, pieces, before = [], [], "{"
         for index, (name, key, member) in enumerate(writer.members):
             scope[f"n{index}"], scope[f"t{index}"] = name, self.text_of(member)
@@ -84,7 +85,7 @@ class _Compiler:
             lines.append(
                 f"a{index} = " + (f"value.{name}" if is_plain else f"getattr(value, n{index})")
             )
-            pieces.append(f"{{p{index}}}{{find(type(a{index}), t{index})(a{index})}}")
+            pieces.append(f"{{p{index}}}{{{_expression(member).format(n=index)}}}")
             before = ","
         scope["end"] = "}" if pieces else "{}"
         source = _SOURCE.format(lines="\n    ".join(lines), pieces="".join(pieces))
@@ -95,10 +96,13 @@ class _Compiler:
 
     def _array(self, writer: Array) -> Text:
         item, other = self.text_of(writer.item), self._any(writer)
+        takes_all = isinstance(writer.item, _TAKING_ALL)
 
         def text(value: object) -> str:
             if not isinstance(value, ARRAYS):
                 return other(value)
+            if takes_all:
+                return f"[{','.join(map(item, value))}]"
             return f"[{','.join([_text_for(type(each), item)(each) for each in value])}]"
 
         return text
@@ -126,6 +130,26 @@ class _Compiler:
         ):
             texts[list] = self.text_of(arrays[0])
         return lambda value: texts.get(type(value), other)(value)
+
+
+# The functions of these writers take values of any class.
+_TAKING_ALL = (Members, Array)
+
+# The text of a value of the declared class, without a call for its class.
+_STRING = "quote(a{n}) if type(a{n}) is str else "
+_INLINE = {
+    "str": _STRING,
+    "str | None": _STRING,
+    "int": "a{n} if type(a{n}) is int else ",
+    "float": "repr(a{n}) if type(a{n}) is float and -inf < a{n} < inf else ",
+}
+
+
+def _expression(writer: Writer) -> str:
+    """Return the expression that writes the member `a{n}`; `t{n}` is the function of its type."""
+    if isinstance(writer, _TAKING_ALL):
+        return "t{n}(a{n})"
+    return _INLINE.get(writer.expected, "") + "find(type(a{n}), t{n})(a{n})"
 
 
 _SOURCE = """\

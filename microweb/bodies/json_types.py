@@ -27,12 +27,13 @@ from typing import (
     overload,
 )
 
-from ..concurrency.annotated import signature_of
 from ..errors import ConfigurationError, HTTPError, UnprocessableContent
 from ..faults import Fault
 from .annotations import bare, is_alias, metadata_of, value_of
 from .class_members import (
     Member,
+    check_constructor,
+    check_keys,
     has_members,
     is_closed,
     is_named_tuple,
@@ -64,6 +65,7 @@ from .outlines import Outline
 T = TypeVar("T")
 
 _MAX_DEPTH = 100
+_KEEPING = [PLAIN[kind] for kind in (object, dict, list, tuple, set, frozenset)]
 _SHOWN_CHARACTERS = 200
 
 
@@ -95,11 +97,20 @@ def converter_for(kind: object) -> Callable[[object], object]:
 
     Raises: ConfigurationError for any other type.
     """
+    return _built(kind)[0]
+
+
+def reads_all(kind: object) -> bool:
+    """Return whether the converter of a type keeps no object of the JSON value in its result."""
+    return _built(kind)[1]
+
+
+def _built(kind: object) -> tuple[Convert, bool]:
     try:
         # Unions in another order are equal, but the order decides which alternative is taken.
-        return _cached_converter(kind, "" if isinstance(kind, type) else repr(kind))
+        return _cached(kind, "" if isinstance(kind, type) else repr(kind))
     except TypeError:  # unhashable, as Annotated[int, {}] is
-        return _build_converter(kind)
+        return _build(kind)
 
 
 def converter_near(kind: type[T], frame: FrameType) -> Callable[[object], T]:
@@ -115,11 +126,11 @@ def converter_near(kind: type[T], frame: FrameType) -> Callable[[object], T]:
 
 
 @lru_cache(maxsize=1024)
-def _cached_converter(kind: object, order: str) -> Convert:
-    return _build_converter(kind)
+def _cached(kind: object, order: str) -> tuple[Convert, bool]:
+    return _build(kind)
 
 
-def _build_converter(kind: object) -> Convert:
+def _build(kind: object) -> tuple[Convert, bool]:
     compiler = _Compiler()
     read = compiler.reader_of(kind).convert
     is_recursive = compiler.is_recursive
@@ -135,7 +146,7 @@ def _build_converter(kind: object) -> Convert:
             raise UnprocessableContent(faults=converted.faults()) from converted.cause
         return converted
 
-    return converter
+    return converter, compiler.reads_all
 
 
 def _check_depth(value: object) -> None:
@@ -171,11 +182,14 @@ class _Compiler:
         self._begun: dict[object, Reader] = {}
         self._open: set[object] = set()  # the types whose members are being compiled
         self.is_recursive = False
+        self.reads_all = True  # no reader returns an object or array as it is
 
     def reader_of(self, kind: object) -> Reader:
         """Return the reader of a type, with the constraints in its metadata."""
         checks = checks_for(kind)
         reader = self._unchecked_reader(bare(kind))
+        if reader in _KEEPING or is_foreign(bare(kind)):
+            self.reads_all = False
         if not checks:
             return reader
         return bounded(checked(reader, checks), bare(kind), limits_of(metadata_of(kind)))
@@ -270,9 +284,9 @@ class _Compiler:
         for each in members:
             assert each.argument is not None
             outline.add(each.key, each.argument, self._reader_in(cls, each), each.is_required)
-        _check_keys(cls, members)
+        check_keys(cls, members)
         if not is_typeddict(cls):
-            _check_constructor(cls, members)
+            check_constructor(cls, members)
         self._open.discard(kind)
         built.append(outline.reader(None if is_typeddict(cls) else cls))
         reader = self._begun[kind] = replace(late, convert=built[0])
@@ -393,27 +407,6 @@ def _refusal_of(error: Exception) -> Mismatch:
     first, *others = refusals
     first.others, first.cause = others, error
     return first
-
-
-def _check_keys(cls: type, members: list[Member]) -> None:
-    """Raise ConfigurationError if two members have the same key."""
-    keys = [each.key for each in members]
-    for key in keys:
-        if keys.count(key) > 1:
-            raise ConfigurationError(f"{cls.__qualname__}: two members have the key {key!r}")
-
-
-def _check_constructor(cls: type, members: list[Member]) -> None:
-    """Raise ConfigurationError if `cls` can't be constructed from its members alone."""
-    try:
-        signature = signature_of(cls)
-        signature.bind(**{str(each.argument): None for each in members})
-        signature.bind(**{str(each.argument): None for each in members if each.is_required})
-    except TypeError as error:
-        raise ConfigurationError(
-            f"{cls.__qualname__} can't be constructed from its fields ({error}): give each "
-            "InitVar, and each other argument of its __init__, a default"
-        ) from error
 
 
 def _unknown(kind: object) -> ConfigurationError:

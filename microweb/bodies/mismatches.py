@@ -13,7 +13,7 @@ from decimal import Decimal
 from json.encoder import encode_basestring
 from urllib.parse import quote
 
-from ..faults import MAX_FAULTS, Fault
+from ..faults import MAX_FAULTS, Fault, body_fault
 from ..http.durations import format_duration
 from .json import encode_json
 
@@ -52,7 +52,7 @@ class Mismatch:
 
     def faults(self) -> list[Fault]:
         """Return all mismatches as faults of a body."""
-        return [Fault("body", each.pointer(), each.problem()) for each in (self, *self.others)]
+        return [body_fault(each.pointer(), each.problem()) for each in (self, *self.others)]
 
     def pointer(self) -> str:
         """Return the place as a JSON pointer in a URL's fragment. RFC 6901 section 6"""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from ..bodies.incoming import check_sender
-from ..bodies.json_types import converter_for
+from ..bodies.json_types import converter_for, reads_all
 from ..request import Request, name_in_log
 from .form_data import form_reader
 from .inputs import MISSING, Input
@@ -25,7 +25,7 @@ def body_reader(described: Input) -> ReadBody:
 
 
 def _json_reader(described: Input) -> ReadBody:
-    convert = converter_for(described.kind)
+    convert, plain = converter_for(described.kind), reads_all(described.kind)
     absent = default_maker(described.default)
     empty = None if described.default is MISSING else _EMPTY
 
@@ -33,10 +33,12 @@ def _json_reader(described: Input) -> ReadBody:
         check_sender(request.section.headers)
         incoming = request.incoming
         value = await incoming.json(
-            request.max_body, request.max_json, request.max_json_values, empty
+            request.max_body, request.max_json, request.max_json_values, empty, plain=plain
         )
         if value is _EMPTY:
             return absent()
+        if incoming.has_few_values:  # without two coroutines, through which a refusal is raised
+            return convert(value)
         return await incoming.convert(value, convert, name_in_log(request))
 
     return read_json

@@ -36,6 +36,7 @@ class ReturnConverter:
 
     __slots__ = (
         "_app",
+        "_classes",
         "_declares_headers",
         "_declares_members",
         "_declares_scalars",
@@ -53,7 +54,12 @@ class ReturnConverter:
         self._write = writer_for(return_hint_of(endpoint))
         outcomes = () if passes_on else outcomes_of(endpoint)
         kinds = [each for outcome in outcomes for each in expanded_alternatives_of(outcome.kind)]
-        self._declares_members = any(has_members(get_origin(each) or each) for each in kinds)
+        classes = [get_origin(each) or each for each in kinds]
+        self._declares_members = any(map(has_members, classes))
+        # Classes whose objects are surely JSON: a value of another one is looked at for 2 us.
+        self._classes = frozenset(
+            each for each in classes if has_members(each) and not hasattr(each, "__html__")
+        )
         self._declares_scalars = any(each.has_scalars for each in outcomes)
         self._declares_headers = any(each.has_headers for each in outcomes)
         self._null_statuses = {each.status for each in outcomes if each.writes_null}
@@ -63,10 +69,10 @@ class ReturnConverter:
         """Return the Response for `value`."""
         if type(value) is str:
             return plain_response(encode_utf8(value), TEXT)
-        if isinstance(value, (dict, list)):
-            return self._from_json(value)
         if type(value) is tuple:
             return self._from_tuple(value)
+        if type(value) in self._classes or isinstance(value, (dict, list)):
+            return self._from_json(value)
         if isinstance(value, Response):
             return value
         return self._from_other(value)
