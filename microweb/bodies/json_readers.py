@@ -22,7 +22,7 @@ from uuid import UUID
 from ..http.durations import parse_duration
 from .collisions import has_collisions
 from .json import JSONObject
-from .mismatches import SHOWN_CHARACTERS, Convert, Mismatch, Refusal, joined, show
+from .mismatches import SHOWN_CHARACTERS, Convert, Mismatch, Refusal, joined, show, token_of
 
 # As many digits as `int` reads, because `int(Decimal("1e999999999"))` would fill the memory.
 _MAX_DECIMAL_DIGITS = 4300
@@ -279,7 +279,7 @@ def choose(readers: list[Reader], value: Any, expected: str) -> Reader | Mismatc
     for name in readers[0].tags:
         if name in value and all(name in reader.tags for reader in readers):
             tags = " or ".join(reader.tags[name].expected for reader in readers)
-            return joined(None, Mismatch(tags, value[name]), name)
+            return joined(None, Mismatch(tags, value[name]), token_of(name))
     return Refusal(f"expected {expected}, got {show(value)} of another shape")
 
 
@@ -335,7 +335,7 @@ def dict_of(convert_member: Convert) -> Convert:
         for key, member in value.items():
             converted = convert_member(member)
             if isinstance(converted, Mismatch):
-                found = joined(found, converted, key)
+                found = joined(found, converted, token_of(key))
                 if found.is_full:
                     return found
             members[key] = converted

@@ -59,7 +59,7 @@ from .json_readers import (
     tuple_of,
 )
 from .local_classes import remember_classes_of_callers
-from .mismatches import Convert, Mismatch, Refusal
+from .mismatches import Convert, Mismatch, Refusal, token_of
 from .outlines import Outline
 
 T = TypeVar("T")
@@ -402,7 +402,7 @@ def _refusal_of(error: Exception) -> Mismatch:
     refusals: list[Mismatch] = []
     for steps, problem in faults_in(error):
         refusal = Refusal(problem)
-        refusal.steps = steps
+        refusal.steps = [token_of(f"{step}") for step in steps]
         refusals.append(refusal)
     first, *others = refusals
     first.others, first.cause = others, error

@@ -29,8 +29,9 @@ _IN_FRAGMENT = "!$&'()*+,;=:@?/"
 class Mismatch:
     """A value that does not match its type, returned in place of the converted value.
 
-    `steps` are the keys and indexes to the value, innermost first. `others` are further mismatches
-    in the value that is being read. `cause` is the error of a class or of another library.
+    `steps` are the tokens of keys and the indexes to the value, innermost first. `others` are
+    further mismatches in the value that is being read. `cause` is the error of a class or of
+    another library.
     """
 
     __slots__ = ("cause", "expected", "others", "steps", "value")
@@ -56,17 +57,11 @@ class Mismatch:
 
     def pointer(self) -> str:
         """Return the place as a JSON pointer in a URL's fragment. RFC 6901 section 6"""
-        pointer = "#"
-        for step in reversed(self.steps):
-            token = f"{step}"[:_SHOWN_POINTER]
-            # Most keys are identifiers, and `quote` takes 1 us.
-            if not (token.isascii() and (token.isidentifier() or type(step) is int)):
-                token = _escape(token)
-            pointer = f"{pointer}/{token}"
-            if len(pointer) > _SHOWN_POINTER:
-                broken = pointer.rfind("%", _SHOWN_POINTER - 2, _SHOWN_POINTER)  # an escape
-                return pointer[: broken if broken > 0 else _SHOWN_POINTER]
-        return pointer
+        pointer = "/".join(["#", *map(str, reversed(self.steps))])
+        if len(pointer) <= _SHOWN_POINTER:
+            return pointer
+        broken = pointer.rfind("%", _SHOWN_POINTER - 2, _SHOWN_POINTER)  # an escape
+        return pointer[: broken if broken > 0 else _SHOWN_POINTER]
 
 
 class Refusal(Mismatch):
@@ -96,9 +91,9 @@ def joined(found: Mismatch | None, mismatch: Mismatch, step: str | int) -> Misma
     return found
 
 
-def _escape(key: str) -> str:
-    """Return a key as a token of a pointer. RFC 6901 section 3"""
-    token = key.replace("~", "~0").replace("/", "~1")
+def token_of(key: str) -> str:
+    """Return a key as a token of a pointer, cut. RFC 6901 section 3"""
+    token = key[:_SHOWN_POINTER].replace("~", "~0").replace("/", "~1")
     return quote(token, safe=_IN_FRAGMENT, errors="backslashreplace")
 
 

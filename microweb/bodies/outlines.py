@@ -15,7 +15,7 @@ from typing import Any
 from ..errors import HTTPError
 from .json import JSONObject
 from .json_readers import Reader, is_tagged
-from .mismatches import Convert, Mismatch, Refusal, joined
+from .mismatches import Convert, Mismatch, Refusal, joined, token_of
 
 _SHOWN_CHARACTERS = 200
 
@@ -33,7 +33,7 @@ _REQUIRED = """\
     try:
         a{n} = value[k{n}]
     except KeyError:
-        found = joined(found, Refusal("missing"), k{n})
+        found = joined(found, Refusal("missing"), s{n})
     else:
         {read}
 """
@@ -50,7 +50,7 @@ _READ = """\
 if not ({test}):
             a{n} = c{n}(a{n})
             if isinstance(a{n}, Mismatch):
-                found = joined(found, a{n}, k{n})
+                found = joined(found, a{n}, s{n})
                 if found.is_full:
                     return found"""
 _CLOSED = """\
@@ -108,7 +108,7 @@ class Outline:
         arguments: list[str] = []
         defaults = self._defaults_in(cls)
         for n, (key, name, reader, is_required) in enumerate(self._members):
-            scope |= {f"k{n}": key, f"n{n}": name, f"c{n}": reader.convert}
+            scope |= {f"k{n}": key, f"n{n}": name, f"c{n}": reader.convert, f"s{n}": token_of(key)}
             is_named = cls is not None and name.isidentifier() and not iskeyword(name)
             read = _READ.format(n=n, test=reader.test.format(f"a{n}") or "False")
             if defaults is not None:
@@ -159,7 +159,7 @@ class Outline:
     def _closed(self, found: Mismatch | None, value: dict[str, object]) -> Mismatch | None:
         """Return `found` with a mismatch for each key that no member has."""
         for key in sorted(value.keys() - self._keys):
-            found = joined(found, Refusal("expected no such key"), key)
+            found = joined(found, Refusal("expected no such key"), token_of(key))
             if found.is_full:
                 break
         return found

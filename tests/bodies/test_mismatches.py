@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from microweb.bodies.mismatches import Mismatch, Refusal, joined, show
+from microweb.bodies.mismatches import Mismatch, Refusal, joined, show, token_of
 from microweb.faults import MAX_FAULTS, Fault
 
 
@@ -51,7 +51,7 @@ def test_value_is_shown_short(value: object, text: str) -> None:
 )
 def test_pointer_is_the_way_from_the_outermost(steps: list[str | int], pointer: str) -> None:
     mismatch = Mismatch("a string", 1)
-    mismatch.steps = steps
+    mismatch.steps = [token_of(step) if isinstance(step, str) else step for step in steps]
     assert mismatch.pointer() == pointer
     assert mismatch.problem() == "expected a string, got 1"
     assert Refusal("missing").problem() == "missing"
