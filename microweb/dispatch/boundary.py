@@ -24,6 +24,7 @@ from ..errors import (
     sole_error,
 )
 from ..http.interfaces import RequestApp
+from ..http.negotiation import accept_of
 from ..logs import Log
 from ..remedies import add_remedy
 from ..request import Request, name_in_log, request_id_of
@@ -98,7 +99,7 @@ def _forget_tracebacks(error: BaseException | None) -> None:
 def bare_not_found() -> NotFound:
     """Return `NotFound()` in 1.2 us in place of 4.8, because bots request many missing paths."""
     error = NotFound.__new__(NotFound, *_NOT_FOUND.args)
-    vars(error).update(vars(_NOT_FOUND), headers={}, extra={})
+    vars(error).update(vars(_NOT_FOUND), headers={}, _extra={})
     return error
 
 
@@ -126,9 +127,11 @@ class ErrorBoundary:
 
     async def answer(self, request: Request, error: BaseException) -> Response:
         """Return the answer to an error. Raises: ClientDisconnected if the client has left."""
-        if is_disconnect(error):
-            raise ClientDisconnected("the client has left") from error
-        request.error = error = sole_error(error)
+        if not isinstance(error, HTTPError):
+            if is_disconnect(error):
+                raise ClientDisconnected("the client has left") from error
+            error = sole_error(error)
+        request.error = error
         handler = self._find(error, has_request=True)
         is_fault = not isinstance(error, (HTTPError, ProtocolError))
         if is_fault and (handler is None or isinstance(handler.key, int)):
@@ -191,7 +194,7 @@ class ErrorBoundary:
 
     def _unhandled(self, request: Request, error: BaseException, status: int) -> Response:
         """Return the answer to an error without a handler, or to an error handler's failure."""
-        accept = request.headers.get("accept", "")
+        accept = accept_of(request.section)
         in_json = request.match is not None and request.match.uses_json
         if self._debug:
             from ..debug.page import debug_answer, is_forwarded

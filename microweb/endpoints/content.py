@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from ..bodies.incoming import check_sender
+from ..bodies.incoming import check_sender, needs_no_check
 from ..bodies.json_types import converter_for, reads_all
 from ..request import Request, name_in_log
 from .form_data import form_reader
@@ -30,10 +30,17 @@ def _json_reader(described: Input) -> ReadBody:
     empty = None if described.default is MISSING else _EMPTY
 
     async def read_json(request: Request) -> object:
-        check_sender(request.section.headers)
+        is_checked = needs_no_check(request.section)
+        if not is_checked:
+            check_sender(request.section.headers)
         incoming = request.incoming
         value = await incoming.json(
-            request.max_body, request.max_json, request.max_json_values, empty, plain=plain
+            request.max_body,
+            request.max_json,
+            request.max_json_values,
+            empty,
+            plain=plain,
+            is_checked=is_checked,
         )
         if value is _EMPTY:
             return absent()

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from .headers import list_members
+from .request_head import HeaderSection
 
 # weight = OWS ";" OWS "q=" qvalue                                          RFC 9110 section 12.4.2
 # qvalue = ( "0" [ "." 0*3DIGIT ] ) / ( "1" [ "." 0*3("0") ] )
@@ -33,6 +34,22 @@ def parse_weights(value: str) -> dict[str, float]:
         elif not semicolon:
             weights[name] = 1.0
     return weights
+
+
+def accept_of(section: HeaderSection) -> str:
+    """Return the Accept field of a request, empty if there is none.
+
+    Until the fields are parsed, it is found in their bytes: to parse all of them takes 5 us.
+    """
+    if section.parsed is None:
+        lines = b"\r\n" + section.received
+        _, name, rest = lines.lower().partition(b"\r\naccept:")
+        if not name:
+            return ""
+        if b"\r\naccept:" not in rest:
+            value, _, _ = lines[-len(rest) :].partition(b"\r\n")
+            return value.strip(b" \t").decode("latin-1")
+    return section.headers.by_name.get("accept", "")
 
 
 def parse_accept(value: str) -> list[tuple[str, float]]:

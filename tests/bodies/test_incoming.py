@@ -13,7 +13,7 @@ import pytest
 from support.requesting import FakeBody, posted, request_of
 
 from microweb import App, HTTPError, Request, Response
-from microweb.bodies.incoming import IncomingBody
+from microweb.bodies.incoming import IncomingBody, needs_no_check
 from microweb.errors import (
     BadRequest,
     BodyConsumed,
@@ -22,6 +22,29 @@ from microweb.errors import (
     UnprocessableContent,
     UnsupportedMediaType,
 )
+from microweb.http.request_head import PlainSection
+
+# --- the fields of JSON ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("lines", "is_usual"),
+    [
+        (b"Host: a\r\nContent-Type: application/json\r\n", True),
+        (b"ORIGIN: https://a\r\n", False),
+        (b"Sec-Fetch-Site: none\r\n", False),
+        (b"Host: a\r\nContent-Encoding: gzip\r\n", False),
+        (b"Host: a\r\nContent-Type: application/json; Charset=utf-16\r\n", False),
+    ],
+)
+def test_usual_fields_are_not_parsed_for_json(lines: bytes, is_usual: bool) -> None:
+    section = PlainSection()
+    section.received, section.parsed = lines + b"\r\n", None
+    assert needs_no_check(section) is is_usual
+    assert section.parsed is None
+    assert section.headers
+    assert not needs_no_check(section)
+
 
 # --- repeated reads of the body -------------------------------------------------------
 

@@ -30,7 +30,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from microweb.bodies.json import encode_json, parse_json
-from microweb.bodies.json_types import convert, converter_for
+from microweb.bodies.json_types import convert, converter_for, reads_all
 from microweb.errors import ConfigurationError, InvalidValue, MissingValue, UnprocessableContent
 from microweb.typed import Meta
 
@@ -850,3 +850,17 @@ def test_a_member_reads_a_union_as_it_is_read_alone(
     read = convert({"held": value}, holder).held
     assert (type(read), read) == (type(expected), expected)
     assert (type(convert(value, kind)), convert(value, kind)) == (type(expected), expected)
+
+
+@pytest.mark.parametrize("kind", [object, dict, list, set, tuple, dict[str, Any], list[list]])  # type: ignore[type-arg]
+def test_objects_that_are_kept_are_json_objects(kind: Any) -> None:
+    holder: Any = make_dataclass("Holder", [("held", kind | None)])
+    assert not reads_all(kind)
+    assert not reads_all(list[holder])
+
+
+@pytest.mark.parametrize("kind", [int, list[str], dict[str, int], tuple[int, str], date | None])
+def test_objects_that_are_all_read_may_be_dicts(kind: Any) -> None:
+    holder: Any = make_dataclass("Holder", [("held", kind)])
+    assert reads_all(kind)
+    assert reads_all(list[holder])

@@ -42,6 +42,15 @@ async def test_body_is_read_and_checked() -> None:
     assert response.text == "Note(title='milk', tags=['a'])"
 
 
+async def test_an_object_that_is_kept_tells_missing_keys() -> None:
+    async def find(note: Json[dict[str, Any]]) -> str:
+        return str(note["inner"]["missing"])
+
+    response = await post(find, b'{"inner": {}}')
+    assert response.status_code == 400
+    assert "'missing'" in response.text
+
+
 async def test_all_faults_of_the_body_are_one_answer() -> None:
     response = await post(create, b'{"title": "", "tags": [1]}', accept="application/json")
     assert response.status_code == 422

@@ -3,12 +3,14 @@ from __future__ import annotations
 import pytest
 
 from microweb.http.negotiation import (
+    accept_of,
     choose_coding,
     negotiate_coding,
     parse_accept,
     parse_weights,
     refuses_identity,
 )
+from microweb.http.request_head import PlainSection
 
 ALL = ("zstd", "br", "gzip")
 
@@ -93,3 +95,23 @@ def test_a_long_field_is_negotiated_alike() -> None:
 )
 def test_media_ranges_have_weights(field: str, ranges: list[tuple[str, float]]) -> None:
     assert parse_accept(field) == ranges
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        b"Host: a\r\n",
+        b"Accept: text/html\r\n",
+        b"Host: a\r\naccept:\t TEXT/html;q=0.5 \r\nX: y\r\n",
+        b"Host: a\r\nAccept: text/html\r\nX: y\r\nACCEPT: */*\r\n",
+        b"Host: a\r\nAccept:\r\nX: y\r\n",
+        b"Host: a\r\nX-Accept: text/html\r\nAccept-Encoding: gzip\r\n",
+        b"Host: a\r\nX: accept: b\r\nAccept: \xe9\r\n",
+    ],
+)
+def test_accept_is_found_as_it_is_parsed(lines: bytes) -> None:
+    section = PlainSection()
+    section.received, section.parsed = lines + b"\r\n", None
+    found = accept_of(section)
+    assert section.parsed is None or b"ACCEPT" in lines  # repeated, so joined
+    assert found == section.headers.get("accept", "") == accept_of(section)
