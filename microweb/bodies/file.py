@@ -53,7 +53,7 @@ class FileBody(StreamBody):
     where possible, and its bytes do not pass through Python.
     """
 
-    __slots__ = ("_file", "_is_named", "_parts", "_path", "_size")
+    __slots__ = ("_file", "_is_named", "_length_line", "_parts", "_path", "_size")
 
     may_read_body = False
     is_compressible = False
@@ -66,6 +66,7 @@ class FileBody(StreamBody):
         self._is_named = True  # whoever opens the path gets this file
         self._size = 0
         self._parts: list[Part] | None = None  # of the content, after `open` has chosen them
+        self._length_line = ""  # the Content-Length of the parts
 
     def keep_until_end(self, leave: Leave) -> bool:
         return False  # an open file needs nothing else
@@ -104,8 +105,9 @@ class FileBody(StreamBody):
             self._describe(file, head.headers)
             parts = _choose(method, asked, head, file.size)
             length = sum([_size(part) for part in parts])
+            self._length_line = f"Content-Length: {length}\r\n"
             if head.status != 304:
-                head.headers.lines["content-length"] = f"Content-Length: {length}\r\n"
+                head.headers.lines["content-length"] = self._length_line
             is_joined = length <= _JOINED_BYTES or file.content is not None
             if method != "HEAD" and is_joined:
                 parts = _read_all(file, parts)
@@ -130,6 +132,7 @@ class FileBody(StreamBody):
     @content.setter
     def content(self, content: bytes) -> None:
         self._size, self._parts = len(content), [content]
+        self._length_line = f"Content-Length: {len(content)}\r\n"
 
     def _describe(self, file: OpenFile, headers: MutableHeaders) -> None:
         """Set the fields of a 200, except those that the application has set."""
@@ -207,18 +210,17 @@ class FileBody(StreamBody):
     def _frame(self, method: str, head: Head) -> tuple[bytes, list[Part]]:
         """Return the Content-Length line, unless `head` has it, and the parts to send."""
         parts = self._parts or []
-        length = sum([_size(part) for part in parts])
         has_content = head.status not in (204, 304)
-        framing = b"Content-Length: %d\r\n" % length if has_content else b""
+        framing = self._length_line if has_content else ""
         said = head.headers.lines.get("content-length")
         if said is not None:
-            if said.encode("latin-1") != framing:
+            if said != framing:
                 raise LocalProtocolError(
-                    f"expected Content-Length: {length} for this file, got {said[:80]!r}: "
+                    f"expected {self._length_line[:-2]} for this file, got {said[:80]!r}: "
                     "leave the field out"
                 )
-            framing = b""
-        return framing, [] if method == "HEAD" or not has_content else parts
+            framing = ""
+        return framing.encode("ascii"), [] if method == "HEAD" or not has_content else parts
 
     async def _send_own(
         self, stream: ResponseStream, method: str, head: Head, encode_head: EncodeHead

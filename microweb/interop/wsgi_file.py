@@ -66,3 +66,4 @@ class SpanBody(FileBody):
         file.warm(span.offset, min(span.length, _WARM_BYTES))
         self._file = file
         self._parts = [span]
+        self._length_line = f"Content-Length: {span.length}\r\n"
