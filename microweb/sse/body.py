@@ -27,7 +27,7 @@ from ..errors import LocalProtocolError
 from ..http.bytestream import ResponseStream
 from ..http.framing import encode_chunk
 from ..http.headers import MutableHeaders
-from .event import HEARTBEAT, Default, encode
+from .event import HEARTBEAT, Default, event_encoder
 
 Events = AsyncIterable[object] | AbstractAsyncContextManager[AsyncIterable[object]]
 
@@ -141,7 +141,7 @@ class _Feed:
         """Yield the encoded events. The server's stop ends them without an error."""
         if self._is_stopping:
             return
-        default = self._default
+        encode = event_encoder(self._default)
         self._is_waiting = True
         try:
             if start := _start_of(events):
@@ -149,7 +149,7 @@ class _Feed:
             async for event in events:
                 self._is_waiting = False
                 self._has_sent = True
-                yield encode(event, default)
+                yield encode(event)
                 if self._is_stopping:
                     break
                 self._is_waiting = True

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
 
@@ -11,7 +13,7 @@ from support.answering import make_request
 from microweb.http.limits import Limits
 from microweb.http.request_head import RequestLines
 from microweb.parser import Parser
-from microweb.sse.event import HEARTBEAT, ServerEvent, encode
+from microweb.sse.event import HEARTBEAT, ServerEvent, encode, event_encoder
 from microweb.testing.eventsource import EventParser, ReceivedEvent
 
 LINE_ENDS = ["\n", "\r", "\r\n"]
@@ -185,3 +187,69 @@ def test_what_is_set_later_is_checked_as_well(name: str, value: object) -> None:
     with pytest.raises(ValueError, match="expected"):
         setattr(event, name, value)
     assert (event.event, event.id, event.retry) == ("b", "c", 1)
+
+
+# --- the encoder of many events
+
+
+class Order(dict[str, object]):
+    pass
+
+
+class Encoded:
+    def encode_event(self) -> bytes:
+        return b"data: own\n\n"
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {},
+        {"n": 1},
+        {"text": "a\nb\r\u2028c", "ö": ["\ud800", None, True, 1.5]},
+        [],
+        [1, {"a": [2]}],
+        {"at": date(2026, 10, 1)},
+        {"own": object},
+        Order(a=1),
+        "text\nof two lines",
+        ServerEvent({"n": 1}, "type", "7"),
+        Encoded(),
+        3,
+        (1, 2),
+    ],
+    ids=lambda event: type(event).__name__,
+)
+def test_encoder_of_many_events_writes_each_as_one_does(event: object) -> None:
+    def default(value: object) -> object:
+        return repr(value)
+
+    assert event_encoder(default)(event) == encode(event, default)
+
+
+def nested() -> list[object]:
+    value: list[object] = []
+    for _ in range(200_000):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: {"n": math.nan},
+        lambda: [math.inf],
+        lambda: {"n": object()},
+        nested,
+        lambda: None,
+        lambda: b"bytes",
+        lambda: {(1, 2): 3},
+    ],
+)
+def test_encoder_of_many_events_refuses_what_one_refuses(make: Callable[[], object]) -> None:
+    event = make()
+    with pytest.raises((TypeError, ValueError)) as one:
+        encode(event)
+    with pytest.raises(type(one.value)) as many:
+        event_encoder(None)(event)
+    assert (type(many.value), str(many.value)) == (type(one.value), str(one.value))
