@@ -15,10 +15,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import pytest
-from support.applications import PREFIX, Serve, Site
+from support.applications import PREFIX, PROGRAMS, Serve, Site
 from support.processes import ENVIRONMENT, Program
-
-PROGRAMS = Path(__file__).parent / "programs"
 
 FRAMEWORKS = (
     "fastapi starlette django flask quart litestar blacksheep falcon datasette fastmcp "
@@ -55,8 +53,8 @@ def serve(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Serve]:
                 monkeypatch.setitem(ENVIRONMENT, "MOUNTED", target)
                 monkeypatch.setitem(ENVIRONMENT, "PREFIX", PREFIX)
                 target = "mounted:app"
-            run = ("-m", "microweb", "run", target, "--host", "127.0.0.1", "--port", "0", *options)
-            program = stack.enter_context(Program(*run, cwd=PROGRAMS))
+            run = ("-m", "microweb", "run", target, "--no-access-log", "--host", "127.0.0.1")
+            program = stack.enter_context(Program(*run, "--port", "0", *options, cwd=PROGRAMS))
             site = stack.enter_context(Site(program, PREFIX if is_mounted else ""))
             sites.append(site)
             return site

@@ -8,9 +8,10 @@ from typing import Any
 
 import httpx
 import pytest
-from support.processes import DEADLINE_S, Program
+from support.processes import DEADLINE_S, ROOT, Program
 from websockets.sync.client import ClientConnection, connect
 
+PROGRAMS = ROOT / "tests/applications/programs"
 PREFIX = "/below"  # of an application that is mounted in an App
 
 both_ways = pytest.mark.parametrize("is_mounted", [False, True], ids=["alone", "mounted"])
