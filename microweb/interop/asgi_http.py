@@ -18,7 +18,13 @@ from typing import Any
 from ..concurrency.background import TaskExit
 from ..concurrency.eager import start_eagerly
 from ..concurrency.threads import run_in_thread
-from ..errors import BodyConsumed, ClientDisconnected, LocalProtocolError, ServiceUnavailable
+from ..errors import (
+    BodyConsumed,
+    ClientDisconnected,
+    LocalProtocolError,
+    MicrowebError,
+    ServiceUnavailable,
+)
 from ..http.response_head import WITHOUT_CONTENT, check_status
 from ..logs import Log
 from ..request import Request, name_in_log, request_id_of
@@ -74,19 +80,21 @@ class HTTPCall:
         task = start_eagerly(self._run(app, http_scope(self._request, state)), "asgi")
         if not self._is_decided:
             await self._wait_for_answer(task)
-        if self._error is not None:
-            error, self._error = self._error, None
-            try:
-                raise error
-            finally:
-                del error  # and with it a cycle of references
-        assert self._answer is not None
         if not self._has_ended:
             try:
                 self._request.after_response(self._wait_for_end, task)
             except ServiceUnavailable:
                 task.cancel()
                 raise
+        if self._error is not None:
+            if self._pieces is not None:
+                await self._pieces.aclose()
+            error, self._error = self._error, None
+            try:
+                raise error
+            finally:
+                del error  # and with it a cycle of references
+        assert self._answer is not None
         return self._answer
 
     async def _wait_for_answer(self, task: asyncio.Task[None]) -> None:
@@ -136,7 +144,8 @@ class HTTPCall:
         if self._has_left and isinstance(error, OSError):  # raised by `send`
             error = ClientDisconnected("the client has left")
         if not self._is_decided:
-            self._error = error
+            if self._error is None:
+                self._error = error
             self._decide()
         elif self._pieces is not None and self._expected:
             self._pieces.end(error)
@@ -167,6 +176,9 @@ class HTTPCall:
             except BodyConsumed:  # the head of an answer without content is sent
                 self._is_received = True
                 return {"type": _DISCONNECT}
+            except MicrowebError as error:
+                self._fail(error)
+                raise
             if whole is not None:
                 self._is_received = True
                 return {"type": "http.request", "body": whole, "more_body": False}
@@ -182,9 +194,17 @@ class HTTPCall:
         except (ClientDisconnected, BodyConsumed):
             self._is_received = self._has_left = True
             return {"type": _DISCONNECT}
+        except MicrowebError as error:
+            self._fail(error)
+            raise
         self._left -= len(piece)
         self._is_received = not piece or self._left == 0
         return {"type": "http.request", "body": piece, "more_body": not self._is_received}
+
+    def _fail(self, error: MicrowebError) -> None:
+        """Let an error of the body decide the answer: many applications answer each by a 400."""
+        if not self._is_decided:
+            self._error = error
 
     # --- the messages of the answer
 

@@ -71,6 +71,13 @@ def test_a_form_with_a_large_upload(site: Site) -> None:
 
 
 @both_ways
+def test_an_upload_over_the_limit_is_a_413(serve: Serve, is_mounted: bool) -> None:
+    site = serve("fastapi_app:app", "--max-body", "1000000", is_mounted=is_mounted)
+    files = {"file": ("a.bin", b"x" * 1_000_001), "small": b"yy"}
+    assert site.post("/upload", files=files, data={"token": "t"}).status_code == 413
+
+
+@both_ways
 def test_a_background_task_runs(site: Site) -> None:
     assert site.post("/notify/a@b.test").json() == {"message": "sent in the background"}
     until(lambda: site.get("/notified").json() == ["a@b.test"])

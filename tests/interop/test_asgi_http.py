@@ -164,6 +164,29 @@ async def test_a_body_over_the_limit_is_a_413() -> None:
         assert statuses(await ask(server, post(b"x" * 11))) == [413]
 
 
+@pytest.mark.parametrize("is_chunked", [False, True])
+@pytest.mark.parametrize("is_streamed", [False, True])
+async def test_a_body_over_the_limit_is_a_413_if_the_application_catches_its_error(
+    is_chunked: bool, is_streamed: bool
+) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        assert scope["type"] == "http"
+        try:
+            while (await receive())["more_body"]:
+                pass
+        except Exception:
+            await send(start(400))
+            await send(body(b"unreadable", more=is_streamed))
+            if is_streamed:
+                await send(body())
+
+    request = post(b"x" * 11)
+    if is_chunked:
+        request = post(b"b\r\n" + b"x" * 11 + b"\r\n0\r\n\r\n", "Transfer-Encoding: chunked")
+    async with on_loopback(ASGI(app), max_body=10) as server:
+        assert statuses(await ask(server, request)) == [413]
+
+
 async def test_an_application_works_on_after_its_answer() -> None:
     may_end, has_ended = asyncio.Event(), asyncio.Event()
 
