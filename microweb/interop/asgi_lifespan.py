@@ -15,25 +15,35 @@ from ..errors import LocalProtocolError
 from ..logs import Log
 from .asgi_types import ASGIApplication, Message
 
+# As `worker_start_s`. Only for an application that waits for a message: its startup may take longer.
+_ANSWER_S = 60.0
+_SLOW_S = 10.0  # then a line in the log says for what the start waits
+
 _log = Log("microweb.error")
 
 
 class StartupFailed(Exception):
-    """The ASGI application has sent `lifespan.startup.failed`; the message is its own."""
+    """The ASGI application has sent `lifespan.startup.failed`, with this message; or no answer."""
 
 
 @asynccontextmanager
-async def lifespan(app: ASGIApplication, state: dict[str, Any]) -> AsyncIterator[None]:
+async def lifespan(
+    app: ASGIApplication,
+    state: dict[str, Any],
+    *,
+    answer_s: float = _ANSWER_S,
+    slow_s: float = _SLOW_S,
+) -> AsyncIterator[None]:
     """Run the application's lifespan around the block; it fills `state`.
 
-    An application that raises before its startup is complete has no lifespan. Raises:
-    StartupFailed.
+    An application that raises before its startup is complete has no lifespan. One that waits for a
+    second message has `answer_s` seconds for its answer to the startup. Raises: StartupFailed.
     """
-    events = _Events()
+    events = _Events(answer_s)
     scope = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}, "state": state}
     task = create_task(_run(app, scope, events), "asgi lifespan")
     try:
-        await events.wait_for(events.has_started, task)
+        await events.wait_for_start(task, slow_s)
         if events.failure is not None:
             raise StartupFailed(events.failure)
         yield
@@ -58,10 +68,23 @@ async def _run(app: ASGIApplication, scope: dict[str, Any], events: _Events) -> 
 
 
 class _Events:
-    def __init__(self) -> None:
+    def __init__(self, answer_s: float) -> None:
+        self._answer_s = answer_s
+        self._giving_up: asyncio.TimerHandle | None = None
         self.has_started, self.is_ending, self.has_ended = (asyncio.Event() for _ in range(3))
         self.failure: str | None = None
         self._has_begun = False
+
+    async def wait_for_start(self, task: asyncio.Task[None], slow_s: float) -> None:
+        """Wait for the answer to the startup. After `slow_s` seconds, log that it is not there."""
+        text = "the start waits for the ASGI application to send lifespan.startup.complete"
+        telling = asyncio.get_running_loop().call_later(slow_s, _log.warning, text)
+        try:
+            await self.wait_for(self.has_started, task)
+        finally:
+            telling.cancel()
+            if self._giving_up is not None:
+                self._giving_up.cancel()
 
     async def wait_for(self, event: asyncio.Event, task: asyncio.Task[None]) -> None:
         """Wait for an event, or the end of the application."""
@@ -75,8 +98,22 @@ class _Events:
         if not self._has_begun:
             self._has_begun = True
             return {"type": "lifespan.startup"}
+        if not self.has_started.is_set() and self._giving_up is None:
+            # It may start in another task. If not, it would wait for ever: it takes the lifespan
+            # for a request, and waits for its client to leave.
+            loop = asyncio.get_running_loop()
+            self._giving_up = loop.call_later(self._answer_s, self._give_up)
         await self.is_ending.wait()
         return {"type": "lifespan.shutdown"}
+
+    def _give_up(self) -> None:
+        if not self.has_started.is_set():
+            self.failure = (
+                f"it waits for a second message, but has not answered lifespan.startup within "
+                f"{self._answer_s:g} s: expected lifespan.startup.complete, or an exception from an "
+                f"application without a lifespan"
+            )
+            self.has_started.set()
 
     async def send(self, message: Message) -> None:
         kind = message["type"]

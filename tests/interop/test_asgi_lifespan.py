@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 from support.asgi_apps import Receive, Scope, Send, answer_of, body, body_of, get, sending, start
-from support.serving import on_loopback
+from support.serving import DEADLINE_S, on_loopback
 
 from microweb import App
 from microweb.interop.asgi_lifespan import StartupFailed, lifespan
@@ -81,3 +82,79 @@ async def test_a_wrong_order_is_logged(kind: str, caplog: pytest.LogCaptureFixtu
     async with lifespan(app, state):
         pass
     assert "the lifespan of the ASGI application failed" in caplog.text
+
+
+async def test_an_application_that_waits_for_ever_fails_the_start() -> None:
+    """It takes each scope for that of a request, and waits until its client leaves."""
+    ended: list[str] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+        finally:
+            ended.append("cancelled")
+
+    with pytest.raises(StartupFailed, match=r"has not answered lifespan\.startup within 0\.05 s"):
+        async with lifespan(app, {}, answer_s=0.05):
+            pass
+    assert ended == ["cancelled"]
+
+
+async def test_a_startup_in_another_task_may_answer_while_the_application_waits() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        async def answer() -> None:
+            await may_answer.wait()
+            await send({"type": "lifespan.startup.complete"})
+
+        await receive()
+        answering = asyncio.create_task(answer())
+        asyncio.get_running_loop().call_soon(may_answer.set)
+        assert (await receive())["type"] == "lifespan.shutdown"
+        await answering
+        await send({"type": "lifespan.shutdown.complete"})
+
+    may_answer = asyncio.Event()
+    async with lifespan(app, {}, answer_s=DEADLINE_S):
+        assert may_answer.is_set()
+
+
+async def test_a_slow_startup_is_logged_and_may_take_its_time(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        async with asyncio.timeout(DEADLINE_S):
+            while not caplog.messages:
+                await asyncio.sleep(0.01)
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async with lifespan(app, {}, answer_s=0.01, slow_s=0.05):
+        pass
+    told = "the start waits for the ASGI application to send lifespan.startup.complete"
+    assert caplog.messages == [told]
+
+
+async def test_a_start_that_is_cancelled_ends_the_application() -> None:
+    is_waiting, ended = asyncio.Event(), asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        is_waiting.set()
+        try:
+            await receive()
+        finally:
+            ended.set()
+
+    async def start() -> None:
+        async with lifespan(app, {}):
+            raise AssertionError("it has not started")
+
+    starting = asyncio.create_task(start())
+    await is_waiting.wait()
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    assert ended.is_set()
