@@ -18,6 +18,7 @@ Pair = tuple[bytes, bytes]  # a field: its name, in lower case for a request, an
 
 # They belong to the server, which decides about the connection.
 _HOP_BY_HOP = frozenset(("connection", "keep-alive", "transfer-encoding", "upgrade"))
+_KEPT_OF_REQUESTS = frozenset(name.encode("ascii") for name in CACHED_NAMES)
 _KEPT_IN_ANSWERS = frozenset(
     """
     access-control-allow-origin cache-control content-encoding content-length
@@ -35,12 +36,12 @@ class _RequestFields(dict[bytes, Pair]):
 
     def __missing__(self, line: bytes) -> Pair:
         name, _, value = line.partition(b":")
-        field = name.lower(), value.strip(b" \t")
-        if len(line) <= _KEPT_BYTES and str(field[0], "latin-1") in CACHED_NAMES:
+        name, value = name.lower(), value.strip(b" \t")
+        if name in _KEPT_OF_REQUESTS and len(line) <= _KEPT_BYTES:
             if len(self) >= _KEPT_FIELDS:
                 self.clear()
-            self[line] = field
-        return field
+            self[line] = name, value
+        return name, value
 
 
 class _AnswerLines(dict[Pair, tuple[str, str]]):

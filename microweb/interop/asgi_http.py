@@ -116,22 +116,17 @@ class HTTPCall:
         await task
 
     async def _run(self, app: ASGIApplication, scope: Scope) -> None:
-        error: BaseException | None = None
-        was_decided = True
         try:
             await app(scope, self.receive, self.send)
-        except BaseException as raised:
-            error = raised
+        except BaseException as error:
             was_decided = self._is_decided
-        if error is None:
-            self._end(None)
-            return
-        try:
             self._end(error)
             if was_decided and isinstance(error, (SystemExit, KeyboardInterrupt)):
                 raise TaskExit(f"an ASGI application raised {error!r}") from error
-        finally:
-            error = None  # it refers to this frame, and to those of the application
+        else:
+            if self._expected:
+                self._end(None)
+            self._has_ended = True
 
     def _end(self, error: BaseException | None) -> None:
         """Decide the answer, or its end, when the application has ended."""
@@ -222,12 +217,15 @@ class HTTPCall:
         elif kind == "http.response.start":
             self._status = check_status(message["status"])
             self._lines = lines_of(message.get("headers", ()))
-            self._has_trailers = bool(message.get("trailers", False))
+            self._has_trailers = message.get("trailers", False)
             self._expected = "http.response.body"
         elif kind == "http.response.trailers":
             self._add_trailers(message)
         else:
-            body, has_more = bytes(message.get("body", b"")), bool(message.get("more_body", False))
+            body = message.get("body", b"")
+            if type(body) is not bytes:
+                body = bytes(body)
+            has_more = message.get("more_body", False)
             if has_more or self._pieces is not None or self._has_trailers:
                 await self._send_piece(body, has_more=has_more)
                 return
