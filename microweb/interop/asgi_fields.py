@@ -31,19 +31,6 @@ _KEPT_BYTES = 300  # of the name and the value of a field
 _LENGTH_NAME, _TYPE_NAME = len("content-length: "), len("content-type: ")
 
 
-class _RequestFields(dict[bytes, Pair]):
-    """A line as received -> its name in lower case, and its value."""
-
-    def __missing__(self, line: bytes) -> Pair:
-        name, _, value = line.partition(b":")
-        name, value = name.lower(), value.strip(b" \t")
-        if name in _KEPT_OF_REQUESTS and len(line) <= _KEPT_BYTES:
-            if len(self) >= _KEPT_FIELDS:
-                self.clear()
-            self[line] = name, value
-        return name, value
-
-
 class _AnswerLines(dict[Pair, tuple[str, str]]):
     """A field of an application -> its name in lower case, and its line."""
 
@@ -63,7 +50,8 @@ class _AnswerLines(dict[Pair, tuple[str, str]]):
         return line
 
 
-_REQUEST_FIELDS, _ANSWER_LINES = _RequestFields(), _AnswerLines()
+_REQUEST_FIELDS: dict[bytes, Pair] = {}  # a line as received -> name in lower case, value
+_ANSWER_LINES = _AnswerLines()
 
 
 def fields_of(request: Request) -> list[Pair]:
@@ -71,7 +59,17 @@ def fields_of(request: Request) -> list[Pair]:
     raw = request.section.raw
     if raw == b"\r\n":
         return []
-    fields = list(map(_REQUEST_FIELDS.__getitem__, raw[:-4].split(b"\r\n")))
+    fields = []
+    for line in raw[:-4].split(b"\r\n"):
+        field = _REQUEST_FIELDS.get(line)
+        if field is None:
+            name, _, value = line.partition(b":")
+            field = name.lower(), value.strip(b" \t")
+            if field[0] in _KEPT_OF_REQUESTS and len(line) <= _KEPT_BYTES:
+                if len(_REQUEST_FIELDS) >= _KEPT_FIELDS:
+                    _REQUEST_FIELDS.clear()
+                _REQUEST_FIELDS[line] = field
+        fields.append(field)
     authority = request.line.authority
     if authority is not None:  # RFC 9112 section 3.2.2
         fields = [(b"host", authority.encode("ascii")), *(f for f in fields if f[0] != b"host")]
