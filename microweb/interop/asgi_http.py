@@ -12,9 +12,11 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Coroutine
+from errno import ENOENT
 from functools import partial
 from typing import Any
 
+from ..bodies.open_file import OpenFile
 from ..concurrency.background import TaskExit
 from ..concurrency.eager import start_eagerly
 from ..concurrency.threads import run_in_thread
@@ -23,8 +25,10 @@ from ..errors import (
     ClientDisconnected,
     LocalProtocolError,
     MicrowebError,
+    NotFound,
     ServiceUnavailable,
 )
+from ..http.ranges import Span
 from ..http.response_head import WITHOUT_CONTENT, check_status
 from ..logs import Log
 from ..request import Request, name_in_log, request_id_of
@@ -33,6 +37,7 @@ from .asgi_fields import lines_of, whole_answer
 from .asgi_pieces import AnswerPieces, gone
 from .asgi_scope import http_scope
 from .asgi_types import ASGIApplication, Message, Scope
+from .span_body import SpanBody
 
 _DISCONNECT = "http.disconnect"
 _READ_BYTES = 256 * 1024
@@ -271,11 +276,21 @@ class HTTPCall:
                 pieces.end()
 
     async def _send_file(self, path: str) -> None:
-        """Send a file in place of a body."""
-        with open(path, "rb") as file:
-            while piece := await run_in_thread(_FILE, partial(file.read, _READ_BYTES)):
-                await self._send_piece(piece, has_more=True)
-        await self._send_piece(b"", has_more=False)
+        """Send a file in place of a body. Raises: OSError."""
+        if self._has_trailers or self._pieces is not None:
+            with open(path, "rb") as file:
+                while piece := await run_in_thread(_FILE, partial(file.read, _READ_BYTES)):
+                    await self._send_piece(piece, has_more=True)
+            await self._send_piece(b"", has_more=False)
+            return
+        body, size = await run_in_thread(_FILE, partial(_open, path))
+        self._expected = ""
+        if self._is_abandoned:
+            raise gone()
+        self._answer = Response(body, self._status)
+        self._answer.headers.lines = self._lines
+        self._answer.headers["Content-Length"] = str(size)
+        self._decide()
 
     def _add_trailers(self, message: Message) -> None:
         assert self._answer is not None and self._pieces is not None
@@ -284,3 +299,12 @@ class HTTPCall:
         if not message.get("more_trailers", False):
             self._expected = ""
             self._pieces.end()
+
+
+def _open(path: str) -> tuple[SpanBody, int]:
+    """Return the content of a file as a body, and its size. Raises: OSError."""
+    try:
+        file = OpenFile(path)
+    except NotFound as error:
+        raise FileNotFoundError(ENOENT, "not a regular file", path) from error
+    return SpanBody(file, Span(0, file.size)), file.size

@@ -22,8 +22,9 @@ from ..http.ranges import Span
 from ..logs import Log
 from ..request import Request, name_in_log, request_id_of
 from ..response import Response
+from .span_body import SpanBody
 from .wsgi_environ import Environ
-from .wsgi_file import FileWrapper, SpanBody
+from .wsgi_file import FileWrapper
 from .wsgi_head import length_of, make_head
 
 AHEAD_BYTES = 1024 * 1024  # of an answer, made before its client has taken them

@@ -8,13 +8,10 @@ from io import BufferedRandom, BufferedReader, FileIO
 from tempfile import _TemporaryFileWrapper
 from typing import Protocol
 
-from ..bodies.file import FileBody
 from ..bodies.open_file import OpenFile
 from ..errors import NotFound
-from ..http.ranges import Span
 
 _READ_BYTES = 64 * 1024  # at least, from a file that is not sent by the kernel
-_WARM_BYTES = 1024 * 1024  # of the start of a file, read before it is sent
 
 # A subclass, or another class with a `fileno`, may decode the bytes that it reads, as GzipFile.
 _PLAIN_FILES = (BufferedReader, BufferedRandom, FileIO)
@@ -54,16 +51,3 @@ class FileWrapper:
             return OpenFile("", opener=lambda path, flags: os.dup(descriptor)), offset
         except (NotFound, OSError):  # a pipe or a device; no descriptor is free
             return None
-
-
-class SpanBody(FileBody):
-    """A body that is a part of an open file, with the fields that the application has set."""
-
-    __slots__ = ()
-
-    def __init__(self, file: OpenFile, span: Span) -> None:
-        super().__init__("")
-        file.warm(span.offset, min(span.length, _WARM_BYTES))
-        self._file = file
-        self._parts = [span]
-        self._length_line = f"Content-Length: {span.length}\r\n"

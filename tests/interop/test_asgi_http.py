@@ -98,6 +98,45 @@ async def test_a_file_is_sent_by_its_path(tmp_path: Path) -> None:
     assert body_of(await answer_of(app, get())).count(b"x") == 700_000
 
 
+async def test_a_file_may_be_deleted_once_it_is_sent(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"x" * 3_000_000)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        assert scope["type"] == "http"
+        await send(start(206))
+        await send({"type": "http.response.pathsend", "path": str(path)})
+        path.unlink()
+
+    answer = await answer_of(app, get())
+    assert statuses(answer) == [206] and b"Content-Length: 3000000\r\n" in answer
+    assert body_of(answer).count(b"x") == 3_000_000
+
+
+async def test_a_head_request_gets_the_length_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"hello")
+    app = sending(start(), {"type": "http.response.pathsend", "path": str(tmp_path / "a")})
+    answer = await answer_of(app, get().replace(b"GET", b"HEAD"))
+    assert b"Content-Length: 5\r\n" in answer and body_of(answer) == b""
+
+
+async def test_a_file_with_trailers_is_sent_in_chunks(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"hello")
+    file = {"type": "http.response.pathsend", "path": str(tmp_path / "a")}
+    trailers = {"type": "http.response.trailers", "headers": [(b"x-digest", b"1")]}
+    app = sending(start(headers=[(b"trailer", b"x-digest")], trailers=True), file, trailers)
+    assert body_of(await answer_of(app, get())) == b"5\r\nhello\r\n0\r\nx-digest: 1\r\n\r\n"
+
+
+@pytest.mark.parametrize("name", ["missing", ""])
+async def test_what_is_no_file_is_a_500(
+    name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = sending(start(), {"type": "http.response.pathsend", "path": str(tmp_path / name)})
+    assert statuses(await answer_of(app, get())) == [500]
+    assert "not a regular file" in caplog.text
+
+
 async def test_trailers_are_sent_behind_the_body() -> None:
     trailers = {"type": "http.response.trailers", "headers": [(b"x-digest", b"1")]}
     head = start(headers=[(b"trailer", b"x-digest")], trailers=True)

@@ -9,10 +9,9 @@ from dataclasses import dataclass, field
 
 from microweb.errors import ClientDisconnected
 from microweb.http.bytestream import LongLived
-from microweb.http.headers import Headers
 from microweb.http.interfaces import Address, ServerLimits
 from microweb.http.limits import Limits
-from microweb.http.request_head import RequestLines
+from microweb.http.request_head import HeaderSection, RequestLines
 from microweb.http.response_head import HeadCache
 from microweb.parser import Parser
 from microweb.request import Request
@@ -29,7 +28,7 @@ class FakePeer:
     limits: ServerLimits = ServerConfig(max_form_text=1000).limits
     is_draining: bool = False
 
-    def origin_of(self, headers: Headers) -> tuple[Address | None, str]:
+    def origin_of(self, section: HeaderSection) -> tuple[Address | None, str]:
         return self.address, self.scheme
 
     @contextmanager
