@@ -15,7 +15,7 @@ from ..errors import LocalProtocolError
 from ..logs import Log
 from .asgi_types import ASGIApplication, Message
 
-# As `worker_start_s`. Only for an application that waits for a message: its startup may take longer.
+# As `worker_start_s`. Only for an application that waits for a message: its startup may be longer.
 _ANSWER_S = 60.0
 _SLOW_S = 10.0  # then a line in the log says for what the start waits
 
@@ -110,8 +110,8 @@ class _Events:
         if not self.has_started.is_set():
             self.failure = (
                 f"it waits for a second message, but has not answered lifespan.startup within "
-                f"{self._answer_s:g} s: expected lifespan.startup.complete, or an exception from an "
-                f"application without a lifespan"
+                f"{self._answer_s:g} s: expected lifespan.startup.complete, or an exception from "
+                f"an application without a lifespan"
             )
             self.has_started.set()
 
