@@ -7,19 +7,23 @@ from collections import deque
 from collections.abc import AsyncIterator
 
 _WAITING_BYTES = 64 * 1024  # then the application waits until the client has taken some
+# Of an answer without content. Nothing slows an application there, so an endless stream for a HEAD
+# request would run for ever.
+_UNREAD_PIECES = 1000
 
 
 class AnswerPieces(AsyncIterator[bytes]):
     """The pieces that an application sends, for the answer to iterate.
 
     `put` waits while much is buffered. After `aclose`, it raises OSError. If `is_unread`, it
-    drops them.
+    drops the first 1000 pieces, and then raises OSError.
     """
 
     def __init__(self, *, is_unread: bool = False) -> None:
         self.is_unread = is_unread  # HEAD, 304: the answer has no content
         self._pieces: deque[bytes] = deque()
         self._size = 0
+        self._unread = 0
         self._error: BaseException | None = None
         self._is_complete = False
         self.is_closed = False  # by the connection: the client has left, or needs no content
@@ -30,6 +34,9 @@ class AnswerPieces(AsyncIterator[bytes]):
     async def put(self, piece: bytes) -> None:
         """Add a piece; wait while 64 KiB are buffered. Raises: OSError if the client has left."""
         if self.is_unread:
+            self._unread += 1
+            if self._unread > _UNREAD_PIECES:
+                raise gone()
             return
         if self.is_closed:
             raise gone()

@@ -181,6 +181,28 @@ async def test_an_answer_without_content_takes_all_pieces() -> None:
     assert body_of(await answer_of(sending(*messages), get())) == b""
 
 
+async def test_an_endless_answer_to_head_ends(caplog: pytest.LogCaptureFixture) -> None:
+    has_ended = asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        assert scope["type"] == "http"
+        await send(start())
+        try:
+            while True:
+                await send(body(b"x", more=True))
+                await asyncio.sleep(0)
+        finally:
+            has_ended.set()
+
+    caplog.set_level(logging.WARNING)
+    async with on_loopback(ASGI(app)) as server:
+        head = b"HEAD / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+        assert statuses(await ask(server, head)) == [200]
+        async with asyncio.timeout(DEADLINE_S):
+            await has_ended.wait()
+    assert caplog.text == ""
+
+
 async def test_an_error_after_the_answer_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
