@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from inspect import Parameter, isawaitable
+from types import CoroutineType
 from typing import Any, TypeVar
 
 from ..concurrency.callables import describe
@@ -355,7 +356,8 @@ def _call_with_body_alone(
 ) -> Callable[[Request], object]:
     async def call(request: Request) -> object:
         result = function(**{name: await read(request)})
-        return await result if isawaitable(result) else result
+        # `isawaitable` takes 0.5 us
+        return await result if type(result) is CoroutineType or isawaitable(result) else result
 
     return call
 

@@ -16,6 +16,7 @@ from ..concurrency.callables import describe
 from ..http.charsets import encode_utf8
 from ..http.interfaces import Fields, RequestApp
 from ..http.mediatypes import HTML, JSON, OCTETS, TEXT
+from ..http.response_head import check_status
 from ..response import Response, plain_response
 from .outcomes import JSON_SCALARS, outcomes_of
 from .signature import return_hint_of
@@ -77,12 +78,12 @@ class ReturnConverter:
             return value
         return self._from_other(value)
 
-    def _from_json(self, value: object) -> Response:
+    def _from_json(self, value: object, status: int = 200) -> Response:
         try:
             default = self._app.json_default
             if self._write is None:
-                return plain_response(encode_json(value, default), JSON)
-            return plain_response(self._write.encode(value, default), JSON)
+                return plain_response(encode_json(value, default), JSON, status)
+            return plain_response(self._write.encode(value, default), JSON, status)
         except (TypeError, ValueError) as error:  # also NaN, or a value that holds itself
             raise self._named(error) from error
 
@@ -153,6 +154,8 @@ class ReturnConverter:
     def _from_tuple(self, value: tuple[object, ...]) -> Response:
         status: int | None
         if len(value) == 2 and type(last := value[1]) is int:  # `split_tuple` takes 2 us
+            if type(value[0]) in self._classes:
+                return self._from_json(value[0], check_status(last))
             content, status, headers = value[0], last, None
         else:
             if (meant := _meant_by(value)) is not None and not self._declares_number(value):
