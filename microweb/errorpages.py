@@ -130,7 +130,7 @@ def problem_response(status: int, detail: str, extra: Mapping[str, object]) -> R
 def _faults_response(error: HTTPError) -> Response:
     """Return the problem details of an error whose only further members are its faults.
 
-    `plain_answer` gives the same in three times the time, and each refused body takes it.
+    `plain_answer` gives the same in twice the time, and each refused body needs one.
     """
     title, detail = phrase_of(error.status), encode_basestring(error.detail)
     problem = (

@@ -103,7 +103,7 @@ def parse_json(
     The value is a JSONObject, list, str, int, float, bool or None. A byte order mark is ignored.
     The last member with a repeated key wins. `allow_surrogates` accepts half a surrogate pair,
     which `encode_json` can write. If `plain`, each JSONObject is a dict, for a caller that reads
-    all of them: that saves 0.5 us, and as much again for each key that is looked up.
+    all of them. That saves 0.4 us for each object, and 0.1 us for each key that is looked up.
 
     Raises: BadRequest with the line and the column, counted from 1 (the byte if `data` is not
     UTF-8; neither for a refused number in more than 64 KiB); ContentTooLarge for more than

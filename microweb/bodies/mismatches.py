@@ -1,8 +1,8 @@
 """Values that do not match their type: where they are, and a short text of each for the client.
 
 A reader returns a `Mismatch` for the innermost value. Each container adds its step, and joins the
-mismatches of its values. Exceptions would take three times as long, because each has a traceback of
-all readers around it.
+mismatches of its values. To read an order with two of them took twice as long with exceptions,
+because each has a traceback of all readers around it.
 """
 
 from __future__ import annotations

@@ -139,7 +139,7 @@ class Outline:
         """Return the defaults of the arguments of `cls`; None if it is not called by position.
 
         An argument that is its default is the same as none. A call of a class with three members
-        takes 0.3 us by position, and 0.7 by names.
+        takes 1,300 instructions by position, and 3,000 by names.
         """
         init: Any = getattr(cls, "__init__", None)
         is_plain = (
