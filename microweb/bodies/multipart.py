@@ -11,7 +11,8 @@ a malformed one a 400. The body's own limit counts all bytes, including the boun
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
+from functools import lru_cache
 from typing import NoReturn
 
 from ..errors import BadRequest, BodyConsumed, ContentTooLarge, MicrowebError
@@ -21,7 +22,7 @@ from ..http.headers import CheckedHeaders, Headers
 from ..http.mediatypes import parse_media_type
 from ..http.urlencoded import percent_decode
 from .forms import Form, Spool, UploadFile
-from .parts import PartHeaders, PartParser
+from .parts import KNOWN_BYTES, PartHeaders, PartParser
 
 # parameter = token "=" ( token / quoted-string )                           RFC 9110 section 5.6.6
 # Browsers write a quote as %22 and a backslash unescaped, also as the last character. Many clients
@@ -68,14 +69,7 @@ class Part:
     )
 
     def __init__(self, headers: PartHeaders, events: _Events, max_text: int) -> None:
-        self.headers = _checked_headers(headers)
-        # As latin-1, so that the other parameters can be read if a name is not in UTF-8.
-        raw = dict(headers).get("content-disposition", b"").decode("latin-1")
-        disposition = _parameters(raw, "form-data")
-        if "name" not in disposition:
-            _refuse("a part without a name")
-        self.name = _decoded(_unescaped(disposition["name"]))
-        self.raw_filename = _raw_filename(disposition)
+        self.headers, self.name, self.raw_filename = _describe(headers)
         self.filename = None if self.raw_filename is None else safe_filename(self.raw_filename)
         default = "text/plain" if self.raw_filename is None else "application/octet-stream"
         self.content_type = self.headers.get("content-type", default)
@@ -313,7 +307,32 @@ def _decoded(name: str) -> str:
         _refuse(f"expected a name in UTF-8, got {name[:80]!r}", error)
 
 
-def _checked_headers(headers: PartHeaders) -> Headers:
+_Description = tuple[Headers, str, str | None]  # with the name and the raw file name
+
+
+def _describe(headers: PartHeaders) -> _Description:
+    """Return the description of a part; that of a usual field is made once."""
+    if len(headers) == 1:
+        value = headers[0][1]
+        if len(value) <= KNOWN_BYTES and b"filename" not in value:
+            return _known_description(headers[0])
+    return _description_of(*headers)
+
+
+def _description_of(*headers: tuple[str, bytes]) -> _Description:
+    checked = _checked_headers(headers)
+    # As latin-1, so that the other parameters can be read if a name is not in UTF-8.
+    raw = dict(headers).get("content-disposition", b"").decode("latin-1")
+    disposition = _parameters(raw, "form-data")
+    if "name" not in disposition:
+        _refuse("a part without a name")
+    return checked, _decoded(_unescaped(disposition["name"])), _raw_filename(disposition)
+
+
+_known_description = lru_cache(maxsize=256)(_description_of)
+
+
+def _checked_headers(headers: Iterable[tuple[str, bytes]]) -> Headers:
     try:
         decoded = [
             (name, value.decode(errors="replace" if name == "content-disposition" else "strict"))
@@ -334,6 +353,8 @@ def _checked_headers(headers: PartHeaders) -> Headers:
 
 def _codec(content_type: str) -> str:
     """Return the codec for a field's charset, or UTF-8 if it is unknown. Raises: BadRequest."""
+    if content_type == "text/plain":  # most fields say nothing
+        return "utf-8"
     if parse_media_type(content_type)[0].startswith("multipart/"):
         _refuse("a multipart body inside a part")
     _, _, parameters = content_type.partition(";")  # parsed strictly, as all parameters of a form

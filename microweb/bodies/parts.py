@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from enum import Enum, auto
+from functools import lru_cache
 from typing import NoReturn
 
 from ..errors import BadRequest, ContentTooLarge
@@ -20,6 +21,7 @@ from ..http.grammar import TOKEN
 
 MAX_HEADER_LINE = 4096  # a name of 255 characters takes 3 KiB if each is percent-encoded
 MAX_HEADER_LINES = 8  # RFC 7578 section 4 defines three
+KNOWN_BYTES = 256  # longer headers of a part are parsed each time
 _MAX_PADDING = 256  # RFC 2046 allows padding because some relays pad lines
 
 # transport-padding = *LWSP-char                                            RFC 2046 section 5.1.1
@@ -28,7 +30,8 @@ _PADDED_SO_FAR = re.compile(rb"[ \t]*+\r?")
 _FOLD = re.compile(rb"\r\n[ \t]++")
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
-PartHeaders = list[tuple[str, bytes]]  # names in lower case; values without surrounding spaces
+# Names in lower case; values without surrounding spaces. Parts may share a list: do not change it.
+PartHeaders = list[tuple[str, bytes]]
 
 
 class _State(Enum):
@@ -167,7 +170,8 @@ class PartParser:
         # The empty line may be the CRLF of a delimiter: then the part has no content.
         self._position, self._searched, self._blank = end + 2, 0, 2
         self._state = _State.CONTENT
-        return _parse_headers(section)
+        is_usual = len(section) <= KNOWN_BYTES and b"filename" not in section
+        return _known_headers(section) if is_usual else _parse_headers(section)
 
     def _take_content(self) -> tuple[bytes, bool]:
         buffer, start, delimiter = self._buffer, self._position, self._delimiter
@@ -202,6 +206,11 @@ def _parse_headers(section: bytes) -> PartHeaders:
     if len(dict(headers)) < len(headers):
         _refuse("a part with the same header twice")
     return headers
+
+
+# A form sends the headers of its fields again each time. With `multipart.Part`, 4 fields and a file
+# take 235 us in place of 326. Names of files vary.
+_known_headers = lru_cache(maxsize=256)(_parse_headers)
 
 
 def _refuse_headers() -> NoReturn:

@@ -19,6 +19,7 @@ from support.malformed_forms import END, FIELD, FILE, LARGE, REFUSED_FORMS, B, R
 from support.processes import Program
 
 from microweb import App, ClientDisconnected, Request, Response
+from microweb.bodies import multipart, parts
 from microweb.bodies.forms import Form
 from microweb.bodies.multipart import read_form, read_parts
 from microweb.errors import BadRequest, BodyConsumed, ContentTooLarge, HTTPError
@@ -380,6 +381,44 @@ async def test_each_limit_is_exact() -> None:
     with pytest.raises(ContentTooLarge, match="expected at most 40 bytes"):
         await form_of(part(FIELD, b"abc") + END, max_text=headers + 2)
     assert headers + 2 == 40
+
+
+async def test_headers_that_repeat_keep_the_content_of_each_form() -> None:
+    """The headers of a field are interpreted once for all forms."""
+    named = b'--b\r\nContent-Disposition: form-data; name="%b"\r\n\r\n%b\r\n'
+    typed = (
+        b'--b\r\nContent-Disposition: form-data; name="a"\r\n'
+        b"Content-Type: text/plain; charset=%b\r\n\r\n\xe9\r\n"
+    )
+    for text in (b"ada", b"bob"):
+        form = await form_of(named % (b"a", text), named % (b"b", text + text), b"--b--\r\n")
+        assert form.pairs() == [("a", text.decode()), ("b", (text + text).decode())]
+    for charset, text in [(b"latin-1", "\xe9"), (b"cp1251", "\u0439")] * 2:
+        form = await form_of(typed % charset, b"--b--\r\n")
+        assert form["a"] == text
+    for size in (60, 10, 60):  # the limit counts the headers of each form
+        if size == 10:
+            with pytest.raises(ContentTooLarge):
+                await form_of(named % (b"a", b"x"), b"--b--\r\n", max_text=size)
+        else:
+            await form_of(named % (b"a", b"x"), b"--b--\r\n", max_text=size)
+
+
+async def test_headers_of_other_names_take_no_more_memory() -> None:
+    for number in range(300):
+        for name in (f"field{number}", "n" * 300 + f"{number}"):
+            head = f'--b\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n'
+            form = await form_of(head.encode() + b"x\r\n--b--\r\n")
+            assert form[name] == "x"
+    for memo in (parts._known_headers, multipart._known_description):
+        assert memo.cache_info().currsize <= 256
+    before = parts._known_headers.cache_info()
+    for number in range(10):
+        await form_of(
+            b"--b\r\nContent-Disposition: form-data; name=f; filename=%d\r\n\r\nx\r\n--b--\r\n"
+            % number
+        )
+    assert parts._known_headers.cache_info() == before
 
 
 async def test_what_is_not_ascii_is_counted_in_bytes() -> None:
