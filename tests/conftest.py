@@ -1,4 +1,8 @@
-"""Configuration of all tests: MICROWEB_TEST_LOOP=asyncio (or uvloop) chooses the event loop."""
+"""Configuration of all tests.
+
+MICROWEB_TEST_LOOP=asyncio (or uvloop) chooses the event loop. MICROWEB_TEST_JSON=json tests as if
+msgspec, which reads and writes JSON if it is installed, were not there for that.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +21,7 @@ settings.register_profile("untimed", deadline=None)  # times vary with the load 
 settings.load_profile("untimed")
 
 LOOP = os.environ.get("MICROWEB_TEST_LOOP", "asyncio")
+JSON = os.environ.get("MICROWEB_TEST_JSON", "msgspec")
 
 
 def pytest_asyncio_loop_factories() -> Mapping[str, LoopFactory]:
@@ -30,8 +35,17 @@ def pytest_asyncio_loop_factories() -> Mapping[str, LoopFactory]:
     return {LOOP: asyncio.new_event_loop}
 
 
+@pytest.fixture(scope="session", autouse=True)
+def json_without_msgspec() -> None:
+    if JSON == "json":
+        from microweb.bodies import json_msgspec  # not above: coverage begins after the import
+
+        json_msgspec.import_codec = lambda: None
+        json_msgspec.msgspec_codec.cache_clear()
+
+
 def pytest_report_header() -> str:
-    return f"event loop: {LOOP}"
+    return f"event loop: {LOOP}, JSON by: {JSON}"
 
 
 @pytest.hookimpl(wrapper=True)

@@ -79,6 +79,7 @@ HANDS_ON = {"microweb", "channels", "cli", "openapi", "sessions", "sse", "testin
 
 # The module that an extra is for -> what it brings.
 EXTRAS = {
+    "bodies.json_msgspec": {"msgspec"},
     "websocket.deflate": {"websockets"},
     "websocket.protocol": {"websockets"},
     "middleware.compression": {"brotli", "zstandard"},
@@ -382,11 +383,11 @@ READING = """
 
 # Which a kept GET enters besides. Closed.
 HELPERS = """
-    bodies/json.py bodies/json_writers.py bodies/writers.py endpoints/arguments.py
-    endpoints/results.py endpoints/parameters.py endpoints/scalars.py
+    bodies/json.py bodies/json_msgspec.py bodies/json_writers.py bodies/writers.py
+    endpoints/arguments.py endpoints/results.py endpoints/parameters.py endpoints/scalars.py
     http/multidict.py http/urlencoded.py routing/patterns.py server/context.py
 """.split()
-MAX_HELPERS = 11
+MAX_HELPERS = 12
 
 MAX_READING = 4500  # lines
 
