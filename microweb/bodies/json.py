@@ -119,7 +119,7 @@ def parse_json(
         )
     codec = json_msgspec.msgspec_codec()
     if codec is not None:
-        value = json_msgspec.read(codec, data, JSONObject)
+        value = json_msgspec.read(codec, data, None if plain else JSONObject)
         if value is not json_msgspec.LEFT:
             return value
     text = (data.decode("ascii") if data.isascii() else _decode(data)).rstrip(_WHITESPACE)

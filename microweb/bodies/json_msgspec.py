@@ -116,8 +116,8 @@ def _are_plain(values: list[Any]) -> bool:
 # --- bytes to values ------------------------------------------------------------------
 
 
-def read(codec: Codec, data: bytes, make: Callable[[dict[str, object]], object]) -> object:
-    """Return the value of a JSON text, with each object made by `make`; `LEFT` if it is refused.
+def read(codec: Codec, data: bytes, make: Callable[[dict[str, object]], object] | None) -> object:
+    """Return the value of a JSON text; `LEFT` if it is refused. `make` makes an object of a dict.
 
     `bodies.json` refuses it again, with the place. It also accepts a byte order mark.
     """
@@ -125,7 +125,8 @@ def read(codec: Codec, data: bytes, make: Callable[[dict[str, object]], object])
     if collects:
         gc.disable()  # the values contain no garbage
     try:
-        return _made(codec.decode(data), make)
+        value = codec.decode(data)
+        return value if make is None else _made(value, make)
     except codec.errors:
         return LEFT
     finally:

@@ -202,6 +202,8 @@ def test_same_value_or_left(data: bytes) -> None:
     read = json_msgspec.read(CODEC, data, JSONObject)
     if read is not json_msgspec.LEFT:
         assert with_types(read) == with_types(parse_json(data))
+        plain = json_msgspec.read(CODEC, data, None)
+        assert with_types(plain) == with_types(parse_json(data, plain=True))
 
 
 @pytest.mark.parametrize(
