@@ -13,10 +13,12 @@ from typing import Any
 from ..concurrency.background import create_task
 from ..errors import LocalProtocolError
 from ..logs import Log
+from ..server.bounded import bounded_when_cancelled
 from .asgi_types import ASGIApplication, Message
 
 # As `worker_start_s`. Only for an application that waits for a message: its startup may be longer.
 _ANSWER_S = 60.0
+_CANCEL_S = 1.0  # for an application to end once it is cancelled
 _SLOW_S = 10.0  # then a line in the log says for what the start waits
 
 _log = Log("microweb.error")
@@ -44,6 +46,8 @@ async def lifespan(
     task = create_task(_run(app, scope, events), "asgi lifespan")
     try:
         await events.wait_for_start(task, slow_s)
+        if events.exit is not None:
+            raise events.exit
         if events.failure is not None:
             raise StartupFailed(events.failure)
         yield
@@ -53,18 +57,28 @@ async def lifespan(
         if not task.done():
             task.cancel()
         await asyncio.wait((task,))
+    if events.exit is not None:
+        raise events.exit
     if events.failure is not None:
         _log.error("the shutdown of the ASGI application failed: %s", events.failure)
 
 
 async def _run(app: ASGIApplication, scope: dict[str, Any], events: _Events) -> None:
+    calling = _call(app, scope, events)
     try:
-        await app(scope, events.receive, events.send)
+        # Such code would continue while the process ends, which waits for all tasks.
+        await bounded_when_cancelled(calling, _CANCEL_S, lambda: None)  # the server logs it
+    except (SystemExit, KeyboardInterrupt) as error:
+        events.exit = error  # as in a lifespan of an App, it ends the program
     except Exception as error:
         if events.has_started.is_set() and events.failure is None:
             _log.error("the lifespan of the ASGI application failed", exc_info=error)
         elif events.failure is None:
             _log.info("the ASGI application has no lifespan: %s", type(error).__name__)
+
+
+async def _call(app: ASGIApplication, scope: dict[str, Any], events: _Events) -> None:
+    await app(scope, events.receive, events.send)
 
 
 class _Events:
@@ -73,6 +87,7 @@ class _Events:
         self._giving_up: asyncio.TimerHandle | None = None
         self.has_started, self.is_ending, self.has_ended = (asyncio.Event() for _ in range(3))
         self.failure: str | None = None
+        self.exit: SystemExit | KeyboardInterrupt | None = None
         self._has_begun = False
 
     async def wait_for_start(self, task: asyncio.Task[None], slow_s: float) -> None:

@@ -158,3 +158,25 @@ async def test_a_start_that_is_cancelled_ends_the_application() -> None:
     with pytest.raises(asyncio.CancelledError):
         await starting
     assert ended.is_set()
+
+
+@pytest.mark.parametrize("error", [SystemExit(7), KeyboardInterrupt()])
+async def test_an_exit_at_the_startup_ends_the_program(error: BaseException) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        raise error
+
+    with pytest.raises(type(error)):
+        async with lifespan(app, {}):
+            raise AssertionError("it has not started")
+
+
+async def test_an_exit_at_the_shutdown_ends_the_program() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        raise SystemExit(7)
+
+    with pytest.raises(SystemExit):
+        async with lifespan(app, {}):
+            pass

@@ -78,6 +78,31 @@ def test_an_application_of_each_interface_is_served(
         assert program.err.rest() == ""
 
 
+STUBBORN = """
+import asyncio
+
+async def app(scope, receive, send):
+    assert scope["type"] == "lifespan"
+    await receive()
+    await send({"type": "lifespan.startup.complete"})
+    await receive()
+    while True:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            print("goes on")
+"""
+
+
+def test_a_lifespan_that_goes_on_after_its_cancellation_does_not_hold_the_process(
+    write: Callable[..., Path],
+) -> None:
+    with Program(write(STUBBORN, "app, port=0, grace_s=0.1")) as program:
+        program.urls()
+        program.stop()
+        assert program.out.rest().endswith("goes on\nended")
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
