@@ -94,7 +94,7 @@ EXTRAS = {
     "sessions.redis_urls": {"redis"},
     "channels.redis": {"redis"},
     "channels.redis_listener": {"redis"},
-    "middleware.sessions": {"itsdangerous"},
+    "sessions.signed": {"itsdangerous"},
     "templating": {"jinja2"},
     "development.certificate": {"trustme"},
 }

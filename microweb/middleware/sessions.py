@@ -9,13 +9,11 @@ not change it.
 The signature covers the cookie's name and path. A cookie of this name that does not verify is
 ignored, because a neighbouring subdomain, or another app on the same host, can set it.
 
-RFC 6265; caches: RFC 9111 sections 5.2.2 and 7.3; HMAC-SHA-256 by itsdangerous.
+RFC 6265; caches: RFC 9111 sections 5.2.2 and 7.3; signatures: `sessions.signed`.
 """
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import random
 import secrets
 import time
@@ -28,12 +26,11 @@ from ..errors import (
     ConfigurationError,
     InvalidSessionNumber,
     LocalProtocolError,
-    MissingExtra,
     ServiceUnavailable,
     SessionTooLarge,
 )
 from ..http.cookies import MAX_NAME_AND_VALUE, SetCookie, cookie_values
-from ..http.headers import MutableHeaders, list_members
+from ..http.headers import MutableHeaders, add_vary, list_members
 from ..http.urlencoded import percent_decode
 from ..logs import Log
 from ..remedies import names_keywords
@@ -44,21 +41,17 @@ from ..sessions.session import (
     Session,
     check_session,
     encode_session,
+    is_surely_unchanged,
     merge_session,
     parse_session,
 )
+from ..sessions.signed import SignedValues
 from ..sessions.store import SessionStore
-
-try:
-    from itsdangerous import BadSignature, TimestampSigner, base64_decode, base64_encode
-except ImportError as error:
-    raise MissingExtra("microweb.middleware.sessions", "itsdangerous") from error
 
 _MIN_KEY_BYTES = 32
 _MIN_KEY_DIFFERENT = 8  # bytes: 32 random hexadecimal digits have fewer once in 10**7
 _TWO_WEEKS_S = 14 * 24 * 3600
 _MAX_BYTES = 64 * 1024  # of a session in a store, which long values from clients must not fill
-_SIGNATURE_CHARACTERS = 43  # of 32 bytes in base64
 _ID_TAG_CHARACTERS = 8
 
 # For retries if other requests change the entry at the same time. One of them always succeeds; the
@@ -68,6 +61,8 @@ _PAUSE_S = 0.001, 1.0
 
 # Browsers send these as they are typed, but links from `url_for` have them percent-encoded.
 _SENT_BOTH_WAYS = frozenset("&'()+;[]^|")
+
+_PERSONAL = MutableHeaders({"Vary": "Cookie", "Cache-Control": "private"})
 
 _REMEDY = (
     'make one with `python -c "import secrets; print(secrets.token_urlsafe(32))"`, '
@@ -152,12 +147,8 @@ class Sessions:
         purpose = f"microweb.sessions {held} {self.cookie}"
         if path != "/":
             purpose += f" {path}"  # a cookie's name can't contain a space
-        # Derived here, once: itsdangerous would do it for each cookie, at 4 us of its 19.
-        derived = [hmac.digest(key, purpose.encode(), "sha256") for key in self._keys]
-        self._signer = TimestampSigner(
-            derived[::-1],  # it signs with the last key
-            key_derivation="none",
-            digest_method=hashlib.sha256,
+        self._signed = SignedValues(
+            self._keys, purpose, self._max_age, is_text=self._store is not None
         )
 
     async def __call__(self, request: Request, call_next: Handler) -> Response:
@@ -193,28 +184,18 @@ class Sessions:
         return await self._begin(data)
 
     def read(self, request: Request) -> bytes:
-        """Return the signed value of the cookie; b"" if it is missing, forged or expired.
+        """Return the JSON of the session from the cookie, or with a store its id.
 
-        Return b"" too if two different cookies verify: one of them is another user's session.
+        Return b"" if the cookie is missing, forged or expired. Return b"" too if two different
+        cookies verify: one of them is another user's session.
         """
         found = b""
-        for signed in cookie_values(request.headers.get("cookie", ""), self.cookie):
-            value = self._verified(signed)
+        for signed in cookie_values(request.headers.by_name.get("cookie", ""), self.cookie):
+            value = self._signed.value_of(signed)
             if value and found and value != found:
                 return b""
             found = value or found
         return found
-
-    def _verified(self, signed: str) -> bytes:
-        # A request can have a thousand short cookies: save a digest, of 5 us, for each.
-        if len(signed.rpartition(".")[2]) != _SIGNATURE_CHARACTERS:
-            return b""
-        try:
-            value, signed_at = self._signer.unsign(signed, return_timestamp=True)
-        except BadSignature:
-            return b""
-        # Not by `unsign(max_age=)`, which refuses a signature of a server whose clock is ahead.
-        return value if time.time() - signed_at.timestamp() <= self._max_age else b""
 
     async def _fetch(self, visit: _Visit, store: SessionStore) -> None:
         id = self.read(visit.request).decode()
@@ -225,11 +206,14 @@ class Sessions:
 
     async def _finish(self, visit: _Visit, session: Session, response: Response) -> None:
         headers = response.headers
-        _vary_on_cookie(headers)
+        if "vary" in headers.lines:
+            add_vary(headers, "Cookie")
+        if not session.is_renewed and is_surely_unchanged(session):
+            headers.set_missing(_PERSONAL)
+            return
         data = encode_session(session)
         if data == visit.before and not session.is_renewed:
-            if "cache-control" not in headers:
-                headers["Cache-Control"] = "private"
+            headers.set_missing(_PERSONAL)
             return
         self._check_size(data)
         check_session(session, data)
@@ -238,7 +222,9 @@ class Sessions:
             response.set_cookie(self.cookie, value, max_age=self._max_age, path=self.path)
         elif value is not None and self.cookie in visit.request.cookies:
             response.delete_cookie(self.cookie, path=self.path)
-        _keep_out_of_shared_caches(headers)
+        if "cache-control" in headers.lines:
+            _keep_out_of_shared_caches(headers)
+        headers.set_missing(_PERSONAL)
 
     @property
     def _remedy(self) -> str:
@@ -263,13 +249,13 @@ class Sessions:
         if store is not None and id is not None:
             if not session.is_ended:
                 kept_as = await self._update(store, id, visit.before, session, data)
-                return self._sign(kept_as.encode()) if kept_as is not None else None
+                return self._signed.sign(kept_as.encode()) if kept_as is not None else None
             await store.delete(id)
         return "" if data == EMPTY else await self._begin(data)
 
     async def _begin(self, data: bytes) -> str:
         if self._store is None:
-            value = self._sign(base64_encode(data))
+            value = self._signed.sign(data)
             size = len(self.cookie) + len(value)
             if size > MAX_NAME_AND_VALUE:
                 raise SessionTooLarge(
@@ -279,7 +265,7 @@ class Sessions:
             return value
         id = _new_id()
         await self._store.set(id, data, self._max_age, replacing=None)
-        return self._sign(id.encode())
+        return self._signed.sign(id.encode())
 
     async def _update(
         self, store: SessionStore, id: str, before: bytes, session: Session, data: bytes
@@ -310,9 +296,6 @@ class Sessions:
             seen, data = now, encode_session(merged)
             self._check_size(data)
 
-    def _sign(self, value: bytes) -> str:
-        return self._signer.sign(value).decode("ascii")
-
 
 class _Visit:
     """The session of one request, which is read at the first use."""
@@ -337,8 +320,7 @@ class _Visit:
                     "the endpoint returns, not in a stream or a background task"
                 )
             if not self.before:
-                data = self._sessions.read(self.request)
-                self.before = base64_decode(data) if data else EMPTY
+                self.before = self._sessions.read(self.request) or EMPTY
             session = self.session = Session(parse_session(self.before))
         return session
 
@@ -383,19 +365,12 @@ def _new_id(old: str | None = None) -> str:
     return f"{{{tag}}}{secrets.token_urlsafe(32)}"
 
 
-def _vary_on_cookie(headers: MutableHeaders) -> None:
-    if "vary" not in headers:
-        headers["Vary"] = "Cookie"
-    elif not {"*", "cookie"} & set(list_members(headers["vary"].lower())):
-        headers["Vary"] += ", Cookie"
-
-
 def _keep_out_of_shared_caches(headers: MutableHeaders) -> None:
     """Forbid shared caches to give this Set-Cookie to another client. RFC 9111 section 7.3
 
     Directives of the application for shared caches are removed; its other directives stay.
     """
-    said = list_members(headers.get("cache-control", ""))
+    said = list_members(headers["cache-control"])
     kept = [each for each in said if each.partition("=")[0].lower() not in ("public", "s-maxage")]
     if not {"private", "no-store"} & {each.lower() for each in kept}:
         kept.append("private")

@@ -7,7 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from microweb.http.cookies import SetCookie, parse_cookies, set_cookie_lines, with_cookie
+from microweb.http.cookies import (
+    SetCookie,
+    cookie_values,
+    parse_cookies,
+    set_cookie_lines,
+    with_cookie,
+)
 
 
 def encode(name: str, value: str = "", **options: Any) -> str:
@@ -38,6 +44,20 @@ def test_cookies_are_split_on_semicolons(header: str, cookies: dict[str, str]) -
 
 def test_the_first_of_a_name_wins() -> None:
     assert parse_cookies("a=1; a=2; a=") == {"a": "1"}
+
+
+def test_values_of_one_name_are_found_in_order() -> None:
+    header = 'a=1; ab=2; b=a=3;\ta = "4" ;A=5; a;a=; xa=6; ;a=b=c; a\xa0=7'
+    assert cookie_values(header, "a") == ["1", "4", "", "b=c"]
+    assert cookie_values("a.b=1; axb=2", "a.b") == ["1"]
+
+
+@given(st.text("ab=; \t\"'\xa0\xe9", max_size=20))
+def test_first_of_the_values_is_that_of_all_cookies(header: str) -> None:
+    cookies = parse_cookies(header)
+    for name in ("a", "ab"):
+        found = cookie_values(header, name)
+        assert (found[0] if found else None) == cookies.get(name)
 
 
 def test_a_pair_without_equals_or_name_is_skipped() -> None:

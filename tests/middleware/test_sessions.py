@@ -423,6 +423,88 @@ async def test_a_cookie_of_ids_is_none_of_data() -> None:
         assert read_by_own and not read_by_other
 
 
+# --- the memo of cookies that verified
+
+
+def change_inside(session: Session) -> None:
+    session["items"][0]["tags"].append("new")
+    session["user"] = "eve"
+
+
+def fail_after_change(session: Session) -> None:
+    change_inside(session)
+    raise TooManyRequests("no")
+
+
+@in_the_cookie
+@pytest.mark.parametrize("change", [change_inside, fail_after_change])
+async def test_changes_are_not_seen_by_the_next_request_with_that_cookie(
+    app: App, client: TestClient, change: Do
+) -> None:
+    kept = {"user": "ada", "items": [{"tags": ["old"]}]}
+    await do(client, app, lambda session: session.update(kept))
+    cookie = send(cookie_of(client))
+    client.cookies.clear()
+    app.state.do = change
+    for _ in range(2):
+        await client.post("/", headers=cookie)
+        client.cookies.clear()
+        assert (await client.get("/", headers=cookie)).json() == kept
+
+
+@in_the_cookie
+async def test_requests_at_once_with_one_cookie_share_no_session(
+    app: App, gate: Gate, client: TestClient
+) -> None:
+    await do(client, app, lambda session: session.update(items=["old"]))
+    cookie = send(cookie_of(client))
+    requests = [
+        asyncio.create_task(client.post(f"/slow?key=k{number}&value=1", headers=cookie))
+        for number in range(2)
+    ]
+    for _ in requests:
+        await gate.inside.acquire()
+    gate.opened.set()
+    changed = [(await each).cookies["session"] for each in requests]
+    client.cookies.clear()
+    found = [(await client.get("/", headers=send(each))).json() for each in changed]
+    assert found == [{"items": ["old"], "k0": 1}, {"items": ["old"], "k1": 1}]
+    assert (await client.get("/", headers=cookie)).json() == {"items": ["old"]}
+
+
+async def test_many_clients_have_their_own_sessions(app: App, client: TestClient) -> None:
+    sessions = sessions_of(app)
+    cookies = [send(await sessions.start({"user": number})) for number in range(50)]
+    for _ in range(2):
+        found = [(await client.get("/", headers=each)).json() for each in cookies]
+        assert found == [{"user": number} for number in range(50)]
+
+
+async def test_session_that_ended_on_the_server_is_ended_for_a_cookie_that_verified() -> None:
+    store = MemoryStore()
+    app = site(Sessions(KEY, store=store))
+    async with app.test_client() as client:
+        await do(client, app, lambda session: session.update(user="ada"))
+        cookie = cookie_of(client)
+        assert (await client.get("/", headers=send(cookie))).json() == {"user": "ada"}
+        await store.delete(id_in(cookie))
+        assert (await client.get("/", headers=send(cookie))).json() == {}
+
+
+async def test_one_object_around_two_mounts_keeps_their_cookies_apart() -> None:
+    sessions = Sessions(KEY)
+    shops = {prefix: site(sessions) for prefix in ("/a", "/b")}
+    app = App()
+    for prefix, shop in shops.items():
+        app.mount(prefix, shop)
+    async with app.test_client() as client:
+        shops["/a"].state.do = lambda session: session.update(user="ada")
+        cookie = send((await client.post("/a/")).cookies["session"])
+        client.cookies.clear()
+        found = [(await client.get(path, headers=cookie)).json() for path in ("/a/", "/b/", "/a/")]
+    assert found == [{"user": "ada"}, {}, {"user": "ada"}]
+
+
 # --- keys
 
 

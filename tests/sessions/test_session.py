@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import date
 from enum import StrEnum
@@ -19,6 +20,8 @@ from microweb.sessions.session import (
     Session,
     check_session,
     encode_session,
+    is_surely_unchanged,
+    make_encode,
     merge_session,
     parse_session,
 )
@@ -110,6 +113,72 @@ def test_a_key_is_a_str() -> None:
 @pytest.mark.parametrize("data", [b"", b"\xff", b"[1]", b"null", b"{", b"[" * 100_000])
 def test_what_is_no_session_is_empty(data: bytes) -> None:
     assert parse_session(data) == {}
+
+
+def test_space_around_a_session_is_ignored() -> None:
+    assert parse_session(b' {"a": 1}\n') == {"a": 1}
+    assert parse_session(b'{"a": 1} {}') == {}
+
+
+def test_encoder_without_an_extension_writes_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = {"name": "Зоя", "items": [1, 2.5, None, True, {"a": "\ud800"}]}
+    with_extension = make_encode()
+    monkeypatch.setattr(json.encoder, "c_make_encoder", None)
+    assert make_encode()(values) == with_extension(values)
+
+
+def test_encoder_is_built_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    built = []
+    build = json.encoder.c_make_encoder
+
+    def counted(*args: object) -> object:
+        built.append(args)
+        return build(*args)
+
+    monkeypatch.setattr(json.encoder, "c_make_encoder", counted)
+    encode = make_encode()
+    assert [encode({"a": [number]}) for number in range(3)] == [
+        '{"a":[0]}',
+        '{"a":[1]}',
+        '{"a":[2]}',
+    ]
+    assert len(built) == 1
+
+
+# --- whether it has changed
+
+
+@pytest.mark.parametrize("value", ["text", 7, 1.5, True, None])
+def test_session_of_plain_values_is_unchanged_without_its_encoded_form(value: object) -> None:
+    session = Session({"a": value})
+    assert session.get("a") is session["a"] is value
+    assert is_surely_unchanged(session)
+
+
+@pytest.mark.parametrize("value", [[], {}, (), Color.RED, date(2026, 1, 1)])
+def test_session_with_a_value_that_may_change_inside_is_not(value: object) -> None:
+    assert not is_surely_unchanged(Session({"a": value}))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda session: session.__setitem__("a", 1),
+        lambda session: session.__delitem__("a"),
+        lambda session: session.__ior__({"b": 1}),
+        lambda session: session.pop("b", None),
+        lambda session: session.popitem(),
+        lambda session: session.setdefault("b", 1),
+        lambda session: session.update(b=1),
+        lambda session: session.flash("hello"),
+        lambda session: session.flashes(),
+        lambda session: session.clear() or session.update(a=1),
+    ],
+)
+def test_session_that_was_set_may_be_changed(change: Callable[[Session], object]) -> None:
+    session = Session({"a": 1})
+    change(session)
+    assert not is_surely_unchanged(session)
 
 
 # --- merging
