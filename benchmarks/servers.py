@@ -83,13 +83,42 @@ ORDERS: dict[str, Command] = {
     ],
 }
 
+# An ASGI application in one process on uvloop, without an access log.
+ASGI: dict[str, Callable[[str], Command]] = {
+    "microweb": lambda app: (
+        lambda programs, port, workers: [
+            *(f"{programs}/python", "-m", "microweb", "run", f"{app}:app", "--interface", "asgi"),
+            *("--port", str(port), "--loop", "uvloop", "--no-access-log"),
+        ]
+    ),
+    "uvicorn": _uvicorn,
+    "granian": lambda app: (
+        lambda programs, port, workers: [
+            *(f"{programs}/granian", f"{app}:app", "--interface", "asgi", "--log-level", "warning"),
+            *("--port", str(port), "--workers", "1", "--loop", "uvloop", "--http", "1"),
+        ]
+    ),
+    "hypercorn": lambda app: (
+        lambda programs, port, workers: [
+            *(f"{programs}/hypercorn", f"{app}:app", "-k", "uvloop", "--log-level", "WARNING"),
+            *("-b", f"127.0.0.1:{port}", "-w", "1", "--backlog", "4096"),
+        ]
+    ),
+}
+ASGI_APPS = ("raw", "starlette", "fastapi")
+ASGI_SERVERS = {
+    f"{server}-{app}": command(f"asgi_{app}")
+    for server, command in ASGI.items()
+    for app in ASGI_APPS
+}
+
 
 class Service:
     """A server in processes of its own."""
 
     def __init__(self, name: str, programs: str, *, port: int, workers: int = 2) -> None:
         self.name, self.port, self.workers = name, port, workers
-        self._command = (SERVERS | ORDERS)[name](programs, port, workers)
+        self._command = (SERVERS | ORDERS | ASGI_SERVERS)[name](programs, port, workers)
         self._log = tempfile.NamedTemporaryFile(prefix=f"{name}-", suffix=".log")  # noqa: SIM115
         self.start()
 
