@@ -24,10 +24,19 @@ FRAMEWORKS = (
 ).split()
 
 
+def pytest_ignore_collect(config: pytest.Config) -> bool | None:
+    """Leave these files out of other runs: pytest-xdist fails if a whole file is skipped."""
+    return None if _are_asked_for(config) else True
+
+
 def pytest_report_header(config: pytest.Config) -> str | None:
-    if config.option.markexpr != "applications":
+    if not _are_asked_for(config):
         return None
     return "applications: " + ", ".join(f"{name} {_version_of(name)}" for name in FRAMEWORKS)
+
+
+def _are_asked_for(config: pytest.Config) -> bool:
+    return "not applications" not in config.option.markexpr
 
 
 def _version_of(name: str) -> str:
