@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from asyncio import current_task, get_running_loop
 from asyncio.tasks import _enter_task, _leave_task
 from collections.abc import Coroutine
 from contextvars import copy_context
@@ -23,14 +24,14 @@ def start_eagerly(coroutine: Coroutine[Any, Any, T], name: str) -> asyncio.Task[
 
     Call it in a task.
     """
-    loop = asyncio.get_running_loop()
+    loop = get_running_loop()
     if sys.version_info >= (3, 12):
         return asyncio.Task(coroutine, loop=loop, name=name, eager_start=True)
     context = copy_context()
     resumed: _Resumed[T] = _Resumed()
     resumed.coroutine = coroutine
     task: asyncio.Task[T] = asyncio.Task(resumed, loop=loop, name=name, context=context)
-    current = asyncio.current_task(loop)
+    current = current_task(loop)
     _leave_task(loop, current)  # type: ignore[arg-type]
     _enter_task(loop, task)
     try:

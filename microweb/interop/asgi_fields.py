@@ -56,7 +56,7 @@ _ANSWER_LINES = _AnswerLines()
 
 def fields_of(request: Request) -> list[Pair]:
     """Return the fields of a request. The authority of its target is the Host."""
-    raw = request.section.raw
+    raw = request.section.received or request.section.raw
     if raw == b"\r\n":
         return []
     fields = []

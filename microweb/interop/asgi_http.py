@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from errno import ENOENT
 from functools import partial
 from typing import Any
@@ -46,16 +46,6 @@ _FILE = "a file of an ASGI application"
 _log = Log("microweb.error")
 
 
-def answer_request(
-    request: Request, app: ASGIApplication, state: dict[str, Any]
-) -> Coroutine[Any, Any, Response]:
-    """Return the response of `app` when its status, its fields and its first piece are known.
-
-    `state` is that of the lifespan. Raises: each exception of the application before that.
-    """
-    return HTTPCall(request).answer(app, state)
-
-
 class HTTPCall:
     """A call for one request."""
 
@@ -81,7 +71,10 @@ class HTTPCall:
         self._left = request.section.content_length  # bytes of the body; 0 if that is not known
 
     async def answer(self, app: ASGIApplication, state: dict[str, Any]) -> Response:
-        """Call the application; see `answer_request`."""
+        """Return the response of `app` when its status, its fields and its first piece are known.
+
+        `state` is that of the lifespan. Raises: each exception of the application before that.
+        """
         task = start_eagerly(self._run(app, http_scope(self._request, state)), "asgi")
         if not self._is_decided:
             await self._wait_for_answer(task)
@@ -220,7 +213,8 @@ class HTTPCall:
         elif self._has_left and not (self._pieces is not None and self._pieces.is_unread):
             raise gone()
         elif kind == "http.response.start":
-            self._status = check_status(message["status"])
+            status = message["status"]
+            self._status = status if status == 200 else check_status(status)
             self._lines = lines_of(message.get("headers", ()))
             self._has_trailers = message.get("trailers", False)
             self._expected = "http.response.body"
@@ -238,7 +232,9 @@ class HTTPCall:
             if self._is_abandoned:
                 raise gone()
             self._answer = whole_answer(self._status, self._lines, body)
-            self._decide()
+            self._is_decided = True
+            if self._decided is not None:
+                self._decide()
 
     async def _send_other(self, kind: str, message: Message) -> None:
         """Take a message beside the usual order. Raises: as `send`."""

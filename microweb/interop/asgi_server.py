@@ -15,7 +15,7 @@ from ..request import Request
 from ..response import Response
 from ..server.state import refuse_plainly
 from .alone import answer_to, check_scheme, is_answered_here
-from .asgi_http import answer_request
+from .asgi_http import HTTPCall
 from .asgi_lifespan import lifespan
 from .asgi_types import ASGIApplication
 from .asgi_websocket import answer_socket
@@ -55,11 +55,12 @@ class ASGI:
     async def handle(self, request: Request) -> Response:
         """Return the answer of the application. Raises: each exception before it is decided."""
         is_socket = type(request.section) is not PlainSection and _asks_for_websocket(request)
-        answer = answer_socket if is_socket else answer_request
         try:
             if request.line.authority is not None:
                 check_scheme(request)
-            return await answer(request, self._app, self._state)
+            if is_socket:
+                return await answer_socket(request, self._app, self._state)
+            return await HTTPCall(request).answer(self._app, self._state)
         except Exception as error:
             if not is_answered_here(request, error):
                 raise
