@@ -116,7 +116,7 @@ class HTTPCall:
     async def _run(self, app: ASGIApplication, scope: Scope) -> None:
         try:
             await app(scope, self.receive, self.send)
-        except BaseException as error:
+        except BaseException as error:  # the answer raises it or is cut by it, or it is logged
             was_decided = self._is_decided
             self._end(error)
             if was_decided and isinstance(error, (SystemExit, KeyboardInterrupt)):

@@ -23,7 +23,7 @@ def http_scope(request: Request, state: dict[str, Any]) -> Scope:
 
     The values of `request.state`, which middleware has set, are in its state too.
     """
-    # Read in few steps, because each request of an application needs it: 5 us in place of 7.
+    # Without the properties of `request`, because each request needs a scope: 5.3 us, not 5.9.
     line, match = request.line, request.match
     client, scheme = request._client_and_scheme()
     path, prefix = line.raw_path, "" if match is None else match.prefix
