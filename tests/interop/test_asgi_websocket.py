@@ -128,7 +128,9 @@ async def test_a_task_that_receives_waits_for_the_whole_refusal() -> None:
 
 @pytest.mark.usefixtures("nothing_is_logged")
 @pytest.mark.parametrize("last", ["websocket.send", "websocket.close"])
-async def test_an_error_of_send_after_the_client_left_is_not_logged(last: str) -> None:
+async def test_an_error_of_send_after_the_client_left_is_not_logged(
+    last: str, caplog: pytest.LogCaptureFixture
+) -> None:
     has_ended = asyncio.Event()
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -146,6 +148,7 @@ async def test_an_error_of_send_after_the_client_left_is_not_logged(last: str) -
         async with client.websocket("/in/"):
             pass
         await has_ended.wait()
+    assert not caplog.records
 
 
 async def test_a_wrong_message_closes_with_1011(caplog: pytest.LogCaptureFixture) -> None:
