@@ -17,12 +17,15 @@ from .interfaces import Held, SessionSource, TimeLimit
 class Exchange:
     """The resources that middleware and answers keep for one request."""
 
-    __slots__ = ("_limits", "_session_source", "held", "is_logged")
+    __slots__ = ("_limits", "_session_source", "held", "is_logged", "span_id", "trace_id")
 
     def __init__(self) -> None:
         self._limits: list[TimeLimit] = []
         self._session_source: SessionSource | None = None
         self.is_logged = True  # in the access log
+        # Set by a middleware that traces: 32 and 16 hexadecimal digits, for the records of logs.
+        self.trace_id: str | None = None
+        self.span_id: str | None = None
         self.held: list[Held] = []  # the answers that still hold resources
 
     def hold(self, answer: Held) -> None:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ..logs import Log
-from ..request import Request, request_id_of
-from .state import AccessLog
+from ..request import request_id_of
+from .records import ExchangeRecord, Observer
 
 _LINE = "%(method)s %(path)s %(status)d %(bytes)dB %(ms).1fms %(client)s"
 _LINE_WITH_ID = _LINE + " %(request_id)s"
@@ -21,7 +21,7 @@ def is_access_logged() -> bool:
     return _log.isEnabledFor(logging.INFO) and _log.hasHandlers()
 
 
-def access_logger() -> AccessLog:
+def access_logger() -> Observer:
     """Return a function that logs a request, unless its `exchange` says not to.
 
     The record has these attributes.
@@ -30,8 +30,9 @@ def access_logger() -> AccessLog:
     `request_id` (from the middleware `RequestID`; without it None, and not in the line).
     """
 
-    def log(request: Request, status: int, size: int, seconds: float) -> None:
-        if not _log.isEnabledFor(logging.INFO):
+    def log(record: ExchangeRecord) -> None:
+        request = record.request
+        if request is None or not _log.isEnabledFor(logging.INFO):
             return
         if request.has_exchange and not request.exchange.is_logged:
             return
@@ -39,9 +40,9 @@ def access_logger() -> AccessLog:
         fields = {
             "method": request.method,
             "path": request.raw_path,
-            "status": status,
-            "bytes": size,
-            "ms": seconds * 1000,
+            "status": record.status,
+            "bytes": record.sent,
+            "ms": (record.ended - record.begun) * 1000,
             "client": client.host if client is not None else "-",
             "request_id": request_id,
         }

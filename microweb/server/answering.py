@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from os import PathLike
 
 from ..bodies.body import WrittenBody
@@ -15,6 +16,7 @@ from ..response import Response
 from .disconnects import DisconnectWatch
 from .lingering import close
 from .network import NetworkStream
+from .records import note_first_byte
 from .sendfile import send_file
 from .upgrade import UpgradedConnection
 
@@ -24,11 +26,15 @@ class AnswerStream:
 
     __slots__ = ("_parser", "_watch", "network", "write")
 
+    write: Callable[[bytes | memoryview], bool]
+
     def __init__(self, network: NetworkStream, watch: DisconnectWatch, parser: Parser) -> None:
         self.network = network
         self._watch = watch
         self._parser = parser
         self.write = network.write  # the method itself: one call less for each piece
+        if network.record is not None:
+            self.write = note_first_byte(network.record, network.state.clock, network.write)
 
     async def drain(self) -> None:
         """Wait until the peer has taken most of the written bytes. Raises: ClientDisconnected."""

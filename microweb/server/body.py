@@ -54,6 +54,7 @@ class Body:
         "_share",
         "error",
         "is_begun",
+        "taken",
         "trailers",
     )
 
@@ -69,6 +70,7 @@ class Body:
         self._feeds = 0  # how many times bytes arrived
         self._credit_s = 0.0  # earned by bytes that arrived, minus the waiting time
         self.is_begun = False
+        self.taken = 0  # bytes of content that were read
         self.error: MicrowebError | None = None
         self.trailers: Headers | None = None
 
@@ -101,7 +103,10 @@ class Body:
         except MicrowebError as error:
             self.error = error
             raise
-        return parser.take_body()
+        body = parser.take_body()
+        if body is not None:
+            self.taken = len(body)
+        return body
 
     @property
     def waits_for_peer(self) -> bool:
@@ -236,6 +241,7 @@ class Body:
     def _earn(self, size: int) -> None:
         """Add credit for `size` bytes. The credit for a fast start is at most a minute."""
         self._fresh += size
+        self.taken += size
         network, _ = self._open()
         rate = network.state.config.min_body_rate
         earned = size / rate if rate else MAX_CREDIT_S

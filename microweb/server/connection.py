@@ -39,6 +39,7 @@ from .disconnects import DisconnectWatch
 from .hints import send_early_hints
 from .lingering import abandon, close
 from .network import BEFORE_A_REQUEST, NEVER, READ_BYTES, NetworkStream, Phase
+from .observing import begin, end_answered, end_sent, end_unanswered, mark_failed
 from .refusal import failure, refuse, turn_away
 from .state import ServerState
 
@@ -151,8 +152,10 @@ class Connection:
                 raise
         except Exception:
             _error_log.exception("a connection failed")
+            mark_failed(network)
             network.abort()
         finally:
+            end_unanswered(network, self._watch)
             self._end_exchange()
             network.end_outflow()
             self._start_afterwards()
@@ -173,18 +176,18 @@ class Connection:
         """Answer an invalid request, and close."""
         request, parser = self.network.request, self.parser
         is_head = parser.is_at_head if request is None else request.line.method == "HEAD"
+        head = parser.take_rest() if request is None else b""
         self._end_exchange()
-        await refuse(self, self._stream(), error, is_head=is_head)
+        await refuse(self, self._stream(), error, head, is_head=is_head)
 
     def _stream(self) -> AnswerStream:
         return AnswerStream(self.network, self.watch, self.parser)
 
     async def _serve(self) -> None:
         parser, network, state = self.parser, self.network, self.network.state
-        read, handler, clean = network.reader.read, state.handler, copy_context()
+        read, handler, clean, context = network.reader.read, state.handler, copy_context(), None
         task = network.task
         assert task is not None
-        context: Context | None = None
         state.isolates = state.isolates or bool(clean)
         while data := await read(READ_BYTES):
             if network.is_full:
@@ -199,7 +202,8 @@ class Connection:
                 network.request = request
                 if parser.decoder is not None:
                     request.source = Body(network, parser, request.section)
-                begun = state.clock() if state.access_log is not None else 0.0
+                if state.observers:
+                    begin(network, request)
                 try:
                     if state.isolates:
                         context = clean.copy()
@@ -214,7 +218,7 @@ class Connection:
                     response = failure(request, error)
                 if task.cancelling():
                     self.watch.forget_cancellation()
-                rest = self._put(request, response, context, begun)
+                rest = self._put(request, response, context)
                 if rest is not None and not await rest:
                     return
                 if self._afterwards:
@@ -249,12 +253,12 @@ class Connection:
             network.deadline = state.clock() + state.config.head_timeout_s
         network.phase = _HEAD
 
-    def _put(
-        self, request: Request, response: Response, context: Context | None, begun: float
-    ) -> Rest | None:
+    def _put(self, request: Request, response: Response, context: Context | None) -> Rest | None:
         """Queue an answer for the next flush. Return the rest of the exchange to await, if any."""
         network, parser, state = self.network, self.parser, self.network.state
         state.requests += 1
+        if network.record is not None:
+            network.record.handled = state.clock()
         decoder, persistence = parser.decoder, request.section.persistence
         if decoder is not None and not decoder.is_complete and not can_go_on(parser, request):
             persistence = CLOSE
@@ -265,9 +269,9 @@ class Connection:
         except BaseException as error:  # the response is not valid in HTTP
             response, answer = failure(request, error), None
         if answer is None:
-            return self._send(request, response, context, persistence, begun)
-        if state.access_log is not None:
-            state.access_log(request, response.status, len(answer), state.clock() - begun)
+            return self._send(request, response, context, persistence)
+        if network.record is not None:
+            end_answered(network, response.status, len(answer))
         is_turn_over = False
         if network.unflushed:
             joined = network.unflushed = network.unflushed + answer
@@ -321,15 +325,10 @@ class Connection:
     # --- writing
 
     async def _send(
-        self,
-        request: Request,
-        response: Response,
-        context: Context | None,
-        persistence: bytes,
-        begun: float,
+        self, request: Request, response: Response, context: Context | None, persistence: bytes
     ) -> bool:
         """Send an answer that `_put` cannot queue; return whether the connection stays open."""
-        network, parser, state = self.network, self.parser, self.network.state
+        network, parser = self.network, self.parser
         network.begin_answer()
         persistence = persistence_of(response, request, persistence)
         if persistence is CLOSE and not may_read_body(response):
@@ -337,8 +336,8 @@ class Connection:
         sent = await self._write(request, response, context, persistence)
         if network.task is not None and network.task.cancelling():
             self.watch.forget_cancellation()
-        if state.access_log is not None:
-            state.access_log(request, sent.status, network.written, state.clock() - begun)
+        if network.record is not None:
+            end_sent(network, sent.status)
         self._unbroken += max(network.written, _JOINED_BYTES // _JOINED_ANSWERS)
         if sent is not response:
             persistence = CLOSE
@@ -376,6 +375,7 @@ class Connection:
             is_cut = network.written > 0
             response = failure(request, error, is_cut=is_cut)
             if is_cut:
+                mark_failed(network)
                 # Abort the connection, so that no client takes a cut answer for a whole one.
                 raise ClientDisconnected("the answer was cut") from error
             await response.send_to(stream, request, heads, CLOSE)

@@ -21,6 +21,7 @@ from .buffered import Share
 from .delivery import Discard
 from .interruptible import Interruptible
 from .outflow import Outflow
+from .records import DEADLINE, ExchangeRecord
 from .sockets import has_ended, has_input, has_room, unsent_bytes
 from .state import ServerState
 from .unix_sockets import unix_peer
@@ -67,6 +68,7 @@ class NetworkStream:
         "lingers_until",
         "phase",
         "reader",
+        "record",
         "request",
         "state",
         "task",
@@ -89,6 +91,7 @@ class NetworkStream:
         self._scheme = ""  # found at the first use
         self.task: asyncio.Task[None] | None = None  # the task that serves the connection
         self.request: Request | None = None  # the request under way, not answered yet
+        self.record: ExchangeRecord | None = None  # of the exchange under way, for observers
         self.disconnected: Request | None = None  # its handler has got a ClientDisconnected
         self.phase = self._phase_before = Phase.START
         self._reading: Interruptible[bytes] | None = None  # the read of a body under way
@@ -193,7 +196,7 @@ class NetworkStream:
             self.transport.write(data)
             self.written += len(data)
         elif self._taken == taken_before:
-            self.transport.abort()
+            self._cut_off()
 
     async def drain(self) -> None:
         """Wait until the peer has taken most of the written bytes. Raises: ClientDisconnected."""
@@ -413,6 +416,8 @@ class NetworkStream:
 
     def _cut_off(self) -> None:
         """Cut the connection of a peer that does not read."""
+        if self.record is not None:
+            self.record.how = DEADLINE
         self.end_outflow()
         self.transport.abort()
         if self.writable is not None:  # the transport does not know this future

@@ -123,7 +123,7 @@ def _make_server(app: Application, config: ServerConfig, worker: Worker | None) 
         config,
         refuse=app.refuse,
         lifespan=app.life(),
-        access_log=access_logger() if wants_log else None,
+        observers=(access_logger(),) if wants_log else (),
         worker=worker,
     )
     app.attach(server.background)
@@ -226,7 +226,7 @@ def _run(app: Application, config: ServerConfig, handler: logging.Handler) -> No
     _collect_less_often()
     try:
         with ExitStack() as stack:
-            if server.state.access_log is not None:
+            if server.state.observers:
                 stack.enter_context(access_log_shown(handler))
             runner = stack.enter_context(asyncio.Runner(loop_factory=new_loop))
             run_to_end(runner, _serve(server), server)

@@ -17,6 +17,8 @@ from ..request import Request, make_request, name_in_log, request_id_of
 from ..response import Response
 from .answering import AnswerStream
 from .lingering import CROWDED_S
+from .observing import begin_refusal, end_sent, how_of
+from .records import REFUSED
 
 # Such an answer is framed for one of these requests. For HEAD it has no content.
 _NO_LINE = RequestLine("GET", "", "", "", None)
@@ -30,8 +32,11 @@ _protocol_log = Log("microweb.protocol")
 _hellos = Throttle()  # of lines about clients that speak TLS to a port without it
 
 
-async def refuse(peer: Peer, stream: AnswerStream, error: ProtocolError, *, is_head: bool) -> None:
-    """Answer an invalid request, and close."""
+async def refuse(
+    peer: Peer, stream: AnswerStream, error: ProtocolError, head: bytes, *, is_head: bool
+) -> None:
+    """Answer an invalid request, and close. `head` is the bytes of a head that is not valid."""
+    begin_refusal(stream.network, how_of(error), len(head))
     client = peer.address.host if peer.address else "a peer"
     _protocol_log.info("%d for %s: %s", error.status, client, error, extra={"reason": error.reason})
     if isinstance(error, TLSUnexpected) and _hellos.permits():
@@ -46,6 +51,7 @@ async def turn_away(peer: Peer, stream: AnswerStream, retry_after_s: int) -> Non
     """Answer 503 immediately, and close: there are more connections than `max_connections`."""
     network = stream.network
     network.lingers_until = network.state.clock() + CROWDED_S
+    begin_refusal(network, REFUSED + "max_connections", 0)
     headers = {"Retry-After": str(retry_after_s)}
     await _conclude(peer, stream, Response("Too many connections\n", 503, headers), _NO_LINE)
 
@@ -62,9 +68,12 @@ async def _conclude(
             await response.send_to(stream, request, heads, CLOSE)
         else:
             stream.write(answer)
+        end_sent(stream.network, response.status)
         await stream.close(has_more=True)
     except (ClientDisconnected, OSError):
         stream.network.abort()
+    finally:
+        end_sent(stream.network, 0)
 
 
 def failure(request: Request, error: BaseException, *, is_cut: bool = False) -> Response:

@@ -26,9 +26,10 @@ from .eviction import Eviction
 from .forks import called_in_children, release_descriptors
 from .guests import Guests
 from .listeners import Listeners
+from .records import Observer
 from .shared_listeners import SharedListeners
 from .sockets import cannot_listen_on, url_of
-from .state import AccessLog, Refuse, ServerState, refuse_plainly
+from .state import Refuse, ServerState, refuse_plainly
 from .unfinished import log_unfinished, work_under_way
 from .worker import Worker
 
@@ -60,11 +61,11 @@ class Server:
         *,
         refuse: Refuse = refuse_plainly,
         lifespan: AbstractAsyncContextManager[object] | None = None,
-        access_log: AccessLog | None = None,
+        observers: tuple[Observer, ...] = (),
         worker: Worker | None = None,
     ) -> None:
         self.config = config or ServerConfig()
-        self.state = ServerState(handler, self.config, refuse=refuse, access_log=access_log)
+        self.state = ServerState(handler, self.config, refuse=refuse, observers=observers)
         self.background = self.state.background
         self.connections: set[Connection] = set()
         self.guests = Guests()  # requests of another server

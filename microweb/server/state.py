@@ -14,14 +14,14 @@ from ..concurrency.background import Background
 from ..errors import ProtocolError
 from ..http.request_head import RequestLines
 from ..http.response_head import HeadCache, phrase_of
-from ..request import Handler, Request
+from ..request import Handler
 from ..response import Response
 from .buffered import Budget
 from .config import ServerConfig
 from .proxies import TrustedProxies
+from .records import Observer
 
 Refuse = Callable[[ProtocolError], Awaitable[Response]]
-AccessLog = Callable[[Request, int, int, float], None]
 
 
 class Flushing(Protocol):
@@ -45,12 +45,12 @@ class ServerState:
         config: ServerConfig,
         *,
         refuse: Refuse = refuse_plainly,
-        access_log: AccessLog | None = None,
+        observers: tuple[Observer, ...] = (),
     ) -> None:
         self.handler = handler
         self.config = config
         self.refuse = refuse
-        self.access_log = access_log
+        self.observers = observers  # called once for each exchange; without one none is measured
         self.limits = config.limits
         self.head_limits = config.head_limits
         self.proxies = TrustedProxies(config.trusted_proxies)

@@ -4,6 +4,7 @@ import asyncio
 import logging
 
 import pytest
+from support.answering import make_request
 
 from microweb import App
 from microweb.middleware.health import Health
@@ -11,6 +12,7 @@ from microweb.middleware.request_id import RequestID
 from microweb.server import access_log as access
 from microweb.server.access_log import access_log_shown, access_logger, is_access_logged
 from microweb.server.process import make_server
+from microweb.server.records import ExchangeRecord
 
 
 @pytest.fixture(autouse=True)
@@ -124,19 +126,19 @@ async def test_streamed_answer_is_counted(logger: logging.Logger) -> None:
 def test_records_are_made_where_logging_takes_them(logger: logging.Logger) -> None:
     logger.setLevel("INFO")
     assert not is_access_logged()  # records would go nowhere
-    assert make_server(App(), {}).state.access_log is None
+    assert make_server(App(), {}).state.observers == ()
     logger.addHandler(Collector())
-    assert make_server(App(), {}).state.access_log is not None
-    assert make_server(App(), {"access_log": False}).state.access_log is None
+    assert make_server(App(), {}).state.observers
+    assert make_server(App(), {"access_log": False}).state.observers == ()
 
 
 def test_no_record_is_made_where_logging_was_not_set_up() -> None:
-    assert make_server(App(), {}).state.access_log is None
+    assert make_server(App(), {}).state.observers == ()
 
 
 def test_terminal_makes_records(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
-    assert make_server(App(), {}).state.access_log is not None
+    assert make_server(App(), {}).state.observers
 
 
 def test_records_are_shown_where_nothing_takes_them(logger: logging.Logger) -> None:
@@ -161,7 +163,7 @@ def test_own_set_up_is_left_alone(logger: logging.Logger) -> None:
 def test_logger_that_is_off_costs_no_record(logger: logging.Logger) -> None:
     logger.addHandler(collector := Collector())
     logger.setLevel("WARNING")
-    access_logger()(None, 200, 1, 1.0)  # type: ignore[arg-type]
+    access_logger()(ExchangeRecord(make_request(), None, 0.0))
     assert collector.records == []
 
 

@@ -21,6 +21,7 @@ from microweb.http.framing import CLOSE, KEEP_ALIVE
 from microweb.request import Request
 from microweb.response import Response
 from microweb.server.answering import is_streaming, may_read_body, persistence_of
+from microweb.server.records import ExchangeRecord
 
 
 async def broken_off(*pieces: str) -> AsyncIterator[str]:
@@ -119,11 +120,11 @@ async def test_access_log_has_a_record_per_request() -> None:
     async def handler(request: Request) -> Response:
         return Response.stream(broken_off()) if request.path == "/broken" else Response("x")
 
-    def log(request: Request, status: int, size: int, seconds: float) -> None:
-        access.append((request.path, status, size))
+    def log(record: ExchangeRecord) -> None:
+        access.append((record.target, record.status, record.sent))
 
     async with in_memory(handler) as house:
-        house.server.state.access_log = log
+        house.server.state.observers = (log,)
         end = house.connect()
         await end.write(GET + get("/broken"))
         end.write_eof()
