@@ -5,7 +5,7 @@ nothing of the application can stop it. It waits in `poll` for its signals, for 
 the next second. All that it knows of a worker comes from the board and from one socket pair.
 
 Its parts: `WorkerPool` has the processes, `Replacements` replaces them, `StallWatch` kills those
-that stand still, `Shutdown` ends the service.
+that stand still, `Shutdown` ends the service. `polled` are further descriptors in its `poll`.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from .places import HOPELESS_S, Place
 from .pool import WorkerPool
 from .replacements import Replacements
 from .shutdown import Shutdown
+from .side_sockets import Polled
 from .signals import has_terminal, signals_read
 from .sockets import url_of
 from .spawned import Spawned, WorkerEnd, reap_orphans
@@ -34,6 +35,8 @@ from .stalls import TICK_S, StallWatch
 from .start import worker_command
 from .systemd import notifier
 from .worker import RETIRE
+
+_SOON_S = 0.001
 
 
 class Supervisor:
@@ -48,6 +51,7 @@ class Supervisor:
         self._replacements = Replacements(self._pool)
         self._stalls = StallWatch(config)
         self._shutdown = Shutdown(config, self._pool, self._notifier)
+        self.polled: list[Polled] = []
         self._woke_at = time.monotonic()
         self._crashing_since: float | None = None  # no worker is ready
         # Under `nohup` the end of the terminal is not the end of the service.
@@ -75,19 +79,24 @@ class Supervisor:
         for worker in self._pool.workers():
             if worker.channel is not None:
                 poll.register(worker.channel, select.POLLIN)
+        for polled in self.polled:
+            polled.register(poll)
         timeout_s = self._timeout(time.monotonic())
-        ready = {number for number, _ in poll.poll(timeout_s * 1000)}
+        ready = dict(poll.poll(timeout_s * 1000))
         woke_at, self._woke_at = self._woke_at, time.monotonic()
         self._stalls.wake(self._woke_at - woke_at - timeout_s, self._woke_at)
         for worker in self._pool.workers():
             if worker.channel is not None and worker.channel.fileno() in ready:
                 worker.receive()
+        for polled in self.polled:
+            polled.go_on(ready, self._woke_at)
 
     def _timeout(self, now: float) -> float:
         places = self._pool.places
         watched = [each for place in places for each in (place.worker, place.next) if each]
         times = [now + TICK_S, *map(self._stalls.deadline, watched)]
         times += [each.starts_at for each in places if each.worker is None]
+        times += [max(each.deadline(), now + _SOON_S) for each in self.polled]
         return min(time for time in (*times, self._shutdown.drains_until) if time > now) - now
 
     def _step(self, signals: socket.socket) -> None:
