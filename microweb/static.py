@@ -309,7 +309,7 @@ def _answer_with(kept: KeptFile) -> Response:
 
 def redirect_to_folder(request: Request) -> Response:
     """Send the client to the same path with a slash at its end, so that relative links work."""
-    url = local_url(f"{request.raw_path}/", request.query_string)
+    url = local_url(f"{request.root_path}{request.raw_path}/", request.query_string)
     return Response.redirect(url, 308)
 
 

@@ -45,10 +45,10 @@ class LocalRedirect(RenderedBody):
         self._content = content
 
     def render(self, request: RequestInfo | None, head: Head) -> bytes:
-        """Return the content. Replace a Location on another origin by `/`."""
+        """Return the content. Replace a Location on another origin by the root."""
         scheme, host = ("", "") if request is None else (request.scheme, request.host)
         if not is_within(head.headers["location"], scheme, host):
-            head.headers["Location"] = "/"
+            head.headers["Location"] = "/" if request is None else f"{request.root_path}/"
         return self._content
 
     def replaced(self, body: bytes) -> RenderedBody:

@@ -13,7 +13,7 @@ from ..server.settings import NAMES, to_list, to_workers
 from .command import fail_usage
 
 DEFAULTS = ServerConfig()
-_LISTS = {"bind": "ADDRESS,...", "trusted_proxies": "NETWORK,..."}
+_LISTS = {"bind": "ADDRESS,...", "trusted_proxies": "NETWORK,...", "trust_headers": "FIELD,..."}
 _METAVARS = {str: "NAME", int: "N", float: "N"}
 
 
@@ -26,7 +26,8 @@ def add_server_options(parser: argparse.ArgumentParser, names: Collection[str]) 
         kind, text = get_args(annotations[name])
         default = getattr(DEFAULTS, name)
         if kind is not bool:  # a flag is off by default
-            text = f"{text} (default: {'none' if default == () else default})"
+            shown = ", ".join(default) if isinstance(default, tuple) else str(default)
+            text = f"{text} (default: {shown or 'none'})"
         # SUPPRESS: an option that was not given does not appear in the parsed arguments.
         add = partial(group.add_argument, flag_of(name), default=argparse.SUPPRESS, help=text)
         if kind == AccessLog:

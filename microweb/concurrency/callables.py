@@ -22,6 +22,17 @@ def describe(function: object) -> str:
     return f"{default_name(function)} at {PurePath(code.co_filename).name}:{code.co_firstlineno}"
 
 
+def check_callable(function: object, usage: str) -> None:
+    """Raise TypeError, with the right `usage`, for the result of a call in place of a function."""
+    if not callable(function):
+        if inspect.iscoroutine(function):
+            function.close()
+        raise TypeError(
+            f"expected a function as in {usage}, got {function!r:.80}: pass the function and its "
+            "arguments, without calling it"
+        )
+
+
 def innermost(function: object) -> object:
     """Return the function inside all decorators and `functools.partial` objects."""
     if callable(function):

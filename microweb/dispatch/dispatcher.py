@@ -232,7 +232,7 @@ async def _missed(request: Request) -> Response:
         other = match.dispatcher.other_slash(line)
     if other is None:
         return match.place.errors.answer_bare(request, bare_not_found())
-    return Response.redirect(local_url(other, request.query_string), 308)
+    return Response.redirect(local_url(request.root_path + other, request.query_string), 308)
 
 
 def _over_https(handler: Handler, on_error: OnError) -> Handler:

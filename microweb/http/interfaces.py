@@ -34,6 +34,15 @@ class Address(NamedTuple):
     port: int
 
 
+class Origin(NamedTuple):
+    """Where a request comes from, as the trusted proxies in front of the server report it."""
+
+    client: Address | None
+    scheme: str
+    host: str | None = None  # None: the one that the request itself names
+    root_path: str = ""  # that a proxy has removed from the start of the path
+
+
 @dataclass(frozen=True, slots=True)
 class ServerLimits:
     """The server's limits for the content of requests and for WebSockets.
@@ -63,8 +72,8 @@ class Peer(Protocol):
     def is_draining(self) -> bool:
         """Whether the server is about to stop, and no other worker takes over."""
 
-    def origin_of(self, section: HeaderSection) -> tuple[Address | None, str]:
-        """Return (client, scheme) of a request, as the trusted proxies report them."""
+    def origin_of(self, section: HeaderSection) -> Origin:
+        """Return the origin of a request, as the trusted proxies report it."""
 
     def after_response(self, request: object, function: Callable[[], object]) -> None:
         """Run `function()` in the background after `request` is answered."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 
 from ..errors import ConfigurationError
-from ..http.interfaces import Address, ServerLimits
+from ..http.interfaces import Address, Origin, ServerLimits
 from ..http.request_head import HeaderSection
 from ..http.tls import TLSInfo
 from ..request import Request
@@ -104,10 +104,8 @@ class ScopePeer:
         """Whether the server is about to stop."""
         return self._state.is_draining
 
-    def origin_of(self, section: HeaderSection) -> tuple[Address | None, str]:
-        """Return (client, scheme) according to the other server, and then our trusted proxies."""
-        if not self._state.proxies:
-            return self._client, self._scheme
+    def origin_of(self, section: HeaderSection) -> Origin:
+        """Return the origin according to the other server, and then our trusted proxies."""
         return self._state.proxies.origin_of(self._client, self._scheme, section.headers)
 
     def after_response(self, request: object, function: Callable[[], object]) -> None:

@@ -25,8 +25,10 @@ def http_scope(request: Request, state: dict[str, Any]) -> Scope:
     """
     # Without the properties of `request`, because each request needs a scope: 5.3 us, not 5.9.
     line, match = request.line, request.match
-    client, scheme = request._client_and_scheme()
-    path, prefix = line.raw_path, "" if match is None else match.prefix
+    client, scheme, _, root = request._find_origin()
+    path, prefix = line.raw_path, root if match is None else root + match.prefix
+    if root and path != "*":
+        path = root + path
     extensions: dict[str, Any] = {
         "http.response.pathsend": {},
         "http.response.trailers": {},

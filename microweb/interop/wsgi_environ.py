@@ -24,14 +24,17 @@ _DEFAULT_PORTS = {"http": "80", "https": "443"}
 def make_environ(request: Request, source: Input) -> Environ:
     """Return the environ of a request with the body `source`."""
     line, scheme, client = request.line, request.scheme, request.client
-    path = _decode(path_below(line.raw_path, request.prefix))
+    mounted_at = "" if request.match is None else request.match.prefix
+    path = _decode(path_below(line.raw_path, mounted_at))
     query = f"?{line.query_string}" if line.query_string else ""
     environ: Environ = {
         "REQUEST_METHOD": line.method,
         "SCRIPT_NAME": _decode(request.prefix),
         "PATH_INFO": "/" if path == "*" else path,  # of `OPTIONS *`; a path begins with a slash
         "QUERY_STRING": line.query_string,
-        "REQUEST_URI": line.raw_path + query,  # not decoded
+        "REQUEST_URI": ("" if path == "*" else request.root_path)
+        + line.raw_path
+        + query,  # not decoded
         "SERVER_NAME": request.hostname or "localhost",
         "SERVER_PORT": _port_in(request.host) or _DEFAULT_PORTS[scheme],
         "SERVER_PROTOCOL": f"HTTP/{request.http_version}",
@@ -48,8 +51,8 @@ def make_environ(request: Request, source: Input) -> Environ:
         "wsgi.file_wrapper": FileWrapper,
     }
     _add_fields(environ, request.headers.by_name)
-    if line.authority is not None:
-        environ["HTTP_HOST"] = line.authority
+    if host := request.host:  # of the target, or as a trusted proxy reports it
+        environ["HTTP_HOST"] = host
     if source.length is not None and request.section.is_chunked:
         environ["CONTENT_LENGTH"] = str(source.length)
     return environ

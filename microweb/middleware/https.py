@@ -43,7 +43,7 @@ class HTTPSRedirect:
         line = request.line
         path = "" if line.raw_path == "*" else line.raw_path
         query = f"?{line.query_string}" if line.query_string else ""
-        return Response.redirect(f"https://{host}{path}{query}", 308)
+        return Response.redirect(f"https://{host}{request.root_path}{path}{query}", 308)
 
     def _warn_of_loop(self, request: Request) -> None:
         """Log one warning if a proxy that is not trusted causes endless redirects."""

@@ -111,6 +111,7 @@ class Sessions:
         self._store = store
         # A browser takes a `__Host-` cookie with this path only.
         self._path = "/" if path is None and cookie.lower().startswith("__host-") else path
+        self._is_below_root = self._path is None  # the cookie's path begins with the root_path
         self._sign_for(self.path)
 
     @property
@@ -218,10 +219,13 @@ class Sessions:
         self._check_size(data)
         check_session(session, data)
         value = await self._keep(visit, session, data)
+        path = self.path
+        if self._is_below_root and (root := visit.request.root_path):
+            path = root if path == "/" else root + path
         if value:
-            response.set_cookie(self.cookie, value, max_age=self._max_age, path=self.path)
+            response.set_cookie(self.cookie, value, max_age=self._max_age, path=path)
         elif value is not None and self.cookie in visit.request.cookies:
-            response.delete_cookie(self.cookie, path=self.path)
+            response.delete_cookie(self.cookie, path=path)
         if "cache-control" in headers.lines:
             _keep_out_of_shared_caches(headers)
         headers.set_missing(_PERSONAL)

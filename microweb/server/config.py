@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, fields, replace
-from ipaddress import IPv6Network, ip_network
 from typing import Annotated, Any, Literal, TypedDict, get_args
 
 from ..concurrency.threads import DEFAULT_THREADS
@@ -17,7 +16,7 @@ from ..http.interfaces import ServerLimits
 from ..http.limits import Limits
 from ..remedies import keyword_remedy
 from .binds import Bind, TCPBind, parse_bind
-from .proxies import UNIX
+from .proxies import USUAL_FIELDS, check_networks, check_root_path, check_trusted_fields
 
 LoopName = Literal["auto", "asyncio", "uvloop"]
 AccessLog = bool | Literal["auto"]
@@ -54,6 +53,8 @@ class RunOptions(TypedDict, total=False):
     max_rss: int
     threads: int
     trusted_proxies: tuple[str, ...]
+    trust_headers: tuple[str, ...]
+    root_path: str
     max_request_line: int
     max_header_section: int
     max_header_fields: int
@@ -137,8 +138,13 @@ class ServerConfig:
     ] = DEFAULT_THREADS
     trusted_proxies: Annotated[
         tuple[str, ...],
-        "networks whose X-Forwarded-For and -Proto are believed; unix: all Unix sockets",
+        "networks of proxies whose fields are believed; unix: all Unix sockets",
     ] = ()
+    trust_headers: Annotated[
+        tuple[str, ...],
+        "the fields that they set or remove: forwarded, some of x-forwarded-*, x-forwarded (all)",
+    ] = USUAL_FIELDS
+    root_path: Annotated[str, "the start of all paths that a proxy removes, such as /shop"] = ""
 
     max_request_line: Annotated[int, "bytes"] = 16 * _KIB
     max_header_section: Annotated[int, "bytes"] = 32 * _KIB
@@ -199,7 +205,9 @@ class ServerConfig:
         if self.workers != "auto":
             _check_range("workers", self.workers, 1, _MAX_WORKERS)
         _check_choice("supervised", self.supervised, (True, False))
-        _check_networks(self.trusted_proxies)
+        check_networks(self.trusted_proxies)
+        check_trusted_fields(self.trust_headers)
+        check_root_path(self.root_path)
         _check_binds(self.bind)
         self._check_tls()
 
@@ -217,7 +225,7 @@ class ServerConfig:
             if name not in known:
                 remedy = keyword_remedy("App.run", name) or f"expected {', '.join(known)}"
                 raise ConfigurationError(f"unknown option {name!r}: {remedy}")
-        for key in ("trusted_proxies", "bind", *_FILES):
+        for key in ("trusted_proxies", "trust_headers", "bind", *_FILES):
             given = options.get(key)
             if isinstance(given, (str, list)):
                 options = {**options, key: (given,) if isinstance(given, str) else (*given,)}  # type: ignore[misc]
@@ -297,25 +305,6 @@ def _check_choice(name: str, value: object, choices: tuple[object, ...]) -> None
 def _check_files(name: str, value: object) -> None:
     if not isinstance(value, tuple) or not all(isinstance(each, str) and each for each in value):
         raise ConfigurationError(f"{name}: expected paths such as ('a.pem',), got {value!r:.80}")
-
-
-def _check_networks(value: object) -> None:
-    if not isinstance(value, tuple):
-        raise ConfigurationError(
-            f"trusted_proxies: expected a tuple such as ('10.0.0.0/8',), got {value!r:.80}"
-        )
-    for text in value:
-        if text == UNIX:
-            continue
-        try:
-            network = ip_network(str(text))
-        except ValueError as error:
-            raise ConfigurationError(f"trusted_proxies: {error}") from error
-        if isinstance(network, IPv6Network) and network.network_address.ipv4_mapped:
-            # An IPv4 peer on a dual-stack socket is compared as an IPv4 address.
-            raise ConfigurationError(
-                f"trusted_proxies: expected an IPv4 network such as '10.0.0.0/8', got {text!r:.80}"
-            )
 
 
 def _check_binds(value: object) -> None:

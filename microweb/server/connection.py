@@ -25,7 +25,7 @@ from typing import Any
 
 from ..errors import ClientDisconnected, ProtocolError
 from ..http.framing import CLOSE
-from ..http.interfaces import Address, ServerLimits
+from ..http.interfaces import Address, Origin, ServerLimits
 from ..http.request_head import HeaderSection
 from ..http.tls import TLSInfo
 from ..logs import Log
@@ -109,8 +109,8 @@ class Connection:
         """Whether the server is about to stop, and no other worker takes over."""
         return self.network.state.is_draining
 
-    def origin_of(self, section: HeaderSection) -> tuple[Address | None, str]:
-        """Return (client, scheme) according to the trusted proxies in front of this server."""
+    def origin_of(self, section: HeaderSection) -> Origin:
+        """Return the origin of a request according to the trusted proxies."""
         return self.network.origin_of(section)
 
     def after_response(self, request: object, function: Callable[[], object]) -> None:

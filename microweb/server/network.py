@@ -13,7 +13,7 @@ from enum import Enum, auto
 from typing import cast
 
 from ..errors import BodyTimeout, ClientDisconnected, HeadTimeout
-from ..http.interfaces import Address
+from ..http.interfaces import Origin
 from ..http.request_head import HeaderSection
 from ..request import Request
 from .addresses import address_of_peer, network_of
@@ -334,18 +334,18 @@ class NetworkStream:
 
     # --- bytes that wait for the peer
 
-    def origin_of(self, section: HeaderSection) -> tuple[Address | None, str]:
-        """Return (client, scheme) according to the trusted proxies in front of this server."""
+    def origin_of(self, section: HeaderSection) -> Origin:
+        """Return the origin of a request according to the trusted proxies."""
         proxies = self.state.proxies
         if not proxies:
-            return self.address, self.scheme
+            return Origin(self.address, self.scheme, None, proxies.root_path)
         return proxies.origin_of(self.address, self.scheme, section.headers)
 
     def share(self, lose: Callable[[], None]) -> Share:
         """Return a new share of the buffer memory for this client; `lose` frees it early."""
         request, client = self.request, self.address
         if request is not None:
-            client = self.origin_of(request.section)[0]
+            client = request.client
         key = "" if client is None else network_of(client.host)
         return Share(self.state.budget, key, lose)
 

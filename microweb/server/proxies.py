@@ -1,91 +1,208 @@
-"""Find the client behind proxies: the rightmost untrusted address of X-Forwarded-For.
+"""Find the client behind proxies: the rightmost untrusted address of the forwarding fields.
 
-Each proxy appends the address of its peer. The entries are read from the right, as long as the
-address that wrote them is trusted. The first untrusted address is the client. The entries further
-left come from the client itself and are ignored. The scheme comes from X-Forwarded-Proto.
+Each proxy appends the address of its peer to X-Forwarded-For, or an element to Forwarded. The
+entries are read from the right, as long as the address that wrote them is trusted. The first
+untrusted address is the client. The entries further left come from the client itself and are
+ignored. Scheme and host are those that the client's own proxy wrote, as far as it wrote them.
+
+A field of X-Forwarded-* that is malformed is ignored. A malformed Forwarded is refused: it is one
+text, so that nobody could say which part of it a proxy wrote. RFC 7239
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from collections.abc import Coroutine, Iterator, Sequence
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_network
+from typing import Any
 
+from ..errors import ConfigurationError, ProtocolError
+from ..http import forwarding
+from ..http.forwarding import MAX_HOPS, parse_address, parse_hop
 from ..http.headers import Headers, list_members
-from ..http.interfaces import Address
+from ..http.interfaces import Address, Origin
+from ..http.request_head import HeaderSection
+from ..request import Handler, Request
+from ..response import Response
 from .addresses import is_unix
 
-_HOST_AND_PORT = re.compile(r"(\[[0-9A-Fa-f:.]++\]|[0-9.]++)(?::([0-9]{1,5}))?")
-_MAX_PORT = 65535
-_MAX_HOPS = 32  # from the right; a chain of proxies is short, a header section can hold 3,400
-
-_SCHEME_OF_SOCKETS = {"ws": "http", "wss": "https"}  # Traefik sends these for a WebSocket
-
-
 UNIX = "unix"  # in place of a network: all peers over a Unix socket
+FORWARDED = "forwarded"
+_ALL = "x-forwarded"
+_FOR, _PROTO, _HOST, _PORT, _PREFIX = X_FORWARDED = (
+    "x-forwarded-for",
+    "x-forwarded-proto",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-forwarded-prefix",
+)
+# Each proxy sets these. The others only if it is configured so: else a client would choose them.
+USUAL_FIELDS = (_FOR, _PROTO)
+
+_NO_FIELDS = HeaderSection(Headers())
 
 
 class TrustedProxies:
-    """The networks, or "unix", whose forwarding fields are trusted. False if there are none."""
+    """The networks, or "unix", whose `fields` are trusted. False if there are none.
 
-    def __init__(self, networks: Sequence[str]) -> None:
+    `root_path` is the prefix of all paths, unless a proxy reports another one.
+    """
+
+    def __init__(
+        self,
+        networks: Sequence[str] = (),
+        fields: Sequence[str] = USUAL_FIELDS,
+        root_path: str = "",
+    ) -> None:
         self._networks = [ip_network(network) for network in networks if network != UNIX]
         self._trusts_unix = UNIX in networks
+        self._fields = frozenset(X_FORWARDED if _ALL in fields else fields)
+        self._reads_forwarded = FORWARDED in fields
+        self.root_path = forwarding.parse_prefix(root_path) or ""
 
     def __bool__(self) -> bool:
         return self._trusts_unix or bool(self._networks)
 
-    def origin_of(
-        self, peer: Address | None, scheme: str, headers: Headers
-    ) -> tuple[Address | None, str]:
-        """Return (client, scheme) of a request that `peer` has sent by `scheme`."""
-        if peer is None or not self._trusts_peer(peer):
-            return peer, scheme
-        return self._client(peer, headers), self._scheme(scheme, headers)
+    def origin_of(self, peer: Address | None, scheme: str, headers: Headers) -> Origin:
+        """Return the origin of a request that `peer` has sent by `scheme`.
 
-    def _client(self, peer: Address, headers: Headers) -> Address:
-        client = peer
-        hops = headers.get("x-forwarded-for", "").rsplit(",", _MAX_HOPS)[-_MAX_HOPS:]
-        for hop in reversed(list_members(",".join(hops))):
-            address = _parse_hop(hop)
-            if address is None:  # no proxy writes this, so its sender is the client
-                return client
-            client = address
-            if not self._trusts(_parse(client.host)):
-                return client
-        return client
+        Raises: MalformedRequest for a malformed Forwarded.
+        """
+        if not self.trusts_peer(peer):
+            return Origin(peer, scheme, None, self.root_path)
+        assert peer is not None
+        if self._reads_forwarded:
+            return self._by_forwarded(peer, scheme, headers)
+        return self._by_x_forwarded(peer, scheme, headers)
 
-    def _scheme(self, scheme: str, headers: Headers) -> str:
-        hops = headers.get("x-forwarded-proto", "").rsplit(",", _MAX_HOPS)[-_MAX_HOPS:]
-        said = list_members(",".join(hops))
-        last = said[-1].lower() if said else ""
-        last = _SCHEME_OF_SOCKETS.get(last, last)
-        return last if last in ("http", "https") else scheme
+    def guard(self, handler: Handler) -> Handler:
+        """Return a handler that refuses requests with a malformed Forwarded before `handler`."""
+        if not self or not self._reads_forwarded:
+            return handler
 
-    def _trusts_peer(self, peer: Address) -> bool:
+        def handle(request: Request) -> Coroutine[Any, Any, Response]:
+            try:
+                request._find_origin()
+            except ProtocolError:
+                request._origin = request.transport.origin_of(_NO_FIELDS)
+                raise
+            return handler(request)
+
+        return handle
+
+    def trusts_peer(self, peer: Address | None) -> bool:
+        """Return whether the other end of a connection is a trusted proxy."""
+        if peer is None:
+            return False
         if self._trusts_unix and is_unix(peer):
             return True
-        return self._trusts(_parse(peer.host))
+        return self._trusts(parse_address(peer.host))
+
+    def _by_x_forwarded(self, peer: Address, scheme: str, headers: Headers) -> Origin:
+        client, distance = self._client(peer, self._hops(_FOR, headers))
+        scheme = forwarding.parse_scheme(self._said(_PROTO, headers, distance)) or scheme
+        host = forwarding.parse_host(self._said(_HOST, headers, distance))
+        port = forwarding.parse_port(self._said(_PORT, headers, distance))
+        if port is not None:
+            named = host or headers.by_name.get("host", "")
+            host = forwarding.with_port(named, port, scheme) if named else None
+        # One proxy removes the prefix, and others may not know the field: only the last one counts.
+        prefix = self._said(_PREFIX, headers, 0)
+        reported = forwarding.parse_prefix(prefix) if prefix else None
+        return Origin(client, scheme, host, self.root_path if reported is None else reported)
+
+    def _client(self, peer: Address, hops: list[str]) -> tuple[Address, int]:
+        """Return the client, and how many trusted proxies are between it and `peer`."""
+        client = peer
+        for distance, hop in enumerate(reversed(hops)):
+            address = parse_hop(hop)
+            if address is None:  # no proxy writes this, so its sender is the client
+                return client, distance
+            client = address
+            if not self._trusts(parse_address(client.host)):
+                return client, distance
+        return client, max(len(hops) - 1, 0)
+
+    def _hops(self, name: str, headers: Headers) -> list[str]:
+        """Return the last entries of a field, if it is trusted."""
+        value = headers.get(name, "") if name in self._fields else ""
+        if value.count(",") >= MAX_HOPS:
+            value = ",".join(value.rsplit(",", MAX_HOPS)[-MAX_HOPS:])
+        return list_members(value)
+
+    def _said(self, name: str, headers: Headers, distance: int) -> str:
+        """Return what the proxy at `distance` said, else the farthest one before it that did.
+
+        A proxy that replaces the field leaves fewer entries than there are proxies.
+        """
+        hops = self._hops(name, headers)
+        return hops[-min(distance + 1, len(hops))] if hops else ""
+
+    def _by_forwarded(self, peer: Address, scheme: str, headers: Headers) -> Origin:
+        client, host = peer, None
+        for hop in self._elements(headers):
+            scheme, host = hop.scheme or scheme, hop.host or host
+            if hop.address is None:  # the proxy does not say, so we know only the proxy
+                break
+            client = hop.address
+            if not self._trusts(parse_address(client.host)):
+                break
+        return Origin(client, scheme, host, self.root_path)
+
+    def _elements(self, headers: Headers) -> Iterator[forwarding.Hop]:
+        """Yield the elements of Forwarded from the right. Raises: MalformedRequest."""
+        left = MAX_HOPS
+        for line in reversed(headers.get_all(FORWARDED)):
+            for pairs in reversed(forwarding.parse_forwarded(line)):
+                if left == 0:
+                    return
+                left -= 1
+                yield forwarding.parse_element(pairs)
 
     def _trusts(self, address: IPv4Address | IPv6Address | None) -> bool:
         return address is not None and any(address in network for network in self._networks)
 
 
-def _parse(host: str) -> IPv4Address | IPv6Address | None:
-    try:
-        address = ip_address(host)
-    except ValueError:
-        return None
-    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-        return address.ipv4_mapped
-    return address
+# --- checks of the options
 
 
-def _parse_hop(hop: str) -> Address | None:
-    """Parse `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1` or `[2001:db8::1]:80`."""
-    match = _HOST_AND_PORT.fullmatch(hop)
-    host, port = (match[1].strip("[]"), int(match[2] or 0)) if match else (hop, 0)
-    address = None if "%" in host else _parse(host)  # a zone could be any text
-    if address is None or port > _MAX_PORT:
-        return None
-    return Address(str(address), port)
+def check_networks(value: object) -> None:
+    """Raise ConfigurationError for a wrong `trusted_proxies`."""
+    if not isinstance(value, tuple):
+        raise ConfigurationError(
+            f"trusted_proxies: expected a tuple such as ('10.0.0.0/8',), got {value!r:.80}"
+        )
+    for text in value:
+        if text == UNIX:
+            continue
+        try:
+            network = ip_network(str(text))
+        except ValueError as error:
+            raise ConfigurationError(f"trusted_proxies: {error}") from error
+        if isinstance(network, IPv6Network) and network.network_address.ipv4_mapped:
+            # An IPv4 peer on a dual-stack socket is compared as an IPv4 address.
+            raise ConfigurationError(
+                f"trusted_proxies: expected an IPv4 network such as '10.0.0.0/8', got {text!r:.80}"
+            )
+
+
+def check_trusted_fields(value: object) -> None:
+    """Raise ConfigurationError for a wrong `trust_headers`."""
+    known = (*X_FORWARDED, _ALL, FORWARDED)
+    if not isinstance(value, tuple) or not set(value) <= set(known):
+        raise ConfigurationError(
+            f"trust_headers: expected a tuple of {', '.join(known)}, got {value!r:.80}"
+        )
+    if FORWARDED in value and len(value) > 1:
+        raise ConfigurationError(
+            f"trust_headers: expected fields of one family, got {value!r:.80}: a client could "
+            "write the fields of the family that your proxy does not replace"
+        )
+
+
+def check_root_path(value: object) -> None:
+    """Raise ConfigurationError for a wrong `root_path`."""
+    if not isinstance(value, str) or forwarding.parse_prefix(value) is None:
+        raise ConfigurationError(
+            "root_path: expected the percent-encoded start of a path, such as '/shop', "
+            f"got {value!r:.80}"
+        )

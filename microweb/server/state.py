@@ -47,13 +47,15 @@ class ServerState:
         refuse: Refuse = refuse_plainly,
         observers: tuple[Observer, ...] = (),
     ) -> None:
-        self.handler = handler
+        self.proxies = TrustedProxies(
+            config.trusted_proxies, config.trust_headers, config.root_path
+        )
+        self.handler = self.proxies.guard(handler)
         self.config = config
         self.refuse = refuse
         self.observers = observers  # called once for each exchange; without one none is measured
         self.limits = config.limits
         self.head_limits = config.head_limits
-        self.proxies = TrustedProxies(config.trusted_proxies)
         self.lines = RequestLines()
         self.head_cache = HeadCache()
         self.background = Background(config.max_background_tasks)

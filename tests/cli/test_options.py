@@ -31,6 +31,12 @@ def test_each_field_of_the_configuration_has_its_option(write: Write, served: Se
         elif name == "trusted_proxies":
             argv += [flag, "10.0.0.0/8, ::1", flag, "192.0.2.1"]
             options[name] = ["10.0.0.0/8", "::1", "192.0.2.1"]
+        elif name == "trust_headers":
+            argv += [flag, "x-forwarded-for, x-forwarded-proto", flag, "x-forwarded-host"]
+            options[name] = ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"]
+        elif name == "root_path":
+            argv += [flag, "/shop"]
+            options[name] = "/shop"
         elif name == "bind":
             argv += [flag, "127.0.0.1:80, [::1]:80", flag, "unix:/run/app.sock?mode=660"]
             options[name] = ["127.0.0.1:80", "[::1]:80", "unix:/run/app.sock?mode=660"]
@@ -79,8 +85,9 @@ def test_help_has_each_option_with_its_default(
         assert f"--{name.replace('_', '-')} " in text.replace(",", " ")
         default = getattr(ServerConfig(), name)
         if default is not False:  # a flag
-            assert f"(default: {'none' if default == () else default})" in text
-    assert "(default: False)" not in text and text.count("(default: none)") == 6
+            shown = ", ".join(default) if isinstance(default, tuple) else str(default)
+            assert f"(default: {shown or 'none'})" in text
+    assert "(default: False)" not in text and text.count("(default: none)") == 7
 
 
 @pytest.mark.parametrize("option", ["--port=65536", "--max-body=0", "--trusted-proxies=here"])

@@ -14,6 +14,7 @@ import pytest
 
 from microweb.concurrency.callables import (
     called_by,
+    check_callable,
     default_name,
     describe,
     folder_of,
@@ -26,6 +27,12 @@ from microweb.concurrency.callables import (
 
 def plain(id: int = 0) -> str:
     return str(id)
+
+
+def test_the_result_of_a_call_is_no_function() -> None:
+    check_callable(plain, "work(plain, 1)")
+    with pytest.raises(TypeError, match=r"expected a function as in work\(plain, 1\), got '1'"):
+        check_callable(plain(1), "work(plain, 1)")
 
 
 async def coroutine(id: int = 0) -> str:

@@ -7,9 +7,12 @@ from typing import Any
 import httpx
 import pytest
 
-from microweb import App, Request
+from microweb import App, ConfigurationError, Request, Response
+from microweb.errors import MalformedRequest
 from microweb.http.headers import Headers
-from microweb.http.interfaces import Address
+from microweb.http.interfaces import Address, Origin
+from microweb.middleware.sessions import Sessions
+from microweb.server.config import ServerConfig
 from microweb.server.proxies import TrustedProxies
 from microweb.testing.transport import MemoryTransport
 
@@ -88,7 +91,7 @@ def test_no_more_hops_are_looked_at_than_a_chain_has() -> None:
 
     headers = Headers([("X-Forwarded-For", "192.0.2.1" + ",10.0.0.2" * 3400)])
     found = Counting(["10.0.0.0/8"]).origin_of(PROXY, "http", headers)
-    assert found == (Address("10.0.0.2", 0), "http")
+    assert found == Origin(Address("10.0.0.2", 0), "http")
     assert looked_at == 33
 
 
@@ -101,7 +104,7 @@ async def test_client_is_looked_for_once(monkeypatch: pytest.MonkeyPatch) -> Non
     looks = []
     find = TrustedProxies.origin_of
 
-    def count(*given: Any) -> tuple[Address | None, str]:
+    def count(*given: Any) -> Origin:
         looks.append(1)
         return find(*given)
 
@@ -171,7 +174,7 @@ def test_garbage_is_not_believed_and_ends_the_search(garbage: str) -> None:
 )
 def test_stranger_is_not_believed(peer: Address | None) -> None:
     headers = Headers({"X-Forwarded-For": "10.0.0.7", "X-Forwarded-Proto": "https"})
-    assert PROXIES.origin_of(peer, "http", headers) == (peer, "http")
+    assert PROXIES.origin_of(peer, "http", headers) == Origin(peer, "http")
 
 
 def test_peer_over_a_unix_socket_is_believed_if_unix_is_trusted() -> None:
@@ -179,10 +182,10 @@ def test_peer_over_a_unix_socket_is_believed_if_unix_is_trusted() -> None:
     assert proxies
     headers = Headers({"X-Forwarded-For": "uid=0, 192.0.2.1", "X-Forwarded-Proto": "https"})
     peer = Address("uid=33", 0)
-    assert proxies.origin_of(peer, "http", headers) == (Address("192.0.2.1", 0), "https")
-    assert proxies.origin_of(STRANGER, "http", headers) == (STRANGER, "http")
+    assert proxies.origin_of(peer, "http", headers) == Origin(Address("192.0.2.1", 0), "https")
+    assert proxies.origin_of(STRANGER, "http", headers) == Origin(STRANGER, "http")
     forged = Headers({"X-Forwarded-For": "6.6.6.6, uid=33"})  # no field can name such a peer
-    assert proxies.origin_of(peer, "http", forged) == (peer, "http")
+    assert proxies.origin_of(peer, "http", forged) == Origin(peer, "http")
 
 
 def test_stranger_that_says_it_is_a_proxy_is_the_client() -> None:
@@ -242,3 +245,254 @@ async def test_request_follows_the_configuration(trusted: tuple[str, ...], expec
         answer = await reader.read()
         writer.close()
     assert answer.partition(b"\r\n\r\n")[2].decode() == expected
+
+
+# --- host, port and prefix
+
+ALL = TrustedProxies(["10.0.0.0/8"], ["x-forwarded"])
+CLIENT = Address("192.0.2.1", 0)
+
+
+def origin(
+    *fields: tuple[str, str], proxies: TrustedProxies = ALL, peer: Address = PROXY
+) -> Origin:
+    headers = Headers([("Host", "app:8000"), *((f"X-Forwarded-{n}", v) for n, v in fields)])
+    return proxies.origin_of(peer, "http", headers)
+
+
+def test_host_port_and_prefix_are_ignored_unless_they_are_named() -> None:
+    """Most proxies pass them on as the client has sent them."""
+    fields = ("For", "192.0.2.1"), ("Host", "evil.example"), ("Port", "1"), ("Prefix", "/evil")
+    assert origin(*fields, proxies=PROXIES) == Origin(CLIENT, "http")
+    only_host = TrustedProxies(["10.0.0.0/8"], ["x-forwarded-host"])
+    assert origin(*fields, proxies=only_host) == Origin(PROXY, "http", "evil.example")
+    nothing = TrustedProxies(["10.0.0.0/8"], [])
+    assert origin(*fields, proxies=nothing) == Origin(PROXY, "http")
+
+
+def test_all_fields_of_one_proxy() -> None:
+    found = origin(
+        ("For", "192.0.2.1"),
+        ("Proto", "https"),
+        ("Host", "example.org"),
+        ("Port", "8443"),
+        ("Prefix", "/shop"),
+    )
+    assert found == Origin(CLIENT, "https", "example.org:8443", "/shop")
+
+
+def test_a_stranger_is_not_believed_in_any_field() -> None:
+    fields = ("Host", "evil.example"), ("Port", "1"), ("Prefix", "/evil")
+    assert origin(*fields, peer=STRANGER) == Origin(STRANGER, "http")
+
+
+@pytest.mark.parametrize(
+    ("fields", "host"),
+    [
+        ([("Port", "443"), ("Proto", "https")], "app"),
+        ([("Port", "8443"), ("Proto", "https")], "app:8443"),
+        ([("Host", "[2001:db8::1]"), ("Port", "81")], "[2001:db8::1]:81"),
+        ([("Host", "example.org:444")], "example.org:444"),
+        ([("Host", "a b"), ("Port", "99999")], None),
+        ([("Host", "user@evil.example")], None),
+        ([("Host", "example.org"), ("Port", "0")], "example.org"),
+        ([("Host", "")], None),
+    ],
+)
+def test_host_and_port(fields: list[tuple[str, str]], host: str | None) -> None:
+    assert origin(*fields).host == host
+
+
+def test_two_proxies_that_append() -> None:
+    """The client's own proxy knows its scheme and its host."""
+    fields = [
+        ("For", "6.6.6.6, 192.0.2.1, 10.0.0.2"),
+        ("Proto", "gopher, https, http"),
+        ("Host", "evil.example, example.org, inner"),
+        ("Port", "1, 443, 8000"),
+    ]
+    assert origin(*fields) == Origin(CLIENT, "https", "example.org")
+
+
+def test_two_proxies_of_which_the_last_replaces_the_scheme() -> None:
+    assert origin(("For", "192.0.2.1, 10.0.0.2"), ("Proto", "https")) == Origin(CLIENT, "https")
+
+
+def test_only_the_last_prefix_counts() -> None:
+    """A proxy that removes none does not know the field, and passes on that of the client."""
+    assert origin(("For", "192.0.2.1, 10.0.0.2"), ("Prefix", "/evil, /shop")).root_path == "/shop"
+
+
+@pytest.mark.parametrize("name", ["for", "FOR", "For"])
+def test_the_names_of_fields_are_in_any_case(name: str) -> None:
+    assert origin((name, "192.0.2.1")).client == CLIENT
+
+
+@pytest.mark.parametrize(
+    ("prefix", "expected"),
+    [
+        (None, "/own"),
+        ("/shop", "/shop"),
+        ("/", ""),
+        ("", "/own"),
+        ("//evil.example", "/own"),
+        ("/a/../b", "/own"),
+    ],
+)
+def test_a_reported_prefix_replaces_root_path(prefix: str | None, expected: str) -> None:
+    proxies = TrustedProxies(["10.0.0.0/8"], ["x-forwarded"], "/own/")
+    fields = [] if prefix is None else [("Prefix", prefix)]
+    assert origin(*fields, proxies=proxies).root_path == expected
+    assert origin(*fields, proxies=proxies, peer=STRANGER).root_path == "/own"
+
+
+# --- Forwarded
+
+FORWARDED = TrustedProxies(["10.0.0.0/8"], ["forwarded"])
+
+
+def forwarded(*lines: str, peer: Address = PROXY) -> Origin:
+    fields = [("X-Forwarded-For", "6.6.6.6"), ("X-Forwarded-Host", "evil.example")]
+    headers = Headers([*fields, *(("Forwarded", line) for line in lines)])
+    return FORWARDED.origin_of(peer, "http", headers)
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ([], Origin(PROXY, "http")),
+        ([""], Origin(PROXY, "http")),
+        (["for=192.0.2.1;proto=https;host=a.b"], Origin(CLIENT, "https", "a.b")),
+        (["for=6.6.6.6;host=evil, for=192.0.2.1;host=a.b"], Origin(CLIENT, "http", "a.b")),
+        (["for=6.6.6.6;host=evil", "for=192.0.2.1"], Origin(CLIENT, "http")),
+        (
+            ["for=192.0.2.1;proto=https;host=a.b, for=10.0.0.2;proto=http;host=c"],
+            Origin(CLIENT, "https", "a.b"),
+        ),
+        (["for=192.0.2.1, for=10.0.0.2;proto=https"], Origin(CLIENT, "https")),
+        (["for=192.0.2.1, for=unknown;proto=https"], Origin(PROXY, "https")),
+        (["for=192.0.2.1, for=_x"], Origin(PROXY, "http")),
+        (["for=192.0.2.1, proto=https"], Origin(PROXY, "https")),
+        (['for="garbage', "for=192.0.2.1"], Origin(CLIENT, "http")),  # a line of the client
+        (["for=no address, for=1", "for=192.0.2.1"], Origin(CLIENT, "http")),
+    ],
+)
+def test_client_in_forwarded(lines: list[str], expected: Origin) -> None:
+    assert forwarded(*lines) == expected
+
+
+def test_a_stranger_may_write_any_forwarded() -> None:
+    assert forwarded('for="', peer=STRANGER) == Origin(STRANGER, "http")
+
+
+@pytest.mark.parametrize("line", ['for="6.6.6.6, for=192.0.2.1', "for=1", "for=192.0.2.1;host=a b"])
+def test_a_forwarded_that_is_malformed_is_refused(line: str) -> None:
+    with pytest.raises(MalformedRequest):
+        forwarded(line)
+
+
+def test_no_more_elements_are_read_than_a_chain_has() -> None:
+    line = ",".join(["for=10.0.0.2"] * 30)
+    assert forwarded("for=192.0.2.1", line).client == CLIENT
+    assert forwarded("for=192.0.2.1", line, line).client == Address("10.0.0.2", 0)
+
+
+# --- requests
+
+
+def app_of_origins() -> App:
+    app = App(redirect_slashes=True)
+    app.use(Sessions("0123456789abcdefghijklmnopqrstuv"))
+
+    @app.get("/who/{id:int}/")
+    async def who(request: Request, id: int) -> dict[str, object]:
+        request.session["id"] = id
+        client = request.client
+        return {
+            "client": client.host if client else None,
+            "url": request.url,
+            "link": request.url_for("who", id=id, absolute=True),
+            "path": f"{request.prefix} {request.path}",
+        }
+
+    @app.get("/away")
+    async def away(request: Request) -> Response:
+        return Response.redirect("//evil.example/", local=True)
+
+    return app
+
+
+async def ask(path: str, fields: dict[str, str], **options: Any) -> httpx.Response:
+    transport = MemoryTransport(app_of_origins(), trusted_proxies="127.0.0.0/8", **options)
+    async with httpx.AsyncClient(transport=transport, base_url="http://app") as client:
+        return await client.get(path, headers=fields)
+
+
+BEHIND = {
+    "X-Forwarded-For": "192.0.2.1",
+    "X-Forwarded-Proto": "https",
+    "X-Forwarded-Host": "example.org",
+    "X-Forwarded-Prefix": "/shop",
+}
+
+
+async def test_links_redirects_and_cookies_have_the_prefix() -> None:
+    answer = await ask("/who/1/", BEHIND, trust_headers="x-forwarded")
+    assert answer.json() == {
+        "client": "192.0.2.1",
+        "url": "https://example.org/shop/who/1/",
+        "link": "https://example.org/shop/who/1/",
+        "path": "/shop /who/1/",
+    }
+    assert "Path=/shop; Secure" in answer.headers["set-cookie"]
+    answer = await ask("/who/1?a=b", BEHIND, trust_headers="x-forwarded")
+    assert (answer.status_code, answer.headers["location"]) == (308, "/shop/who/1/?a=b")
+    answer = await ask("/away", BEHIND, trust_headers="x-forwarded")
+    assert answer.headers["location"] == "/shop/"
+
+
+async def test_root_path_needs_no_field() -> None:
+    answer = await ask("/who/1/", {}, root_path="/shop")
+    assert answer.json()["link"] == "http://app/shop/who/1/"
+    assert "Path=/shop;" in answer.headers["set-cookie"]
+
+
+async def test_a_mounted_app_is_below_the_prefix() -> None:
+    outer = App()
+    outer.mount("/inner", app_of_origins())
+    transport = MemoryTransport(outer, root_path="/shop")
+    async with httpx.AsyncClient(transport=transport, base_url="http://app") as client:
+        answer = await client.get("/inner/who/1/")
+    assert answer.json()["link"] == "http://app/shop/inner/who/1/"
+    assert answer.json()["path"] == "/shop/inner /who/1/"
+    assert "Path=/shop/inner;" in answer.headers["set-cookie"]
+
+
+@pytest.mark.parametrize(
+    ("line", "status"), [("for=192.0.2.1", 200), ("for=x", 400), ('for="a', 400), ("for=a b", 400)]
+)
+async def test_a_malformed_forwarded_is_a_400(line: str, status: int) -> None:
+    answer = await ask("/who/1/", {"Forwarded": line}, trust_headers="forwarded")
+    assert answer.status_code == status
+    assert answer.headers.get("connection") == ("close" if status == 400 else None)
+
+
+# --- options
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"trust_headers": "forwarded, x-forwarded"},
+        {"trust_headers": ("forwarded", "x-forwarded-for")},
+        {"trust_headers": ("X-Real-IP",)},
+        {"trust_headers": 1},
+        {"root_path": "shop"},
+        {"root_path": "//shop"},
+        {"root_path": "/a/.."},
+        {"root_path": None},
+    ],
+)
+def test_wrong_options_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match=next(iter(options))):
+        ServerConfig.from_options(options)  # type: ignore[arg-type]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from microweb.errors import ClientDisconnected
 from microweb.http.bytestream import LongLived
-from microweb.http.interfaces import Address, ServerLimits
+from microweb.http.interfaces import Address, Origin, ServerLimits
 from microweb.http.limits import Limits
 from microweb.http.request_head import HeaderSection, RequestLines
 from microweb.http.response_head import HeadCache
@@ -28,8 +28,8 @@ class FakePeer:
     limits: ServerLimits = ServerConfig(max_form_text=1000).limits
     is_draining: bool = False
 
-    def origin_of(self, section: HeaderSection) -> tuple[Address | None, str]:
-        return self.address, self.scheme
+    def origin_of(self, section: HeaderSection) -> Origin:
+        return Origin(self.address, self.scheme)
 
     @contextmanager
     def cleaning_up(self, request: object) -> Iterator[None]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from microweb.errors import ContentTooLarge, ProtocolError
 from microweb.http.framing import CLOSE, ChunkedDecoder
 from microweb.http.headers import Headers
-from microweb.http.interfaces import Address
+from microweb.http.interfaces import Origin
 from microweb.http.limits import Limits
 from microweb.http.request_head import RequestLines
 from microweb.parser import Parser
@@ -26,8 +26,8 @@ class FakePeer:
     limits = ServerConfig(max_form_text=1000).limits
     is_draining = False
 
-    def origin_of(self, headers: Headers) -> tuple[Address | None, str]:
-        return None, "http"
+    def origin_of(self, headers: Headers) -> Origin:
+        return Origin(None, "http")
 
 
 @dataclass

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterable
 
 from microweb import Headers, Request
-from microweb.http.interfaces import Address
+from microweb.http.interfaces import Address, Origin
 from microweb.http.request_head import (
     HeaderSection,
     RequestLine,
@@ -25,11 +25,11 @@ class FakePeer:
     limits = ServerConfig(max_form_fields=3, max_form_text=1000).limits
     is_draining = False
 
-    def origin_of(self, section: HeaderSection) -> tuple[Address | None, str]:
+    def origin_of(self, section: HeaderSection) -> Origin:
         headers = section.headers
         if "x-forwarded-for" in headers:
-            return Address(headers["x-forwarded-for"], 0), "https"
-        return self.address, self.scheme
+            return Origin(Address(headers["x-forwarded-for"], 0), "https")
+        return Origin(self.address, self.scheme)
 
 
 class FakeBody:
