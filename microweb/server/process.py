@@ -20,7 +20,7 @@ from ..concurrency.descriptors import raise_limit
 from ..concurrency.per_process import all_per_process
 from ..errors import ConfigurationError, MissingExtra, ProtocolError, ThreadsStuck
 from ..logs import Log
-from ..request import Handler, Request
+from ..request import Request
 from ..response import Response
 from . import systemd
 from .access_log import access_log_shown, access_logger, is_access_logged
@@ -35,6 +35,7 @@ from .console import (
 from .cpus import worker_count
 from .exits import exit_not_started
 from .loopback import LoopbackOnly
+from .overload import limited
 from .server import Server
 from .settings import Settings, read_settings
 from .signals import signals_handled
@@ -115,7 +116,7 @@ def _make_server(app: Application, config: ServerConfig, worker: Worker | None) 
     wants_log = config.access_log
     if wants_log == "auto":
         wants_log = is_terminal(sys.stderr) or is_access_logged()
-    handler: Handler = app.handle
+    handler = limited(app.handle, app, config)
     if app.is_debugging and not config.debug_anywhere:
         handler = LoopbackOnly(handler, config.host)
     server = Server(
