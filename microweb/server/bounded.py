@@ -14,7 +14,11 @@ from collections.abc import Callable, Coroutine, Generator
 from types import coroutine as from_generator
 from typing import Any, TypeVar
 
+from ..logs import Log
+
 T = TypeVar("T")
+
+_log = Log("microweb.server")
 
 
 class _LeftBehind(BaseException):
@@ -22,6 +26,12 @@ class _LeftBehind(BaseException):
 
     GeneratorExit would not work: it closes an awaited `anext()` and does not reach the generator.
     """
+
+
+async def bounded_lifespan(lifespan: Coroutine[Any, Any, object], within_s: float) -> None:
+    """Enter or leave a lifespan, for a limited time once it is cancelled."""
+    text = "the lifespan did not end within %g s of its cancellation: it is abandoned"
+    await bounded_when_cancelled(lifespan, within_s, lambda: _log.error(text, within_s))
 
 
 @from_generator

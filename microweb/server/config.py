@@ -55,6 +55,7 @@ class RunOptions(TypedDict, total=False):
     threads: int
     trusted_proxies: tuple[str, ...]
     trust_headers: tuple[str, ...]
+    proxy_protocol: bool
     root_path: str
     max_request_line: int
     max_header_section: int
@@ -148,6 +149,9 @@ class ServerConfig:
         tuple[str, ...],
         "the fields that they set or remove: forwarded, some of x-forwarded-*, x-forwarded (all)",
     ] = USUAL_FIELDS
+    proxy_protocol: Annotated[
+        bool, "expect a PROXY header, version 1 or 2, at the start of their connections"
+    ] = False
     root_path: Annotated[str, "the start of all paths that a proxy removes, such as /shop"] = ""
 
     max_request_line: Annotated[int, "bytes"] = 16 * _KIB
@@ -221,6 +225,12 @@ class ServerConfig:
         check_networks(self.trusted_proxies)
         check_trusted_fields(self.trust_headers)
         check_root_path(self.root_path)
+        _check_choice("proxy_protocol", self.proxy_protocol, (True, False))
+        if self.proxy_protocol and not self.trusted_proxies:
+            raise ConfigurationError(
+                "proxy_protocol: expected trusted_proxies with the addresses of the load balancer: "
+                "a header of anybody else is not believed"
+            )
         _check_binds(self.bind)
         self._check_tls()
 

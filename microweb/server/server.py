@@ -9,23 +9,24 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Coroutine, Generator
+from collections.abc import Generator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..concurrency.threads import Pools, open_pools
 from ..errors import ThreadsStuck
 from ..logs import Log
 from ..request import Handler
 from .binds import ListeningSockets
-from .bounded import bounded_when_cancelled
+from .bounded import bounded_lifespan
 from .config import ServerConfig
 from .connection import Connection
 from .eviction import Eviction
 from .forks import called_in_children, release_descriptors
 from .guests import Guests
 from .listeners import Listeners
+from .proxy_protocol import expect_proxy_header
 from .records import Observer
 from .shared_listeners import SharedListeners
 from .sockets import cannot_listen_on, url_of
@@ -147,7 +148,7 @@ class Server:
         if self._lifespan is not None:
             try:
                 entering = self._cleanup.enter_async_context(self._lifespan)
-                await self._bounded(entering, max(self.config.grace_s, _CANCEL_S))
+                await bounded_lifespan(entering, max(self.config.grace_s, _CANCEL_S))
             except BaseException:
                 await self.background.close(0.0, _CANCEL_S)  # its resources are gone
                 raise
@@ -228,18 +229,13 @@ class Server:
         saying = asyncio.get_running_loop().call_later(within_s, _log.error, text, within_s)
         try:
             async with asyncio.timeout(within_s) as limit:
-                await self._bounded(self._cleanup.aclose(), _CANCEL_S)
+                await bounded_lifespan(self._cleanup.aclose(), _CANCEL_S)
         except TimeoutError:
             if not limit.expired():
                 raise
         finally:
             saying.cancel()
             self._resources.close()
-
-    async def _bounded(self, lifespan: Coroutine[Any, Any, object], within_s: float) -> None:
-        """Enter or leave the lifespan, for a limited time once it is cancelled."""
-        text = "the lifespan did not end within %g s of its cancellation: it is abandoned"
-        await bounded_when_cancelled(lifespan, within_s, lambda: _log.error(text, within_s))
 
     def awaited(self) -> str:
         """Return a text about the work that a stop would wait for, or ""."""
@@ -259,9 +255,12 @@ class Server:
 
     def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve a new connection: the callback of `asyncio.start_server`."""
+        below = writer.transport
         if self._tls is not None:
             reader, writer = self._tls.wrap(reader, writer)
         connection = Connection(self.state, reader, writer, self._on_end)
+        if self.config.proxy_protocol:
+            expect_proxy_header(below, connection.network)
         is_full = len(self.connections) >= self.config.max_connections
         if is_full and not self._eviction.make_room():
             if len(self._refused) >= _MAX_REFUSED:

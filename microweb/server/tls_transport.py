@@ -23,7 +23,7 @@ from contextlib import suppress
 from enum import Enum, auto
 from typing import Any, Protocol
 
-from ..errors import HTTPSExpected
+from ..errors import HTTPSExpected, ProtocolError
 from ..logs import Log
 from .tls_context import tls_info
 from .tls_hello import Hello, hello_state
@@ -272,16 +272,19 @@ class TLSTransport(asyncio.Transport, asyncio.Protocol):
             self._incoming.write(hello)
             self._shake_hands()
         elif state is Hello.HTTP:
-            self._state = _State.HTTP
-            assert self._reader is not None
-            text = "HTTP without TLS on a port that speaks HTTPS"
-            self._reader.set_exception(HTTPSExpected(text))
+            self.refuse_plainly(HTTPSExpected("HTTP without TLS on a port that speaks HTTPS"))
         elif state is Hello.COSTLY:
             self._fail("the hello offers groups of finite fields, and no elliptic curve")
         elif state is Hello.BAD_NAME:
             self._fail("the server name in the hello is not the name of a host")
         else:
             self._fail("the first bytes are no hello")
+
+    def refuse_plainly(self, error: ProtocolError) -> None:
+        """Let the answer to `error` be sent without TLS."""
+        self._state = _State.HTTP
+        assert self._reader is not None
+        self._reader.set_exception(error)
 
     def _shake_hands(self) -> None:
         assert self.ssl_object is not None

@@ -49,7 +49,7 @@ def test_each_field_of_the_configuration_has_its_option(write: Write, served: Se
         elif name == "tls_minimum":
             argv += [flag, "1.3"]
             options[name] = "1.3"
-        elif name in ("debug_anywhere", "supervised"):
+        elif name in ("debug_anywhere", "supervised", "proxy_protocol"):
             argv.append(flag)
             options[name] = True
         elif isinstance(default, str):

@@ -1,0 +1,81 @@
+"""Take the PROXY header off the start of a connection, before HTTP or TLS gets its bytes.
+
+Only a connection of a trusted proxy has a header, and it must have one: to guess would let the
+client of a load balancer that sends none name itself. The deadline is that of the first request's
+head. All other connections start with HTTP or TLS, so that a PROXY line there is a 400.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol, cast, runtime_checkable
+
+from ..errors import MalformedRequest, ProtocolError
+from .network import NetworkStream
+from .proxy_header import parse_proxy_header
+
+
+@runtime_checkable
+class RefusesPlainly(Protocol):
+    """TLS over a transport, which can send an answer without it."""
+
+    def refuse_plainly(self, error: ProtocolError) -> None: ...
+
+
+def expect_proxy_header(below: asyncio.WriteTransport, network: NetworkStream) -> None:
+    """Expect a PROXY header on a new connection if its peer is a trusted proxy.
+
+    `below` is the transport of the socket, below TLS if there is TLS.
+    """
+    if network.state.proxies.trusts_peer(network.address):
+        transport = cast(asyncio.Transport, below)
+        transport.set_protocol(_Header(transport, network))
+
+
+class _Header(asyncio.Protocol):
+    """Receives the header, and gives the bytes behind it to the protocol that it has replaced."""
+
+    __slots__ = ("_below", "_data", "_network", "_next")
+
+    def __init__(self, below: asyncio.Transport, network: NetworkStream) -> None:
+        self._below = below
+        self._next = cast(asyncio.Protocol, below.get_protocol())
+        self._network = network
+        self._data = b""
+
+    def data_received(self, data: bytes) -> None:
+        self._data += data
+        try:
+            header = parse_proxy_header(self._data)
+        except MalformedRequest as error:
+            self._refuse(error)
+            return
+        if header is None:
+            return
+        if header.source is not None:
+            self._network.address = header.source
+            if header.has_tls:
+                self._network._scheme = "https"
+        rest = self._data[header.size :]
+        self._leave()
+        if rest:
+            self._next.data_received(rest)
+
+    def eof_received(self) -> bool | None:
+        self._leave()
+        return self._next.eof_received()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._next.connection_lost(error)
+
+    def _refuse(self, error: MalformedRequest) -> None:
+        """Answer 400, without TLS."""
+        self._leave()
+        if isinstance(self._next, RefusesPlainly):
+            self._next.refuse_plainly(error)
+        else:
+            self._network.reader.set_exception(error)
+
+    def _leave(self) -> None:
+        self._data = b""
+        self._below.set_protocol(self._next)
