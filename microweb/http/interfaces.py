@@ -43,6 +43,10 @@ class Origin(NamedTuple):
     root_path: str = ""  # that a proxy has removed from the start of the path
 
 
+# The server's end of a connection: a host and a port, or the path of a Unix socket and None.
+LocalEnd = tuple[str, int | None] | None
+
+
 @dataclass(frozen=True, slots=True)
 class ServerLimits:
     """The server's limits for the content of requests and for WebSockets.
@@ -64,6 +68,10 @@ class Peer(Protocol):
 
     @property
     def address(self) -> Address | None: ...
+    @property
+    def local(self) -> LocalEnd:
+        """The server's end of the connection, None if it is not known."""
+
     @property
     def tls(self) -> TLSInfo | None: ...
     @property

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 
 from ..errors import ConfigurationError
-from ..http.interfaces import Address, Origin, ServerLimits
+from ..http.interfaces import Address, LocalEnd, Origin, ServerLimits
 from ..http.request_head import HeaderSection
 from ..http.tls import TLSInfo
 from ..request import Request
@@ -36,6 +36,7 @@ class ScopePeer:
         self._wire = wire
         self._client = wire.client = _address_of(scope.get("client"))
         wire.on_left = self.watch.check_peer
+        self._server = scope.get("server")
         scheme: str = scope.get("scheme", "http")
         self._scheme = _SCHEMES.get(scheme, scheme)
         self._afterwards: tuple[Callable[[], None], ...] = ()  # to start after the answer
@@ -88,6 +89,14 @@ class ScopePeer:
                 "Unix socket is known only under microweb's own server (`microweb run`)"
             )
         return self._client
+
+    @property
+    def local(self) -> LocalEnd:
+        """The end of the other server, as it tells it."""
+        if not self._server:
+            return None
+        host, port = self._server
+        return host, port
 
     @property
     def tls(self) -> TLSInfo | None:

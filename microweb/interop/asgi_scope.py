@@ -48,7 +48,7 @@ def http_scope(request: Request, state: dict[str, Any]) -> Scope:
         "root_path": unquote(prefix) if prefix else "",
         "headers": fields_of(request),
         "client": tuple(client) if client is not None and client.port else None,
-        "server": None,
+        "server": request.transport.local,
         "state": state.copy() if request._state is None else state | vars(request._state),
         "extensions": extensions,
     }

@@ -27,6 +27,7 @@ def make_environ(request: Request, source: Input) -> Environ:
     mounted_at = "" if request.match is None else request.match.prefix
     path = _decode(path_below(line.raw_path, mounted_at))
     query = f"?{line.query_string}" if line.query_string else ""
+    name, port = _server_of(request)
     environ: Environ = {
         "REQUEST_METHOD": line.method,
         "SCRIPT_NAME": _decode(request.prefix),
@@ -35,8 +36,8 @@ def make_environ(request: Request, source: Input) -> Environ:
         "REQUEST_URI": ("" if path == "*" else request.root_path)
         + line.raw_path
         + query,  # not decoded
-        "SERVER_NAME": request.hostname or "localhost",
-        "SERVER_PORT": _port_in(request.host) or _DEFAULT_PORTS[scheme],
+        "SERVER_NAME": name,
+        "SERVER_PORT": port,
         "SERVER_PROTOCOL": f"HTTP/{request.http_version}",
         "REMOTE_ADDR": "" if client is None or client.host.startswith("uid=") else client.host,
         "REMOTE_PORT": "" if client is None or not client.port else str(client.port),
@@ -56,6 +57,18 @@ def make_environ(request: Request, source: Input) -> Environ:
     if source.length is not None and request.section.is_chunked:
         environ["CONTENT_LENGTH"] = str(source.length)
     return environ
+
+
+def _server_of(request: Request) -> tuple[str, str]:
+    """Return the name and the port of the server. Over a Unix socket, they are those of the Host.
+
+    RFC 3875 section 4.1.14
+    """
+    host, port = request.transport.local or ("", None)
+    if port is None:
+        name = request.host.removesuffix(":" + _port_in(request.host))
+        return name or "localhost", _port_in(request.host) or _DEFAULT_PORTS[request.scheme]
+    return f"[{host}]" if ":" in host else host, str(port)
 
 
 def _add_fields(environ: Environ, fields: dict[str, str]) -> None:

@@ -1,10 +1,15 @@
-"""Addresses of peers: group them into clients, and name the user behind a Unix socket."""
+"""Addresses of the two ends of a connection.
+
+Those of peers are grouped into clients, and name the user behind a Unix socket.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import os
 from socket import AF_INET6, inet_ntoa, inet_pton
 
-from ..http.interfaces import Address
+from ..http.interfaces import Address, LocalEnd
 
 _UNIX_USER = "uid="
 _MAPPED_TEXT = "::ffff:"
@@ -41,3 +46,13 @@ def address_of_user(uid: int | None) -> Address:
 def is_unix(address: Address) -> bool:
     """Return whether an address is of a peer over a Unix socket."""
     return address.host.startswith(_UNIX_USER)
+
+
+def local_end_of(transport: asyncio.BaseTransport) -> LocalEnd:
+    """Return the server's end of a connection: (host, port), or (path, None) of a Unix socket."""
+    # uvloop asks the kernel at each call, which takes 2 us.
+    name = transport.get_extra_info("sockname")
+    if isinstance(name, tuple):
+        host, port = address_of_peer(*name[:2])
+        return host, port
+    return (os.fsdecode(name), None) if name else None  # a socket pair has no name

@@ -40,6 +40,19 @@ async def test_client(client: Any, shown: bytes) -> None:
     assert (await answered(telling("client"), http_scope(client=client)))[2] == shown
 
 
+@pytest.mark.parametrize("server", [("192.0.2.80", 8000), ["/run/a", None], None])
+async def test_the_server_is_the_one_of_the_scope(server: Any) -> None:
+    app = App()
+
+    async def show(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.body", "body": repr(scope["server"]).encode()})
+
+    app.mount("/old", show)
+    shown = (await answered(app, http_scope(path="/old", raw_path=b"/old", server=server)))[2]
+    assert shown == repr(None if server is None else tuple(server)).encode()
+
+
 async def test_scheme_and_trusted_proxies() -> None:
     headers = [(b"host", b"a"), (b"x-forwarded-for", b"198.51.100.1")]
     for scheme in ("http", "https"):

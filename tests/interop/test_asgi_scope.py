@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
-from support.asgi_apps import Receive, Scope, Send, answer_of, body, body_of, get, start
+from support.asgi_apps import Receive, Scope, Send, answer_of, ask, body, body_of, get, start
+from support.serving import DEADLINE_S, on_loopback
 
 from microweb import App
+from microweb.interop.asgi_server import ASGI
+from microweb.server.config import ServerOptions
 
 
 async def show(scope: Scope, receive: Receive, send: Send) -> None:
@@ -39,6 +44,33 @@ async def test_the_scope_is_that_of_the_request() -> None:
         ["x-a", "1"],
         ["x-a", "2"],
     ]
+
+
+async def test_the_server_is_the_end_of_the_connection() -> None:
+    async with on_loopback(ASGI(show)) as server:
+        scope = json.loads(body_of(await ask(server, get())))
+        assert scope["server"] == list(server.sockets[0].getsockname())
+
+
+async def test_the_server_is_the_same_behind_a_proxy() -> None:
+    options = ServerOptions(trusted_proxies=("127.0.0.0/8",))
+    async with on_loopback(ASGI(show), **options) as server:
+        fields = "X-Forwarded-For: 192.0.2.1", "X-Forwarded-Proto: https"
+        scope = json.loads(body_of(await ask(server, get("/", *fields))))
+        assert (scope["client"], scope["scheme"]) == (None, "https")
+        assert scope["server"] == list(server.sockets[0].getsockname())
+
+
+async def test_the_server_of_a_unix_socket_is_its_path(tmp_path: Path) -> None:
+    path = str(tmp_path / "a")
+    async with on_loopback(ASGI(show), bind=(f"unix:{path}",)), asyncio.timeout(DEADLINE_S):
+        reader, writer = await asyncio.open_unix_connection(path)
+        writer.write(get())
+        scope = json.loads(body_of(await reader.read()))
+        writer.close()
+        await writer.wait_closed()
+    assert scope["server"] == [path, None]
+    assert scope["client"] is None
 
 
 async def test_the_prefix_is_the_root_path() -> None:
