@@ -54,7 +54,10 @@ INSIDE_FUNCTIONS = {
     "dispatch": "debug websocket",
     "microweb": "interop websocket",  # `microweb.WSGI`, `microweb.WebSocket`
     "response": "sse",  # the shorthand for events
+    "server.metered": "server.metrics_meter",  # only for an app with `Metrics`
+    "server.metrics_registry": "server.metrics_totals",  # a single process has none
     "server.server": "server.tls",
+    "server.spawned": "server.metrics_totals",  # only if a worker had metrics
     "server.supervisor": "server.tls_context",
     "testing": "testing.websocket",  # which needs an extra
     "testing.client": "middleware.sessions",
@@ -283,7 +286,8 @@ def test_the_server_imports_nothing_of_the_application() -> None:
 def test_the_application_needs_no_server() -> None:
     of_the_app = [found for found in OURS if package_of(found.importer) in APPLICATION]
     servers = {f.importer for f in of_the_app if package_of(f.imported) == "server"}
-    assert servers <= {"app", "middleware.rate_limit"}  # one counts addresses, as the server
+    # One counts addresses, as the server; one shows what the server measures.
+    assert servers <= {"app", "middleware.rate_limit", "middleware.metrics"}
 
 
 @pytest.mark.parametrize("module", [module for module in MODULES if is_named(module, PURE)])

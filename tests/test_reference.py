@@ -41,6 +41,7 @@ MODULES = {
     "middleware.health": "Health",
     "middleware.hosts": "AllowedHosts",
     "middleware.https": "HTTPSRedirect",
+    "middleware.metrics": "Counter Gauge Histogram Metrics",
     "middleware.rate_limit": "RateLimit",
     "middleware.request_id": "RequestID",
     "middleware.security": "ContentSecurityPolicy SecurityHeaders",

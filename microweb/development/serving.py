@@ -10,7 +10,7 @@ import asyncio
 import atexit
 import importlib
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
@@ -99,6 +99,10 @@ class DevelopedApp:
 
     def freeze(self) -> None:
         """Do nothing: `load` has frozen the app."""
+
+    def all_middleware(self) -> Sequence[object]:
+        """Return the middleware of the app: the server looks for `Metrics`."""
+        return () if self._app is None else self._app.all_middleware()
 
     async def refuse(self, error: ProtocolError) -> Response:
         """Return the answer to bytes that are not a request."""

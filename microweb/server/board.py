@@ -4,6 +4,10 @@ The board has a fixed number of slots. A slot belongs to one worker at a time, a
 writes to it; the supervisor clears it before it gives it to the next worker. Every value is one
 aligned word of 8 bytes, so that a reader never sees half of a new value.
 
+The metrics of a worker are in its slot, behind the words of its state. When it has ended, the
+supervisor adds them to one of two areas behind the slots, and puts that area in use: see
+`metrics_totals`. A slot has a generation, and an area knows the generations that it includes.
+
 A worker of another version of microweb could misread the words. Therefore the board begins with the
 version of its layout, and `Board.attach` refuses any other.
 """
@@ -19,13 +23,17 @@ from enum import IntEnum
 
 from ..errors import ConfigurationError
 
-LAYOUT = 0x6D77_0001  # "mw" and the version of the layout
+LAYOUT = 0x6D77_0002  # "mw" and the version of the layout
 _HEADER_BYTES = 4096
 _SLOT_BYTES = 256 * 1024  # most of it is for metrics; memory is taken only for pages in use
+_AREA_BYTES = 2048 * 1024  # of totals: they have more series than one worker
 _WORD = 8
 _FRESH_NS = 2_000_000_000  # an older heartbeat means that the event loop of the worker stands still
 
-_PID, _STATE, _HEARTBEAT, _CONNECTIONS, _REQUESTS, _RSS = range(6)  # words of a slot
+_SLOTS, _TURN = 1, 2  # words of the header: the number of slots, how often the areas were changed
+
+_PID, _STATE, _HEARTBEAT, _CONNECTIONS, _REQUESTS, _RSS, _GENERATION = range(7)  # words of a slot
+_METRICS = 64  # the word of a slot at which its metrics begin, in the same page
 
 
 class WorkerState(IntEnum):
@@ -50,17 +58,18 @@ class Board:
         self.descriptor = descriptor
         self._memory = mmap.mmap(descriptor, 0)
         self._words = memoryview(self._memory).cast("Q")
-        self.slots = [Slot(self._words, number) for number in range(self._words[1])]
+        self.slots = [Slot(self._words, number) for number in range(self._words[_SLOTS])]
         self._starts = [slot.start for slot in self.slots]
 
     @classmethod
     def create(cls, slots: int) -> Board:
         """Return a new board of `slots` empty slots."""
         descriptor = _anonymous_file()
-        os.truncate(descriptor, _HEADER_BYTES + slots * _SLOT_BYTES)
+        # Memory is taken only for pages in use: a board of 2,064 slots begins with 4 KiB.
+        os.truncate(descriptor, _HEADER_BYTES + slots * _SLOT_BYTES + 2 * _AREA_BYTES)
         with mmap.mmap(descriptor, _HEADER_BYTES) as header, memoryview(header) as view:
             words = view.cast("Q")
-            words[0], words[1] = LAYOUT, slots
+            words[0], words[_SLOTS] = LAYOUT, slots
             words.release()
         return cls(descriptor)
 
@@ -100,6 +109,23 @@ class Board:
         ]
         return min(counts, default=None)
 
+    # --- the totals of the workers that have ended
+
+    @property
+    def turn(self) -> int:
+        """How often the totals were replaced. Those of even turns are in the first area."""
+        return self._words[_TURN]
+
+    @turn.setter
+    def turn(self, turn: int) -> None:
+        self._words[_TURN] = turn
+
+    def totals_area(self, turn: int) -> memoryview:
+        """Return the memory with the totals of a turn, as words."""
+        size = _AREA_BYTES // _WORD
+        start = (_HEADER_BYTES + len(self.slots) * _SLOT_BYTES) // _WORD + turn % 2 * size
+        return self._words[start : start + size]
+
 
 class Slot:
     """The words of one worker."""
@@ -113,12 +139,27 @@ class Slot:
 
     def clear(self) -> None:
         """Empty the slot, for its next worker."""
-        for word in range(_RSS + 1):
+        for word in (_METRICS, *range(_RSS + 1)):
             self._words[word] = 0
+        self._words[_GENERATION] += 1
 
     def release(self) -> None:
         """Let go of the memory."""
         self._words.release()
+
+    @property
+    def has_metrics(self) -> bool:
+        """Whether the worker has written metrics."""
+        return self._words[_METRICS] != 0
+
+    def metrics_memory(self) -> memoryview:
+        """Return the memory for the metrics, as words."""
+        return self._words[_METRICS:]
+
+    @property
+    def generation(self) -> int:
+        """The number of the worker among those that have had the slot, from 1."""
+        return self._words[_GENERATION] + 1
 
     @property
     def pid(self) -> int:

@@ -20,7 +20,7 @@ from ..concurrency.descriptors import raise_limit
 from ..concurrency.per_process import all_per_process
 from ..errors import ConfigurationError, MissingExtra, ProtocolError, ThreadsStuck
 from ..logs import Log
-from ..request import Request
+from ..request import Handler, Request
 from ..response import Response
 from . import systemd
 from .access_log import access_log_shown, access_logger, is_access_logged
@@ -35,7 +35,7 @@ from .console import (
 from .cpus import worker_count
 from .exits import exit_not_started
 from .loopback import LoopbackOnly
-from .overload import limited
+from .metered import metered
 from .server import Server
 from .settings import Settings, read_settings
 from .signals import signals_handled
@@ -116,14 +116,14 @@ def _make_server(app: Application, config: ServerConfig, worker: Worker | None) 
     wants_log = config.access_log
     if wants_log == "auto":
         wants_log = is_terminal(sys.stderr) or is_access_logged()
-    handler = limited(app.handle, app, config)
+    handler: Handler = app.handle
     if app.is_debugging and not config.debug_anywhere:
         handler = LoopbackOnly(handler, config.host)
     server = Server(
         handler,
         config,
         refuse=app.refuse,
-        lifespan=app.life(),
+        lifespan=metered(app, app.life(), lambda: server, worker=worker),
         observers=(access_logger(),) if wants_log else (),
         worker=worker,
     )

@@ -65,6 +65,7 @@ class Spawned:
         streams: Streams = NO_STREAMS,
     ) -> None:
         self.slot = slot
+        self._board = board
         self.started_at = time.monotonic()
         self.is_ready = False  # it has said so
         self.is_announced = False  # the log says that it is ready
@@ -173,6 +174,10 @@ class Spawned:
         """Wait for the end of a worker that was killed or has ended."""
         self._process.wait()
         self._close_channel()
+        if self.slot.has_metrics:
+            from .metrics_totals import add_to_totals
+
+            add_to_totals(self._board, self.slot)
         self.slot.clear()
 
     def _send(self, command: bytes) -> bool:

@@ -13,7 +13,7 @@ from ..http.interfaces import Address
 from ..request import Request
 from ..response import Response
 from ..server.config import ServerConfig, ServerOptions
-from ..server.overload import limited
+from ..server.metered import metered
 from ..server.process import Application
 from ..server.server import Server
 from .httpx_backend import Content, httpx_errors, new_pool, to_httpcore
@@ -122,8 +122,8 @@ class MemoryTransport(httpx.AsyncBaseTransport):
         check_answers_of(app)
         app.freeze()
         life = app.life() if self._has_lifespan else None
-        handler = limited(self._handle, app, self._config)
-        server = Server(handler, self._config, refuse=app.refuse, lifespan=life)
+        life = metered(app, life, lambda: server)
+        server = Server(self._handle, self._config, refuse=app.refuse, lifespan=life)
         app.attach(server.background)
         return MemoryServer(server)
 
