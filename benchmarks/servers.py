@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
 from support.processes import free_port
 
 HERE = Path(__file__).parent
@@ -113,12 +115,21 @@ ASGI_SERVERS = {
 }
 
 
+# microweb alone, with more connections than its default allows.
+FAN_OUT: dict[str, Command] = {
+    "fan-out": lambda programs, port, workers: [
+        *(sys.executable, "-m", "microweb", "run", f"{HERE}/apps/fan_out.py:app"),
+        *("--port", str(port), "--loop", "uvloop", "--no-access-log", "--max-connections", "20000"),
+    ],
+}
+
+
 class Service:
     """A server in processes of its own."""
 
     def __init__(self, name: str, programs: str, *, port: int, workers: int = 2) -> None:
         self.name, self.port, self.workers = name, port, workers
-        self._command = (SERVERS | ORDERS | ASGI_SERVERS)[name](programs, port, workers)
+        self._command = (SERVERS | ORDERS | ASGI_SERVERS | FAN_OUT)[name](programs, port, workers)
         self._log = tempfile.NamedTemporaryFile(prefix=f"{name}-", suffix=".log")  # noqa: SIM115
         self.start()
 

@@ -32,9 +32,10 @@ class Receiver(Protocol):
         """Handle the end of the channel."""
 
     def is_full(self, name: str) -> bool:
-        """Whether a subscriber with a full queue still has turns of the loop to take from it.
+        """Whether subscribers have turns of the loop to come before the next entry.
 
-        A link that receives many entries together waits for these turns before the next entry.
+        In these turns they get the last entry, or take from a full queue. A link that receives many
+        entries together waits for these turns before the next entry.
         """
 
 

@@ -154,11 +154,13 @@ class Channel:
     async def publish(self, message: object) -> Message:
         """Send a str, bytes or JSON value to all subscribers; return it as a message with an id.
 
-        If `publish` is cancelled, it has published nothing; with Redis it may have. If a
-        subscriber's queue is full, it waits a few turns of the event loop, in which the subscriber
-        can take from the queue. It waits longer only for subscribers with the policy "wait", at
-        most the channels' `wait_s` in all. Then it ends those that still have no room. In a plain
-        `def`, write `from_thread(channel.publish(message))`.
+        If a subscriber's queue is full, it waits a few turns of the event loop, in which the
+        subscriber can take from the queue. It waits longer only for subscribers with the policy
+        "wait", at most the channels' `wait_s` in all. Then it ends those that still have no room.
+        Many subscribers get the message in several turns of the event loop, and one message at a
+        time; a subscriber that is added meanwhile gets it too. If `publish` is cancelled, no
+        subscriber gets the message, or all get it. In a plain `def`, write
+        `from_thread(channel.publish(message))`.
 
         Raises: TypeError or ValueError for a value that can't be sent; BrokerUnavailable.
         """
@@ -168,9 +170,13 @@ class Channel:
             await asyncio.sleep(0)  # else a loop of publishes would let no subscriber run
         topic = hub.topics.get(self.name)
         if topic is None or topic.is_open:
-            return Message(await hub.link.publish(self.name, payload), payload)
-        async with topic.admission(self._channels.wait_s):
-            return Message(await hub.link.publish(self.name, payload), payload)
+            id = await hub.link.publish(self.name, payload)
+        else:
+            async with topic.admission(self._channels.wait_s):
+                id = await hub.link.publish(self.name, payload)
+        if topic is not None:
+            await topic.delivered()
+        return Message(id, payload)
 
     def subscribe(
         self,

@@ -23,9 +23,8 @@ POLICIES: tuple[str, ...] = get_args(Policy)
 class Source(Protocol):
     """The methods of a topic that its subscriptions call."""
 
-    @property
-    def position(self) -> str | None:
-        """Return the id of the last published message."""
+    def position_of(self, subscription: Subscription) -> str | None:
+        """Return the id of the last message that was offered to a subscription."""
 
     def history(self) -> tuple[Message, ...]:
         """Return all kept messages."""
@@ -36,8 +35,11 @@ class Source(Protocol):
         If `id` is not known, return a gap before the kept messages, and 0.
         """
 
-    def enter(self, subscription: Subscription) -> None:
-        """Start to offer messages to a subscription."""
+    def enter(self, subscription: Subscription, *, is_new: bool) -> None:
+        """Start to offer messages to a subscription.
+
+        A new one, which continues from no message, also gets the message that is on its way.
+        """
 
     def report_full(self, subscription: Subscription) -> None:
         """Give a subscription with a full queue some turns to take from it."""
@@ -115,7 +117,7 @@ class Subscription:
             self._replay, self._replayed = source.since(self._last_event_id)
         elif self._replays:
             self._replay = source.history()
-        source.enter(self)
+        source.enter(self, is_new=self._last_event_id is None and not self._replay)
         return self
 
     async def __aexit__(self, *reason: object) -> None:
@@ -145,7 +147,7 @@ class Subscription:
     @property
     def position(self) -> str | None:
         """Return the id to continue from after all messages published until now."""
-        return None if self._source is None else self._source.position
+        return None if self._source is None else self._source.position_of(self)
 
     def encode_start(self) -> bytes:
         """Return the start of an event stream: for a new client, an id to continue from.

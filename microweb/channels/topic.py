@@ -4,19 +4,21 @@ The broker delivers messages in order, and each `Topic` keeps the last `history`
 subscriber with an event id gets the messages after it in the same step in which it starts to get
 new ones. So no message is lost, doubled or out of order.
 
-Publishers wait for admission: a few turns of the event loop while a queue is full, because a
-subscriber without a turn can't take a message, and longer for subscribers with the policy "wait".
+Publishers wait for admission: until the message before was offered to all subscribers, a few turns
+of the event loop while a queue is full, because a subscriber without a turn can't take a message,
+and longer for subscribers with the policy "wait".
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from ..errors import BrokerUnavailable
 from .broker import Broker
+from .delivery import Delivery
 from .message import Entry, Gap, Message
 from .subscription import Subscription
 
@@ -83,7 +85,8 @@ class Hub:
             self.topics[name].end()
 
     def is_full(self, name: str) -> bool:
-        return name in self.topics and bool(self.topics[name].full)
+        topic = self.topics.get(name)
+        return topic is not None and topic.is_busy
 
 
 class Topic:
@@ -99,6 +102,7 @@ class Topic:
         self._publishers: deque[asyncio.Future[None]] = deque()  # they wait for admission
         self._first = asyncio.Lock()  # one publisher after another waits for `awaited`
         self._queued = 0  # publishers that hold the lock, or wait for it
+        self._delivery = Delivery(self._drop)
         self._room: asyncio.Future[None] | None = None
         self._hub = hub
         self._history = history
@@ -114,17 +118,20 @@ class Topic:
             self._keep(entry)
 
     def receive(self, entry: Entry) -> None:
+        before = self._latest
         message = self._keep(entry)
         if message is not None:
-            self._offer(message)
+            self._delivery.begin(message, self.subscriptions, before)
 
     def miss(self) -> None:
+        before = self._latest
         self._kept.clear()  # the next message does not follow the kept ones
         self._before = None
         self._snapshots.clear()
-        self._offer(Gap(None))
+        self._delivery.begin(Gap(None), self.subscriptions, before)
 
     def end(self) -> None:
+        self._delivery.finish()
         for subscription in self.subscriptions:
             subscription.end()
         self.subscriptions.clear()
@@ -142,12 +149,8 @@ class Topic:
             self._before = self._kept.popleft().id
         return message
 
-    def _offer(self, message: Message) -> None:
-        ended = [each for each in self.subscriptions if not each.offer(message)]
-        for subscription in ended:
-            self._drop(subscription)
-
     def _drop(self, subscription: Subscription) -> None:
+        self._delivery.leave(subscription)
         self.subscriptions.discard(subscription)
         self.awaited.discard(subscription)
         self.full.pop(subscription, None)
@@ -155,9 +158,13 @@ class Topic:
     # --- for subscriptions
 
     @property
-    def position(self) -> str | None:
-        """Return the id of the last published message."""
+    def _latest(self) -> str | None:
+        """The id of the last published message."""
         return self._kept[-1].id if self._kept else self._before
+
+    def position_of(self, subscription: Subscription) -> str | None:
+        """Return the id of the last message that was offered to a subscription."""
+        return self._delivery.position_of(subscription, self._latest)
 
     def history(self) -> tuple[Message, ...]:
         """Return all kept messages."""
@@ -182,9 +189,14 @@ class Topic:
             self._snapshots[behind_gap] = (*gap, *self._kept)
         return self._snapshots[behind_gap]
 
-    def enter(self, subscription: Subscription) -> None:
-        """Start to offer messages to a subscription."""
+    def enter(self, subscription: Subscription, *, is_new: bool) -> None:
+        """Start to offer messages to a subscription.
+
+        A new one, which continues from no message, also gets the message that is on its way.
+        """
         self.subscriptions.add(subscription)
+        if is_new:
+            self._delivery.enter(subscription)
         if subscription.wants_waiting:
             self.awaited.add(subscription)
 
@@ -196,18 +208,26 @@ class Topic:
     # --- for publishers
 
     @property
+    def is_busy(self) -> bool:
+        """Whether subscriptions have turns to come: to get the last message, or to make room."""
+        return self._delivery.is_under_way or bool(self.full)
+
+    @property
     def is_open(self) -> bool:
         """Whether a publisher need not wait for a subscription or another publisher."""
-        return not (self.full or self.awaited or self._publishers or self._queued)
+        return not (self.is_busy or self.awaited or self._publishers or self._queued)
+
+    async def delivered(self) -> None:
+        """Wait until the last message was offered to all subscriptions."""
+        await self._delivery.wait()
 
     @asynccontextmanager
     async def admission(self, wait_s: float) -> AsyncIterator[None]:
         """Wait until a message may be published; publish it inside the block."""
-        if self.full or self._publishers:
-            publisher = asyncio.get_running_loop().create_future()
-            self._publishers.append(publisher)
-            self._await_turn()
-            await publisher
+        if self.is_busy or self._publishers:
+            await self._wait_in(self._publishers.append)
+        while self._delivery.is_under_way:  # of a publisher who came in this turn
+            await self._wait_in(self._publishers.appendleft)
         if not self.awaited and not self._queued:
             yield
             return
@@ -220,9 +240,16 @@ class Topic:
                         await self._wait_for_room()
                 except TimeoutError:
                     self._end_awaited()
+                await self.delivered()
                 yield
         finally:
             self._queued -= 1
+
+    async def _wait_in(self, add: Callable[[asyncio.Future[None]], None]) -> None:
+        publisher = asyncio.get_running_loop().create_future()
+        add(publisher)
+        self._await_turn()
+        await publisher
 
     def report_full(self, subscription: Subscription) -> None:
         """Give a subscription with a full queue some turns to take from it."""
@@ -242,14 +269,19 @@ class Topic:
         self._turn = None
         had = [(each, turns + 1) for each, turns in self.full.items()]
         self.full = {each: turns for each, turns in had if turns < _TURNS}
-        if not self.full:
+        if not self.is_busy:
             self._admit()
         if self.full or self._publishers:
             self._await_turn()
 
     def _admit(self) -> None:
-        """Admit as many publishers as all queues have room for, apart from full queues."""
-        room = min((each.room for each in self.subscriptions if each.room), default=None)
+        """Admit as many publishers as all queues have room for, apart from full queues.
+
+        If the message takes several slices, admit one, and the next one after all had the message.
+        """
+        room: int | None = 1
+        if self._delivery.is_at_once(self.subscriptions):
+            room = min((each.room for each in self.subscriptions if each.room), default=None)
         while self._publishers and room != 0:
             publisher = self._publishers.popleft()
             if not publisher.done():

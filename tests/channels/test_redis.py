@@ -8,6 +8,7 @@ import logging
 import signal
 import tempfile
 import time
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,15 @@ async def test_burst_is_no_reason_to_be_too_slow(url: str) -> None:
             for number in range(300):
                 client.eval(redis_broker._PUBLISH, 1, "channel:a", 60, TOLD, 100, b"j%d" % number)
         assert await reading == list(range(300))
+
+
+async def test_many_subscribers_get_the_same_order_from_two_processes(url: str) -> None:
+    async with living(url) as here, living(url) as there, AsyncExitStack() as stack:
+        each = [await stack.enter_async_context(here["a"].subscribe()) for _ in range(1500)]
+        await asyncio.gather(*(publish(channels["a"], *range(20)) for channels in (here, there)))
+        got = [await take(messages, 40) for messages in each]
+    assert sorted(got[0], key=str) == sorted([*range(20), *range(20)], key=str)
+    assert got == [got[0]] * 1500
 
 
 async def test_cancelled_publisher_publishes_once_or_not_at_all(url: str) -> None:

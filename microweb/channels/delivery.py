@@ -1,0 +1,119 @@
+"""A message on its way to the subscriptions of a topic: a slice of them in each turn of the loop.
+
+A subscriber that is woken encodes and sends the message in the loop's next turn. For 10,000 event
+streams these turns took 131 ms, in which the loop did nothing else. So one turn wakes no more
+subscribers than fit in 5 ms. There is one message on its way at a time, which keeps the order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Iterable
+from time import monotonic
+
+from .message import Message
+from .subscription import Subscription
+
+# Subscriptions in a slice. One event stream takes 15 to 30 us, so a turn takes 1 to 4 ms. A slice
+# is smaller if a turn took longer, also because of other tasks, but a busy loop must not starve it.
+_FIRST, _LEAST, _MOST = 64, 32, 1024
+_SHORT_S, _LONG_S = 0.0008, 0.0024  # turns after which slices grow and shrink
+
+
+class Delivery:
+    """The messages of one topic to its subscriptions; `drop` removes one that its policy ended."""
+
+    __slots__ = ("_before", "_begun", "_drop", "_due", "_ended", "_message", "_next", "_size")
+
+    _message: Message
+    _next: asyncio.Handle
+
+    def __init__(self, drop: Callable[[Subscription], None]) -> None:
+        self._drop = drop
+        self._due: set[Subscription] = set()  # they have not got the message yet
+        self._ended: asyncio.Event | None = None  # while a message is on its way
+        self._before: str | None = None  # the id of the message before
+        self._begun = 0.0  # the time of the last slice
+        self._size = _FIRST
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether some subscriptions have not got the last message yet."""
+        return self._ended is not None
+
+    def is_at_once(self, subscriptions: Collection[Subscription]) -> bool:
+        """Whether so many subscriptions are one slice."""
+        return len(subscriptions) <= self._size
+
+    def begin(
+        self, message: Message, subscriptions: Collection[Subscription], before: str | None
+    ) -> None:
+        """Offer a message to the first slice; the next turns of the loop do the rest.
+
+        If another message is on its way, which a broker can avoid, that one is offered to the rest
+        at once.
+        """
+        self.finish()
+        self._message = message
+        if self.is_at_once(subscriptions):
+            self._offer(tuple(subscriptions))
+            return
+        self._due, self._before = set(subscriptions), before
+        self._ended = asyncio.Event()
+        self._offer_slice()
+
+    def finish(self) -> None:
+        """Offer the message that is on its way to all that are left."""
+        if self._ended is not None:
+            self._next.cancel()
+            due, self._due = self._due, set()
+            self._offer(due)
+            self._end(self._ended)
+
+    async def wait(self) -> None:
+        """Wait until the message that is on its way was offered to all subscriptions."""
+        if self._ended is not None:
+            await self._ended.wait()
+
+    # --- the subscriptions
+
+    def enter(self, subscription: Subscription) -> None:
+        """Offer a message that is on its way to a new subscription, too."""
+        if self._ended is not None:
+            self._due.add(subscription)
+
+    def leave(self, subscription: Subscription) -> None:
+        """Offer nothing to a subscription any more."""
+        self._due.discard(subscription)
+
+    def position_of(self, subscription: Subscription, latest: str | None) -> str | None:
+        """Return the id to continue from: not `latest` if its message is still to come."""
+        return self._before if subscription in self._due else latest
+
+    # --- the slices
+
+    def _offer_slice(self) -> None:
+        due = self._due
+        self._offer([due.pop() for _ in range(min(self._size, len(due)))])
+        self._begun = monotonic()
+        if due:
+            self._next = asyncio.get_running_loop().call_soon(self._go_on)
+        elif self._ended is not None:
+            self._end(self._ended)
+
+    def _go_on(self) -> None:
+        passed = monotonic() - self._begun
+        if passed > _LONG_S:
+            self._size = max(self._size // 2, _LEAST)
+        elif passed < _SHORT_S:
+            self._size = min(self._size * 2, _MOST)
+        self._offer_slice()
+
+    def _offer(self, subscriptions: Iterable[Subscription]) -> None:
+        for subscription in subscriptions:
+            if not subscription.offer(self._message):
+                self._drop(subscription)
+
+    def _end(self, ended: asyncio.Event) -> None:
+        self._ended = None
+        ended.set()
