@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import inspect
 import re
@@ -13,6 +14,7 @@ import pytest
 from support.pages import DOCS, PAGES, Page, read_page
 
 import microweb
+from microweb.cli.command import Command
 from microweb.cli.command_line import COMMANDS
 from microweb.server.config import ServerConfig
 
@@ -186,7 +188,14 @@ def in_words(value: object) -> str:
 def test_each_command_is_there() -> None:
     page = read_page(DOCS / "reference/command-line.md")
     named = [row[0] for row in page.rows() if row[0].startswith("`microweb ")]
-    assert named == [f"`microweb {command.name} TARGET`" for command in COMMANDS]
+    assert named == [f"`microweb {usage_of(command)}`" for command in COMMANDS]
+
+
+def usage_of(command: Command) -> str:
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    has_target = "target" in {action.dest for action in parser._actions}
+    return f"{command.name}{' TARGET' if has_target else ''}"
 
 
 def test_each_extra_is_there() -> None:

@@ -8,7 +8,7 @@ from typing import NoReturn
 
 from .. import __version__
 from ..server.console import open_standard_descriptors
-from . import check, dev, openapi, routes, run, systemd
+from . import check, dev, drain, openapi, reload, routes, run, systemd
 from .command import fail_usage
 
 COMMANDS = (
@@ -18,6 +18,8 @@ COMMANDS = (
     openapi.COMMAND,
     check.COMMAND,
     systemd.COMMAND,
+    reload.COMMAND,
+    drain.COMMAND,
 )
 
 

@@ -14,6 +14,7 @@ from .command import fail_usage
 
 DEFAULTS = ServerConfig()
 _LISTS = {"bind": "ADDRESS,...", "trusted_proxies": "NETWORK,...", "trust_headers": "FIELD,..."}
+_PATHS = ("control",)
 _METAVARS = {str: "NAME", int: "N", float: "N"}
 
 
@@ -40,6 +41,8 @@ def add_server_options(parser: argparse.ArgumentParser, names: Collection[str]) 
             add(type=to_workers, metavar="N|auto")
         elif kind == tuple[str, ...]:
             add(action="extend", type=to_list, metavar=_LISTS.get(name, "FILE,..."))
+        elif name in _PATHS:
+            add(metavar="PATH")
         else:
             add(type=kind, metavar="SECONDS" if name.endswith("_s") else _METAVARS[kind])
 

@@ -47,6 +47,7 @@ class RunOptions(TypedDict, total=False):
     debug_anywhere: bool
     workers: Workers
     supervised: bool
+    control: str
     worker_stall_s: float
     worker_start_s: float
     max_requests: int
@@ -128,6 +129,10 @@ class ServerConfig:
         Workers, "processes that serve; auto: one for each CPU that this process may use"
     ] = 1
     supervised: Annotated[bool, "watch and replace a single worker too"] = False
+    control: Annotated[
+        str,
+        "path of a Unix socket for microweb reload and drain; a single worker is supervised too",
+    ] = ""
     worker_stall_s: Annotated[
         float, "that an event loop may be blocked until its worker is replaced; 0 is never"
     ] = 30
@@ -218,6 +223,7 @@ class ServerConfig:
                 "proxy_protocol: expected trusted_proxies with the addresses of the load balancer: "
                 "a header of anybody else is not believed"
             )
+        _check_path("control", self.control)
         _check_binds(self.bind)
         self._check_tls()
 
@@ -247,7 +253,14 @@ class ServerConfig:
             name: tuple(os.path.join(folder, path) for path in getattr(self, name))
             for name in _FILES
         }
+        if self.control:
+            paths["control"] = os.path.join(folder, self.control)
         return replace(self, **paths)
+
+    @property
+    def needs_supervisor(self) -> bool:
+        """Whether options ask for a supervisor, also of a single worker."""
+        return self.supervised or bool(self.control)
 
     @property
     def has_tls(self) -> bool:
@@ -310,6 +323,11 @@ def _check_choice(name: str, value: object, choices: tuple[object, ...]) -> None
     if value not in choices:
         expected = ", ".join(map(repr, choices))
         raise ConfigurationError(f"{name}: expected one of {expected}, got {value!r:.80}")
+
+
+def _check_path(name: str, value: object) -> None:
+    if not isinstance(value, str) or "\0" in value:
+        raise ConfigurationError(f"{name}: expected a path such as '/run/x', got {value!r:.80}")
 
 
 def _check_files(name: str, value: object) -> None:

@@ -92,10 +92,10 @@ class Application(Protocol):
 def make_server(app: Application, options: ServerOptions) -> Server:
     """Return a server of `app` in this process, not started. Raises: ConfigurationError."""
     config = ServerConfig.from_options(options)
-    if config.workers != 1 or config.supervised:
+    if config.workers != 1 or config.needs_supervisor:
         raise ConfigurationError(
-            "workers and supervised: expected app.run() or `microweb run`, got a server in this "
-            "process: it can't start itself again"
+            "workers, supervised, control: expected app.run() or `microweb run`, got a server in "
+            "this process: it can't start itself again"
         )
     return _make_server(app, config, None)
 
@@ -177,7 +177,7 @@ def supervise_if_asked(options: ServerOptions) -> None:
     """
     try:
         worker, config = become_worker(), configure(options)
-        if worker is None and (config.supervised or worker_count(config) > 1):
+        if worker is None and (config.needs_supervisor or worker_count(config) > 1):
             sys.exit(supervise(config))
     except ConfigurationError as error:
         say(str(error), sys.stderr)

@@ -7,10 +7,13 @@ and serves the requests that it has. If the new one does not become ready, the o
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 
 from .console import say
 from .places import Place
 from .pool import WorkerPool
+
+OnOutcome = Callable[[bool, str], None]  # whether a reload is complete, and a text about it
 
 
 class Replacements:
@@ -20,11 +23,18 @@ class Replacements:
         self._pool = pool
         self._waiting: list[Place] = []  # the first one is being replaced
         self._is_reload_wanted = False
+        self._wanted_by: list[OnOutcome] = []  # for the next reload
+        self._asked_by: list[OnOutcome] = []  # for the one under way
         self.is_reloading = False  # `_waiting` came from all places
 
-    def request_reload(self) -> None:
-        """Replace all workers; during a reload once more, when it ends."""
+    def request_reload(self, on_outcome: OnOutcome | None = None) -> None:
+        """Replace all workers; during a reload once more, when it ends.
+
+        `on_outcome` is called when that reload is complete or has failed, unless the service stops.
+        """
         self._is_reload_wanted = True
+        if on_outcome is not None:
+            self._wanted_by.append(on_outcome)
 
     def request(self, place: Place, reason: str) -> None:
         """Replace the worker of one place, for a `reason` that the log says."""
@@ -36,6 +46,7 @@ class Replacements:
         """Take the next step that is possible."""
         if self._is_reload_wanted and self._may_reload():
             self._is_reload_wanted, self.is_reloading = False, True
+            self._asked_by, self._wanted_by = self._wanted_by, []
             self._waiting = list(self._pool.places)
             say(f"reload: replacing {len(self._waiting)} workers", sys.stderr)
         if not self._waiting:
@@ -51,8 +62,7 @@ class Replacements:
     def fail(self, place: Place, text: str, now: float) -> None:
         """Give up, because the new worker of `place` did not start: the old ones go on."""
         if self.is_reloading:
-            say(f"reload failed: {text}: the old ones go on", sys.stderr)
-            self.is_reloading = False
+            self._end_reload(f"reload failed: {text}: the old ones go on", is_complete=False)
         else:
             wait_s = place.crash(now, 0.0, is_alone=False)
             say(
@@ -66,9 +76,15 @@ class Replacements:
         if place in self._waiting:
             self._waiting.remove(place)
         if self.is_reloading and not self._waiting:
-            self.is_reloading = False
             pids = ", ".join(str(each.worker.pid) for each in self._pool.places if each.worker)
-            say(f"reload complete: workers {pids}", sys.stderr)
+            self._end_reload(f"reload complete: workers {pids}", is_complete=True)
+
+    def _end_reload(self, text: str, *, is_complete: bool) -> None:
+        self.is_reloading = False
+        say(text, sys.stderr)
+        asked_by, self._asked_by = self._asked_by, []
+        for on_outcome in asked_by:
+            on_outcome(is_complete, text)
 
     def _may_reload(self) -> bool:
         is_begun = any(place.next is not None for place in self._pool.places)

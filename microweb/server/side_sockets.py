@@ -26,7 +26,9 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Protocol
 
+from .addresses import address_of_user
 from .console import say
+from .unix_sockets import uid_of_peer
 
 MAX_CLIENTS = 8
 CLIENT_S = 5.0  # for a request, and once more for an answer
@@ -55,6 +57,9 @@ class Polled(Protocol):
     def go_on(self, ready: Mapping[int, int], now: float) -> None:
         """Process the descriptors that are ready, with their events, and the deadlines."""
 
+    def close(self) -> None:
+        """Close the descriptors, because the supervisor ends."""
+
 
 class SideClient:
     """One client of a side socket: its request as it arrives, its answer as it leaves."""
@@ -76,6 +81,11 @@ class SideClient:
         return self._connected.fileno()
 
     # --- for the owner
+
+    @property
+    def user(self) -> str:
+        """The user of a client of a Unix socket, as in `uid=33`."""
+        return address_of_user(uid_of_peer(self._connected)).host
 
     def send(self, data: bytes) -> None:
         """Send a part of the answer."""

@@ -16,11 +16,12 @@ import signal
 import socket
 import sys
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 from .binds import ListeningSockets
 from .config import ServerConfig
 from .console import say
+from .control import Control, open_control
 from .cpus import worker_count
 from .exits import FAILED, HOPELESS, NOT_STARTED, STOPPED
 from .places import HOPELESS_S, Place
@@ -43,7 +44,12 @@ class Supervisor:
     """Keeps `count` processes of `command` running on `sockets`, until a signal."""
 
     def __init__(
-        self, config: ServerConfig, command: list[str], sockets: list[socket.socket], count: int
+        self,
+        config: ServerConfig,
+        command: list[str],
+        sockets: list[socket.socket],
+        count: int,
+        control: socket.socket | None = None,
     ) -> None:
         self._config = config
         self._notifier = notifier()
@@ -52,6 +58,9 @@ class Supervisor:
         self._stalls = StallWatch(config)
         self._shutdown = Shutdown(config, self._pool, self._notifier)
         self.polled: list[Polled] = []
+        if control is not None:
+            parts = self._pool, self._replacements, self._shutdown
+            self.polled.append(Control(control, *parts))
         self._woke_at = time.monotonic()
         self._crashing_since: float | None = None  # no worker is ready
         # Under `nohup` the end of the terminal is not the end of the service.
@@ -68,6 +77,8 @@ class Supervisor:
                         return self._shutdown.status
                     self._wait(signals)
             finally:
+                for polled in self.polled:
+                    polled.close()
                 self._pool.close()
 
     # --- one turn
@@ -280,7 +291,7 @@ def supervise(config: ServerConfig) -> int:
     can't run again.
     """
     command, bound = prepare(config)
-    try:
-        return Supervisor(config, command, bound.sockets, worker_count(config)).run()
-    finally:
-        bound.close()
+    with ExitStack() as stack:
+        stack.callback(bound.close)
+        control = open_control(config.control, stack) if config.control else None
+        return Supervisor(config, command, bound.sockets, worker_count(config), control).run()

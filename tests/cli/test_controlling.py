@@ -1,0 +1,139 @@
+"""How commands find the control socket of a service, and what they say if they can't."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import socket
+import threading
+from pathlib import Path
+
+import pytest
+from support.commanding import Write
+
+from microweb import cli
+from microweb.cli.controlling import add_control, ask, shown
+
+pytestmark = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="needs Unix sockets")
+
+
+class OneAnswer:
+    """A control socket at `path` that gives one client an answer, and keeps its question."""
+
+    def __init__(self, path: Path, answer: bytes) -> None:
+        self.question = b""
+        self._answer = answer
+        self._listening = socket.socket(socket.AF_UNIX)
+        self._listening.bind(str(path))
+        self._listening.listen()
+        self._thread = threading.Thread(target=self._serve)
+
+    def __enter__(self) -> OneAnswer:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.join(20)
+        self._listening.close()
+
+    def _serve(self) -> None:
+        client, _ = self._listening.accept()
+        with client:
+            while not self.question.endswith(b"\n"):
+                self.question += client.recv(1000)
+            client.sendall(self._answer)
+
+
+def given(*arguments: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    add_control(parser)
+    return parser.parse_args(arguments)
+
+
+def failure(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[object, str]:
+    with pytest.raises(SystemExit) as caught:
+        ask(given(*arguments), {"command": "ps"})
+    text = caught.value.code if isinstance(caught.value.code, str) else capsys.readouterr().err
+    return caught.value.code, text
+
+
+@pytest.mark.parametrize("place", ["flag", "variable", "file", "project"])
+def test_path_comes_from_each_place_of_an_option(
+    place: str, write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = []
+    if place == "flag":
+        arguments = ["--control", "app.ctl"]
+        monkeypatch.setenv("MICROWEB_CONTROL", "other.ctl")
+    elif place == "variable":
+        monkeypatch.setenv("MICROWEB_CONTROL", str(tmp_path / "app.ctl"))
+    elif place == "file":
+        write("app.env", "MICROWEB_CONTROL=app.ctl\n")
+        arguments = ["--env-file", "app.env"]
+    else:
+        write("pyproject.toml", '[tool.microweb]\ncontrol = "app.ctl"\n')
+    with OneAnswer(tmp_path / "app.ctl", b'{"status": 0, "text": "yes"}\n') as service:
+        assert ask(given(*arguments), {"command": "ps"}) == {"status": 0, "text": "yes"}
+    assert service.question == b'{"command": "ps"}\n'
+
+
+def test_no_path_is_named(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    _, text = failure(capsys)
+    assert "no control socket is named" in text and "MICROWEB_CONTROL" in text
+
+
+def test_service_does_not_run(
+    write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "there is no such file" in failure(capsys, "--control", "app.ctl")[1]
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(str(tmp_path / "app.ctl"))
+    assert "no process listens there" in failure(capsys, "--control", "app.ctl")[1]
+    write("file", "")
+    assert "control socket file: " in failure(capsys, "--control", "file")[1]
+    assert "control socket xxx" in failure(capsys, "--control", "x" * 120)[1]
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may connect")
+def test_permission_is_denied(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(str(tmp_path / "app.ctl"))
+        bound.listen()
+        (tmp_path / "app.ctl").chmod(0)
+        assert "permission denied" in failure(capsys, "--control", str(tmp_path / "app.ctl"))[1]
+
+
+@pytest.mark.parametrize("answer", [b"", b"{", b"[]", b"{}", b'{"status": "x"}', b"\xff"])
+def test_service_does_not_answer_as_expected(
+    tmp_path: Path, answer: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "app.ctl"
+    with OneAnswer(path, answer):
+        assert (
+            "the service has ended, or does not answer"
+            in failure(capsys, "--control", str(path))[1]
+        )
+
+
+def test_status_of_the_answer_is_that_of_the_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "app.ctl"
+    with OneAnswer(path, b'{"status": 2, "text": "\\u001b[31mred"}'):
+        assert failure(capsys, "--control", str(path)) == (2, "microweb: \\x1b[31mred\n")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [("GET /a%20b", "GET /a%20b"), ("\x1b]0;x\x07", "\\x1b]0;x\\x07"), ("\u202e", "\\u202e"),
+     ("a\\b", "a\\\\b"), ("a\nb", "a\\nb"), (None, "None"), ("\ud800", "\\ud800")],
+)  # fmt: skip
+def test_text_for_a_terminal_is_escaped(value: object, text: str) -> None:
+    assert shown(value) == text
+
+
+def test_commands_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+    shown_help = capsys.readouterr().out
+    assert "reload" in shown_help and "drain" in shown_help
