@@ -93,7 +93,7 @@ EXTRAS = {
     "testing.events": {"httpx"},
     "testing.transport": {"httpx"},
     "testing.client": {"httpx"},
-    "sessions.redis": {"redis"},
+    "sessions.redis_client": {"redis"},
     "sessions.redis_urls": {"redis"},
     "channels.redis": {"redis"},
     "channels.redis_listener": {"redis"},

@@ -22,7 +22,7 @@ from collections.abc import Callable
 from hashlib import blake2b
 from itertools import islice
 from os import urandom
-from typing import Any
+from typing import Any, Protocol
 
 from ..concurrency.callables import check_parameters, describe, is_async
 from ..concurrency.per_process import note_per_process
@@ -41,6 +41,17 @@ _ROUNDING = 1e-6  # of a token
 _NAME = re.compile(r"[A-Za-z0-9_\-]{1,64}+")
 
 
+class BucketStore(Protocol):
+    """Counts that several processes share."""
+
+    async def take(self, key: str, quota: int, window_s: int) -> tuple[int, int] | None:
+        """Take a token; return how many are left, and the seconds until there is one more.
+
+        Return -1 as the number if there was no token, and None if the store can't count now: then
+        the process counts for itself.
+        """
+
+
 class RateLimit:
     """Allow each client `quota` requests in `window_s` seconds: `app.use(RateLimit(100, 60))`.
 
@@ -51,7 +62,10 @@ class RateLimit:
     request that is not counted. `name` is the name of the policy, for responses with two policies.
     `clock` returns seconds, for tests.
 
-    Each process counts separately. Raises: ConfigurationError for an invalid argument.
+    Each process counts separately, unless `store` is a `RedisBuckets`. In a store, limits with the
+    same `name`, `quota` and `window_s` count together.
+
+    Raises: ConfigurationError for an invalid argument.
     """
 
     @names_keywords
@@ -64,6 +78,7 @@ class RateLimit:
         name: str = "default",
         max_keys: int = MAX_KEYS,
         clock: Callable[[], float] = time.monotonic,
+        store: BucketStore | None = None,
     ) -> None:
         numbers = {"quota": quota, "window_s": window_s, "max_keys": max_keys}
         for argument, value in numbers.items():
@@ -83,17 +98,25 @@ class RateLimit:
                     f"RateLimit: {describe(key)}: expected a plain def as key, got an async one: "
                     "find the key in middleware outside RateLimit, and pass it in request.state"
                 )
-        note_per_process(
-            self,
-            "each worker counts for itself, so a client gets up to the quota of each: divide the "
-            "quota by the number of workers, or limit in the proxy",
-            is_wrong=False,
-        )
+        if store is None:
+            note_per_process(
+                self,
+                "each worker counts for itself, so a client gets up to the quota of each: divide "
+                "the quota by the number of workers, limit in the proxy, or use "
+                "store=RedisBuckets(url)",
+                is_wrong=False,
+            )
+        elif not hasattr(store, "take"):
+            raise ConfigurationError(
+                f"RateLimit: expected store=RedisBuckets(url), got {store!r:.80}"
+            )
+        self._store = store
         self._quota = quota
         self._window_s = window_s
         self._buckets = TokenBuckets(quota, window_s, max_keys=max_keys, clock=clock)
         self._key = key
-        self._salt = urandom(16)
+        # Processes that count together need the same digests.
+        self._salt = urandom(16) if store is None else b""
         self._name = name
         self._policy = f'"{name}";q={quota};w={window_s}'
 
@@ -111,13 +134,20 @@ class RateLimit:
             # A digest has one size for keys of any length, and keeps no secret in memory.
             text = named.encode("utf-8", "surrogatepass")
             key = blake2b(text, digest_size=16, key=self._salt).digest()
-        left, next_s = self._buckets.take(key)
+        taken = None
+        if self._store is not None:
+            taken = await self._store.take(self._key_in_store(key), self._quota, self._window_s)
+        left, next_s = self._buckets.take(key) if taken is None else taken
         if left < 0:
             raise self._refusal(next_s)
         response = await call_next(request)
         response.headers.add("RateLimit-Policy", self._policy)
         response.headers.add("RateLimit", f'"{self._name}";r={left};t={next_s}')
         return response
+
+    def _key_in_store(self, key: str | bytes) -> str:
+        text = key if isinstance(key, str) else key.hex()
+        return f"{self._name}:{self._quota}/{self._window_s}:{text}"
 
     def _refusal(self, wait_s: int) -> TooManyRequests:
         members: dict[str, Any] = {"type": _PROBLEM_TYPE, "violated-policies": [self._name]}

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable
-from typing import Protocol
-
 from ..concurrency.throttle import Throttle
-from ..errors import ConfigurationError, MissingExtra, ServiceUnavailable
+from ..errors import ServiceUnavailable
 from ..logs import Log
-from .redis_urls import check_redis_url
+from .redis_client import RedisClient, RedisCommands
 
 _TIMEOUT_S = 5.0  # to connect to Redis, for its answer, and to wait for a free connection
-_CONNECTIONS = 32  # of one process; further commands wait for a free one
 
 _log = Log("microweb.app")
 
@@ -33,13 +28,6 @@ return 1
 """
 
 
-class RedisClient(Protocol):
-    """The method of `redis.asyncio.Redis`, or `RedisCluster`, that the store calls."""
-
-    def execute_command(self, *args: object) -> Awaitable[object]:
-        """Send a command and return its answer."""
-
-
 class RedisStore:
     """Sessions in Redis: they outlive the process, and all processes share them.
 
@@ -56,25 +44,8 @@ class RedisStore:
 
     def __init__(self, client: RedisClient | str, *, prefix: str = "session:") -> None:
         self._prefix = prefix
-        self._url = client if isinstance(client, str) else None
-        self._client = None if isinstance(client, str) else client
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._commands = RedisCommands("RedisStore", client, _TIMEOUT_S)
         self._outages = Throttle()
-        self._failures: tuple[type[Exception], ...] = (OSError,)
-        try:
-            from redis.exceptions import RedisClusterException, RedisError
-        except ImportError as error:
-            if self._url is not None:
-                raise MissingExtra("RedisStore", "redis") from error
-        else:
-            self._failures = (OSError, RedisError, RedisClusterException)
-        if self._url is not None:
-            check_redis_url("RedisStore", self._url)
-        elif not hasattr(client, "execute_command"):
-            raise ConfigurationError(
-                "RedisStore: expected a URL such as 'redis://localhost:6379/0', or a client of "
-                f"redis.asyncio, got {type(client).__name__}"
-            )
 
     async def get(self, id: str) -> bytes | None:
         """Return the data of a session, None if there is none or it has expired."""
@@ -103,18 +74,12 @@ class RedisStore:
 
     async def aclose(self) -> None:
         """Close the connections that were made for a URL; the next command makes new ones."""
-        client, self._loop = self._client, None
-        if self._url is not None and client is not None:
-            self._client = None
-            await client.aclose()  # type: ignore[attr-defined]
+        await self._commands.aclose()
 
     async def _command(self, *args: object) -> object:
         try:
-            # For all steps together: a client waits for a connection, connects, and sends the
-            # command, and each of these may take as long.
-            async with asyncio.timeout(_TIMEOUT_S):
-                return await self._connected_client().execute_command(*args)
-        except self._failures as error:
+            return await self._commands.send(*args)
+        except self._commands.failures as error:
             if self._outages.permits():
                 _log.error(
                     "Redis failed, so requests that need a session get a 503: %s: %s",
@@ -122,32 +87,3 @@ class RedisStore:
                     error,
                 )
             raise ServiceUnavailable("sessions can't be read or written now") from error
-
-    def _connected_client(self) -> RedisClient:
-        client = self._client
-        if self._url is not None:
-            # Connections belong to one event loop, but an app may run on several in turn.
-            loop = asyncio.get_running_loop()
-            if client is None or self._loop is not loop:
-                client = self._client = _client_for(self._url)
-                self._loop = loop
-        assert client is not None
-        return client
-
-
-def _client_for(url: str) -> RedisClient:
-    """Return a client that waits for a free connection, and sends a command at most twice."""
-    import redis.asyncio
-    from redis.asyncio.retry import Retry
-    from redis.backoff import NoBackoff
-
-    pool = redis.asyncio.BlockingConnectionPool.from_url(
-        url,
-        max_connections=_CONNECTIONS,
-        timeout=_TIMEOUT_S,
-        socket_timeout=_TIMEOUT_S,
-        socket_connect_timeout=_TIMEOUT_S,
-        retry=Retry(NoBackoff(), 1),
-    )
-    client: RedisClient = redis.asyncio.Redis.from_pool(pool)
-    return client
