@@ -100,6 +100,7 @@ EXTRAS = {
     "sessions.signed": {"itsdangerous"},
     "templating": {"jinja2"},
     "development.certificate": {"trustme"},
+    "middleware.tracing": {"opentelemetry"},
 }
 
 

@@ -51,6 +51,7 @@ MODULES = {
     "middleware.sessions": "Sessions",
     "middleware.timeout": "Timeout",
     "middleware.timing": "ServerTiming timing",
+    "middleware.tracing": "Tracing",
     "router": "Route",
     "server.config": "ServerConfig",
     "server.server": "Server",
