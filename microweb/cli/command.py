@@ -9,7 +9,10 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
+from logging import ERROR
 from typing import NamedTuple, NoReturn
+
+from ..server.console import is_json, say
 
 
 class Command(NamedTuple):
@@ -23,10 +26,13 @@ class Command(NamedTuple):
 
 def fail(text: str) -> NoReturn:
     """Exit with one line on stderr. Raises: SystemExit with status 1."""
+    if is_json():
+        say(text, sys.stderr, ERROR)
+        sys.exit(1)
     sys.exit(f"microweb: {text}")
 
 
 def fail_usage(text: str) -> NoReturn:
     """Exit with one line on stderr for a usage error. Raises: SystemExit with status 2."""
-    print(f"microweb: {text}", file=sys.stderr)
+    say(text, sys.stderr, ERROR)
     sys.exit(2)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NoReturn
 
 from .. import __version__
 from ..server.console import open_standard_descriptors
+from ..server.log_setup import set_up_json
+from ..server.settings import variable_of
 from . import check, dev, drain, openapi, reload, routes, run, systemd
 from .command import fail_usage
 
@@ -29,8 +34,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     Raises: SystemExit with status 1 if the command fails, 2 for a usage error.
     """
     open_standard_descriptors()
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    if arguments[:1] == ["run"] and _wants_json(arguments):
+        set_up_json()  # now, for a wrong option
     given = _parser().parse_args(argv)
     given.command(given)
+
+
+def _wants_json(arguments: list[str]) -> bool:
+    """Whether the flag or the variable of the option `log` says so; the flag is nearer."""
+    flags = [each.partition("=")[2] for each in arguments if each.startswith("--log=")]
+    flags += [value for flag, value in pairwise(arguments) if flag == "--log"]
+    return "json" in (flags or [os.environ.get(variable_of("log"), "")])
 
 
 class _Parser(argparse.ArgumentParser):

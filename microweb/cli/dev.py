@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from ..app import App
 from ..errors import ConfigurationError
 from ..server import process
-from ..server.config import ServerConfig, ServerOptions
+from ..server.config import LogForm, ServerConfig, ServerOptions
 from ..server.console import say
 from ..server.settings import NAMES, Settings, project_file
 from .command import Command, fail, fail_usage
@@ -86,8 +86,9 @@ def _load(given: argparse.Namespace, load: Callable[[str], App]) -> tuple[App, S
 
 
 def _options(settings: Settings, given: argparse.Namespace) -> ServerOptions:
-    """Return the options of the server: it logs a request without a terminal too."""
-    return {"access_log": True, **settings.options, **_tls_of(given)}
+    """Return the options of the server: it logs a request without a terminal too, as text."""
+    form: LogForm = "off" if settings.options.get("log") == "off" else "text"
+    return {**settings.options, **_tls_of(given), "log": form}
 
 
 def _tls_of(given: argparse.Namespace) -> ServerOptions:

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Literal, cast, get_args, get_origin, get_type_hints
 
 from ..errors import ConfigurationError
-from ..server.config import AccessLog, ServerConfig, ServerOptions, Workers
+from ..server.config import ServerConfig, ServerOptions, Workers
 from ..server.settings import NAMES, to_list, to_workers
 from .command import fail_usage
 
@@ -31,9 +31,7 @@ def add_server_options(parser: argparse.ArgumentParser, names: Collection[str]) 
             text = f"{text} (default: {shown or 'none'})"
         # SUPPRESS: an option that was not given does not appear in the parsed arguments.
         add = partial(group.add_argument, flag_of(name), default=argparse.SUPPRESS, help=text)
-        if kind == AccessLog:
-            add(action=argparse.BooleanOptionalAction)
-        elif kind is bool:
+        if kind is bool:
             add(action="store_true")
         elif get_origin(kind) is Literal:
             add(choices=get_args(kind))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from ..server import process
+from ..server.log_setup import set_up_json
 from ..server.settings import NAMES
 from .command import Command
 from .configuring import add_configuration, read_configuration
@@ -25,6 +26,8 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 def _run(given: argparse.Namespace) -> None:
     configuration = read_configuration(given, NAMES)
     options = configuration.settings.options
+    if options.get("log") == "json":
+        set_up_json()
     process.say_notes(configuration.settings)
     process.supervise_if_asked(options)  # before the app is imported: the supervisor needs none
     configuration.set_variables()

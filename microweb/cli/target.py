@@ -10,12 +10,14 @@ import sys
 import traceback
 from collections.abc import Callable
 from importlib.util import find_spec
+from logging import ERROR
 from operator import attrgetter
 from pathlib import Path
 from types import ModuleType
 
 from ..app import App
 from ..concurrency.annotated import signature_of
+from ..server.console import say
 from ..server.exits import NOT_STARTED, exit_not_started
 from .command import fail, fail_usage
 from .interfaces import APP, A, Kind, interface_of
@@ -46,7 +48,7 @@ def load_application(target: str, kind: Kind[A]) -> A:
         return _import_application(target, kind)
     except SyntaxError as error:  # its place is enough
         text = "".join(traceback.format_exception_only(error)).rstrip()
-        print(f"microweb: {_split_target(target)[0]} can't be read\n{text}", file=sys.stderr)
+        say(f"{_split_target(target)[0]} can't be read\n{text}", sys.stderr, ERROR)
         sys.exit(NOT_STARTED)
     except Exception as error:
         exit_not_started(error)

@@ -34,7 +34,7 @@ class AnswerStream:
         self._parser = parser
         self.write = network.write  # the method itself: one call less for each piece
         if network.record is not None:
-            self.write = note_first_byte(network.record, network.state.clock, network.write)
+            self.write = note_first_byte(network.record, network.state.precise_clock, network.write)
 
     async def drain(self) -> None:
         """Wait until the peer has taken most of the written bytes. Raises: ClientDisconnected."""

@@ -24,7 +24,7 @@ from enum import IntEnum
 from ..errors import ConfigurationError
 
 LAYOUT = 0x6D77_0002  # "mw" and the version of the layout
-_HEADER_BYTES = 4096
+HEADER_BYTES = 4096  # its last byte belongs to `lines.LineLock`
 _SLOT_BYTES = 256 * 1024  # most of it is for metrics; memory is taken only for pages in use
 _AREA_BYTES = 2048 * 1024  # of totals: they have more series than one worker
 _WORD = 8
@@ -66,8 +66,8 @@ class Board:
         """Return a new board of `slots` empty slots."""
         descriptor = _anonymous_file()
         # Memory is taken only for pages in use: a board of 2,064 slots begins with 4 KiB.
-        os.truncate(descriptor, _HEADER_BYTES + slots * _SLOT_BYTES + 2 * _AREA_BYTES)
-        with mmap.mmap(descriptor, _HEADER_BYTES) as header, memoryview(header) as view:
+        os.truncate(descriptor, HEADER_BYTES + slots * _SLOT_BYTES + 2 * _AREA_BYTES)
+        with mmap.mmap(descriptor, HEADER_BYTES) as header, memoryview(header) as view:
             words = view.cast("Q")
             words[0], words[_SLOTS] = LAYOUT, slots
             words.release()
@@ -123,7 +123,7 @@ class Board:
     def totals_area(self, turn: int) -> memoryview:
         """Return the memory with the totals of a turn, as words."""
         size = _AREA_BYTES // _WORD
-        start = (_HEADER_BYTES + len(self.slots) * _SLOT_BYTES) // _WORD + turn % 2 * size
+        start = (HEADER_BYTES + len(self.slots) * _SLOT_BYTES) // _WORD + turn % 2 * size
         return self._words[start : start + size]
 
 
@@ -133,7 +133,7 @@ class Slot:
     __slots__ = ("_words", "number", "start")
 
     def __init__(self, board: memoryview, number: int) -> None:
-        self.start = (_HEADER_BYTES + number * _SLOT_BYTES) // _WORD  # in words of the board
+        self.start = (HEADER_BYTES + number * _SLOT_BYTES) // _WORD  # in words of the board
         self.number = number
         self._words = board[self.start : self.start + _SLOT_BYTES // _WORD]
 

@@ -19,7 +19,8 @@ from .binds import Bind, TCPBind, parse_bind
 from .proxies import USUAL_FIELDS, check_networks, check_root_path, check_trusted_fields
 
 LoopName = Literal["auto", "asyncio", "uvloop"]
-AccessLog = bool | Literal["auto"]
+LogForm = Literal["auto", "text", "json", "off"]
+LogLevel = Literal["debug", "info", "warning", "error", "critical"]
 TLSClient = Literal["none", "optional", "required"]
 TLSMinimum = Literal["1.2", "1.3"]
 Workers = int | Literal["auto"]
@@ -43,7 +44,8 @@ class RunOptions(TypedDict, total=False):
     tls_minimum: TLSMinimum
     backlog: int
     loop: LoopName
-    access_log: AccessLog
+    log: LogForm
+    log_level: LogLevel
     debug_anywhere: bool
     workers: Workers
     supervised: bool
@@ -120,10 +122,14 @@ class ServerConfig:
     tls_minimum: Annotated[TLSMinimum, "the oldest version of TLS"] = "1.2"
     backlog: Annotated[int, "connections that may wait to be accepted"] = 2048
     loop: Annotated[LoopName, "auto uses uvloop if it is installed"] = "auto"
-    access_log: Annotated[
-        AccessLog,
-        "a record per request; auto: if stderr is a terminal or logging handles microweb.access",
+    log: Annotated[
+        LogForm,
+        "of requests and all else; json: to stdout, off: no requests, auto: as text, with requests "
+        "if stderr is a terminal or logging handles microweb.access",
     ] = "auto"
+    log_level: Annotated[
+        LogLevel, "of the records that are written, if the application configures no logging"
+    ] = "info"
     debug_anywhere: Annotated[bool, "let an app with debug=True serve other machines"] = False
     workers: Annotated[
         Workers, "processes that serve; auto: one for each CPU that this process may use"
@@ -199,7 +205,8 @@ class ServerConfig:
         _check_text("host", self.host)
         _check_range("port", self.port, 0, 65535)
         _check_choice("loop", self.loop, ("auto", "asyncio", "uvloop"))
-        _check_choice("access_log", self.access_log, (True, False, "auto"))
+        _check_choice("log", self.log, get_args(LogForm))
+        _check_choice("log_level", self.log_level, get_args(LogLevel))
         _check_choice("debug_anywhere", self.debug_anywhere, (True, False))
         for field in fields(self):
             value = getattr(self, field.name)

@@ -264,7 +264,7 @@ class Connection:
         network, parser, state = self.network, self.parser, self.network.state
         state.requests += 1
         if network.record is not None:
-            network.record.handled = state.clock()
+            network.record.handled = state.precise_clock()
         decoder, persistence = parser.decoder, request.section.persistence
         if decoder is not None and not decoder.is_complete and not can_go_on(parser, request):
             persistence = CLOSE

@@ -1,7 +1,8 @@
-"""Print lines and log records without ever blocking or failing the server.
+"""Print lines of the server without ever blocking or failing it.
 
 A standard stream may be closed, on a full disk, a broken pipe, or a pipe that no process reads. A
-printed line is lost then. Log records can be many, so a thread writes them.
+printed line is lost then. With `log="json"` each line is an object on stdout, and the thread of a
+`LogWriter` writes it.
 """
 
 from __future__ import annotations
@@ -10,24 +11,97 @@ import logging
 import os
 import select
 import sys
-import threading
-from collections import deque
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TextIO
 
-from .forks import called_in_children
+from .lines import dropped
+from .log_json import exception_fields, json_line
+from .log_writer import LogWriter
 from .sockets import has_room
 
-_MAX_WAITING = 1 << 20  # bytes of log that wait to be written
-_GATHER_S = 0.02  # to wake the thread for each record would cost a busy server 10 % of its speed
-_FLUSH_S = 1.0
 _STANDARD = (0, 1, 2)
+_STDOUT = 1
+_LOGGER = "microweb.console"  # of the objects that come from no logger
 
 
-def say(text: str, stream: TextIO | None) -> None:
-    """Print a line of the server: see `show`."""
-    show(f"microweb: {text}", stream)
+class _Console:
+    """The form of the lines of this process, and the thread that writes objects."""
+
+    is_json = False
+    writer: LogWriter | None = None  # for objects, while the process serves
+
+
+_console = _Console()
+
+
+def say(text: str, stream: TextIO | None, level: int = logging.INFO, **fields: object) -> None:
+    """Print a line of the server: see `show`. With `log="json"` it is an object on stdout.
+
+    Only the object has the level and the `fields`.
+    """
+    if _console.is_json:
+        put_object(logging.getLevelName(level), text, fields)
+    else:
+        show(f"microweb: {text}", stream)
+
+
+def say_exception(error: BaseException, text: str) -> None:
+    """Write an exception that no code has caught, as an object on stdout."""
+    put_object("CRITICAL", text, exception_fields(error))
+
+
+def use_json() -> None:
+    """From now on, print objects."""
+    _console.is_json = True
+
+
+def is_json() -> bool:
+    """Whether lines of the server are objects."""
+    return _console.is_json
+
+
+def put_object(severity: str, text: str, fields: dict[str, object]) -> None:
+    """Write an object on stdout."""
+    at, pid = time.time(), os.getpid()
+    put_line(json_line(severity, text, fields, logger=_LOGGER, at=at, pid=pid))
+
+
+def put_line(line: str) -> None:
+    """Write an object that is encoded already. If that would block for long, it is lost."""
+    if _console.writer is not None:
+        _console.writer.put(line)
+        return
+    with suppress(OSError):  # stdout is closed
+        writer = LogWriter(_STDOUT, report_dropped)
+        try:
+            writer.put(line)
+        except RuntimeError:  # Python starts no thread while it exits
+            dropped.add(1)
+        writer.close()
+
+
+@contextmanager
+def objects_written_by_a_thread() -> Iterator[LogWriter]:
+    """Yield a writer of objects, which `say` uses as well inside the block."""
+    writer = _console.writer = LogWriter(_STDOUT, report_dropped)
+    try:
+        yield writer
+    finally:
+        _console.writer = None
+        writer.close()
+
+
+def report_dropped(count: int) -> str:
+    """Return the line that says how many lines were dropped."""
+    name = "stdout" if _console.is_json else "stderr"
+    text = f"{count} lines of the log were dropped: {name} is slow or full"
+    if not _console.is_json:
+        return f"microweb: {text}"
+    fields = {"microweb.dropped": count}
+    at, pid = time.time(), os.getpid()
+    return json_line("WARNING", text, fields, logger=_LOGGER, at=at, pid=pid)
 
 
 def show(text: str, stream: TextIO | None) -> None:
@@ -69,98 +143,6 @@ def open_standard_descriptors() -> None:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
 
 
-class LogWriter:
-    """A thread that writes lines to a copy of `descriptor`, and drops lines that come too fast."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = os.dup(descriptor)  # because the stream may be closed
-        self._waiting: deque[bytes] = deque()
-        self._size = 0  # bytes in `_waiting`
-        self._dropped = 0
-        self._lock = threading.RLock()  # a signal handler may log as well
-        self._is_awaited = threading.Event()
-        self._is_closing = threading.Event()
-        self._thread: threading.Thread | None = None
-        self._is_child = False
-
-    def put(self, text: str) -> None:
-        """Queue a line for the thread."""
-        data = text.encode(errors="backslashreplace") + b"\n"
-        if self._is_child:
-            self._write(data)  # a forked child has no thread
-            return
-        with self._lock:
-            if self._size + len(data) > _MAX_WAITING:
-                self._dropped += 1
-                return
-            self._waiting.append(data)
-            self._size += len(data)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="microweb-log", daemon=True)
-                self._thread.start()
-        self._is_awaited.set()
-
-    def close(self) -> None:
-        """Write the waiting lines, for at most a second."""
-        self._is_closing.set()
-        self._is_awaited.set()
-        if self._thread is not None:
-            self._thread.join(_FLUSH_S)
-            if self._thread.is_alive():  # the write blocks: the thread ends with the process
-                return
-        os.close(self._descriptor)
-
-    def forked(self) -> None:
-        """Continue in a forked child, without the thread."""
-        self._is_child, self._lock = True, threading.RLock()
-
-    def _run(self) -> None:
-        while True:
-            self._is_awaited.wait()
-            self._is_closing.wait(_GATHER_S)
-            self._is_awaited.clear()
-            while data := self._take():
-                self._write(data)
-            if self._is_closing.is_set():
-                return
-
-    def _take(self) -> bytes:
-        with self._lock:
-            if self._dropped:
-                said = f"microweb: {self._dropped} lines of the log were dropped: stderr is slow\n"
-                self._waiting.append(said.encode())
-                self._dropped = 0
-            data = b"".join(self._waiting)
-            self._waiting.clear()
-            self._size = 0
-        return data
-
-    def _write(self, data: bytes) -> None:
-        rest = memoryview(data)
-        with suppress(OSError):  # a full disk, a broken pipe: the lines are lost
-            while rest:
-                try:
-                    rest = rest[os.write(self._descriptor, rest) :]
-                except BlockingIOError:  # other code has made it non-blocking
-                    select.select((), (self._descriptor,), ())
-
-
-class LogHandler(logging.Handler):
-    """Formats records in the thread that logs them, and writes them in the thread of `writer`."""
-
-    def __init__(self, writer: LogWriter, level: int) -> None:
-        super().__init__(level)
-        self._writer = writer
-
-    def emit(self, record: logging.LogRecord) -> None:
-        try:
-            text = self.format(record)
-        except Exception:  # like the handlers of `logging`: a wrong argument must not end anything
-            self.handleError(record)
-            return
-        self._writer.put(text)
-
-
 @contextmanager
 def closed_stderr_hidden() -> Iterator[None]:
     """Set `sys.stderr` to None if it is closed, because logging would raise ValueError."""
@@ -173,26 +155,3 @@ def closed_stderr_hidden() -> Iterator[None]:
         yield
     finally:
         sys.stderr = stream
-
-
-@contextmanager
-def logs_written_by_a_thread() -> Iterator[logging.Handler]:
-    """Replace `logging.lastResort`; yield a handler that takes records of any level."""
-    last, stream = logging.lastResort, sys.stderr
-    if stream is not None and stream is not sys.__stderr__:  # the application's, or captured
-        yield logging.StreamHandler(stream)
-        return
-    try:
-        if stream is None:
-            logging.lastResort = logging.NullHandler()
-            yield logging.NullHandler()
-            return
-        writer = LogWriter(stream.fileno())
-        logging.lastResort = LogHandler(writer, logging.WARNING)
-        try:
-            with called_in_children(writer.forked):
-                yield LogHandler(writer, logging.NOTSET)
-        finally:
-            writer.close()
-    finally:
-        logging.lastResort = last

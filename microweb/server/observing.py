@@ -21,7 +21,7 @@ _error_log = Log("microweb.error")
 
 def begin(network: NetworkStream, request: Request | None) -> None:
     """Begin the record of a request, or of the answer to bytes that are not one."""
-    network.record = ExchangeRecord(request, network.address, network.state.clock())
+    network.record = ExchangeRecord(request, network.address, network.state.precise_clock())
 
 
 def end_answered(network: NetworkStream, status: int, sent: int) -> None:
@@ -81,7 +81,7 @@ def how_of(error: ProtocolError) -> str:
 
 def _report(network: NetworkStream, record: ExchangeRecord, status: int, sent: int) -> None:
     network.record = None
-    record.ended = network.state.clock()
+    record.ended = network.state.precise_clock()
     if sent and not record.first_byte:
         record.first_byte = record.ended
     record.status, record.sent = status, sent

@@ -5,10 +5,12 @@ from __future__ import annotations
 import socket
 import sys
 import time
+from logging import ERROR
 
 from .board import Board
 from .config import ServerConfig
 from .console import say
+from .lines import line_lock
 from .places import Place
 from .spawned import Spawned
 from .worker import KILL_MARGIN_S, RETIRE, STOP
@@ -27,6 +29,7 @@ class WorkerPool:
         self._config = config
         self._command = command
         self._board = Board.create(4 * count + 16)
+        line_lock.share(self._board.descriptor)
 
     def workers(self) -> list[Spawned]:
         """Return all workers: those of the places, those that take over, those that drain."""
@@ -80,7 +83,8 @@ class WorkerPool:
     def kill_late(self, worker: Spawned) -> None:
         """Kill a worker that did not end in time."""
         grace_s = self._config.grace_s
-        say(f"worker {worker.pid} did not end within grace_s={grace_s:g}: it is killed", sys.stderr)
+        text = f"worker {worker.pid} did not end within grace_s={grace_s:g}: it is killed"
+        say(text, sys.stderr, ERROR)
         worker.ends_at = float("inf")  # one line is enough
         worker.kill()
 
@@ -119,4 +123,5 @@ class WorkerPool:
         self.draining.clear()
         for place in self.places:
             place.worker = place.next = None
+        line_lock.leave()
         self._board.close()

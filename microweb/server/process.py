@@ -23,21 +23,17 @@ from ..logs import Log
 from ..request import Handler, Request
 from ..response import Response
 from . import systemd
-from .access_log import access_log_shown, access_logger, is_access_logged
+from .access_log import access_logger, show_access_log, wants_access_log
 from .config import LoopName, RunOptions, ServerConfig, ServerOptions
-from .console import (
-    closed_stderr_hidden,
-    is_terminal,
-    logs_written_by_a_thread,
-    open_standard_descriptors,
-    say,
-)
+from .console import closed_stderr_hidden, open_standard_descriptors, say
 from .cpus import worker_count
 from .exits import exit_not_started
+from .lines import line_lock
+from .log_setup import logging_configured, logs_written_by_a_thread, set_up_json
 from .loopback import LoopbackOnly
 from .metered import metered
 from .server import Server
-from .settings import Settings, read_settings
+from .settings import Settings, read_settings, variable_of
 from .signals import signals_handled
 from .sockets import is_local_socket, url_of
 from .start import note_directory, start_directory
@@ -113,9 +109,6 @@ def check_debug(app: Application, config: ServerConfig, worker: Worker | None = 
 def _make_server(app: Application, config: ServerConfig, worker: Worker | None) -> Server:
     check_debug(app, config, worker)
     app.freeze()
-    wants_log = config.access_log
-    if wants_log == "auto":
-        wants_log = is_terminal(sys.stderr) or is_access_logged()
     handler: Handler = app.handle
     if app.is_debugging and not config.debug_anywhere:
         handler = LoopbackOnly(handler, config.host)
@@ -124,7 +117,7 @@ def _make_server(app: Application, config: ServerConfig, worker: Worker | None) 
         config,
         refuse=app.refuse,
         lifespan=metered(app, app.life(), lambda: server, worker=worker),
-        observers=(access_logger(),) if wants_log else (),
+        observers=(access_logger(),) if wants_access_log(config.log) else (),
         worker=worker,
     )
     app.attach(server.background)
@@ -138,10 +131,12 @@ def run_configured(
     given: dict[str, object] = {**options}
     given |= {} if host is None else {"host": host}
     given |= {} if port is None else {"port": port}
+    if "json" in (given.get("log"), os.environ.get(variable_of("log"))):
+        set_up_json()  # now, for a wrong option
     try:
         settings = read_settings(cast(ServerOptions, given), folder, os.environ)
     except ConfigurationError as error:
-        say(str(error), sys.stderr)
+        say(str(error), sys.stderr, logging.ERROR)
         sys.exit(1)
     say_notes(settings)
     run(app, settings.options)
@@ -151,7 +146,7 @@ def say_notes(settings: Settings) -> None:
     """Print the notes about variables, unless this process is a worker: the supervisor did."""
     for note in settings.notes:
         if VARIABLE not in os.environ:
-            say(note, sys.stderr)
+            say(note, sys.stderr, logging.WARNING)
 
 
 def is_local(config: ServerConfig, worker: Worker | None = None) -> bool:
@@ -175,12 +170,14 @@ def supervise_if_asked(options: ServerOptions) -> None:
 
     The supervisor does not return: it raises SystemExit at its end. A worker takes its assignment.
     """
+    if options.get("log") == "json":
+        set_up_json()
     try:
         worker, config = become_worker(), configure(options)
         if worker is None and (config.needs_supervisor or worker_count(config) > 1):
             sys.exit(supervise(config))
     except ConfigurationError as error:
-        say(str(error), sys.stderr)
+        say(str(error), sys.stderr, logging.ERROR)
         sys.exit(1)
 
 
@@ -203,7 +200,7 @@ def run(app: Application, options: ServerOptions) -> None:
         with closed_stderr_hidden(), logs_written_by_a_thread() as handler:
             _run(app, configure(options), handler)
     except ConfigurationError as error:
-        say(str(error), sys.stderr)
+        say(str(error), sys.stderr, logging.ERROR)
         sys.exit(1)
     except ThreadsStuck:
         _exit_now()
@@ -218,6 +215,8 @@ def _run(app: Application, config: ServerConfig, handler: logging.Handler) -> No
     _refuse_running_loop()
     if _worker is not None:
         _worker.claim()
+        line_lock.share(_worker.board.descriptor)
+    is_access_logged = wants_access_log(config.log)
     server = _make_server(app, config, _worker)
     if _worker is not None and _worker.warns and worker_count(config) > 1:
         for each in all_per_process():
@@ -227,8 +226,9 @@ def _run(app: Application, config: ServerConfig, handler: logging.Handler) -> No
     _collect_less_often()
     try:
         with ExitStack() as stack:
-            if server.state.observers:
-                stack.enter_context(access_log_shown(handler))
+            stack.enter_context(logging_configured(handler, config.log_level))
+            if is_access_logged:
+                show_access_log()
             runner = stack.enter_context(asyncio.Runner(loop_factory=new_loop))
             run_to_end(runner, _serve(server), server)
     except ThreadsStuck as error:

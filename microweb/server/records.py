@@ -26,9 +26,9 @@ class ExchangeRecord:
     without an answer. `received` counts the head of the request and the bytes of its body that were
     read before the answer. `sent` counts the answer with its head.
 
-    The times are those of `ServerState.clock`, 0.0 for an event that did not happen: `begun` (the
-    head is complete), `handled` (the handler has returned), `first_byte` (the answer begins) and
-    `ended` (all of it is written, or the exchange has failed).
+    The times are those of `ServerState.precise_clock`, 0.0 for an event that did not happen:
+    `begun` (the head is complete), `handled` (the handler has returned), `first_byte` (the answer
+    begins) and `ended` (all of it is written, or the exchange has failed).
 
     `how` is `done`; `client_left`; `deadline` (a timeout of the server, or the client read too
     slowly); `stopped` (the server's stop has cut it); `failed` (the application failed after a part

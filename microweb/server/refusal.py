@@ -29,6 +29,8 @@ _error_log = Log("microweb.error")
 _log = Log("microweb.server")
 _protocol_log = Log("microweb.protocol")
 
+_SHOWN_BYTES = 80
+_refusals = Throttle(1.0, times=10)  # of lines about requests that are not valid
 _hellos = Throttle()  # of lines about clients that speak TLS to a port without it
 
 
@@ -38,7 +40,15 @@ async def refuse(
     """Answer an invalid request, and close. `head` is the bytes of a head that is not valid."""
     begin_refusal(stream.network, how_of(error), len(head))
     client = peer.address.host if peer.address else "a peer"
-    _protocol_log.info("%d for %s: %s", error.status, client, error, extra={"reason": error.reason})
+    if _refusals.permits():
+        fields = {
+            "reason": error.reason,
+            "first_bytes": ascii(head[:_SHOWN_BYTES])[2:-1] if head else None,
+            "client": client,
+            "status": error.status,
+            "suppressed": _refusals.take_skipped() or None,
+        }
+        _protocol_log.info("%d for %s: %s", error.status, client, error, extra=fields)
     if isinstance(error, TLSUnexpected) and _hellos.permits():
         _log.warning(
             "%s speaks TLS to a port without TLS: use http:// there, or set tls_certificate", client

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from logging import ERROR, INFO
 
 from .console import say
 from .places import Place
@@ -68,6 +69,7 @@ class Replacements:
             say(
                 f"{text}: the old one goes on, the next attempt is in {wait_s:g} s",
                 sys.stderr,
+                ERROR,
             )
         self._waiting.clear()
 
@@ -81,7 +83,7 @@ class Replacements:
 
     def _end_reload(self, text: str, *, is_complete: bool) -> None:
         self.is_reloading = False
-        say(text, sys.stderr)
+        say(text, sys.stderr, INFO if is_complete else ERROR)
         asked_by, self._asked_by = self._asked_by, []
         for on_outcome in asked_by:
             on_outcome(is_complete, text)

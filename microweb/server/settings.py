@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import NamedTuple, cast, get_type_hints
 
 from ..errors import ConfigurationError
-from .config import AccessLog, ServerConfig, ServerOptions, Workers
+from .config import ServerConfig, ServerOptions, Workers
 from .worker import VARIABLE as WORKER_VARIABLE
 
 PREFIX = "MICROWEB_"
@@ -138,7 +138,7 @@ def _of_text(name: str, text: str) -> object:
     kind, place = _kinds()[name], variable_of(name)
     value: object = text
     try:
-        if kind in (bool, AccessLog):
+        if kind is bool:
             value = _WORDS.get(text.lower(), text)
         elif kind == Workers:
             value = to_workers(text)

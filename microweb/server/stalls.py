@@ -7,6 +7,7 @@ A worker stands still if its event loop has not reported for `worker_stall_s`, o
 from __future__ import annotations
 
 import sys
+from logging import ERROR
 
 from .config import ServerConfig
 from .console import say
@@ -49,6 +50,7 @@ class StallWatch:
             text = f"its event loop stands still for {self._config.worker_stall_s:g} s"
         else:
             text = f"it is not ready after {self._config.worker_start_s:g} s"
-        say(f"worker {worker.pid}: {text}: it writes its stacks and is killed", sys.stderr)
+        text = f"worker {worker.pid}: {text}: it writes its stacks and is killed"
+        say(text, sys.stderr, ERROR)
         worker.write_stacks()
         worker.killed_at = now + _STACKS_S

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from time import monotonic
 from typing import Protocol
 
 from ..concurrency.background import Background
@@ -60,6 +61,7 @@ class ServerState:
         self.head_cache = HeadCache()
         self.background = Background(config.max_background_tasks)
         self.clock: Callable[[], float] = lambda: 0.0  # the event loop's time after `open()`
+        self.precise_clock = monotonic  # the time of uvloop stands still within an iteration
         self.budget = Budget(config.max_buffered, lambda: self.clock())
         self.requests = 0  # that were answered
         self.is_draining = False  # it is about to stop, or stops, and no worker takes over

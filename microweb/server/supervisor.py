@@ -17,10 +17,11 @@ import socket
 import sys
 import time
 from contextlib import ExitStack, suppress
+from logging import ERROR
 
 from .binds import ListeningSockets
 from .config import ServerConfig
-from .console import say
+from .console import is_json, objects_written_by_a_thread, say
 from .control import Control, open_control
 from .cpus import worker_count
 from .exits import FAILED, HOPELESS, NOT_STARTED, STOPPED
@@ -200,7 +201,7 @@ class Supervisor:
         self._pool.remove(worker)
         if place is None or self._shutdown.is_stopping:
             if end.status and worker.is_ready:
-                say(f"{text} while it stopped", sys.stderr)
+                say(f"{text} while it stopped", sys.stderr, ERROR)
                 self._shutdown.note_failure()
         elif is_next:
             self._replacements.fail(place, f"{text} before it was ready", now)
@@ -214,7 +215,7 @@ class Supervisor:
             self._fail_first_start(f"{text} before it was ready", status, now)
 
     def _fail_first_start(self, text: str, status: int, now: float) -> None:
-        say(f"{text}: the service stops", sys.stderr)
+        say(f"{text}: the service stops", sys.stderr, ERROR)
         self._shutdown.stop(status, now)
 
     def _on_crash(
@@ -222,14 +223,15 @@ class Supervisor:
     ) -> None:
         is_alone = not self._pool.has_serving()
         wait_s = place.crash(now, lived_s, is_alone=is_alone)
-        say(f"{text}: a new one starts{f' in {wait_s:g} s' if wait_s else ''}", sys.stderr)
+        wait = f" in {wait_s:g} s" if wait_s else ""
+        say(f"{text}: a new one starts{wait}", sys.stderr, ERROR)
         if not is_alone or was_ready:
             self._crashing_since = None
         elif self._crashing_since is None:
             self._crashing_since = now
         elif now - max(self._crashing_since, self._stalls.excused_at) > HOPELESS_S:
             crashed = f"no worker became ready for {HOPELESS_S:g} s, all crashed"
-            say(f"{crashed}: the service stops", sys.stderr)
+            say(f"{crashed}: the service stops", sys.stderr, ERROR)
             self._shutdown.stop(HOPELESS, now)
 
     def _on_leaving(self, worker: Spawned) -> None:
@@ -293,5 +295,7 @@ def supervise(config: ServerConfig) -> int:
     command, bound = prepare(config)
     with ExitStack() as stack:
         stack.callback(bound.close)
+        if is_json():
+            stack.enter_context(objects_written_by_a_thread())
         control = open_control(config.control, stack) if config.control else None
         return Supervisor(config, command, bound.sockets, worker_count(config), control).run()

@@ -122,7 +122,7 @@ def live_server(app: Application, **options: Unpack[ServerOptions]) -> Iterator[
         with live_server(app) as server:
             urllib.request.urlopen(f"{server.url}/hello")
     """
-    defaults = ServerOptions(port=0, access_log=False, grace_s=_GRACE_S)
+    defaults = ServerOptions(port=0, log="off", grace_s=_GRACE_S)
     server = make_server(app, defaults | options)
     started: Future[Callable[[], object]] = Future()
 

@@ -123,7 +123,7 @@ def test_encode() -> None:
 
 
 async def test_whole_exchange_in_memory(app: App) -> None:
-    server = make_server(app, {"access_log": False})
+    server = make_server(app, {"log": "off"})
     await server.open()
     end = connect(
         server.accept, limit=STREAM_LIMIT, client=("127.0.0.1", 50000), server=("127.0.0.1", 80)

@@ -854,7 +854,7 @@ async def test_bytes_that_the_kernel_sends_are_in_the_access_log(
 ) -> None:
     caplog.set_level("INFO", "microweb.access")
     app = app_of(lambda: Response.file(large))
-    async with on_loopback(app, access_log=True) as server, peer_of(server) as peer:
+    async with on_loopback(app, log="text") as server, peer_of(server) as peer:
         await peer.send(get("/", "Connection: close"))
         answer = await peer.read_all()
         await until_none(server.connections)

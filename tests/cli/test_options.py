@@ -22,9 +22,12 @@ def test_each_field_of_the_configuration_has_its_option(write: Write, served: Se
     argv = ["run", "hello.py"]
     for name in ServerOptions.__annotations__:
         flag, default = f"--{name.replace('_', '-')}", getattr(config, name)
-        if name == "access_log":
-            argv.append(flag)
-            options[name] = True
+        if name == "log":
+            argv += [flag, "text"]
+            options[name] = "text"
+        elif name == "log_level":
+            argv += [flag, "error"]
+            options[name] = "error"
         elif name == "loop":
             argv += [flag, "asyncio"]
             options[name] = "asyncio"
@@ -67,8 +70,8 @@ def test_each_field_of_the_configuration_has_its_option(write: Write, served: Se
 
 def test_access_log_can_be_turned_off(write: Write, served: Served) -> None:
     write("hello.py", APP)
-    cli.main(["run", "--no-access-log", "--grace-s", "0.5", "hello.py"])
-    assert served[0][1] == {"access_log": False, "grace_s": 0.5}
+    cli.main(["run", "--log", "off", "--grace-s", "0.5", "hello.py"])
+    assert served[0][1] == {"log": "off", "grace_s": 0.5}
 
 
 @pytest.mark.parametrize("command", ["run", "dev"])

@@ -42,4 +42,4 @@ if __name__ == "__main__":
         import resource
 
         resource.setrlimit(resource.RLIMIT_NOFILE, (int(files[0]),) * 2)
-    app.run(host="127.0.0.1", port=0, loop=loop, access_log=False)  # type: ignore[arg-type]
+    app.run(host="127.0.0.1", port=0, loop=loop, log="off")  # type: ignore[arg-type]

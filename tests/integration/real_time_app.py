@@ -49,7 +49,7 @@ if __name__ == "__main__":
         host,
         0,
         loop=loop,  # type: ignore[arg-type]
-        access_log=False,
+        log="off",
         ping_interval_s=float(ping_s),
         ping_timeout_s=float(ping_s),
     )

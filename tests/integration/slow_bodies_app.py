@@ -63,7 +63,7 @@ if __name__ == "__main__":
         host="127.0.0.1",
         port=0,
         loop=sys.argv[1],  # type: ignore[arg-type]
-        access_log=False,
+        log="off",
         body_timeout_s=1000,
         write_timeout_s=1000,
     )

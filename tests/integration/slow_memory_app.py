@@ -54,7 +54,7 @@ if __name__ == "__main__":
         host="127.0.0.1",
         port=0,
         loop=loop,  # type: ignore[arg-type]
-        access_log=False,
+        log="off",
         max_buffered=int(max_buffered),
         trusted_proxies=("127.0.0.3",),
     )

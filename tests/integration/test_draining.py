@@ -34,7 +34,7 @@ async def start() -> None:
     START
 
 if __name__ == "__main__":
-    app.run(port=0, access_log=True, OPTIONS)
+    app.run(port=0, log="text", OPTIONS)
 """
 DELAY_S = 4.0
 LONG_S = 600.0

@@ -137,7 +137,7 @@ async def test_500_sockets_are_told_of_a_stop(app: App) -> None:
             pass
         seen.append(socket.close_code)
 
-    server = app.serve(host="127.0.0.1", port=0, access_log=False, grace_s=DEADLINE_S)
+    server = app.serve(host="127.0.0.1", port=0, log="off", grace_s=DEADLINE_S)
     await server.start()
     peers = [peer_of(server) for _ in range(500)]
     for peer in peers:
@@ -160,7 +160,7 @@ async def test_the_access_log_has_a_line_when_it_is_over(
     app: App, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "microweb.access")
-    async with on_loopback(app, access_log=True) as server:
+    async with on_loopback(app, log="text") as server:
         async with peer_of(server) as peer:
             await peer.send(handshake() + masked("hello") + close_frame(1000))
             await peer.read_all()

@@ -6,11 +6,11 @@ import logging
 import pytest
 from support.answering import make_request
 
-from microweb import App
+from microweb import App, Request
 from microweb.middleware.health import Health
 from microweb.middleware.request_id import RequestID
 from microweb.server import access_log as access
-from microweb.server.access_log import access_log_shown, access_logger, is_access_logged
+from microweb.server.access_log import access_logger, show_access_log, wants_access_log
 from microweb.server.process import make_server
 from microweb.server.records import ExchangeRecord
 
@@ -40,7 +40,7 @@ async def ask(
     collector = Collector()
     logger.addHandler(collector)
     logger.setLevel("INFO")
-    async with app.serve(host="127.0.0.1", port=0, access_log=True) as server:
+    async with app.serve(host="127.0.0.1", port=0, log="text") as server:
         reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
         writer.write(request)
         answer = await reader.read()
@@ -73,7 +73,10 @@ async def test_record_has_its_fields_as_attributes(logger: logging.Logger) -> No
         "bytes": len(answer),
         "client": "127.0.0.1",
     }
-    assert 0 <= fields["ms"] < 10_000
+    assert (fields["target"], fields["route"]) == ("/bob%20b?secret=1", "/{name}")
+    assert (fields["received"], fields["how"]) == (len(request), "done")
+    assert 0 <= fields["handler_ms"] <= fields["first_byte_ms"] <= fields["ms"] < 10_000
+    assert fields["trace_id"] is fields["span_id"] is None
     assert (record.name, record.levelname) == ("microweb.access", "INFO")
 
 
@@ -123,41 +126,38 @@ async def test_streamed_answer_is_counted(logger: logging.Logger) -> None:
     assert vars(record)["bytes"] == len(answer) > 3000
 
 
-def test_records_are_made_where_logging_takes_them(logger: logging.Logger) -> None:
+def test_auto_makes_records_if_logging_takes_them(logger: logging.Logger) -> None:
     logger.setLevel("INFO")
-    assert not is_access_logged()  # records would go nowhere
+    assert not wants_access_log("auto")  # records would go nowhere
     assert make_server(App(), {}).state.observers == ()
     logger.addHandler(Collector())
-    assert make_server(App(), {}).state.observers
-    assert make_server(App(), {"access_log": False}).state.observers == ()
+    assert wants_access_log("auto")
+    assert len(make_server(App(), {}).state.observers) == 1
 
 
-def test_no_record_is_made_where_logging_was_not_set_up() -> None:
+def test_auto_makes_no_record_if_logging_is_not_set_up() -> None:
     assert make_server(App(), {}).state.observers == ()
 
 
-def test_terminal_makes_records(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_makes_records_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
-    assert make_server(App(), {}).state.observers
+    assert wants_access_log("auto")
 
 
-def test_records_are_shown_where_nothing_takes_them(logger: logging.Logger) -> None:
-    handler = Collector()
-    with access_log_shown(handler):
-        assert logger.handlers == [handler]
-        assert logger.isEnabledFor(logging.INFO)
-        with access_log_shown(Collector()):
-            assert logger.handlers == [handler]
-    assert logger.handlers == []
+def test_other_forms_do_not_depend_on_logging(logger: logging.Logger) -> None:
+    assert wants_access_log("text") and wants_access_log("json")
+    logger.addHandler(Collector())
+    logger.setLevel("INFO")
+    assert not wants_access_log("off")
+    assert make_server(App(), {"log": "off"}).state.observers == ()
 
 
-def test_own_set_up_is_left_alone(logger: logging.Logger) -> None:
-    collector = Collector()
-    logger.addHandler(collector)
+def test_level_of_the_application_is_left_alone(logger: logging.Logger) -> None:
+    show_access_log()
+    assert logger.level == logging.INFO
     logger.setLevel("ERROR")
-    with access_log_shown(Collector()):
-        assert logger.handlers == [collector]
-    assert (logger.handlers, logger.level) == ([collector], logging.ERROR)
+    show_access_log()
+    assert logger.level == logging.ERROR
 
 
 def test_logger_that_is_off_costs_no_record(logger: logging.Logger) -> None:
@@ -174,3 +174,36 @@ async def test_exchange_that_is_not_to_be_logged_is_left_out(logger: logging.Log
     answer, records = await ask(app, logger, request)
     assert answer.count(b"HTTP/1.1 200 ") == 2
     assert [vars(record)["path"] for record in records] == ["/bob"]
+
+
+async def test_line_names_an_unusual_end(logger: logging.Logger) -> None:
+    answer, (record,) = await ask(hello_app(), logger, b"GET / HTTP/1.1\r\nHost : x\r\n\r\n")
+    fields = vars(record)
+    assert (fields["method"], fields["path"], fields["target"]) == ("-", "-", "-")
+    assert (fields["status"], fields["bytes"], fields["handler_ms"]) == (400, len(answer), None)
+    assert fields["how"].startswith("refused:")
+    assert record.getMessage().startswith(f"- - 400 {len(answer)}B ")
+    assert record.getMessage().endswith(f"ms 127.0.0.1 ({fields['how']})")
+
+
+async def test_ids_of_a_trace_are_attributes(logger: logging.Logger) -> None:
+    app = App()
+
+    @app.get("/")
+    async def index(request: Request) -> str:
+        request.exchange.trace_id, request.exchange.span_id = "a" * 32, "b" * 16
+        return ""
+
+    _, (record,) = await ask(app, logger, b"GET / HTTP/1.0\r\n\r\n")
+    assert (vars(record)["trace_id"], vars(record)["span_id"]) == ("a" * 32, "b" * 16)
+
+
+async def test_handler_that_raises_does_not_end_the_connection(logger: logging.Logger) -> None:
+    class Failing(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            raise RuntimeError("a fault of a handler")
+
+    logger.addHandler(Failing())
+    raw = b"GET /a HTTP/1.1\r\nHost: x\r\n\r\nGET /b HTTP/1.0\r\nHost: x\r\n\r\n"
+    answer, _ = await ask(hello_app(), logger, raw)
+    assert answer.count(b"HTTP/1.1 200 ") == 2

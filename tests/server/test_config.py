@@ -48,7 +48,7 @@ def test_each_field_has_its_help() -> None:
 
 def test_defaults_are_those_of_the_design() -> None:
     config = ServerConfig()
-    assert (config.host, config.port, config.loop, config.access_log, config.trusted_proxies) == (
+    assert (config.host, config.port, config.loop, config.log, config.trusted_proxies) == (
         "localhost",
         5000,
         "auto",
@@ -177,8 +177,23 @@ def test_loop_is_one_of_three() -> None:
     assert message(loop="trio") == expected
 
 
-def test_access_log_is_one_of_three() -> None:
-    assert message(access_log="no") == "access_log: expected one of True, False, 'auto', got 'no'"
+def test_log_is_one_of_four() -> None:
+    expected = "expected one of 'auto', 'text', 'json', 'off'"
+    assert message(log="no") == f"log: {expected}, got 'no'"
+    assert message(log=["json"]) == f"log: {expected}, got ['json']"
+
+
+@pytest.mark.parametrize("level", ["INFO", "warn", 20, True, None])
+def test_log_level_is_a_name_in_lower_case(level: object) -> None:
+    expected = "expected one of 'debug', 'info', 'warning', 'error', 'critical'"
+    assert message(log_level=level) == f"log_level: {expected}, got {level!r}"
+
+
+def test_access_log_is_now_log() -> None:
+    assert message(access_log=True) == (
+        "unknown option 'access_log': in microweb it is `app.run(log='text'), or log='off' without "
+        "requests`"
+    )
 
 
 def test_debug_anywhere_is_a_bool() -> None:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import re
 import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,8 +15,6 @@ from pathlib import Path
 
 import pytest
 from support.processes import DEADLINE_S, ENVIRONMENT, connect, get
-
-from microweb.server.console import LogWriter
 
 LOOPS = ["asyncio"]
 if importlib.util.find_spec("uvloop") is not None:
@@ -44,7 +40,7 @@ async def fail_later() -> str:
     return "hello"
 
 {}
-app.run("127.0.0.1", {}, loop={!r}, access_log={})
+app.run("127.0.0.1", {}, loop={!r}, log={!r})
 """
 
 
@@ -74,11 +70,11 @@ def serving(
     redirections: str = "",
     stderr: int | None = subprocess.DEVNULL,
     stdout: int | None = subprocess.DEVNULL,
-    access_log: str = "True",
+    log: str = "text",
 ) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """Run an app with unusual streams, stop it by SIGTERM and check for exit status 0."""
     script, port = folder / "app.py", free_port()
-    script.write_text(SOURCE.format(source, port, loop, access_log))
+    script.write_text(SOURCE.format(source, port, loop, log))
     environment = {k: v for k, v in ENVIRONMENT.items() if k != "PYTHONUNBUFFERED"}
     command = ["sh", "-c", f'exec "$0" "$1" {redirections}', sys.executable, str(script)]
     process = subprocess.Popen(command, env=environment, stdout=stdout, stderr=stderr)
@@ -147,7 +143,7 @@ class Writer:
 
 sys.{name} = Writer()
 """
-    with serving(tmp_path, "asyncio", source=source, access_log="'auto'") as (url, _):
+    with serving(tmp_path, "asyncio", source=source, log="auto") as (url, _):
         assert get(url, "/fail")[0] == 500
         assert get(url) == (200, "hello")
 
@@ -189,42 +185,3 @@ def test_records_are_all_written_before_the_end(tmp_path: Path) -> None:
             get(url, "/counted")
     lines = log.read_text().splitlines()
     assert len([line for line in lines if line.startswith("GET /counted 404 ")]) == 50
-
-
-def test_lines_that_are_dropped_are_counted() -> None:
-    reading, writing = os.pipe()
-    writer = LogWriter(writing)
-    os.close(writing)
-    line = "x" * 999  # 1000 bytes with its end
-    for _ in range(3000):  # the pipe takes 64 KiB, the queue 1 MiB
-        writer.put(line)
-    data = bytearray()
-    closing = threading.Thread(target=writer.close)
-    closing.start()
-    while piece := os.read(reading, 65536):
-        data += piece
-    closing.join()
-    os.close(reading)
-    lines = data.decode().splitlines()
-    report = re.compile(r"microweb: (\d+) lines of the log were dropped: stderr is slow")
-    reports = [report.fullmatch(other) for other in lines if other != line]
-    dropped = sum(int(match[1]) for match in reports if match is not None)
-    assert None not in reports and dropped > 0  # one report a batch: the thread may take two
-    assert dropped + lines.count(line) == 3000
-
-
-def test_lines_are_written_where_somebody_made_the_pipe_non_blocking() -> None:
-    reading, writing = os.pipe()
-    os.set_blocking(writing, False)
-    writer = LogWriter(writing)
-    os.close(writing)
-    for _ in range(500):
-        writer.put("x" * 999)
-    closing = threading.Thread(target=writer.close)
-    closing.start()
-    data = bytearray()
-    while piece := os.read(reading, 4096):
-        data += piece
-    closing.join()
-    os.close(reading)
-    assert len(data) == 500_000

@@ -694,7 +694,7 @@ def test_request_is_no_line_where_there_is_no_terminal(start: Start) -> None:
 
 
 def test_request_is_a_line_where_it_is_asked_for(start: Start) -> None:
-    program = start("", "app.run(port=0, access_log=True)")
+    program = start("", "app.run(port=0, log='text')")
     get(program.urls()[0])
     assert program.err.wait_for("GET").startswith("GET / 200 ")
 

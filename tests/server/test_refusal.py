@@ -105,3 +105,22 @@ async def test_tls_on_a_port_without_it_is_one_warning(
     assert lines == [
         "127.0.0.1 speaks TLS to a port without TLS: use http:// there, or set tls_certificate"
     ]
+
+
+async def test_refusals_are_logged_with_their_first_bytes_but_not_too_often(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(refusal, "_refusals", Throttle(60.0, times=2))
+    caplog.set_level("INFO", "microweb.protocol")
+    async with in_memory(hello) as house:
+        for number in range(4):
+            end = house.connect()
+            await end.write(b"GET\t/%d\r\n\x1b[31m\xff" % number + b"x" * 100 + b"\r\n\r\n")
+            end.write_eof()
+            assert statuses(await read_all(end)) == [400]
+    assert [vars(record)["first_bytes"][:28] for record in caplog.records] == [
+        r"GET\t/0\r\n\x1b[31m\xffxxxxxx"[:28],
+        r"GET\t/1\r\n\x1b[31m\xffxxxxxx"[:28],
+    ]
+    assert len(vars(caplog.records[0])["first_bytes"]) < 120
+    assert refusal._refusals.take_skipped() == 2

@@ -173,5 +173,5 @@ if __name__ == "__main__":
         head_timeout_s=3,
         body_timeout_s=3,
         idle_timeout_s=5,
-        access_log=False,
+        log="off",
     )

@@ -141,7 +141,7 @@ async def on_loopback(
     app: Application, *, tick_s: float = QUICK_S, **options: Unpack[ServerOptions]
 ) -> AsyncIterator[Server]:
     """Serve an app on this event loop and a free port, with a tick of less than a second."""
-    defaults = ServerOptions(host="127.0.0.1", port=0, access_log=False, grace_s=1.0)
+    defaults = ServerOptions(host="127.0.0.1", port=0, log="off", grace_s=1.0)
     with pytest.MonkeyPatch.context() as patched, ExitStack() as stack:
         if over_tls.IS_ON:
             defaults |= stack.enter_context(over_tls.certificate_options())

@@ -1,0 +1,90 @@
+"""LogWriter: a thread that writes the lines of a log, so that no reader can block a server.
+
+A reader may stand still, the disk may be full, the pipe may be broken. Lines that come too fast are
+dropped then, and `lines.dropped` counts them.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable
+
+from .lines import dropped, write_lines
+
+_MAX_WAITING = 1 << 20  # bytes of log that wait to be written
+_MAX_TAKEN = 64 * 1024  # bytes that the thread takes at once
+_GATHER_S = 0.02  # to wake the thread for each record would cost a busy server 10 % of its speed
+_FLUSH_S = 1.0
+
+
+class LogWriter:
+    """Writes lines to a copy of `descriptor`; `report(count)` is a line about dropped ones."""
+
+    def __init__(self, descriptor: int, report: Callable[[int], str]) -> None:
+        self._descriptor = os.dup(descriptor)  # because the stream may be closed
+        self._report = report
+        self._waiting: deque[bytes] = deque()
+        self._size = 0  # bytes in `_waiting`
+        self._dropped = 0  # lines since the last report
+        self._lock = threading.RLock()  # a signal handler may log as well
+        self._is_awaited = threading.Event()
+        self._is_closing = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._is_child = False
+
+    def put(self, text: str) -> None:
+        """Queue a line for the thread."""
+        data = text.encode(errors="backslashreplace") + b"\n"
+        if self._is_child:
+            write_lines(self._descriptor, [data])  # a forked child has no thread
+            return
+        with self._lock:
+            if self._size + len(data) > _MAX_WAITING:
+                self._dropped += 1
+                dropped.add(1)
+                return
+            self._waiting.append(data)
+            self._size += len(data)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="microweb-log", daemon=True)
+                self._thread.start()
+        self._is_awaited.set()
+
+    def close(self) -> None:
+        """Write the waiting lines, for at most a second."""
+        self._is_closing.set()
+        self._is_awaited.set()
+        if self._thread is not None:
+            self._thread.join(_FLUSH_S)
+            if self._thread.is_alive():  # the write blocks: the thread ends with the process
+                return
+        os.close(self._descriptor)
+
+    def forked(self) -> None:
+        """Continue in a forked child, without the thread."""
+        self._is_child, self._lock = True, threading.RLock()
+
+    def _run(self) -> None:
+        while True:
+            self._is_awaited.wait()
+            self._is_closing.wait(_GATHER_S)
+            self._is_awaited.clear()
+            while lines := self._take():
+                self._dropped += write_lines(self._descriptor, lines)
+            if self._is_closing.is_set():
+                return
+
+    def _take(self) -> list[bytes]:
+        lines: list[bytes] = []
+        with self._lock:
+            if self._dropped and self._waiting:
+                lines.append(self._report(self._dropped).encode() + b"\n")
+                self._dropped = 0
+            size = 0
+            while self._waiting and size < _MAX_TAKEN:
+                lines.append(self._waiting.popleft())
+                size += len(lines[-1])
+            self._size -= size
+        return lines

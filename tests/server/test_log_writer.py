@@ -1,0 +1,50 @@
+"""The thread that writes the lines of a log."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+
+from microweb.server.lines import dropped as lines_dropped
+from microweb.server.log_writer import LogWriter
+
+
+def test_lines_that_are_dropped_are_counted() -> None:
+    reading, writing = os.pipe()
+    writer, before = LogWriter(writing, "{} lost".format), lines_dropped.count
+    os.close(writing)
+    line = "x" * 999  # 1000 bytes with its end
+    for _ in range(3000):  # the pipe takes 64 KiB, the queue 1 MiB
+        writer.put(line)
+    data = bytearray()
+    closing = threading.Thread(target=writer.close)
+    closing.start()
+    while piece := os.read(reading, 65536):
+        data += piece
+    closing.join()
+    os.close(reading)
+    lines = data.decode().splitlines()
+    report = re.compile(r"(\d+) lost")
+    reports = [report.fullmatch(other) for other in lines if other != line]
+    dropped = sum(int(match[1]) for match in reports if match is not None)
+    assert None not in reports and dropped > 0  # one report a batch: the thread may take two
+    assert dropped + lines.count(line) == 3000
+    assert lines_dropped.count - before == dropped
+
+
+def test_lines_are_written_where_somebody_made_the_pipe_non_blocking() -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    writer = LogWriter(writing, "{} lost".format)
+    os.close(writing)
+    for _ in range(500):
+        writer.put("x" * 999)
+    closing = threading.Thread(target=writer.close)
+    closing.start()
+    data = bytearray()
+    while piece := os.read(reading, 4096):
+        data += piece
+    closing.join()
+    os.close(reading)
+    assert len(data) == 500_000
