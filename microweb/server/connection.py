@@ -37,7 +37,7 @@ from .context import InContext
 from .disconnects import DisconnectWatch
 from .hints import send_early_hints
 from .lingering import abandon, close
-from .network import BEFORE_A_REQUEST, NEVER, READ_BYTES, NetworkStream, Phase
+from .network import BEFORE_A_REQUEST, NEVER, NetworkStream, Phase
 from .observing import begin, end_answered, end_sent, end_unanswered, mark_failed
 from .refusal import failure, refuse, turn_away
 from .state import ServerState
@@ -191,11 +191,11 @@ class Connection:
 
     async def _serve(self) -> None:
         parser, network, state = self.parser, self.network, self.network.state
-        read, handler, clean, context = network.reader.read, state.handler, copy_context(), None
-        task = network.task
+        handler, clean, context = state.handler, copy_context(), None
+        receive, task = network.inflow.receive, network.task
         assert task is not None
         state.isolates = state.isolates or bool(clean)
-        while data := await read(READ_BYTES):
+        while data := await receive():
             if network.is_full:
                 await network.drain()
             request = parser.next_request(data)

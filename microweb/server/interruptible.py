@@ -48,3 +48,9 @@ class Interruptible(Generic[T]):
         except StopIteration as stop:
             result: T = stop.value
             return result
+
+
+def wake(future: asyncio.Future[None]) -> None:
+    """Wake the task that awaits `future`."""
+    if not future.done():
+        future.set_result(None)

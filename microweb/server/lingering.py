@@ -14,7 +14,8 @@ from types import FrameType
 
 from ..parser import Parser
 from .delivery import Discard, deliver_to, nothing, take_buffered
-from .network import NEVER, READ_BYTES, NetworkStream, Phase
+from .inflow import READ_BYTES
+from .network import NEVER, NetworkStream, Phase
 
 # A client may send its whole upload before it reads the answer. nginx has the same limits: 5 s of
 # silence, 30 s in all (lingering_timeout, lingering_time).

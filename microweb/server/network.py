@@ -19,7 +19,8 @@ from ..request import Request
 from .addresses import address_of_peer, network_of
 from .buffered import Share
 from .delivery import Discard
-from .interruptible import Interruptible
+from .inflow import READ_BYTES, Inflow
+from .interruptible import Interruptible, wake
 from .outflow import Outflow
 from .records import DEADLINE, ExchangeRecord
 from .sockets import has_ended, has_input, has_room, unsent_bytes
@@ -28,7 +29,6 @@ from .unix_sockets import unix_peer
 
 NEVER = float("inf")
 
-READ_BYTES = 64 * 1024
 _HIGH_WATER = 64 * 1024  # if the transport holds more bytes, wait until the peer reads
 
 
@@ -64,6 +64,7 @@ class NetworkStream:
         "deadline",
         "discard",
         "disconnected",
+        "inflow",
         "is_full",
         "lingers_until",
         "phase",
@@ -86,6 +87,7 @@ class NetworkStream:
         self.reader = reader
         self.writer = writer
         self.transport = writer.transport
+        self.inflow = Inflow(reader, writer.transport)
         peer = writer.get_extra_info("peername")
         self.address = address_of_peer(*peer[:2]) if isinstance(peer, tuple) else unix_peer(writer)
         self._scheme = ""  # found at the first use
@@ -292,9 +294,9 @@ class NetworkStream:
             if self.discard is not None:
                 self.discard.end_received()
         elif phase is Phase.BODY:
-            self.reader.set_exception(BodyTimeout("the request body stalled or came too slowly"))
+            self.inflow.fail(BodyTimeout("the request body stalled or came too slowly"))
         elif phase is Phase.HEAD:
-            self.reader.set_exception(HeadTimeout("the request head was not complete in time"))
+            self.inflow.fail(HeadTimeout("the request head was not complete in time"))
         else:
             self._end_input()
         self.deadline = NEVER
@@ -329,7 +331,7 @@ class NetworkStream:
     def _end_input(self) -> None:
         """End an idle connection as if the peer had closed it, after all earlier answers."""
         cast(asyncio.Transport, self.transport).pause_reading()
-        self.reader.feed_eof()
+        self.inflow.end()
         self.deadline = NEVER
 
     # --- bytes that wait for the peer
@@ -422,9 +424,3 @@ class NetworkStream:
         self.transport.abort()
         if self.writable is not None:  # the transport does not know this future
             wake(self.writable)
-
-
-def wake(future: asyncio.Future[None]) -> None:
-    """Wake the task that awaits `future`."""
-    if not future.done():
-        future.set_result(None)

@@ -74,7 +74,7 @@ class _Header(asyncio.Protocol):
         if isinstance(self._next, RefusesPlainly):
             self._next.refuse_plainly(error)
         else:
-            self._network.reader.set_exception(error)
+            self._network.inflow.fail(error)
 
     def _leave(self) -> None:
         self._data = b""

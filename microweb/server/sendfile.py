@@ -7,7 +7,8 @@ import errno
 import os
 
 from ..http.bytestream import Descriptor
-from .network import NetworkStream, wake
+from .interruptible import wake
+from .network import NetworkStream
 
 # The kernel cannot send from this file or file system, so the file is read instead.
 _CANNOT_SEND = frozenset((errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP))

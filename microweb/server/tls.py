@@ -50,7 +50,7 @@ class ServerTLS:
         """Return the streams of a new connection over TLS. The handshake is still to come."""
         below, loop = cast(asyncio.Transport, writer.transport), asyncio.get_running_loop()
         decrypted = asyncio.StreamReader(self._limit, loop)
-        transport = TLSTransport(below, self, decrypted, writer)
+        transport = TLSTransport(below, self, writer)
         protocol = _Streams(decrypted, loop=loop)
         transport.set_protocol(protocol)
         protocol.connection_made(transport)

@@ -25,6 +25,7 @@ from typing import Any, Protocol
 
 from ..errors import HTTPSExpected, ProtocolError
 from ..logs import Log
+from .inflow import Inflow
 from .tls_context import tls_info
 from .tls_hello import Hello, hello_state
 
@@ -60,9 +61,9 @@ class TLSTransport(asyncio.Transport, asyncio.Protocol):
     """The TLS side of a connection: `set_protocol` sets the protocol that gets decrypted bytes.
 
     Bytes that are written before the end of the handshake wait for it. If the peer speaks HTTP
-    without TLS, `reader` gets the error HTTPSExpected, and the answer to it is sent without TLS. If
-    the handshake fails, the connection stays open until its deadline or until the peer closes, so
-    that the peer can read the alert.
+    without TLS, the connection gets the error HTTPSExpected, and the answer to it is sent without
+    TLS. If the handshake fails, the connection stays open until its deadline or until the peer
+    closes, so that the peer can read the alert.
     """
 
     __slots__ = (
@@ -80,7 +81,6 @@ class TLSTransport(asyncio.Transport, asyncio.Protocol):
         "_is_waited_for",
         "_outgoing",
         "_read",
-        "_reader",
         "_replaced",
         "_source",
         "_state",
@@ -93,14 +93,12 @@ class TLSTransport(asyncio.Transport, asyncio.Protocol):
         self,
         below: asyncio.Transport,
         source: ContextSource,
-        reader: asyncio.StreamReader,
         replaced: asyncio.StreamWriter,
     ) -> None:
         super().__init__()
         self._below = below
         self._above = asyncio.Protocol()
         self._source = source
-        self._reader: asyncio.StreamReader | None = reader
         # The streams of `below`. They are kept, because the end of a StreamWriter closes it.
         self._replaced: tuple[asyncio.StreamWriter, asyncio.BaseProtocol] | None
         self._replaced = replaced, below.get_protocol()
@@ -152,7 +150,6 @@ class TLSTransport(asyncio.Transport, asyncio.Protocol):
         replaced, self._replaced = self._replaced, None
         if replaced is not None:
             replaced[1].connection_lost(None)
-        self._reader = None
 
     def pause_writing(self) -> None:
         """Keep further bytes until the transport below has room."""
@@ -283,8 +280,8 @@ class TLSTransport(asyncio.Transport, asyncio.Protocol):
     def refuse_plainly(self, error: ProtocolError) -> None:
         """Let the answer to `error` be sent without TLS."""
         self._state = _State.HTTP
-        assert self._reader is not None
-        self._reader.set_exception(error)
+        assert isinstance(self._above, Inflow)
+        self._above.fail(error)
 
     def _shake_hands(self) -> None:
         assert self.ssl_object is not None

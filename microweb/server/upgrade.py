@@ -9,8 +9,9 @@ from ..parser import Parser
 from .buffered import Share
 from .delivery import deliver_to, take_buffered
 from .disconnects import DisconnectWatch
+from .inflow import READ_BYTES
 from .lingering import close
-from .network import READ_BYTES, NetworkStream
+from .network import NetworkStream
 
 _JOINED_BYTES = 64 * 1024
 
