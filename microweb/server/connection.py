@@ -345,9 +345,9 @@ class Connection:
         if network.record is not None:
             end_sent(network, sent.status)
         self._unbroken += max(network.written, _JOINED_BYTES // _JOINED_ANSWERS)
-        has_failed = sent is not response or not can_go_on(parser, request)  # the answer, the body
+        is_last = persistence is CLOSE or sent is not response or not can_go_on(parser, request)
         self._end_exchange()
-        if persistence is CLOSE or has_failed:
+        if is_last:
             return await self._finish()
         is_turn_over = self._unbroken >= _JOINED_BYTES
         if is_turn_over:
