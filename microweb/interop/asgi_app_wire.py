@@ -72,18 +72,16 @@ class Wire:
 
         Raises: the error of `interrupt_reading`.
         """
-        while self._kept is None and self.last is None and self._looking is not None:
-            self._news.clear()
-            await self._news.wait()
-        if self._kept is not None:
-            message, self._kept = self._kept, None
-            return message
-        if self.last is not None:
-            return self.last
         until = NEVER if within_s is None else self.state.clock() + within_s
         reading = self._reading = _Wait(until)
         try:
-            return await self._next()
+            while self._kept is None and self.last is None and self._looking is not None:
+                self._news.clear()
+                await self._news.wait()
+            if self._kept is not None:
+                message, self._kept = self._kept, None
+                return message
+            return await self._next() if self.last is None else self.last
         except asyncio.CancelledError:
             reading.raise_error()
             raise

@@ -91,6 +91,19 @@ async def test_a_read_ends_at_its_deadline() -> None:
     assert reading.cancelling() == 0
 
 
+async def test_a_read_that_waits_for_the_look_ends_at_its_deadline() -> None:
+    ends = Ends()
+    ends.wire.look()
+    await settle()
+    reading = asyncio.create_task(ends.wire.receive(1.0))
+    await settle()
+    ends.wire.check(ends.state.clock() + 2)
+    async with asyncio.timeout(DEADLINE_S):
+        with pytest.raises(BodyTimeout):
+            await reading
+    await ends.wire.close()
+
+
 async def test_a_cancelled_read_is_cancelled() -> None:
     ends = Ends()
     reading = asyncio.create_task(ends.wire.receive(1.0))
