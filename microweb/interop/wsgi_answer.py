@@ -176,7 +176,7 @@ class Answer(AsyncIterator[bytes]):
 
     def _fail(self, error: BaseException) -> None:
         """Keep an error for the answer, or log it if the answer is complete or dropped."""
-        if isinstance(error, AnswerDropped):
+        if self._is_dropped and isinstance(error, OSError):  # of `write` or `wsgi.input`
             return
         if self._is_complete or self._is_dropped:
             fields = {"request_id": self._request_id}

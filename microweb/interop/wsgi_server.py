@@ -61,9 +61,9 @@ class WSGI:
     async def _answer(self, request: Request) -> Response:
         source = await read_ahead(request)
         pool = running_pools().application
-        has_reserved = source.waits_for_peer and await reserve_wait(pool, request)
         answer = Answer(asyncio.get_running_loop(), request)
         call = partial(answer.run, self._app, make_environ(request, source))
+        has_reserved = source.waits_for_peer and await reserve_wait(pool, request)
         job = pool.run(self._label, call, has_reserved=has_reserved)
         job.add_done_callback(answer.end)
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -190,3 +191,21 @@ async def test_a_slow_upload_occupies_no_thread() -> None:
             assert body_of(await ask(server, post(b"12345"))) == b"5"
             await slow.send(b"d")
             assert body_of(await slow.read_all()) == b"%d" % (len(sent) + 1)
+
+
+async def test_a_stop_during_a_body_logs_no_error(caplog: pytest.LogCaptureFixture) -> None:
+    begun, ended = threading.Event(), threading.Event()
+
+    def read(file: Any) -> object:
+        begun.set()
+        try:
+            return file.read(10**8)
+        finally:
+            ended.set()
+
+    async with serving(reading(read), grace_s=0.1) as server, peer_of(server) as peer:
+        await peer.send(post(LARGE, f"Content-Length: {len(LARGE) + 1}"))
+        await until(begun)
+        await server.stop(silence_s=0.0)
+        await until(ended)
+    assert not [each for each in caplog.records if each.levelno >= logging.ERROR]
