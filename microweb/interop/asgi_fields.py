@@ -76,6 +76,15 @@ def fields_of(request: Request) -> list[Pair]:
     return fields
 
 
+def bytes_of(content: object) -> bytes:
+    """Return the content of a message. Raises: LocalProtocolError if it is not bytes."""
+    # `bytes` would take an int for a number of zero bytes.
+    if isinstance(content, (bytes, bytearray, memoryview)):
+        return bytes(content)
+    kind = type(content).__name__
+    raise LocalProtocolError(f"an ASGI application: expected bytes in a message, got {kind}")
+
+
 def lines_of(fields: Iterable[Pair]) -> dict[str, str]:
     """Return the lines of an answer by the name in lower case, as `MutableHeaders.lines` has them.
 

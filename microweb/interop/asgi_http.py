@@ -33,7 +33,7 @@ from ..http.response_head import WITHOUT_CONTENT, check_status
 from ..logs import Log
 from ..request import Request, name_in_log, request_id_of
 from ..response import Response
-from .asgi_fields import lines_of, whole_answer
+from .asgi_fields import bytes_of, lines_of, whole_answer
 from .asgi_pieces import AnswerPieces, gone
 from .asgi_scope import http_scope
 from .asgi_types import ASGIApplication, Message, Scope
@@ -52,7 +52,7 @@ class HTTPCall:
     # The initial values; most calls change few of them.
     _body: AsyncIterator[bytes] | None = None  # if it has not arrived whole
     _is_received = False
-    _has_left = False  # the application has received the disconnect
+    _has_left = False  # the client, as the application has received; or nobody takes the answer
     _reading: asyncio.Lock | None = None
     _expected = "http.response.start"  # the next message; "" after the last one
     _status = 200
@@ -63,7 +63,6 @@ class HTTPCall:
     _error: BaseException | None = None  # in place of an answer
     _is_decided = False  # one of these two is set
     _decided: asyncio.Future[None] | None = None  # if the handler waits
-    _is_abandoned = False  # the handler does not wait any more
     _has_ended = False  # the application
 
     def __init__(self, request: Request) -> None:
@@ -80,13 +79,13 @@ class HTTPCall:
             await self._wait_for_answer(task)
         if not self._has_ended:
             try:
-                self._request.after_response(self._wait_for_end, task)
+                self._request.after_response(_WorkAfterAnswer(self._request, task))
             except ServiceUnavailable:
                 task.cancel()
+                await self._abandon()
                 raise
         if self._error is not None:
-            if self._pieces is not None:
-                await self._pieces.aclose()
+            await self._abandon()
             error, self._error = self._error, None
             try:
                 raise error
@@ -101,17 +100,16 @@ class HTTPCall:
             async with self._request.shield():
                 await self._decided
         except asyncio.CancelledError:
-            self._is_abandoned = True
-            if self._pieces is not None:  # the client has left: `send` says so
-                await self._pieces.aclose()
-            elif not self._is_decided:
+            if not self._is_decided:
                 task.cancel()
+            await self._abandon()
             raise
 
-    @staticmethod
-    async def _wait_for_end(task: asyncio.Task[None]) -> None:
-        """Let a stop of the server wait for the application, which works on after its answer."""
-        await task
+    async def _abandon(self) -> None:
+        """Let each later `send` raise OSError, because nobody takes the answer."""
+        self._has_left = True
+        if self._pieces is not None:
+            await self._pieces.aclose()
 
     async def _run(self, app: ASGIApplication, scope: Scope) -> None:
         try:
@@ -129,13 +127,13 @@ class HTTPCall:
     def _end(self, error: BaseException | None) -> None:
         """Decide the answer, or its end, when the application has ended."""
         self._has_ended = True
-        if self._expected and error is None:
+        if self._has_left and (error is None or isinstance(error, OSError)):  # raised by `send`
+            error = ClientDisconnected("the client has left")
+        elif error is None:
             error = LocalProtocolError(
                 f"the ASGI application ended before its answer: expected it to send "
                 f"{self._expected!r}"
             )
-        if self._has_left and isinstance(error, OSError):  # raised by `send`
-            error = ClientDisconnected("the client has left")
         if not self._is_decided:
             if self._error is None:
                 self._error = error
@@ -223,14 +221,12 @@ class HTTPCall:
         else:
             body = message.get("body", b"")
             if type(body) is not bytes:
-                body = bytes(body)
+                body = bytes_of(body)
             has_more = message.get("more_body", False)
             if has_more or self._pieces is not None or self._has_trailers:
                 await self._send_piece(body, has_more=has_more)
                 return
             self._expected = ""
-            if self._is_abandoned:
-                raise gone()
             self._answer = whole_answer(self._status, self._lines, body)
             self._is_decided = True
             if self._decided is not None:
@@ -257,8 +253,6 @@ class HTTPCall:
             self._pieces = AnswerPieces(is_unread=is_unread)
             self._answer = Response.stream(self._pieces, self._status)
             self._answer.headers.lines = self._lines
-            if self._is_abandoned:
-                raise gone()
             self._decide()
         pieces = self._pieces
         if has_more:
@@ -280,9 +274,9 @@ class HTTPCall:
             await self._send_piece(b"", has_more=False)
             return
         body, size = await run_in_thread(_FILE, partial(_open, path))
-        self._expected = ""
-        if self._is_abandoned:
+        if self._has_left:  # meanwhile
             raise gone()
+        self._expected = ""
         self._answer = Response(body, self._status)
         self._answer.headers.lines = self._lines
         self._answer.headers["Content-Length"] = str(size)
@@ -304,3 +298,14 @@ def _open(path: str) -> tuple[SpanBody, int]:
     except NotFound as error:
         raise FileNotFoundError(ENOENT, "not a regular file", path) from error
     return SpanBody(file, Span(0, file.size)), file.size
+
+
+class _WorkAfterAnswer:
+    """Waits for an application that works on after its answer, so that a stop waits for it."""
+
+    def __init__(self, request: Request, task: asyncio.Task[None]) -> None:
+        self.__name__ = f"{name_in_log(request)} of an ASGI application"
+        self._task = task
+
+    async def __call__(self) -> None:
+        await self._task

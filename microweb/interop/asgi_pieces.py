@@ -27,7 +27,7 @@ class AnswerPieces(AsyncIterator[bytes]):
         self._error: BaseException | None = None
         self._is_complete = False
         self.is_closed = False  # by the connection: the client has left, or needs no content
-        self._has_changed: asyncio.Future[None] | None = None  # of the side that waits
+        self._waiting: list[asyncio.Future[None]] = []  # of each task that waits for a change
 
     # --- the application's side
 
@@ -81,14 +81,17 @@ class AnswerPieces(AsyncIterator[bytes]):
     # --- both
 
     async def _wait(self) -> None:
-        """Wait for the other side, which does not wait at the same time."""
-        if self._has_changed is None or self._has_changed.done():
-            self._has_changed = asyncio.get_running_loop().create_future()
-        await self._has_changed
+        """Wait for the other side. Several tasks may send, and one of them may be cancelled."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(future)
+        await future
 
     def _wake(self) -> None:
-        if self._has_changed is not None and not self._has_changed.done():
-            self._has_changed.set_result(None)
+        if self._waiting:
+            waiting, self._waiting = self._waiting, []
+            for future in waiting:
+                if not future.done():
+                    future.set_result(None)
 
 
 def gone() -> OSError:

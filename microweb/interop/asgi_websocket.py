@@ -13,6 +13,7 @@ from ..request import Request, name_in_log, request_id_of
 from ..response import Response
 from ..websocket.endpoint import answering
 from ..websocket.socket import WebSocket
+from .asgi_fields import bytes_of
 from .asgi_pieces import gone
 from .asgi_scope import socket_scope
 from .asgi_types import ASGIApplication, Message
@@ -75,12 +76,8 @@ class SocketCall:
         """Return the response that refuses the handshake; None for a 403, or if it was made."""
         if self._head is None:
             return None
-        headers = [
-            (bytes(name).decode("latin-1"), bytes(value).decode("latin-1"))
-            for name, value in self._head.get("headers", ())
-        ]
         response = Response(self._body, self._head["status"])
-        response.headers.fill(headers)
+        response.headers.fill(_fields_of(self._head))
         return response
 
     async def receive(self) -> Message:
@@ -124,7 +121,7 @@ class SocketCall:
                 case "opening", "websocket.http.response.start":
                     self._state, self._head = _REFUSING, message
                 case "refusing", "websocket.http.response.body":
-                    self._body += bytes(message.get("body", b""))
+                    self._body += bytes_of(message.get("body", b""))
                     if not message.get("more_body", False):
                         self._decide(_CLOSED)
                 case "closed", "websocket.send" | "websocket.close":
@@ -138,11 +135,7 @@ class SocketCall:
             raise gone() from error
 
     async def _accept(self, message: Message) -> None:
-        headers = [
-            (bytes(name).decode("latin-1"), bytes(value).decode("latin-1"))
-            for name, value in message.get("headers") or ()
-        ]
-        await self._socket.accept(message.get("subprotocol"), headers)
+        await self._socket.accept(message.get("subprotocol"), _fields_of(message))
         self._is_accepted = True
         self._decide(_OPEN)
 
@@ -167,4 +160,11 @@ def _data_of(message: Message) -> str | bytes:
         return text
     if content is None or text is not None:
         raise LocalProtocolError("websocket.send: expected either 'bytes' or 'text'")
-    return bytes(content)
+    return bytes_of(content)
+
+
+def _fields_of(message: Message) -> list[tuple[str, str]]:
+    return [
+        (bytes_of(name).decode("latin-1"), bytes_of(value).decode("latin-1"))
+        for name, value in message.get("headers") or ()
+    ]

@@ -21,7 +21,7 @@ from support.asgi_apps import (
     sending,
     start,
 )
-from support.serving import DEADLINE_S, on_loopback, peer_of, statuses
+from support.serving import DEADLINE_S, on_loopback, peer_of, statuses, until_none
 
 from microweb.interop.asgi_server import ASGI
 from microweb.interop.asgi_types import ASGIApplication
@@ -160,6 +160,8 @@ async def test_early_hints_are_sent_before_the_answer() -> None:
         (sending(start(headers=[(b"a\n", b"b")]), body()), "a field name"),
         (sending(start(1000), body()), "status"),
         (sending({"type": "http.nonsense"}), "got 'http.nonsense'"),
+        (sending(start(), {**body(), "body": 5}), "expected bytes in a message, got int"),
+        (sending(start(), {**body(), "body": "a"}), "expected bytes in a message, got str"),
     ],
 )
 async def test_a_wrong_order_is_a_500(
@@ -302,6 +304,72 @@ async def test_a_client_that_leaves_is_told_and_nothing_is_logged(
     assert seen[0] == "http.disconnect"
     assert issubclass(seen[1], OSError)  # type: ignore[arg-type]
     assert not caplog.records
+
+
+@pytest.mark.parametrize("is_begun", [False, True])
+async def test_an_application_may_end_when_its_client_has_left(
+    is_begun: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without an answer, and without a line in the log."""
+    is_waiting, has_ended = asyncio.Event(), asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        assert scope["type"] == "http"
+        await receive()
+        if is_begun:
+            await send(start())
+            await send(body(b"a", more=True))
+        is_waiting.set()
+        assert (await receive())["type"] == "http.disconnect"
+        has_ended.set()
+
+    caplog.set_level(logging.WARNING)
+    async with on_loopback(ASGI(app)) as server:
+        async with peer_of(server) as peer, asyncio.timeout(DEADLINE_S):
+            await peer.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            await is_waiting.wait()
+            await peer.reset()
+        async with asyncio.timeout(DEADLINE_S):
+            await has_ended.wait()
+        await until_none(server.connections)
+    assert caplog.text == ""
+
+
+async def test_a_task_that_sends_after_the_error_of_the_application_ends() -> None:
+    """Nobody takes its pieces, so it may not wait until somebody does."""
+    ended: list[asyncio.Task[None]] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        assert scope["type"] == "http"
+        go_on = asyncio.Event()
+
+        async def late() -> None:
+            await go_on.wait()
+            await send(start())
+            while True:
+                await send(body(b"x" * 100_000, more=True))
+
+        ended.append(asyncio.create_task(late()))
+        asyncio.get_running_loop().call_later(0.01, go_on.set)
+
+    assert statuses(await answer_of(app, get())) == [500]
+    async with asyncio.timeout(DEADLINE_S):
+        with pytest.raises(OSError, match="the client has left"):
+            await ended[0]
+
+
+async def test_an_application_that_works_on_is_named_when_the_server_stops(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        assert scope["type"] == "http"
+        await send(start())
+        await send(body(b"a"))
+        await asyncio.Event().wait()
+
+    async with on_loopback(ASGI(app), grace_s=0.1) as server:
+        assert statuses(await ask(server, get("/a"))) == [200]
+    assert "background task 'GET /a of an ASGI application' did not end in time" in caplog.text
 
 
 async def test_the_generator_of_a_stream_is_closed_when_its_client_has_left() -> None:

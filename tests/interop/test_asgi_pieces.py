@@ -57,3 +57,15 @@ async def test_a_cancelled_wait_loses_nothing() -> None:
     await asyncio.wait((taking,))
     await pieces.put(b"a")
     assert await anext(pieces) == b"a"
+
+
+async def test_a_cancelled_sender_does_not_cancel_another_one() -> None:
+    pieces = AnswerPieces()
+    one, other = (asyncio.create_task(pieces.put(b"x" * 64 * 1024)) for _ in range(2))
+    await asyncio.sleep(0)
+    one.cancel()
+    await asyncio.wait((one,))
+    for _ in range(2):
+        await anext(pieces)
+    async with asyncio.timeout(DEADLINE_S):
+        await other

@@ -81,6 +81,13 @@ async def test_the_application_closes_with_a_code() -> None:
             ),
             418,
         ),
+        (
+            (
+                {"type": "websocket.http.response.start", "status": 418, "headers": []},
+                {"type": "websocket.http.response.body", "body": 3},
+            ),
+            500,
+        ),
         (({"type": "websocket.send", "text": "a"},), 500),
         (({"type": "websocket.accept", "subprotocol": "chat"},), 500),
     ],
