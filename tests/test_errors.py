@@ -39,6 +39,7 @@ from microweb.interop.asgi_app_exchange import AnswerCut
 from microweb.interop.asgi_lifespan import StartupFailed
 from microweb.interop.wsgi_answer import AnswerDropped
 from microweb.server.holders import AddressInUse
+from microweb.server.leftovers import TasksStuck
 from microweb.templating import MissingTemplate, Templates
 from microweb.testing.websocket import HandshakeRefused, SocketClosed
 
@@ -172,6 +173,7 @@ OTHERS = [
     StartupFailed("no database"),
     AnswerDropped("the client has left"),
     AnswerCut("the stream failed"),
+    TasksStuck(["GET / of an ASGI application\n  stack"]),
 ]
 
 

@@ -28,6 +28,7 @@ from .config import LoopName, RunOptions, ServerConfig, ServerOptions
 from .console import closed_stderr_hidden, open_standard_descriptors, say
 from .cpus import worker_count
 from .exits import exit_not_started
+from .leftovers import TasksStuck, close
 from .lines import line_lock
 from .log_setup import logging_configured, logs_written_by_a_thread, set_up_json
 from .loopback import LoopbackOnly
@@ -202,7 +203,7 @@ def run(app: Application, options: ServerOptions) -> None:
     except ConfigurationError as error:
         say(str(error), sys.stderr, logging.ERROR)
         sys.exit(1)
-    except ThreadsStuck:
+    except (ThreadsStuck, TasksStuck):
         _exit_now()
     except _StartFailed as failed:
         assert failed.__cause__ is not None
@@ -229,13 +230,15 @@ def _run(app: Application, config: ServerConfig, handler: logging.Handler) -> No
             stack.enter_context(logging_configured(handler, config.log_level))
             if is_access_logged:
                 show_access_log()
-            runner = stack.enter_context(asyncio.Runner(loop_factory=new_loop))
+            runner = asyncio.Runner(loop_factory=new_loop)
+            stack.callback(close, runner)
             run_to_end(runner, _serve(server), server)
-    except ThreadsStuck as error:
+    except (ThreadsStuck, TasksStuck) as error:
         if error.__context__ is not None:  # an exception, not a signal, has stopped the server
             _log.error("the server ended", exc_info=error.__context__)
+        busy = "a thread is still busy" if isinstance(error, ThreadsStuck) else str(error)
         for place in error.places:
-            _log.error("a thread is still busy, exiting without it: %s", place)
+            _log.error("%s, exiting without it: %s", busy, place)
         raise
 
 
@@ -406,7 +409,7 @@ def _raise_file_limit(max_connections: int) -> None:
 
 
 def _exit_now() -> NoReturn:
-    """Exit although a plain `def` endpoint never returns, because no call can end its thread."""
+    """Exit although a thread or a task of the application never ends: no call can end it."""
     flushing = threading.Thread(target=_flush_all, daemon=True)  # a flush may block or raise
     flushing.start()
     flushing.join(_FLUSH_S)
