@@ -157,7 +157,8 @@ class Parser:
         if match is None:
             return None
         raw_line, fields, before, host, behind = match.groups()
-        if not is_host_value(host):
+        many = limits.max_header_fields
+        if not is_host_value(host) or (len(fields) > 4 * many and fields.count(b"\n") > many + 1):
             return None
         line = self._lines.get(raw_line)
         if line is None:

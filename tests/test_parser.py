@@ -24,7 +24,7 @@ from microweb.http.framing import ChunkedDecoder, LengthDecoder
 from microweb.http.headers import MutableHeaders
 from microweb.http.hosts import is_host, is_host_value
 from microweb.http.limits import Limits
-from microweb.http.request_head import RequestLines
+from microweb.http.request_head import PlainSection, RequestLines
 from microweb.parser import Parser
 
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -713,6 +713,26 @@ def test_the_fields_may_reach_their_limit() -> None:
     for outcome in outcomes(raw, Limits(max_header_fields=5)):
         assert len(outcome.exchanges[0].fields) == 5
     for outcome in outcomes(raw, Limits(max_header_fields=4)):
+        assert outcome == Outcome([], HeadTooLarge, "more header fields than the limit")
+
+
+@pytest.mark.parametrize("before", [0, 1, 48, 49, 50, 51, 98, 99])
+@pytest.mark.parametrize("pad", [b"", b"x" * 60])
+@pytest.mark.parametrize("length", [b"", b"Content-Length: 5\r\n"])
+def test_one_regex_reads_all_heads_within_the_limit_of_fields(
+    before: int, pad: bytes, length: bytes
+) -> None:
+    def head(behind: int) -> bytes:
+        fields = b"a:%b\r\n" % pad * before, length, b"b:%b\r\n" % pad * behind
+        return b"GET / HTTP/1.1\r\n%bHost:a\r\n%b%b\r\n" % fields
+
+    behind = 99 - before - bool(length)
+    if behind >= 0:
+        parser = Parser(FakePeer(), RequestLines(), Limits())
+        request = parser.next_request(head(behind))
+        assert request is not None
+        assert isinstance(request.section, PlainSection)
+    for outcome in outcomes(head(behind + 1), Limits()):
         assert outcome == Outcome([], HeadTooLarge, "more header fields than the limit")
 
 

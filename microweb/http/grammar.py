@@ -34,8 +34,8 @@ REQUEST_LINE = re.compile(rb"(%b++) ([\x21\x22\x24-\x7e]++) HTTP/([0-9])\.([0-9]
 
 # The usual head of an HTTP/1.1 request: one Host field, and no other field about framing except
 # `Connection: keep-alive` or `close`. Groups: the request line with its CRLF, the section with its
-# empty line, `close` before Host, the value of Host, `close` after Host. On each side of Host it
-# accepts half of the permitted fields.
+# empty line, `close` before Host, the value of Host, `close` after Host. Each part of it may
+# have as many fields as are permitted in all, so the caller counts them, if the section is long.
 _FRAMING = rb"[CcTtEeHh](?i:onnection|ontent-length|ransfer-encoding|xpect|ost):"
 _CONNECTION = rb"Connection: (?:keep-alive|(close))"
 _OTHER_FIELD = rb"(?!%b)%b++:%b*+" % (_FRAMING, TCHAR, FIELD_CHAR)
@@ -50,7 +50,7 @@ _LENGTH = rb"[Cc]ontent-[Ll]ength: ([0-9]{1,18}+)\r\n"
 @lru_cache(maxsize=8)
 def plain_head(max_fields: int, max_host: int) -> re.Pattern[bytes]:
     """Return the regex for a usual head within limits of fields and of bytes in Host."""
-    return _head(rb"(?:%b){0,%d}" % (_PLAIN_FIELD, max((max_fields - 1) // 2, 0)), max_host)
+    return _head(rb"(?:%b){0,%d}" % (_PLAIN_FIELD, max(max_fields - 1, 0)), max_host)
 
 
 @lru_cache(maxsize=8)
@@ -59,7 +59,7 @@ def length_head(max_fields: int, max_host: int) -> re.Pattern[bytes]:
 
     Its groups are those of `plain_head`, with a length in place of `close`.
     """
-    some = rb"(?:%b){0,%d}" % (_KEPT_FIELD, max((max_fields - 3) // 4, 0))
+    some = rb"(?:%b){0,%d}" % (_KEPT_FIELD, max(max_fields - 1, 0))
     return _head(rb"%b(?:%b%b)?" % (some, _LENGTH, some), max_host)
 
 

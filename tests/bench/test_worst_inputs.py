@@ -97,6 +97,10 @@ def test_request_heads() -> None:
     cost("head: the same in 49,000 reads", lambda: parse_head(line + fields, 1))
     wrong = fields[:-4] + b"\x00\r\n\r\n"
     cost("head: a control byte at its end", lambda: parse_head(line + wrong), is_refused=True)
+    most = b"GET / HTTP/1.1\r\nHost: a\r\n" + b"a:\r\n" * ((FIELD - 9) // 4) + b"\r\n"
+    cost("head: 8,000 fields", lambda: parse_head(most), is_refused=True)
+    wrong = b"GET / HTTP/1.1\r\n" + b"a:\r\n" * 98 + b"Content-Length: 0\r\n\r\n"
+    cost("head: 98 fields and no Host", lambda: parse_head(wrong), is_refused=True)
     long = line[:-2] + b"x\r\n"
     cost("head: line over the limit", lambda: parse_head(long), is_refused=True)
     cost("head: the same in 16,000 reads", lambda: parse_head(long, 1), is_refused=True)

@@ -17,7 +17,8 @@ def head_of(fields: bytes) -> bytes:
         (b"Host: a\r\n", True, True),
         (b"Host: a\r\nConnection: close\r\n", True, False),
         (b"Host: a\r\nContent-Length: 3\r\n", False, True),
-        (b"A: b\r\nA: b\r\nHost: a\r\n", False, False),
+        (b"A: b\r\nA: b\r\nHost: a\r\n", True, True),
+        (b"A: b\r\nA: b\r\nA: b\r\nHost: a\r\n", False, False),
         (b"Host: a\r\nTransfer-Encoding: chunked\r\n", False, False),
     ],
 )
