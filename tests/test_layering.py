@@ -442,3 +442,18 @@ async def test_a_kept_get_stays_in_the_reading_order() -> None:
     assert "parser.py" in entered
     assert entered <= {*READING, *HELPERS}
     assert len(HELPERS) <= MAX_HELPERS
+
+
+LAZY = "tempfile shutil random secrets hmac multiprocessing email http.client".split()
+
+
+def test_an_import_loads_no_module_that_few_applications_need() -> None:
+    code = "import asyncio, sys; before = {*sys.modules}; import microweb\n"
+    code += "print(*sorted({*sys.modules} - before))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = run.stdout.split()
+    assert "microweb.app" in loaded
+    assert [name for name in loaded if name in LAZY] == []
+    rooms = "channels cli debug development interop middleware openapi sse static testing websocket"
+    inside = [name.split(".")[1] for name in loaded if name.startswith("microweb.")]
+    assert {*inside} & {*rooms.split(), "templating"} == set()

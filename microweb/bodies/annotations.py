@@ -43,6 +43,8 @@ def bare(kind: object) -> object:
             return object
         if kind is None:
             return NoneType
+        if isinstance(kind, type):
+            return kind  # most are classes, and `get_origin` takes 1 us
         if isinstance(kind, NewType):
             kind = kind.__supertype__
         elif get_origin(kind) in _QUALIFIERS:
@@ -64,6 +66,8 @@ def metadata_of(kind: object) -> tuple[object, ...]:
     """Return the metadata of a type in `Annotated`, the innermost first; also inside wrappers."""
     found: tuple[object, ...] = ()
     while True:
+        if isinstance(kind, type):
+            return found  # as in `bare`
         if isinstance(kind, NewType):
             kind = kind.__supertype__
         elif get_origin(kind) in _QUALIFIERS:

@@ -9,8 +9,6 @@ most one file descriptor and 1 MiB of memory for its files. No file is accessed 
 from __future__ import annotations
 
 import os
-import secrets
-import tempfile
 import threading
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from functools import partial
@@ -41,6 +39,8 @@ class _SpoolFile:
     def __init__(self) -> None:
         self._descriptor = -1
         self._lock = threading.Lock()  # the descriptor has one position
+        import tempfile  # with `shutil` and `random` it takes a tenth of the time of the import
+
         file = tempfile.TemporaryFile(prefix="microweb-", buffering=0)  # noqa: SIM115
         self._descriptor = take_descriptor(cast(BinaryIO, file))
 
@@ -188,7 +188,7 @@ class UploadFile:
         return target
 
     def _save(self, target: Path, overwrite: bool) -> None:
-        written = target.with_name(f".{secrets.token_hex(8)}.part") if overwrite else target
+        written = target.with_name(f".{os.urandom(8).hex()}.part") if overwrite else target
         with open(written, "xb") as file:
             try:
                 self._spool.copy(self._start, self.size, file)

@@ -52,7 +52,7 @@ _MAX_LOCATED_BYTES = 64 * 1024
 
 # Half a surrogate pair. Blank out `\\\\` before the search, because it begins no escape.
 # RFC 8259 section 7
-_LONE_SURROGATE = re.compile(
+_LONE_SURROGATE = (  # compiled at its first use, as the next one
     r"\\u(?:[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])"
     r"|[dD][c-fC-F](?<!\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F]))"
 )
@@ -60,7 +60,7 @@ _LONE_SURROGATE = re.compile(
 _NEITHER_QUOTE_NOR_VALUE = bytes(set(range(256)) - set(b'",:[{'))
 
 # Skips the strings, and finds the literals that the scanner accepts but `parse_json` may refuse.
-_REFUSABLE = re.compile(
+_REFUSABLE = (
     r'"(?:[^"\\]++|\\.)*"'
     r"|(?P<constant>NaN|-?Infinity)"
     r"|(?P<integer>-?[0-9]++)(?![.eE])"
@@ -190,7 +190,7 @@ def has_more_values(data: bytes, limit: int) -> bool:
 
 
 def _check_surrogates(text: str) -> None:
-    lone = _LONE_SURROGATE.search(text.replace("\\\\", "  "))
+    lone = re.search(_LONE_SURROGATE, text.replace("\\\\", "  "))
     if lone is not None:
         escape = text[lone.start() : lone.start() + 6]
         raise _not_json(f"{escape} is half a surrogate pair", text, lone.start())
@@ -247,7 +247,7 @@ def _refusal(text: str, error: ValueError) -> BadRequest:
         return BadRequest(
             f"not JSON: {error if is_ours else f'an integer of more than {limit} digits'}"
         )
-    for match in _REFUSABLE.finditer(text):
+    for match in re.finditer(_REFUSABLE, text):
         literal = match[0]
         kind = match.lastgroup
         digits = len(literal.lstrip("-"))

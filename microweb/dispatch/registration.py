@@ -7,8 +7,8 @@ from typing import Protocol
 
 from ..endpoints.arguments import bind
 from ..endpoints.dependencies import converters_of, dependencies_in
-from ..endpoints.outcomes import outcomes_of, takes_json, uses_json
-from ..endpoints.signature import inspect_endpoint
+from ..endpoints.outcomes import outcomes_in, takes_json, uses_json
+from ..endpoints.signature import Signature, inspect_endpoint
 from ..errors import ConfigurationError
 from ..router import Route, Router
 from ..routing.names import RouteNames
@@ -19,8 +19,16 @@ from .chain import over_socket
 def pattern_of(route: Route, converters: Mapping[str, Converter], prefix: str = "") -> Pattern:
     """Return a route's pattern; if the path names no converter, the annotation decides."""
     path = prefix + route.path
-    names = parse_pattern(path, converters).parameters
-    return parse_pattern(path, converters, converters_of(inspect_endpoint(route.endpoint), names))
+    pattern = parse_pattern(path, converters)
+    if not pattern.parameters:
+        return pattern
+    return _annotated(path, pattern, converters, inspect_endpoint(route.endpoint))
+
+
+def _annotated(
+    path: str, pattern: Pattern, converters: Mapping[str, Converter], signature: Signature
+) -> Pattern:
+    return parse_pattern(path, converters, converters_of(signature, pattern.parameters))
 
 
 def names_of(routes: Iterable[Route], converters: Mapping[str, Converter]) -> RouteNames:
@@ -39,7 +47,9 @@ def check_endpoint(route: Route, converters: Mapping[str, Converter]) -> None:
     signature = inspect_endpoint(route.endpoint)
     signatures = [signature, *(each.signature for each in dependencies_in(signature))]
     try:
-        pattern = pattern_of(route, converters)
+        pattern = parse_pattern(route.path, converters)
+        if pattern.parameters:
+            pattern = _annotated(route.path, pattern, converters, signature)
     except ConfigurationError:
         return  # the converter may be registered later: `freeze` checks
     if not all(each.is_resolved for each in signatures):
@@ -48,7 +58,7 @@ def check_endpoint(route: Route, converters: Mapping[str, Converter]) -> None:
         over_socket(signature, pattern, route.origins)
     else:
         bind(signature, pattern.parameters, route.methods)
-        outcomes_of(route.endpoint)
+        outcomes_in(signature)
 
 
 def errors_are_json(route: Route) -> bool:

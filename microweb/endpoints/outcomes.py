@@ -78,8 +78,17 @@ def outcomes_of(endpoint: Callable[..., object]) -> tuple[Outcome, ...]:
 
     Raises: ConfigurationError for a tuple that is no answer.
     """
+    return _outcomes_of_hint(endpoint, return_hint_of(endpoint))
+
+
+def outcomes_in(signature: Signature) -> tuple[Outcome, ...]:
+    """Return the outcomes of the endpoint of a signature, as `outcomes_of`."""
+    return _outcomes_of_hint(signature.function, signature.layers[0].hints.get("return", object))
+
+
+def _outcomes_of_hint(endpoint: Callable[..., object], hint: object) -> tuple[Outcome, ...]:
     try:
-        return tuple(_outcomes_in(return_hint_of(endpoint)))
+        return tuple(_outcomes_in(hint))
     except ConfigurationError as error:
         raise ConfigurationError(f"{describe(endpoint)}: its return annotation: {error}") from error
 
@@ -89,7 +98,7 @@ def uses_json(signature: Signature) -> bool:
 
     Errors of its route are problem details, also for clients that name no media type.
     """
-    returns_json = any(each.media_type == JSON for each in outcomes_of(signature.function))
+    returns_json = any(each.media_type == JSON for each in outcomes_in(signature))
     return returns_json or takes_json(signature)
 
 

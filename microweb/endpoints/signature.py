@@ -6,9 +6,9 @@ import inspect
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from inspect import Parameter
-from types import NoneType, SimpleNamespace, UnionType
+from types import CodeType, FunctionType, GenericAlias, NoneType, SimpleNamespace, UnionType
 from typing import Annotated, Union, get_args, get_origin, get_type_hints
 from uuid import UUID
 
@@ -122,6 +122,8 @@ def inspect_endpoint(function: Callable[..., object]) -> Signature:
 def hints_of(function: Callable[..., object]) -> dict[str, object]:
     """Return the annotations by name; one that can't be resolved stays a str."""
     called = called_by(function)
+    if (plain := _plain_hints(called)) is not None:
+        return plain
     try:
         return get_type_hints(called, include_extras=True)
     except _UNRESOLVABLE:
@@ -139,6 +141,41 @@ def hints_of(function: Callable[..., object]) -> dict[str, object]:
             if quoted is not None:  # a str in quotes, in a module where annotations are str already
                 hints[name] = quoted[2]
     return hints
+
+
+def _plain_hints(called: Callable[..., object]) -> dict[str, object] | None:
+    """Return the annotations if all are classes, or made of classes, in a function's own module.
+
+    `get_type_hints` finds the same, but compiles each text anew: 30 us for three annotations.
+    """
+    if type(called) is not FunctionType or hasattr(called, "__wrapped__"):
+        return None
+    names = called.__globals__
+    hints: dict[str, object] = {}
+    try:
+        for name, hint in called.__annotations__.items():
+            if isinstance(hint, str):
+                hint = names[hint] if hint in names else eval(_compiled(hint), names)
+            if hint is None:
+                hint = NoneType
+            if not _is_plain(hint):
+                return None
+            hints[name] = hint
+    except _UNRESOLVABLE:
+        return None
+    return hints
+
+
+@lru_cache(maxsize=256)
+def _compiled(text: str) -> CodeType:
+    return compile(text, "<annotation>", "eval")
+
+
+def _is_plain(hint: object) -> bool:
+    """Return whether an annotation is a class, or an alias such as `dict[str, int]` of classes."""
+    if isinstance(hint, type):
+        return True
+    return type(hint) is GenericAlias and all(map(_is_plain, hint.__args__))
 
 
 def return_hint_of(function: Callable[..., object]) -> object:

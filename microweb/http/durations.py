@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 
-_DURATION = re.compile(
+_DURATION = (  # compiled at its first use
     r"(?P<sign>[-+])?P(?!\Z)(?:(?P<weeks>[0-9]{1,9})W)?(?:(?P<days>[0-9]{1,9})D)?"
     r"(?:T(?!\Z)(?:(?P<hours>[0-9]{1,9})H)?(?:(?P<minutes>[0-9]{1,9})M)?"
     r"(?:(?P<seconds>[0-9]{1,12})(?:[.,](?P<fraction>[0-9]{1,6}))?S)?)?"
@@ -17,7 +17,7 @@ _DURATION = re.compile(
 
 def parse_duration(text: str) -> timedelta:
     """Return the timedelta of a duration in ISO 8601. Raises: ValueError for any other text."""
-    match = _DURATION.fullmatch(text)
+    match = re.fullmatch(_DURATION, text)
     if match is None:
         raise ValueError("expected a duration in ISO 8601")
     numbers = {name: int(match[name] or 0) for name in _UNITS}

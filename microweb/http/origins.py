@@ -17,9 +17,8 @@ EVERY_ORIGIN = "*"
 NULL = "null"  # sandboxed frames, among others, send it: every page can make one
 
 # origin = scheme "://" host [ ":" port ]; the origin of a local file has no host
-_ORIGIN = re.compile(
-    r"[a-z][a-z0-9+.\-]*+://(?:[a-z0-9._\-]++|\[[0-9a-f:.]++\])(?::[0-9]{1,5}+)?|file://|null"
-)
+# It is compiled at its first use, as most regexes that few requests need.
+_ORIGIN = r"[a-z][a-z0-9+.\-]*+://(?:[a-z0-9._\-]++|\[[0-9a-f:.]++\])(?::[0-9]{1,5}+)?|file://|null"
 _LOCAL_FILE = "file://"
 _USUAL_PORTS = {"http": ":80", "https": ":443"}
 
@@ -33,7 +32,7 @@ EXPECTED = (
 
 def is_origin(text: object) -> TypeGuard[str]:
     """Return whether `text` is an origin as clients send it."""
-    if not isinstance(text, str) or _ORIGIN.fullmatch(text) is None:
+    if not isinstance(text, str) or re.fullmatch(_ORIGIN, text) is None:
         return False
     return without_usual_port(text) == text
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 import pytest
 from support.endpoints import Endpoint, app_with, get, refusal
 
 from microweb import App, ConfigurationError, Request
+from microweb.endpoints.signature import hints_of
 
 if TYPE_CHECKING:
     from collections.abc import Hashable as OnlyForCheckers
@@ -216,3 +217,33 @@ async def test_decorator_around_a_plain_def_runs_in_a_thread() -> None:
         return f"{id} {threading.get_ident() != main}"
 
     assert (await get(show, "/5", "/{id}")).text == "5 True"
+
+
+def undecorated(
+    a: int, b: None, c: str, d: list[int], e: dict[str, list[Color]], f: Any, g: float | None
+) -> Color: ...
+
+
+def with_names(a: int, b: Color, c: type[Color], d: None, e: NoSuchName) -> bytes: ...  # noqa: F821
+
+
+@pytest.mark.parametrize("left_out", [(), ("g",), ("f", "g"), ("e", "f", "g")])
+def test_the_hints_are_those_of_typing(left_out: tuple[str, ...]) -> None:
+    def show() -> None: ...
+
+    known = {name: hint for name, hint in undecorated.__annotations__.items()}
+    show.__annotations__ = {name: hint for name, hint in known.items() if name not in left_out}
+    assert hints_of(show) == get_type_hints(show, include_extras=True)
+    assert hints_of(undecorated) == get_type_hints(undecorated, include_extras=True)
+
+
+def test_the_hints_of_names_that_are_not_defined_are_texts() -> None:
+    expected = {"a": int, "b": Color, "c": type[Color], "d": type(None), "return": bytes}
+    assert hints_of(with_names) == {**expected, "e": "NoSuchName"}
+
+
+def test_the_hints_of_a_decorated_function_are_from_its_own_module() -> None:
+    @functools.wraps(with_names)
+    def outer(*args: Any) -> Any: ...
+
+    assert hints_of(outer)["b"] is Color
