@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _WORKERS = ("workers", "supervised", "worker_stall_s", "worker_start_s", "max_requests", "max_rss")
 NOT_OFFERED = ("debug_anywhere", "control", *_WORKERS)
 _OFFERED = [name for name in NAMES if name not in NOT_OFFERED]
+_STALL_MS = 100
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -88,7 +89,7 @@ def _load(given: argparse.Namespace, load: Callable[[str], App]) -> tuple[App, S
 def _options(settings: Settings, given: argparse.Namespace) -> ServerOptions:
     """Return the options of the server: it logs a request without a terminal too, as text."""
     form: LogForm = "off" if settings.options.get("log") == "off" else "text"
-    return {**settings.options, **_tls_of(given), "log": form}
+    return {"stall_ms": _STALL_MS, **settings.options, **_tls_of(given), "log": form}
 
 
 def _tls_of(given: argparse.Namespace) -> ServerOptions:

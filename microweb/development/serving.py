@@ -18,6 +18,7 @@ from ..app import App
 from ..concurrency.background import Background
 from ..debug.tracebacks import is_users_code
 from ..errors import MissingExtra, ProtocolError
+from ..http.interfaces import RouteInfo
 from ..request import Request
 from ..response import Response
 from ..server import process
@@ -96,6 +97,10 @@ class DevelopedApp:
             return answer_fault(request, self._fault)
         assert self._app is not None
         return self._app.handle(request)
+
+    def all_routes(self) -> Sequence[tuple[str, RouteInfo]]:
+        """Return the routes of the app, none while it has a fault."""
+        return () if self._app is None else self._app.all_routes()
 
     def freeze(self) -> None:
         """Do nothing: `load` has frozen the app."""

@@ -50,6 +50,7 @@ class RunOptions(TypedDict, total=False):
     workers: Workers
     supervised: bool
     control: str
+    stall_ms: int
     worker_stall_s: float
     worker_start_s: float
     max_requests: int
@@ -139,6 +140,7 @@ class ServerConfig:
         str,
         "path of a Unix socket for microweb reload and drain; a single worker is supervised too",
     ] = ""
+    stall_ms: Annotated[int, "after which code that holds the event loop is logged; 0 is never"] = 0
     worker_stall_s: Annotated[
         float, "that an event loop may be blocked until its worker is replaced; 0 is never"
     ] = 30
@@ -220,6 +222,8 @@ class ServerConfig:
                 _check_duration(field.name, value)
         if self.workers != "auto":
             _check_range("workers", self.workers, 1, _MAX_WORKERS)
+        if self.stall_ms != 0:
+            _check_range("stall_ms", self.stall_ms, 10, 60_000)
         _check_choice("supervised", self.supervised, (True, False))
         check_networks(self.trusted_proxies)
         check_trusted_fields(self.trust_headers)

@@ -37,6 +37,7 @@ from .server import Server
 from .settings import Settings, read_settings, variable_of
 from .signals import signals_handled
 from .sockets import is_local_socket, url_of
+from .stalled_loop import stalls_named
 from .start import note_directory, start_directory
 from .supervisor import supervise
 from .worker import (
@@ -232,7 +233,7 @@ def _run(app: Application, config: ServerConfig, handler: logging.Handler) -> No
                 show_access_log()
             runner = asyncio.Runner(loop_factory=new_loop)
             stack.callback(close, runner)
-            run_to_end(runner, _serve(server), server)
+            run_to_end(runner, _serve(server, app), server)
     except (ThreadsStuck, TasksStuck) as error:
         if error.__context__ is not None:  # an exception, not a signal, has stopped the server
             _log.error("the server ended", exc_info=error.__context__)
@@ -270,8 +271,8 @@ def _log_callback_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]
         _log.error("asyncio could not log %r: %r", context.get("message"), error)
 
 
-async def _serve(server: Server) -> None:
-    serving = _Serving(server, _worker)
+async def _serve(server: Server, app: Application) -> None:
+    serving = _Serving(server, _worker, app)
     if _worker is not None:
         with signals_handled(serving.stop, [signal.SIGTERM]):
             await serving.run_as(_worker)
@@ -284,8 +285,9 @@ async def _serve(server: Server) -> None:
 class _Serving:
     """One server from its start to its stop, which a signal may request at any time."""
 
-    def __init__(self, server: Server, worker: Worker | None) -> None:
+    def __init__(self, server: Server, worker: Worker | None, app: Application) -> None:
         self._server = server
+        self._app = app
         self._worker = worker
         self._notifier = systemd.notifier()  # of a worker it is silent: the supervisor reports
         self._loop = asyncio.get_running_loop()
@@ -311,7 +313,8 @@ class _Serving:
                     say(f"{status}{how}", sys.stdout)
                     self._notifier.ready(status)
                     self._feed()
-                await self._stopping.wait()
+                with stalls_named(self._loop, server.config.stall_ms, self._app):
+                    await self._stopping.wait()
         except asyncio.CancelledError:
             if not self._stopping.is_set():
                 raise

@@ -19,7 +19,7 @@ def work_under_way(connections: Iterable[Connection], guests: Guests, tasks: int
 
     An example is `2 requests (GET /a, GET /b)`.
     """
-    names = list(map(_name_of, _requests(connections, guests)))
+    names = list(map(name_and_route, _requests(connections, guests)))
     parts = []
     if names:
         named = ", ".join(names[:_MAX_NAMED]) + (", ..." if names[_MAX_NAMED:] else "")
@@ -32,7 +32,7 @@ def work_under_way(connections: Iterable[Connection], guests: Guests, tasks: int
 def log_unfinished(connections: Iterable[Connection], guests: Guests, grace_s: float) -> None:
     """Log the requests that did not end within `grace_s`."""
     for request in _requests(connections, guests):
-        _log.warning("%s did not end within grace_s=%g: cut", _name_of(request), grace_s)
+        _log.warning("%s did not end within grace_s=%g: cut", name_and_route(request), grace_s)
 
 
 def _requests(connections: Iterable[Connection], guests: Guests) -> list[Request]:
@@ -41,7 +41,7 @@ def _requests(connections: Iterable[Connection], guests: Guests) -> list[Request
     return [request for request in every if request is not None]
 
 
-def _name_of(request: Request) -> str:
+def name_and_route(request: Request) -> str:
     """Return the request and its route, for the log."""
     route = request.route
     path = "none" if route is None else f"{request.prefix}{route.path}"

@@ -23,6 +23,7 @@ from types import FrameType
 from typing import NamedTuple
 
 from ..errors import ConfigurationError
+from . import dump_timer
 from .board import Board, Slot, WorkerState
 
 try:
@@ -209,7 +210,7 @@ class Worker:
     def _on_channel(self, number: int, frame: FrameType | None) -> None:
         """Set the timer of the end if the supervisor is gone. The event loop may be blocked."""
         if self._channel.fileno() >= 0 and _is_over(self._channel):
-            faulthandler.dump_traceback_later(self._ends_within_s, file=_STDERR, exit=True)
+            dump_timer.end_later(self._ends_within_s, _STDERR)
 
     def _receive(self) -> None:
         try:

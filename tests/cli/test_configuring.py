@@ -31,7 +31,7 @@ def test_flags_variables_file_and_project(
         monkeypatch.delenv(name)
     cli.main([*command, "hello.py", "--env-file", "app.env", "--backlog", "4"])
     options = {"backlog": 4, "threads": 3, "port": 2, "max_json": 1}
-    logged = {} if command == ["run"] else {"log": "text"}
+    logged = {} if command == ["run"] else {"log": "text", "stall_ms": 100}
     assert served[0][1] == {**options, **logged}
     assert (os.environ["MICROWEB_THREADS"], os.environ["GREETING"]) == ("3", "hi")
 

@@ -50,7 +50,7 @@ def test_dev_takes_no_workers_of_the_environment(
     monkeypatch.setenv("MICROWEB_DEBUG_ANYWHERE", "yes")
     monkeypatch.setenv("MICROWEB_THREADS", "3")
     cli.main(["dev", "hello.py", "--no-reload"])
-    assert served[0][1] == {"log": "text", "threads": 3}
+    assert served[0][1] == {"log": "text", "stall_ms": 100, "threads": 3}
 
 
 def test_dev_turns_debug_on_in_mounted_apps_too(
@@ -60,7 +60,7 @@ def test_dev_turns_debug_on_in_mounted_apps_too(
     cli.main([COMMAND.name, "hello.py", "--port", "0", "--no-reload"])
     ((app, options),) = served
     assert [each.debug for each in app.all_apps()] == [True, True]
-    assert options == {"log": "text", "port": 0}
+    assert options == {"log": "text", "stall_ms": 100, "port": 0}
     assert capsys.readouterr().out.startswith("METHODS  PATH  NAME ")
 
 

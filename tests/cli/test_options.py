@@ -55,6 +55,9 @@ def test_each_field_of_the_configuration_has_its_option(write: Write, served: Se
         elif name in ("debug_anywhere", "supervised", "proxy_protocol"):
             argv.append(flag)
             options[name] = True
+        elif name == "stall_ms":
+            argv += [flag, "70"]
+            options[name] = 70
         elif isinstance(default, str):
             argv += [flag, "127.0.0.1"]
             options[name] = "127.0.0.1"
