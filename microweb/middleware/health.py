@@ -45,12 +45,14 @@ class Health:
     def __init__(self) -> None:
         self._checks: dict[str, _Check] = {}
         self._live, self._ready = "/livez", "/readyz"
+        self.probe_paths: set[str] = set()  # of all apps that have this middleware
 
     def mounted_at(self, prefix: str) -> Health:
         """Return the same for an app at `prefix`, whose probes ask for `<prefix>/readyz`."""
         placed = Health()
-        placed._checks = self._checks
+        placed._checks, placed.probe_paths = self._checks, self.probe_paths
         placed._live, placed._ready = prefix + self._live, prefix + self._ready
+        self.probe_paths |= {placed._live, placed._ready}
         return placed
 
     def check(self, name: str, *, timeout_s: float = 2.0) -> Callable[[F], F]:

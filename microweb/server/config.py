@@ -30,6 +30,7 @@ _MIB = 1024 * _KIB
 _MAX_COUNT = (1 << 31) - 1  # the kernel takes a backlog as a C int
 _MAX_SIZE = 1 << 62
 _MAX_WORKERS = 512
+_MAY_BE_ZERO = ("max_requests", "max_rss", "max_concurrent", "max_queued")
 _FILES = ("tls_certificate", "tls_key", "tls_client_ca")
 
 
@@ -74,6 +75,9 @@ class RunOptions(TypedDict, total=False):
     max_buffered: int
     max_connections: int
     max_background_tasks: int
+    max_concurrent: int
+    max_queued: int
+    queue_timeout_s: float
     head_timeout_s: float
     body_timeout_s: float
     min_body_rate: float
@@ -185,6 +189,15 @@ class ServerConfig:
     max_background_tasks: Annotated[
         int, "of spawn and after_response at the same time; a request for more gets a 503"
     ] = 10_000
+    max_concurrent: Annotated[
+        int, "handlers that run at the same time, in each worker; 0 is no limit"
+    ] = 0
+    max_queued: Annotated[
+        int, "requests that wait while max_concurrent handlers run; a request for more gets a 503"
+    ] = 100
+    queue_timeout_s: Annotated[
+        float, "that a request waits for its handler; then it gets a 503"
+    ] = 1
 
     head_timeout_s: Annotated[float, "for a complete head, from its first byte"] = 10
     body_timeout_s: Annotated[float, "without a byte of a body"] = 20
@@ -212,7 +225,7 @@ class ServerConfig:
         _check_choice("debug_anywhere", self.debug_anywhere, (True, False))
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.name in ("max_requests", "max_rss"):
+            if field.name in _MAY_BE_ZERO:
                 _check_range(field.name, value, 0, _MAX_SIZE)
             elif field.name in ("backlog", "threads"):
                 _check_range(field.name, value, 1, _MAX_COUNT)

@@ -20,7 +20,7 @@ from ..concurrency.descriptors import raise_limit
 from ..concurrency.per_process import all_per_process
 from ..errors import ConfigurationError, MissingExtra, ProtocolError, ThreadsStuck
 from ..logs import Log
-from ..request import Handler, Request
+from ..request import Request
 from ..response import Response
 from . import systemd
 from .access_log import access_logger, show_access_log, wants_access_log
@@ -33,6 +33,7 @@ from .lines import line_lock
 from .log_setup import logging_configured, logs_written_by_a_thread, set_up_json
 from .loopback import LoopbackOnly
 from .metered import metered
+from .overload import limited
 from .server import Server
 from .settings import Settings, read_settings, variable_of
 from .signals import signals_handled
@@ -111,7 +112,7 @@ def check_debug(app: Application, config: ServerConfig, worker: Worker | None = 
 def _make_server(app: Application, config: ServerConfig, worker: Worker | None) -> Server:
     check_debug(app, config, worker)
     app.freeze()
-    handler: Handler = app.handle
+    handler = limited(app.handle, app, config)
     if app.is_debugging and not config.debug_anywhere:
         handler = LoopbackOnly(handler, config.host)
     server = Server(

@@ -14,6 +14,7 @@ from ..request import Request
 from ..response import Response
 from ..server.config import ServerConfig, ServerOptions
 from ..server.metered import metered
+from ..server.overload import limited
 from ..server.process import Application
 from ..server.server import Server
 from .httpx_backend import Content, httpx_errors, new_pool, to_httpcore
@@ -123,7 +124,8 @@ class MemoryTransport(httpx.AsyncBaseTransport):
         app.freeze()
         life = app.life() if self._has_lifespan else None
         life = metered(app, life, lambda: server)
-        server = Server(self._handle, self._config, refuse=app.refuse, lifespan=life)
+        handler = limited(self._handle, app, self._config)
+        server = Server(handler, self._config, refuse=app.refuse, lifespan=life)
         app.attach(server.background)
         return MemoryServer(server)
 

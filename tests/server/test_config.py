@@ -9,7 +9,7 @@ from microweb.errors import ConfigurationError
 from microweb.server.binds import TCPBind
 from microweb.server.config import RunOptions, ServerConfig, ServerOptions
 
-OPTIONAL = ["max_requests", "max_rss"]  # 0 is no limit
+OPTIONAL = ["max_requests", "max_rss", "max_concurrent", "max_queued"]  # 0 is no limit, or none
 SIZES = [
     field.name
     for field in fields(ServerConfig)
@@ -71,12 +71,14 @@ def test_defaults_are_those_of_the_design() -> None:
         10_000,
         10_000,
     ]
-    assert [getattr(config, name) for name in DURATIONS] == [30, 60, 10, 20, 75, 30, 20, 20, 0, 10]
+    assert [getattr(config, name) for name in DURATIONS] == [
+        *(30, 60, 1, 10, 20, 75, 30, 20, 20, 0, 10)
+    ]
     assert (config.backlog, config.threads) == (2048, 40)
     assert [getattr(config, name) for name in FILES] == [(), (), ()]
     assert (config.tls_client, config.tls_minimum) == ("none", "1.2")
     assert (config.workers, config.supervised) == (1, False)
-    assert [getattr(config, name) for name in OPTIONAL] == [0, 0]
+    assert [getattr(config, name) for name in OPTIONAL] == [0, 0, 0, 100]
     assert (config.min_body_rate, config.min_write_rate) == (256, 256)
 
 
@@ -143,7 +145,7 @@ def test_limit_is_a_positive_int(name: str, value: object) -> None:
 @pytest.mark.parametrize("name", OPTIONAL)
 @pytest.mark.parametrize("value", [-1, 1.5, "9", None, True, 1 << 70])
 def test_limit_that_may_be_off(name: str, value: object) -> None:
-    assert ServerConfig(**{name: 0}) == ServerConfig()  # type: ignore[arg-type]
+    assert getattr(ServerConfig(**{name: 0}), name) == 0  # type: ignore[arg-type]
     assert message(**{name: value}) == f"{name}: expected an int from 0 to {1 << 62}, got {value!r}"
 
 
