@@ -13,6 +13,7 @@ from ..http.interfaces import Address, LocalEnd
 
 _UNIX_USER = "uid="
 _MAPPED_TEXT = "::ffff:"
+_new_tuple = tuple.__new__
 _IPV4_MAPPED = bytes(10) + b"\xff\xff"  # RFC 4291 section 2.5.5.2
 
 
@@ -34,6 +35,8 @@ def address_of_peer(host: str, port: int) -> Address:
 
     A dual-stack socket gives an IPv4 peer the host `::ffff:192.0.2.1`, which is 192.0.2.1 here.
     """
+    if ":" not in host:
+        return _new_tuple(Address, (host, port))  # half of the time of `Address(host, port)`
     mapped = host.removeprefix(_MAPPED_TEXT)
     return Address(mapped if "." in mapped else host, port)
 

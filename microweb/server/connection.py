@@ -19,7 +19,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from contextvars import Context, copy_context
-from typing import Any
+from typing import Any, Literal
 
 from ..errors import ClientDisconnected, ProtocolError
 from ..http.framing import CLOSE
@@ -42,7 +42,7 @@ from .observing import begin, end_answered, end_sent, end_unanswered, mark_faile
 from .refusal import failure, refuse, turn_away
 from .state import ServerState
 
-Rest = Coroutine[Any, Any, bool]  # of an exchange; returns whether the connection stays open
+Rest = Coroutine[Any, Any, bool | None] | Literal[False]  # whether the connection stays open
 
 # Pipelined requests are answered without a suspension, at most so many answers or bytes. Without
 # these limits, one client stalled the event loop for 390 ms.
@@ -225,7 +225,7 @@ class Connection:
                 if task.cancelling():
                     self.watch.forget_cancellation()
                 rest = self._put(request, response, context)
-                if rest is not None and not await rest:
+                if rest is not None and not (rest and await rest):
                     return
                 if self._afterwards:
                     self._start_afterwards()
@@ -286,10 +286,10 @@ class Connection:
         else:
             network.unflushed = answer
             self._joined = 1
-            unflushed = state.unflushed
-            if not unflushed:
-                state.flush_soon()
-            unflushed.append(network)
+            if persistence is not CLOSE:  # else `_finish` flushes it
+                if not (unflushed := state.unflushed):
+                    state.flush_soon()
+                unflushed.append(network)
         network.request = None
         if decoder is not None:
             end_body(parser, request)
@@ -348,7 +348,7 @@ class Connection:
         is_last = persistence is CLOSE or sent is not response or not can_go_on(parser, request)
         self._end_exchange()
         if is_last:
-            return await self._finish()
+            return bool((rest := self._finish()) and await rest)
         is_turn_over = self._unbroken >= _JOINED_BYTES
         if is_turn_over:
             self._unbroken = 0
@@ -387,15 +387,15 @@ class Connection:
 
     # --- endings
 
-    async def _finish(self) -> bool:
-        """Close after an answer with `Connection: close`."""
+    def _finish(self) -> Rest:
+        """Flush an answer with `Connection: close`. Return the wait for the peer, or False."""
         network, parser = self.network, self.parser
         network.flush()
         self._start_afterwards()
         # At a stop, the peer may send its next request before it reads `Connection: close`.
         has_more = network.state.is_stopping or parser.decoder is not None or not parser.is_empty
-        await close(network, parser, has_more=has_more)
-        return False
+        must_wait = has_more or network.transport.get_write_buffer_size() > 0
+        return must_wait and close(network, parser, has_more=has_more)
 
     def stop(self) -> None:
         """Tell a long-lived answer that the server stops, and shorten the idle deadline.

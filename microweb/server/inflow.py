@@ -17,17 +17,21 @@ READ_BYTES = 64 * 1024
 class Inflow(asyncio.Protocol):
     """A protocol in front of a connection's stream protocol, which gets all calls but some bytes.
 
-    Only the task of the connection calls `receive`.
+    Only the task of the connection calls `receive`, which gets the first bytes.
     """
 
-    __slots__ = ("_is_buffered", "_loop", "_reader", "_streams", "_waiter")
+    __slots__ = ("_early", "_is_buffered", "_loop", "_reader", "_streams", "_waiter")
+
+    _early: asyncio.Future[bytes | None] | None
 
     def __init__(self, reader: asyncio.StreamReader, transport: asyncio.WriteTransport) -> None:
         self._loop = asyncio.get_running_loop()
         self._reader = reader
         self._streams: asyncio.Protocol = transport.get_protocol()  # type: ignore[assignment]
-        self._waiter: asyncio.Future[bytes | None] | None = None  # of the task in `receive`
-        self._is_buffered = False  # the reader may hold bytes, an error or the end of input
+        self._waiter: asyncio.Future[bytes | None] | None  # of the task in `receive`
+        # For the first bytes, which usually arrive before the task has begun.
+        self._waiter = self._early = self._loop.create_future()
+        self._is_buffered = True  # the reader may hold bytes, an error or the end of input
         transport.set_protocol(self)
 
     def receive(self) -> Awaitable[bytes | None]:
@@ -35,18 +39,26 @@ class Inflow(asyncio.Protocol):
 
         A cancelled call may have taken bytes, so the connection must end then.
         """
-        waiter: asyncio.Future[bytes | None] = self._loop.create_future()
         if self._is_buffered:
-            reading = self._reader.read(READ_BYTES)
-            try:
-                reading.send(None)
-            except StopIteration as stop:
-                waiter.set_result(stop.value)
-                return waiter
-            reading.close()  # it would wait
-            self._is_buffered = False
-        self._waiter = waiter
+            return self._receive_buffered()
+        self._waiter = waiter = self._loop.create_future()
         return waiter
+
+    def _receive_buffered(self) -> Awaitable[bytes | None]:
+        early, self._early = self._early, None
+        if early is not None:
+            self._is_buffered = early.done()
+            return early
+        received: asyncio.Future[bytes | None] = self._loop.create_future()
+        reading = self._reader.read(READ_BYTES)
+        try:
+            reading.send(None)
+        except StopIteration as stop:
+            received.set_result(stop.value)
+            return received
+        reading.close()  # it would wait
+        self._is_buffered = False
+        return self.receive()
 
     def fail(self, error: Exception) -> None:
         """Raise `error` in the task that reads, at each read from now on."""
@@ -62,7 +74,9 @@ class Inflow(asyncio.Protocol):
         waiter, self._waiter, self._is_buffered = self._waiter, None, True
         if waiter is None or waiter.done():
             return
-        if error is None:
+        if waiter is self._early:
+            self._early = None  # no task awaits it
+        elif error is None:
             waiter.set_result(None)
         else:
             waiter.set_exception(error)

@@ -46,6 +46,7 @@ class Phase(Enum):
     LINGER = auto()  # the peer's close, after the last answer
 
 
+_START = Phase.START  # access to an Enum attribute costs 0.1 us
 BEFORE_A_REQUEST = frozenset((Phase.START, Phase.HEAD, Phase.IDLE))
 
 
@@ -86,16 +87,16 @@ class NetworkStream:
         self.state = state
         self.reader = reader
         self.writer = writer
-        self.transport = writer.transport
-        self.inflow = Inflow(reader, writer.transport)
-        peer = writer.get_extra_info("peername")
+        self.transport = transport = writer.transport
+        self.inflow = Inflow(reader, transport)
+        peer = transport.get_extra_info("peername")
         self.address = address_of_peer(*peer[:2]) if isinstance(peer, tuple) else unix_peer(writer)
         self._scheme = ""  # found at the first use
         self.task: asyncio.Task[None] | None = None  # the task that serves the connection
         self.request: Request | None = None  # the request under way, not answered yet
         self.record: ExchangeRecord | None = None  # of the exchange under way, for observers
         self.disconnected: Request | None = None  # its handler has got a ClientDisconnected
-        self.phase = self._phase_before = Phase.START
+        self.phase = self._phase_before = _START
         self._reading: Interruptible[bytes] | None = None  # the read of a body under way
         self.deadline = state.clock() + state.config.head_timeout_s
         self.unflushed = b""  # answers to write at the end of the event loop's iteration

@@ -264,7 +264,7 @@ class Server:
         is_full = len(self.connections) >= self.config.max_connections
         if is_full and not self._eviction.make_room():
             if len(self._refused) >= _MAX_REFUSED:
-                writer.transport.abort()
+                below.abort()
                 return
             self._refused.add(connection)
             serving = connection.turn_away(_RETRY_AFTER_S)
@@ -277,7 +277,7 @@ class Server:
                 connection.stop()
         connection.network.task = asyncio.get_running_loop().create_task(serving)
         if self._listeners is not None:
-            self._listeners.check_descriptor(writer.transport)
+            self._listeners.check_descriptor(below)
 
     def _forget(self, connection: Connection) -> None:
         """Remove a connection that is over."""

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -61,7 +62,8 @@ async def test_bytes_before_the_first_wait_are_received() -> None:
     async with connected() as connection:
         await connection.end.write(b"one")
         await connection.end.write(b"two")
-        assert await (await connection.begin()) == b"onetwo"
+        assert await (await connection.begin()) == b"one"
+        assert await (await connection.begin()) == b"two"
         task = await connection.begin()
         await connection.end.write(b"three")
         assert await task == b"three"
@@ -100,6 +102,24 @@ async def test_end_of_input_wakes_the_task() -> None:
         assert not await (await connection.begin())
 
 
+@pytest.mark.parametrize("error", [None, ConnectionResetError("reset")])
+async def test_connection_that_is_lost_before_its_task_begins(
+    error: ConnectionResetError | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with connected() as connection:
+        connection.inflow.connection_lost(error)
+        if error is None:
+            assert not await (await connection.begin())
+        else:
+            with pytest.raises(ConnectionResetError, match="reset"):
+                await (await connection.begin())
+    async with connected() as connection:  # its task does not begin
+        connection.inflow.connection_lost(error)
+        del connection
+    gc.collect()
+    assert not caplog.records  # no exception that was never retrieved
+
+
 async def test_bytes_before_the_end_of_input_come_first() -> None:
     async with connected() as connection:
         await connection.end.write(b"last")
@@ -135,13 +155,6 @@ async def test_error_is_raised_in_the_task_and_at_each_later_read() -> None:
             await (await connection.begin())
         with pytest.raises(TimeoutError, match="slow"):
             await connection.reader.read(10)
-
-
-async def test_error_without_a_task_is_raised_at_the_next_wait() -> None:
-    async with connected() as connection:
-        connection.inflow.connection_lost(ConnectionResetError("reset"))
-        with pytest.raises(ConnectionResetError, match="reset"):
-            await (await connection.begin())
 
 
 async def test_lost_connection_wakes_the_task() -> None:
@@ -206,7 +219,7 @@ def test_all_bytes_arrive_once_and_in_order_in_whatever_way_they_are_read(
     async def run() -> None:
         async with connected() as connection:
             sent, received = b"", b""
-            task: asyncio.Task[bytes | None] | None = None
+            task: asyncio.Task[bytes | None] | None = await connection.begin()
             for number, step in enumerate(steps):
                 if step in ("send", "large"):
                     data = bytes([number]) * (3 if step == "send" else READ_BYTES + 3)
