@@ -9,86 +9,63 @@ the answer, the next bytes of the connection belong to another request, so a rea
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 
 from ..errors import (
-    BodyConsumed,
     BodyTimeout,
     ClientDisconnected,
     ContentTooLarge,
     MicrowebError,
-    ServiceUnavailable,
 )
-from ..http.bytestream import Share
 from ..http.framing import ChunkedDecoder, LengthDecoder
 from ..http.headers import CheckedHeaders, Headers
 from ..http.request_head import HeaderSection
 from ..parser import Parser
 from ..request import Request
-from .buffered import FREE_BYTES
-from .config import ServerConfig
+from .arriving import ArrivingBody, over
 from .lingering import SILENCE_S, discard
 from .network import NetworkStream
-
-MAX_CREDIT_S = 60.0  # a peer that was faster than the minimum rate earns at most this
-
-_RETRY_AFTER_S = "5"
 
 _SKIM_BYTES = 64 * 1024  # read and drop at most this much of an unread body to keep alive
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
-class Body:
+class Body(ArrivingBody[NetworkStream]):
     """The `BodySource` of one request."""
 
     __slots__ = (
-        "_ahead",
-        "_credit_s",
         "_feeds",
-        "_fresh",
         "_lock",
-        "_network",
         "_parser",
         "_section",
-        "_share",
-        "error",
         "is_begun",
         "taken",
         "trailers",
     )
 
     def __init__(self, network: NetworkStream, parser: Parser, section: HeaderSection) -> None:
-        # Both are None after the exchange.
-        self._network: NetworkStream | None = network
-        self._parser: Parser | None = parser
+        super().__init__(network)
+        self._parser: Parser | None = parser  # None after the exchange
         self._section = section
         self._lock: asyncio.Lock | None = None
-        self._ahead: bytearray | None = None  # bytes that `read_ahead` has read
-        self._share: Share | None = None  # of the buffer memory, until the body is complete
-        self._fresh = 0  # bytes that arrived since `_share` was updated
         self._feeds = 0  # how many times bytes arrived
-        self._credit_s = 0.0  # earned by bytes that arrived, minus the waiting time
         self.is_begun = False
         self.taken = 0  # bytes of content that were read
-        self.error: MicrowebError | None = None
         self.trailers: Headers | None = None
 
     def _open(self) -> tuple[NetworkStream, Parser]:
         """Return the source of the bytes. Raises: BodyConsumed after the exchange."""
-        network, parser = self._network, self._parser
+        network, parser = self._source, self._parser
         if network is None or parser is None:
-            raise _over()
+            raise over()
         return network, parser
 
     def end(self) -> None:
         """Detach from the connection, because the request is answered. End a waiting read."""
-        network, self._network, self._parser = self._network, None, None
-        self._ahead = None
-        if self._share is not None:
-            self._release()
-        if self._lock is not None and network is not None and self._lock.locked():
-            network.end_reading(_over())
+        self._parser = None
+        source = self._detach()
+        if self._lock is not None and source is not None and self._lock.locked():
+            source.end_reading(over())
 
     def take_whole(self, limit: int | None) -> bytes | None:
         """Return the whole body if it is buffered and no part of it was read, else None.
@@ -115,77 +92,6 @@ class Body:
             return False
         return not self._parser.has_whole_body()
 
-    async def read_ahead(self, limit: int | None) -> None:
-        """Read and keep up to the server's `max_body` bytes. The next `read` returns them.
-
-        An error of the body is not raised here but by the next `read`.
-        """
-        with suppress(MicrowebError):
-            network, _ = self._open()
-            while len(self._ahead or b"") < network.state.config.max_body:
-                piece = await self._next_piece(limit)
-                if not piece:
-                    return
-                if self._ahead is None:
-                    self._ahead = bytearray()
-                self._ahead += piece
-                self.keep(len(self._ahead))
-
-    async def read(self, limit: int | None) -> bytes:
-        """Return the next piece, `b""` at the end.
-
-        Raises: ContentTooLarge, MalformedRequest, BodyTimeout, ClientDisconnected; later calls
-        raise the same error again, and the connection closes after the answer. BodyConsumed once
-        the request is answered.
-        """
-        if self._ahead:
-            ahead, self._ahead = bytes(self._ahead), None
-            self._release()  # the caller counts them with `keep` if it keeps them
-            return ahead
-        return await self._next_piece(limit)
-
-    async def _next_piece(self, limit: int | None) -> bytes:
-        if self.error is not None:
-            raise self.error
-        try:
-            if not self.is_begun:
-                self._begin(*self._open(), limit)
-            return await self._read()
-        except BodyConsumed:
-            raise
-        except MicrowebError as error:
-            self.error = error
-            self._release()
-            raise
-
-    def keep(self, size: int) -> None:
-        """Count `size` bytes of this body as buffered while the rest arrives.
-
-        If the buffer memory is full, the body may be dropped. The next `read` then raises
-        ServiceUnavailable.
-        """
-        share = self._share
-        if share is None:
-            if size <= FREE_BYTES or self._network is None or self.error is not None:
-                return
-            share = self._share = self._network.share(self._lose)
-        share.hold(size, self._fresh)
-        self._fresh = 0
-
-    def _lose(self) -> None:
-        """Drop the body: the buffer memory is full, and this client holds most of it."""
-        self.error = ServiceUnavailable(
-            "too much is buffered for this client", headers={"Retry-After": _RETRY_AFTER_S}
-        )
-        self._share = self._ahead = None
-        if self._network is not None:
-            self._network.end_reading(self.error)
-
-    def _release(self) -> None:
-        share, self._share = self._share, None
-        if share is not None:
-            share.release()
-
     def _begin(self, network: NetworkStream, parser: Parser, limit: int | None) -> None:
         decoder = parser.decoder
         if limit is None:
@@ -199,12 +105,15 @@ class Body:
         if self._section.expects_continue and parser.is_empty:
             network.write_interim(_CONTINUE)
 
-    async def _read(self) -> bytes:
+    async def _read(self, limit: int | None) -> bytes:
+        if not self.is_begun:
+            self._begin(*self._open(), limit)
         while True:
-            _, parser = self._open()
+            network, parser = self._open()
             piece = parser.next_content()
             if piece:
-                self._earn(len(piece))
+                self._earn(len(piece), network)
+                self.taken += len(piece)
                 return piece
             if piece is not None:
                 if isinstance(parser.decoder, ChunkedDecoder) and self.trailers is None:
@@ -223,7 +132,7 @@ class Body:
     async def _receive(self) -> None:
         network, parser = self._open()
         begun = network.clock()
-        data = await network.read_within(self._patience_s(network.state.config))
+        data = await network.read_within(self._patience_s(network))
         self._credit_s -= network.clock() - begun
         if not data:
             raise ClientDisconnected("the peer left inside the body")
@@ -234,19 +143,6 @@ class Body:
             # may be buffered.
             await asyncio.sleep(0)
 
-    def _patience_s(self, config: ServerConfig) -> float:
-        """Return how long to wait for the next byte: less if the body has come too slowly."""
-        return config.body_timeout_s + min(self._credit_s, 0.0)
-
-    def _earn(self, size: int) -> None:
-        """Add credit for `size` bytes. The credit for a fast start is at most a minute."""
-        self._fresh += size
-        self.taken += size
-        network, _ = self._open()
-        rate = network.state.config.min_body_rate
-        earned = size / rate if rate else MAX_CREDIT_S
-        self._credit_s = min(self._credit_s + earned, MAX_CREDIT_S)
-
     def can_skim(self, limit: int) -> bool:
         """Whether the unread rest is short enough to skim, so that the connection stays open."""
         (_, parser), section = self._open(), self._section
@@ -255,13 +151,6 @@ class Body:
         if isinstance(parser.decoder, LengthDecoder):
             return parser.decoder.remaining <= limit
         return parser.has_whole_body()
-
-
-def _over() -> BodyConsumed:
-    return BodyConsumed(
-        "the request is answered, so its body can no longer be read: read the body before the "
-        "answer, and then you can read it again"
-    )
 
 
 # --- the unread rest of a body
