@@ -153,14 +153,14 @@ class ScopeExchange:
             if watch.ends_task(error):
                 raise
             is_cut = stream.has_begun
-            answer = failure(request, error, is_cut=is_cut).encode(request, heads, CLOSE)
+            response = failure(request, error, is_cut=is_cut)
             if is_cut:
                 with suppress(Exception):  # the part that was made before
                     await stream.drain()
                 raise AnswerCut("the answer was cut: see the log of microweb.error") from None
-            assert answer is not None
             stream.has_trailers = False
-            await stream.send_whole(answer)
+            await response.send_to(stream, request, heads, CLOSE)
+            await stream.finish([])
         finally:
             watch.is_streaming = False
 

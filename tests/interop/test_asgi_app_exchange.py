@@ -13,6 +13,23 @@ from microweb.interop.asgi_app_exchange import AnswerCut
 from microweb.websocket.upgrade import UpgradeResponse
 
 
+async def test_a_stream_that_is_longer_than_its_length_is_a_500(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    app = App()
+
+    @app.get("/")
+    async def index() -> Response:
+        async def pieces() -> AsyncIterator[str]:
+            yield "abcde"
+
+        return Response.stream(pieces(), headers={"Content-Length": "3"})
+
+    status, _, content = await answered(app, http_scope())
+    assert (status, content) == (500, b"Internal Server Error\n")
+    assert caplog.messages == ["GET / failed"]
+
+
 async def test_an_error_before_the_head_is_a_500(caplog: pytest.LogCaptureFixture) -> None:
     app = App()
 
