@@ -19,14 +19,14 @@ import asyncio
 import base64
 import os
 import sys
-import time
 from contextlib import ExitStack
 from statistics import median
 
-from load import Wrk
+from load import Wrk, measured
 from orders import versions
 from processes import tree_processor_s
 from servers import ASGI, ASGI_APPS, Service, service
+from workloads import VARIED
 
 CONNECTIONS = 64
 SOCKETS = 1000
@@ -39,15 +39,6 @@ ECHO = """
 wrk.method = "POST"
 wrk.body = '{"name":"a","tags":["a","b","c"],"text":"' .. string.rep("y", 980) .. '"}'
 wrk.headers["Content-Type"] = "application/json"
-"""
-VARIED = """
-local count = 0
-request = function()
-  count = count + 1
-  wrk.headers["Cookie"] = string.format("session=%016x; theme=dark", count * 7919)
-  wrk.headers["Referer"] = "https://example.org/page/" .. count
-  return wrk.format("GET", "/user/" .. count)
-end
 """
 # Workload -> application, path, script of wrk.
 HTTP = {
@@ -66,12 +57,7 @@ Found = dict[tuple[str, str], list[float]]  # by the server and the workload
 def measure(running: Service, path: str, script: str, seconds: float) -> float:
     """Return the microseconds for a request. Raises: RuntimeError if one fails."""
     load = Wrk(running.port, CONNECTIONS, keeps=True, script=script, path=path)
-    before = tree_processor_s(running.pid)
-    time.sleep(seconds)
-    answered, failed = load.stop()
-    if failed:
-        raise RuntimeError(f"{running.name}: {dict(failed)}")
-    return (tree_processor_s(running.pid) - before) / answered * 1e6
+    return measured(running.pid, load, seconds).cpu_us
 
 
 def masked(text: bytes) -> bytes:

@@ -8,17 +8,22 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
+from processes import tree_processor_s
 from support.load import Clients
 
 CONNECTIONS = 48
 PAUSING = 300
 PAUSE_S = 2.0
+_START_S = 10.0  # for wrk to begin
+_SIGNALS = 30  # that ask wrk to end
 LONGEST_S = 600  # for a load that nothing ends
 
 
@@ -66,10 +71,47 @@ class Wrk:
 
     def stop(self) -> Counts:
         """End the load; return its counts."""
-        self._process.send_signal(signal.SIGINT)
-        text, _ = self._process.communicate(timeout=60)
+        text = ""
+        for _ in range(_SIGNALS):  # wrk misses a signal just before its sleep
+            self._process.send_signal(signal.SIGINT)
+            with suppress(subprocess.TimeoutExpired):
+                text, _ = self._process.communicate(timeout=2)
+                break
+        else:
+            self._process.kill()
+            self._process.wait()
         self._script.close()
         return counts_in(text)
+
+
+class Figure(NamedTuple):
+    """The microseconds of processor time for a request, and the requests in a second."""
+
+    cpu_us: float
+    rate: float
+
+
+def measured(
+    pid: int,
+    load: Wrk,
+    seconds: float,
+    *,
+    is_refused: bool = False,
+) -> Figure:
+    """Return the figure of a load on a server, and end it.
+
+    Raises: RuntimeError if a request fails, or has a status of success although it `is_refused`.
+    """
+    begun, used_before = time.monotonic(), tree_processor_s(pid)
+    while tree_processor_s(pid) == used_before and time.monotonic() < begun + _START_S:
+        time.sleep(0.01)  # the machine may be so busy that wrk has not begun
+    time.sleep(seconds)
+    answered, failed = load.stop()
+    used, passed = tree_processor_s(pid) - used_before, time.monotonic() - begun
+    refused = failed.pop("wrk status", 0)
+    if failed or not answered or refused != (answered if is_refused else 0):
+        raise RuntimeError(f"{refused} of {answered} refused, {dict(failed)}")
+    return Figure(used / answered * 1e6, answered / passed)
 
 
 def counts_in(text: str) -> Counts:

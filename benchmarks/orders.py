@@ -18,14 +18,12 @@ import argparse
 import os
 import subprocess
 import sys
-import time
 from contextlib import ExitStack
 from statistics import median
 from typing import NamedTuple
 
-from load import Wrk
+from load import Figure, Wrk, measured
 from order_bodies import check, draft, script, wrong_draft
-from processes import tree_processor_s
 from servers import Service, service
 
 CONNECTIONS = 64
@@ -57,24 +55,10 @@ CONTESTANTS = {
 }
 
 
-class Figure(NamedTuple):
-    """The microseconds of processor time for a request, and the requests in a second."""
-
-    cpu_us: float
-    rate: float
-
-
 def measure(running: Service, path: str, kind: str, seconds: float) -> Figure:
     """Return the figure of one load. Raises: RuntimeError if a request has another status."""
     load = Wrk(running.port, CONNECTIONS, keeps=True, script=script(BODIES[kind], path))
-    begun, used_before = time.monotonic(), tree_processor_s(running.pid)
-    time.sleep(seconds)
-    answered, failed = load.stop()
-    used, passed = tree_processor_s(running.pid) - used_before, time.monotonic() - begun
-    refused = failed.pop("wrk status", 0)
-    if failed or refused != (answered if kind == "refused" else 0):
-        raise RuntimeError(f"{running.name}: {refused} of {answered} refused, {dict(failed)}")
-    return Figure(used / answered * 1e6, answered / passed)
+    return measured(running.pid, load, seconds, is_refused=kind == "refused")
 
 
 Found = dict[tuple[str, str], list[Figure]]  # by the contestant and the kind of body

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
@@ -71,7 +72,7 @@ def _uvicorn(app: str) -> Command:
 ORDERS: dict[str, Command] = {
     "orders-microweb": lambda programs, port, workers: [
         *(sys.executable, "-m", "microweb", "run", f"{HERE}/apps/orders_microweb.py:app"),
-        *("--port", str(port), "--loop", "uvloop", "--no-access-log"),
+        *("--port", str(port), "--loop", "uvloop", "--log", "off"),
     ],
     "orders-falcon": _uvicorn("orders_falcon"),
     "orders-litestar": _uvicorn("orders_litestar"),
@@ -90,7 +91,7 @@ ASGI: dict[str, Callable[[str], Command]] = {
     "microweb": lambda app: (
         lambda programs, port, workers: [
             *(f"{programs}/python", "-m", "microweb", "run", f"{app}:app", "--interface", "asgi"),
-            *("--port", str(port), "--loop", "uvloop", "--no-access-log"),
+            *("--port", str(port), "--loop", "uvloop", "--log", "off"),
         ]
     ),
     "uvicorn": _uvicorn,
@@ -119,9 +120,71 @@ ASGI_SERVERS = {
 FAN_OUT: dict[str, Command] = {
     "fan-out": lambda programs, port, workers: [
         *(sys.executable, "-m", "microweb", "run", f"{HERE}/apps/fan_out.py:app"),
-        *("--port", str(port), "--loop", "uvloop", "--no-access-log", "--max-connections", "20000"),
+        *("--port", str(port), "--loop", "uvloop", "--log", "off", "--max-connections", "20000"),
     ],
 }
+
+
+class Site(NamedTuple):
+    """A server of `python -m benchmarks`: its command, its packages and its workloads."""
+
+    command: Command
+    packages: tuple[str, ...]  # to import
+    distributions: tuple[str, ...]  # the same as they are installed
+    workloads: frozenset[str]
+
+
+SHORT = frozenset(("close", "notfound", "varied", "echo", "json"))
+_RAW = SHORT | {"small", "sse100", "stream"}
+_OF_PYTHON = ("uvicorn", "httptools", "uvloop")
+_GRANIAN = ("granian", "uvloop")
+_STARLETTE = ("starlette", "itsdangerous", "jinja2")
+
+# Each in one process, without an access log.
+SITES: dict[str, Site] = {
+    "microweb": Site(
+        lambda programs, port, workers: [
+            *(sys.executable, "-m", "microweb", "run", f"{HERE}/apps/site_microweb.py:app"),
+            *("--port", str(port), "--loop", "uvloop", "--log", "off"),
+        ],
+        (),
+        (),
+        _RAW | {"real", "session_read", "session_write", "typed", "multipart", "page"},
+    ),
+    "streams": Site(
+        lambda programs, port, workers: [f"{programs}/python", "site_streams.py", str(port)],
+        ("uvloop",),
+        ("uvloop",),
+        frozenset(("close", "varied", "json")),
+    ),
+    "granian": Site(ASGI["granian"]("site_raw"), _GRANIAN, _GRANIAN, _RAW),
+    "uvicorn": Site(_uvicorn("site_raw"), _OF_PYTHON, _OF_PYTHON, _RAW),
+    "Starlette": Site(
+        _uvicorn("site_starlette"),
+        (*_OF_PYTHON, *_STARLETTE, "python_multipart"),
+        (*_OF_PYTHON, *_STARLETTE, "python-multipart"),
+        _RAW | {"real", "session_read", "session_write", "multipart", "page"},
+    ),
+    "FastAPI": Site(
+        _uvicorn("site_fastapi"),
+        (*_OF_PYTHON, "fastapi"),
+        (*_OF_PYTHON, "fastapi"),
+        SHORT | {"typed"},
+    ),
+    "Sanic": Site(
+        lambda programs, port, workers: [f"{programs}/python", "site_sanic.py", str(port)],
+        ("sanic",),
+        ("sanic",),
+        SHORT | {"stream"},
+    ),
+    "Robyn": Site(
+        lambda programs, port, workers: [f"{programs}/python", "site_robyn.py", str(port)],
+        ("robyn",),
+        ("robyn",),
+        SHORT,
+    ),
+}
+_SITE_COMMANDS = {f"site-{name}": site.command for name, site in SITES.items()}
 
 
 class Service:
@@ -129,7 +192,9 @@ class Service:
 
     def __init__(self, name: str, programs: str, *, port: int, workers: int = 2) -> None:
         self.name, self.port, self.workers = name, port, workers
-        self._command = (SERVERS | ORDERS | ASGI_SERVERS | FAN_OUT)[name](programs, port, workers)
+        self._command = (SERVERS | ORDERS | ASGI_SERVERS | FAN_OUT | _SITE_COMMANDS)[name](
+            programs, port, workers
+        )
         self._log = tempfile.NamedTemporaryFile(prefix=f"{name}-", suffix=".log")  # noqa: SIM115
         self.start()
 
