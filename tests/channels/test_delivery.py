@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 from contextlib import AsyncExitStack
 from itertools import pairwise
 
 import pytest
-from support.serving import settle
+from support.serving import get, on_loopback, settle, until_none
 from support.subscribing import all_data, are_subscribed, publish, soon, take
+from support.websocketing import handshake
 
+from microweb import App, Response, WebSocket
 from microweb.channels import delivery
 from microweb.channels.channel import Channel, Channels
 from microweb.channels.memory import MemoryBroker
@@ -295,6 +298,42 @@ async def test_nothing_is_lost_or_doubled_while_subscribers_come_and_go(
     for data, began, ended in zip(got, begun_at, ended_at, strict=True):
         assert all(b == a + 1 for a, b in pairwise(data))
         assert set(range(began, ended)) <= set(data)
+
+
+async def test_clients_of_a_server_get_each_message_once_in_one_order(
+    monkeypatch: pytest.MonkeyPatch, channel: Channel
+) -> None:
+    monkeypatch.setattr(delivery, "_MOST", 64)
+    app, count = App(), 100
+
+    @app.get("/events")
+    async def events() -> Response:
+        return Response.events(channel.subscribe())
+
+    @app.websocket("/socket")
+    async def socket(socket: WebSocket) -> None:
+        async with channel.forward(socket):
+            async for _ in socket:
+                pass
+
+    async with on_loopback(app) as server:
+        host, port = server.sockets[0].getsockname()[:2]
+        ends = [await asyncio.open_connection(host, port) for _ in range(2 * count)]
+        for number, (reader, writer) in enumerate(ends):
+            writer.write(get("/events") if number % 2 else handshake("/socket"))
+            await soon(reader.readuntil(b"\r\n\r\n"))
+        await are_subscribed(channel, 2 * count)
+        await soon(publish_together(channel, 5))
+        for _, writer in ends[:20]:
+            writer.transport.abort()
+        await soon(channel.publish("last"))
+        for number, (reader, _) in enumerate(ends[20:]):
+            data = await soon(reader.readuntil(b"last"))
+            pattern = rb"data: (\w+)" if number % 2 else rb"\x81[\x01\x04](\w+)"
+            assert re.findall(pattern, data) == [b"0", b"1", b"2", b"3", b"4", b"last"]
+        for _, writer in ends:
+            writer.transport.abort()
+        await until_none(server.connections)
 
 
 async def test_a_broker_that_does_not_wait_keeps_the_order() -> None:
