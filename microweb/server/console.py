@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TextIO
 
-from .lines import dropped
+from .lines import PIPE_BUF, dropped
 from .log_json import exception_fields, json_line
 from .log_writer import LogWriter
 from .sockets import has_room
@@ -111,13 +111,28 @@ def show(text: str, stream: TextIO | None) -> None:
     with suppress(Exception):
         if stream is None:
             return
-        is_original = stream is sys.__stdout__ or stream is sys.__stderr__
-        if not is_original:  # the application's, or captured
+        if not _is_original(stream):  # the application's, or captured
             print(text, file=stream, flush=True)
         elif not hasattr(select, "poll") or has_room(stream):  # Windows has no poll
             stream.flush()
             # Bypass the stream: bytes that stay in its buffer would raise again at exit.
             os.write(stream.fileno(), f"{text}\n".encode(errors="backslashreplace"))
+
+
+def show_piecewise(text: str, stream: TextIO | None) -> None:
+    """Print a long text like `show`. It is cut where it would block, as a supervisor needs it."""
+    while text:
+        if stream is None or (_is_original(stream) and not has_room(stream)):
+            dropped.add(1)
+            return
+        end = text.rfind("\n", 0, PIPE_BUF)
+        end = len(text) if len(text) <= PIPE_BUF else (end if end > 0 else PIPE_BUF)
+        show(text[:end], stream)
+        text = text[end:].removeprefix("\n")
+
+
+def _is_original(stream: TextIO) -> bool:
+    return stream is sys.__stdout__ or stream is sys.__stderr__
 
 
 def is_terminal(stream: TextIO | None) -> bool:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from .board import Board, Slot
+from .stacks import StackPipe
 from .start import start_directory
 from .worker import DRAIN, HELD_SIGNALS, LEAVE, READY, VARIABLE, Assignment
 
@@ -80,6 +81,8 @@ class Spawned:
         self.channel: socket.socket | None
         self.channel, inherited = socket.socketpair()
         self.channel.setblocking(False)
+        # A worker with a stream of its own for stderr writes its stacks there.
+        self.stacks = StackPipe() if streams.stderr is None else None
         assignment = Assignment(
             supervisor=os.getpid(),
             sockets=[bound.fileno() for bound in sockets],
@@ -88,6 +91,7 @@ class Spawned:
             channel=inherited.fileno(),
             warns=warns,
             link=streams.link,
+            stacks=None if self.stacks is None else self.stacks.descriptor,
         )
         try:
             with inherited, _signals_held():
@@ -101,7 +105,12 @@ class Spawned:
                 )
         except OSError:
             self._close_channel()
+            if self.stacks is not None:
+                self.stacks.close(0)
             raise
+        finally:
+            if self.stacks is not None:
+                self.stacks.inherited()
         self.pid = self._process.pid
 
     def poll(self) -> WorkerEnd | None:
@@ -162,7 +171,7 @@ class Spawned:
         return ""
 
     def write_stacks(self) -> None:
-        """Make the worker write the stacks of its threads to stderr."""
+        """Make the worker write the stacks of its threads: see `StackReader`."""
         self._process.send_signal(signal.SIGQUIT)
 
     def kill(self) -> None:
@@ -174,6 +183,8 @@ class Spawned:
         """Wait for the end of a worker that was killed or has ended."""
         self._process.wait()
         self._close_channel()
+        if self.stacks is not None:
+            self.stacks.close(self.pid)
         if self.slot.has_metrics:
             from .metrics_totals import add_to_totals
 

@@ -33,6 +33,7 @@ from .side_sockets import Polled
 from .signals import has_terminal, signals_read
 from .sockets import url_of
 from .spawned import Spawned, WorkerEnd, reap_orphans
+from .stacks import StackReader
 from .stalls import TICK_S, StallWatch
 from .start import worker_command
 from .systemd import notifier
@@ -58,7 +59,7 @@ class Supervisor:
         self._replacements = Replacements(self._pool)
         self._stalls = StallWatch(config)
         self._shutdown = Shutdown(config, self._pool, self._notifier)
-        self.polled: list[Polled] = []
+        self.polled: list[Polled] = [StackReader(self._pool.workers)]
         if control is not None:
             parts = self._pool, self._replacements, self._shutdown
             self.polled.append(Control(control, *parts))

@@ -62,6 +62,7 @@ class Assignment(NamedTuple):
     channel: int
     warns: bool = False  # about state that each worker has for itself
     link: int | None = None  # one end of a further socket pair, for `microweb dev`
+    stacks: int | None = None  # a pipe for the stacks of the threads, in place of stderr
 
     def to_text(self) -> str:
         """Return the value of the environment variable."""
@@ -70,8 +71,8 @@ class Assignment(NamedTuple):
     @property
     def descriptors(self) -> list[int]:
         """All descriptors that the worker inherits."""
-        links = [] if self.link is None else [self.link]
-        return [*self.sockets, self.board, self.channel, *links]
+        others = [each for each in (self.link, self.stacks) if each is not None]
+        return [*self.sockets, self.board, self.channel, *others]
 
 
 def take_assignment() -> Worker | None:
@@ -140,15 +141,15 @@ class Worker:
         self.slot.state = WorkerState.STARTING
         self._ends_within_s = _ALONE_S
         self._is_claimed = False
-        self._handle_signals()
+        self._handle_signals(_STDERR if assignment.stacks is None else assignment.stacks)
 
-    def _handle_signals(self) -> None:
+    def _handle_signals(self, stacks: int) -> None:
         # Ctrl-C and a hang-up reach the supervisor as well. Programs that the application starts
         # would inherit SIG_IGN, but not a handler.
         signal.signal(signal.SIGINT, _do_nothing)
         signal.signal(signal.SIGHUP, _do_nothing)
         # Also while C code holds the GIL, which keeps Python's own handlers from running.
-        faulthandler.register(signal.SIGQUIT, _STDERR, all_threads=True)
+        faulthandler.register(signal.SIGQUIT, stacks, all_threads=True)
         number = signal.SIGIO
         if hasattr(fcntl, "F_SETSIG"):  # Linux, where the default action of SIGIO ends a process
             number = signal.SIGURG
