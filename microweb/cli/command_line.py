@@ -13,7 +13,7 @@ from .. import __version__
 from ..server.console import open_standard_descriptors
 from ..server.log_setup import set_up_json
 from ..server.settings import variable_of
-from . import check, dev, drain, openapi, reload, routes, run, systemd
+from . import check, dev, drain, openapi, ps, reload, routes, run, stacks, systemd
 from .command import fail_usage
 
 COMMANDS = (
@@ -23,8 +23,10 @@ COMMANDS = (
     openapi.COMMAND,
     check.COMMAND,
     systemd.COMMAND,
+    ps.COMMAND,
     reload.COMMAND,
     drain.COMMAND,
+    stacks.COMMAND,
 )
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import socket
 import sys
+import time
 from pathlib import Path
 
 from ..errors import ConfigurationError
@@ -18,6 +19,7 @@ from .options import flag_of, server_options
 
 _OPTION = "control"
 _ANSWER_S = 10.0  # far more than a service needs that does not wait for an outcome
+_PAUSE_S = 0.02
 
 Answer = dict[str, object]
 
@@ -66,6 +68,11 @@ def shown(value: object) -> str:
     return text.encode("unicode_escape").decode("ascii")
 
 
+def objects(value: object) -> list[Answer]:
+    """Return the objects of a list, as far as it is one."""
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
+
+
 def _path(given: argparse.Namespace) -> str:
     options = server_options(given)
     try:
@@ -87,13 +94,25 @@ def _exchange(path: str, question: bytes, *, waits: bool) -> bytes:
     received = bytearray()
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connected:
         connected.settimeout(_ANSWER_S)
-        connected.connect(path)
+        _connect(connected, path)
         connected.sendall(question)
         if waits:
             connected.settimeout(None)
         while len(received) <= MAX_ANSWER and (data := connected.recv(1 << 16)):
             received += data
     return bytes(received)
+
+
+def _connect(connected: socket.socket, path: str) -> None:
+    """Connect, also if many clients wait. Raises: OSError."""
+    ends_at = time.monotonic() + _ANSWER_S
+    while True:
+        try:
+            return connected.connect(path)
+        except BlockingIOError as error:  # the queue of the socket is full
+            if time.monotonic() >= ends_at:
+                raise TimeoutError from error
+            time.sleep(_PAUSE_S)
 
 
 def _reason(error: OSError) -> str:

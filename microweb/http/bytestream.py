@@ -22,6 +22,10 @@ class LongLived(Protocol):
     The connection calls these methods. Neither may raise.
     """
 
+    @property
+    def kind(self) -> str:
+        """`events` or `websocket`, for an operator."""
+
     def tick(self, now: float) -> None:
         """Do the work that is due once a second; `now` is the event loop's time."""
 

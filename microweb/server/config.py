@@ -142,7 +142,7 @@ class ServerConfig:
     supervised: Annotated[bool, "watch and replace a single worker too"] = False
     control: Annotated[
         str,
-        "path of a Unix socket for microweb reload and drain; a single worker is supervised too",
+        "path of a Unix socket for microweb ps, reload, drain, stacks; implies supervised",
     ] = ""
     stall_ms: Annotated[int, "after which code that holds the event loop is logged; 0 is never"] = 0
     worker_stall_s: Annotated[

@@ -8,24 +8,25 @@ The client of `reload` and of `drain` with `wait` gets it when the outcome is kn
 
 from __future__ import annotations
 
+import itertools
 import json
+import select
 import socket
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
 
 from ..errors import ConfigurationError
 from .console import say
 from .pool import WorkerPool
+from .questions import Asking
 from .replacements import Replacements
 from .shutdown import Shutdown
 from .side_sockets import MAX_REQUEST, MAX_UNSENT, SideClient, SideSocket
+from .spawned import Spawned
+from .survey import DEFAULT_LIMIT, MAX_LIMIT, StackSurvey, Survey
 from .unix_sockets import SocketFile, bind_unix
-
-if TYPE_CHECKING:
-    import select
 
 MAX_ANSWER = MAX_UNSENT
 MAX_WAITING = 4  # clients that wait for an outcome: the others of the side socket stay free
@@ -65,9 +66,14 @@ class Control:
         self._side = SideSocket([bound], _END, self._on_request)
         self._reloading: list[SideClient] = []  # that wait for the outcome of a reload
         self._draining: list[SideClient] = []  # that wait for the end of the service
+        self._surveys: dict[int, tuple[SideClient, Survey]] = {}  # by the number of the question
+        self._numbers = itertools.count()
+        self._stack_surveys: list[tuple[SideClient, StackSurvey]] = []
         self._commands: dict[str, Callable[[SideClient, Question], None]] = {
+            "ps": self._ps,
             "drain": self._drain,
             "reload": self._reload,
+            "stacks": self._stacks,
         }
 
     # --- for the supervisor
@@ -75,14 +81,25 @@ class Control:
     def register(self, poll: select.poll) -> None:
         """Register the descriptors that are to be polled in this turn."""
         self._side.register(poll)
+        for _, asking in self._asked():
+            poll.register(asking, select.POLLIN)
 
     def deadline(self) -> float:
         """Return when to call `go_on`, even if no descriptor is ready."""
-        return self._side.deadline()
+        times = [survey.deadline() for _, survey in self._surveys.values()]
+        times += [survey.deadline() for _, survey in self._stack_surveys]
+        return min(self._side.deadline(), *times, float("inf"))
 
     def go_on(self, ready: Mapping[int, int], now: float) -> None:
         """Answer the requests that are complete."""
+        for worker, asking in self._asked():
+            if asking.fileno() in ready:
+                for number, frame in asking.receive():
+                    if number in self._surveys:
+                        self._surveys[number][1].take(worker, frame, now)
         self._side.go_on(ready, now)
+        self._end_surveys(now)
+        self._end_stack_surveys(now)
         if self._shutdown.is_begun:
             self._end_reloads(1, "the service stops, and has not reloaded")
         self._draining = [each for each in self._draining if not each.is_over]
@@ -115,6 +132,42 @@ class Control:
             _answer(client, 1, f"{MAX_WAITING} clients wait for a reload or a drain already")
         else:
             command(client, question)
+
+    def _ps(self, client: SideClient, question: Question) -> None:
+        limit = question.get("limit", DEFAULT_LIMIT)
+        if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= MAX_LIMIT:
+            _answer(client, 2, f"limit: expected an int from 1 to {MAX_LIMIT}, got {limit!r:.80}")
+            return
+        number = next(self._numbers)
+        survey = Survey(number, limit, self._pool.workers(), time.monotonic())
+        self._surveys[number] = client, survey
+
+    def _end_surveys(self, now: float) -> None:
+        for number, (client, survey) in tuple(self._surveys.items()):
+            if client.is_over:
+                del self._surveys[number]
+            elif survey.is_over(now):
+                del self._surveys[number]
+                client.finish(json.dumps({"status": 0, **survey.report(now)}).encode() + _END)
+
+    def _stacks(self, client: SideClient, question: Question) -> None:
+        survey = StackSurvey(self._pool.workers(), time.monotonic())
+        self._stack_surveys.append((client, survey))
+
+    def _end_stack_surveys(self, now: float) -> None:
+        surveys, self._stack_surveys = self._stack_surveys, []
+        for client, survey in surveys:
+            if not client.is_over and not survey.is_over(now):
+                self._stack_surveys.append((client, survey))
+                continue
+            survey.close()
+            client.finish(json.dumps({"status": 0, **survey.report()}).encode() + _END)
+
+    def _asked(self) -> Iterator[tuple[Spawned, Asking]]:
+        """Yield the workers that can be asked, with the end of their socket pair."""
+        for worker in self._pool.workers():
+            if worker.questions is not None and not worker.questions.is_over:
+                yield worker, worker.questions
 
     def _drain(self, client: SideClient, question: Question) -> None:
         if self._shutdown.is_begun:

@@ -45,7 +45,10 @@ class WorkerPool:
         slot = next(slot for slot in self._board.slots if slot.number not in taken)
         # One worker warns, at the start and at each reload, not when it is replaced.
         warns = place is self.places[0] and (as_next or not self.has_started)
-        worker = Spawned(self._command, self.sockets, self._board, slot, warns=warns)
+        is_asked = bool(self._config.control)
+        worker = Spawned(
+            self._command, self.sockets, self._board, slot, warns=warns, is_asked=is_asked
+        )
         if as_next:
             place.next = worker
         else:

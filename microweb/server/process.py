@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, Protocol, cast, runtime_checkable
@@ -28,6 +28,7 @@ from .config import LoopName, RunOptions, ServerConfig, ServerOptions
 from .console import closed_stderr_hidden, open_standard_descriptors, say
 from .cpus import worker_count
 from .exits import exit_not_started
+from .inventory import questions_answered
 from .leftovers import TasksStuck, close
 from .lines import line_lock
 from .log_setup import logging_configured, logs_written_by_a_thread, set_up_json
@@ -331,10 +332,8 @@ class _Serving:
     async def run_as(self, worker: Worker) -> None:
         """Serve as a worker of a supervisor, which says where it listens."""
         worker.open(self._on_command, self._server.config.grace_s + KILL_MARGIN_S)
-        try:
+        with closing(worker), questions_answered(worker.questions, self._server):
             await self.run(None)
-        finally:
-            worker.close()
 
     def _on_command(self, command: bytes) -> None:
         if command in (DRAIN, STOP):

@@ -34,7 +34,7 @@ MAX_CLIENTS = 8
 CLIENT_S = 5.0  # for a request, and once more for an answer
 MAX_REQUEST = 8 * 1024
 MAX_UNSENT = 16 * 1024 * 1024
-BACKLOG = 16  # clients that wait in the kernel
+BACKLOG = 128  # clients that wait in the kernel
 
 _PIECE = 64 * 1024
 _MAX_DISCARDED = 2 * 1024 * 1024  # of a client that sends on, and could lose its answer otherwise

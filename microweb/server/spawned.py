@@ -9,10 +9,11 @@ import socket
 import subprocess
 import time
 from collections.abc import Container, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import NamedTuple
 
 from .board import Board, Slot
+from .questions import pair_for_questions
 from .stacks import StackPipe
 from .start import start_directory
 from .worker import DRAIN, HELD_SIGNALS, LEAVE, READY, VARIABLE, Assignment
@@ -64,6 +65,7 @@ class Spawned:
         *,
         warns: bool = False,
         streams: Streams = NO_STREAMS,
+        is_asked: bool = False,
     ) -> None:
         self.slot = slot
         self._board = board
@@ -77,12 +79,12 @@ class Spawned:
         self._is_asked_to_end = False
         self._share = random.uniform(1.0 - _JITTER, 1.0 + _JITTER)
         slot.clear()
-        directory = start_directory()
         self.channel: socket.socket | None
         self.channel, inherited = socket.socketpair()
         self.channel.setblocking(False)
         # A worker with a stream of its own for stderr writes its stacks there.
         self.stacks = StackPipe() if streams.stderr is None else None
+        self.questions, asked = pair_for_questions() if is_asked else (None, None)
         assignment = Assignment(
             supervisor=os.getpid(),
             sockets=[bound.fileno() for bound in sockets],
@@ -92,21 +94,13 @@ class Spawned:
             warns=warns,
             link=streams.link,
             stacks=None if self.stacks is None else self.stacks.descriptor,
+            questions=None if asked is None else asked.fileno(),
         )
         try:
-            with inherited, _signals_held():
-                self._process = subprocess.Popen(
-                    command,
-                    cwd=directory,
-                    env={**os.environ, "PWD": directory, VARIABLE: assignment.to_text()},
-                    stdin=streams.stdin,
-                    stderr=streams.stderr,
-                    pass_fds=assignment.descriptors,
-                )
+            with inherited, asked or nullcontext(), _signals_held():
+                self._process = _execute(command, assignment, streams)
         except OSError:
-            self._close_channel()
-            if self.stacks is not None:
-                self.stacks.close(0)
+            self._close_ends(0)
             raise
         finally:
             if self.stacks is not None:
@@ -182,9 +176,7 @@ class Spawned:
     def close(self) -> None:
         """Wait for the end of a worker that was killed or has ended."""
         self._process.wait()
-        self._close_channel()
-        if self.stacks is not None:
-            self.stacks.close(self.pid)
+        self._close_ends(self.pid)
         if self.slot.has_metrics:
             from .metrics_totals import add_to_totals
 
@@ -200,10 +192,31 @@ class Spawned:
             self._close_channel()
             return False
 
+    def _close_ends(self, pid: int) -> None:
+        self._close_channel()
+        if self.stacks is not None:
+            self.stacks.close(pid)
+        if self.questions is not None:
+            self.questions.close()
+
     def _close_channel(self) -> None:
         if self.channel is not None:
             self.channel.close()
             self.channel = None
+
+
+def _execute(
+    command: list[str], assignment: Assignment, streams: Streams
+) -> subprocess.Popen[bytes]:
+    directory = start_directory()
+    return subprocess.Popen(
+        command,
+        cwd=directory,
+        env={**os.environ, "PWD": directory, VARIABLE: assignment.to_text()},
+        stdin=streams.stdin,
+        stderr=streams.stderr,
+        pass_fds=assignment.descriptors,
+    )
 
 
 @contextmanager

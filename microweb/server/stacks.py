@@ -32,6 +32,8 @@ class StackPipe:
         self._received = bytearray()
         self.due = _NEVER  # when the stacks count as complete
         self.is_over = False
+        # They get the next stacks in place of the log, and are then forgotten.
+        self.takers: list[Callable[[str], None]] = []
 
     def fileno(self) -> int:
         """Return the descriptor that is readable when the worker has written."""
@@ -50,10 +52,15 @@ class StackPipe:
             self.is_over = True  # the worker has ended
 
     def report(self, pid: int) -> None:
-        """Write the stacks to the log."""
+        """Write the stacks to the log, or hand them to the takers."""
         text = self._received.decode("utf-8", "replace").rstrip()
         self._received.clear()
         self.due = _NEVER
+        takers, self.takers = self.takers, []
+        for take in takers:
+            take(text)
+        if takers:
+            return
         if is_json():
             say(f"stacks of worker {pid}", sys.stderr, WARNING, **{"code.stacktrace": text})
         elif text:

@@ -63,6 +63,7 @@ class Assignment(NamedTuple):
     warns: bool = False  # about state that each worker has for itself
     link: int | None = None  # one end of a further socket pair, for `microweb dev`
     stacks: int | None = None  # a pipe for the stacks of the threads, in place of stderr
+    questions: int | None = None  # one end of a further socket pair, for the control socket
 
     def to_text(self) -> str:
         """Return the value of the environment variable."""
@@ -71,8 +72,9 @@ class Assignment(NamedTuple):
     @property
     def descriptors(self) -> list[int]:
         """All descriptors that the worker inherits."""
-        others = [each for each in (self.link, self.stacks) if each is not None]
-        return [*self.sockets, self.board, self.channel, *others]
+        others = (self.link, self.stacks, self.questions)
+        given = [each for each in others if each is not None]
+        return [*self.sockets, self.board, self.channel, *given]
 
 
 def take_assignment() -> Worker | None:
@@ -129,7 +131,8 @@ class Worker:
     def __init__(self, assignment: Assignment) -> None:
         self.board = Board.attach(assignment.board)
         self.warns = assignment.warns
-        self.link = None if assignment.link is None else socket.socket(fileno=assignment.link)
+        self.link = _end_of_pair(assignment.link)
+        self.questions = _end_of_pair(assignment.questions)
         self.slot: Slot = self.board.slots[assignment.slot]
         self.sockets = [socket.socket(fileno=number) for number in assignment.sockets]
         self._channel = socket.socket(fileno=assignment.channel)
@@ -232,6 +235,10 @@ class Worker:
             self._channel.send(data)
         except OSError:  # the supervisor is gone, which `_receive` will see
             return
+
+
+def _end_of_pair(number: int | None) -> socket.socket | None:
+    return None if number is None else socket.socket(fileno=number)
 
 
 def resident_bytes() -> int:

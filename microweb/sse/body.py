@@ -104,6 +104,8 @@ class EventBody(StreamBody):
 class _Feed:
     """The events of one stream as encoded pieces: the `LongLived` answer of the connection."""
 
+    kind = "events"
+
     __slots__ = (
         "_default",
         "_has_sent",

@@ -124,6 +124,8 @@ def answering(
 class _Exchange:
     """One call of an endpoint, from the request to the end of the connection."""
 
+    kind = "websocket"
+
     def __init__(self, request: Request, call: Callable[[WebSocket], object]) -> None:
         self._request = request
         self._frames = Frames(request.transport.limits.max_message)

@@ -5,43 +5,18 @@ from __future__ import annotations
 import argparse
 import os
 import socket
-import threading
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
 from support.commanding import Write
+from support.controlling import OneAnswer
 
 from microweb import cli
+from microweb.cli import controlling
 from microweb.cli.controlling import add_control, ask, shown
 
 pytestmark = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="needs Unix sockets")
-
-
-class OneAnswer:
-    """A control socket at `path` that gives one client an answer, and keeps its question."""
-
-    def __init__(self, path: Path, answer: bytes) -> None:
-        self.question = b""
-        self._answer = answer
-        self._listening = socket.socket(socket.AF_UNIX)
-        self._listening.bind(str(path))
-        self._listening.listen()
-        self._thread = threading.Thread(target=self._serve)
-
-    def __enter__(self) -> OneAnswer:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._thread.join(20)
-        self._listening.close()
-
-    def _serve(self) -> None:
-        client, _ = self._listening.accept()
-        with client:
-            while not self.question.endswith(b"\n"):
-                self.question += client.recv(1000)
-            client.sendall(self._answer)
 
 
 def given(*arguments: str) -> argparse.Namespace:
@@ -136,4 +111,21 @@ def test_commands_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         cli.main(["--help"])
     shown_help = capsys.readouterr().out
-    assert "reload" in shown_help and "drain" in shown_help
+    assert all(name in shown_help for name in ("ps", "reload", "drain", "stacks"))
+
+
+def test_queue_of_the_socket_may_be_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(controlling, "_ANSWER_S", 0.1)
+    path = tmp_path / "app.ctl"
+    with ExitStack() as stack:
+        bound = stack.enter_context(socket.socket(socket.AF_UNIX))
+        bound.bind(str(path))
+        bound.listen(0)
+        with suppress(BlockingIOError):
+            while True:
+                waiting = stack.enter_context(socket.socket(socket.AF_UNIX))
+                waiting.setblocking(False)
+                waiting.connect(str(path))
+        assert "no answer within 0.1 s" in failure(capsys, "--control", str(path))[1]

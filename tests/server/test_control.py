@@ -117,8 +117,9 @@ def test_reload_during_a_reload_waits_for_its_own(tmp_path: Path) -> None:
         clients = [connect(path, b'{"command": "reload"}\n') for _ in range(2)]
         answers = [read_answer(client) for client in clients]
         assert [answer["status"] for answer in answers] == [0, 0]
-        (worker,) = workers_that_answer(url, 1)
-        assert str(worker) in answers[1]["text"]
+        first, second = (pids_in(answer["text"]) for answer in answers)
+        assert first != second
+        until(lambda: [int(get(url)[1])] == second)
         program.stop()
 
 

@@ -59,6 +59,22 @@ def test_stacks_are_whole_after_a_silence(
     pipe.inherited()
 
 
+def test_taker_gets_the_next_stacks_in_place_of_the_log(
+    worker: Worker, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reader, pipe = StackReader(lambda: [worker]), worker.stacks
+    assert pipe is not None
+    taken: list[str] = []
+    pipe.takers += [taken.append, taken.append]
+    for text in (b"Thread 1\n", b"Thread 2\n"):
+        os.write(pipe.descriptor, text)
+        reader.go_on(ready(worker), 10.0)
+        reader.go_on({}, 20.0)
+    assert taken == ["Thread 1", "Thread 1"]
+    assert capsys.readouterr().err == "microweb: stacks of worker 7:\nThread 2\n"
+    pipe.inherited()
+
+
 def test_worker_that_ends_leaves_its_stacks(capsys: pytest.CaptureFixture[str]) -> None:
     pipe = StackPipe()
     os.write(pipe.descriptor, b"Thread 1\n")

@@ -6,6 +6,7 @@ import json
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,8 +22,8 @@ def controlled(
 ) -> Iterator[tuple[Program, str, Path]]:
     """Yield a service with a control socket in `folder`, its URL and the socket's path."""
     script, path = folder / "app.py", folder / "app.ctl"
-    given = f"workers={workers}, control={str(path)!r}{options and ', '}{options}"
-    text = SCRIPT.replace("workers=2", given)
+    given = f"workers={workers}, control={str(path)!r}, {options or 'grace_s=5'}"
+    text = SCRIPT.replace("workers=2, grace_s=5", given)
     script.write_text(text.replace("if __name__", f"{more}\nif __name__"))
     with supervised(script) as (program, url):
         yield program, url, path
@@ -62,3 +63,30 @@ def read_answer(client: socket.socket) -> dict[str, Any]:
 def ask(path: Path, **question: object) -> dict[str, Any]:
     """Return the answer to a question."""
     return read_answer(connect(path, json.dumps(question).encode() + b"\n"))
+
+
+class OneAnswer:
+    """A control socket at `path` that gives one client an answer, and keeps its question."""
+
+    def __init__(self, path: Path, answer: bytes) -> None:
+        self.question = b""
+        self._answer = answer
+        self._listening = socket.socket(socket.AF_UNIX)
+        self._listening.bind(str(path))
+        self._listening.listen()
+        self._thread = threading.Thread(target=self._serve)
+
+    def __enter__(self) -> OneAnswer:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.join(20)
+        self._listening.close()
+
+    def _serve(self) -> None:
+        client, _ = self._listening.accept()
+        with client:
+            while not self.question.endswith(b"\n"):
+                self.question += client.recv(1000)
+            client.sendall(self._answer)
