@@ -55,7 +55,7 @@ _ANSWER_LINES = _AnswerLines()
 
 
 def fields_of(request: Request) -> list[Pair]:
-    """Return the fields of a request. The authority of its target is the Host."""
+    """Return the fields of a request. Host is that of a trusted proxy or of the target, if any."""
     raw = request.section.received or request.section.raw
     if raw == b"\r\n":
         return []
@@ -70,9 +70,9 @@ def fields_of(request: Request) -> list[Pair]:
                     _REQUEST_FIELDS.clear()
                 _REQUEST_FIELDS[line] = field
         fields.append(field)
-    authority = request.line.authority
-    if authority is not None:  # RFC 9112 section 3.2.2
-        fields = [(b"host", authority.encode("ascii")), *(f for f in fields if f[0] != b"host")]
+    host = request._find_origin().host or request.line.authority
+    if host is not None:  # RFC 9112 section 3.2.2
+        fields = [(b"host", host.encode("ascii")), *(f for f in fields if f[0] != b"host")]
     return fields
 
 

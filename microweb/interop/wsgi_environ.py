@@ -27,15 +27,14 @@ def make_environ(request: Request, source: Input) -> Environ:
     mounted_at = "" if request.match is None else request.match.prefix
     path = _decode(path_below(line.raw_path, mounted_at))
     query = f"?{line.query_string}" if line.query_string else ""
+    root = "" if path == "*" else request.root_path
     name, port = _server_of(request)
     environ: Environ = {
         "REQUEST_METHOD": line.method,
         "SCRIPT_NAME": _decode(request.prefix),
         "PATH_INFO": "/" if path == "*" else path,  # of `OPTIONS *`; a path begins with a slash
         "QUERY_STRING": line.query_string,
-        "REQUEST_URI": ("" if path == "*" else request.root_path)
-        + line.raw_path
-        + query,  # not decoded
+        "REQUEST_URI": f"{root}{line.raw_path}{query}",  # not decoded
         "SERVER_NAME": name,
         "SERVER_PORT": port,
         "SERVER_PROTOCOL": f"HTTP/{request.http_version}",

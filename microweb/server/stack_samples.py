@@ -28,7 +28,7 @@ _FRAME = re.compile(r'  File "(.*)", line (\d+) in (.*)')
 # The innermost files of an event loop that waits for input: of asyncio, and of uvloop.
 _WAITING = ("selectors.py", "base_events.py", "runners.py", "process.py")
 # The innermost files of a debugger that waits for its user lie below these.
-_DEBUGGERS = frozenset(("pdb.py", "bdb.py", "debugpy", "pydevd", "_pydevd_bundle", "ipdb"))
+_DEBUGGERS = frozenset(("pdb.py", "bdb.py", "debugpy", "pydevd", "pydevd.py"))
 
 
 class Line(NamedTuple):

@@ -61,6 +61,16 @@ async def test_the_server_is_the_same_behind_a_proxy() -> None:
         assert scope["server"] == list(server.sockets[0].getsockname())
 
 
+async def test_a_proxy_that_reports_host_and_prefix() -> None:
+    options = ServerOptions(trusted_proxies=("127.0.0.0/8",), trust_headers=("x-forwarded",))
+    fields = "X-Forwarded-Host: example.org", "X-Forwarded-Prefix: /a%20b"
+    async with on_loopback(ASGI(show), **options) as server:
+        scope = json.loads(body_of(await ask(server, get("/c", *fields))))
+    assert (scope["root_path"], scope["path"]) == ("/a b", "/a b/c")
+    assert scope["raw_path"] == "/a%20b/c"
+    assert [value for name, value in scope["headers"] if name == "host"] == ["example.org"]
+
+
 async def test_the_server_of_a_unix_socket_is_its_path(tmp_path: Path) -> None:
     path = str(tmp_path / "a")
     async with on_loopback(ASGI(show), bind=(f"unix:{path}",)), asyncio.timeout(DEADLINE_S):

@@ -11,7 +11,7 @@ from support.requesting import FakeBody, FakePeer, request_of
 from support.wsgi import Environ, ask, body_of, chunked, get, serving
 
 from microweb import Request
-from microweb.http.interfaces import Address
+from microweb.http.interfaces import Address, Origin
 from microweb.interop.wsgi_answer import StartResponse
 from microweb.interop.wsgi_environ import make_environ
 from microweb.interop.wsgi_input import Input
@@ -76,6 +76,15 @@ def test_a_trusted_proxy_reports_client_and_scheme() -> None:
     environ = environ_of(request_of("/", {"Host": "a", "x-forwarded-for": "192.0.2.1"}))
     assert (environ["REMOTE_ADDR"], environ["REMOTE_PORT"]) == ("192.0.2.1", "")
     assert (environ["wsgi.url_scheme"], environ["SERVER_PORT"]) == ("https", "8000")
+
+
+def test_a_proxy_reports_host_and_prefix(monkeypatch: pytest.MonkeyPatch) -> None:
+    origin = Origin(Address("192.0.2.1", 0), "https", "example.org", "/a%20b")
+    monkeypatch.setattr(FakePeer, "origin_of", lambda self, section: origin)
+    environ = environ_of(request_of("/c?d", {"Host": "app:8000"}))
+    assert (environ["SCRIPT_NAME"], environ["PATH_INFO"]) == ("/a b", "/c")
+    assert environ["REQUEST_URI"] == "/a%20b/c?d"
+    assert environ["HTTP_HOST"] == "example.org"
 
 
 def test_a_user_of_a_unix_socket_is_no_address(monkeypatch: pytest.MonkeyPatch) -> None:

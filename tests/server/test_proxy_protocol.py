@@ -17,12 +17,14 @@ from support.serving import (
     in_memory,
     on_loopback,
     read_all,
+    read_until,
     settle,
     statuses,
 )
+from support.websocketing import handshake
 
-from microweb import App, ConfigurationError, Request
-from microweb.server.config import ServerConfig
+from microweb import App, ConfigurationError, Request, WebSocket
+from microweb.server.config import ServerConfig, ServerOptions
 from microweb.server.server import Server
 
 LINE = b"PROXY TCP4 192.0.2.1 10.0.0.1 59143 80\r\n"
@@ -172,6 +174,41 @@ async def test_stop_inside_a_header() -> None:
         stopping = asyncio.create_task(house.server.stop(silence_s=0.0))
         assert await read_all(end) == b""
         await stopping
+
+
+@pytest.mark.parametrize("first", [LINE, b"garbage", LINE[:9], b""])
+async def test_too_many_connections(first: bytes) -> None:
+    app = make_app()
+    app.freeze()
+    options = ServerOptions(trusted_proxies=("127.0.0.0/8",), proxy_protocol=True)
+    async with in_memory(app.handle, max_connections=1, **options) as house:
+        taken = house.connect()
+        await taken.write(LINE)
+        refused = house.connect()
+        await refused.write(first)
+        assert statuses(await read_until(refused, b"\r\n\r\n")) == [503]
+        await refused.write(CLOSING)
+        refused.write_eof()
+        await read_all(refused)
+        await taken.write(CLOSING)
+        assert b"<192.0.2.1|" in await read_all(taken)
+
+
+async def test_a_websocket_behind_a_header() -> None:
+    app = App()
+
+    @app.websocket("/echo")
+    async def echo(socket: WebSocket) -> None:
+        client = socket.request.client
+        await socket.send(client.host if client else "")
+
+    app.freeze()
+    options = ServerOptions(trusted_proxies=("127.0.0.0/8",), proxy_protocol=True)
+    async with in_memory(app.handle, **options) as house:
+        end = house.connect()
+        await end.write(binary(ADDRESSES) + handshake("/echo"))
+        assert b"192.0.2.1" in await read_until(end, b"192.0.2.1")
+        end.write_eof()
 
 
 def test_nobody_to_trust_is_a_wrong_option() -> None:

@@ -121,7 +121,9 @@ def test_a_debugger_waits_for_its_user() -> None:
     os.close(writing)
 
 
-@pytest.mark.parametrize("file", ["/x/site-packages/debugpy/server/a.py", "/x/pydevd/a.py"])
+@pytest.mark.parametrize(
+    "file", ["/x/site-packages/debugpy/server/a.py", "/x/pydevd/a.py", "/x/helpers/pydevd.py"]
+)
 def test_other_debuggers(file: str) -> None:
     assert is_waiting([Line("/x/threading.py", 1, "wait"), Line(file, 1, "stop"), OURS])
 
