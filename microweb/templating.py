@@ -12,11 +12,12 @@ Extra: `microweb[jinja2]`.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, MutableMapping
+from collections import ChainMap
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 from .bodies.body import Head, RenderedBody, RequestInfo
 from .bodies.stream import StreamBody
@@ -73,6 +74,7 @@ class Templates:
             cache_size=-1,  # no limit: there is one template for each file
         )
         self.environment.context_class = _Context
+        self.environment.template_class = _Template
         self._debugging: jinja2.Environment | None = None
 
     def render(self, name: str, /, **values: object) -> TemplateResponse:
@@ -110,6 +112,7 @@ class Templates:
         return f"Templates({', '.join(repr(str(folder)) for folder in self.folders)})"
 
 
+@final
 class TemplateResponse(Response):
     """A page that is rendered when its request is known: `template` with `values`.
 
@@ -126,8 +129,18 @@ class TemplateResponse(Response):
         self.template = template
         self.values = values
 
+    def __copy__(self) -> TemplateResponse:
+        """Return a copy: it takes 2 us of a page less than the one of `copy`."""
+        other = TemplateResponse.__new__(TemplateResponse)
+        for name in _ATTRIBUTES:
+            setattr(other, name, getattr(self, name))
+        return other
+
     def __repr__(self) -> str:
         return f"<TemplateResponse {self.template!r} {self.status}>"
+
+
+_ATTRIBUTES = (*Response.__slots__, *TemplateResponse.__slots__)
 
 
 class TemplateStream(Response):
@@ -215,8 +228,35 @@ class _Context(Context):
         blocks: dict[str, Callable[[Context], Iterator[str]]],
         globals: MutableMapping[str, Any] | None = None,
     ) -> None:
-        super().__init__(environment, parent, name, blocks, globals)
-        self.globals_keys |= _OURS & parent.keys()
+        super().__init__(environment, parent, name, blocks)
+        self.globals_keys = {*(_OURS & parent.keys())}.union(*_layers(globals))
+
+
+class _Template(jinja2.Template):
+    """Joins the globals and the values of a page from dicts.
+
+    Jinja goes through its `ChainMap` of globals for each name, which takes 8 us of a small page.
+    """
+
+    def new_context(
+        self,
+        vars: dict[str, Any] | None = None,
+        shared: bool = False,
+        locals: Mapping[str, Any] | None = None,
+    ) -> Context:
+        if not shared:
+            names: dict[str, Any] = {}
+            for layer in _layers(self.globals):
+                names.update(layer)
+            vars = names | (vars or {})
+        return super().new_context(vars, True, locals)
+
+
+def _layers(globals: MutableMapping[str, Any] | None) -> list[MutableMapping[str, Any]]:
+    """Return the dicts of a template's globals. A later one replaces names of an earlier one."""
+    if isinstance(globals, ChainMap):
+        return globals.maps[::-1]
+    return [] if globals is None else [globals]
 
 
 class _Strict(jinja2.StrictUndefined):

@@ -311,6 +311,51 @@ async def test_filters_of_ones_own(write: Write) -> None:
         assert (await get(app)).text == "5.00 € tea"
 
 
+async def test_values_are_before_the_globals_of_a_template_and_of_the_environment(
+    write: Write,
+) -> None:
+    templates = write(page="{{ a }}{{ b }}{{ c }} {% include 'part.html' %}", part="{{ a }}{{ c }}")
+    templates.environment.globals |= {"a": "environment ", "b": "environment ", "c": "environment "}
+    templates.environment.get_template("page.html", globals={"a": "page ", "b": "page "})
+    page = lambda: templates.render("page.html", a="value ")  # noqa: E731
+    text = (await get(serving(page))).text
+    assert text == "value page environment  value environment "
+
+
+@pytest.mark.parametrize("debug", [False, True])
+async def test_values_of_one_page_are_not_in_the_next(write: Write, debug: bool) -> None:
+    templates = write(page="{{ name is defined }} {{ request.query.get('q') }}")
+    pages = iter([templates.render("page.html", name="Ada"), templates.render("page.html")])
+    app = serving(lambda: next(pages), debug=debug)
+    assert (await get(app, "/users/7?q=1")).text == "True 1"
+    assert (await get(app, "/users/7")).text == "False None"
+    assert "name" not in templates.environment.globals
+
+
+async def test_a_page_that_answers_twice_has_its_own_fields_each_time(write: Write) -> None:
+    templates = write(page="{{ request.query['q'] }}")
+    kept = templates.render("page.html", name="Ada")
+    kept.status = 202
+    kept.set_cookie("first", "1")
+    app = serving(lambda: kept)
+
+    @app.middleware
+    async def mark(request: Request, call_next: Handler) -> Response:
+        response = await call_next(request)
+        assert isinstance(response, TemplateResponse)
+        assert (response.template, response.values) == ("page.html", {"name": "Ada"})
+        response.headers["X-Query"] = request.query["q"]
+        response.set_cookie("query", request.query["q"])
+        return response
+
+    for q in ("1", "2"):
+        response = await get(app, f"/users/7?q={q}")
+        assert (response.status_code, response.text) == (202, q)
+        assert response.headers["x-query"] == q
+        cookies = response.headers.get_list("set-cookie")
+        assert [cookie.partition(";")[0] for cookie in cookies] == ["first=1", f"query={q}"]
+
+
 # --- debug
 
 
