@@ -8,7 +8,7 @@ import socket
 from pathlib import Path
 
 import pytest
-from support.controlling import OneAnswer, command, controlled
+from support.controlling import OneAnswer, ask, command, controlled
 from support.processes import DEADLINE_S, get
 from support.supervising import until
 
@@ -99,10 +99,13 @@ def test_service_that_reloads_is_shown(tmp_path: Path) -> None:
         address = url.removeprefix("http://").split(":")
         with socket.create_connection((address[0], int(address[1])), DEADLINE_S) as client:
             client.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nx")
-            until(lambda: "body" in command("ps", path).stdout)
-            assert command("reload", path).returncode == 0
-            until(lambda: "draining" in command("ps", path).stdout)
+            until(lambda: "body" in str(ask(path, command="ps")))
+            assert ask(path, command="reload")["status"] == 0
+            until(lambda: "draining" in str(ask(path, command="ps")))
+            lines = command("ps", path).stdout.splitlines()
+            assert sum("  draining  " in line for line in lines) == 1
+            assert sum("  ready  " in line for line in lines) == 2
             client.sendall(b"xxxxxxxx")
-            until(lambda: "draining" not in command("ps", path).stdout)
+            until(lambda: "draining" not in str(ask(path, command="ps")))
         assert get(url)[0] == 200
         program.stop()
