@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from .connection import Connection
+from .lines import dropped
 from .metrics_instruments import BUCKETS, SUM, VALUE
 from .metrics_registry import REGISTRY, Family
 from .metrics_series import COUNTER, CREATED, GAUGE, HISTOGRAM, Definition
@@ -153,6 +154,8 @@ def sample() -> None:
     active = sum(each.network.request is not None for each in everyone)
     help = "Requests that are not answered completely."
     _set(_family("http_server_active_requests", GAUGE, help), (), active)
+    help = "Lines of the log that could not be written."
+    _set(_family("microweb_log_lines_dropped", COUNTER, help), (), dropped.count)
 
 
 def _set(family: Family, values: tuple[str, ...], value: float) -> None:

@@ -11,6 +11,7 @@ import pytest
 from support.serving import MemoryHouse, get, in_memory, read_all, read_until, settle
 
 from microweb import App, Request, Response
+from microweb.server.lines import dropped
 from microweb.server.metrics_meter import STATES, Meter, sample, state_of
 from microweb.server.metrics_registry import REGISTRY
 from microweb.server.metrics_text import PROMETHEUS, FamilyOfAll, combine, write_text
@@ -193,3 +194,11 @@ async def test_gauges_are_0_after_the_server() -> None:
             sample()
             assert samples()['microweb_connections{state="idle"}'] == 1
     assert samples()['microweb_connections{state="idle"}'] == 0
+
+
+async def test_lines_that_the_log_has_lost_are_counted() -> None:
+    sample()
+    before = samples()
+    dropped.add(3)
+    sample()
+    assert (samples() - before)["microweb_log_lines_dropped_total"] == 3

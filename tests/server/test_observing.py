@@ -76,7 +76,6 @@ async def test_times_are_in_order() -> None:
     has_begun = asyncio.Event()
     async with in_memory(handler) as house:
         records = observed(house)
-        house.server.state.precise_clock = lambda: house.now
         end = house.connect()
         await end.write(get("/", "Connection: close"))
         answer = await end.read()

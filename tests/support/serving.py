@@ -75,7 +75,7 @@ class MemoryHouse:
 
     async def open(self) -> None:
         await self.server.open()
-        self.server.state.clock = lambda: self.now
+        self.server.state.clock = self.server.state.precise_clock = lambda: self.now
         self._tick()
 
     def connect(self, context: Context | None = None, *, is_secure: bool = False) -> ClientEnd:
