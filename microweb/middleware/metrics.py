@@ -39,10 +39,13 @@ class Metrics:
                 f"Metrics: expected a path such as '/metrics', got {path!r:.80}"
             )
         self._path = path
+        self.probe_paths = {path}  # of all apps that have this middleware
 
     def mounted_at(self, prefix: str) -> Metrics:
         """Return the same for an app at `prefix`."""
-        return Metrics(prefix + self._path)
+        placed = Metrics(prefix + self._path)
+        self.probe_paths |= placed.probe_paths
+        return placed
 
     async def __call__(self, request: Request, call_next: Handler) -> Response:
         if request.line.raw_path != self._path or request.method not in ("GET", "HEAD"):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import httpx
@@ -14,6 +15,7 @@ from support.serving import DEADLINE_S, QUICK_S, get, on_loopback, peer_of, post
 
 from microweb import App, Request, WebSocket
 from microweb.middleware.health import Health
+from microweb.middleware.metrics import Metrics
 from microweb.server import overload as overload_module
 from microweb.server.overload import ConcurrencyLimit
 from microweb.server.server import Server
@@ -104,7 +106,10 @@ def test_without_the_option_the_handler_is_that_of_the_app() -> None:
     assert app.serve(port=0).state.handler == app.handle
 
 
-async def test_requests_wait_and_are_served_in_their_order() -> None:
+async def test_requests_of_a_burst_are_served_in_their_order(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(overload_module, "_BURST_S", DEADLINE_S)
     holding = Holding()
     async with (
         occupied(holding, queue_timeout_s=60) as (server, first),
@@ -152,22 +157,55 @@ async def test_a_connection_stays_open_after_its_503() -> None:
         assert statuses(await second.read_until(b"next")) == [200]
 
 
-async def test_a_full_queue_refuses_at_once_and_others_after_their_time() -> None:
+async def test_a_full_queue_refuses_the_oldest_request() -> None:
+    holding = Holding()
+    async with (
+        occupied(holding, max_queued=1, queue_timeout_s=60) as (server, _),
+        peer_of(server) as second,
+        peer_of(server) as third,
+    ):
+        await second.send(NEXT)
+        await until_waiting(server, 1)
+        await third.send(get("/hold?third"))
+        assert statuses(await second.read_until(b"under way\n")) == [503]
+        holding.is_open.set()
+        assert statuses(await third.read_until(b"third")) == [200]
+        assert holding.called == ["first", "third"]
+
+
+async def test_a_queue_that_stands_for_long_serves_the_newest_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(overload_module, "_BURST_S", 0.0)
+    holding = Holding()
+    async with (
+        occupied(holding, max_queued=5, queue_timeout_s=60) as (server, _),
+        AsyncExitStack() as stack,
+    ):
+        peers = {}
+        for number in range(5):
+            peers[number] = peer = await stack.enter_async_context(peer_of(server))
+            await peer.send(get(f"/hold?{number}"))
+            await until_waiting(server, number + 1)
+        holding.is_open.set()
+        for number, peer in peers.items():
+            assert statuses(await peer.read_until(b"\r\n\r\n%d" % number)) == [200]
+        assert holding.called == ["first", "4", "3", "2", "1", "0"]
+
+
+async def test_a_request_waits_for_its_time_at_most() -> None:
     holding = Holding()
     async with (
         occupied(holding, max_queued=2, queue_timeout_s=0.2) as (server, first),
-        peer_of(server) as full,
+        peer_of(server) as second,
+        peer_of(server) as third,
     ):
         begun = time.monotonic()
-        async with peer_of(server) as second, peer_of(server) as third:
-            await second.send(NEXT)
-            await third.send(NEXT)
-            await until_waiting(server, 2)
-            await full.send(NEXT)
-            assert statuses(await full.read_until(b"under way\n")) == [503]
-            for peer in (second, third):
-                assert statuses(await peer.read_until(b"under way\n")) == [503]
-            assert time.monotonic() - begun >= 0.2
+        await second.send(NEXT)
+        await third.send(NEXT)
+        for peer in (second, third):
+            assert statuses(await peer.read_until(b"under way\n")) == [503]
+        assert time.monotonic() - begun >= 0.2
         assert holding.called == ["first"]
         holding.is_open.set()
         await first.read_until(b"first")
@@ -319,11 +357,12 @@ async def test_probes_do_not_wait() -> None:
     holding, inner = Holding(), App()
     health = Health()
     holding.app.use(health)
+    holding.app.use(Metrics())
     inner.use(health)
     holding.app.mount("/inner", inner)
     async with occupied(holding, max_queued=0) as (server, first):
-        expected = {"/livez": 200, "/readyz": 200, "/inner/livez": 200, "/other/livez": 503}
-        for path, status in expected.items():
+        expected = dict.fromkeys(("/livez", "/readyz", "/inner/livez", "/metrics"), 200)
+        for path, status in (expected | {"/other/livez": 503}).items():
             async with peer_of(server) as probing:
                 await probing.send(get(path, KEEP_CLOSED))
                 assert statuses(await probing.read_all()) == [status]
@@ -374,3 +413,17 @@ async def test_the_test_client_has_the_limit() -> None:
         assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
         holding.is_open.set()
         assert (await first).status_code == 200
+
+
+async def test_new_connections_are_accepted_in_few_turns_of_a_busy_loop() -> None:
+    """Otherwise they wait in the kernel's queue until their clients give up, without a 503."""
+    async with on_loopback(App(), max_concurrent=1) as server:
+        address = server.sockets[0].getsockname()
+        clients = [socket.create_connection(address) for _ in range(40)]  # the loop stands
+        turns = 0
+        while len(server.connections) < 40:
+            await asyncio.sleep(0)
+            turns += 1
+        assert turns < 20
+        for client in clients:
+            client.close()
