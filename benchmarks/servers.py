@@ -187,14 +187,29 @@ SITES: dict[str, Site] = {
 _SITE_COMMANDS = {f"site-{name}": site.command for name, site in SITES.items()}
 
 
+def _overloaded(*options: str) -> Command:
+    return lambda programs, port, workers: [
+        *(sys.executable, "-m", "microweb", "run", f"{HERE}/apps/overloaded.py:app"),
+        *("--port", str(port), "--loop", "uvloop", "--log", "off", *options),
+    ]
+
+
+OVERLOADED = {
+    "none": _overloaded(),
+    "no queue": _overloaded("--max-concurrent", "4", "--max-queued", "0"),
+    "queue": _overloaded(
+        *("--max-concurrent", "4", "--max-queued", "30", "--queue-timeout-s", "0.3")
+    ),
+}
+_ALL = SERVERS | ORDERS | ASGI_SERVERS | FAN_OUT | OVERLOADED | _SITE_COMMANDS
+
+
 class Service:
     """A server in processes of its own."""
 
     def __init__(self, name: str, programs: str, *, port: int, workers: int = 2) -> None:
         self.name, self.port, self.workers = name, port, workers
-        self._command = (SERVERS | ORDERS | ASGI_SERVERS | FAN_OUT | _SITE_COMMANDS)[name](
-            programs, port, workers
-        )
+        self._command = _ALL[name](programs, port, workers)
         self._log = tempfile.NamedTemporaryFile(prefix=f"{name}-", suffix=".log")  # noqa: SIM115
         self.start()
 

@@ -12,6 +12,8 @@ import time
 from statistics import median
 from typing import Any
 
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from support.reading import FakePeer
 
 from microweb import App
@@ -25,6 +27,7 @@ from microweb.middleware.cors import CORS
 from microweb.middleware.health import Health
 from microweb.middleware.timeout import Timeout
 from microweb.middleware.timing import ServerTiming
+from microweb.middleware.tracing import Tracing
 from microweb.parser import Parser
 from microweb.request import make_request
 
@@ -51,6 +54,9 @@ MEASURED: dict[str, tuple[Any, bytes]] = {
     "Health": (Health(), b""),
     "ServerTiming": (ServerTiming(), b""),
     "Timeout": (Timeout(30), b""),
+    "Tracing, sampled": (Tracing(tracer_provider=TracerProvider()), b""),
+    "Tracing, not sampled": (Tracing(tracer_provider=TracerProvider(sampler=ALWAYS_OFF)), b""),
+    "Tracing, no SDK": (Tracing(), b""),
     "Compression": (Compression(), b""),
     "ConditionalGet": (ConditionalGet(), b""),
     "BasicAuth": (BasicAuth({"ada": "lovelace"}), b"Basic YWRhOmxvdmVsYWNl"),
