@@ -176,5 +176,10 @@ class _Watch:
             held_s * 1000,
             where,
             more,
-            extra={"held_ms": held_s * 1000, "line": str(culprit)},
+            extra={
+                "microweb.held_ms": round(held_s * 1000),
+                "code.file.path": culprit.file,
+                "code.line.number": culprit.number,
+                "code.function.name": culprit.function,
+            },
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -138,6 +139,19 @@ def test_a_debugger_is_not_named(program: Program) -> None:
     asking.join(DEADLINE_S)
     get(url, "/block/1")
     assert ended(program) == ""
+
+
+def test_fields_in_json(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(APP)
+    options = ["--port", "0", "--stall-ms", "100", "--log", "json"]
+    with Program("-m", "microweb", "run", "app:app", *options, cwd=tmp_path) as program:
+        (url, *_) = program.urls()
+        get(url, "/block/300")
+        record = json.loads(program.out.wait_for("held the event loop"))
+    assert record["code.file.path"] == f"{tmp_path}/app.py"
+    assert record["code.line.number"] == line_of("a block")
+    assert record["code.function.name"] == "block"
+    assert record["microweb.held_ms"] >= 100
 
 
 def test_nothing_is_named_by_default(tmp_path: Path) -> None:
