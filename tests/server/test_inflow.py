@@ -2,19 +2,26 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
+from types import FrameType
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.serving import DEADLINE_S
+from support import over_tls
+from support.serving import DEADLINE_S, get, on_loopback, peer_of
 
+import microweb
+from microweb import App
 from microweb.server.delivery import take_buffered
 from microweb.server.inflow import READ_BYTES, Inflow
 from microweb.testing.network import ClientEnd, connect
 
 LIMIT = 16 * 1024
+PACKAGE = Path(microweb.__file__).parent
 
 
 class Connected:
@@ -207,6 +214,38 @@ async def test_waits_for_the_peer_to_read_reach_the_writer() -> None:
         connection.inflow.resume_writing()
         async with asyncio.timeout(DEADLINE_S):
             await draining
+
+
+@pytest.mark.skipif(over_tls.IS_ON, reason="TLS makes calls of its own")
+async def test_kept_get_makes_few_calls_and_none_in_streams() -> None:
+    app = App()
+
+    @app.get("/")
+    async def text() -> str:
+        return "text"
+
+    calls: list[str] = []
+
+    def note(frame: FrameType, event: str, _: object) -> None:
+        if event == "call":
+            file = Path(frame.f_code.co_filename)
+            if file.is_relative_to(PACKAGE) or file == Path(asyncio.streams.__file__):
+                calls.append(f"{file.name} {frame.f_code.co_name}")
+
+    async with on_loopback(app, tick_s=3600) as server, peer_of(server) as peer:
+        for _ in range(3):
+            await peer.send(get("/"))
+            await peer.read_until(b"text")
+        before = sys.getprofile()
+        sys.setprofile(note)
+        try:
+            await peer.send(get("/"))
+            await peer.read_until(b"text")
+        finally:
+            sys.setprofile(before)
+    ours = [call for call in calls if not call.startswith("misbehaving.py")]
+    assert not [call for call in ours if call.startswith("streams.py")]
+    assert len(ours) <= 16, ours  # and the endpoint
 
 
 STEPS = st.lists(st.sampled_from(["send", "large", "receive", "read", "turn"]), max_size=30)
