@@ -9,6 +9,7 @@ from ..logs import Log
 from ..request import request_id_of
 from .config import LogForm
 from .console import is_terminal
+from .log_setup import direct_handler
 from .records import DONE, ExchangeRecord, Observer
 
 _LINE = "%(method)s %(path)s %(status)d %(bytes)dB %(ms).1fms %(client)s"
@@ -47,6 +48,10 @@ def access_logger() -> Observer:
         line = _LINE if fields["request_id"] is None else _LINE_WITH_ID
         if record.how is not DONE:
             line += _END
+        direct = direct_handler(_log.logger)
+        if direct is not None:
+            direct.write(_log.logger.name, line % fields, fields)
+            return
         try:  # `_log.info` would do the same, but costs 2.4 us more per request
             _log.logger.info(line, fields, extra=fields)
         except Exception as error:  # of a log handler; the response is already sent

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import time
 from collections.abc import Mapping
 from types import TracebackType
@@ -84,6 +85,12 @@ def _ours(fields: dict[str, Any]) -> dict[str, Any]:
     if method not in (None, "-") and method not in METHODS:
         found |= {_KEYS["method"]: "_OTHER", "http.request.method_original": method}
     return found
+
+
+def ours_line(logger: str, message: str, fields: dict[str, Any]) -> str:
+    """Return the object of a record of microweb at level INFO."""
+    at, pid = time.time(), os.getpid()
+    return json_line("INFO", message, _ours(fields), logger=logger, at=at, pid=pid)
 
 
 def json_line(

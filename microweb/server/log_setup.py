@@ -25,7 +25,7 @@ from .console import (
 )
 from .forks import called_in_children
 from .lines import line_lock
-from .log_json import JSONFormatter
+from .log_json import JSONFormatter, ours_line
 from .log_writer import LogWriter
 
 _warnings_log = logging.getLogger("py.warnings")
@@ -61,6 +61,26 @@ class JSONHandler(logging.Handler):
             self.handleError(record)
             return
         put_line(line)
+
+    def write(self, logger: str, message: str, fields: dict[str, object]) -> None:
+        """Write an object without a `LogRecord`, which saves a third of its cost."""
+        put_line(ours_line(logger, message, fields))
+
+
+def direct_handler(logger: logging.Logger) -> JSONHandler | None:
+    """Return the handler that alone gets the records of `logger`, and gets them unchanged."""
+    root = logger.parent
+    if (
+        logger.handlers
+        or logger.filters
+        or root is None
+        or not isinstance(root, logging.RootLogger)
+    ):
+        return None
+    if len(root.handlers) != 1 or logging.getLogRecordFactory() is not logging.LogRecord:
+        return None
+    handler = root.handlers[0]
+    return handler if type(handler) is JSONHandler and not handler.filters else None
 
 
 def set_up_json() -> None:

@@ -22,7 +22,7 @@ import pytest
 from support.processes import DEADLINE_S, ENVIRONMENT, connect, get
 from support.supervising import pids_in
 
-from microweb.server.log_setup import logging_configured
+from microweb.server.log_setup import JSONHandler, direct_handler, logging_configured
 
 APP = """
 import logging, os, sys, threading, warnings
@@ -385,3 +385,22 @@ def test_root_logger_is_configured_only_without_handlers(monkeypatch: pytest.Mon
         with logging_configured(own, "error"):
             assert (root.handlers, root.level) == ([handler], logging.DEBUG)
     assert (root.handlers, root.level) == ([], logging.WARNING)
+
+
+def test_only_a_sole_handler_of_ours_is_direct() -> None:
+    root, logger = logging.RootLogger(logging.INFO), logging.Logger("microweb.access")
+    logger.parent = root
+    ours, other = JSONHandler(), logging.NullHandler()
+    assert direct_handler(logger) is None
+    root.addHandler(ours)
+    assert direct_handler(logger) is ours
+    for owner in (root, logger):
+        owner.addHandler(other)
+        assert direct_handler(logger) is None
+        owner.removeHandler(other)
+    for filtered in (ours, logger):
+        filtered.addFilter(lambda record: False)
+        assert direct_handler(logger) is None
+        filtered.filters.clear()
+    logger.parent = logging.Logger("microweb")
+    assert direct_handler(logger) is None
