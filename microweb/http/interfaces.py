@@ -47,6 +47,14 @@ class Origin(NamedTuple):
 LocalEnd = tuple[str, int | None] | None
 
 
+class Ends(NamedTuple):
+    """What all requests of a connection have in common."""
+
+    local: LocalEnd  # None if it is not known
+    origin: Origin | None  # None if a proxy may report another one for each request
+    has_tls: bool
+
+
 @dataclass(frozen=True, slots=True)
 class ServerLimits:
     """The server's limits for the content of requests and for WebSockets.
@@ -69,8 +77,8 @@ class Peer(Protocol):
     @property
     def address(self) -> Address | None: ...
     @property
-    def local(self) -> LocalEnd:
-        """The server's end of the connection, None if it is not known."""
+    def ends(self) -> Ends:
+        """The two ends of the connection."""
 
     @property
     def tls(self) -> TLSInfo | None: ...

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 
 from ..errors import ConfigurationError
-from ..http.interfaces import Address, LocalEnd, Origin, ServerLimits
+from ..http.interfaces import Address, Ends, Origin, ServerLimits
 from ..http.request_head import HeaderSection
 from ..http.tls import TLSInfo
 from ..request import Request
@@ -91,12 +91,12 @@ class ScopePeer:
         return self._client
 
     @property
-    def local(self) -> LocalEnd:
-        """The end of the other server, as it tells it."""
+    def ends(self) -> Ends:
+        """The end of the other server, as it tells it. It does not tell more about TLS."""
         if not self._server:
-            return None
+            return Ends(None, None, False)
         host, port = self._server
-        return host, port
+        return Ends((host, port), None, False)
 
     @property
     def tls(self) -> TLSInfo | None:

@@ -28,6 +28,7 @@ _KEPT_IN_ANSWERS = frozenset(
 )
 _KEPT_FIELDS = 512
 _KEPT_BYTES = 300  # of the name and the value of a field
+_KEPT_SECTIONS, _KEPT_SECTION_BYTES = 256, 1024
 _LENGTH_NAME, _TYPE_NAME = len("content-length: "), len("content-type: ")
 
 
@@ -51,18 +52,28 @@ class _AnswerLines(dict[Pair, tuple[str, str]]):
 
 
 _REQUEST_FIELDS: dict[bytes, Pair] = {}  # a line as received -> name in lower case, value
+_SECTIONS: dict[bytes, list[Pair]] = {}  # sections whose fields are all in the memo
 _ANSWER_LINES = _AnswerLines()
 
 
-def fields_of(request: Request) -> list[Pair]:
-    """Return the fields of a request. Host is that of a trusted proxy or of the target, if any."""
+def fields_of(request: Request, host: str | None = None) -> list[Pair]:
+    """Return the fields of a request. Host is `host` of a trusted proxy, or that of the target."""
     raw = request.section.received or request.section.raw
-    if raw == b"\r\n":
-        return []
-    fields = []
-    for line in raw[:-4].split(b"\r\n"):
+    # 2.5 us less for one field: the hash of these bytes is known if the connection repeats them.
+    known = _SECTIONS.get(raw)
+    fields = known.copy() if known is not None else _parse(raw)
+    host = host or request.line.authority
+    if host is not None:  # RFC 9112 section 3.2.2
+        fields = [(b"host", host.encode("ascii")), *(f for f in fields if f[0] != b"host")]
+    return fields
+
+
+def _parse(raw: bytes) -> list[Pair]:
+    fields, are_kept = [], len(raw) <= _KEPT_SECTION_BYTES
+    for line in raw[:-4].split(b"\r\n") if len(raw) > 2 else ():
         field = _REQUEST_FIELDS.get(line)
         if field is None:
+            are_kept = False
             name, _, value = line.partition(b":")
             field = name.lower(), value.strip(b" \t")
             if field[0] in _KEPT_OF_REQUESTS and len(line) <= _KEPT_BYTES:
@@ -70,9 +81,10 @@ def fields_of(request: Request) -> list[Pair]:
                     _REQUEST_FIELDS.clear()
                 _REQUEST_FIELDS[line] = field
         fields.append(field)
-    host = request._find_origin().host or request.line.authority
-    if host is not None:  # RFC 9112 section 3.2.2
-        fields = [(b"host", host.encode("ascii")), *(f for f in fields if f[0] != b"host")]
+    if are_kept:
+        if len(_SECTIONS) >= _KEPT_SECTIONS:
+            _SECTIONS.clear()
+        _SECTIONS[raw] = fields.copy()
     return fields
 
 

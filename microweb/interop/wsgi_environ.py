@@ -63,7 +63,7 @@ def _server_of(request: Request) -> tuple[str, str]:
 
     RFC 3875 section 4.1.14
     """
-    host, port = request.transport.local or ("", None)
+    host, port = request.transport.ends.local or ("", None)
     if port is None:
         name = request.host.removesuffix(":" + _port_in(request.host))
         return name or "localhost", _port_in(request.host) or _DEFAULT_PORTS[request.scheme]

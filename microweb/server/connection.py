@@ -23,18 +23,18 @@ from typing import Any, Literal
 
 from ..errors import ClientDisconnected, ProtocolError
 from ..http.framing import CLOSE
-from ..http.interfaces import Address, LocalEnd, Origin, ServerLimits
+from ..http.interfaces import Address, Ends, Origin, ServerLimits
 from ..http.request_head import HeaderSection
 from ..http.tls import TLSInfo
 from ..logs import Log
 from ..parser import Parser
 from ..request import Request
 from ..response import Response
-from .addresses import local_end_of
 from .answering import AnswerStream, is_streaming, may_read_body, persistence_of
 from .body import Body, can_go_on, discard_body, discard_stuck_body, end_body, skim_body
 from .context import InContext
 from .disconnects import DisconnectWatch
+from .ends import ends_of
 from .hints import send_early_hints
 from .lingering import abandon, close
 from .network import BEFORE_A_REQUEST, NEVER, NetworkStream, Phase
@@ -58,7 +58,7 @@ _HEAD, _IDLE = Phase.HEAD, Phase.IDLE
 class Connection:
     """The exchanges of one connection, in order, on one task."""
 
-    __slots__ = tuple("_afterwards _forget _joined _local _unbroken _watch network parser".split())
+    __slots__ = tuple("_afterwards _forget _ends _joined _unbroken _watch network parser".split())
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ class Connection:
         self._watch: DisconnectWatch | None = None  # made at first use, because it takes 88 bytes
         self.parser = Parser(self, state.lines, state.head_limits)
         self._forget = forget  # called when the connection is over
-        self._local: LocalEnd = None  # found at the first use
+        self._ends: Ends | None = None  # found at the first use
         self._joined = 0  # how many answers are in `network.unflushed`
         self._unbroken = 0  # bytes of streamed answers since other tasks could last run
         self._afterwards: tuple[Callable[[], None], ...] = ()  # to start after the answer
@@ -96,11 +96,11 @@ class Connection:
         return self.network.address
 
     @property
-    def local(self) -> LocalEnd:
-        """The server's end of the connection."""
-        if self._local is None:
-            self._local = local_end_of(self.network.transport)
-        return self._local
+    def ends(self) -> Ends:
+        """The two ends of the connection."""
+        if self._ends is None:
+            self._ends = ends_of(self.network)
+        return self._ends
 
     @property
     def tls(self) -> TLSInfo | None:

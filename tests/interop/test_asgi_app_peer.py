@@ -53,6 +53,21 @@ async def test_the_server_is_the_one_of_the_scope(server: Any) -> None:
     assert shown == repr(None if server is None else tuple(server)).encode()
 
 
+async def test_a_mounted_application_by_https() -> None:
+    """The other server does not tell more about TLS than the scheme."""
+    app = App()
+
+    async def show(scope: Any, receive: Any, send: Any) -> None:
+        told = scope["scheme"], sorted(scope["extensions"])
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.body", "body": repr(told).encode()})
+
+    app.mount("/old", show)
+    scope = http_scope(path="/old", raw_path=b"/old", scheme="https")
+    status, _, shown = await answered(app, scope)
+    assert status == 200 and b"'https'" in shown and b"tls" not in shown
+
+
 async def test_scheme_and_trusted_proxies() -> None:
     headers = [(b"host", b"a"), (b"x-forwarded-for", b"198.51.100.1")]
     for scheme in ("http", "https"):

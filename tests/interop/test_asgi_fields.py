@@ -21,6 +21,16 @@ def test_the_fields_of_a_request_have_names_in_lower_case() -> None:
     assert fields_of(request) == []
 
 
+def test_a_section_that_comes_again_has_a_list_of_its_own() -> None:
+    asgi_fields._SECTIONS.clear()
+    request = request_of("/", {"Host": "again", "Accept": "*/*"})
+    for _ in range(4):  # from the third one on, the memo has the whole section
+        fields = fields_of(request)
+        assert fields == [(b"host", b"again"), (b"accept", b"*/*")]
+        fields.clear()  # the application may change its list
+    assert list(asgi_fields._SECTIONS) == [request.section.raw]
+
+
 def test_the_authority_of_the_target_is_the_host() -> None:
     request = request_of("/", {"Host": "a", "X-One": "1"})
     request.line = parse_request_line("GET", "http://b:81/")
@@ -59,7 +69,11 @@ def test_the_memos_are_bounded_and_hold_no_secret() -> None:
         assert (b"cookie", value.encode()) in fields_of(request)
         cookie = (b"set-cookie", value.encode())
         assert lines_of([cookie, (b"content-length", str(index).encode())])["set-cookie"]
-    assert 0 < len(received) <= 512 and 0 < len(sent) <= 512
+        for _ in range(3):
+            fields_of(request_of("/", {"Host": f"h{index}"}))
+    sections = asgi_fields._SECTIONS
+    assert 0 < len(received) <= 512 and 0 < len(sent) <= 512 and 0 < len(sections) <= 256
+    assert b"secret" not in b"".join(sections)
     assert b"secret" not in b"".join(received) and "secret" not in str(sent)
     assert lines_of([(b"vary", b"x" * 400)]) and (b"vary", b"x" * 400) not in sent
 

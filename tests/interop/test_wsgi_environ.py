@@ -11,7 +11,7 @@ from support.requesting import FakeBody, FakePeer, request_of
 from support.wsgi import Environ, ask, body_of, chunked, get, serving
 
 from microweb import Request
-from microweb.http.interfaces import Address, Origin
+from microweb.http.interfaces import Address, Ends, Origin
 from microweb.interop.wsgi_answer import StartResponse
 from microweb.interop.wsgi_environ import make_environ
 from microweb.interop.wsgi_input import Input
@@ -61,13 +61,13 @@ def test_the_keys_that_every_application_needs() -> None:
 def test_over_a_unix_socket_the_server_is_the_host_that_the_client_names(
     host: str, name: str, port: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(FakePeer, "local", ("/run/a", None))
+    monkeypatch.setattr(FakePeer, "ends", Ends(("/run/a", None), None, False))
     environ = environ_of(request_of("/", {"Host": host}))
     assert (environ["SERVER_NAME"], environ["SERVER_PORT"]) == (name, port)
 
 
 def test_an_ipv6_server_is_in_brackets(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(FakePeer, "local", ("::1", 81))
+    monkeypatch.setattr(FakePeer, "ends", Ends(("::1", 81), None, False))
     environ = environ_of(request_of("/", {"Host": "a"}))
     assert (environ["SERVER_NAME"], environ["SERVER_PORT"]) == ("[::1]", "81")
 
@@ -162,6 +162,6 @@ async def test_http_1_0_without_a_host_has_a_server_name() -> None:
 
 
 def test_a_server_that_is_not_known_has_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(FakePeer, "local", None)
+    monkeypatch.setattr(FakePeer, "ends", Ends(None, None, False))
     environ = environ_of(request_of("/", {"Host": ""}))
     assert (environ["SERVER_NAME"], environ["SERVER_PORT"]) == ("localhost", "80")

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterable
 
 from microweb import Headers, Request
-from microweb.http.interfaces import Address, LocalEnd, Origin
+from microweb.http.interfaces import Address, Ends, Origin
 from microweb.http.request_head import (
     HeaderSection,
     RequestLine,
@@ -21,7 +21,7 @@ class FakePeer:
     """A connection with the attributes that the test sets."""
 
     address = Address("10.0.0.9", 4711)
-    local: LocalEnd = ("192.0.2.80", 8000)
+    ends = Ends(("192.0.2.80", 8000), None, False)
     scheme = "http"
     limits = ServerConfig(max_form_fields=3, max_form_text=1000).limits
     is_draining = False
