@@ -135,7 +135,8 @@ class ErrorBoundary:
         handler = self._find(error, has_request=True)
         is_fault = not isinstance(error, (HTTPError, ProtocolError))
         if is_fault and (handler is None or isinstance(handler.key, int)):
-            fields = {"request_id": request_id_of(request)}
+            trace_id = request.exchange.trace_id if request.has_exchange else None
+            fields = {"request_id": request_id_of(request), "trace_id": trace_id}
             add_remedy(error)
             _log.error("%s failed", name_in_log(request), exc_info=error, extra=fields)
         if handler is None:

@@ -300,6 +300,14 @@ async def test_an_exception_is_recorded_once(traced: Traced) -> None:
     assert attributes["http.response.status_code"] == 500
 
 
+async def test_the_record_of_an_error_has_the_id_of_the_trace(
+    traced: Traced, caplog: pytest.LogCaptureFixture
+) -> None:
+    await ask(traced, get("/fail", f"traceparent: {PARENT}", CLOSED))
+    (record,) = caplog.records
+    assert record.__dict__["trace_id"] == TRACE
+
+
 async def test_a_404_of_the_endpoint_is_no_error(traced: Traced) -> None:
     span = await span_of(traced, get("/missing", CLOSED))
     assert (exception_types(span), span.status.status_code) == ([], StatusCode.UNSET)
