@@ -58,7 +58,7 @@ INSIDE_FUNCTIONS = {
     "server.metrics_registry": "server.metrics_totals",  # a single process has none
     "server.server": "server.tls",
     "server.spawned": "server.metrics_totals",  # only if a worker had metrics
-    "server.supervisor": "server.tls_context",
+    "server.supervisor": "server.tls_context server.metrics_socket",  # with their options
     "testing": "testing.websocket",  # which needs an extra
     "testing.client": "middleware.sessions",
 }

@@ -14,9 +14,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager
+from functools import partial
 from typing import Protocol
 from weakref import WeakKeyDictionary
 
+from ..concurrency.subscribers import note_subscribers
 from ..concurrency.threads import is_in_loop_of_its_own
 from ..errors import ClientDisconnected, ConfigurationError
 from ..remedies import names_keywords
@@ -44,6 +46,11 @@ class FrameSocket(Protocol):
 
     def pushing(self) -> AbstractContextManager[None]:
         """Mark a block in which the endpoint only sends, unless it receives there."""
+
+
+def _count_subscribers(hubs: WeakKeyDictionary[asyncio.AbstractEventLoop, Hub]) -> int:
+    topics = [topic for hub in hubs.values() for topic in hub.topics.values()]
+    return sum(len(topic.subscriptions) for topic in topics)
 
 
 class Channels:
@@ -80,6 +87,7 @@ class Channels:
         self.wait_s = wait_s
         self.json_default = json_default
         self._hubs: WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = WeakKeyDictionary()
+        note_subscribers(self, partial(_count_subscribers, self._hubs))
 
     def __getitem__(self, name: str) -> Channel:
         name.encode()  # else an invalid name would stop the task that reads for all channels

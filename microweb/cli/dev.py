@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ..development.watching import Watched
 
 _WORKERS = ("workers", "supervised", "worker_stall_s", "worker_start_s", "max_requests", "max_rss")
-NOT_OFFERED = ("debug_anywhere", "control", *_WORKERS)
+NOT_OFFERED = ("debug_anywhere", "control", "metrics_bind", *_WORKERS)
 _OFFERED = [name for name in NAMES if name not in NOT_OFFERED]
 _STALL_MS = 100
 

@@ -31,6 +31,7 @@ _WORD = 8
 _FRESH_NS = 2_000_000_000  # an older heartbeat means that the event loop of the worker stands still
 
 _SLOTS, _TURN = 1, 2  # words of the header: the number of slots, how often the areas were changed
+_CREATED, _RESTARTS = 3, 4  # when the board was made; restarts by cause
 
 _PID, _STATE, _HEARTBEAT, _CONNECTIONS, _REQUESTS, _RSS, _GENERATION = range(7)  # words of a slot
 _METRICS = 64  # the word of a slot at which its metrics begin, in the same page
@@ -44,6 +45,10 @@ class WorkerState(IntEnum):
     READY = 2
     DRAINING = 3
 
+
+# Why a worker was replaced: it exited, was killed by a signal, or stood still and was killed; the
+# service was reloaded; it passed `max_requests` or `max_rss`; it got SIGTERM.
+CAUSES = ("exit", "signal", "stall", "reload", "limit", "sigterm")
 
 _READY = int(WorkerState.READY)
 
@@ -70,6 +75,7 @@ class Board:
         with mmap.mmap(descriptor, HEADER_BYTES) as header, memoryview(header) as view:
             words = view.cast("Q")
             words[0], words[_SLOTS] = LAYOUT, slots
+            words[_CREATED] = time.time_ns()
             words.release()
         return cls(descriptor)
 
@@ -108,6 +114,21 @@ class Board:
             and words[start + _HEARTBEAT] >= oldest
         ]
         return min(counts, default=None)
+
+    # --- for metrics
+
+    @property
+    def created_ns(self) -> int:
+        """When the board was made, in nanoseconds since 1970."""
+        return self._words[_CREATED]
+
+    def restarts(self, cause: str) -> int:
+        """Return how many workers were replaced for a cause, one of `CAUSES`."""
+        return self._words[_RESTARTS + CAUSES.index(cause)]
+
+    def count_restart(self, cause: str) -> None:
+        """Count a worker that is replaced."""
+        self._words[_RESTARTS + CAUSES.index(cause)] += 1
 
     # --- the totals of the workers that have ended
 

@@ -51,6 +51,7 @@ class RunOptions(TypedDict, total=False):
     workers: Workers
     supervised: bool
     control: str
+    metrics_bind: str
     stall_ms: int
     worker_stall_s: float
     worker_start_s: float
@@ -143,6 +144,10 @@ class ServerConfig:
     control: Annotated[
         str,
         "path of a Unix socket for microweb ps, reload, drain, stacks; implies supervised",
+    ] = ""
+    metrics_bind: Annotated[
+        str,
+        "serve /metrics on a port of 127.0.0.1, or host:port; a single worker is supervised too",
     ] = ""
     stall_ms: Annotated[int, "after which code that holds the event loop is logged; 0 is never"] = 0
     worker_stall_s: Annotated[
@@ -248,6 +253,7 @@ class ServerConfig:
                 "a header of anybody else is not believed"
             )
         _check_path("control", self.control)
+        _check_metrics_bind(self.metrics_bind)
         _check_binds(self.bind)
         self._check_tls()
 
@@ -284,7 +290,7 @@ class ServerConfig:
     @property
     def needs_supervisor(self) -> bool:
         """Whether options ask for a supervisor, also of a single worker."""
-        return self.supervised or bool(self.control)
+        return self.supervised or bool(self.control) or bool(self.metrics_bind)
 
     @property
     def has_tls(self) -> bool:
@@ -368,3 +374,15 @@ def _check_binds(value: object) -> None:
         parse_bind(text)
         if value.count(text) > 1:
             raise ConfigurationError(f"bind: {text!r:.80} is named twice")
+
+
+def _check_metrics_bind(value: object) -> None:
+    is_port = isinstance(value, str) and value.isascii() and value.isdecimal()
+    if is_port:
+        value = f"127.0.0.1:{value}"
+    try:
+        if value != "":
+            parse_bind(value)
+    except ConfigurationError as error:
+        text = "expected a port such as '9100', or host:port"
+        raise ConfigurationError(f"metrics_bind: {text}, got {value!r:.80}") from error

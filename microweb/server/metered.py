@@ -10,6 +10,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
+    from .config import ServerConfig
     from .server import Server
     from .worker import Worker
 
@@ -42,12 +43,11 @@ def metered(
     app: object,
     life: Life | None,
     server: Callable[[], Server],
-    *,
+    config: ServerConfig,
     worker: Worker | None = None,
-    is_asked: bool = False,
 ) -> Life | None:
     """Return `life`; with metrics, return a lifespan around it that measures `server()`."""
-    if is_asked or is_measured(app):
+    if config.metrics_bind or is_measured(app):
         return _measured(life, server, worker)
     return life
 

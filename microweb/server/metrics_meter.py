@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from ..concurrency.subscribers import subscribers
 from .connection import Connection
 from .lines import dropped
 from .metrics_instruments import BUCKETS, SUM, VALUE
@@ -151,6 +152,8 @@ def sample() -> None:
     by_state = _family("microweb_connections", GAUGE, "Open connections by state.", "state")
     for state in STATES:
         _set(by_state, (state,), states[state])
+    help = "Subscribers of channels."
+    _set(_family("microweb_channel_subscribers", GAUGE, help), (), subscribers())
     active = sum(each.network.request is not None for each in everyone)
     help = "Requests that are not answered completely."
     _set(_family("http_server_active_requests", GAUGE, help), (), active)

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from .board import Board, Slot
 from .console import say
+from .metrics_board import metrics_of_board
 from .metrics_series import (
     CREATED,
     FAMILY,
@@ -51,7 +52,7 @@ def read_board(board: Board) -> BoardCopy:
             if slot.has_metrics and slot.generation != included[slot.number]
         ]
         if board.turn == turn:  # no slot was added to the totals meanwhile
-            return BoardCopy(totals, living)
+            return BoardCopy(totals, [*living, metrics_of_board(board)])
 
 
 def add_to_totals(board: Board, slot: Slot) -> None:

@@ -17,6 +17,7 @@ class Place:
     def __init__(self) -> None:
         self.worker: Spawned | None = None
         self.next: Spawned | None = None  # that takes over once it is ready
+        self.cause = ""  # of the replacement that is asked for, in the metrics
         self.starts_at = 0.0  # no worker starts before, because the last one crashed
         self._crashes = 0
 

@@ -28,8 +28,8 @@ class WorkerPool:
         self.has_started = False  # all workers of the start were ready, once
         self._config = config
         self._command = command
-        self._board = Board.create(4 * count + 16)
-        line_lock.share(self._board.descriptor)
+        self.board = Board.create(4 * count + 16)
+        line_lock.share(self.board.descriptor)
 
     def workers(self) -> list[Spawned]:
         """Return all workers: those of the places, those that take over, those that drain."""
@@ -42,12 +42,12 @@ class WorkerPool:
         Raises: OSError if there is no process or descriptor left, or the directory is gone.
         """
         taken = {worker.slot.number for worker in self.workers()}
-        slot = next(slot for slot in self._board.slots if slot.number not in taken)
+        slot = next(slot for slot in self.board.slots if slot.number not in taken)
         # One worker warns, at the start and at each reload, not when it is replaced.
         warns = place is self.places[0] and (as_next or not self.has_started)
         is_asked = bool(self._config.control)
         worker = Spawned(
-            self._command, self.sockets, self._board, slot, warns=warns, is_asked=is_asked
+            self._command, self.sockets, self.board, slot, warns=warns, is_asked=is_asked
         )
         if as_next:
             place.next = worker
@@ -93,7 +93,7 @@ class WorkerPool:
 
     def add_place(self) -> None:
         """Want one worker more, if the board has room for it."""
-        if 2 * len(self.places) + 2 > len(self._board.slots) - len(self.draining):
+        if 2 * len(self.places) + 2 > len(self.board.slots) - len(self.draining):
             say(f"SIGTTIN: there is no room for more than {len(self.places)} workers", sys.stderr)
             return
         self.places.append(Place())
@@ -127,4 +127,4 @@ class WorkerPool:
         for place in self.places:
             place.worker = place.next = None
         line_lock.leave()
-        self._board.close()
+        self.board.close()

@@ -94,8 +94,8 @@ def make_server(app: Application, options: ServerOptions) -> Server:
     config = ServerConfig.from_options(options)
     if config.workers != 1 or config.needs_supervisor:
         raise ConfigurationError(
-            "workers, supervised, control: expected app.run() or `microweb run`, got a server in "
-            "this process: it can't start itself again"
+            "workers, supervised, control, metrics_bind: expected app.run() or `microweb run`, got "
+            "a server in this process: it can't start itself again"
         )
     return _make_server(app, config, None)
 
@@ -120,7 +120,7 @@ def _make_server(app: Application, config: ServerConfig, worker: Worker | None) 
         handler,
         config,
         refuse=app.refuse,
-        lifespan=metered(app, app.life(), lambda: server, worker=worker),
+        lifespan=metered(app, app.life(), lambda: server, config, worker),
         observers=(access_logger(),) if wants_access_log(config.log) else (),
         worker=worker,
     )

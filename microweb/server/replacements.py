@@ -37,11 +37,12 @@ class Replacements:
         if on_outcome is not None:
             self._wanted_by.append(on_outcome)
 
-    def request(self, place: Place, reason: str) -> None:
-        """Replace the worker of one place, for a `reason` that the log says."""
+    def request(self, place: Place, reason: str, cause: str) -> None:
+        """Replace the worker of one place, for a `reason` that the log says; `cause` is counted."""
         if place.worker is not None and place not in self._waiting:
             say(f"worker {place.worker.pid} is to be replaced: {reason}", sys.stderr)
             self._waiting.append(place)
+            place.cause = cause
 
     def go_on(self, now: float) -> None:
         """Take the next step that is possible."""
@@ -104,6 +105,7 @@ class Replacements:
         place.worker.is_announced = True
         place.recover()
         if old is not None:
+            self._pool.board.count_restart("reload" if self.is_reloading else place.cause)
             say(f"worker {old.pid} is replaced by {place.worker.pid}", sys.stderr)
             self._pool.retire(old)
         self.end(place)

@@ -28,6 +28,13 @@ class WorkerEnd(NamedTuple):
     status: int
     is_ours: bool = False
 
+    @property
+    def cause(self) -> str:
+        """The cause in the metrics of a worker that is replaced because of this end."""
+        if self.is_ours:
+            return "stall"
+        return "exit" if self.status >= 0 else "signal"
+
     def __str__(self) -> str:
         if self.status >= 0:
             return f"exited with status {self.status}"

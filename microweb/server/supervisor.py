@@ -52,6 +52,7 @@ class Supervisor:
         sockets: list[socket.socket],
         count: int,
         control: socket.socket | None = None,
+        metrics: list[socket.socket] | None = None,
     ) -> None:
         self._config = config
         self._notifier = notifier()
@@ -63,6 +64,10 @@ class Supervisor:
         if control is not None:
             parts = self._pool, self._replacements, self._shutdown
             self.polled.append(Control(control, *parts))
+        if metrics:
+            from .metrics_socket import MetricsSocket
+
+            self.polled.append(MetricsSocket(metrics, self._pool.board))
         self._woke_at = time.monotonic()
         self._crashing_since: float | None = None  # no worker is ready
         # Under `nohup` the end of the terminal is not the end of the service.
@@ -163,7 +168,7 @@ class Supervisor:
             say(f"worker {worker.pid} is ready", sys.stderr)
         reason = worker.passed_limit(self._config.max_requests, self._config.max_rss)
         if reason and now >= place.starts_at:
-            self._replacements.request(place, reason)
+            self._replacements.request(place, reason, "limit")
 
     def _start(self, place: Place, now: float) -> None:
         if self._shutdown.is_stopping:
@@ -209,6 +214,7 @@ class Supervisor:
         elif worker.is_ready or self._pool.has_started:
             text = text if worker.is_ready else f"{text} before it was ready"
             lived_s = now - worker.started_at
+            self._pool.board.count_restart(end.cause)
             self._on_crash(place, text, now, lived_s, was_ready=worker.is_ready)
         else:
             # The worker has checked more options than the supervisor can: it needs the application.
@@ -242,7 +248,7 @@ class Supervisor:
         if place is None or worker is place.next or not worker.is_ready:
             worker.send(RETIRE)
         else:
-            self._replacements.request(place, "it got SIGTERM")
+            self._replacements.request(place, "it got SIGTERM", "sigterm")
 
     # --- signals
 
@@ -299,4 +305,12 @@ def supervise(config: ServerConfig) -> int:
         if is_json():
             stack.enter_context(objects_written_by_a_thread())
         control = open_control(config.control, stack) if config.control else None
-        return Supervisor(config, command, bound.sockets, worker_count(config), control).run()
+        metrics = _open_metrics(config.metrics_bind, stack) if config.metrics_bind else None
+        count = worker_count(config)
+        return Supervisor(config, command, bound.sockets, count, control, metrics).run()
+
+
+def _open_metrics(text: str, stack: ExitStack) -> list[socket.socket]:
+    from .metrics_socket import open_metrics
+
+    return open_metrics(text, stack)

@@ -123,7 +123,7 @@ class MemoryTransport(httpx.AsyncBaseTransport):
         check_answers_of(app)
         app.freeze()
         life = app.life() if self._has_lifespan else None
-        life = metered(app, life, lambda: server)
+        life = metered(app, life, lambda: server, self._config)
         handler = limited(self._handle, app, self._config)
         server = Server(handler, self._config, refuse=app.refuse, lifespan=life)
         app.attach(server.background)

@@ -37,6 +37,9 @@ def test_each_field_of_the_configuration_has_its_option(write: Write, served: Se
         elif name == "trust_headers":
             argv += [flag, "x-forwarded-for, x-forwarded-proto", flag, "x-forwarded-host"]
             options[name] = ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"]
+        elif name == "metrics_bind":
+            argv += [flag, "9100"]
+            options[name] = "9100"
         elif name == "root_path":
             argv += [flag, "/shop"]
             options[name] = "/shop"
@@ -94,7 +97,7 @@ def test_help_has_each_option_with_its_default(
             shown = ", ".join(default) if isinstance(default, tuple) else str(default)
             assert f"(default: {shown or 'none'})" in text
     assert "(default: False)" not in text and text.count("(default: none)") == (
-        8 if command == "run" else 7
+        9 if command == "run" else 7
     )
 
 

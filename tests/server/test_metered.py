@@ -10,6 +10,7 @@ from support.processes import DEADLINE_S, ENVIRONMENT
 
 from microweb import App
 from microweb.middleware.metrics import Metrics
+from microweb.server.config import ServerConfig
 from microweb.server.metered import is_measured, metered
 from microweb.server.server import Server
 
@@ -34,8 +35,8 @@ async def test_lifespan_of_the_app_is_inside() -> None:
 
     app = App()
     inner = life()
-    assert metered(app, inner, lambda: server) is inner
-    around = metered(app, inner, lambda: server, is_asked=True)
+    assert metered(app, inner, lambda: server, ServerConfig()) is inner
+    around = metered(app, inner, lambda: server, ServerConfig(metrics_bind="9100"))
     server = Server(app.handle, lifespan=around)
     await server.open()
     assert seen == [1]

@@ -72,6 +72,7 @@ def values(board: Board) -> dict[str, dict[bytes, list[float]]]:
     return {
         name: {text: numbers[1:] for (_, text), numbers in family.series.items()}
         for name, family in families.items()
+        if not name.startswith("microweb_")  # those of the board
     }
 
 

@@ -114,8 +114,8 @@ def test_worker_that_could_not_be_replaced_is_tried_later(
     (place,) = pool.places
     replacements = Replacements(pool)
     pool.start(place)
-    replacements.request(place, "its limit")
-    replacements.request(place, "its limit")  # it waits already
+    replacements.request(place, "its limit", "limit")
+    replacements.request(place, "its limit", "limit")  # it waits already
     replacements.go_on(0.0)
     assert place.next is not None
     replacements.fail(place, "no luck", now=10.0)
