@@ -347,7 +347,6 @@ _KEYWORDS: dict[str, dict[str, str]] = {
         "threaded": "app.run(threads=...)",
         "bind": "app.run(host, port)",
         "hostname": "app.run(host)",
-        "access_log": "app.run(log='text'), or log='off' without requests",
         **dict.fromkeys(("proxy_headers", "forwarded_allow_ips"), "app.run(trusted_proxies=...)"),
         "limit_concurrency": "app.run(max_connections=...)",
         **dict.fromkeys(

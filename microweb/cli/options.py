@@ -43,6 +43,16 @@ def add_server_options(parser: argparse.ArgumentParser, names: Collection[str]) 
             add(metavar="PATH")
         else:
             add(type=kind, metavar="SECONDS" if name.endswith("_s") else _METAVARS[kind])
+    if "log" in names:  # the flags of earlier versions, which --help does not show
+        for flag, log in (("--access-log", "text"), ("--no-access-log", "off")):
+            group.add_argument(
+                flag,
+                dest="log",
+                action="store_const",
+                const=log,
+                default=argparse.SUPPRESS,
+                help=argparse.SUPPRESS,
+            )
 
 
 def server_options(given: argparse.Namespace) -> ServerOptions:

@@ -7,8 +7,9 @@ line has the same names, and its help shows the text beside each field.
 from __future__ import annotations
 
 import os
+import warnings
 from dataclasses import dataclass, fields, replace
-from typing import Annotated, Any, Literal, TypedDict, get_args
+from typing import Annotated, Any, Literal, TypedDict, cast, get_args
 
 from ..concurrency.threads import DEFAULT_THREADS
 from ..errors import ConfigurationError
@@ -266,6 +267,7 @@ class ServerConfig:
     @classmethod
     def from_options(cls, options: ServerOptions) -> ServerConfig:
         """Return a configuration from keyword arguments. Raises: ConfigurationError."""
+        options = with_new_names(options)
         known = [field.name for field in fields(cls)]
         for name in options:
             if name not in known:
@@ -332,6 +334,27 @@ class ServerConfig:
             max_chunk_extensions=self.max_chunk_extensions,
             max_trailers=self.max_trailers,
         )
+
+
+def with_new_names(options: ServerOptions) -> ServerOptions:
+    """Return the options with `log` in place of `access_log`, its name in earlier versions.
+
+    Raises: ConfigurationError if both are given.
+    """
+    given: dict[str, Any] = {**options}
+    if "access_log" not in given:
+        return options
+    is_logged = given.pop("access_log")
+    _check_choice("access_log", is_logged, (True, False, "auto"))
+    if "log" in given:
+        raise ConfigurationError("access_log: expected log alone, which replaces it")
+    given["log"] = {True: "text", False: "off"}.get(is_logged, "auto")
+    warnings.warn(
+        f"access_log={is_logged!r} is deprecated: use log={given['log']!r}",
+        DeprecationWarning,
+        stacklevel=2,
+    )
+    return cast(ServerOptions, given)
 
 
 def _check_text(name: str, value: object) -> None:

@@ -24,7 +24,7 @@ from ..request import Request
 from ..response import Response
 from . import systemd
 from .access_log import access_logger, show_access_log, wants_access_log
-from .config import LoopName, RunOptions, ServerConfig, ServerOptions
+from .config import LoopName, RunOptions, ServerConfig, ServerOptions, with_new_names
 from .console import closed_stderr_hidden, open_standard_descriptors, say
 from .cpus import worker_count
 from .exits import exit_not_started
@@ -138,7 +138,7 @@ def run_configured(
     if "json" in (given.get("log"), os.environ.get(variable_of("log"))):
         set_up_json()  # now, for a wrong option
     try:
-        settings = read_settings(cast(ServerOptions, given), folder, os.environ)
+        settings = read_settings(with_new_names(cast(ServerOptions, given)), folder, os.environ)
     except ConfigurationError as error:
         say(str(error), sys.stderr, logging.ERROR)
         sys.exit(1)

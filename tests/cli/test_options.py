@@ -74,6 +74,15 @@ def test_each_field_of_the_configuration_has_its_option(write: Write, served: Se
     assert taken.trusted_proxies == ("10.0.0.0/8", "::1", "192.0.2.1")
 
 
+@pytest.mark.parametrize(("flag", "log"), [("--access-log", "text"), ("--no-access-log", "off")])
+def test_flags_of_earlier_versions_mean_log(
+    write: Write, served: Served, flag: str, log: str
+) -> None:
+    write("hello.py", APP)
+    cli.main(["run", flag, "hello.py"])
+    assert served[0][1] == {"log": log}
+
+
 def test_access_log_can_be_turned_off(write: Write, served: Served) -> None:
     write("hello.py", APP)
     cli.main(["run", "--log", "off", "--grace-s", "0.5", "hello.py"])

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
+import re
 from dataclasses import FrozenInstanceError, fields
-from typing import get_args, get_type_hints
+from typing import cast, get_args, get_type_hints
 
 import pytest
 
@@ -191,11 +192,23 @@ def test_log_level_is_a_name_in_lower_case(level: object) -> None:
     assert message(log_level=level) == f"log_level: {expected}, got {level!r}"
 
 
-def test_access_log_is_now_log() -> None:
-    assert message(access_log=True) == (
-        "unknown option 'access_log': in microweb it is `app.run(log='text'), or log='off' without "
-        "requests`"
-    )
+@pytest.mark.parametrize(("earlier", "log"), [(True, "text"), (False, "off"), ("auto", "auto")])
+def test_access_log_means_log(earlier: object, log: str) -> None:
+    options = cast(ServerOptions, {"access_log": earlier, "port": 0})
+    expected = f"access_log={earlier!r} is deprecated: use log={log!r}"
+    with pytest.warns(DeprecationWarning, match=re.escape(expected)):
+        config = ServerConfig.from_options(options)
+    assert (config.log, config.port) == (log, 0)
+
+
+def test_access_log_is_not_given_beside_log() -> None:
+    said = message(access_log=True, log="json")
+    assert said == "access_log: expected log alone, which replaces it"
+
+
+def test_access_log_has_no_other_value() -> None:
+    said = message(access_log="yes")
+    assert said == "access_log: expected one of True, False, 'auto', got 'yes'"
 
 
 def test_debug_anywhere_is_a_bool() -> None:
