@@ -1,4 +1,4 @@
-"""Accept connections on Windows, pause without descriptors, and close without losing clients.
+"""Accept connections, pause while file descriptors are scarce, and close without losing clients.
 
 Without free descriptors, asyncio logs a traceback for each attempt to accept (600,000 lines in five
 seconds were seen), and uvloop drops the connections silently. So the server pauses before that.
@@ -157,7 +157,19 @@ class Listeners:
         return True
 
     def _has_room(self) -> bool:
-        return has_room(self._sockets[0], self._spare, self._ceiling)
+        """Whether many new connections would get descriptors below the ceiling."""
+        taken: list[int] = []
+        try:
+            while len(taken) < self._spare // 2:
+                taken.append(os.dup(self._sockets[0].fileno()))
+                if taken[-1] >= self._ceiling:
+                    return False
+        except OSError:
+            return False
+        finally:
+            for number in taken:
+                os.close(number)
+        return True
 
     async def _reopen(self) -> None:
         _close(self._paused)
@@ -167,22 +179,6 @@ class Listeners:
             _log.exception("can't accept connections: trying again")
         else:
             self.is_paused = False
-
-
-def has_room(bound: socket.socket, spare: int, ceiling: float) -> bool:
-    """Return whether many new connections would get descriptors below `ceiling`."""
-    taken: list[int] = []
-    try:
-        while len(taken) < spare // 2:
-            taken.append(os.dup(bound.fileno()))
-            if taken[-1] >= ceiling:
-                return False
-    except OSError:
-        return False
-    finally:
-        for number in taken:
-            os.close(number)
-    return True
 
 
 def _close(servers: list[asyncio.Server]) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import sys
 from collections.abc import Generator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack
 from types import TracebackType
@@ -29,7 +28,7 @@ from .guests import Guests
 from .listeners import Listeners
 from .proxy_protocol import expect_proxy_header
 from .records import Observer
-from .shared_listeners import SharedListeners, never_ahead
+from .shared_listeners import SharedListeners
 from .sockets import cannot_listen_on, url_of
 from .state import Refuse, ServerState, refuse_plainly
 from .unfinished import log_unfinished, work_under_way
@@ -44,7 +43,6 @@ _SILENCE_S = 1.0  # at a stop, an idle connection closes after this time
 STREAM_LIMIT = 16 * 1024  # a paused reader holds at most twice this plus one read
 _RETRY_AFTER_S = 5
 _CANCEL_S = 1.0  # for cancelled handlers to end, and for the last background tasks and threads
-_WATCHES_SOCKETS = sys.platform != "win32"  # whether the event loop can
 _MAX_REFUSED = 100  # connections over the limit that get a 503; further ones are only closed
 
 _log = Log("microweb.server")
@@ -127,11 +125,10 @@ class Server:
 
     def _make_listeners(self) -> Listeners | SharedListeners:
         backlog, worker = self.config.backlog, self._worker
-        if not _WATCHES_SOCKETS:
+        if worker is None:
             return Listeners(self.sockets, self.accept, limit=STREAM_LIMIT, backlog=backlog)
-        is_ahead = never_ahead if worker is None else worker.is_ahead
         return SharedListeners(
-            self.sockets, self.accept, limit=STREAM_LIMIT, backlog=backlog, is_ahead=is_ahead
+            self.sockets, self.accept, limit=STREAM_LIMIT, backlog=backlog, is_ahead=worker.is_ahead
         )
 
     async def _listen(self, listeners: Listeners | SharedListeners) -> None:

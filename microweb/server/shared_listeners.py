@@ -1,9 +1,4 @@
-"""Listening sockets, which several workers may share: accept evenly.
-
-The event loop watches the sockets, and this module accepts. `asyncio.start_server` logged hundreds
-of lines if descriptors ran out suddenly, and uvloop reset the connections. Here accepting pauses,
-and clients wait in the kernel's queue. uvloop also accepts only one connection in each iteration,
-so that new clients of a busy loop got no answer.
+"""Listening sockets that several workers share: accept evenly.
 
 asyncio and uvloop accept up to the backlog in one turn, so that one of two workers got all of 64
 connections. Here the event loop watches the socket, and a worker accepts several connections in a
@@ -26,21 +21,14 @@ from ..concurrency.descriptors import MIN_SPARE, spare_descriptors
 from ..concurrency.throttle import Throttle
 from ..logs import Log
 from .handshakes import ignore_new_handshakes
-from .listeners import Accept, has_room
-from .sockets import has_input
+from .listeners import Accept
 
 _MAX_ACCEPTS = 16  # in one turn: with one, new connections starved beside busy kept ones
 _MAX_PASSING = 4  # behind a gate: more of them made the balance worse
 _GATE_S = 0.001
 _CLOSE_S = 1.0  # at most, until the connections that wait are accepted
-_RETRY_S = 0.05  # without a descriptor
 
 _log = Log("microweb.server")
-
-
-def never_ahead(count: int) -> bool:
-    """Return False: there is no other worker."""
-    return False
 
 
 class SharedListeners:
@@ -91,9 +79,8 @@ class SharedListeners:
         for bound in self._sockets:
             if not leaves_queue:
                 ignore_new_handshakes(bound)
-            while not leaves_queue and self._loop.time() < ends_at and has_input(bound):
-                accepted = [self._accept_one(bound) for _ in range(_MAX_ACCEPTS)]
-                await asyncio.sleep(0 if any(accepted) else _RETRY_S)
+            while not leaves_queue and self._loop.time() < ends_at and self._accept_one(bound):
+                await asyncio.sleep(0)
         self._is_open = False
         while self._connecting:
             await asyncio.wait(self._connecting)
@@ -109,8 +96,7 @@ class SharedListeners:
     def check(self) -> None:
         """Accept again if there is room: once a second."""
         self._spare, self._ceiling = spare_descriptors()
-        is_waiting = self.is_paused and self._is_open
-        if is_waiting and has_room(self._sockets[0], self._spare, self._ceiling):
+        if self.is_paused and self._is_open:
             self.is_paused = False
             for bound in self._sockets:
                 self._watch(bound)
@@ -136,7 +122,7 @@ class SharedListeners:
             if not self._accept_one(bound):
                 self._passing = 1
                 return
-            if self.is_paused or self._is_ahead(len(self._connecting)):
+            if self._is_ahead(len(self._connecting)):
                 return
 
     def _pass_gate(self, bound: socket.socket) -> None:
@@ -163,8 +149,6 @@ class SharedListeners:
         task = self._loop.create_task(self._connect(connected))
         self._connecting.add(task)
         task.add_done_callback(self._connecting.discard)
-        if connected.fileno() >= self._ceiling:
-            self._pause()
         return True
 
     async def _connect(self, connected: socket.socket) -> None:
