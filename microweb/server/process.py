@@ -24,6 +24,7 @@ from ..request import Request
 from ..response import Response
 from . import systemd
 from .access_log import access_logger, show_access_log, wants_access_log
+from .callback_errors import log_callback_error
 from .config import LoopName, RunOptions, ServerConfig, ServerOptions, with_new_names
 from .console import closed_stderr_hidden, open_standard_descriptors, say
 from .cpus import worker_count
@@ -254,7 +255,7 @@ def run_to_end(runner: asyncio.Runner, main: Coroutine[Any, Any, None], server: 
     background tasks.
     """
     loop = runner.get_loop()
-    loop.set_exception_handler(_log_callback_error)
+    loop.set_exception_handler(log_callback_error)
     task = loop.create_task(main)
     while True:
         try:
@@ -263,14 +264,6 @@ def run_to_end(runner: asyncio.Runner, main: Coroutine[Any, Any, None], server: 
             if task.done() or not server.background.is_open:
                 raise
             _log.error("a task or a callback of the application raised %r", error)
-
-
-def _log_callback_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Log the error of a callback. A log handler that raises must not end the event loop."""
-    try:
-        loop.default_exception_handler(context)
-    except Exception as error:
-        _log.error("asyncio could not log %r: %r", context.get("message"), error)
 
 
 async def _serve(server: Server, app: Application) -> None:

@@ -62,7 +62,18 @@ def serve(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Serve]:
                 monkeypatch.setitem(ENVIRONMENT, "MOUNTED", target)
                 monkeypatch.setitem(ENVIRONMENT, "PREFIX", PREFIX)
                 target = "mounted:app"
-            run = ("-m", "microweb", "run", target, "--no-access-log", "--host", "127.0.0.1")
+            run = (
+                "-m",
+                "microweb",
+                "run",
+                target,
+                "--log",
+                "off",
+                "--log-level",
+                "warning",
+                "--host",
+                "127.0.0.1",
+            )
             program = stack.enter_context(Program(*run, "--port", "0", *options, cwd=PROGRAMS))
             site = stack.enter_context(Site(program, PREFIX if is_mounted else ""))
             sites.append(site)

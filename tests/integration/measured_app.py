@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import BinaryIO
 
 from microweb import App, Request, Response
 
@@ -34,6 +37,22 @@ async def download(mib: int) -> AsyncIterator[bytes]:
 @app.get("/file")
 async def file(path: str) -> Response:
     return Response.file(path)
+
+
+@app.get("/exhaust")
+async def exhaust(seconds: float) -> str:
+    """Open files until no descriptor is left, and close them after some seconds."""
+    files: list[BinaryIO] = []
+    with suppress(OSError):
+        while True:
+            files.append(open("/dev/null", "rb"))  # noqa: SIM115
+
+    def release() -> None:
+        for each in files:
+            each.close()
+
+    asyncio.get_running_loop().call_later(seconds, release)
+    return str(len(files))
 
 
 if __name__ == "__main__":

@@ -75,3 +75,18 @@ def test_burst_is_not_dropped(loop: str) -> None:
             client.close()
         assert answered == 2 * FILES
         server.stop()
+
+
+def test_descriptors_that_run_out_suddenly_are_logged_once() -> None:
+    with MeasuredServer("asyncio", str(FILES)) as server:
+        with socket.create_connection(server.address, timeout=DEADLINE_S) as client:
+            client.sendall(GET.replace(b" / ", b" /exhaust?seconds=0.5 "))
+            assert is_answered(client)
+        clients = [connect(server.address) for _ in range(20)]
+        for client in clients:
+            assert is_answered(client)
+            client.close()
+        server.stop()
+        said = server.err.rest().splitlines()
+    assert sum("new connections wait until" in line for line in said) == 1
+    assert not any("Traceback" in line for line in said)
