@@ -118,7 +118,7 @@ def test_value_of_a_variable(folder: Path, name: str, text: str, value: object) 
 @pytest.mark.parametrize("name", NAMES)
 def test_each_option_has_a_variable(folder: Path, name: str) -> None:
     default = ServerConfig.__dataclass_fields__[name].default
-    special = {"bind": "127.0.0.1:80", "trust_headers": "forwarded"}
+    special = {"bind": "127.0.0.1:80", "trust_headers": "forwarded", "metrics_bind": "9100"}
     usual = {"()": "::1", "": "/path"}.get(str(default), str(default))
     text = special.get(name, usual)
     settings = of_variables(folder, **{variable_of(name): text})
