@@ -18,6 +18,7 @@ import pytest
 from support.applications import PREFIX, PROGRAMS, Serve, Site
 from support.processes import ENVIRONMENT, Program
 
+QUIET = ("--log-level", "warning", "--host", "127.0.0.1")
 FRAMEWORKS = (
     "fastapi starlette django flask quart litestar blacksheep falcon datasette fastmcp "
     "sse-starlette strawberry-graphql ariadne"
@@ -62,18 +63,7 @@ def serve(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Serve]:
                 monkeypatch.setitem(ENVIRONMENT, "MOUNTED", target)
                 monkeypatch.setitem(ENVIRONMENT, "PREFIX", PREFIX)
                 target = "mounted:app"
-            run = (
-                "-m",
-                "microweb",
-                "run",
-                target,
-                "--log",
-                "off",
-                "--log-level",
-                "warning",
-                "--host",
-                "127.0.0.1",
-            )
+            run = ("-m", "microweb", "run", target, "--log", "off", *QUIET)
             program = stack.enter_context(Program(*run, "--port", "0", *options, cwd=PROGRAMS))
             site = stack.enter_context(Site(program, PREFIX if is_mounted else ""))
             sites.append(site)

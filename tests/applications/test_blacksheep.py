@@ -34,6 +34,9 @@ def test_requests(site: Site) -> None:
     assert "<title>Shop" in site.get("/docs/").text
     site.program.stop()
     assert site.program.out.rest().endswith("stopped")
+    lines = site.program.err.rest().split("\n")
+    assert [line[:8] for line in lines] == ["HTTP 400", "HTTP 404"]  # its own log
+    site.program.err.seen.clear()
 
 
 @both_ways
