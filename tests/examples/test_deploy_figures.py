@@ -61,9 +61,11 @@ def test_limit_of_nginx_is_that_of_the_largest_route() -> None:
 
 
 def test_page_about_nginx_has_the_lines_of_the_kit() -> None:
-    whole, below_a_prefix = read_page(DOCS / "how-to" / "run-behind-nginx.md").blocks("nginx")
+    page = read_page(DOCS / "how-to" / "run-behind-nginx.md")
+    whole, _stream, below_a_prefix, removed = page.blocks("nginx")
     assert statements(whole) <= statements((KIT / "nginx.conf").read_text())
     assert "location /shop/ {" in below_a_prefix
+    assert "proxy_set_header X-Forwarded-Prefix /shop;" in removed
 
 
 def statements(text: str) -> set[str]:
