@@ -226,7 +226,7 @@ class Topic:
         """Wait until a message may be published; publish it inside the block."""
         if self.is_busy or self._publishers:
             await self._wait_in(self._publishers.append)
-        while self._delivery.is_under_way:  # of a publisher who came in this turn
+        while self.is_busy:  # with the message of a publisher who came in this turn
             await self._wait_in(self._publishers.appendleft)
         if not self.awaited and not self._queued:
             yield
@@ -240,7 +240,8 @@ class Topic:
                         await self._wait_for_room()
                 except TimeoutError:
                     self._end_awaited()
-                await self.delivered()
+                while self.is_busy:
+                    await self._wait_in(self._publishers.appendleft)
                 yield
         finally:
             self._queued -= 1

@@ -336,3 +336,32 @@ async def test_a_hub_forgets_a_channel_with_its_last_user() -> None:
     await hub.aclose()
     with pytest.raises(BrokerUnavailable):
         await hub.enter("a")
+
+
+@pytest.mark.parametrize("size", [1, 2, 5])
+async def test_subscriber_that_keeps_up_with_several_publishers_is_not_ended(size: int) -> None:
+    """It pauses for at most three turns after a message, and a full queue has five."""
+    channel, turns = Channels()["a"], 0
+    async with channel.subscribe(queue=size) as messages:
+
+        async def consume() -> int:
+            nonlocal turns
+            count = 0
+            async for _ in messages:
+                count += 1
+                for _ in range(turns := (turns + 1) % 4):
+                    await asyncio.sleep(0)
+            return count
+
+        async def send(first: int) -> None:
+            for number in range(20):
+                for _ in range((first + number) % 4):
+                    await asyncio.sleep(0)
+                await channel.publish("x")
+
+        consuming = asyncio.create_task(consume())
+        async with asyncio.timeout(DEADLINE_S):
+            await asyncio.gather(*map(send, range(4)))
+            await settle()
+            await channel.close()
+            assert await consuming == 80
