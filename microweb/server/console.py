@@ -70,8 +70,9 @@ def put_object(severity: str, text: str, fields: dict[str, object]) -> None:
 
 def put_line(line: str) -> None:
     """Write an object that is encoded already. If that would block for long, it is lost."""
-    if _console.writer is not None:
-        _console.writer.put(line)
+    writer = _console.writer
+    if writer is not None:
+        writer.put(line)
         return
     with suppress(OSError):  # stdout is closed
         writer = LogWriter(_STDOUT, report_dropped)

@@ -60,6 +60,11 @@ class Inflow(asyncio.Protocol):
         self._is_buffered = False
         return self.receive()
 
+    @property
+    def is_awaited(self) -> bool:
+        """Whether the task has got all bytes, and waits for more."""
+        return self._waiter is not None and not self._waiter.done()
+
     def fail(self, error: Exception) -> None:
         """Raise `error` in the task that reads, at each read from now on."""
         self._reader.set_exception(error)

@@ -40,11 +40,9 @@ class LogHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            text = self.format(record)
+            self._writer.put(self.format(record))
         except Exception:  # like the handlers of `logging`: a wrong argument must not end anything
             self.handleError(record)
-            return
-        self._writer.put(text)
 
 
 class JSONHandler(logging.Handler):
@@ -56,11 +54,9 @@ class JSONHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            line = self.format(record)
+            put_line(self.format(record))
         except Exception:  # like the handlers of `logging`: a strange object must not end anything
             self.handleError(record)
-            return
-        put_line(line)
 
     def write(self, logger: str, message: str, fields: dict[str, object]) -> None:
         """Write an object without a `LogRecord`, which saves a third of its cost."""
@@ -73,6 +69,7 @@ def direct_handler(logger: logging.Logger) -> JSONHandler | None:
     if (
         logger.handlers
         or logger.filters
+        or not logger.propagate
         or root is None
         or not isinstance(root, logging.RootLogger)
     ):
@@ -80,7 +77,9 @@ def direct_handler(logger: logging.Logger) -> JSONHandler | None:
     if len(root.handlers) != 1 or logging.getLogRecordFactory() is not logging.LogRecord:
         return None
     handler = root.handlers[0]
-    return handler if type(handler) is JSONHandler and not handler.filters else None
+    if type(handler) is not JSONHandler or type(handler.formatter) is not JSONFormatter:
+        return None
+    return None if handler.filters or handler.level > logging.INFO else handler
 
 
 def set_up_json() -> None:

@@ -41,20 +41,22 @@ class LogWriter:
             write_lines(self._descriptor, [data])  # a forked child has no thread
             return
         with self._lock:
-            if self._size + len(data) > _MAX_WAITING:
+            if self._size + len(data) > _MAX_WAITING or self._is_closing.is_set():
                 self._dropped += 1
                 dropped.add(1)
                 return
             self._waiting.append(data)
             self._size += len(data)
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="microweb-log", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="microweb-log", daemon=True)
+                thread.start()  # if no thread can be started, the next line tries again
+                self._thread = thread
         self._is_awaited.set()
 
     def close(self) -> None:
         """Write the waiting lines, for at most a second."""
-        self._is_closing.set()
+        with self._lock:
+            self._is_closing.set()
         self._is_awaited.set()
         if self._thread is not None:
             self._thread.join(_FLUSH_S)
@@ -71,9 +73,10 @@ class LogWriter:
             self._is_awaited.wait()
             self._is_closing.wait(_GATHER_S)
             self._is_awaited.clear()
+            is_last = self._is_closing.is_set()  # before the lines, so that none is left behind
             while lines := self._take():
                 self._dropped += write_lines(self._descriptor, lines)
-            if self._is_closing.is_set():
+            if is_last:
                 return
 
     def _take(self) -> list[bytes]:

@@ -324,7 +324,7 @@ class NetworkStream:
 
     def end_if_silent(self) -> bool:
         """Close an idle connection unless it has unread bytes; return whether it closes."""
-        if self.has_input():
+        if self.has_input() or not self.inflow.is_awaited:
             return False
         self._end_input()
         return True

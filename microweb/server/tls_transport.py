@@ -280,8 +280,8 @@ class TLSTransport(asyncio.Transport, asyncio.Protocol):
     def refuse_plainly(self, error: ProtocolError) -> None:
         """Let the answer to `error` be sent without TLS."""
         self._state = _State.HTTP
-        assert isinstance(self._above, Inflow)
-        self._above.fail(error)
+        if isinstance(self._above, Inflow):  # else it is turned away, and its bytes are discarded
+            self._above.fail(error)
 
     def _shake_hands(self) -> None:
         assert self.ssl_object is not None

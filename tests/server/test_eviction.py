@@ -129,6 +129,20 @@ async def test_connection_on_which_bytes_wait_makes_no_room() -> None:
         clients.close()
 
 
+@linux_only
+async def test_connection_whose_request_was_just_read_makes_no_room() -> None:
+    """The event loop has read the request in this iteration, and its task has not run yet."""
+    async with on_loopback(Gate().app, max_connections=1) as server:
+        with ExitStack() as clients:
+            client = await idle_from(clients, server, "127.0.0.3")
+            pass_a_second(server)
+            (connection,) = server.connections
+            await settle()
+            connection.network.inflow.data_received(GET)
+            assert not server._eviction.make_room()
+            assert statuses(await client.ask(b"")) == [200]
+
+
 @pytest.mark.parametrize("sends", [True, False])
 async def test_connection_that_was_silent_for_less_than_a_second_makes_no_room(sends: bool) -> None:
     async with in_memory(Gate().app, max_connections=1) as house:

@@ -22,6 +22,7 @@ import pytest
 from support.processes import DEADLINE_S, ENVIRONMENT, connect, get
 from support.supervising import pids_in
 
+from microweb.server.log_json import JSONFormatter
 from microweb.server.log_setup import JSONHandler, direct_handler, logging_configured
 
 APP = """
@@ -402,5 +403,15 @@ def test_only_a_sole_handler_of_ours_is_direct() -> None:
         filtered.addFilter(lambda record: False)
         assert direct_handler(logger) is None
         filtered.filters.clear()
+    logger.propagate = False
+    assert direct_handler(logger) is None
+    logger.propagate = True
+    ours.setLevel(logging.WARNING)
+    assert direct_handler(logger) is None
+    ours.setLevel(logging.INFO)
+    ours.setFormatter(logging.Formatter())
+    assert direct_handler(logger) is None
+    ours.setFormatter(JSONFormatter())
+    assert direct_handler(logger) is ours
     logger.parent = logging.Logger("microweb")
     assert direct_handler(logger) is None

@@ -6,6 +6,8 @@ import os
 import re
 import threading
 
+import pytest
+
 from microweb.server.lines import dropped as lines_dropped
 from microweb.server.log_writer import LogWriter
 
@@ -48,3 +50,33 @@ def test_lines_are_written_where_somebody_made_the_pipe_non_blocking() -> None:
     closing.join()
     os.close(reading)
     assert len(data) == 500_000
+
+
+def test_line_waits_for_the_next_one_if_no_thread_can_be_started(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    reading, writing = os.pipe()
+    writer = LogWriter(writing, "{} lost".format)
+    os.close(writing)
+    with monkeypatch.context() as patched, pytest.raises(RuntimeError, match="new thread"):
+        patched.setattr(threading.Thread, "start", refuse)
+        writer.put("first")
+    writer.put("second")
+    writer.close()
+    assert os.read(reading, 100) == b"first\nsecond\n"
+    assert os.read(reading, 100) == b""  # the descriptor is closed
+    os.close(reading)
+
+
+def test_line_after_the_end_is_dropped() -> None:
+    reading, writing = os.pipe()
+    writer, before = LogWriter(writing, "{} lost".format), lines_dropped.count
+    os.close(writing)
+    writer.close()
+    writer.put("late")
+    assert os.read(reading, 100) == b""
+    assert lines_dropped.count - before == 1
+    os.close(reading)

@@ -504,6 +504,19 @@ async def test_connection_over_the_limit_gets_a_503(tmp_path: Path) -> None:
         assert statuses(await second.read_all()) == [503]
 
 
+async def test_http_without_tls_over_the_limit_is_closed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serving(tmp_path, max_connections=1) as server, Client(server) as first:
+        await first.shake_hands()
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname()[:2])
+        writer.write(get("/"))
+        writer.write_eof()
+        assert b"HTTP/1.1 200" not in await reader.read()
+        writer.close()
+    assert "Traceback" not in caplog.text and "never retrieved" not in caplog.text
+
+
 async def test_client_that_says_nothing_makes_room(tmp_path: Path) -> None:
     """It counts as idle after a second, as without TLS."""
     async with serving(tmp_path, max_connections=1) as server:
