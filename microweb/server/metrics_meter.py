@@ -92,6 +92,7 @@ class Meter:
         state.observers += (self.observe,)
         timer = _Timer()
         _servers.append(self._server)
+        sample()  # makes the gauges, before the application can take their room
         try:
             yield
         finally:
@@ -203,9 +204,9 @@ class _Timer:
         words[at + SUM + 1 + bisect_left(LAG_BUCKETS, late_s)] += 1.0
         words[at + SUM] += late_s
         self._number += 1
+        self._start()
         if self._number % _SAMPLES == 0:
             sample()
-        self._start()
 
     def cancel(self) -> None:
         """Measure no more."""

@@ -22,12 +22,15 @@ from .metrics_series import (
     FAMILY,
     GAUGE,
     OVERFLOW,
+    SERIES,
     Definition,
     Entry,
     SeriesCopy,
     SeriesMemory,
     split_family,
 )
+
+_RESERVED = 32 * 1024  # words that only families and their series for further labels use
 
 _has_warned = False
 
@@ -172,6 +175,8 @@ class _Index:
         return at
 
     def _add_series(self, family: _Total, kind: int, text: bytes) -> int | None:
+        if kind == SERIES and self._totals.end > len(self._totals.words) - _RESERVED:
+            return None
         added = self._totals.add(kind, family.start, text, [0.0] * family.size)
         if added is None:
             return None

@@ -89,9 +89,9 @@ class Spawned:
         self.channel: socket.socket | None
         self.channel, inherited = socket.socketpair()
         self.channel.setblocking(False)
-        # A worker with a stream of its own for stderr writes its stacks there.
-        self.stacks = StackPipe() if streams.stderr is None else None
         self.questions, asked = pair_for_questions() if is_asked else (None, None)
+        # The last to be made, because nothing closes it if a later step fails.
+        self.stacks = StackPipe() if streams.stderr is None else None
         assignment = Assignment(
             supervisor=os.getpid(),
             sockets=[bound.fileno() for bound in sockets],

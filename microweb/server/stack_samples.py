@@ -5,8 +5,10 @@ A sample is taken from the frames of Python, or read from the text that `faultha
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
+import selectors
 import sysconfig
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePath
@@ -26,7 +28,14 @@ _THREAD = re.compile(r"(?:Current thread|Thread) 0x([0-9a-f]+) ")
 _FRAME = re.compile(r'  File "(.*)", line (\d+) in (.*)')
 
 # The innermost files of an event loop that waits for input: of asyncio, and of uvloop.
-_WAITING = ("selectors.py", "base_events.py", "runners.py", "process.py")
+_WAITING = frozenset(
+    (
+        selectors.__file__,
+        asyncio.base_events.__file__,
+        asyncio.runners.__file__,
+        f"{_MICROWEB}server{os.sep}process.py",
+    )
+)
 # The innermost files of a debugger that waits for its user lie below these.
 _DEBUGGERS = frozenset(("pdb.py", "bdb.py", "debugpy", "pydevd", "pydevd.py"))
 
@@ -66,7 +75,7 @@ def parse_stack(text: str, thread: int) -> list[Line]:
 
 def is_waiting(stack: Stack) -> bool:
     """Return whether a stack is that of an event loop without work, or of a debugger."""
-    if not stack or PurePath(stack[0].file).name in _WAITING:
+    if not stack or stack[0].file in _WAITING:
         return True
     return any(not _DEBUGGERS.isdisjoint(PurePath(line.file).parts) for line in stack)
 

@@ -115,7 +115,8 @@ class Survey:
 
 def _of_worker(part: _Part, now: float) -> Report:
     worker, slot = part.worker, part.worker.slot
-    if part.trouble == ENDED:  # another worker may have its slot
+    has_ended = worker.questions is None or worker.questions.is_over  # perhaps after its answer
+    if part.trouble == ENDED or has_ended:  # another worker may have its slot
         return {"pid": worker.pid, "state": ENDED}
     is_draining = slot.state == WorkerState.DRAINING
     return {

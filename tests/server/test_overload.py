@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -205,7 +204,7 @@ async def test_a_request_waits_for_its_time_at_most() -> None:
         await third.send(NEXT)
         for peer in (second, third):
             assert statuses(await peer.read_until(b"under way\n")) == [503]
-        assert time.monotonic() - begun >= 0.2
+        assert time.monotonic() - begun >= 0.19  # the clock of uvloop counts milliseconds
         assert holding.called == ["first"]
         holding.is_open.set()
         await first.read_until(b"first")
@@ -413,17 +412,3 @@ async def test_the_test_client_has_the_limit() -> None:
         assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
         holding.is_open.set()
         assert (await first).status_code == 200
-
-
-async def test_new_connections_are_accepted_in_few_turns_of_a_busy_loop() -> None:
-    """Otherwise they wait in the kernel's queue until their clients give up, without a 503."""
-    async with on_loopback(App(), max_concurrent=1) as server:
-        address = server.sockets[0].getsockname()
-        clients = [socket.create_connection(address) for _ in range(40)]  # the loop stands
-        turns = 0
-        while len(server.connections) < 40:
-            await asyncio.sleep(0)
-            turns += 1
-        assert turns < 20
-        for client in clients:
-            client.close()

@@ -178,3 +178,9 @@ def test_the_route_of_an_endpoint_in_the_stack() -> None:
         stack = [STANDARD, Line(code.co_filename, 99, code.co_name), MICROWEB]
         assert route_of(stack, app.all_routes()).endswith(route.partition(" ")[2])
     assert route_of([OURS], app.all_routes()) == ""
+
+
+@pytest.mark.parametrize("name", ["selectors.py", "process.py", "runners.py"])
+def test_file_of_the_application_with_a_name_of_the_loop_is_not_waiting(name: str) -> None:
+    assert not is_waiting([Line(f"/srv/shop/{name}", 3, "load")])
+    assert is_waiting([Line(selectors.__file__, 468, "select")])
