@@ -201,7 +201,25 @@ OVERLOADED = {
         *("--max-concurrent", "4", "--max-queued", "30", "--queue-timeout-s", "0.3")
     ),
 }
-_ALL = SERVERS | ORDERS | ASGI_SERVERS | FAN_OUT | OVERLOADED | _SITE_COMMANDS
+
+
+def _observed(middleware: str, log: str) -> Command:
+    return lambda programs, port, workers: [
+        *("env", f"OBSERVED={middleware}", sys.executable, "-m", "microweb", "run"),
+        *(f"{HERE}/apps/observed.py:app", "--port", str(port), "--loop", "uvloop", "--log", log),
+    ]
+
+
+# Log, metrics and traces, each alone.
+OBSERVED = {
+    "off": _observed("", "off"),
+    "log text": _observed("", "text"),
+    "log json": _observed("", "json"),
+    "metrics": _observed("metrics", "off"),
+    "tracing": _observed("tracing", "off"),
+    "unsampled": _observed("unsampled", "off"),
+}
+_ALL = SERVERS | ORDERS | ASGI_SERVERS | FAN_OUT | OVERLOADED | OBSERVED | _SITE_COMMANDS
 
 
 class Service:

@@ -58,7 +58,7 @@ def parse_head(data: bytes) -> tuple[int, RawFields, bytes]:
     """Return (status, fields with names in lower case, content) of the first bytes of an answer."""
     head, _, content = data.partition(b"\r\n\r\n")
     status, fields = _HEADS[head]
-    return status, fields, content
+    return status, fields.copy(), content  # middleware around the App may add to the list
 
 
 class Outbox:

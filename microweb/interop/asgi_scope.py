@@ -10,6 +10,7 @@ from urllib.parse import unquote
 
 from ..http.tls import TLSInfo
 from ..request import Request
+from ..server.addresses import is_unix
 from .asgi_fields import fields_of
 from .asgi_types import Scope
 
@@ -48,7 +49,7 @@ def http_scope(request: Request, state: dict[str, Any]) -> Scope:
         "query_string": line.query_string.encode("ascii"),
         "root_path": unquote(prefix) if prefix else "",
         "headers": fields_of(request, host),
-        "client": tuple(client) if client is not None and client.port else None,
+        "client": tuple(client) if client is not None and not is_unix(client) else None,
         "server": ends.local,
         "state": state.copy() if request._state is None else state | vars(request._state),
         "extensions": extensions,

@@ -18,8 +18,9 @@ from __future__ import annotations
 import re
 
 from ..bodies.body import WrittenBody
-from ..errors import HTTPError, MissingExtra, ServiceUnavailable
+from ..errors import ConfigurationError, HTTPError, MissingExtra, ServiceUnavailable
 from ..http.headers import Headers
+from ..http.interfaces import Address
 from ..request import Handler, Request
 from ..response import Response
 
@@ -127,6 +128,13 @@ def _name_of(request: Request) -> str:
     return method if route is None else f"{method} {route}"
 
 
+def _peer_of(request: Request) -> Address | None:
+    try:
+        return request.peer
+    except ConfigurationError:  # another ASGI server does not tell it
+        return None
+
+
 def _route_of(request: Request) -> str | None:
     match = request.match
     return None if match is None or match.route is None else match.prefix + match.route.path
@@ -150,10 +158,10 @@ def _attributes_of(request: Request) -> dict[str, str | int]:
         attributes["http.route"] = route
     if host := request.hostname:
         attributes["server.address"] = host
-        port = request.host.rpartition(":")[2]
-        if port.isdecimal():
+        _, colon, port = request.host.rpartition(":")
+        if colon and port.isdecimal():
             attributes["server.port"] = int(port)
-    peer, client = request.peer, request.client
+    peer, client = _peer_of(request), request.client
     if peer is not None and peer.port:
         attributes["network.peer.address"] = peer.host
         attributes["network.peer.port"] = peer.port

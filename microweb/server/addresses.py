@@ -24,7 +24,10 @@ def network_of(host: str) -> str | bytes:
     """
     if ":" not in host:
         return host
-    address = inet_pton(AF_INET6, host.partition("%")[0])  # a link-local one has a zone
+    try:
+        address = inet_pton(AF_INET6, host.partition("%")[0])  # a link-local one has a zone
+    except OSError:  # another ASGI server reports other text
+        return host
     if address.startswith(_IPV4_MAPPED):  # a peer on a dual-stack socket
         return inet_ntoa(address[12:])
     return address[:8]

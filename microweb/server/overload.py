@@ -89,7 +89,8 @@ class ConcurrencyLimit:
         return len(self._queue)
 
     async def __call__(self, request: Request) -> Response:
-        if request.line.raw_path in self._exempt:
+        line = request.line
+        if line.raw_path in self._exempt and line.method in ("GET", "HEAD"):
             return await self._handler(request)
         if self._free:
             self._free -= 1

@@ -169,3 +169,11 @@ async def test_few_and_short_heads_are_kept() -> None:
     long = b"HTTP/1.1 200 OK\r\nX-A: %b" % (b"x" * 1000)
     assert parse_head(long + b"\r\n\r\nabc") == (200, [(b"x-a", b"x" * 1000)], b"abc")
     assert long not in _HEADS
+
+
+def test_fields_that_a_caller_adds_reach_no_other_answer() -> None:
+    head = b"HTTP/1.1 200 OK\r\nX-A: 1\r\n\r\n"
+    for number in range(2):
+        _, fields, _ = parse_head(head)
+        assert fields == [(b"x-a", b"1")]
+        fields.append((b"set-cookie", b"user=%d" % number))

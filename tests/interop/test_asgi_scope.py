@@ -57,7 +57,7 @@ async def test_the_server_is_the_same_behind_a_proxy() -> None:
     async with on_loopback(ASGI(show), **options) as server:
         fields = "X-Forwarded-For: 192.0.2.1", "X-Forwarded-Proto: https"
         scope = json.loads(body_of(await ask(server, get("/", *fields))))
-        assert (scope["client"], scope["scheme"]) == (None, "https")
+        assert (scope["client"], scope["scheme"]) == (["192.0.2.1", 0], "https")
         assert scope["server"] == list(server.sockets[0].getsockname())
 
 

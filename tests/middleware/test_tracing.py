@@ -251,6 +251,13 @@ async def test_host_with_a_port(traced: Traced) -> None:
     assert attributes["network.protocol.version"] == "1.0"
 
 
+async def test_a_host_of_digits_is_no_port(traced: Traced) -> None:
+    raw = f"GET /users/7 HTTP/1.0\r\nHost: 2130706433\r\n{CLOSED}\r\n\r\n".encode()
+    attributes = dict((await span_of(traced, raw)).attributes or {})
+    assert attributes["server.address"] == "2130706433"
+    assert "server.port" not in attributes
+
+
 async def test_a_mounted_app_is_one_span_with_its_prefix(traced: Traced) -> None:
     inner = App()
     inner.use(Tracing(tracer_provider=traced.provider))

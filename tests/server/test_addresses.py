@@ -58,3 +58,8 @@ def test_user_of_a_unix_socket_is_an_address() -> None:
     assert address_of_user(None) == Address("uid=", 0)
     assert is_unix(address_of_user(33)) and is_unix(address_of_user(None))
     assert not is_unix(Address("127.0.0.1", 33))
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1:5678", "a:b", "::1::"])
+def test_other_text_with_a_colon_is_its_own_network(host: str) -> None:
+    assert network_of(host) == host

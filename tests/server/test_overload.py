@@ -365,6 +365,9 @@ async def test_probes_do_not_wait() -> None:
             async with peer_of(server) as probing:
                 await probing.send(get(path, KEEP_CLOSED))
                 assert statuses(await probing.read_all()) == [status]
+        async with peer_of(server) as posting:
+            await posting.send(get("/livez", KEEP_CLOSED).replace(b"GET", b"POST", 1))
+            assert statuses(await posting.read_all()) == [503]
         holding.is_open.set()
         await first.read_until(b"first")
 
