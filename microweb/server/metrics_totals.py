@@ -30,7 +30,7 @@ from .metrics_series import (
     split_family,
 )
 
-_RESERVED = 32 * 1024  # words that only families and their series for further labels use
+_RESERVED = 8  # one part in so many, for families and their series for further labels
 
 _has_warned = False
 
@@ -175,7 +175,8 @@ class _Index:
         return at
 
     def _add_series(self, family: _Total, kind: int, text: bytes) -> int | None:
-        if kind == SERIES and self._totals.end > len(self._totals.words) - _RESERVED:
+        size = len(self._totals.words)
+        if kind == SERIES and self._totals.end > size - size // _RESERVED:
             return None
         added = self._totals.add(kind, family.start, text, [0.0] * family.size)
         if added is None:
