@@ -15,6 +15,7 @@ class Shutdown:
     def __init__(self, config: ServerConfig, pool: WorkerPool, notifier: Notifier) -> None:
         self.status: int | None = None
         self.is_stopping = False  # the workers accept no more
+        self.is_signalled = False  # the next signal ends the service immediately
         self.drains_until = float("inf")  # the workers still accept, but are not ready
         self._config = config
         self._pool = pool
@@ -26,6 +27,12 @@ class Shutdown:
     def is_begun(self) -> bool:
         """Whether the service stops, or is about to."""
         return self.is_stopping or self.drains_until < float("inf")
+
+    def take_signal(self, now: float) -> None:
+        """Stop by the first signal. A stop that has begun otherwise keeps its deadlines."""
+        self.is_signalled = True
+        if not self.is_begun:
+            self.drain(now)
 
     def drain(self, now: float) -> None:
         """Stop after `drain_delay_s`, and immediately if the service is not yet ready."""

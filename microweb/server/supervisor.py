@@ -254,11 +254,11 @@ class Supervisor:
 
     def _on_signal(self, number: int) -> None:
         if number in (signal.SIGTERM, signal.SIGINT):
-            if self._shutdown.is_begun:
+            if self._shutdown.is_signalled:
                 sys.exit(128 + number)  # `run` kills the workers, `supervise` removes socket files
             if number == signal.SIGINT:
                 say("stopping (Ctrl-C again exits immediately)", sys.stdout)
-            self._shutdown.drain(time.monotonic())
+            self._shutdown.take_signal(time.monotonic())
         elif number == signal.SIGHUP:
             self._on_hangup()
         elif number == signal.SIGQUIT:
@@ -274,7 +274,7 @@ class Supervisor:
             return
         if self._ends_with_terminal and not has_terminal():
             say("the terminal is gone: stopping", sys.stderr)
-            self._shutdown.drain(time.monotonic())
+            self._shutdown.take_signal(time.monotonic())
             return
         self._replacements.request_reload()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from support.controlling import ask, connect, controlled, read_answer
-from support.processes import DEADLINE_S, get, run_to_end
+from support.processes import DEADLINE_S, Program, get, run_to_end
 from support.supervising import SCRIPT, is_alive, pids_in, until, workers_that_answer
 
 from microweb.errors import ConfigurationError
@@ -90,6 +91,12 @@ def test_other_users_may_not_connect(tmp_path: Path) -> None:
 # --- reload and drain
 
 
+def end_by_two_signals(program: Program) -> None:
+    program.process.send_signal(signal.SIGINT)
+    program.out.wait_for("stopping (Ctrl-C again exits immediately)")
+    program.stop(status=128 + signal.SIGTERM)
+
+
 def test_reload_waits_until_all_workers_are_replaced(tmp_path: Path) -> None:
     with controlled(tmp_path) as (program, url, path):
         before = workers_that_answer(url, 2)
@@ -139,7 +146,23 @@ def test_drain_without_a_wait_returns_at_once(tmp_path: Path) -> None:
         assert ask(path, command="drain")["text"] == "the service is stopping already"
         assert ask(path, command="reload")["status"] == 1
         assert get(url)[0] == 200  # until `drain_delay_s` is over
-        program.stop(status=128 + signal.SIGTERM)
+        end_by_two_signals(program)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_first_signal_after_a_drain_cuts_no_request(tmp_path: Path, number: int) -> None:
+    with controlled(tmp_path, options="grace_s=60") as (program, url, path):
+        host, _, port = url.removeprefix("http://").partition(":")
+        with socket.create_connection((host, int(port)), DEADLINE_S) as client:
+            client.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nx")
+            until(lambda: "body" in str(ask(path, command="ps")))
+            assert ask(path, command="drain")["status"] == 0
+            program.process.send_signal(number)
+            for _ in range(3):  # turns of the supervisor, which has the signal after the first
+                assert ask(path, command="drain")["text"] == "the service is stopping already"
+            client.sendall(b"xxxxxxxx")
+            assert client.recv(1000).startswith(b"HTTP/1.1 200 ")
+        program.ends(0)
 
 
 def test_reload_that_a_drain_interrupts_fails(tmp_path: Path) -> None:
@@ -164,10 +187,9 @@ def test_clients_that_wait_leave_room_for_others(tmp_path: Path) -> None:
         clients.pop().close()  # and another one may wait
         clients.append(connect(path, question))
         assert ask(path, command="drain")["status"] == 0
-        program.process.send_signal(signal.SIGTERM)
+        end_by_two_signals(program)
         answers = [read_answer(client) for client in clients]
         assert {answer["status"] for answer in answers} == {1}
-        program.ends(128 + signal.SIGTERM)
 
 
 # --- clients that misbehave
@@ -215,4 +237,4 @@ def test_a_hundred_clients_are_served(tmp_path: Path) -> None:
             answers.append(ask(path, command="drain")["status"])
             silent.detach()
         assert answers == [0] * 100
-        program.stop(status=128 + signal.SIGTERM)
+        end_by_two_signals(program)

@@ -105,6 +105,22 @@ def test_delay_comes_before_the_stop(pool: WorkerPool) -> None:
     assert shutdown.drains_until == 65.0
 
 
+def test_first_signal_after_a_drain_moves_no_deadline(pool: WorkerPool) -> None:
+    pool.has_started = True
+    shutdown = shutdown_of(pool, drain_delay_s=60)
+    shutdown.drain(5.0)
+    shutdown.take_signal(50.0)
+    assert shutdown.is_signalled and not shutdown.is_stopping
+    assert shutdown.drains_until == 65.0
+
+
+def test_first_signal_stops_a_service(pool: WorkerPool) -> None:
+    shutdown = shutdown_of(pool)
+    assert not shutdown.is_signalled
+    shutdown.take_signal(5.0)
+    assert shutdown.is_signalled and shutdown.is_stopping
+
+
 def test_status_is_known_once_no_worker_is_left(pool: WorkerPool) -> None:
     worker = pool.start(pool.places[0])
     shutdown = shutdown_of(pool)
