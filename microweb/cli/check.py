@@ -12,11 +12,11 @@ from ..errors import ConfigurationError
 from ..server import process
 from ..server.binds import ListeningSockets, TCPBind, UnixBind
 from ..server.config import ServerConfig
-from ..server.console import say, show
+from ..server.console import say
 from ..server.cpus import worker_count
 from ..server.holders import AddressInUse
 from ..server.settings import NAMES, Settings
-from .command import Command
+from .command import Command, write_out
 from .configuring import add_configuration, read_configuration
 from .target import load_app
 
@@ -39,21 +39,25 @@ def _run(given: argparse.Namespace) -> None:
     configuration.set_variables()
     app = load_app(given.target)
     config = ServerConfig.from_options(settings.options)
-    show(_table(settings, config, is_whole=given.show), sys.stdout)
+    write_out(f"{_table(settings, config, is_whole=given.show)}\n")
     notes, problems = _check_addresses(config)
     for note in [*settings.notes, *settings.unknown, *notes]:
-        say(note, sys.stdout)
+        _say(note)
     problems = [text for check in _CHECKS if (text := _problem(check, app, config))] + problems
     for each in all_per_process() if worker_count(config) > 1 else ():
         if each.is_wrong and not given.per_process_ok:
             problems.append(f"{each}, or --per-process-ok if this is meant")
         else:
-            say(str(each), sys.stdout)
+            _say(str(each))
     for problem in problems:
         say(problem, sys.stderr)
     if problems:
         sys.exit(1)
-    say(f"{given.target} can be served", sys.stdout)
+    _say(f"{given.target} can be served")
+
+
+def _say(text: str) -> None:
+    write_out(f"microweb: {text}\n")
 
 
 COMMAND = Command(
@@ -108,7 +112,7 @@ def _check_certificates(app: App, config: ServerConfig) -> None:
         from ..server.tls_context import make_contexts
 
         for note in make_contexts(config).notes:
-            say(f"{note}: clients refuse it", sys.stdout)
+            _say(f"{note}: clients refuse it")
 
 
 _CHECKS = (_check_app, process.check_debug, _check_loop, _check_certificates)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from difflib import unified_diff
 from pathlib import Path
 
 from ..app import App
 from ..errors import ConfigurationError
-from .command import Command, fail, fail_usage
+from .command import Command, fail, fail_usage, write_out
 from .target import add_target, load_app
 
 
@@ -27,9 +26,9 @@ def _run(given: argparse.Namespace) -> None:
     written = _read(given.check) if given.check else b""
     document = _document_of(load_app(given.target))
     if given.check is None:
-        _print(document)
+        write_out(document.decode())
     elif written.replace(b"\r\n", b"\n") != document:
-        _print(_difference(written, document, given).encode(errors="backslashreplace"))
+        write_out(_difference(written, document, given))
         fail(f"{given.check} is not the document of {given.target}: write it anew")
 
 
@@ -49,13 +48,6 @@ def _document_of(app: App) -> bytes:
         return encode(document(app))
     except ConfigurationError as error:
         fail(str(error))
-
-
-def _print(text: bytes) -> None:
-    """Write UTF-8 to stdout, whatever encoding the terminal has."""
-    sys.stdout.flush()
-    sys.stdout.buffer.write(text)
-    sys.stdout.buffer.flush()
 
 
 def _read(file: Path) -> bytes:

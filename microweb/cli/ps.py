@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Iterable
 
-from ..server.console import show
 from ..server.survey import DEFAULT_LIMIT, MAX_LIMIT, STUCK
-from .command import Command, fail_usage
+from .command import Command, fail_usage, write_out
 from .controlling import Answer, add_control, ask, objects, shown
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
@@ -33,7 +31,8 @@ def _run(given: argparse.Namespace) -> None:
         fail_usage(f"--limit: expected an int from 1 to {MAX_LIMIT}, got {given.limit}")
     answer = ask(given, {"command": "ps", "limit": given.limit})
     report = {name: answer.get(name) for name in ("workers", "connections", "more")}
-    show(json.dumps(report) if given.json else "\n".join(_lines(report)), sys.stdout)
+    text = json.dumps(report) if given.json else "\n".join(_lines(report))
+    write_out(f"{text}\n")
 
 
 COMMAND = Command(

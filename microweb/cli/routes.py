@@ -11,13 +11,13 @@ from ..app import App
 from ..concurrency.callables import innermost
 from ..errors import ConfigurationError
 from ..server.console import show
-from .command import Command, fail
+from .command import Command, fail, write_out
 from .target import add_target, load_app
 
 
 def _routes(given: argparse.Namespace) -> None:
     app = load_app(given.target)
-    print_routes(app)
+    write_out(f"{_table(app)}\n")
     try:
         app.freeze()
     except ConfigurationError as error:
@@ -41,7 +41,11 @@ class _Row(NamedTuple):
 
 
 def print_routes(app: App) -> None:
-    """Print the table of an app's routes."""
+    """Print the table of an app's routes, as far as stdout takes it: for `microweb dev`."""
+    show(_table(app), sys.stdout)
+
+
+def _table(app: App) -> str:
     rows = [_Row("METHODS", "PATH", "NAME", "ENDPOINT", "PLACE")]
     for prefix, route in app.all_routes():
         function = innermost(route.endpoint)
@@ -56,7 +60,7 @@ def print_routes(app: App) -> None:
         )
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     padded = [map(str.ljust, row, widths) for row in rows]
-    show("\n".join("  ".join(cells).rstrip() for cells in padded), sys.stdout)
+    return "\n".join("  ".join(cells).rstrip() for cells in padded)
 
 
 def _name_of(function: object) -> str:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterator
 
-from ..server.console import show
 from ..server.survey import STACKS_S
-from .command import Command
+from .command import Command, write_out
 from .controlling import Answer, add_control, ask, objects, shown
 
 
 def _run(given: argparse.Namespace) -> None:
     answer = ask(given, {"command": "stacks"})
-    show("\n".join(_lines(answer)), sys.stdout)
+    write_out("".join(f"{line}\n" for line in _lines(answer)))
 
 
 def _lines(answer: Answer) -> Iterator[str]:

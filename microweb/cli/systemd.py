@@ -14,7 +14,7 @@ from ..server.config import ServerConfig, ServerOptions
 from ..server.settings import read_settings
 from ..server.start import start_directory
 from ..server.worker import KILL_MARGIN_S
-from .command import Command, fail
+from .command import Command, fail, write_out
 from .target import add_target, app_folder
 
 _HOMES = ("/home/", "/root/", "/run/user/")  # that ProtectHome=yes hides
@@ -108,7 +108,7 @@ def _run(given: argparse.Namespace) -> None:
         for kind, text in (("service", _service(given.target)), ("socket", _socket(given.target)))
         if given.only in (None, kind)
     ]
-    print("\n".join(units), end="")
+    write_out("\n".join(units))
 
 
 def _service(target: str) -> str:

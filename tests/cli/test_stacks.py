@@ -6,11 +6,13 @@ import json
 import os
 import signal
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from support.controlling import OneAnswer, command, controlled
-from support.processes import DEADLINE_S
+from support.processes import DEADLINE_S, ENVIRONMENT
 from support.supervising import HANGING, workers_that_answer
 
 from microweb import cli
@@ -57,3 +59,18 @@ def test_control_characters_are_escaped(tmp_path: Path, capfd: pytest.CaptureFix
         cli.main(["stacks", "--control", str(path)])
     expected = "worker \\x1b:\na\\x1b[0m\nb\nworker 7: nothing within 2 s\n"
     assert capfd.readouterr().out == expected
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_output_that_is_cut_is_a_failure(tmp_path: Path) -> None:
+    path, answer = (
+        tmp_path / "app.ctl",
+        json.dumps({"status": 0, "workers": [{"pid": 7, "stacks": "x\n" * 100_000}]}),
+    )
+    with OneAnswer(path, answer.encode()), open("/dev/full", "wb") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "microweb", "stacks", "--control", path], stdout=full,
+            stderr=subprocess.PIPE, env=ENVIRONMENT, timeout=DEADLINE_S,
+        )  # fmt: skip
+    assert ended.returncode == 1
+    assert ended.stderr == b"microweb: stdout: No space left on device\n"
