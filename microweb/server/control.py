@@ -148,7 +148,7 @@ class Control:
                 del self._surveys[number]
             elif survey.is_over(now):
                 del self._surveys[number]
-                client.finish(json.dumps({"status": 0, **survey.report(now)}).encode() + _END)
+                _send(client, {"status": 0, **survey.report(now)})
 
     def _stacks(self, client: SideClient, question: Question) -> None:
         survey = StackSurvey(self._pool.workers(), time.monotonic())
@@ -161,7 +161,7 @@ class Control:
                 self._stack_surveys.append((client, survey))
                 continue
             survey.close()
-            client.finish(json.dumps({"status": 0, **survey.report()}).encode() + _END)
+            _send(client, {"status": 0, **survey.report()})
 
     def _asked(self) -> Iterator[tuple[Spawned, Asking]]:
         """Yield the workers that can be asked, with the end of their socket pair."""
@@ -223,4 +223,12 @@ def _waits(question: Question) -> bool:
 
 
 def _answer(client: SideClient, status: int, text: str) -> None:
-    client.finish(json.dumps({"status": status, "text": text}).encode() + _END)
+    _send(client, {"status": status, "text": text})
+
+
+def _send(client: SideClient, answer: dict[str, object]) -> None:
+    data = json.dumps(answer).encode() + _END
+    if len(data) > MAX_ANSWER:
+        text = f"the answer has over {MAX_ANSWER} bytes: ask with a lower limit"
+        data = json.dumps({"status": 1, "text": text}).encode() + _END
+    client.finish(data)

@@ -48,10 +48,22 @@ class Definition(NamedTuple):
         return json.dumps(self).encode()
 
     @classmethod
-    def decode(cls, data: bytes) -> Definition:
-        """Return the definition that `encode` made bytes of."""
-        name, kind, labels, bounds, combine = json.loads(data)
-        return cls(name, kind, tuple(labels), tuple(bounds), combine)
+    def decode(cls, data: bytes) -> Definition | None:
+        """Return the definition that `encode` made bytes of, None for other bytes.
+
+        A process that has damaged its memory must not end those that read it.
+        """
+        try:
+            name, kind, labels, bounds, combine = json.loads(data)
+            found = cls(name, kind, tuple(labels), tuple(bounds), combine)
+        except (ValueError, TypeError, RecursionError):
+            return None
+        texts = (name, kind, combine, *found.labels)
+        is_known = kind in (COUNTER, GAUGE, HISTOGRAM) and combine in ("sum", "max", "min")
+        is_typed = all(isinstance(each, str) for each in texts) and all(
+            isinstance(each, int | float) for each in found.bounds
+        )
+        return found if is_known and is_typed else None
 
     @property
     def size(self) -> int:
@@ -154,7 +166,7 @@ class SeriesCopy(NamedTuple):
 def split_family(text: bytes) -> tuple[bytes, str]:
     """Return the definition and the help of the text of a family."""
     definition, _, help = text.partition(_SEPARATOR)
-    return definition, help.decode()
+    return definition, help.decode("utf-8", "replace")
 
 
 def encode_labels(values: Sequence[str]) -> bytes:
@@ -164,4 +176,4 @@ def encode_labels(values: Sequence[str]) -> bytes:
 
 def decode_labels(text: bytes) -> list[str]:
     """Return the values of the labels of a series that has some."""
-    return text.decode().split("\0")
+    return text.decode("utf-8", "replace").split("\0")

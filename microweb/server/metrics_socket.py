@@ -8,27 +8,34 @@ replacement.
 from __future__ import annotations
 
 import re
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
+from logging import ERROR
 from typing import TYPE_CHECKING
 
 from ..errors import ConfigurationError
 from .binds import ListeningSockets, parse_bind
 from .board import Board
+from .console import say
 from .metrics_text import FamilyOfAll, combine, content_type_of, write_text
 from .metrics_totals import read_board
-from .side_sockets import SideClient, SideSocket
+from .side_sockets import MAX_UNSENT, SideClient, SideSocket
 
 if TYPE_CHECKING:
     import select
     import socket
 
 PATH = "/metrics"
+MAX_TEXT = MAX_UNSENT - 1024  # bytes; the head has its own
 
 _END = b"\r\n\r\n"
 _STEP_S = 0.005  # of each turn of the supervisor, for all clients
 _PORT = re.compile(r"[0-9]{1,5}")
+_TOO_LONG = (
+    f"the metrics have over {MAX_TEXT} bytes: lower max_series, or use labels with fewer values\n"
+)
 _REQUEST_LINE = re.compile(rb"([!-~]++) ([!-~]++) HTTP/1\.[01]\r\n")
 _ACCEPT = re.compile(rb"(?i)\r\naccept:([^\r\n]*+)")
 
@@ -69,7 +76,7 @@ class MetricsSocket:
         ends_at = time.monotonic() + _STEP_S
         while self._answers and time.monotonic() < ends_at:
             client, steps = self._answers[0]
-            answer = b"" if client.is_over else next(steps, b"")
+            answer = b"" if client.is_over else _next(steps)
             if answer or client.is_over:
                 client.finish(answer)
                 del self._answers[0]
@@ -98,13 +105,22 @@ class MetricsSocket:
         families: dict[str, FamilyOfAll] = {}
         for _ in combine(families, *read_board(self._board)):
             yield b""
-        pieces: list[str] = []
+        content = bytearray()
         for piece in write_text(families, content_type):
-            pieces.append(piece)
+            content += piece.encode()
+            if len(content) > MAX_TEXT:
+                yield _plain("500 Internal Server Error", _TOO_LONG)
             yield b""
-        content = "".join(pieces).encode()
         head = _head("200 OK", content_type, len(content), "Vary: Accept\r\n")
-        yield head if is_head else head + content
+        yield head if is_head else head + bytes(content)
+
+
+def _next(steps: Iterator[bytes]) -> bytes:
+    try:
+        return next(steps, b"")
+    except Exception as error:  # must not end the supervisor, and with it the service
+        say(f"the metrics can't be written: {error!r}", sys.stderr, ERROR)
+        return _plain("500 Internal Server Error")
 
 
 def _head(status: str, content_type: str, size: int, fields: str) -> bytes:

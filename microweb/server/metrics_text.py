@@ -58,7 +58,7 @@ class FamilyOfAll:
     def add(self, entry: Entry) -> None:
         """Add a series of one process."""
         values = entry.values
-        if not values[CREATED]:
+        if len(values) != self.definition.size or not values[CREATED]:
             return
         key = (entry.kind, entry.text)
         known = self.series.get(key)
@@ -79,7 +79,7 @@ class FamilyOfAll:
             return [OVERFLOW_LABEL]
         names = self.definition.labels
         # An empty value means that the label is absent.
-        return [each for each in zip(names, decode_labels(text), strict=bool(names)) if each[1]]
+        return [each for each in zip(names, decode_labels(text), strict=False) if each[1]]
 
 
 def combine(
@@ -108,7 +108,10 @@ def _add_copy(copy: SeriesCopy, families: dict[str, FamilyOfAll], *, is_old: boo
 
 def _family(entry: Entry, families: dict[str, FamilyOfAll], *, is_old: bool) -> FamilyOfAll | None:
     encoded, help = split_family(entry.text)
-    definition, defined_at = Definition.decode(encoded), entry.values[0]
+    definition = Definition.decode(encoded)
+    if definition is None or not entry.values:
+        return None
+    defined_at = entry.values[0]
     known = families.get(definition.name)
     if known is not None and known.definition == definition:
         if defined_at > known.defined_at and not is_old:

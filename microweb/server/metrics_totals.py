@@ -109,7 +109,7 @@ def _add_all(totals: SeriesMemory, ended: SeriesCopy) -> None:
             families[entry.start] = index.family(entry)
             continue
         family = families.get(entry.family)
-        if family is not None and entry.values[CREATED]:
+        if family is not None and len(entry.values) == family.size and entry.values[CREATED]:
             _add(totals, index.series(family, entry), entry.values)
 
 
@@ -141,28 +141,36 @@ class _Index:
         self._series: dict[tuple[int, int, bytes], int] = {}
         for entry in totals.copy().entries():
             if entry.kind == FAMILY:
-                self._note(entry)
+                definition, _ = split_family(entry.text)
+                self._note(entry, definition, Definition.decode(definition))
             else:
                 self._series[entry.family, entry.kind, entry.text] = entry.at
 
-    def _note(self, entry: Entry) -> _Total:
-        definition, _ = split_family(entry.text)
-        total = _Total(entry.start, Definition.decode(definition).size)
-        self._families[definition] = total
+    def _note(self, entry: Entry, text: bytes, definition: Definition | None) -> _Total | None:
+        if definition is None:
+            return None
+        total = self._families[text] = _Total(entry.start, definition.size)
         return total
 
     def family(self, entry: Entry) -> _Total | None:
-        """Return the family of the same definition; None for a gauge, or without room."""
-        definition, _ = split_family(entry.text)
-        known = self._families.get(definition)
-        if known is not None or Definition.decode(definition).kind == GAUGE:
+        """Return the family of the same definition; None for a gauge, or without room.
+
+        None as well if its definition can't be understood.
+        """
+        text, _ = split_family(entry.text)
+        known = self._families.get(text)
+        if known is not None:
             return known
+        definition = Definition.decode(text)
+        if definition is None or definition.kind == GAUGE:
+            return None
         added = self._totals.add(FAMILY, 0, entry.text, entry.values)
         if added is None:
             _warn()
             return None
-        total = self._note(added)
-        self._add_series(total, OVERFLOW, b"")  # while there is room
+        total = self._note(added, text, definition)
+        if total is not None:
+            self._add_series(total, OVERFLOW, b"")  # while there is room
         return total
 
     def series(self, family: _Total, entry: Entry) -> int | None:

@@ -37,6 +37,7 @@ class Asking:
     def __init__(self, end: socket.socket) -> None:
         end.setblocking(False)
         self.is_over = False  # the worker has ended, or does not keep to the form
+        self.is_garbled = False  # it does not keep to the form
         self._end = end
         self._received = bytearray()
 
@@ -70,8 +71,9 @@ class Asking:
             frames = [_parse(line) for line in lines]
         except (ValueError, TypeError, RecursionError):
             frames = []
-            self.close()
-        if len(rest) > MAX_FRAME:
+            self.is_garbled = True
+        if self.is_garbled or len(rest) > MAX_FRAME:
+            self.is_garbled = True
             self.close()
         return frames
 

@@ -18,8 +18,12 @@ READY = "ready"
 STARTING = "starting"
 DRAINING = "draining"
 STUCK = "stuck"  # no answer: its event loop stands still
+UNKNOWN = "unknown"  # its answer can't be understood
 ENDED = "ended"  # between the question and the answer
 INCOMPLETE = "incomplete"  # the answer took too long
+
+_MAX_MEMBERS = 32  # of a row, or of the counts
+_MAX_ROW = 4096  # characters of the values of a row: a worker sends five texts of 200
 
 STACKS_S = 2.0  # for a worker to write its stacks, also if its event loop stands still
 MAX_STACKS = 4 * 1024 * 1024  # characters of all workers
@@ -38,27 +42,34 @@ class _Part:
         self.is_heard = False
         self.is_over = False
         self.trouble = ""
-        self.rows: list[object] = []
-        self.counts: object = {}
-        self.more: object = 0
+        self.rows: list[Report] = []
+        self.counts: Report = {}
+        self.more = 0
 
     def take(self, frame: Frame, now: float) -> None:
-        """Add a frame."""
+        """Add a frame. One of another form ends the part."""
         self.is_heard = True
         self.late_at = min(now + LATE_S, self.asked_at + LIMIT_S)
-        rows = frame.get("rows")
-        if isinstance(rows, list):
-            self.rows += rows[: self._share - len(self.rows)]
+        rows, counts, more = frame.get("rows", []), frame.get("counts", {}), frame.get("more", 0)
+        if not isinstance(rows, list) or not isinstance(counts, dict) or not isinstance(more, int):
+            self.end(UNKNOWN)
+            return
+        rows = rows[: self._share - len(self.rows)]
+        if not all(map(_is_flat, (*rows, counts))):
+            self.end(UNKNOWN)
+            return
+        self.rows += rows
         if "counts" in frame:
-            self.counts, self.more = frame["counts"], frame.get("more", 0)
+            self.counts, self.more = counts, more
             self.is_over = True
 
     def check(self, now: float) -> None:
         """End the part of a worker that has ended, or is late."""
         if self.is_over:
             return
-        if self.worker.questions is None or self.worker.questions.is_over:
-            self.end(ENDED)
+        questions = self.worker.questions
+        if questions is None or questions.is_over:
+            self.end(UNKNOWN if questions is not None and questions.is_garbled else ENDED)
         elif now >= self.late_at:
             self.end(INCOMPLETE if self.is_heard else STUCK)
 
@@ -104,19 +115,28 @@ class Survey:
         return {
             "workers": [_of_worker(part, now) for part in parts],
             "connections": [
-                {"worker": part.worker.pid, **row}
-                for part in parts
-                for row in part.rows
-                if isinstance(row, dict)
+                {"worker": part.worker.pid, **row} for part in parts for row in part.rows
             ],
-            "more": sum(part.more for part in parts if isinstance(part.more, int)),
+            "more": sum(part.more for part in parts),
         }
+
+
+def _is_flat(value: object) -> bool:
+    """Whether a value is an object of a few members without further values in them."""
+    if not isinstance(value, dict) or len(value) > _MAX_MEMBERS:
+        return False
+    members = value.values()
+    is_plain = all(each is None or isinstance(each, str | int | float) for each in members)
+    return is_plain and sum(len(str(each)) for each in (*value, *members)) <= _MAX_ROW
 
 
 def _of_worker(part: _Part, now: float) -> Report:
     worker, slot = part.worker, part.worker.slot
-    has_ended = worker.questions is None or worker.questions.is_over  # perhaps after its answer
-    if part.trouble == ENDED or has_ended:  # another worker may have its slot
+    questions = worker.questions
+    is_over = questions is None or questions.is_over  # perhaps after its answer
+    if part.trouble == ENDED or (
+        is_over and part.trouble != UNKNOWN
+    ):  # another worker may have its slot
         return {"pid": worker.pid, "state": ENDED}
     is_draining = slot.state == WorkerState.DRAINING
     return {
@@ -127,7 +147,7 @@ def _of_worker(part: _Part, now: float) -> Report:
         "requests": slot.requests,
         "memory": slot.rss,
         "connections": slot.connections,
-        "states": part.counts if isinstance(part.counts, dict) else {},
+        "states": part.counts,
     }
 
 

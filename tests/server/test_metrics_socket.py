@@ -18,6 +18,7 @@ from support.processes import DEADLINE_S, free_port, get
 from support.supervising import supervised, workers_that_answer
 
 from microweb import ConfigurationError
+from microweb.server import metrics_socket
 from microweb.server.board import Board
 from microweb.server.metrics_registry import Registry
 from microweb.server.metrics_series import COUNTER, Definition
@@ -131,6 +132,28 @@ def test_long_text_is_made_in_several_turns(house: House) -> None:
     assert house.turns - begun > 4
     for registry in registries:
         registry.move_back()
+
+
+def test_text_that_is_too_long_is_an_error(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    request = b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n"
+    content = fields_of(house.ask(request))[2]
+    monkeypatch.setattr(metrics_socket, "MAX_TEXT", len(content))
+    assert fields_of(house.ask(request))[0] == b"200"
+    monkeypatch.setattr(metrics_socket, "MAX_TEXT", len(content) - 1)
+    status, media_type, content = fields_of(house.ask(request))
+    assert (status, media_type) == (b"500", b"text/plain; charset=utf-8")
+    assert content.startswith(b"the metrics have over ") and b"lower max_series" in content
+
+
+def test_text_that_can_not_be_written_is_an_error(
+    house: House, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    request = b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n"
+    with monkeypatch.context() as patched:
+        patched.setattr(metrics_socket, "read_board", lambda board: 1 / 0)
+        assert fields_of(house.ask(request))[0] == b"500"
+    assert "the metrics can't be written: ZeroDivisionError" in capfd.readouterr().err
+    assert fields_of(house.ask(request))[0] == b"200"
 
 
 def test_client_that_leaves_is_forgotten(house: House) -> None:

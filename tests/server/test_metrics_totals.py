@@ -12,8 +12,8 @@ from microweb.server import board as boards
 from microweb.server import metrics_totals
 from microweb.server.board import Board, Slot
 from microweb.server.metrics_registry import Registry
-from microweb.server.metrics_series import Definition
-from microweb.server.metrics_text import FamilyOfAll, combine
+from microweb.server.metrics_series import FAMILY, SERIES, Definition, SeriesMemory
+from microweb.server.metrics_text import PROMETHEUS, FamilyOfAll, combine, write_text
 from microweb.server.metrics_totals import add_to_totals, read_board
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="there is no supervisor")
@@ -212,3 +212,38 @@ def test_board_of_512_workers_takes_little_memory() -> None:
     used = os.fstat(board.descriptor).st_blocks * 512
     assert used < 16 * 1024 * 1024
     board.close()
+
+
+DAMAGED = [
+    b"\xff\xfe",
+    b"[" * 9000,
+    b"[1, 2]",
+    b'[1, "counter", [], [], "sum"]',
+    b'["x", "x", [], [], "sum"]',
+    b'["x", "counter", 1, [], "sum"]',
+    b'["x", "histogram", [], ["x"], "sum"]',
+    b'["x", "gauge", [], [], "x"]',
+    Definition("x", "counter").encode() + b"\0\xff",
+]
+
+
+@pytest.mark.parametrize("text", DAMAGED, ids=range(len(DAMAGED)))
+def test_damaged_metrics_of_a_worker_end_no_reader(board: Board, text: bytes) -> None:
+    worker = WorkerMetrics(board, board.slots[0])
+    memory = SeriesMemory(board.slots[0].metrics_memory())
+    family = memory.add(FAMILY, 0, text, [1.0])
+    empty = memory.add(FAMILY, 0, Definition("empty", "counter").encode() + b"\0", [])
+    good = memory.add(FAMILY, 0, Definition("good", "counter", ("a",)).encode() + b"\0", [1.0])
+    assert family is not None and empty is not None and good is not None
+    for start in (family.start, empty.start, good.start):
+        for numbers in ([], [1.0], [1.0] * 9, [1.0, 4.0]):
+            memory.add(SERIES, start, b"\xff", numbers)
+    memory.release()
+    for _ in range(2):  # in the slot, then in the totals
+        assert values(board)["good"] == {b"\xff": [4.0]}
+        families: dict[str, FamilyOfAll] = {}
+        for _ in combine(families, *read_board(board)):
+            pass
+        assert 'good_total{a="\ufffd"} 4.0' in "".join(write_text(families, PROMETHEUS))
+        worker.end()
+        retire(board, board.slots[0])

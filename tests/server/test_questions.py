@@ -125,7 +125,7 @@ def test_worker_that_answers_anything_else_is_not_asked_again(
 ) -> None:
     asking = Asking(pair[0])
     pair[1].sendall(data)
-    assert asking.receive() == [] and asking.is_over
+    assert asking.receive() == [] and asking.is_over and asking.is_garbled
 
 
 def test_frame_without_an_end_is_bounded(pair: tuple[socket.socket, socket.socket]) -> None:

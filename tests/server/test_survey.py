@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import socket
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -98,12 +100,52 @@ def test_limit_is_shared_by_the_workers(workers: list[Spawned]) -> None:
     assert asked == [3, 3]
 
 
-def test_frames_of_another_form_are_harmless(workers: list[Spawned]) -> None:
-    survey = Survey(1, 10, workers[:1], NOW)
-    survey.take(workers[0], {"rows": "x"}, NOW)
-    survey.take(workers[0], {"rows": [1, None, {"state": "idle"}]}, NOW)
-    survey.take(workers[0], {"counts": [1], "more": "x"}, NOW)
+def nested(depth: int) -> object:
+    value: object = 1
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        {"rows": "x"},
+        {"rows": [1]},
+        {"rows": [{"state": nested(2)}]},
+        {"rows": [{"state": nested(100_000)}]},
+        {"rows": [{"state": {}}]},
+        {"rows": [{"path": "x" * 5000}]},
+        {"rows": [{"x" * 5000: 1}]},
+        {"rows": [{str(number): 1 for number in range(100)}]},
+        {"counts": [1]},
+        {"counts": {"idle": nested(100_000)}},
+        {"counts": {}, "more": "x"},
+    ],
+    ids=range(11),
+)
+def test_frame_that_can_not_be_understood(workers: list[Spawned], frame: dict[str, Any]) -> None:
+    survey = Survey(1, 10, workers, NOW)
+    survey.take(workers[0], {"rows": [{"state": "idle"}]}, NOW)
+    survey.take(workers[0], frame, NOW)
+    survey.take(workers[0], {"rows": [{"state": "head"}], "counts": {"idle": 4}}, NOW)  # too late
+    survey.take(workers[1], {"counts": {"idle": 1}, "more": 0}, NOW)
     assert survey.is_over(NOW)
+    assert states(survey, NOW) == ["unknown", "ready"]
     report = survey.report(NOW)
     assert report["connections"] == [{"worker": workers[0].pid, "state": "idle"}]
-    assert report["more"] == 0
+    json.dumps(report)
+
+
+def test_worker_that_sends_no_json_is_unknown_from_then_on(workers: list[Spawned]) -> None:
+    questions = workers[0].questions
+    assert questions is not None
+    ours, theirs = socket.socketpair()
+    questions.close()
+    workers[0].questions = Asking(ours)
+    with theirs:
+        theirs.sendall(b"\xff\n")
+        assert workers[0].questions.receive() == []
+        for number in (1, 2):
+            survey = Survey(number, 10, workers[:1], NOW)
+            assert survey.is_over(NOW) and states(survey, NOW) == ["unknown"]
