@@ -150,8 +150,9 @@ class Request(metaclass=Suggesting):
     @property
     def host(self) -> str:
         """The host that the request or a trusted proxy names, with its port; empty if none is."""
-        authority = self._find_origin().host or self.line.authority
-        return self.section.headers.get("host", "") if authority is None else authority
+        origin, authority = self._find_origin(), self.line.authority
+        named = self.section.headers.get("host", "") if authority is None else authority
+        return origin.host_of(named)
 
     @property
     def hostname(self) -> str:

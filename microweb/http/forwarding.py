@@ -11,7 +11,7 @@ from typing import NamedTuple, NoReturn
 
 from ..errors import MalformedRequest
 from .grammar import BAD_ESCAPE, TOKEN_TEXT
-from .hosts import MAX_HOST_LENGTH, is_host
+from .hosts import MAX_HOST_LENGTH, USUAL_PORTS, is_host
 from .interfaces import Address
 from .urlencoded import percent_decode
 
@@ -23,7 +23,6 @@ _PORT = re.compile(r"[1-9][0-9]{0,4}")
 _MAX_PORT = 65535
 
 _SCHEME_OF_SOCKETS = {"ws": "http", "wss": "https"}  # Traefik sends these for a WebSocket
-_USUAL_PORTS = {"http": 80, "https": 443}
 
 # forwarded-pair = token "=" ( token / quoted-string )                      RFC 7239 section 4
 _QUOTED = r'"((?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]++|\\[\t \x21-\x7e\x80-\xff])*)"'
@@ -78,7 +77,7 @@ def parse_scheme(scheme: str) -> str:
     """Return `http` or `https`, `""` for any other text."""
     scheme = scheme.lower()
     scheme = _SCHEME_OF_SOCKETS.get(scheme, scheme)
-    return scheme if scheme in _USUAL_PORTS else ""
+    return scheme if scheme in USUAL_PORTS else ""
 
 
 def parse_host(host: str) -> str | None:
@@ -90,13 +89,6 @@ def parse_port(port: str) -> int | None:
     """Return a port from 1 to 65535, None for other text."""
     number = int(port) if _PORT.fullmatch(port) else 0
     return number if 0 < number <= _MAX_PORT else None
-
-
-def with_port(host: str, port: int, scheme: str) -> str:
-    """Return a valid host with another port, or without one if it is the default of `scheme`."""
-    end = host.find("]") + 1
-    name = host[:end] if end else host.partition(":")[0]
-    return name if port == _USUAL_PORTS.get(scheme) else f"{name}:{port}"
 
 
 def parse_prefix(prefix: str) -> str | None:

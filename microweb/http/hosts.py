@@ -11,6 +11,7 @@ from ipaddress import IPv6Address
 from .grammar import BAD_ESCAPE, HOST
 
 MAX_HOST_LENGTH = 261  # RFC 3986 section 3.2.2 has 255, and a port; bounds the cache of `is_host`
+USUAL_PORTS = {"http": 80, "https": 443}
 
 
 @lru_cache(maxsize=512)
@@ -32,3 +33,10 @@ def is_host(value: str) -> bool:
         except ValueError:
             return False
     return True
+
+
+def with_port(host: str, port: int, scheme: str) -> str:
+    """Return a valid host with another port, or without one if it is the default of `scheme`."""
+    end = host.find("]") + 1
+    name = host[:end] if end else host.partition(":")[0]
+    return name if port == USUAL_PORTS.get(scheme) else f"{name}:{port}"

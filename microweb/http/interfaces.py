@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 from ..sessions.session import Session
 from .headers import Headers
+from .hosts import with_port
 from .request_head import HeaderSection
 
 if TYPE_CHECKING:
@@ -41,6 +42,13 @@ class Origin(NamedTuple):
     scheme: str
     host: str | None = None  # None: the one that the request itself names
     root_path: str = ""  # that a proxy has removed from the start of the path
+    port: int | None = None  # in place of the port of the host that the request itself names
+
+    def host_of(self, named: str) -> str:
+        """Return the host of a request that itself names `named`, which may be empty."""
+        if self.host or self.port is None or not named:
+            return self.host or named
+        return with_port(named, self.port, self.scheme)
 
 
 # The server's end of a connection: a host and a port, or the path of a Unix socket and None.

@@ -27,7 +27,9 @@ def http_scope(request: Request, state: dict[str, Any]) -> Scope:
     # Without the properties of `request`, because each request needs a scope: 5.3 us, not 5.9.
     line, match = request.line, request.match
     ends = request.transport.ends
-    client, scheme, host, root = ends.origin or request._find_origin()
+    client, scheme, host, root, port = ends.origin or request._find_origin()
+    if port is not None:
+        host = request.host
     path, prefix = line.raw_path, root if match is None else root + match.prefix
     if root and path != "*":
         path = root + path

@@ -17,6 +17,12 @@ _new_tuple = tuple.__new__
 _IPV4_MAPPED = bytes(10) + b"\xff\xff"  # RFC 4291 section 2.5.5.2
 
 
+class UntrustedAddress(Address):
+    """The address of a load balancer that relays an unknown client: it is not trusted here."""
+
+    __slots__ = ()
+
+
 def network_of(host: str) -> str | bytes:
     """Return the key of a client: an IPv4 address, or the /64 of an IPv6 address.
 

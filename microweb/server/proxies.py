@@ -19,11 +19,12 @@ from ..errors import ConfigurationError, ProtocolError
 from ..http import forwarding
 from ..http.forwarding import MAX_HOPS, parse_address, parse_hop
 from ..http.headers import Headers, list_members
+from ..http.hosts import with_port
 from ..http.interfaces import Address, Origin
 from ..http.request_head import HeaderSection
 from ..request import Handler, Request
 from ..response import Response
-from .addresses import is_unix
+from .addresses import UntrustedAddress, is_unix
 
 UNIX = "unix"  # in place of a network: all peers over a Unix socket
 FORWARDED = "forwarded"
@@ -91,7 +92,7 @@ class TrustedProxies:
 
     def trusts_peer(self, peer: Address | None) -> bool:
         """Return whether the other end of a connection is a trusted proxy."""
-        if peer is None:
+        if peer is None or isinstance(peer, UntrustedAddress):
             return False
         if self._trusts_unix and is_unix(peer):
             return True
@@ -102,13 +103,14 @@ class TrustedProxies:
         scheme = forwarding.parse_scheme(self._said(_PROTO, headers, distance)) or scheme
         host = forwarding.parse_host(self._said(_HOST, headers, distance))
         port = forwarding.parse_port(self._said(_PORT, headers, distance))
-        if port is not None:
-            named = host or headers.by_name.get("host", "")
-            host = forwarding.with_port(named, port, scheme) if named else None
+        if port is not None and host is not None:
+            host, port = with_port(host, port, scheme), None
         # One proxy removes the prefix, and others may not know the field: only the last one counts.
         prefix = self._said(_PREFIX, headers, 0)
         reported = forwarding.parse_prefix(prefix) if prefix else None
-        return Origin(client, scheme, host, self.root_path if reported is None else reported)
+        root_path = self.root_path if reported is None else reported
+        # A port alone replaces that of the host that the request names, in its target or in Host.
+        return Origin(client, scheme, host, root_path, port)
 
     def _client(self, peer: Address, hops: list[str]) -> tuple[Address, int]:
         """Return the client, and how many trusted proxies are between it and `peer`."""

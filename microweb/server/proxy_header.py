@@ -37,11 +37,12 @@ _WAS_TLS = 0x01  # a flag at the start of `_SSL`
 
 
 class ProxyHeader(NamedTuple):
-    """What a PROXY header says. Without `source` the connection is the load balancer's own."""
+    """What a PROXY header says. Without `source` the client is the load balancer's own end."""
 
     size: int  # bytes
     source: Address | None
     has_tls: bool = False  # the client has connected to the load balancer by TLS
+    is_local: bool = False  # the load balancer has connected for itself, and relays no client
 
 
 def parse_proxy_header(data: bytes) -> ProxyHeader | None:
@@ -101,7 +102,7 @@ def _parse_binary(data: bytes) -> ProxyHeader | None:
     if len(data) < end:
         return None
     if command == _LOCAL:  # such as a health check
-        return ProxyHeader(end, None)
+        return ProxyHeader(end, None, is_local=True)
     if family == _UNSPECIFIED:
         return ProxyHeader(end, None)
     if family not in _FAMILIES:

@@ -3,6 +3,11 @@
 Only a connection of a trusted proxy has a header, and it must have one: to guess would let the
 client of a load balancer that sends none name itself. The deadline is that of the first request's
 head. All other connections start with HTTP or TLS, so that a PROXY line there is a 400.
+
+A header may name no client. The address is that of the load balancer then, as the specification
+says. With LOCAL of version 2 it has connected for itself, such as for a health check: its fields
+are believed as those of each trusted proxy. UNKNOWN of version 1, and a header of version 2 without
+an address of IP, stand for a client that it relays: its fields are not believed.
 """
 
 from __future__ import annotations
@@ -11,6 +16,7 @@ import asyncio
 from typing import Protocol, cast, runtime_checkable
 
 from ..errors import MalformedRequest, ProtocolError
+from .addresses import UntrustedAddress
 from .network import NetworkStream
 from .proxy_header import parse_proxy_header
 
@@ -52,10 +58,13 @@ class _Header(asyncio.Protocol):
             return
         if header is None:
             return
+        network = self._network
         if header.source is not None:
-            self._network.address = header.source
+            network.address = header.source
             if header.has_tls:
-                self._network._scheme = "https"
+                network._scheme = "https"
+        elif not header.is_local and network.address is not None:
+            network.address = UntrustedAddress(*network.address)
         rest = self._data[header.size :]
         self._leave()
         if rest:

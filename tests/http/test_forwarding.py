@@ -11,7 +11,6 @@ from microweb.http.forwarding import (
     parse_port,
     parse_prefix,
     parse_scheme,
-    with_port,
 )
 from microweb.http.interfaces import Address
 
@@ -156,22 +155,6 @@ def test_port(text: str, port: int) -> None:
 )
 def test_other_text_is_no_port(text: str) -> None:
     assert parse_port(text) is None
-
-
-@pytest.mark.parametrize(
-    ("host", "port", "scheme", "expected"),
-    [
-        ("example.org", 443, "https", "example.org"),
-        ("example.org", 80, "http", "example.org"),
-        ("example.org", 443, "http", "example.org:443"),
-        ("example.org:8000", 443, "https", "example.org"),
-        ("example.org:8000", 8443, "https", "example.org:8443"),
-        ("[::1]:8000", 8443, "https", "[::1]:8443"),
-        ("[::1]", 443, "https", "[::1]"),
-    ],
-)
-def test_a_host_with_another_port(host: str, port: int, scheme: str, expected: str) -> None:
-    assert with_port(host, port, scheme) == expected
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,13 @@ from support.serving import on_loopback
 
 from microweb import App, Request
 from microweb.http.interfaces import Address
-from microweb.server.addresses import address_of_peer, address_of_user, is_unix, network_of
+from microweb.server.addresses import (
+    UntrustedAddress,
+    address_of_peer,
+    address_of_user,
+    is_unix,
+    network_of,
+)
 
 
 @pytest.mark.parametrize(
@@ -58,6 +64,11 @@ def test_user_of_a_unix_socket_is_an_address() -> None:
     assert address_of_user(None) == Address("uid=", 0)
     assert is_unix(address_of_user(33)) and is_unix(address_of_user(None))
     assert not is_unix(Address("127.0.0.1", 33))
+
+
+def test_untrusted_address_is_an_address() -> None:
+    address = UntrustedAddress("192.0.2.1", 80)
+    assert address == Address("192.0.2.1", 80) and not hasattr(address, "__dict__")
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1:5678", "a:b", "::1::"])

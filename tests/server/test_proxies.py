@@ -11,6 +11,7 @@ from microweb import App, ConfigurationError, Request, Response
 from microweb.errors import MalformedRequest
 from microweb.http.headers import Headers
 from microweb.http.interfaces import Address, Origin
+from microweb.interop.asgi_scope import http_scope
 from microweb.middleware.sessions import Sessions
 from microweb.server.config import ServerConfig
 from microweb.server.proxies import TrustedProxies
@@ -289,8 +290,6 @@ def test_a_stranger_is_not_believed_in_any_field() -> None:
 @pytest.mark.parametrize(
     ("fields", "host"),
     [
-        ([("Port", "443"), ("Proto", "https")], "app"),
-        ([("Port", "8443"), ("Proto", "https")], "app:8443"),
         ([("Host", "[2001:db8::1]"), ("Port", "81")], "[2001:db8::1]:81"),
         ([("Host", "example.org:444")], "example.org:444"),
         ([("Host", "a b"), ("Port", "99999")], None),
@@ -301,6 +300,40 @@ def test_a_stranger_is_not_believed_in_any_field() -> None:
 )
 def test_host_and_port(fields: list[tuple[str, str]], host: str | None) -> None:
     assert origin(*fields).host == host
+
+
+@pytest.mark.parametrize(
+    ("target", "host", "port", "expected"),
+    [
+        ("/", "app:8000", "8443", "app:8443"),
+        ("/", "app:8000", "443", "app"),
+        ("/", "app:8000", "0", "app:8000"),
+        ("/", "", "443", ""),
+        # Host counts for nothing beside the host of a target. RFC 9112 section 3.2.2
+        ("http://shop.example:8000/", "evil.example", "8443", "shop.example:8443"),
+        ("http://shop.example/", "evil.example", "443", "shop.example"),
+    ],
+)
+async def test_port_alone(target: str, host: str, port: str, expected: str) -> None:
+    app = App()
+    scopes: list[dict[str, Any]] = []
+
+    @app.get("/")
+    async def show(request: Request) -> str:
+        scopes.append(http_scope(request, {}))
+        return request.host
+
+    trusted = "x-forwarded-proto", "x-forwarded-port"
+    async with app.serve(
+        host="127.0.0.1", port=0, trusted_proxies=("127.0.0.1",), trust_headers=trusted
+    ) as server:
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname()[:2])
+        head = f"GET {target} HTTP/1.1\r\nHost: {host}\r\nX-Forwarded-Port: {port}\r\n"
+        writer.write(f"{head}X-Forwarded-Proto: https\r\nConnection: close\r\n\r\n".encode())
+        answer = await reader.read()
+        writer.close()
+    assert answer.partition(b"\r\n\r\n")[2].decode() == expected
+    assert dict(scopes[0]["headers"])[b"host"] == expected.encode()
 
 
 def test_two_proxies_that_append() -> None:

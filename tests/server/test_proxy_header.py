@@ -42,7 +42,8 @@ def test_header_at_every_cut_and_with_bytes_behind_it(
 ) -> None:
     for size in range(len(header)):
         assert parse_proxy_header(header[:size]) is None
-    expected = ProxyHeader(len(header), source)
+    is_local = header[12:13] == b"\x20"
+    expected = ProxyHeader(len(header), source, is_local=is_local)
     assert parse_proxy_header(header) == expected
     assert parse_proxy_header(header + header) == expected
 

@@ -80,6 +80,33 @@ async def test_header_without_a_client_leaves_the_load_balancer() -> None:
             assert b"<127.0.0.1|127.0.0.1:50000|http>" in await read_all(end)
 
 
+@pytest.mark.parametrize("field", ["X-Forwarded-For: 6.6.6.6", "X-Forwarded-Proto: https"])
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"PROXY UNKNOWN\r\n",
+        b"PROXY UNKNOWN 192.0.2.1 10.0.0.1 59143 80\r\n",
+        binary(command=0x21, family=0),
+        binary(bytes(216), family=0x31),  # a Unix socket
+    ],
+)
+async def test_fields_of_an_unknown_client_are_not_believed(header: bytes, field: str) -> None:
+    async with behind() as house:
+        end = house.connect()
+        await end.write(header + get("/", field) + get("/", "Connection: close", field))
+        answer = await read_all(end)
+        assert answer.count(b"<127.0.0.1|127.0.0.1:50000|http>") == 2
+
+
+async def test_fields_of_the_load_balancer_itself_are_believed() -> None:
+    """It connects with LOCAL for its health checks."""
+    async with behind() as house:
+        end = house.connect()
+        header = binary(command=0x20, family=0)
+        await end.write(header + get("/", "Connection: close", "X-Forwarded-Proto: https"))
+        assert b"<127.0.0.1|127.0.0.1:50000|https>" in await read_all(end)
+
+
 async def test_load_balancer_that_ends_tls() -> None:
     async with behind() as house:
         end = house.connect()
