@@ -160,10 +160,11 @@ def state_of(connection: Connection) -> str:
         if network.unflushed or network.transport.get_write_buffer_size():
             return WRITING
         return HEAD if network.phase is Phase.HEAD else IDLE
-    watch = connection.watch
-    if watch.long_lived is not None:
+    watch = connection._watch  # `watch` would make one
+    if watch is not None and watch.long_lived is not None:
         return watch.long_lived.kind
-    is_writing = watch.is_streaming or network.is_draining or network.written > 0
+    is_streaming = watch is not None and watch.is_streaming
+    is_writing = is_streaming or network.is_draining or network.written > 0
     return WRITING if is_writing else HANDLER
 
 

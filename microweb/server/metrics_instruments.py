@@ -79,6 +79,16 @@ class _Metric:
             raise ValueError(f"{self}: expected a series of it: use .labels({names})")
         return self._at
 
+    def _add(self, amount: float) -> None:
+        """Add to the value of a counter or a gauge, which exists from now on."""
+        at = self._at
+        if at is None:
+            at = self._place()
+        cells = self._cells
+        with cells.lock:
+            cells.words[at + VALUE] += amount
+            cells.words[at + CREATED] = cells.words[at + CREATED] or time.time()
+
     def __str__(self) -> str:
         return f"{type(self).__name__} {self._family.definition.name!r}"
 
@@ -112,12 +122,7 @@ class Counter(_Metric):
         """Add `amount`. Raises: ValueError if it is negative, infinite or NaN."""
         if not 0 <= amount < math.inf:
             raise ValueError(f"{self}: expected a finite amount of 0 or more, got {amount!r:.80}")
-        at = self._at
-        if at is None:
-            at = self._place()
-        cells = self._cells
-        with cells.lock:
-            cells.words[at + VALUE] += amount
+        self._add(amount)
 
 
 class Gauge(_Metric):
@@ -155,17 +160,13 @@ class Gauge(_Metric):
         cells = self._cells
         with cells.lock:
             cells.words[at + VALUE] = value
-            cells.words[at] = cells.words[at] or time.time()
+            cells.words[at + CREATED] = cells.words[at + CREATED] or time.time()
 
     def inc(self, amount: float = 1) -> None:
         """Add `amount`. Raises: ValueError if it is infinite or NaN."""
         if not -math.inf < amount < math.inf:
             raise ValueError(f"{self}: expected a finite amount, got {amount!r:.80}")
-        at = self._place()
-        cells = self._cells
-        with cells.lock:
-            cells.words[at + VALUE] += amount
-            cells.words[at] = cells.words[at] or time.time()
+        self._add(amount)
 
     def dec(self, amount: float = 1) -> None:
         """Subtract `amount`. Raises: ValueError if it is infinite or NaN."""

@@ -19,12 +19,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from ..concurrency.subscribers import subscribers
-from .connection import Connection
+from .inventory import STATES, state_of
 from .lines import dropped
 from .metrics_instruments import BUCKETS, SUM, VALUE
 from .metrics_registry import REGISTRY, Family
 from .metrics_series import COUNTER, CREATED, GAUGE, HISTOGRAM, Definition
-from .network import Phase
 from .records import CLIENT_LEFT, DEADLINE, DONE, FAILED, REFUSED, STOPPED, ExchangeRecord
 
 if TYPE_CHECKING:
@@ -36,8 +35,6 @@ METHODS = frozenset("CONNECT DELETE GET HEAD OPTIONS PATCH POST PUT TRACE".split
 OTHER_METHOD = "_OTHER"
 
 LAG_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-STATES = ("idle", "head", "body", "handler", "writing", "long_lived", "closing")
-
 HOWS = (DONE, CLIENT_LEFT, DEADLINE, STOPPED, FAILED, "refused")
 
 _MAX_SERIES = 100_000  # the memory is the limit
@@ -166,21 +163,6 @@ def _set(family: Family, values: tuple[str, ...], value: float) -> None:
     at, words = family.series(values), family.cells.words
     words[at + VALUE] = value
     words[at + CREATED] = words[at + CREATED] or time.time()
-
-
-def state_of(connection: Connection) -> str:
-    """Return what a connection does, one of `STATES`."""
-    network, watch = connection.network, connection._watch  # `watch` would make one
-    if network.phase is Phase.LINGER:
-        return "closing"
-    if network.request is None:
-        return "head" if network.phase is Phase.HEAD else "idle"
-    if watch is not None and watch.long_lived is not None:
-        return "long_lived"
-    if network.phase is Phase.BODY:
-        return "body"
-    is_answered = network.record is not None and network.record.handled > 0.0
-    return "writing" if is_answered else "handler"
 
 
 class _Timer:

@@ -9,10 +9,12 @@ from contextlib import asynccontextmanager
 
 import pytest
 from support.serving import MemoryHouse, get, in_memory, read_all, read_until, settle
+from support.websocketing import handshake
 
-from microweb import App, Request, Response
+from microweb import App, Request, Response, WebSocket
+from microweb.server.inventory import STATES, state_of
 from microweb.server.lines import dropped
-from microweb.server.metrics_meter import STATES, Meter, sample, state_of
+from microweb.server.metrics_meter import Meter, sample
 from microweb.server.metrics_registry import REGISTRY
 from microweb.server.metrics_text import PROMETHEUS, FamilyOfAll, combine, write_text
 
@@ -150,6 +152,11 @@ async def measured_house() -> AsyncIterator[MemoryHouse]:
         yield b"first"
         await released.wait()
 
+    @app.websocket("/socket")
+    async def talk(socket: WebSocket) -> None:
+        async for _ in socket:
+            pass
+
     app.freeze()
     async with in_memory(app.handle) as house:
         with Meter(house.server).running():
@@ -167,7 +174,8 @@ async def measured_house() -> AsyncIterator[MemoryHouse]:
         (b"POST /users/1 HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhel", b"", "body"),
         (get("/wait"), b"", "handler"),
         (get("/stream"), b"first", "writing"),
-        (get("/events"), b"first", "long_lived"),
+        (get("/events"), b"first", "events"),
+        (handshake("/socket"), b"101", "websocket"),
         (b"broken\r\n\r\n", b"400", "closing"),
     ],
 )
@@ -184,7 +192,7 @@ async def test_state_of_a_connection(sent: bytes, awaited: bytes, state: str) ->
         sample()
         gauges = samples()
         assert gauges[f'microweb_connections{{state="{state}"}}'] == 1
-        is_active = state in ("body", "handler", "writing", "long_lived")
+        is_active = state in ("body", "handler", "writing", "events", "websocket")
         assert gauges["http_server_active_requests"] == is_active
         end.close()
 
