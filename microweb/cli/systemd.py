@@ -18,12 +18,14 @@ from .command import Command, fail, write_out
 from .target import add_target, app_folder
 
 _HOMES = ("/home/", "/root/", "/run/user/")  # that ProtectHome=yes hides
+_RUN = "/run"
 _STOP_SLACK_S = 7.0
 _FLAGS = {  # of options that pyproject.toml does not set
     "trusted_proxies": ["--trusted-proxies", "unix"],
     "workers": ["--workers", "auto"],
     "supervised": ["--supervised"],
 }
+_PLAIN_FOLDER = re.compile(r"/[\w@+./-]+", re.ASCII)  # systemd unquotes others in several ways
 _PLAIN = re.compile(r"[\w@+=:,./-]+", re.ASCII)
 
 _SERVICE = """\
@@ -51,7 +53,7 @@ WatchdogSec=30
 {user}
 # A directory that the app may write to: /var/lib/{name}
 StateDirectory={name}
-UMask=0077
+{control}UMask=0077
 NoNewPrivileges=yes
 CapabilityBoundingSet=
 ProtectSystem=strict
@@ -99,24 +101,31 @@ WantedBy=sockets.target
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add_target(parser)
+    parser.add_argument(
+        "--control",
+        metavar="PATH",
+        help="the control socket of the service, in a directory in /run",
+    )
     parser.add_argument("--only", choices=("service", "socket"), help="print one of the two units")
 
 
 def _run(given: argparse.Namespace) -> None:
+    service, bound = _service(given.target, given.control), _socket(given.target)
     units = [
         text
-        for kind, text in (("service", _service(given.target)), ("socket", _socket(given.target)))
+        for kind, text in (("service", service), ("socket", bound))
         if given.only in (None, kind)
     ]
     write_out("\n".join(units))
 
 
-def _service(target: str) -> str:
+def _service(target: str, control: str | None) -> str:
     directory = start_directory()
     options, config = _of_project(target)
     command = [sys.executable, "-m", "microweb", "run", target, "--bind", "systemd"]
     for name, flags in _FLAGS.items():
         command += [] if name in options else flags
+    command += [] if control is None else ["--control", control]
     return _SERVICE.format(
         name=_name_of(target),
         target=_escaped(target),
@@ -126,6 +135,7 @@ def _service(target: str) -> str:
         grace_s=config.grace_s,
         stop_s=math.ceil(config.drain_delay_s + config.grace_s + KILL_MARGIN_S + _STOP_SLACK_S),
         user=_user_for([directory, sys.executable]),
+        control=_directory_of(config.control if control is None else control, target),
     )
 
 
@@ -159,6 +169,23 @@ def _user_for(paths: list[str]) -> str:
     owner = os.stat(paths[0]).st_uid
     why = "# The code lies in a home directory, which DynamicUser could not read."
     return f"{why}\nUser={owner}\nProtectHome=read-only"
+
+
+def _directory_of(control: str, target: str) -> str:
+    """Return the lines that make the directory of the control socket writable, if there is one."""
+    if not control:
+        return ""
+    folder = os.path.dirname(control)
+    if not _PLAIN_FOLDER.fullmatch(folder) or folder == _RUN:
+        name = _name_of(target)
+        fail(f"control: expected a path such as {_RUN}/{name}/{name}.ctl, got {control!r:.80}")
+    if not folder.startswith(f"{_RUN}/"):
+        return f"ReadWritePaths={folder}\n"
+    runtime = folder.removeprefix(f"{_RUN}/")
+    why = (
+        "# The directory of the control socket, which only the user of the service and root enter."
+    )
+    return f"{why}\nRuntimeDirectory={runtime}\nRuntimeDirectoryMode=0700\n"
 
 
 def _escaped(text: str) -> str:

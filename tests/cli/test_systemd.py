@@ -56,11 +56,16 @@ def test_name_of_the_units(target: str, name: str, capsys: pytest.CaptureFixture
 def test_systemd_accepts_the_units(folder: Path) -> None:
     odd = folder / 'a 100% "odd" $folder'
     odd.mkdir()
-    for where, target in ((folder, "shop:app"), (odd, "shop.py:app")):
+    controls = ("/run/shop/shop.ctl", "/run/a/b-1/shop.ctl", "/srv/a@b/shop.ctl")
+    for where, target, control in (
+        (folder, "shop:app", None), (odd, "shop.py:app", None),
+        *((folder, "shop:app", each) for each in controls),
+    ):  # fmt: skip
+        options = () if control is None else ("--control", control)
         files = []
         for kind in ("service", "socket"):
             files.append(where / f"shop.{kind}")
-            files[-1].write_text(printed(where, target, "--only", kind))
+            files[-1].write_text(printed(where, target, "--only", kind, *options))
         ended = subprocess.run(
             ["systemd-analyze", "verify", "--man=no", *files],
             capture_output=True,
@@ -126,3 +131,25 @@ def test_wrong_option_of_the_project_is_one_line(folder: Path) -> None:
 def test_app_is_not_imported(folder: Path) -> None:
     (folder / "shop.py").write_text("1/0")
     assert printed(folder, "shop:app")
+
+
+def test_directory_of_the_control_socket(folder: Path) -> None:
+    plain = printed(folder, "shop:app")
+    assert "RuntimeDirectory" not in plain and "--control" not in plain
+    lines = "\nRuntimeDirectory=shop\nRuntimeDirectoryMode=0700\n"
+    service = printed(folder, "shop:app", "--control", "/run/shop/shop.ctl")
+    assert lines in service and " --supervised --control /run/shop/shop.ctl\n" in service
+    (folder / "pyproject.toml").write_text('[tool.microweb]\ncontrol = "/run/shop/shop.ctl"\n')
+    service = printed(folder, "shop:app")
+    assert lines in service and "--control" not in service
+    service = printed(folder, "shop:app", "--control", "/srv/shop/shop.ctl")
+    assert "RuntimeDirectory" not in service and "\nReadWritePaths=/srv/shop\n" in service
+
+
+@pytest.mark.parametrize("path", ["/run/shop.ctl", "shop.ctl", "run/x/a.ctl", "/run/a b/a.ctl"])
+def test_control_socket_without_a_directory_of_its_own(folder: Path, path: str) -> None:
+    ended = run_to_end(["-m", "microweb", "systemd", "shop:app", "--control", path], folder)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr == (
+        f"microweb: control: expected a path such as /run/shop/shop.ctl, got {path!r}\n"
+    )
