@@ -11,7 +11,7 @@ from types import AsyncGeneratorType
 from typing import Final
 
 from ..concurrency.begun import Begun
-from ..concurrency.threads import iterate_in_thread
+from ..concurrency.iterated import iterate_in_thread
 from ..errors import LocalProtocolError
 from ..http.charsets import encode_utf8
 from ..http.interfaces import Piece

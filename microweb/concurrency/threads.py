@@ -22,7 +22,7 @@ import time
 import traceback
 import weakref
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from contextvars import ContextVar, copy_context
 from functools import partial
@@ -30,12 +30,18 @@ from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple, NoReturn, TypeVar
 from weakref import WeakKeyDictionary
 
+from ..logs import Log
+from .throttle import Throttle
+
 T = TypeVar("T")
 
 DEFAULT_THREADS = 40
 _OWN_THREADS = 16  # with 40 threads that have a place and 40 that wait, fewer than 100
 
 _POLL_S = 0.02  # polls only while a server stops, so that calls need not signal their end
+
+_log = Log("microweb.server")
+_complaints = Throttle()
 
 
 class Place:
@@ -112,15 +118,21 @@ class ThreadPool:
 
         A cancelled caller stops waiting, but the thread continues, because Python cannot stop it.
         `has_reserved`: the caller has reserved a wait, which ends with the call.
+
+        Raises: RuntimeError if the pool has no thread, and the system refuses one.
         """
         loop = asyncio.get_running_loop()
         place = Place(self, loop, has_reserved)
         context = copy_context()
         context.run(_PLACE.set, place)
         future: asyncio.Future[T] = loop.create_future()
-        self._unfinished += 1
-        if self._places < self._unfinished:
+        if self._places <= self._unfinished:
             self._add_thread()
+        if not self._threads:
+            if has_reserved:
+                self.end_wait()
+            raise RuntimeError(f"{label} needs a thread, and the system refuses the first one")
+        self._unfinished += 1
         self._queue.put(Job(place, future, label, partial(context.run, function)))
         return future
 
@@ -150,8 +162,14 @@ class ThreadPool:
         arguments = (self._queue, self._rest, self._busy)
         name = f"microweb_{len(self._threads)}"
         thread = threading.Thread(target=_work, args=arguments, name=name, daemon=True)
-        thread.start()
-        self._threads.append(thread)
+        try:
+            thread.start()
+        except RuntimeError as error:  # the next job asks again; this one waits for other threads
+            self._places -= 1
+            if _complaints.permits():
+                _log.warning("%d threads run, and no further one: %s", len(self._threads), error)
+        else:
+            self._threads.append(thread)
 
     # --- waits without a place: on the event loop
 
@@ -400,30 +418,3 @@ def is_running_here(loop: asyncio.AbstractEventLoop) -> bool:
         return asyncio.get_running_loop() is loop
     except RuntimeError:
         return False
-
-
-_END = object()
-
-
-async def iterate_in_thread(label: str, iterable: Iterable[T]) -> AsyncIterator[T]:
-    """Yield the items of a plain iterable. A thread takes each item, and closes the iterator.
-
-    A cancelled caller waits until the thread has its current item and the iterator is closed.
-    """
-    iterator: Iterator[T] = iter(iterable)
-    is_free = threading.Lock()  # Python cannot close a running generator
-
-    def take() -> object:
-        with is_free:
-            return next(iterator, _END)
-
-    def close() -> None:
-        with is_free:
-            iterator.close()  # type: ignore[attr-defined]
-
-    try:
-        while (item := await run_in_thread(label, take)) is not _END:
-            yield item  # type: ignore[misc]
-    finally:
-        if hasattr(iterator, "close"):
-            await run_in_thread(label, close)

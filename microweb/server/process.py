@@ -407,8 +407,9 @@ def _raise_file_limit(max_connections: int) -> None:
 def _exit_now() -> NoReturn:
     """Exit although a thread or a task of the application never ends: no call can end it."""
     flushing = threading.Thread(target=_flush_all, daemon=True)  # a flush may block or raise
-    flushing.start()
-    flushing.join(_FLUSH_S)
+    with suppress(RuntimeError):  # the system refuses a thread
+        flushing.start()
+        flushing.join(_FLUSH_S)
     os._exit(1)
 
 

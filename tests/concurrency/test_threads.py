@@ -2,18 +2,21 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import subprocess
+import sys
 import threading
 import weakref
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator
 from contextvars import ContextVar, copy_context
 
 import pytest
+from support.blocking import Blocker
+from support.processes import DEADLINE_S, ENVIRONMENT
 
 from microweb.concurrency.threads import (
     Pools,
     ThreadPool,
     from_thread,
-    iterate_in_thread,
     open_pools,
     run_in_thread,
     run_short_work,
@@ -27,25 +30,6 @@ async def pool() -> AsyncIterator[Pools]:
     pool = open_pools(2)
     yield pool
     pool.close()
-
-
-class Blocker:
-    """A function that waits in its thread until it is released."""
-
-    def __init__(self) -> None:
-        self._begun = threading.Event()
-        self._may_end = threading.Event()
-
-    def __call__(self) -> str:
-        self._begun.set()
-        self._may_end.wait(10)
-        return "done"
-
-    async def begun(self) -> None:
-        await asyncio.to_thread(self._begun.wait, 10)
-
-    def let_go(self) -> None:
-        self._may_end.set()
 
 
 # --- the pool -------------------------------------------------------------------------
@@ -174,7 +158,7 @@ async def test_cancelled_caller_stops_waiting(pool: Pools) -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     (stuck,) = pool.stuck()
-    assert stuck.startswith("GET /slow\n") and "test_threads.py" in stuck
+    assert stuck.startswith("GET /slow\n") and "blocking.py" in stuck
     blocker.let_go()
     await pool.wait_idle(10)
     assert pool.stuck() == []
@@ -405,60 +389,55 @@ async def test_short_work_has_places_of_its_own(one_place: Pools) -> None:
     await task
 
 
-# --- iterating ------------------------------------------------------------------------
+# --- threads that the system refuses --------------------------------------------------
 
 
-async def test_items_are_taken_in_threads(pool: Pools) -> None:
-    def numbers() -> Iterator[tuple[int, bool]]:
-        for number in range(3):
-            yield number, threading.current_thread() is threading.main_thread()
+REFUSED = """
+import asyncio, resource, sys, threading, time
+from pathlib import Path
+from microweb.concurrency.threads import open_pools, run_in_thread
 
-    items = [item async for item in iterate_in_thread("x", numbers())]
-    assert items == [(0, False), (1, False), (2, False)]
+STACK = 256 << 20
+threading.stack_size(STACK)
 
+def limit(threads):
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    size = pages * resource.getpagesize() + threads * STACK + STACK // 2
+    resource.setrlimit(resource.RLIMIT_AS, (size, resource.RLIM_INFINITY))
 
-async def test_plain_iterable(pool: Pools) -> None:
-    assert [item async for item in iterate_in_thread("x", ["a", "b"])] == ["a", "b"]
-
-
-async def test_exception_of_an_iterable_comes_back(pool: Pools) -> None:
-    def fail() -> Iterator[int]:
-        yield 1
-        raise ValueError("mine")
-
-    with pytest.raises(ValueError, match="mine"):
-        assert [item async for item in iterate_in_thread("x", fail())] == [1]
-
-
-def closing(log: list[str], work: Callable[[], object]) -> Iterator[object]:
-    try:
-        while True:
-            yield work()
-    finally:
-        log.append("closed" if threading.current_thread() is not threading.main_thread() else "?")
-
-
-async def test_iterator_that_is_left_is_closed_in_a_thread(pool: Pools) -> None:
-    log: list[str] = []
-    items = iterate_in_thread("x", closing(log, lambda: 1))
-    assert await anext(items) == 1
-    await items.aclose()  # type: ignore[attr-defined]
-    assert log == ["closed"]
-
-
-async def test_cancelled_caller_closes_behind_the_item_under_way(pool: Pools) -> None:
-    log: list[str] = []
-    blocker = Blocker()
-
-    async def take() -> None:
-        async for _ in iterate_in_thread("x", closing(log, blocker)):
-            pytest.fail("nothing comes")
-
-    task = asyncio.create_task(take())
-    await blocker.begun()
-    task.cancel()
+async def main():
+    pool = open_pools(2).application
+    limit(0)
+    for _ in range(5):
+        assert pool.try_reserve() or _ > 1
+        try:
+            await pool.run("work", time.time, has_reserved=True)
+        except RuntimeError as error:
+            print(error)
+    assert (pool._places, pool._unfinished, pool._waits) == (0, 0, 0)
+    limit(1)
+    waits = threading.Event()
+    first = asyncio.ensure_future(run_in_thread("first", waits.wait))
+    others = [asyncio.ensure_future(run_in_thread("other", time.time)) for _ in range(3)]
     await asyncio.sleep(0)
-    blocker.let_go()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    assert log == ["closed"]
+    assert pool._places == 1  # all others wait for the thread that there is
+    waits.set()
+    await asyncio.gather(first, *others)
+    resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY,) * 2)
+    barrier = threading.Barrier(2)
+    await asyncio.gather(*(run_in_thread("both", barrier.wait) for _ in range(2)))
+    print("two threads")
+
+asyncio.run(asyncio.wait_for(main(), 15))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of Linux")
+def test_thread_that_the_system_refuses_costs_no_place() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", REFUSED], capture_output=True, text=True, env=ENVIRONMENT,
+        timeout=DEADLINE_S,
+    )  # fmt: skip
+    refused = ["work needs a thread, and the system refuses the first one"] * 5
+    assert ended.stdout.splitlines() == [*refused, "two threads"], ended.stderr
+    assert ended.stderr == "0 threads run, and no further one: can't start new thread\n"
