@@ -117,7 +117,9 @@ class Parser:
         del self._transport
 
     def forget_head(self) -> None:
-        """Drop the memo of the last head, because the connection idles."""
+        """Drop the memo of the last head and all parsed bytes, because the connection idles."""
+        if self.is_empty:
+            self._buffer, self._position = b"", 0
         self._last_head, self._last_fields = _HEAD, _FIELDS
         self._line, self._section = _LINE, _SECTION
 

@@ -22,6 +22,7 @@ from .bodies.open_file import OpenFile
 from .bodies.redirect import local_url
 from .concurrency.threads import run_short_work
 from .errors import ConfigurationError, NotFound
+from .http.headers import add_vary
 from .http.mediatypes import IMMUTABLE, cache_control, coding_of, media_type_of
 from .http.negotiation import IDENTITY, negotiate_coding, parse_accept
 from .http.preconditions import is_conditional
@@ -64,6 +65,13 @@ class _Root(NamedTuple):
 
     path: str  # without symbolic links
     identity: tuple[int, int]
+
+    def is_there(self) -> bool:
+        """Return whether the path still leads to this folder."""
+        try:
+            return _identity_of(self.path) == self.identity
+        except OSError:
+            return False
 
 
 class _Entry(NamedTuple):
@@ -158,10 +166,12 @@ class StaticFiles:
                 return redirect_to_folder(request)
             if self._fallback is None or not _is_of_page(request, path):
                 raise NotFound
-            name = self._fallback
-            found = self._find_file(name)
+            found = self._find_file(self._fallback)
             if found is None:  # deleted after the application started
                 raise NotFound
+            response = self._answer(request, self._fallback, found, begun)
+            add_vary(response.headers, "Accept")  # see `_is_of_page`
+            return response
         return self._answer(request, name, found, begun)
 
     def _answer(self, request: Request, name: str, found: _Entry, begun: float) -> Response:
@@ -245,12 +255,16 @@ class StaticFiles:
 
         A build may delete and create it again, or a deployment may change a link to it.
         """
-        status = os.stat(self._folder)
-        root = self._root
-        if root.identity != (status.st_dev, status.st_ino):
-            root = _Root(os.path.realpath(self._folder), (status.st_dev, status.st_ino))
-            self._root = root
+        identity, root = _identity_of(self._folder), self._root
+        # Both: a file system may give the number of a deleted folder to a new one.
+        if root.identity != identity or not root.is_there():
+            root = self._root = _Root(os.path.realpath(self._folder), identity)
         return root.path
+
+
+def _identity_of(folder: str) -> tuple[int, int]:
+    status = os.stat(folder)
+    return status.st_dev, status.st_ino
 
 
 def _status_without_links(root: str, names: list[str]) -> os.stat_result | None:

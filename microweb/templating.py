@@ -71,7 +71,7 @@ class Templates:
             loader=_Loader(self.folders),
             autoescape=True,
             auto_reload=False,
-            cache_size=-1,  # no limit: there is one template for each file
+            cache_size=-1,  # no limit: `_Loader` knows each file by one name
         )
         self.environment.context_class = _Context
         self.environment.template_class = _Template
@@ -277,6 +277,9 @@ class _Loader(jinja2.FileSystemLoader):
     def get_source(
         self, environment: jinja2.Environment, template: str
     ) -> tuple[str, str, Callable[[], bool]]:
+        # Jinja takes "a//b" for "a/b", and would keep a template for each spelling.
+        if not {"", "."}.isdisjoint(template.split("/")):
+            raise MissingTemplate(template, self)
         try:
             return super().get_source(environment, template)
         except jinja2.TemplateNotFound:

@@ -27,7 +27,7 @@ from microweb import (
     Router,
     WebSocket,
 )
-from microweb.errors import RouteConflict
+from microweb.errors import HTTPError, RouteConflict
 from microweb.http.interfaces import MatchInfo
 from microweb.http.request_head import PlainSection, parse_request_line
 from microweb.request import make_request
@@ -330,6 +330,55 @@ async def test_what_an_own_converter_made_is_not_shared_by_requests() -> None:
     async with client_of(app) as client:
         for _ in range(2):
             assert (await client.get("/a,b")).json() == ["a", "b", "seen"]
+
+
+async def test_what_an_own_converter_decides_is_not_kept() -> None:
+    tenants: set[str] = set()
+
+    def known_tenant(text: str) -> str:
+        if text not in tenants:
+            raise ValueError
+        return text
+
+    app = App()
+    app.converter("tenant", "[a-z]+", known_tenant)
+
+    @app.get("/{name:tenant}/home")
+    async def home(name: str) -> str:
+        return f"home of {name}"
+
+    @app.post("/{name}/home")
+    @app.get("/{name}")
+    async def other(name: str) -> str:
+        return f"other {name}"
+
+    @app.get("/{name:tenant}")
+    async def tenant(name: str) -> str:
+        return f"tenant {name}"
+
+    async with client_of(app) as client:
+        assert (await client.get("/acme/home")).status_code == 405
+        assert (await client.get("/acme")).text == "other acme"
+        tenants.add("acme")
+        assert (await client.get("/acme/home")).text == "home of acme"
+        assert (await client.get("/acme")).text == "tenant acme"
+        tenants.clear()
+        assert (await client.get("/acme/home")).status_code == 405
+        assert (await client.get("/acme")).text == "other acme"
+
+
+async def test_error_of_a_broken_path_is_of_one_request() -> None:
+    app = App()
+    app.get("/{name}")(hello)
+
+    @app.errorhandler(400)
+    async def show(request: Request, error: HTTPError) -> Response:
+        error.headers["X-Seen"] = error.headers.get("X-Seen", "") + "i"
+        return Response(error.headers["X-Seen"], 400)
+
+    async with client_of(app) as client:
+        for _ in range(3):
+            assert (await client.get("/%zz")).text == "i"
 
 
 def match_of(app: App, method: str, target: str) -> MatchInfo:

@@ -430,6 +430,20 @@ def test_a_forgotten_section_is_parsed_again() -> None:
     assert reader.requests[3].section is not reader.requests[2].section
 
 
+def test_an_idle_connection_keeps_no_body() -> None:
+    parser = Parser(FakePeer(), RequestLines(), Limits())
+    parser.feed(POST)
+    assert parser.next_request() is not None
+    assert parser.next_content() == b"hello"
+    parser.forget_head()
+    assert parser._buffer == b""
+    parser.feed(POST + GET[:10])
+    assert parser.next_request() is not None
+    assert parser.next_content() == b"hello"
+    parser.forget_head()  # only what was read
+    assert parser.take_rest() == GET[:10]
+
+
 def test_a_section_can_be_forgotten_before_there_is_one() -> None:
     reader = Reader()
     reader.parser.forget_head()

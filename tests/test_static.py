@@ -315,6 +315,30 @@ async def test_folder_that_is_a_link_itself_is_served(site: Path) -> None:
     assert await ask(serving(site.parent / "current"), "/static/hello.txt") == (200, "hello")
 
 
+@pytest.mark.parametrize("moved", [True, False])
+async def test_link_to_a_new_folder_at_the_place_of_the_old_one(site: Path, moved: bool) -> None:
+    """A file system may give a new folder the number of a deleted one."""
+    current, release = site.parent / "current", site.parent / "release"
+    shutil.move(site, release)
+    current.symlink_to(release)
+    app = serving(current)
+    assert await ask(app, "/static/hello.txt") == (200, "hello")
+    current.unlink()
+    if moved:
+        shutil.move(release, site.parent / "kept")
+        current.symlink_to(site.parent / "kept")
+        expected = "hello"
+    else:
+        shutil.rmtree(release)
+        (site.parent / "next").mkdir()
+        (site.parent / "next" / "hello.txt").write_text("new")
+        current.symlink_to(site.parent / "next")
+        expected = "new"
+    release.mkdir()
+    (release / "hello.txt").write_text("of no link")
+    assert await ask(app, "/static/hello.txt") == (200, expected)
+
+
 async def test_circle_of_links_is_404(site: Path) -> None:
     (site / "circle").symlink_to("circle")
     assert await status_of_raw(serving(site), "/static/circle") == 404
@@ -1049,6 +1073,16 @@ async def test_fallback_answers_for_pages(site: Path, path: str, accept: str, st
     got, text = await ask(app, path, accept=accept)
     assert got == status
     assert (text == "<p>home") is (status == 200)
+
+
+async def test_fallback_varies_by_accept_and_the_file_itself_does_not(site: Path) -> None:
+    app = serving(site, "/", fallback="index.html", cache=3600)
+    async with app.test_client() as client:
+        page = await client.get("/missing.js", headers={"Accept": "text/html"})
+        assert (page.status_code, page.headers["Vary"]) == (200, "Accept")
+        assert "Vary" not in (await client.get("/index.html")).headers
+        page = await client.get("/users", headers={"If-None-Match": page.headers["ETag"]})
+        assert (page.status_code, page.headers["Vary"]) == (304, "Accept")
 
 
 async def test_files_go_before_the_fallback(site: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -17,7 +18,7 @@ from markupsafe import Markup
 from microweb import App, ConfigurationError, Handler, Request, Response, Router, abort, html
 from microweb.errors import LocalProtocolError, ProtocolError
 from microweb.middleware.sessions import Sessions
-from microweb.templating import TemplateResponse, Templates, TemplateStream
+from microweb.templating import MissingTemplate, TemplateResponse, Templates, TemplateStream
 
 Write = Callable[..., Templates]
 
@@ -354,6 +355,15 @@ async def test_a_page_that_answers_twice_has_its_own_fields_each_time(write: Wri
         assert response.headers["x-query"] == q
         cookies = response.headers.get_list("set-cookie")
         assert [cookie.partition(";")[0] for cookie in cookies] == ["first=1", f"query={q}"]
+
+
+@pytest.mark.parametrize("name", ["/page.html", "./page.html", ".//page.html", "x/../page.html"])
+def test_file_has_one_name(write: Write, name: str) -> None:
+    templates = write(page="text")
+    assert templates.render("page.html").body == b"text"
+    with pytest.raises(MissingTemplate, match=re.escape(f"no template '{name}'")):
+        templates.render(name).body  # noqa: B018
+    assert len(templates.environment.cache or ()) == 1
 
 
 # --- debug

@@ -146,7 +146,7 @@ class Subscription:
 
     @property
     def position(self) -> str | None:
-        """Return the id to continue from after all messages published until now."""
+        """Return the id of the last message that was offered to it, or None outside the block."""
         return None if self._source is None else self._source.position_of(self)
 
     def encode_start(self) -> bytes:

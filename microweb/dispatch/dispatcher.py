@@ -21,7 +21,7 @@ from ..http.request_head import RequestLine
 from ..request import Handler, Request
 from ..response import Response
 from ..router import Route
-from ..routing.patterns import BUILT_IN, Pattern, parse_pattern
+from ..routing.patterns import parse_pattern
 from ..routing.tree import Found, Missed, RouteTree, Scopes
 from .boundary import bare_not_found
 from .chain import Level, Place, answer_options
@@ -46,7 +46,6 @@ class Match:
         "dispatcher",
         "fault",
         "handler",
-        "is_repeatable",
         "limits",
         "on_disconnect",
         "params",
@@ -70,13 +69,12 @@ class Match:
         self.route: Route | None = None
         self.limits = place.limits
         self.on_disconnect: str | None = None
-        self.is_repeatable, self.uses_json = True, False
+        self.uses_json = False
         if target is not None:
             self.handler = target.handler
             self.route = target.route
             self.on_disconnect = target.route.on_disconnect
             self.limits = target.limits
-            self.is_repeatable = target.is_repeatable
             self.uses_json = target.uses_json
         self.allowed: tuple[str, ...] = ()  # the path's methods, if no route has this one
         self.fault: BadRequest | None = None
@@ -110,8 +108,9 @@ class Dispatcher:
 
     def match(self, line: RequestLine) -> Match:
         """Return the match of `line`; keep it in `matches` if other requests can share it."""
-        match, key = self._match(line), line.match_key  # only converters are user code
-        if match.is_repeatable and key and len(key) <= _MAX_MATCHED_CHARS:
+        match, is_repeatable = self._match(line)
+        key = line.match_key
+        if is_repeatable and key and len(key) <= _MAX_MATCHED_CHARS:
             if len(self.matches) >= _MAX_MATCHES:
                 self.matches.clear()
             self.matches[key] = match
@@ -119,14 +118,16 @@ class Dispatcher:
             match.handler = _over_https(match.handler, match.place.errors.answer)
         return match
 
-    def _match(self, line: RequestLine) -> Match:
+    def _match(self, line: RequestLine) -> tuple[Match, bool]:
+        """Return the match, and whether other requests may share it: a fault is of one request."""
         fault = None
         try:
             found = self._tree.find(line.method, line.raw_path)
         except BadRequest as error:
             found, fault = None, error
         if isinstance(found, Found):
-            return Match(self, found.value.place, found.value, found.params)
+            match = Match(self, found.value.place, found.value, found.params)
+            return match, found.is_repeatable
         place = self._places.find(line.raw_path)
         assert place is not None  # the outermost app is at every path
         match = Match(self, place, None, {})
@@ -134,7 +135,7 @@ class Dispatcher:
         match.allowed = found.allowed if found is not None else ()
         if line.raw_path == "*":
             match.allowed = self._all_methods
-        return match
+        return match, found is not None and found.is_repeatable
 
     def allowed(self, raw_path: str) -> tuple[str, ...]:
         """Return the methods that the path answers."""
@@ -179,7 +180,6 @@ class Dispatcher:
                 route,
                 place.handler_of(route, pattern),
                 place.preflight_of(route),
-                _is_pure(pattern),
                 limits.inside(place.limits),
                 errors_are_json(route),
             )
@@ -200,17 +200,11 @@ class Target:
     route: Route
     handler: Handler
     preflight: Handler | None
-    is_repeatable: bool  # its match may be kept for other requests with the same line
     limits: BodyLimits  # the route's, inside the app's
     uses_json: bool  # so its errors are problem details by default
 
     def __str__(self) -> str:
         return str(replace(self.route, path=self.place.prefix + self.route.path))
-
-
-def _is_pure(pattern: Pattern) -> bool:
-    # A converter of the application may return a mutable value, which two requests must not share.
-    return BUILT_IN.keys() >= set(pattern.parameters.values())
 
 
 async def _missed(request: Request) -> Response:

@@ -21,7 +21,7 @@ from typing import Generic, TypeVar
 
 from ..errors import BadRequest, ConfigurationError, RouteConflict
 from ..http.urlencoded import percent_decode
-from .patterns import PATH, Converter, Parameter, Pattern
+from .patterns import BUILT_IN, PATH, Converter, Parameter, Pattern
 
 T = TypeVar("T")
 
@@ -32,6 +32,7 @@ class Found(Generic[T]):
 
     value: T
     params: dict[str, object]
+    is_repeatable: bool = True  # no converter of the application took part
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,7 @@ class Missed:
     """No route. `allowed` has the methods of other routes for the path, sorted; empty is a 404."""
 
     allowed: tuple[str, ...]
+    is_repeatable: bool = True  # no converter of the application took part
 
 
 @dataclass(slots=True, eq=False)
@@ -135,7 +137,7 @@ class RouteTree(Generic[T]):
 class _Search(Generic[T]):
     """The depth-first search for one request."""
 
-    __slots__ = ("_allowed", "_depth", "_is_closed", "_method", "_segments")
+    __slots__ = ("_allowed", "_depth", "_is_closed", "_is_repeatable", "_method", "_segments")
 
     def __init__(self, method: str, segments: list[str]) -> None:
         self._method = method
@@ -143,6 +145,7 @@ class _Search(Generic[T]):
         self._depth = len(segments)
         self._allowed: set[str] = set()
         self._is_closed = False  # a reserved prefix was left without a match
+        self._is_repeatable = True
 
     def visit(self, node: _Node[T], depth: int, values: tuple[object, ...]) -> Found[T] | None:
         """Return the most specific match below `node` for the segments from `depth` on."""
@@ -163,6 +166,8 @@ class _Search(Generic[T]):
                 text, below = "/".join(self._segments[depth:]), self._depth
             if converter.matches(text) is None:
                 continue
+            # One of the application may answer otherwise tomorrow, or return a mutable value.
+            self._is_repeatable &= converter.name in BUILT_IN
             try:
                 value = converter.parse(text)
             except ValueError:
@@ -177,7 +182,8 @@ class _Search(Generic[T]):
         if entry is None and self._method == "HEAD":
             entry = node.entries.get("GET")
         if entry is not None:
-            return Found(entry.value, dict(zip(entry.names, values, strict=True)))
+            params = dict(zip(entry.names, values, strict=True))
+            return Found(entry.value, params, self._is_repeatable)
         self._allowed.update(node.entries)
         return None
 
@@ -186,7 +192,7 @@ class _Search(Generic[T]):
         allowed = self._allowed
         if allowed:
             allowed.update(("HEAD", "OPTIONS") if "GET" in allowed else ("OPTIONS",))
-        return Missed(tuple(sorted(allowed)))
+        return Missed(tuple(sorted(allowed)), self._is_repeatable)
 
 
 def _split(raw_path: str) -> list[str]:

@@ -41,9 +41,9 @@ class Eviction:
         with unread bytes is not idle. One that never sent a byte is idle after a second. Idle
         times are accurate to the second of the sweep.
         """
-        if not self._chosen and self._clock() >= self._next_examination:
+        if self._clock() >= self._next_examination:
             self._next_examination = self._clock() + _EXAMINE_EVERY_S
-            self._chosen.extend(self._choose())
+            self._chosen = deque(self._choose())
         while self._chosen:
             since, connection = self._chosen.popleft()
             if connection.network.idle_since() == since and connection.network.end_if_silent():

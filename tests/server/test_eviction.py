@@ -95,6 +95,22 @@ async def test_idle_connection_of_the_most_crowded_address_makes_room(sends: boo
 
 
 @linux_only
+async def test_addresses_are_counted_anew_after_a_while() -> None:
+    async with on_loopback(Gate().app, max_connections=12) as server:
+        with ExitStack() as clients:
+            first = [await idle_from(clients, server, "127.0.0.3") for _ in range(4)]
+            pass_a_second(server)
+            assert server._eviction.make_room()  # the other two are candidates too
+            later = [await idle_from(clients, server, "127.0.0.4") for _ in range(5)]
+            pass_a_second(server)
+            assert server._eviction.make_room()
+            async with asyncio.timeout(DEADLINE_S):
+                while not any(client.reader.at_eof() for client in later):
+                    await asyncio.sleep(0)
+            assert [client.reader.at_eof() for client in first].count(True) == 1
+
+
+@linux_only
 async def test_busy_connections_make_no_room() -> None:
     gate = Gate()
     async with on_loopback(gate.app, max_connections=2, grace_s=0.05) as server:
