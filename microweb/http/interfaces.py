@@ -51,6 +51,8 @@ class Origin(NamedTuple):
         return with_port(named, self.port, self.scheme)
 
 
+OnLost = Callable[[], None] | None  # called if a client has left
+
 # The server's end of a connection: a host and a port, or the path of a Unix socket and None.
 LocalEnd = tuple[str, int | None] | None
 
@@ -114,10 +116,11 @@ class Peer(Protocol):
     def shield(self, request: object) -> AbstractAsyncContextManager[None]:
         """Return a context manager: a client of `request` that leaves does not cancel its block."""
 
-    def cleaning_up(self, request: object) -> AbstractContextManager[None]:
+    def cleaning_up(self, request: object, lost: OnLost = None) -> AbstractContextManager[None]:
         """Return a context manager like `shield` that does not check the client at its end.
 
-        A client that has ended only its own side then gets the rest of an answer.
+        A client that has ended only its own side then gets the rest of an answer. `lost()` is
+        called once, also after the block, if the client of `request` has left before the answer.
         """
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 
 from ..errors import ConfigurationError
-from ..http.interfaces import Address, Ends, Origin, ServerLimits
+from ..http.interfaces import Address, Ends, OnLost, Origin, ServerLimits
 from ..http.request_head import HeaderSection
 from ..http.tls import TLSInfo
 from ..request import Request
@@ -140,9 +140,9 @@ class ScopePeer:
         """Return a context manager whose block a disconnect of the client does not cancel."""
         return self.watch.shield(request)
 
-    def cleaning_up(self, request: object) -> AbstractContextManager[None]:
+    def cleaning_up(self, request: object, lost: OnLost = None) -> AbstractContextManager[None]:
         """Return a context manager like `shield`, without a check for the client at its end."""
-        return self.watch.cleaning_up(request)
+        return self.watch.cleaning_up(request, lost)
 
     # --- the end of the exchange
 

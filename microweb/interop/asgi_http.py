@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager
 from errno import ENOENT
 from functools import partial
 from typing import Any
@@ -77,6 +78,9 @@ class HTTPCall:
         task = start_eagerly(self._run(app, http_scope(self._request, state)), "asgi")
         if not self._is_decided:
             await self._wait_for_answer(task)
+        elif self._pieces is not None:
+            with self._watched():
+                pass
         if not self._has_ended:
             try:
                 self._request.after_response(_WorkAfterAnswer(self._request, task))
@@ -97,13 +101,26 @@ class HTTPCall:
     async def _wait_for_answer(self, task: asyncio.Task[None]) -> None:
         self._decided = asyncio.get_running_loop().create_future()
         try:
-            async with self._request.shield():
+            with self._watched():
                 await self._decided
         except asyncio.CancelledError:
             if not self._is_decided:
                 task.cancel()
             await self._abandon()
             raise
+
+    def _watched(self) -> AbstractContextManager[None]:
+        """Return a block that the client cannot cancel. Up to the answer's end, it may `_lose`."""
+        return self._request.transport.cleaning_up(self._request, self._lose)
+
+    def _lose(self) -> None:
+        """Wait no longer: the client has left. The application works on without a connection."""
+        self._has_left = True
+        if self._pieces is not None and self._expected:
+            self._pieces.end(ClientDisconnected("the client has left"))
+        elif not self._is_decided:
+            self._error = ClientDisconnected("the client has left")
+            self._decide()
 
     async def _abandon(self) -> None:
         """Let each later `send` raise OSError, because nobody takes the answer."""
@@ -144,7 +161,11 @@ class HTTPCall:
             error, (OSError, ClientDisconnected, asyncio.CancelledError, GeneratorExit)
         ):
             fields = {"request_id": request_id_of(self._request)}
-            text = "%s failed after its answer"
+            text = (
+                "%s failed after its client had left"
+                if self._has_left
+                else "%s failed after its answer"
+            )
             _log.error(text, name_in_log(self._request), exc_info=error, extra=fields)
 
     def _decide(self) -> None:

@@ -23,7 +23,7 @@ from typing import Any, Literal
 
 from ..errors import ClientDisconnected, ProtocolError
 from ..http.framing import CLOSE
-from ..http.interfaces import Address, Ends, Origin, ServerLimits
+from ..http.interfaces import Address, Ends, OnLost, Origin, ServerLimits
 from ..http.request_head import HeaderSection
 from ..http.tls import TLSInfo
 from ..logs import Log
@@ -136,9 +136,9 @@ class Connection:
         """Return a context manager whose block a disconnect of the client does not cancel."""
         return self.watch.shield(request)
 
-    def cleaning_up(self, request: object) -> AbstractContextManager[None]:
+    def cleaning_up(self, request: object, lost: OnLost = None) -> AbstractContextManager[None]:
         """Return a context manager like `shield`, without a check for the client at its end."""
-        return self.watch.cleaning_up(request)
+        return self.watch.cleaning_up(request, lost)
 
     # --- the loop
 

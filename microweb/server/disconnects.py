@@ -12,8 +12,12 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Protocol
 
 from ..http.bytestream import LongLived
+from ..http.interfaces import OnLost
 from ..request import Request
 from .state import ServerState
+
+# For the head of an answer to a client that has ended its side: most have closed the connection.
+HALF_CLOSED_S = 30.0
 
 _CANCELLED_WHEN_LOST = frozenset(("GET", "HEAD", "OPTIONS"))
 
@@ -36,9 +40,11 @@ class Watched(Protocol):
 class _Exchange:
     """The shields of one exchange, and its event for a disconnect."""
 
-    __slots__ = ("left", "shields")
+    __slots__ = ("ended_at", "left", "lost", "shields")
 
     def __init__(self) -> None:
+        self.lost: OnLost = None
+        self.ended_at: float | None = None  # when its client was first seen to send no more
         self.left: asyncio.Event | None = None  # set once the client has disconnected
         self.shields = 0  # open blocks that a disconnect must not cancel
 
@@ -86,13 +92,18 @@ class DisconnectWatch:
             await asyncio.sleep(0)  # the cancellation is raised here
 
     @contextmanager
-    def cleaning_up(self, request: object) -> Iterator[None]:
-        """Run a block like `shield`, but do not check for the client at its end."""
+    def cleaning_up(self, request: object, lost: OnLost = None) -> Iterator[None]:
+        """Run a block like `shield`, but do not check for the client at its end.
+
+        `lost()` is called once if the connection is lost before the exchange ends, also after the
+        block; inside the block also if the client has sent no more for `HALF_CLOSED_S`.
+        """
         if request is not self._network.request:  # already answered
             yield
             return
         exchange = self._need_exchange()
         exchange.shields += 1
+        exchange.lost = lost or exchange.lost
         try:
             yield
         finally:
@@ -165,6 +176,8 @@ class DisconnectWatch:
         """
         request, is_gone = self._network.request, self._network.is_gone()
         left = None if self.exchange is None else self.exchange.left
+        if self.exchange is not None and self.exchange.lost is not None:
+            self._check_lost(self.exchange, is_gone=is_gone)
         needs_end = left is not None or self.is_streaming
         is_over = is_gone or (needs_end and self._network.has_ended())
         if left is not None and is_over:
@@ -184,3 +197,13 @@ class DisconnectWatch:
         if choice == "cancel":
             self.is_lost = True
             self._network.task.cancel()
+
+    def _check_lost(self, exchange: _Exchange, *, is_gone: bool) -> None:
+        """Call `lost()` of an exchange if its client has left."""
+        if not is_gone and exchange.shields and self._network.has_ended():
+            now = self._network.state.clock()
+            exchange.ended_at = now if exchange.ended_at is None else exchange.ended_at
+            is_gone = now - exchange.ended_at >= HALF_CLOSED_S
+        if is_gone and exchange.lost is not None:
+            lost, exchange.lost = exchange.lost, None
+            lost()

@@ -21,10 +21,12 @@ from support.asgi_apps import (
     sending,
     start,
 )
-from support.serving import DEADLINE_S, on_loopback, peer_of, statuses, until_none
+from support.serving import DEADLINE_S, on_loopback, peer_of, settle, statuses, until_none
 
+from microweb import App
 from microweb.interop.asgi_server import ASGI
 from microweb.interop.asgi_types import ASGIApplication
+from microweb.server.disconnects import HALF_CLOSED_S
 
 
 async def echo(scope: Scope, receive: Receive, send: Send) -> None:
@@ -423,3 +425,95 @@ async def test_a_client_that_reads_slowly_slows_the_application() -> None:
         assert sent < 500  # the buffers of the kernel and of the connection
         assert (await peer.read_all()).endswith(b"0\r\n\r\n")
     assert sent == 1000
+
+
+# --- applications that wait without `receive`
+
+
+class Waits:
+    """An application that waits for the test, before its answer or in it."""
+
+    def __init__(self, *, is_begun: bool = False, fails: bool = False) -> None:
+        self._is_begun, self._fails = is_begun, fails
+        self.is_waiting, self.may_end, self.has_ended = (asyncio.Event() for _ in range(3))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        assert scope["type"] == "http"
+        if self._is_begun:
+            await send(start())
+            await send(body(b"a", more=True))
+        self.is_waiting.set()
+        try:
+            await self.may_end.wait()
+            if self._fails:
+                raise LookupError("late")
+            await send(body(b"b") if self._is_begun else start())
+        finally:
+            self.has_ended.set()
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize("is_begun", [False, True])
+@pytest.mark.parametrize("is_mounted", [False, True])
+async def test_a_lost_connection_does_not_wait_for_the_application(
+    method: str, is_begun: bool, is_mounted: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    app, outer = Waits(is_begun=is_begun), App()
+    outer.mount("/app", app)
+    outer.freeze()
+    path = "/app/" if is_mounted else "/"
+    caplog.set_level(logging.WARNING)
+    async with on_loopback(outer if is_mounted else ASGI(app)) as server:
+        async with peer_of(server) as peer, asyncio.timeout(DEADLINE_S):
+            await peer.send(
+                f"{method} {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n".encode()
+            )
+            await app.is_waiting.wait()
+            await peer.reset()
+        async with asyncio.timeout(DEADLINE_S):
+            await until_none(server.connections)
+            assert not app.has_ended.is_set() and server.background.count == 1
+            app.may_end.set()
+            await app.has_ended.wait()
+    assert caplog.text == ""
+
+
+async def test_a_client_that_has_ended_its_side_waits_for_a_while(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    app = Waits()
+    async with on_loopback(ASGI(app)) as server, peer_of(server) as peer:
+        await peer.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        async with asyncio.timeout(DEADLINE_S):
+            await app.is_waiting.wait()
+        await peer.half_close()
+        (connection,) = server.connections
+        now = server.state.clock()
+        monkeypatch.setattr(server.state, "clock", lambda: now)
+        connection.watch.check_peer()
+        now += HALF_CLOSED_S - 0.1
+        connection.watch.check_peer()
+        await settle()
+        assert server.connections
+        now += 0.1
+        connection.watch.check_peer()
+        await until_none(server.connections)
+        app.may_end.set()
+
+
+async def test_an_error_after_the_client_has_left_is_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    app = Waits(fails=True)
+    async with on_loopback(ASGI(app)) as server:
+        async with peer_of(server) as peer, asyncio.timeout(DEADLINE_S):
+            await peer.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            await app.is_waiting.wait()
+            await peer.reset()
+            await until_none(server.connections)
+        assert caplog.text == ""
+        app.may_end.set()
+        async with asyncio.timeout(DEADLINE_S):
+            await app.has_ended.wait()
+    assert "GET / failed after its client had left" in caplog.text
+    assert "LookupError: late" in caplog.text
