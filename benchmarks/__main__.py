@@ -4,8 +4,9 @@
     python -m benchmarks --peers DIRECTORY/bin --workloads real small --rounds 5
 
 The peers are those whose packages the Python in `--peers` has; without it, this Python. Each is one
-process on uvloop, on the first processor; wrk has the last one, and 64 connections. Each server
-must first give the right answer to each workload. Then they are measured in turn in `--rounds`.
+process on the first processor, on uvloop except for `microweb-asyncio`; wrk has the last one, and
+64 connections. Each server must first give the right answer to each workload. Then they are
+measured in turn in `--rounds`.
 
 Prints a table of medians: microseconds of processor time of the server for each request, and in
 brackets how many times as much as microweb takes. A dash means that the peer has no such

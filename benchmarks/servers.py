@@ -140,17 +140,23 @@ _OF_PYTHON = ("uvicorn", "httptools", "uvloop")
 _GRANIAN = ("granian", "uvloop")
 _STARLETTE = ("starlette", "itsdangerous", "jinja2")
 
+
 # Each in one process, without an access log.
-SITES: dict[str, Site] = {
-    "microweb": Site(
+def _microweb(loop: str) -> Site:
+    return Site(
         lambda programs, port, workers: [
             *(sys.executable, "-m", "microweb", "run", f"{HERE}/apps/site_microweb.py:app"),
-            *("--port", str(port), "--loop", "uvloop", "--log", "off"),
+            *("--port", str(port), "--loop", loop, "--log", "off"),
         ],
         (),
         (),
         _RAW | {"real", "session_read", "session_write", "typed", "multipart", "page"},
-    ),
+    )
+
+
+SITES: dict[str, Site] = {
+    "microweb": _microweb("uvloop"),
+    "microweb-asyncio": _microweb("asyncio"),
     "streams": Site(
         lambda programs, port, workers: [f"{programs}/python", "site_streams.py", str(port)],
         ("uvloop",),
