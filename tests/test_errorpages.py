@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from base64 import b64encode
@@ -11,8 +12,16 @@ from typing import Any
 
 import pytest
 
-from microweb import App, HTTPError, html
-from microweb.errorpages import Form, default_answer, page_response, plain_answer, preferred_form
+from microweb import App, HTTPError, Request, Response, html
+from microweb.errorpages import (
+    Form,
+    _known_page,
+    default_answer,
+    missing_page,
+    page_response,
+    plain_answer,
+    preferred_form,
+)
 from microweb.errors import MalformedRequest, MethodNotAllowed, NotFound, UnprocessableContent
 from microweb.faults import Fault
 
@@ -142,6 +151,91 @@ async def test_each_page_of_a_status_is_the_clients_own(accept: str) -> None:
         assert (other.status, other.headers.get_all("vary")) == (404, ["Accept"])
         assert "x-for" not in other.headers and b"ada" not in other.body
         assert other._cookies is None
+
+
+ACCEPTS = ("", "*/*", BROWSER, "application/json", "text/plain", "text/html," + "a/b," * 99)
+
+
+@pytest.mark.parametrize("accept", ACCEPTS)
+async def test_kept_404_has_the_bytes_of_the_other_one(accept: str) -> None:
+    """An app without middleware answers with the kept page, others with a page of their own."""
+    kept, other = App(), App()
+
+    @other.middleware
+    async def pass_on(request: Request, call_next: Any) -> Response:
+        response: Response = await call_next(request)
+        return response
+
+    field = f"Accept: {accept}\r\n" if accept else ""
+    for method, last in (("GET", ""), ("HEAD", ""), ("PUT", ""), ("GET", "Connection: close\r\n")):
+        head = f"{method} /x HTTP/1.1\r\nHost: a\r\n{field}{last}\r\n".encode()
+        answers = []
+        for app in (kept, other):
+            async with app.test_client() as client:
+                raw = [await client.raw(head) for _ in range(3)]  # then the memos are filled
+            answers += [re.sub(rb"\r\nDate: [^\r]*", b"", each) for each in raw]
+        assert len(set(answers)) == 1, answers
+        assert answers[0].startswith(b"HTTP/1.1 404 Not Found\r\n")
+        assert b"\r\nVary: Accept\r\n" in answers[0]
+        assert (b"\r\nConnection: close\r\n" in answers[0]) == bool(last)
+        assert answers[0].endswith(b"\r\n\r\n") == (method == "HEAD")
+
+
+@pytest.mark.parametrize("accept", ACCEPTS)
+def test_kept_page_takes_no_change_of_a_client(accept: str) -> None:
+    first, second = missing_page(accept), missing_page(accept)
+    first.headers["X-For"] = "ada"
+    first.headers.add("Vary", "Cookie")
+    first.set_cookie("for", "ada")
+    first.status, first.body = 410, b"ada"
+    for other in (second, missing_page(accept), second.hand_on()):
+        assert (other.status, other.headers.get_all("vary")) == (404, ["Accept"])
+        assert other.headers.pairs() == plain_answer(404, accept).headers.pairs()
+        assert other.body == plain_answer(404, accept).body
+        assert other._cookies is None
+
+
+async def test_kept_page_may_be_changed_around_the_app() -> None:
+    """Code that calls the app gets a response of its own, also the second time."""
+    app, outer = App(), App()
+
+    async def change(request: Request, path: str) -> Response:
+        response: Response = await app(request)
+        if name := request.query.get("for"):
+            response.headers["X-For"] = name
+            response.set_cookie("for", name)
+            response.body = name.encode()
+        return response
+
+    outer.get("/{path:path}")(change)
+    async with outer.test_client() as client:
+        answers = [await client.get(f"/x{query}") for query in ("", "?for=ada", "?for=eve", "")]
+    assert [answer.status_code for answer in answers] == [404] * 4
+    assert [answer.text for answer in answers] == ["Not Found\n", "ada", "eve", "Not Found\n"]
+    assert [answer.headers.get("x-for") for answer in answers] == [None, "ada", "eve", None]
+    assert ["set-cookie" in answer.headers for answer in answers] == [False, True, True, False]
+    assert {answer.headers["vary"] for answer in answers} == {"Accept"}
+
+
+async def test_each_client_gets_the_404_in_its_own_form() -> None:
+    app, types = App(), []
+    async with app.test_client() as client:
+        for accept in (*ACCEPTS, *ACCEPTS):
+            answer = await client.get("/x", headers={"Accept": accept})
+            types.append(answer.headers["content-type"].partition(";")[0])
+    html, text, problem = "text/html", "text/plain", "application/problem+json"
+    assert types == [text, text, html, problem, text, html] * 2
+
+
+def test_memo_of_accept_fields_is_bounded() -> None:
+    size = _known_page.cache_info().maxsize
+    assert size is not None
+    for number in range(2 * size):
+        missing_page(f"text/a{number}")
+    assert _known_page.cache_info().currsize == size
+    before = _known_page.cache_info()
+    missing_page("text/html," + "a/b," * 99)  # longer than those of browsers
+    assert _known_page.cache_info() == before
 
 
 def test_status_form_and_detail_are_not_mixed_up() -> None:

@@ -31,7 +31,7 @@ from ..request import Handler, Request, name_in_log, request_id_of
 from ..response import Response
 from ..router import Middleware, Route
 from ..routing.patterns import Converter, Pattern, parse_pattern
-from .boundary import ErrorBoundary, ErrorHandlers
+from .boundary import ErrorBoundary, ErrorHandlers, answer_missing
 from .ownership import RESPONSE_CLASSES, is_held_once
 
 _log = Log("microweb.error")
@@ -109,6 +109,10 @@ class Place:
             level.middleware,
             str(self),
         )
+        # Answers a request without a route in one step; None if any code may see that answer.
+        self.nothing: Handler | None = None
+        if self.errors.answers_missing and not self._around(level.middleware):
+            self.nothing = answer_missing
 
     def __str__(self) -> str:
         return f"the app mounted at {self.prefix!r}" if self.prefix else "the app"

@@ -10,12 +10,7 @@ from dataclasses import dataclass, replace
 
 from ..bodies.redirect import local_url
 from ..endpoints.handler import OnError
-from ..errors import (
-    BadRequest,
-    HTTPError,
-    MethodNotAllowed,
-    RouteConflict,
-)
+from ..errors import BadRequest, HTTPError, MethodNotAllowed, RouteConflict
 from ..http.interfaces import BodyLimits
 from ..http.request_head import RequestLine
 from ..request import Handler, Request
@@ -224,6 +219,10 @@ async def _missed(request: Request) -> Response:
         other = f"{line.raw_path}/"  # from a mount's prefix to its path "/"
     elif match.place.level.redirect_slashes:
         other = match.dispatcher.other_slash(line)
+    if other is None and match.place.nothing is not None:
+        if line.match_key:  # the next requests with this line come there in one step
+            match.handler = match.place.nothing
+        return await match.place.nothing(request)
     if other is None:
         return match.place.errors.answer_bare(request, bare_not_found())
     return Response.redirect(local_url(request.root_path + other, request.query_string), 308)

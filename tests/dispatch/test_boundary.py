@@ -421,6 +421,50 @@ async def test_handler_of_an_outer_app_gets_the_error_as_it_was_raised(key: Erro
     assert type(error) is NotFound and error is of_the_request and was_raised
 
 
+@pytest.mark.parametrize("key", [404, NotFound, HTTPError])
+async def test_inner_app_asks_the_handlers_of_the_outer_one_each_time(key: ErrorKey) -> None:
+    app, inner = App(), App()
+    app.mount("/inner", inner)
+    app.errorhandler(key)(lambda error: "mine")
+    async with app.test_client() as client:
+        answers = [await client.get("/inner/x") for _ in range(3)]
+    assert [(answer.status_code, answer.text) for answer in answers] == [(404, "mine")] * 3
+
+
+async def test_middleware_around_a_mount_sees_each_404() -> None:
+    app, seen = App(), list[str]()
+
+    async def note(request: Request, call_next: Any) -> Response:
+        response: Response = await call_next(request)
+        response.headers["X-Seen"] = str(len(seen))
+        seen.append(request.raw_path)
+        return response
+
+    app.mount("/inner", App(), use=[note])
+    async with app.test_client() as client:
+        inside = [await client.get("/inner/x") for _ in range(3)]
+        outside = [await client.get("/x") for _ in range(3)]
+    assert seen == ["/inner/x"] * 3
+    assert [answer.headers["x-seen"] for answer in inside] == ["0", "1", "2"]
+    assert not any("x-seen" in answer.headers for answer in outside)
+
+
+async def test_error_of_a_404_without_middleware_is_new_for_each_request() -> None:
+    app, outer, errors = App(), App(), list[Any]()
+
+    async def call(request: Request, path: str) -> Response:
+        response: Response = await app(request)
+        errors.append(request.error)
+        return response
+
+    outer.get("/{path:path}")(call)
+    async with outer.test_client() as client:
+        for _ in range(3):
+            assert (await client.get("/x")).status_code == 404
+    assert [type(error) for error in errors] == [NotFound] * 3
+    assert len({id(error) for error in errors}) == 3
+
+
 async def test_form_that_middleware_has_read_is_closed_on_a_404() -> None:
     app, forms = App(max_body=4_000_000), list[Any]()
 
