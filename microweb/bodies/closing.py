@@ -22,9 +22,9 @@ Opened = tuple["Begun[Piece | End] | None", AsyncIterator[Piece] | None, object]
 def has_ended(opened: Opened) -> bool:
     """Return whether the source is an async generator that has ended, so no close is needed."""
     _, iterator, source = opened
-    if iterator is not source or not isinstance(iterator, AsyncGeneratorType):
+    if not isinstance(source, AsyncGeneratorType) or iterator not in (source, None):
         return False
-    return iterator.ag_frame is None
+    return source.ag_frame is None
 
 
 async def close_opened(

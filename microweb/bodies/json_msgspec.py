@@ -28,8 +28,8 @@ from typing import Any, Final, NamedTuple
 
 LEFT: Final = object()
 
-_SCALARS = frozenset((str, int, bool, NoneType))
-_NUMBERS_TOO = _SCALARS | {float}
+SCALARS = frozenset((str, int, bool, NoneType))
+_NUMBERS_TOO = SCALARS | {float}
 _CONTAINERS = frozenset((dict, list))
 _TEXT = frozenset((str,))
 _DICT = frozenset((dict,))
@@ -89,11 +89,11 @@ def _is_plain(value: object, depth: int) -> bool:
     if type(value) is not dict or not _TEXT.issuperset(map(type, value)):
         return False
     values = value.values()
-    if _SCALARS.issuperset(map(type, values)):
+    if SCALARS.issuperset(map(type, values)):
         return True
     for each in values:
         kind = type(each)
-        if kind in _SCALARS or (kind is list and _SCALARS.issuperset(map(type, each))):
+        if kind in SCALARS or (kind is list and SCALARS.issuperset(map(type, each))):
             continue
         if kind is float:
             if not (1e-4 <= abs(each) < 1e16 or each == 0):
@@ -108,7 +108,7 @@ def _are_plain(values: list[Any]) -> bool:
 
     Both write the shortest digits, but 1e+16 and 1e16. NaN would be null.
     """
-    if _SCALARS.issuperset(map(type, values)):
+    if SCALARS.issuperset(map(type, values)):
         return True
     return _NUMBERS_TOO.issuperset(map(type, values)) and all(
         [1e-4 <= abs(each) < 1e16 or each == 0 for each in values if type(each) is float]

@@ -19,14 +19,15 @@ class Outlet:
     100 single writes. The head is written together with the first pieces.
     """
 
-    __slots__ = ("_head", "_is_chunked", "_is_due", "_is_full", "_stream", "joined")
+    __slots__ = ("_head", "_is_chunked", "_is_due", "_loop", "_stream", "is_full", "joined")
 
     def __init__(self, stream: ResponseStream, head: bytes, *, is_chunked: bool) -> None:
         self.joined: list[bytes] = []  # never replaced by another list; empty when a turn begins
         self._stream = stream
         self._head = head
         self._is_chunked = is_chunked
-        self._is_full = False  # the write buffer is full: drain before more
+        self._loop = asyncio.get_running_loop()
+        self.is_full = False  # the write buffer is full: drain before more
         self._is_due = False  # `_write_due` is scheduled for the end of this turn
 
     def write_head(self) -> None:
@@ -34,13 +35,11 @@ class Outlet:
         head, self._head = self._head, b""
         self._stream.write(head)
 
-    async def begin(self) -> None:
-        """Schedule the write for the first piece of a turn. Raises: ClientDisconnected."""
-        if self._is_full:
-            await self._drain()
+    def begin(self) -> None:
+        """Schedule the write for the first piece of a turn. If `is_full`, drain before."""
         if not self._is_due:
             self._is_due = True
-            asyncio.get_running_loop().call_soon(self._write_due)
+            self._loop.call_soon(self._write_due)
 
     async def write(self, size: int) -> None:
         """Write the joined pieces, `size` bytes, and let other tasks run.
@@ -48,13 +47,14 @@ class Outlet:
         Raises: ClientDisconnected.
         """
         self._write(size, b"")
-        if self._is_full:
-            await self._drain()
+        if self.is_full:
+            await self.drain()
         else:
             await asyncio.sleep(0)
 
-    async def _drain(self) -> None:
-        self._is_full = False
+    async def drain(self) -> None:
+        """Wait until the peer has taken most of the written bytes. Raises: ClientDisconnected."""
+        self.is_full = False
         await self._stream.drain()
 
     def end(self, size: int, last_chunk: bytes = LAST_CHUNK) -> None:
@@ -75,7 +75,7 @@ class Outlet:
             try:
                 self._write(sum(map(len, self.joined)), b"")
             except ClientDisconnected:
-                self._is_full = True  # the next piece drains, which raises the error
+                self.is_full = True  # the next piece drains, which raises the error
 
     def _write(self, size: int, end: bytes) -> None:
         """Write the joined pieces, `size` bytes, and then `end`."""
@@ -87,4 +87,4 @@ class Outlet:
         data = b"".join((start, *joined, end))
         joined.clear()
         if data:
-            self._is_full = self._stream.write(data)
+            self.is_full = self._stream.write(data)

@@ -166,20 +166,20 @@ class StreamBody(WrittenBody):
         exchange = self._claim(request)
         if self._iterator is not None:
             return
-        end_begin = None
+        end_begin, headers = None, head.headers
         try:
             if not self._is_entered:
                 self._is_entered = True
                 if type(self._pieces) is not AsyncGeneratorType:
                     await self._enter()
-                self._pieces = self._as_pieces(cast(Pieces, self._pieces))
+                self._pieces = self._as_pieces(self._pieces)  # type: ignore[arg-type]
             if request.line.method != "HEAD" and head.status not in WITHOUT_CONTENT:
-                wait_s = self._head_wait_s(head.headers)
+                wait_s = self._head_wait_s(headers)
                 if wait_s is None:
                     self._is_late = True
                 if not self._is_late:
                     end_begin = exchange.begin_stream()
-                    await self._take_first(wait_s or 0.0, head.headers)
+                    await self._take_first(wait_s or 0.0, headers)
         except BaseException:
             await self.discard()
             raise
@@ -201,7 +201,8 @@ class StreamBody(WrittenBody):
         """
         exchange = request.exchange
         if self._request is not request:
-            self.check_unclaimed()
+            if self._is_used or self._request is not None:
+                self.check_unclaimed()
             self._request = request
             exchange.hold(self)
         return exchange
@@ -239,13 +240,14 @@ class StreamBody(WrittenBody):
         elif isinstance(piece := first.result, End):
             return
         else:
-            to_bytes(piece)  # a piece of a wrong type raises here, before the head is sent
             content_type = TEXT if isinstance(piece, str) else OCTETS
+            if type(piece) is not bytes:
+                to_bytes(piece)  # a piece of a wrong type raises here, before the head is sent
         if "content-type" not in headers.lines:
             headers["Content-Type"] = content_type
 
     def _begin(self) -> tuple[AsyncIterator[Piece], Begun[Piece | End]]:
-        pieces = cast(Pieces, self._pieces)  # a context manager was entered before
+        pieces: Pieces = self._pieces  # type: ignore[assignment]  # a context manager was entered
         self._iterator = iterator = iterate(pieces)
         self._first = first = Begun(take_next(iterator))
         self._open.append((first, iterator, pieces))
@@ -349,14 +351,18 @@ class StreamBody(WrittenBody):
         if isinstance(piece, End):
             return 0
         joined = outlet.joined
-        await outlet.begin()
+        if outlet.is_full:
+            await outlet.drain()
+        outlet.begin()
         joined.append(to_bytes(piece))
         room = JOINED_BYTES - len(joined[0])
         if room <= 0:
             await outlet.write(JOINED_BYTES - room)
         async for piece in iterator:
             if not joined:
-                await outlet.begin()
+                if outlet.is_full:
+                    await outlet.drain()
+                outlet.begin()
                 room = JOINED_BYTES
             if type(piece) is not bytes:
                 piece = to_bytes(piece)

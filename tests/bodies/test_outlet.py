@@ -15,7 +15,9 @@ async def put(outlet: Outlet, *pieces: bytes) -> None:
     """Pass the pieces of one turn of the event loop to the outlet."""
     for piece in pieces:
         if not outlet.joined:
-            await outlet.begin()
+            if outlet.is_full:
+                await outlet.drain()
+            outlet.begin()
         outlet.joined.append(piece)
 
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from types import FrameType
 
 import pytest
 from support.answering import GET, HEADS, OLD, FakeStream, Pieces, make_request, send, split
 from support.serving import MemoryHouse, get, in_memory, post, read_all, read_until, settle
 
 from microweb import App, Request, Response
+from microweb.bodies.json_msgspec import msgspec_codec
 from microweb.errors import LocalProtocolError
 from microweb.http.bytestream import ResponseStream
 from microweb.middleware.compression import Compression
@@ -75,6 +78,39 @@ async def test_events_are_sent_as_they_are_and_nobody_stores_them() -> None:
         b"1a\r\ndata: a\n\ndata: b\ndata: c\n\n\r\n0\r\n\r\n",
     )
     assert pieces.is_closed
+
+
+async def test_events_over_the_size_of_a_write_arrive_in_order() -> None:
+    texts = [f"{number} " + "x" * 30_000 for number in range(10)]
+    stream = await send(Response.events(Pieces(*texts).generate()), OLD)
+    _, _, body = split(stream.written)
+    assert body == b"".join(b"data: %b\n\n" % text.encode() for text in texts)
+    assert max(map(len, stream.writes)) < 128 * 1024
+    assert len(stream.writes) > 3
+
+
+async def calls_of(count: int) -> int:
+    """Return how many Python functions an event stream of `count` dicts enters or resumes."""
+    response = Response.events(Pieces(*[{"n": 1}] * count).generate())
+    calls, before = 0, sys.getprofile()
+
+    def note(frame: FrameType, event: str, _: object) -> None:
+        nonlocal calls
+        calls += event == "call"
+
+    sys.setprofile(note)
+    try:
+        await send(response)
+    finally:
+        sys.setprofile(before)
+    return calls
+
+
+async def test_event_takes_few_python_calls() -> None:
+    await calls_of(1)
+    # The generator of the events, and the encoder: without msgspec two or three functions.
+    most = 2 if msgspec_codec() else 4
+    assert await calls_of(151) - await calls_of(51) <= 100 * most
 
 
 async def test_header_fields_may_be_set() -> None:
@@ -202,6 +238,17 @@ async def test_middleware_may_change_the_pieces() -> None:
 
     response.pieces = marked()
     assert b"data: a\n\n: marked\n" in (await send(response)).written
+
+
+async def test_pieces_that_replace_events_before_the_first_one_are_sent() -> None:
+    async def other() -> AsyncIterator[str]:
+        yield "other"
+        yield " pieces"
+
+    source = Pieces("a", "b")
+    response = Response.events(source.generate())
+    response.pieces = other()
+    assert split((await send(response, OLD)).written)[2] == b"other pieces"
 
 
 async def test_middleware_around_leaves_events_as_they_are() -> None:
