@@ -11,6 +11,7 @@ import logging
 import os
 import time
 from collections.abc import Mapping
+from functools import lru_cache
 from types import TracebackType
 from typing import Any
 
@@ -87,10 +88,9 @@ def _ours(fields: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def ours_line(logger: str, message: str, fields: dict[str, Any]) -> str:
+def ours_line(logger: str, message: str, fields: dict[str, Any], at: float) -> str:
     """Return the object of a record of microweb at level INFO."""
-    at, pid = time.time(), os.getpid()
-    return json_line("INFO", message, _ours(fields), logger=logger, at=at, pid=pid)
+    return json_line("INFO", message, _ours(fields), logger=logger, at=at, pid=os.getpid())
 
 
 def json_line(
@@ -104,7 +104,7 @@ def json_line(
 ) -> str:
     """Return one object, without a line end. Values that JSON does not have become text."""
     own: dict[str, object] = {
-        "timestamp": _timestamp(at),
+        "timestamp": timestamp(at),
         "severity": severity,
         "message": message,
         "logger": logger,
@@ -156,11 +156,15 @@ def _plain(value: object) -> object:
     return value if is_number or isinstance(value, (str, type(None))) else _text_of(value)
 
 
-def _timestamp(at: float) -> str:
+def timestamp(at: float) -> str:
     """Return a time in UTC by RFC 3339, with microseconds."""
     seconds = int(at)
-    text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
-    return f"{text}.{int((at - seconds) * 1_000_000):06d}Z"
+    return f"{_text_of_second(seconds)}.{int((at - seconds) * 1_000_000):06d}Z"
+
+
+@lru_cache(maxsize=1)  # many lines have the same second
+def _text_of_second(seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
 
 
 _plain_formatter = logging.Formatter()

@@ -51,7 +51,8 @@ class LogWriter:
                 thread = threading.Thread(target=self._run, name="microweb-log", daemon=True)
                 thread.start()  # if no thread can be started, the next line tries again
                 self._thread = thread
-        self._is_awaited.set()
+        if not self._is_awaited.is_set():  # `set` costs 1 us
+            self._is_awaited.set()
 
     def close(self) -> None:
         """Write the waiting lines, for at most a second."""

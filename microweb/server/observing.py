@@ -21,7 +21,9 @@ _error_log = Log("microweb.error")
 
 def begin(network: NetworkStream, request: Request | None) -> None:
     """Begin the record of a request, or of the answer to bytes that are not one."""
-    network.record = ExchangeRecord(request, network.address, network.state.precise_clock())
+    state = network.state
+    record = network.record = ExchangeRecord(request, network.address, state.precise_clock())
+    record.is_direct = not state.proxies
 
 
 def end_answered(network: NetworkStream, status: int, sent: int) -> None:

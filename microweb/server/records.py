@@ -42,6 +42,7 @@ class ExchangeRecord:
         "first_byte",
         "handled",
         "how",
+        "is_direct",
         "received",
         "request",
         "sent",
@@ -51,6 +52,7 @@ class ExchangeRecord:
     def __init__(self, request: Request | None, address: Address | None, now: float) -> None:
         self.request = request
         self.address = address  # of the socket's other end
+        self.is_direct = False  # no proxy is trusted, so `address` is the client's
         self.begun = now
         self.handled = self.first_byte = self.ended = 0.0
         self.received = self.sent = self.status = 0
@@ -77,7 +79,9 @@ class ExchangeRecord:
     @property
     def client(self) -> Address | None:
         """The client's address: as trusted proxies report it, else the socket's other end."""
-        return self.address if self.request is None else self.request.client
+        if self.is_direct or self.request is None:
+            return self.address
+        return self.request.client
 
 
 Observer = Callable[[ExchangeRecord], None]

@@ -22,8 +22,8 @@ import pytest
 from support.processes import DEADLINE_S, ENVIRONMENT, connect, get
 from support.supervising import pids_in
 
-from microweb.server.log_json import JSONFormatter
-from microweb.server.log_setup import JSONHandler, direct_handler, logging_configured
+from microweb.server.log_setup import JSONHandler, LogHandler, direct_handler, logging_configured
+from microweb.server.log_writer import LogWriter
 
 APP = """
 import logging, os, sys, threading, warnings
@@ -388,10 +388,20 @@ def test_root_logger_is_configured_only_without_handlers(monkeypatch: pytest.Mon
     assert (root.handlers, root.level) == ([], logging.WARNING)
 
 
-def test_only_a_sole_handler_of_ours_is_direct() -> None:
+@pytest.fixture
+def text_handler() -> Iterator[LogHandler]:
+    with open(os.devnull, "wb") as nowhere:
+        writer = LogWriter(nowhere.fileno(), str)
+    yield LogHandler(writer, logging.NOTSET)
+    writer.close()
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_only_a_sole_handler_of_ours_is_direct(form: str, text_handler: LogHandler) -> None:
     root, logger = logging.RootLogger(logging.INFO), logging.Logger("microweb.access")
     logger.parent = root
-    ours, other = JSONHandler(), logging.NullHandler()
+    ours = JSONHandler() if form == "json" else text_handler
+    formatter, other = ours.formatter, logging.NullHandler()
     assert direct_handler(logger) is None
     root.addHandler(ours)
     assert direct_handler(logger) is ours
@@ -411,7 +421,24 @@ def test_only_a_sole_handler_of_ours_is_direct() -> None:
     ours.setLevel(logging.INFO)
     ours.setFormatter(logging.Formatter())
     assert direct_handler(logger) is None
-    ours.setFormatter(JSONFormatter())
+    ours.setFormatter(formatter)
     assert direct_handler(logger) is ours
     logger.parent = logging.Logger("microweb")
     assert direct_handler(logger) is None
+
+
+def test_logger_or_record_of_another_class_is_not_direct(text_handler: LogHandler) -> None:
+    class Own(logging.Logger):
+        pass
+
+    root = logging.RootLogger(logging.INFO)
+    root.addHandler(text_handler)
+    usual, own = logging.Logger("microweb.access"), Own("microweb.access")
+    usual.parent = own.parent = root
+    assert direct_handler(usual) is text_handler
+    assert direct_handler(own) is None
+    logging.setLogRecordFactory(lambda *args, **kwargs: logging.LogRecord(*args, **kwargs))
+    try:
+        assert direct_handler(usual) is None
+    finally:
+        logging.setLogRecordFactory(logging.LogRecord)
