@@ -343,12 +343,12 @@ class Request(metaclass=Suggesting):
         with the place if it does not have that type; ContentTooLarge past `max_json` or
         `max_json_values`; UnsupportedMediaType for a Content-Encoding.
         """
-        incoming = self.incoming
-        value = await incoming.json(self.max_body, self.max_json, self.max_json_values)
+        incoming, own = self.incoming, self.match.limits if self.match is not None else None
         if type is None:
-            return json_container(value)
-        convert = converter_near(type, sys._getframe(1))
-        return await incoming.convert(value, convert, name_in_log(self))
+            return json_container(await incoming.json(own))
+        convert, plain = converter_near(type, sys._getframe(1))
+        value = await incoming.json(own, plain=plain)
+        return await incoming.convert(value, convert, partial(name_in_log, self))
 
     async def form(self) -> Form:
         """Return the fields of a form, and its `files`; the same at each call.

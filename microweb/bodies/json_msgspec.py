@@ -4,8 +4,9 @@ The functions leave a value or a text that msgspec would write or read in anothe
 Then `bodies.json` does it, so bytes, values and messages do not depend on the installed packages.
 
 msgspec writes dataclasses, dates and other classes by rules of its own. So it gets dicts and lists
-of the types that JSON is read to, and of no subclass. The shapes whose types are checked in less
-time than the standard library writes them: flat dicts, lists of them, and dicts that contain these.
+of the types that JSON is read to, and of no other subclass. The shapes whose types are checked in
+less time than the standard library writes them: flat dicts, lists of them, and dicts that contain
+these.
 
 Times, in parts of those without msgspec, to write and to read:
 
@@ -26,6 +27,8 @@ from itertools import chain
 from types import NoneType
 from typing import Any, Final, NamedTuple
 
+from .json_containers import JSONArray, JSONObject
+
 LEFT: Final = object()
 
 SCALARS = frozenset((str, int, bool, NoneType))
@@ -34,6 +37,8 @@ _CONTAINERS = frozenset((dict, list))
 _TEXT = frozenset((str,))
 _DICT = frozenset((dict,))
 _LIST = frozenset((list,))
+_DICTS = frozenset((dict, JSONObject))  # these are written
+_LISTS = frozenset((list, JSONArray))
 
 _MAX_DEPTH = 16  # of dicts; also ends the check of a dict that contains itself
 
@@ -78,22 +83,22 @@ def write(codec: Codec, value: object) -> bytes | None:
         return None
 
 
-def _is_plain(value: object, depth: int) -> bool:
+def _is_plain(value: Any, depth: int) -> bool:
     """Return whether msgspec surely writes a container as `bodies.json` does."""
-    if type(value) is list:
-        if not _DICT.issuperset(map(type, value)):
+    if type(value) in _LISTS:
+        if not _DICTS.issuperset(map(type, value)):
             return _are_plain(value)
         return _TEXT.issuperset(map(type, chain.from_iterable(value))) and _are_plain(
             [*chain.from_iterable(map(dict.values, value))]
         )
-    if type(value) is not dict or not _TEXT.issuperset(map(type, value)):
+    if type(value) not in _DICTS or not _TEXT.issuperset(map(type, value)):
         return False
     values = value.values()
     if SCALARS.issuperset(map(type, values)):
         return True
     for each in values:
         kind = type(each)
-        if kind in SCALARS or (kind is list and SCALARS.issuperset(map(type, each))):
+        if kind in SCALARS or (kind in _LISTS and SCALARS.issuperset(map(type, each))):
             continue
         if kind is float:
             if not (1e-4 <= abs(each) < 1e16 or each == 0):
@@ -128,7 +133,11 @@ def read(codec: Codec, data: bytes, make: Callable[[dict[str, object]], object] 
         gc.disable()  # the values contain no garbage
     try:
         value = codec.decode(data)
-        return value if make is None else _made(value, make)
+        if make is None:
+            return value
+        if type(value) is dict and data.count(b"{") == 1:  # of 7 members in half of the time
+            return make(value)
+        return _made(value, make)
     except codec.errors:
         return LEFT
     finally:

@@ -21,7 +21,7 @@ from uuid import UUID
 
 from ..http.durations import parse_duration
 from .collisions import has_collisions
-from .json import JSONObject
+from .json_containers import JSONObject
 from .mismatches import SHOWN_CHARACTERS, Convert, Mismatch, Refusal, joined, show, token_of
 
 # As many digits as `int` reads, because `int(Decimal("1e999999999"))` would fill the memory.

@@ -105,7 +105,7 @@ def reads_all(kind: object) -> bool:
     return _built(kind)[1]
 
 
-def _built(kind: object) -> tuple[Convert, bool]:
+def _built(kind: object) -> tuple[Callable[[object], Any], bool]:
     try:
         # Unions in another order are equal, but the order decides which alternative is taken.
         return _cached(kind, "" if isinstance(kind, type) else repr(kind))
@@ -113,16 +113,17 @@ def _built(kind: object) -> tuple[Convert, bool]:
         return _build(kind)
 
 
-def converter_near(kind: type[T], frame: FrameType) -> Callable[[object], T]:
-    """Return `converter_for(kind)`. Its annotations may name classes that are local to `frame`.
+def converter_near(kind: type[T], frame: FrameType) -> tuple[Callable[[object], T], bool]:
+    """Return `converter_for(kind)` and `reads_all(kind)`.
 
-    `frame` is the caller's. Those that are local to the functions which called it are found too.
+    The annotations of `kind` may name classes that are local to `frame`, which is the caller's, and
+    those that are local to the functions which called it.
     """
     try:
-        return converter_for(kind)
+        return _built(kind)
     except ConfigurationError:
         remember_classes_of_callers(frame)
-        return converter_for(kind)
+        return _built(kind)
 
 
 @lru_cache(maxsize=1024)

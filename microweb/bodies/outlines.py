@@ -13,7 +13,7 @@ from types import FunctionType
 from typing import Any
 
 from ..errors import HTTPError
-from .json import JSONObject
+from .json_containers import JSONObject
 from .json_readers import Reader, is_tagged
 from .mismatches import Convert, Mismatch, Refusal, joined, token_of
 

@@ -6,6 +6,7 @@ The limits, and who may send it, are checked before the body is read.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from ..bodies.incoming import check_sender, needs_no_check
 from ..bodies.json_types import converter_for, reads_all
@@ -33,19 +34,13 @@ def _json_reader(described: Input) -> ReadBody:
         is_checked = needs_no_check(request.section)
         if not is_checked:
             check_sender(request.section.headers)
-        incoming = request.incoming
-        value = await incoming.json(
-            request.max_body,
-            request.max_json,
-            request.max_json_values,
-            empty,
-            plain=plain,
-            is_checked=is_checked,
-        )
+        incoming, match = request.incoming, request.match
+        own = None if match is None else match.limits
+        value = await incoming.json(own, empty, plain=plain, is_checked=is_checked)
         if value is _EMPTY:
             return absent()
         if incoming.has_few_values:  # without two coroutines, through which a refusal is raised
             return convert(value)
-        return await incoming.convert(value, convert, name_in_log(request))
+        return await incoming.convert(value, convert, partial(name_in_log, request))
 
     return read_json

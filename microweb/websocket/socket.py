@@ -160,9 +160,8 @@ class WebSocket(metaclass=Suggesting):
         value = parse_json(data, max_values=self.request.max_json_values)
         if type is None:
             return value
-        return await convert_json(
-            data, value, converter_near(type, frame), name_in_log(self.request)
-        )
+        convert, _ = converter_near(type, frame)
+        return await convert_json(data, value, convert, name_in_log(self.request))
 
     async def send(self, message: str | bytes) -> None:
         """Send a str as text or bytes as binary; return when the message is written or queued.

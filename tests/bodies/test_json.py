@@ -18,13 +18,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from microweb.bodies.json import (
-    JSONArray,
-    JSONObject,
     encode_json,
     has_more_values,
     parse_json,
     text_encoder,
 )
+from microweb.bodies.json_containers import JSONObject
 from microweb.errors import BadRequest, ContentTooLarge, MissingValue
 
 JSON_VALUES = st.recursive(
@@ -294,18 +293,6 @@ def test_the_garbage_collector_is_as_before(was_enabled: bool, end: bytes) -> No
         assert gc.isenabled() is was_enabled
     finally:
         gc.enable()
-
-
-# --- arrays ---------------------------------------------------------------------------
-
-
-def test_a_key_of_an_array_is_a_400_that_names_it() -> None:
-    array = JSONArray([1, 2])
-    assert (array[0], array[-1], array[:1]) == (1, 2, [1])
-    with pytest.raises(MissingValue, match="key 'title'"):
-        array["title"]
-    with pytest.raises(IndexError):
-        array[2]
 
 
 # --- objects --------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import json
 import subprocess
 import sys
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -18,7 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from microweb.bodies import json_msgspec
-from microweb.bodies.json import JSONObject, encode_json, parse_json
+from microweb.bodies.json import encode_json, parse_json
+from microweb.bodies.json_containers import JSONArray, JSONObject
 from microweb.errors import BadRequest
 
 pytest.importorskip("msgspec")
@@ -42,6 +43,14 @@ class Table(dict[str, object]):
     pass
 
 
+class Objects(JSONObject):
+    __slots__ = ()
+
+
+class Arrays(JSONArray):
+    __slots__ = ()
+
+
 class Pair(NamedTuple):
     left: int
     right: int
@@ -54,6 +63,22 @@ class Color(enum.StrEnum):
 @dataclass
 class User:
     name: str
+
+
+@dataclass
+class Order:
+    id: object
+    user: object = None
+    rest: object = ()
+
+
+class Level(Order, enum.Enum):
+    LOW = 1, "low"
+
+
+@dataclass(init=False)
+class Day(date):
+    note: str = "a"
 
 
 TEXTS = st.text(st.characters(codec=None, exclude_categories=()))  # with lone surrogates
@@ -138,6 +163,8 @@ def test_same_bytes_or_left(scalars: st.SearchStrategy[Any]) -> None:
         [{"id": 1, "price": 9.99}, {"id": 2, "price": 0.0}],
         {"items": [{"id": 1}], "next": None},
         {"large": 10**400},
+        JSONObject(a=JSONObject(b=[1]), c=1.5),
+        JSONArray([JSONObject(a=1)]),
     ],
 )
 def test_common_shapes_are_written(value: object) -> None:
@@ -162,7 +189,11 @@ def test_common_shapes_are_written(value: object) -> None:
         {"a": User("Ada")},
         [User("Ada")],
         Table(a=1),
-        JSONObject(a=1),
+        {"a": Table(a=1)},
+        [Table(a=1)],
+        Objects(a=1),
+        Arrays([1]),
+        {"a": Arrays([1])},
         "text",
         {"a": "\ud800"},
     ],
@@ -170,6 +201,31 @@ def test_common_shapes_are_written(value: object) -> None:
 )
 def test_other_values_are_left(value: object) -> None:
     assert json_msgspec.write(CODEC, value) is None
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        Order(1),
+        Order(1, "Ada", [1, 2]),
+        Order(1.5, User("Ada"), {"a": [1.0]}),
+        Order(float("nan")),
+        Order(1e16, None, JSONObject(a=1)),
+        Order("\ud800", Color.RED),
+        Order(1, 1j),
+        Level.LOW,
+        Day(2026, 1, 2),
+        Order,
+    ],
+    ids=repr,
+)
+def test_object_of_a_dataclass_has_the_same_bytes(
+    value: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(json_msgspec, "msgspec_codec", lambda: CODEC)
+    written = outcome(encode_json, value), outcome(encode_json, [value])
+    monkeypatch.setattr(json_msgspec, "msgspec_codec", lambda: None)
+    assert written == (outcome(encode_json, value), outcome(encode_json, [value]))
 
 
 def test_dict_that_contains_itself_is_left() -> None:
@@ -217,6 +273,9 @@ def test_same_value_or_left(data: bytes) -> None:
         b'{"a":[1,{}],"b":2}',
         b' {"a":[[[{}]]]} ',
         b"[1.5,-0,1e5,null]",
+        b'{"a":[[1],["b"]],"c":null}',
+        b'{"{":1}',
+        b'{"\\u007b":{"a":1}}',
     ],
 )
 def test_objects_are_made_at_any_depth(data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import pytest
 
-from microweb.bodies.json import JSONObject
+from microweb.bodies.json_containers import JSONObject
 from microweb.bodies.json_readers import (
     PLAIN,
     Reader,

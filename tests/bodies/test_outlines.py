@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from microweb.bodies.json import JSONObject
+from microweb.bodies.json_containers import JSONObject
 from microweb.bodies.json_readers import PLAIN, Reader, container, one_of
 from microweb.bodies.mismatches import Mismatch
 from microweb.bodies.outlines import Outline
