@@ -258,7 +258,11 @@ class Channel:
 
         The history keeps the published messages. Raises: BrokerUnavailable.
         """
-        await self._channels.hub.link.end(self.name)
+        hub = self._channels.hub
+        topic = hub.topics.get(self.name)
+        await hub.link.end(self.name)
+        if topic is not None:
+            await topic.delivered()
 
     async def _enter(self) -> Topic:
         return await self._channels.hub.enter(self.name)

@@ -62,9 +62,12 @@ class Hub:
     async def aclose(self) -> None:
         """End all subscriptions and close the link; refuse new subscriptions."""
         self.is_over = True
-        for name in self.topics:
-            self.end(name)
+        topics = tuple(self.topics.values())
+        for topic in topics:
+            topic.end()
         await self.link.aclose()
+        for topic in topics:
+            await topic.delivered()
 
     # --- the link's receiver
 
@@ -131,9 +134,7 @@ class Topic:
         self._delivery.begin(Gap(None), self.subscriptions, before)
 
     def end(self) -> None:
-        self._delivery.finish()
-        for subscription in self.subscriptions:
-            subscription.end()
+        self._delivery.end(self.subscriptions)
         self.subscriptions.clear()
         self.awaited.clear()
         self.full.clear()
@@ -218,7 +219,7 @@ class Topic:
         return not (self.is_busy or self.awaited or self._publishers or self._queued)
 
     async def delivered(self) -> None:
-        """Wait until the last message was offered to all subscriptions."""
+        """Wait until all subscriptions have got the last message, or their end."""
         await self._delivery.wait()
 
     @asynccontextmanager

@@ -183,6 +183,75 @@ async def test_closing_meanwhile_ends_all_after_the_message(channel: Channel) ->
     assert audience.got == [["the last"]] * COUNT
 
 
+async def test_other_tasks_have_turns_while_a_channel_is_closed(channel: Channel) -> None:
+    audience = Audience(channel)
+    await audience.enter(COUNT)
+    closing = asyncio.create_task(channel.close())
+    ended = [0]
+    while not closing.done():
+        await asyncio.sleep(0)
+        ended.append(sum(task.done() for task in audience.tasks))
+    assert len({each for each in ended if each < COUNT}) >= 3
+    assert max(b - a for a, b in pairwise(ended)) <= 1024
+    assert not len(channel)
+    await soon(asyncio.wait(audience.tasks))  # type: ignore[arg-type]
+    assert audience.got == [[]] * COUNT
+
+
+async def closing(channel: Channel, audience: Audience) -> asyncio.Task[None]:
+    """Close the channel, and return when some subscribers have ended, and others have not."""
+    task = asyncio.create_task(channel.close())
+    async with asyncio.timeout(30):
+        while not any(each.done() for each in audience.tasks):
+            await asyncio.sleep(0)
+    assert not all(each.done() for each in audience.tasks)
+    assert not task.done()
+    return task
+
+
+async def test_one_who_enters_while_a_channel_is_closed_stays_and_gets_the_next_message(
+    channel: Channel,
+) -> None:
+    audience = Audience(channel)
+    await audience.enter(COUNT)
+    await soon(channel.publish("before"))
+    task = await closing(channel, audience)
+    async with channel.subscribe() as messages:
+        await soon(channel.publish("after"))
+        assert task.done()  # the publisher has waited for the end of the others
+        assert await take(messages, 1) == ["after"]
+    await soon(asyncio.wait(audience.tasks))  # type: ignore[arg-type]
+    assert audience.got == [["before"]] * COUNT
+
+
+async def test_one_may_leave_and_a_second_close_may_come_while_a_channel_is_closed(
+    channel: Channel,
+) -> None:
+    audience = Audience(channel)
+    await audience.enter(COUNT)
+    task = await closing(channel, audience)
+    leaving = [each for each in audience.tasks if not each.done()][:10]
+    for each in leaving:
+        each.cancel()
+    await soon(channel.close())
+    await soon(task)
+    await soon(asyncio.wait(audience.tasks))  # type: ignore[arg-type]
+    assert sum(each.cancelled() for each in audience.tasks) == len(leaving)
+
+
+async def test_publisher_waits_for_no_one_in_a_channel_that_is_closed() -> None:
+    channel = Channels(wait_s=3600)["a"]
+    async with AsyncExitStack() as stack:
+        for _ in range(COUNT):
+            await stack.enter_async_context(channel.subscribe(queue=1, policy="wait"))
+        await soon(channel.publish(1))
+        publishing = asyncio.create_task(channel.publish(2))
+        await settle()
+        assert not publishing.done()
+        await soon(channel.close())
+        await soon(publishing)
+
+
 async def test_the_end_of_the_channels_meanwhile_ends_all_after_the_message() -> None:
     channels = Channels()
     audience = Audience(channels["a"])
@@ -346,6 +415,7 @@ async def test_a_broker_that_does_not_wait_keeps_the_order() -> None:
             assert hub.is_full("a")
         hub.miss("a")
         hub.end("a")
+        await soon(topic.delivered())
         assert not hub.is_full("a")
         expected = [0, 1, 2, {"gap": True, "missed": None}]
         assert [await all_data(messages) for messages in each] == [expected] * COUNT
