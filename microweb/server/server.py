@@ -31,6 +31,7 @@ from .records import Observer
 from .shared_listeners import SharedListeners
 from .sockets import cannot_listen_on, url_of
 from .state import Refuse, ServerState, refuse_plainly
+from .sweep import Sweep
 from .unfinished import log_unfinished, work_under_way
 from .worker import Worker
 
@@ -76,7 +77,9 @@ class Server:
         self._tls: ServerTLS | None = None
         self._listeners: Listeners | SharedListeners | None = None
         self._refused: set[Connection] = set()
-        self._eviction = Eviction(self.connections, lambda: self.state.clock())
+        self._eviction = Eviction(self.connections, clock := lambda: self.state.clock())
+        self._sweep = Sweep(Connection.check, clock)
+        self._stop_sweep = Sweep(Connection.check_stop, clock)
         self._lifespan = lifespan
         self._cleanup = AsyncExitStack()  # leaves the lifespan
         self._resources = ExitStack()
@@ -192,7 +195,7 @@ class Server:
                 await listeners.close(leaves_queue=self.state.is_retiring)
             await self._finish_work(ends_at)
         finally:
-            for timer in (self._timer, self._stop_timer):
+            for timer in (self._timer, self._stop_timer, self._sweep, self._stop_sweep):
                 if timer is not None:
                     timer.cancel()
             await self._leave_lifespan()
@@ -293,8 +296,7 @@ class Server:
         # One tick more, so that no connection is idle for less than `idle_timeout_s`.
         if not self.state.is_stopping:
             self.state.idle_deadline = now + self.config.idle_timeout_s + _TICK_S
-        for connection in (*self.connections, *self._refused):
-            connection.check(now)
+        self._sweep.begin(self.connections, self._refused)
         self.guests.check(now)
         if self._listeners is not None:
             self._listeners.check()
@@ -307,8 +309,7 @@ class Server:
         self._stop_timer = asyncio.get_running_loop().call_later(_STOP_TICK_S, self._tick_stopping)
         now = self.state.clock()
         self.state.idle_deadline = now + self._silence_s
-        for connection in (*self.connections, *self._refused):
-            connection.check_stop(now)
+        self._stop_sweep.begin(self.connections, self._refused)
 
     # --- `await server` and `async with server`
 

@@ -1,0 +1,52 @@
+"""The checks of all connections: a slice of them in each turn of the event loop.
+
+With 10,000 connections, the checks of one tick held the event loop for 46 to 68 ms. A slice takes
+1 to 2 ms.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import Generic, TypeVar
+
+Checked = TypeVar("Checked")
+
+SLICE = 256  # connections: a check takes 5 to 7 us
+
+
+class Sweep(Generic[Checked]):
+    """Calls `check(connection, now)` for each connection, at most `SLICE` in a turn."""
+
+    __slots__ = ("_check", "_clock", "_due", "_next")
+
+    def __init__(self, check: Callable[[Checked, float], None], clock: Callable[[], float]) -> None:
+        self._check = check
+        self._clock = clock
+        self._due: list[Checked] = []  # to check in the next turns, from the end
+        self._next: asyncio.Handle | None = None
+
+    def begin(self, *connections: Iterable[Checked]) -> None:
+        """Check the first slice; the next turns of the event loop do the rest.
+
+        Connections that end before their turn are checked too. If the last sweep goes on, because
+        turns take long, it is not begun anew, so that it reaches all.
+        """
+        if not self._due:
+            self._due = [connection for each in connections for connection in each]
+            self._check_slice()
+
+    def cancel(self) -> None:
+        """Check no more."""
+        self._due.clear()
+        if self._next is not None:
+            self._next.cancel()
+
+    def _check_slice(self) -> None:
+        due, now, self._next = self._due, self._clock(), None
+        some = due[-SLICE:]
+        del due[-SLICE:]
+        if due:
+            self._next = asyncio.get_running_loop().call_soon(self._check_slice)
+        for connection in some:
+            self._check(connection, now)
