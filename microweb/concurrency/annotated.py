@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from inspect import Parameter
+from types import FunctionType
 from typing import ForwardRef, get_args
 
 if sys.version_info >= (3, 14):
@@ -26,6 +28,34 @@ def signature_of(
             function, follow_wrapped=follow_wrapped, annotation_format=Format.FORWARDREF
         )
     return inspect.signature(function, follow_wrapped=follow_wrapped)
+
+
+def parameters_of(function: Callable[..., object]) -> Mapping[str, Parameter]:
+    """Return the parameters of a function itself, not of one that it wraps.
+
+    Those of a usual function are read from its code and have no annotation: 1,900 instructions for
+    one parameter in place of 20,500. Raises: ValueError if the signature can't be read.
+    """
+    is_usual = type(function) is FunctionType and not hasattr(function, "__signature__")
+    if not is_usual or function.__code__.co_flags & _TAKES_MORE:
+        return signature_of(function, follow_wrapped=False).parameters
+    code, defaults = function.__code__, function.__defaults__ or ()
+    count = code.co_argcount
+    by_position = code.co_varnames[:count]
+    known = dict(zip(by_position[count - len(defaults) :], defaults, strict=True))
+    found: dict[str, Parameter] = {}
+    for index, name in enumerate(by_position):
+        kind = _ONLY if index < code.co_posonlyargcount else _EITHER
+        found[name] = Parameter(name, kind, default=known.get(name, Parameter.empty))
+    known = function.__kwdefaults__ or {}
+    for name in code.co_varnames[count : count + code.co_kwonlyargcount]:
+        found[name] = Parameter(name, _NAMED, default=known.get(name, Parameter.empty))
+    return found
+
+
+_TAKES_MORE = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
+_ONLY, _EITHER = Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD
+_NAMED = Parameter.KEYWORD_ONLY
 
 
 def annotations_of(item: object) -> dict[str, object]:

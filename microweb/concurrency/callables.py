@@ -6,7 +6,8 @@ import inspect
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
-from pathlib import Path, PurePath
+from os.path import basename
+from pathlib import Path
 from types import FrameType
 
 from ..errors import ConfigurationError
@@ -19,7 +20,7 @@ def describe(function: object) -> str:
     code = getattr(function, "__code__", None)
     if code is None:
         return default_name(function)
-    return f"{default_name(function)} at {PurePath(code.co_filename).name}:{code.co_firstlineno}"
+    return f"{default_name(function)} at {basename(code.co_filename)}:{code.co_firstlineno}"
 
 
 def check_callable(function: object, usage: str) -> None:

@@ -23,7 +23,7 @@ from ..endpoints.overrides import Overrides, PlannedRoute
 from ..endpoints.plans import Plan
 from ..endpoints.resolving import calling_in_thread, resolving
 from ..endpoints.results import ReturnConverter
-from ..endpoints.signature import REQUEST, Signature, inspect_endpoint
+from ..endpoints.signature import REQUEST, Signature
 from ..errors import ConfigurationError
 from ..http.interfaces import BodyLimits, RequestApp
 from ..logs import Log
@@ -107,7 +107,7 @@ class Place:
         self.missed: Handler = self._wrap(
             partial(make_handler, missed, ReturnConverter(missed, level.app).convert),
             level.middleware,
-            str(self),
+            self.__str__,
         )
         # Answers a request without a route in one step; None if any code may see that answer.
         self.nothing: Handler | None = None
@@ -117,20 +117,19 @@ class Place:
     def __str__(self) -> str:
         return f"the app mounted at {self.prefix!r}" if self.prefix else "the app"
 
-    def handler_of(self, route: Route, pattern: Pattern) -> Handler:
+    def handler_of(self, route: Route, signature: Signature, pattern: Pattern) -> Handler:
         """Return the chain of a route: its endpoint inside all its middleware."""
-        signature = inspect_endpoint(route.endpoint)
         finish = self._finish_of(route.endpoint)
         if route.is_websocket:
             call = over_socket(signature, pattern, route.origins, self._overrides)
         elif any(dependencies_in(signature)):
             make = self._resolving(route, signature, pattern, finish)
-            return self._wrap(make, route.use, describe(route.endpoint))
+            return self._wrap(make, route.use, partial(describe, route.endpoint))
         else:
             call = self._call_of(route, signature, pattern)
         sure = None if self.checks_answers else str
         make = partial(make_handler, call, finish, sure=sure)
-        return self._wrap(make, route.use, describe(route.endpoint))
+        return self._wrap(make, route.use, partial(describe, route.endpoint))
 
     def _finish_of(self, endpoint: Callable[..., object]) -> Finish:
         """Return the function that makes a response of an endpoint's value."""
@@ -186,7 +185,7 @@ class Place:
         self,
         make: MakeHandler,
         use: tuple[Middleware, ...],
-        label: str,
+        label: Callable[[], str],
     ) -> Handler:
         """Return the handler of an endpoint inside all its middleware."""
         around = self._around(use)
@@ -266,7 +265,7 @@ def middleware_in(level: Level, prefix: str = "") -> list[Middleware]:
     return list({id(each): each for each in found}.values())
 
 
-def _check_sole(middleware: Iterable[Middleware], where: str) -> None:
+def _check_sole(middleware: Iterable[Middleware], where: Callable[[], str]) -> None:
     """Raise ConfigurationError if two of `middleware` provide the same thing."""
     seen: dict[str, str] = {}
     for each in middleware:
@@ -274,7 +273,7 @@ def _check_sole(middleware: Iterable[Middleware], where: str) -> None:
             given, name = each.sole_source_of, type(each).__name__
             if given in seen:
                 raise ConfigurationError(
-                    f"{where}: expected one source of {given}, got {name} inside {seen[given]}: "
+                    f"{where()}: expected one source of {given}, got {name} inside {seen[given]}: "
                     "keep one of the two; middleware of an app also serves the apps mounted in it"
                 )
             seen[given] = name

@@ -20,7 +20,7 @@ from ..routing.patterns import parse_pattern
 from ..routing.tree import Found, Missed, RouteTree, Scopes
 from .boundary import bare_not_found
 from .chain import Level, Place, answer_options
-from .registration import errors_are_json, pattern_of
+from .registration import read_route
 
 _MAX_MATCHES = 1024  # as the parser's memo of request lines
 _MAX_MATCHED_CHARS = 256  # of a key
@@ -168,15 +168,15 @@ class Dispatcher:
         if place.prefix:
             self._tree.reserve(parse_pattern(place.prefix))
         for route in place.level.routes:
-            pattern = pattern_of(route, place.level.converters, place.prefix)
+            signature, pattern, is_json = read_route(route, place.level.converters, place.prefix)
             limits = BodyLimits(route.max_body, route.max_json, route.max_json_values)
             target = Target(
                 place,
                 route,
-                place.handler_of(route, pattern),
+                place.handler_of(route, signature, pattern),
                 place.preflight_of(route),
                 limits.inside(place.limits),
-                errors_are_json(route),
+                is_json,
             )
             try:
                 self._tree.add(pattern, route.methods, target)

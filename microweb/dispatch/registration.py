@@ -16,19 +16,28 @@ from ..routing.patterns import Converter, Pattern, parse_pattern
 from .chain import over_socket
 
 
+def read_route(
+    route: Route, converters: Mapping[str, Converter], prefix: str
+) -> tuple[Signature, Pattern, bool]:
+    """Return a route's signature, its pattern below `prefix`, and whether its errors are JSON."""
+    signature = inspect_endpoint(route.endpoint)
+    pattern = _pattern_of(prefix + route.path, converters, signature)
+    return signature, pattern, _errors_are_json(signature)
+
+
 def pattern_of(route: Route, converters: Mapping[str, Converter], prefix: str = "") -> Pattern:
     """Return a route's pattern; if the path names no converter, the annotation decides."""
-    path = prefix + route.path
+    return _pattern_of(prefix + route.path, converters, inspect_endpoint(route.endpoint))
+
+
+def _pattern_of(path: str, converters: Mapping[str, Converter], signature: Signature) -> Pattern:
     pattern = parse_pattern(path, converters)
     if not pattern.parameters:
         return pattern
-    return _annotated(path, pattern, converters, inspect_endpoint(route.endpoint))
-
-
-def _annotated(
-    path: str, pattern: Pattern, converters: Mapping[str, Converter], signature: Signature
-) -> Pattern:
-    return parse_pattern(path, converters, converters_of(signature, pattern.parameters))
+    named = converters_of(signature, pattern.parameters)
+    if named.items() <= pattern.parameters.items():  # the second parse would find the same
+        return pattern
+    return parse_pattern(path, converters, named)
 
 
 def names_of(routes: Iterable[Route], converters: Mapping[str, Converter]) -> RouteNames:
@@ -47,9 +56,7 @@ def check_endpoint(route: Route, converters: Mapping[str, Converter]) -> None:
     signature = inspect_endpoint(route.endpoint)
     signatures = [signature, *(each.signature for each in dependencies_in(signature))]
     try:
-        pattern = parse_pattern(route.path, converters)
-        if pattern.parameters:
-            pattern = _annotated(route.path, pattern, converters, signature)
+        pattern = _pattern_of(route.path, converters, signature)
     except ConfigurationError:
         return  # the converter may be registered later: `freeze` checks
     if not all(each.is_resolved for each in signatures):
@@ -63,7 +70,10 @@ def check_endpoint(route: Route, converters: Mapping[str, Converter]) -> None:
 
 def errors_are_json(route: Route) -> bool:
     """Return whether errors of a route are problem details, also for clients that name no type."""
-    signature = inspect_endpoint(route.endpoint)
+    return _errors_are_json(inspect_endpoint(route.endpoint))
+
+
+def _errors_are_json(signature: Signature) -> bool:
     inside = [dependency.signature for dependency in dependencies_in(signature)]
     return uses_json(signature) or any(map(takes_json, inside))
 

@@ -294,13 +294,15 @@ class Binding:
         if converter not in BUILT_IN or kind in (MISSING, Any, object) or isinstance(kind, str):
             return
         said = PATH_TYPES.get(kind)
+        if said == converter:
+            return
         where = f"{describe(self.function)}: {name!r}"
         if said is None:
             raise ConfigurationError(
                 f"{where} is {converter} in the path: annotate it with str, int, float or UUID, "
                 "or name a converter of your own in the path"
             )
-        if said != converter and (said, converter) != ("str", "path"):
+        if (said, converter) != ("str", "path"):
             raise ConfigurationError(
                 f"{where} is {said} in its annotation but {converter} in the path: make them agree"
             )

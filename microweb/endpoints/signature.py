@@ -13,7 +13,7 @@ from typing import Annotated, Union, get_args, get_origin, get_type_hints
 from uuid import UUID
 
 from ..bodies.local_classes import values_beside
-from ..concurrency.annotated import annotations_of, closed_over, signature_of
+from ..concurrency.annotated import annotations_of, closed_over, parameters_of
 from ..concurrency.callables import called_by, describe, innermost, is_async, layers_of
 from ..errors import ConfigurationError
 from ..request import Request
@@ -187,7 +187,7 @@ def return_hint_of(function: Callable[..., object]) -> object:
 
 
 def _read_layer(function: Callable[..., object]) -> Layer:
-    parameters = signature_of(function, follow_wrapped=False).parameters
+    parameters = parameters_of(function)
     given = function.keywords if isinstance(function, partial) else {}
     return Layer(
         {name: each for name, each in parameters.items() if name not in given},

@@ -225,6 +225,8 @@ def _check_path(path: str) -> None:
 
 
 def _parse_literal(raw: str, path: str) -> str:
+    if not raw or (raw.isalnum() and raw.isascii()):  # no escape, and none is needed: most are so
+        return raw
     try:
         literal = percent_decode(raw)
         percent_encode(literal)

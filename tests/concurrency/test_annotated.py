@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import sys
 from functools import wraps
 from typing import Any
@@ -9,7 +11,12 @@ from typing import Any
 import pytest
 
 from microweb import App
-from microweb.concurrency.annotated import annotations_of, closed_over, signature_of
+from microweb.concurrency.annotated import (
+    annotations_of,
+    closed_over,
+    parameters_of,
+    signature_of,
+)
 
 
 class Base:
@@ -100,3 +107,57 @@ async def test_a_name_without_a_value_does_not_hide_the_other_annotations() -> N
     async with app.test_client() as client:
         response = await client.post("/", json={"tags": [{"name": "tea"}]})
     assert (response.status_code, response.text) == (200, "1 of tea")
+
+
+def usual(a: int, b: str = "b", /, c: int = 1, *, d: object, e: float = 0.5) -> None: ...
+
+
+def none() -> None: ...
+
+
+def by_name(*, a: int, b: int = 2) -> None: ...
+
+
+def by_position(a: int, b: int, /) -> None: ...
+
+
+def local_names(a: int, *, b: int) -> int:
+    c = a + b
+    return c
+
+
+def more(a: int, *args: int, b: int = 1, **others: int) -> None: ...
+
+
+async def asynchronous(a: int = 3) -> None: ...
+
+
+@functools.wraps(usual)
+def wrapper(x: int, y: int = 1) -> None: ...
+
+
+def described(a: int) -> None: ...
+
+
+described.__signature__ = inspect.signature(usual)  # type: ignore[attr-defined]
+
+
+class Callee:
+    def __call__(self, a: int, b: int = 1) -> None: ...
+
+    def method(self, a: int) -> None: ...
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        *(usual, none, by_name, by_position, local_names, more, asynchronous, wrapper, described),
+        *(Callee(), Callee().method, Callee.method, functools.partial(usual, 1), lambda x=1: x),
+    ],
+)
+def test_parameters_are_those_of_the_signature(function: Any) -> None:
+    expected = inspect.signature(function, follow_wrapped=False).parameters
+    found = parameters_of(function)
+    assert [(name, each.name, each.kind, each.default) for name, each in found.items()] == [
+        (name, each.name, each.kind, each.default) for name, each in expected.items()
+    ]
