@@ -44,6 +44,8 @@ FIELDS = MutableHeaders(
 # error response. A database query takes less, and a browser's `open` event is hardly delayed.
 _HEAD_WAIT_S = 0.05
 
+_CHUNKED_HEARTBEAT = encode_chunk(HEARTBEAT)
+
 
 class EventBody(StreamBody):
     """A body of server-sent events: see `Response.events`.
@@ -89,10 +91,10 @@ class EventBody(StreamBody):
     ) -> None:
         """Write the events. Raises: LocalProtocolError if a Content-Length is set."""
         self._claim(request)
-        self._feed.begin(stream)
+        self._feed.stream = stream
         stream.set_long_lived(self._feed)
         try:
-            if "content-length" in head.headers:
+            if "content-length" in head.headers.lines:
                 await self.discard()
                 raise LocalProtocolError(
                     "expected no Content-Length, because an event stream has no length: remove "
@@ -135,11 +137,11 @@ class _Feed:
         "_is_stopping",
         "_is_waiting",
         "_quiet_since",
-        "_stream",
         "encoded",
+        "stream",
     )
 
-    _stream: ResponseStream
+    stream: ResponseStream  # heartbeats and interruptions go to it
 
     def __init__(self, heartbeat_s: float) -> None:
         self._heartbeat_s = heartbeat_s
@@ -156,12 +158,7 @@ class _Feed:
         """Set the JSON default and the heartbeat's framing for `request`."""
         if request.match is not None:
             self._default = request.match.app.json_default
-        is_chunked = request.section.takes_chunks
-        self._heartbeat = encode_chunk(HEARTBEAT) if is_chunked else HEARTBEAT
-
-    def begin(self, stream: ResponseStream) -> None:
-        """Set the stream that heartbeats and interruptions go to."""
-        self._stream = stream
+        self._heartbeat = _CHUNKED_HEARTBEAT if request.section.takes_chunks else HEARTBEAT
 
     async def pieces(self, events: AsyncIterable[object]) -> AsyncGenerator[bytes, None]:
         """Yield the encoded events. The server's stop ends them without an error."""
@@ -192,7 +189,10 @@ class _Feed:
         joined, encode, room = outlet.joined, event_encoder(self._default), JOINED_BYTES
         assert self._events is not None
         try:
-            await self._begin_turn(outlet)
+            if outlet.is_full:
+                await self._drain(outlet)
+            outlet.begin()
+            self._is_waiting = True
             joined.append(first)
             room -= len(first)
             if room <= 0:
@@ -200,8 +200,11 @@ class _Feed:
             if self._is_stopping:
                 return JOINED_BYTES - room
             async for event in self._events:
-                if not joined:
-                    await self._begin_turn(outlet)
+                if not joined:  # the first one of a turn of the event loop
+                    self._has_sent = True
+                    if outlet.is_full:
+                        await self._drain(outlet)
+                    outlet.begin()
                     room = JOINED_BYTES
                 data = encode(event)
                 joined.append(data)
@@ -217,12 +220,9 @@ class _Feed:
             self._is_waiting = False
         return JOINED_BYTES - room
 
-    async def _begin_turn(self, outlet: Outlet) -> None:
-        """Note that an event is sent in this turn of the event loop, and schedule the write."""
-        self._has_sent, self._is_waiting = True, False
-        if outlet.is_full:
-            await outlet.drain()
-        outlet.begin()
+    async def _drain(self, outlet: Outlet) -> None:
+        self._is_waiting = False
+        await outlet.drain()
         self._is_waiting = True
 
     async def _write(self, size: int, outlet: Outlet) -> None:
@@ -240,12 +240,12 @@ class _Feed:
             self._quiet_since = now
         elif now - self._quiet_since >= self._heartbeat_s:
             self._quiet_since = now
-            self._stream.probe(self._heartbeat)
+            self.stream.probe(self._heartbeat)
 
     def stop(self, *, is_restart: bool) -> None:
         self._is_stopping = True
         if self._is_waiting:
-            self._stream.interrupt()
+            self.stream.interrupt()
 
     def _has_stopped(self) -> bool:
         """Return whether `stop` alone cancelled the task; the cancellation is undone then."""

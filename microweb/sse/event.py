@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Protocol
 
 from ..bodies.json import UNENCODABLE, encode_json, text_encoder
@@ -146,6 +147,7 @@ def encode(event: object, default: Default = None) -> bytes:
     return _encode_json(event, default)
 
 
+@lru_cache(maxsize=64)  # one for each app: see `text_encoder`
 def event_encoder(default: Default) -> Callable[[object], bytes]:
     """Return `encode` with `default`, for the events of a stream.
 
