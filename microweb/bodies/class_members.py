@@ -9,10 +9,11 @@ from __future__ import annotations
 import sys
 import typing
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from functools import lru_cache
 from typing import (
     Any,
+    NamedTuple,
     NotRequired,
     Required,
     TypeVar,
@@ -32,8 +33,7 @@ from .local_classes import classes_beside
 Bound = Mapping[object, object]  # type variable -> the type in its place
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(NamedTuple):
     """One member: its attribute, its key in JSON, its type.
 
     `argument` is its name for the constructor; None for a member that the class itself sets, which
@@ -45,7 +45,7 @@ class Member:
     key: str
     kind: object
     is_required: bool
-    default: object = field(default_factory=lambda: MISSING)
+    default: object = MISSING
 
 
 def is_attrs(cls: type) -> bool:

@@ -8,10 +8,9 @@ of the outer apps. Each link answers its own errors, so the link around it alway
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from inspect import isroutine
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from ..concurrency.callables import describe
 from ..endpoints.answer_checks import checking, is_checked
@@ -37,8 +36,7 @@ from .ownership import RESPONSE_CLASSES, is_held_once
 _log = Log("microweb.error")
 
 
-@dataclass(frozen=True, slots=True)
-class Level:
+class Level(NamedTuple):
     """The registrations of one app when it is frozen, and those of the apps mounted in it."""
 
     app: RequestApp[Response]

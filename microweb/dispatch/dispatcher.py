@@ -6,7 +6,8 @@ with the chain that its `Place` built.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from ..bodies.redirect import local_url
 from ..endpoints.handler import OnError
@@ -187,8 +188,7 @@ class Dispatcher:
             self._plant(Place(level, level.missed or _missed, prefix, place, use))
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(NamedTuple):
     """A route in the tree, with its chain and its limits."""
 
     place: Place

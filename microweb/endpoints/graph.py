@@ -7,7 +7,6 @@ request has its place in this order too.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import replace
 from typing import Protocol
 
 from ..concurrency.callables import describe
@@ -106,7 +105,7 @@ class Graph:
             for each in bound.inputs:
                 new = [leaf for leaf in each.leaves if self._is_new(leaf, bound, seen)]
                 if new:
-                    merged.append(replace(each, fields=tuple(new)) if each.fields else each)
+                    merged.append(each._replace(fields=tuple(new)) if each.fields else each)
         return merged
 
     def _is_new(

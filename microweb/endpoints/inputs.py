@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import MISSING as NO_DEFAULT
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import fields, is_dataclass
 from inspect import Parameter
 from types import UnionType
-from typing import Annotated, Literal, Union, get_args, get_origin
+from typing import Annotated, Literal, NamedTuple, Union, get_args, get_origin
 
 from ..bodies.annotations import bare, metadata_of
 from ..bodies.class_members import hints_of_class
@@ -31,8 +31,7 @@ _MARKERS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Input:
+class Input(NamedTuple):
     """A parameter of an endpoint, or a field of a dataclass that stands for several.
 
     `name` is the name on the wire. `kind` is the annotation without the marker: constraints and
@@ -127,7 +126,7 @@ def _fields_of(cls: type, source: InputSource) -> Iterator[Input]:
         default = MISSING if field.default is NO_DEFAULT else field.default
         found = scalar_input(field.name, source, hints[field.name], default)
         has_factory = field.default_factory is not NO_DEFAULT
-        yield replace(found, is_required=False) if has_factory else found
+        yield found._replace(is_required=False) if has_factory else found
 
 
 def _wire_name(name: str, kind: object, source: InputSource) -> str:

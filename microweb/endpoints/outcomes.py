@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from collections import abc
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from enum import Enum
 from http import HTTPStatus
 from types import NoneType
-from typing import Literal, get_args, get_origin
+from typing import Literal, NamedTuple, get_args, get_origin
 
 from ..bodies.annotations import AWAITED, ITERATORS, bare, expanded_alternatives_of, metadata_of
 from ..bodies.class_members import has_members
@@ -30,8 +29,7 @@ _OCTETS = (bytes, bytearray, memoryview)
 JSON_SCALARS = (*(SCALARS - {NoneType, str, bytes}), Enum)  # written as JSON if declared
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """One answer that the return annotation of an endpoint declares.
 
     `status` is None if the annotation does not say it: 200, or that of a Response. `kind` is the

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
-from dataclasses import replace
 from operator import attrgetter
 from typing import Annotated, Any, get_args, get_origin
 
@@ -163,7 +162,7 @@ def _fields_getter(described: Input) -> Getter:
 
 def _field_getter(field: Input) -> Getter:
     made_by_class = field.default is MISSING and not field.is_required
-    getter = parameter_getter(replace(field, default=_NOT_SENT) if made_by_class else field)
+    getter = parameter_getter(field._replace(default=_NOT_SENT) if made_by_class else field)
     if getter is None:
         raise ConfigurationError(
             f"the field {field.parameter!r} is no scalar or list of scalars, so a {field.source} "

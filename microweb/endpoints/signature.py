@@ -5,11 +5,10 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache, partial
 from inspect import Parameter
 from types import CodeType, FunctionType, GenericAlias, NoneType, SimpleNamespace, UnionType
-from typing import Annotated, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, NamedTuple, Union, get_args, get_origin, get_type_hints
 from uuid import UUID
 
 from ..bodies.local_classes import values_beside
@@ -28,8 +27,7 @@ _QUOTED_NAME = re.compile(r"(['\"])([\w.]+)\1")
 _UNRESOLVABLE = (NameError, TypeError, AttributeError, SyntaxError)
 
 
-@dataclass(frozen=True, slots=True)
-class Subject:
+class Subject(NamedTuple):
     """The object that an endpoint serves: a request or a WebSocket.
 
     A parameter takes it by having its name, or its class as annotation.
@@ -51,8 +49,7 @@ class Subject:
 REQUEST = Subject("request", Request)
 
 
-@dataclass(frozen=True, slots=True)
-class Layer:
+class Layer(NamedTuple):
     """The parameters and annotations of an endpoint, or of one decorator around it."""
 
     parameters: Mapping[str, Parameter]
@@ -75,8 +72,7 @@ class Layer:
         return any(parameter.kind is kind for parameter in self.parameters.values())
 
 
-@dataclass(frozen=True, slots=True)
-class Signature:
+class Signature(NamedTuple):
     """The layers of an endpoint, the outermost decorator first, and the way to call it."""
 
     function: Callable[..., object]

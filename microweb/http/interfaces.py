@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
@@ -65,8 +64,7 @@ class Ends(NamedTuple):
     has_tls: bool
 
 
-@dataclass(frozen=True, slots=True)
-class ServerLimits:
+class ServerLimits(NamedTuple):
     """The server's limits for the content of requests and for WebSockets.
 
     `ServerConfig` documents each of them. A route or an app may set some: see `BodyLimits`.
@@ -201,8 +199,7 @@ class RequestApp(Protocol[Answer]):
         """Return (prefix, route) of this app and all that are mounted in it."""
 
 
-@dataclass(frozen=True, slots=True)
-class BodyLimits:
+class BodyLimits(NamedTuple):
     """The body limits that a route or an app sets; None means the server's limit."""
 
     max_body: int | None = None

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import Enum, auto
+from typing import NamedTuple
 
 from .dates import parse_http_date
 from .headers import Headers, MutableHeaders
@@ -51,8 +51,7 @@ _CONTENT_FIELDS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Validators:
+class Validators(NamedTuple):
     """The validators of one version of a representation; None for one that it lacks.
 
     `last_modified` is in whole seconds since the epoch.

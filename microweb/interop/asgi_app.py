@@ -107,9 +107,7 @@ class ASGIApplication:
         handler = self._handlers.get(root)
         if handler is None:
             level = self._app.level()
-            outer = dataclasses.replace(
-                level, routes=(), middleware=(), mounted=((root, (), level),)
-            )
+            outer = level._replace(routes=(), middleware=(), mounted=((root, (), level),))
             handler = self._guarded(_handler_of(Dispatcher(outer)))
             if len(self._handlers) >= _MAX_ROOTS:
                 self._handlers.clear()

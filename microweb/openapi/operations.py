@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 from types import NoneType
 from typing import Any, Literal, Union, get_origin
@@ -226,7 +226,7 @@ def _errors(placed: Placed, problems: Mapping[int, str], schemas: Schemas) -> Sc
         else:
             outcomes = outcomes_of(handler.function)
             named = [
-                each if each.is_status_named else replace(each, status=status) for each in outcomes
+                each if each.is_status_named else each._replace(status=status) for each in outcomes
             ]
             found |= _answers(named, schemas)
     return found

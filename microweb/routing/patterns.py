@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from ..errors import ConfigurationError
@@ -109,8 +109,7 @@ def _rank(converter: Converter, converters: Mapping[str, Converter]) -> int:
 # --- patterns -------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Parameter:
+class Parameter(NamedTuple):
     """A segment `{name:converter}`; the lower `rank` of two at the same place is tried first."""
 
     name: str
@@ -142,8 +141,7 @@ class Parameter:
         return "/".join(map(percent_encode, segments))
 
 
-@dataclass(frozen=True, slots=True)
-class Pattern:
+class Pattern(NamedTuple):
     """A parsed path: its text, and its segments with the literals decoded."""
 
     path: str

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from ..errors import BadRequest, ConfigurationError, RouteConflict
 from ..http.urlencoded import percent_decode
@@ -35,8 +35,7 @@ class Found(Generic[T]):
     is_repeatable: bool = True  # no converter of the application took part
 
 
-@dataclass(frozen=True, slots=True)
-class Missed:
+class Missed(NamedTuple):
     """No route. `allowed` has the methods of other routes for the path, sorted; empty is a 404."""
 
     allowed: tuple[str, ...]
