@@ -12,7 +12,7 @@ from json.encoder import encode_basestring_ascii as _quoted
 
 from ..http.grammar import METHODS
 from ..request import Request, request_id_of
-from .log_json import ours_line, timestamp
+from .log_json import DIGITS, ours_line, timestamp
 from .records import DONE, ExchangeRecord
 
 LOGGER = "microweb.access"
@@ -21,8 +21,7 @@ _LINE = "%(method)s %(path)s %(status)d %(bytes)dB %(ms).1fms %(client)s"
 _LINE_WITH_ID = _LINE + " %(request_id)s"
 _END = " (%(how)s)"  # only of an exchange that did not end as usual
 
-_FRACTIONS = [f".{us:03d}" for us in range(1000)]
-_DONE = f',"microweb.how":"{DONE}"}}'
+_NO_TRACE = (None, None)
 _METHOD = {method: f',"http.request.method":"{method}"' for method in METHODS}
 
 
@@ -60,13 +59,17 @@ def fields_of(record: ExchangeRecord) -> dict[str, object]:
 
 def text_line(record: ExchangeRecord) -> str:
     """Return the line of a record as text: what `format_of` makes of its fields."""
+    return _text_line(record, _microseconds(record.begun, record.ended))
+
+
+def _text_line(record: ExchangeRecord, us: int) -> str:
     request, client = record.request, record.client
     method, path, request_id = "-", "-", None
     if request is not None:
         method, path = request.line.method or "-", request.line.raw_path
         request_id = request_id_of(request)
-    sent, ms = f"{record.sent:d}B", f"{_ms(record.begun, record.ended):.1f}ms"
-    text = f"{method} {path} {record.status:d} {sent} {ms} {'-' if client is None else client.host}"
+    host = "-" if client is None else client.host
+    text = f"{method} {path} {record.status} {record.sent}B {us / 1000:.1f}ms {host}"
     if request_id is not None:
         text += f" {request_id}"
     return text if record.how is DONE else f"{text} ({record.how})"
@@ -74,30 +77,34 @@ def text_line(record: ExchangeRecord) -> str:
 
 def object_line(record: ExchangeRecord) -> str:
     """Return the line of a record as an object: what `JSONFormatter` makes of its fields."""
-    request, begun, at = record.request, record.begun, time.time()
-    method = None if request is None else _METHOD.get(request.line.method)
-    ids = None if request is None else _ids_of(request)
-    if request is None or method is None or ids is None:  # rare
+    request, at = record.request, time.time()
+    method = ids = None
+    if request is not None and request.line.raw_path != "-":
+        method, ids = _METHOD.get(request.line.method), _ids_of(request)
+    client = record.client
+    host = None if client is None else client.host
+    if request is None or method is None or ids is None or host == "-":  # rare
         fields = fields_of(record)
         return ours_line(LOGGER, format_of(record) % fields, fields, at)
-    route, status, client = record.route, record.status, record.client
-    first_byte, handled, how = record.first_byte, record.handled, record.how
-    own = f',"logger":"{LOGGER}","process.pid":{os.getpid()}{method}'
-    sizes = f',"http.request.size":{record.received},"http.response.size":{record.sent}'
-    return "".join(
-        (
-            f'{{"timestamp":"{timestamp(at)}","severity":"INFO","message":',
-            _quoted(text_line(record)),
-            f'{own},"url.path":{_quoted(request.line.raw_path)}',
-            "" if route is None else f',"http.route":{_quoted(route)}',
-            f',"http.response.status_code":{status:d}{sizes}' if status else sizes,
-            f',"microweb.duration_ms":{_ms_text(begun, record.ended)}',
-            f',"microweb.first_byte_ms":{_ms_text(begun, first_byte)}' if first_byte else "",
-            f',"microweb.handler_ms":{_ms_text(begun, handled)}' if handled else "",
-            "" if client is None else f',"client.address":{_quoted(client.host)}',
-            ids,
-            _DONE if how is DONE else f',"microweb.how":{_quoted(how)}}}',
-        )
+    us, route = _microseconds(record.begun, record.ended), record.route
+    route = "" if route is None else f',"http.route":{_quoted(route)}'
+    status = f',"http.response.status_code":{record.status}' if record.status else ""
+    first = handled = ""
+    if record.first_byte:
+        first = _ms_text(_microseconds(record.begun, record.first_byte))
+        first = f',"microweb.first_byte_ms":{first}'
+    if record.handled:
+        handled = _ms_text(_microseconds(record.begun, record.handled))
+        handled = f',"microweb.handler_ms":{handled}'
+    address = "" if host is None else f',"client.address":{_quoted(host)}'
+    # One f-string: to put 400 characters together piece by piece takes 4 us more.
+    return (
+        f'{{"timestamp":"{timestamp(at)}","severity":"INFO","message":'
+        f'{_quoted(_text_line(record, us))},"logger":"{LOGGER}","process.pid":{os.getpid()}'
+        f'{method},"url.path":{_quoted(request.line.raw_path)}{route}{status}'
+        f',"http.request.size":{record.received},"http.response.size":{record.sent}'
+        f',"microweb.duration_ms":{_ms_text(us)}{first}{handled}{address}{ids}'
+        f',"microweb.how":{_quoted(record.how)}}}'
     )
 
 
@@ -105,22 +112,26 @@ def _ids_of(request: Request) -> str | None:
     """Return the members with ids; None if a value is not text, which an application may set."""
     request_id, exchange, text = request_id_of(request), request._exchange, ""
     if request_id is not None:
-        if type(request_id) is not str:
+        if type(request_id) is not str or request_id == "-":
             return None
         text = f',"microweb.request_id":{_quoted(request_id)}'
-    if exchange is not None and exchange.trace_id is not None:
-        if type(exchange.trace_id) is not str or type(exchange.span_id) is not str:
-            return None
-        text += f',"trace_id":{_quoted(exchange.trace_id)},"span_id":{_quoted(exchange.span_id)}'
+    if exchange is not None and (exchange.trace_id, exchange.span_id) != _NO_TRACE:
+        for name, value in (("trace_id", exchange.trace_id), ("span_id", exchange.span_id)):
+            if type(value) is not str or value == "-":
+                return None
+            text += f',"{name}":{_quoted(value)}'
     return text
 
 
+def _microseconds(begun: float, ended: float) -> int:
+    return round((ended - begun) * 1_000_000)
+
+
 def _ms(begun: float, ended: float) -> float:
-    """Return milliseconds with three digits."""
-    return round((ended - begun) * 1_000_000) / 1000
+    return _microseconds(begun, ended) / 1000
 
 
-def _ms_text(begun: float, ended: float) -> str:
-    """Return the text of `_ms`, which costs a third of that of a float."""
-    ms, us = divmod(round((ended - begun) * 1_000_000), 1000)
-    return f"{ms}{_FRACTIONS[us]}"
+def _ms_text(us: int) -> str:
+    """Return the text of the milliseconds: it costs a third of the text of a float."""
+    ms, us = divmod(us, 1000)
+    return f"{ms}.{DIGITS[us]}"

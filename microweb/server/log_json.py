@@ -41,6 +41,8 @@ _OMITTED = frozenset(("target",))  # with its query, which may contain secrets
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
+DIGITS = [f"{number:03d}" for number in range(1000)]  # `:06d` takes 0.5 us each time
+
 _OURS = "microweb."
 _encode = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":"), default=str)
 
@@ -159,7 +161,8 @@ def _plain(value: object) -> object:
 def timestamp(at: float) -> str:
     """Return a time in UTC by RFC 3339, with microseconds."""
     seconds = int(at)
-    return f"{_text_of_second(seconds)}.{int((at - seconds) * 1_000_000):06d}Z"
+    ms, us = divmod(int((at - seconds) * 1_000_000), 1000)
+    return f"{_text_of_second(seconds)}.{DIGITS[ms]}{DIGITS[us]}Z"
 
 
 @lru_cache(maxsize=1)  # many lines have the same second

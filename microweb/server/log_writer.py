@@ -36,7 +36,7 @@ class LogWriter:
 
     def put(self, text: str) -> None:
         """Queue a line for the thread."""
-        data = text.encode(errors="backslashreplace") + b"\n"
+        data = f"{text}\n".encode(errors="backslashreplace")
         if self._is_child:
             write_lines(self._descriptor, [data])  # a forked child has no thread
             return

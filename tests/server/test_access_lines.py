@@ -32,8 +32,10 @@ async def show(name: str) -> str:
 app.mount("/api", inner)
 app.freeze()
 
-texts = st.text(st.characters(), max_size=40) | st.text(
-    '"\\\x00\x1b\r\n\u2028\ud800-%{', max_size=9
+texts = (
+    st.just("-")
+    | st.text(st.characters(), max_size=40)
+    | st.text('"\\\x00\x1b\r\n\u2028\ud800-%{', max_size=9)
 )
 long_texts = texts | st.builds(lambda text, times: text * times, texts, st.integers(1, 500))
 times = st.floats(0.0, 1e6) | st.floats(0.0, 1e-6) | st.just(0.0)
