@@ -27,6 +27,7 @@ from .http.interfaces import Address, BodySource, MatchInfo, Origin, Peer, Reque
 from .http.multidict import MultiDict
 from .http.origins import hostname_of
 from .http.request_head import HeaderSection, RequestLine
+from .http.request_log import name_in_log
 from .http.urlencoded import decode_path, parse_urlencoded
 from .remedies import Suggesting
 from .sessions.session import Session
@@ -416,15 +417,3 @@ def make_request(
     request.match = request.error = request._origin = request._query = None
     request._cookies = request._state = request._exchange = request._incoming = None
     return request
-
-
-def request_id_of(request: Request) -> str | None:
-    """Return the id that the middleware `RequestID` gave a request, for logs."""
-    return None if request._state is None else getattr(request._state, "request_id", None)
-
-
-def name_in_log(request: Request) -> str:
-    """Return `GET /path`, followed by the request's id in brackets if it has one."""
-    request_id = request_id_of(request)
-    name = f"{request.line.method} {request.line.raw_path}"
-    return name if request_id is None else f"{name} [{request_id}]"

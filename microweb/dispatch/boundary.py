@@ -25,9 +25,10 @@ from ..errors import (
 )
 from ..http.interfaces import RequestApp
 from ..http.negotiation import accept_of
+from ..http.request_log import log_fields, name_in_log
 from ..logs import Log
 from ..remedies import add_remedy
-from ..request import Request, name_in_log, request_id_of
+from ..request import Request
 from ..response import Response
 
 _log = Log("microweb.error")
@@ -149,8 +150,7 @@ class ErrorBoundary:
         handler = self._find(error, has_request=True)
         is_fault = not isinstance(error, (HTTPError, ProtocolError))
         if is_fault and (handler is None or isinstance(handler.key, int)):
-            trace_id = request.exchange.trace_id if request.has_exchange else None
-            fields = {"request_id": request_id_of(request), "trace_id": trace_id}
+            fields = log_fields(request)
             add_remedy(error)
             _log.error("%s failed", name_in_log(request), exc_info=error, extra=fields)
         if handler is None:
@@ -205,7 +205,7 @@ class ErrorBoundary:
         except (ClientDisconnected, *UNANSWERED):
             raise
         except BaseException as failure:
-            fields = {"request_id": None if request is None else request_id_of(request)}
+            fields = log_fields(request)
             _log.exception("%s failed for %r", handler, error, extra=fields)
             if request is None:
                 return plain_answer(500, None)

@@ -25,8 +25,9 @@ from ..endpoints.results import ReturnConverter
 from ..endpoints.signature import REQUEST, Signature
 from ..errors import ConfigurationError
 from ..http.interfaces import BodyLimits, RequestApp
+from ..http.request_log import log_fields, name_in_log
 from ..logs import Log
-from ..request import Handler, Request, name_in_log, request_id_of
+from ..request import Handler, Request
 from ..response import Response
 from ..router import Middleware, Route
 from ..routing.patterns import Converter, Pattern, parse_pattern
@@ -334,7 +335,7 @@ async def _close_dropped(request: Request, response: object) -> None:
             try:
                 await held.discard()
             except Exception:  # the response is decided, and the other streams must be closed too
-                fields = {"request_id": request_id_of(request)}
+                fields = log_fields(request)
                 _log.exception("%s: closing %r failed", name_in_log(request), held, extra=fields)
 
 

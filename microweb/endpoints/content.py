@@ -10,7 +10,8 @@ from functools import partial
 
 from ..bodies.incoming import check_sender, needs_no_check
 from ..bodies.json_types import converter_for, reads_all
-from ..request import Request, name_in_log
+from ..http.request_log import name_in_log
+from ..request import Request
 from .form_data import form_reader
 from .inputs import MISSING, Input
 from .parameters import default_maker

@@ -16,8 +16,9 @@ from typing import Any
 
 from ..bodies.body import WrittenBody
 from ..concurrency.threads import from_thread, run_in_thread
+from ..http.request_log import log_fields, name_in_log
 from ..logs import Log
-from ..request import Request, name_in_log, request_id_of
+from ..request import Request
 from ..response import Response
 from .dependencies import Kind
 from .handler import Finish
@@ -74,7 +75,7 @@ class Threaded:
     def _log_unseen(self, error: BaseException) -> None:
         """Log an error that its request can't see, because it has ended."""
         if self._given_up is not None and error is not self._given_up:
-            fields = {"request_id": request_id_of(self._request)}
+            fields = log_fields(self._request)
             name = name_in_log(self._request)
             _log.error("%s failed after its end", name, exc_info=error, extra=fields)
 

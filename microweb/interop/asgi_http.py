@@ -30,9 +30,10 @@ from ..errors import (
     ServiceUnavailable,
 )
 from ..http.ranges import Span
+from ..http.request_log import log_fields, name_in_log
 from ..http.response_head import WITHOUT_CONTENT, check_status
 from ..logs import Log
-from ..request import Request, name_in_log, request_id_of
+from ..request import Request
 from ..response import Response
 from .asgi_fields import bytes_of, lines_of, whole_answer
 from .asgi_pieces import AnswerPieces, gone
@@ -160,7 +161,7 @@ class HTTPCall:
         elif error is not None and not isinstance(
             error, (OSError, ClientDisconnected, asyncio.CancelledError, GeneratorExit)
         ):
-            fields = {"request_id": request_id_of(self._request)}
+            fields = log_fields(self._request)
             text = (
                 "%s failed after its client had left"
                 if self._has_left

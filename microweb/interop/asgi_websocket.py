@@ -8,8 +8,9 @@ from typing import Any
 from ..concurrency.background import create_task
 from ..errors import ClientDisconnected, LocalProtocolError
 from ..http.origins import EVERY_ORIGIN
+from ..http.request_log import log_fields, name_in_log
 from ..logs import Log
-from ..request import Request, name_in_log, request_id_of
+from ..request import Request
 from ..response import Response
 from ..websocket.endpoint import answering
 from ..websocket.socket import WebSocket
@@ -41,7 +42,7 @@ async def answer_socket(request: Request, app: ASGIApplication, state: dict[str,
             if not call.has_refused:
                 raise
             if not isinstance(error, OSError):  # which `send` raises after the refusal
-                fields = {"request_id": request_id_of(request)}
+                fields = log_fields(request)
                 _log.exception("%s failed after its answer", name_in_log(request), extra=fields)
         return call.refusal()
 

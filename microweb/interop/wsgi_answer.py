@@ -19,8 +19,9 @@ from ..concurrency.threads import from_thread
 from ..errors import ClientDisconnected, LocalProtocolError
 from ..http.mediatypes import OCTETS
 from ..http.ranges import Span
+from ..http.request_log import log_fields, name_in_log
 from ..logs import Log
-from ..request import Request, name_in_log, request_id_of
+from ..request import Request
 from ..response import Response
 from .span_body import SpanBody
 from .wsgi_environ import Environ
@@ -60,7 +61,7 @@ class Answer(AsyncIterator[bytes]):
     def __init__(self, loop: asyncio.AbstractEventLoop, request: Request) -> None:
         self._loop = loop
         self._name = name_in_log(request)
-        self._request_id = request_id_of(request)
+        self._log_fields = log_fields(request)
         self._is_head = request.line.method == "HEAD"
         self._head: Response | None = None  # set by `start_response`
         self._pieces: deque[bytes] = deque()
@@ -179,10 +180,8 @@ class Answer(AsyncIterator[bytes]):
         if self._is_dropped and isinstance(error, OSError):  # of `write` or `wsgi.input`
             return
         if self._is_complete or self._is_dropped:
-            fields = {"request_id": self._request_id}
-            _log.error(
-                "%s failed after its answer was over", self._name, exc_info=error, extra=fields
-            )
+            text, fields = "%s failed after its answer was over", self._log_fields
+            _log.error(text, self._name, exc_info=error, extra=fields)
         else:
             self._error = error
             self._is_complete = True

@@ -31,10 +31,11 @@ from ..errors import (
 )
 from ..http.cookies import MAX_NAME_AND_VALUE, SetCookie, cookie_values
 from ..http.headers import MutableHeaders, add_vary, list_members
+from ..http.request_log import name_in_log
 from ..http.urlencoded import percent_decode
 from ..logs import Log
 from ..remedies import names_keywords
-from ..request import Handler, Request, name_in_log
+from ..request import Handler, Request
 from ..response import Response
 from ..sessions.session import (
     EMPTY,

@@ -21,6 +21,7 @@ from ..bodies.body import WrittenBody
 from ..errors import ConfigurationError, HTTPError, MissingExtra, ServiceUnavailable
 from ..http.headers import Headers
 from ..http.interfaces import Address
+from ..http.request_log import route_of
 from ..request import Handler, Request
 from ..response import Response
 
@@ -124,7 +125,7 @@ def _type_of(error: BaseException) -> str:
 
 def _name_of(request: Request) -> str:
     method = request.line.method if request.line.method in _METHODS else "HTTP"
-    route = _route_of(request)
+    route = route_of(request)
     return method if route is None else f"{method} {route}"
 
 
@@ -133,11 +134,6 @@ def _peer_of(request: Request) -> Address | None:
         return request.peer
     except ConfigurationError:  # another ASGI server does not tell it
         return None
-
-
-def _route_of(request: Request) -> str | None:
-    match = request.match
-    return None if match is None or match.route is None else match.prefix + match.route.path
 
 
 def _attributes_of(request: Request) -> dict[str, str | int]:
@@ -153,7 +149,7 @@ def _attributes_of(request: Request) -> dict[str, str | int]:
         attributes["http.request.method_original"] = line.method
     if line.query_string:
         attributes["url.query"] = _SECRET.sub(r"\1=REDACTED", line.query_string)
-    route = _route_of(request)
+    route = route_of(request)
     if route is not None:
         attributes["http.route"] = route
     if host := request.hostname:

@@ -11,7 +11,8 @@ import time
 from json.encoder import encode_basestring_ascii as _quoted
 
 from ..http.grammar import METHODS
-from ..request import Request, request_id_of
+from ..http.request_log import request_id_of
+from ..request import Request
 from .log_json import DIGITS, ours_line, timestamp
 from .records import DONE, ExchangeRecord
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..http.interfaces import Address
+from ..http.request_log import route_of
 from ..request import Request
 
 DONE = "done"
@@ -71,10 +72,7 @@ class ExchangeRecord:
     @property
     def route(self) -> str | None:
         """The pattern of the route, with the prefix of its app; None if no route matched."""
-        match = None if self.request is None else self.request.match
-        if match is None or match.route is None:
-            return None
-        return match.prefix + match.route.path
+        return None if self.request is None else route_of(self.request)
 
     @property
     def client(self) -> Address | None:

@@ -10,10 +10,11 @@ from ..http.framing import CLOSE
 from ..http.headers import Headers
 from ..http.interfaces import Peer
 from ..http.request_head import HeaderSection, RequestLine
+from ..http.request_log import log_fields, name_in_log
 from ..http.response_head import phrase_of
 from ..logs import Log
 from ..remedies import add_remedy
-from ..request import Request, make_request, name_in_log, request_id_of
+from ..request import Request, make_request
 from ..response import Response
 from .answering import AnswerStream
 from .lingering import CROWDED_S
@@ -98,7 +99,7 @@ def failure(request: Request, error: BaseException, *, is_cut: bool = False) -> 
         # cannot be sent and is logged.
         status, is_fault = error.status, is_cut and isinstance(error, HTTPError)
     if is_fault:
-        fields = {"request_id": request_id_of(request)}
+        fields = log_fields(request)
         add_remedy(error)
         _error_log.error("%s failed", name_in_log(request), exc_info=error, extra=fields)
     return Response(f"{phrase_of(status)}\n", status, {"Connection": "close"})

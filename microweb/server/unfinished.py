@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from ..http.request_log import name_in_log
 from ..logs import Log
-from ..request import Request, name_in_log
+from ..request import Request
 from .connection import Connection
 from .guests import Guests
 

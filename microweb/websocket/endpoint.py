@@ -34,9 +34,10 @@ from ..errors import (
     sole_error,
 )
 from ..http.bytestream import UpgradedStream
+from ..http.request_log import log_fields, name_in_log
 from ..logs import Log
 from ..remedies import add_remedy
-from ..request import Request, name_in_log, request_id_of
+from ..request import Request
 from .connection import WebSocketConnection
 from .frames import (
     GOING_AWAY,
@@ -264,7 +265,7 @@ class _Exchange:
         if error is not None and not is_disconnect(error):
             self._request.error = error
         if error is not None and _is_fault(error):
-            fields = {"request_id": request_id_of(self._request)}
+            fields = log_fields(self._request)
             add_remedy(error)
             _log.error("%s failed", name_in_log(self._request), exc_info=error, extra=fields)
 

@@ -16,8 +16,9 @@ from ..bodies.json import encode_json, parse_json
 from ..bodies.json_types import converter_near
 from ..errors import ClientDisconnected, LocalProtocolError
 from ..http.interfaces import Fields
+from ..http.request_log import name_in_log
 from ..remedies import Suggesting
-from ..request import Request, name_in_log
+from ..request import Request
 from .connection import WebSocketConnection
 from .frames import NORMAL, PING, encode_frame
 from .handshake import offered_subprotocols
