@@ -10,7 +10,6 @@ The cookies are those of itsdangerous' `TimestampSigner`, with HMAC-SHA-256.
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import time
 from collections import OrderedDict
@@ -21,7 +20,7 @@ from ..errors import MissingExtra
 from ..http.cookies import MAX_NAME_AND_VALUE
 
 try:
-    from itsdangerous import BadData, Signer, base64_decode, base64_encode
+    from itsdangerous import BadData, base64_decode, base64_encode
 except ImportError as error:
     raise MissingExtra("microweb.middleware.sessions", "itsdangerous") from error
 
@@ -43,14 +42,10 @@ class SignedValues:
     """
 
     def __init__(self, keys: Sequence[bytes], purpose: str, max_age: int, *, is_text: bool) -> None:
-        # Derived here, once: itsdangerous would do it for each cookie, at 4 us of its 19.
+        # A copy of an object with the derived key takes 3 us, a digest with the key 4. `Signer` of
+        # itsdangerous, whose cookies these are, does more: it verifies one in 16 us, this in 11.
         derived = [hmac.digest(key, purpose.encode(), "sha256") for key in keys]
-        # Not `TimestampSigner`, which makes a datetime: it verifies a cookie in 19 us, this in 11.
-        self._signer = Signer(
-            derived[::-1],  # it signs with the last key
-            key_derivation="none",
-            digest_method=hashlib.sha256,
-        )
+        self._keyed = [hmac.new(key, digestmod="sha256") for key in derived]
         self._max_age = max_age
         self._is_text = is_text
         # Text of a cookie -> its value; the one that was used longest ago is first and goes first.
@@ -66,7 +61,8 @@ class SignedValues:
         now = int(time.time())
         text = value if self._is_text else base64_encode(value)
         signed_at = base64_encode(now.to_bytes((now.bit_length() + 7) // 8, "big"))
-        signed = self._signer.sign(b"%b.%b" % (text, signed_at)).decode("ascii")
+        data = b"%b.%b" % (text, signed_at)
+        signed = (b"%b.%b" % (data, _signature(self._keyed[0], data))).decode("ascii")
         self._keep(signed, _Verified(value, now))
         return signed
 
@@ -81,11 +77,18 @@ class SignedValues:
         return verified.value
 
     def _verify(self, signed: str) -> _Verified | None:
+        payload, _, signature = signed.rpartition(".")
         # A request can have a thousand short cookies: save a digest, of 5 us, for each.
-        if len(signed.rpartition(".")[2]) != _SIGNATURE_CHARACTERS:
+        if len(signature) != _SIGNATURE_CHARACTERS:
+            return None
+        data, given = payload.encode(), signature.encode()
+        for keyed in self._keyed:
+            if hmac.compare_digest(given, _signature(keyed, data)):
+                break
+        else:
             return None
         try:
-            text, _, signed_at = self._signer.unsign(signed).rpartition(b".")
+            text, _, signed_at = data.rpartition(b".")
             value = text if self._is_text else base64_decode(text)
             return _Verified(value, int.from_bytes(base64_decode(signed_at), "big"))
         except BadData:
@@ -96,3 +99,10 @@ class SignedValues:
             self._verified[signed] = verified
         if len(self._verified) > MAX_VERIFIED:
             self._verified.popitem(last=False)
+
+
+def _signature(keyed: hmac.HMAC, data: bytes) -> bytes:
+    """Return the signature of `data`; `keyed` stays as it is, for other cookies."""
+    signed = keyed.copy()
+    signed.update(data)
+    return base64_encode(signed.digest())

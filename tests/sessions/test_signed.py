@@ -31,13 +31,13 @@ def values() -> SignedValues:
 def verified(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The cookies whose signature is computed, in order."""
     cookies = []
-    unsign = Signer.unsign
+    verify = SignedValues._verify
 
-    def counted(self: Signer, signed: str) -> bytes:
+    def counted(self: SignedValues, signed: str) -> object:
         cookies.append(signed)
-        return unsign(self, signed)
+        return verify(self, signed)
 
-    monkeypatch.setattr(Signer, "unsign", counted)
+    monkeypatch.setattr(SignedValues, "_verify", counted)
     return cookies
 
 
@@ -71,6 +71,27 @@ def test_signed_text_without_value_or_time_is_nothing(values: SignedValues, sign
     signer = Signer(key, key_derivation="none", digest_method=hashlib.sha256)
     cookie = signer.sign(signed).decode()
     assert [values.value_of(cookie) for _ in range(2)] == [b"", b""]
+
+
+@pytest.mark.parametrize("is_text", [False, True])
+def test_signatures_do_not_depend_on_other_cookies(is_text: bool) -> None:
+    """The keyed object is copied for each cookie, in both directions."""
+    values, signer = values_with(KEY, OTHER_KEY, is_text=is_text), derived(KEY)
+    for number in range(50):
+        value = b"%d" % number
+        text = value if is_text else base64_encode(value)
+        assert signer.unsign(values.sign(value), max_age=60) == text
+        for key in (KEY, OTHER_KEY):
+            assert values.value_of(derived(key).sign(text).decode()) == value
+        assert values.value_of(derived(b"k" * 32).sign(text).decode()) == b""
+
+
+def test_each_changed_character_is_noticed() -> None:
+    signed = values_with().sign(b'{"user":"ada"}')
+    for place, character in enumerate(signed):
+        for other in {"A", "B", ".", "_", "\xe9"} - {character}:
+            forged = signed[:place] + other + signed[place + 1 :]
+            assert values_with().value_of(forged) == b""
 
 
 # --- the memo
