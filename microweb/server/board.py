@@ -32,6 +32,7 @@ _FRESH_NS = 2_000_000_000  # an older heartbeat means that the event loop of the
 
 _SLOTS, _TURN = 1, 2  # words of the header: the number of slots, how often the areas were changed
 _CREATED, _RESTARTS = 3, 4  # when the board was made; restarts by cause
+_LINES_DROPPED = 16  # lines of the log that the supervisor could not write
 
 _PID, _STATE, _HEARTBEAT, _CONNECTIONS, _REQUESTS, _RSS, _GENERATION = range(7)  # words of a slot
 _METRICS = 64  # the word of a slot at which its metrics begin, in the same page
@@ -129,6 +130,15 @@ class Board:
     def count_restart(self, cause: str) -> None:
         """Count a worker that is replaced."""
         self._words[_RESTARTS + CAUSES.index(cause)] += 1
+
+    @property
+    def lines_dropped(self) -> int:
+        """How many lines of the log the supervisor could not write."""
+        return self._words[_LINES_DROPPED]
+
+    @lines_dropped.setter
+    def lines_dropped(self, count: int) -> None:
+        self._words[_LINES_DROPPED] = count
 
     # --- the totals of the workers that have ended
 

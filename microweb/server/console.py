@@ -31,6 +31,7 @@ class _Console:
 
     is_json = False
     writer: LogWriter | None = None  # for objects, while the process serves
+    last: LogWriter | None = None  # for an object before or after that
 
 
 _console = _Console()
@@ -69,18 +70,34 @@ def put_object(severity: str, text: str, fields: dict[str, object]) -> None:
 
 
 def put_line(line: str) -> None:
-    """Write an object that is encoded already. If that would block for long, it is lost."""
-    writer = _console.writer
-    if writer is not None:
-        writer.put(line)
-        return
-    with suppress(OSError):  # stdout is closed
-        writer = LogWriter(_STDOUT, report_dropped)
+    """Write an object that is encoded already. If that would block, it is lost and counted.
+
+    A process that serves has a thread for its objects. Another one waits up to a second until a
+    long object is written, but for no reader that stands still.
+    """
+    if _console.writer is not None:
+        _console.writer.put(line)
+    elif (_console.last is not None and _console.last.is_writing) or not _stdout_has_room():
+        dropped.add(1)
+    else:
+        try:
+            writer = _console.last = LogWriter(_STDOUT, report_dropped)
+        except OSError:  # stdout is closed
+            dropped.add(1)
+            return
         try:
             writer.put(line)
         except RuntimeError:  # Python starts no thread while it exits
             dropped.add(1)
         writer.close()
+
+
+def _stdout_has_room() -> bool:
+    if not hasattr(select, "poll"):  # Windows
+        return True
+    poll = select.poll()
+    poll.register(_STDOUT, select.POLLOUT)
+    return bool(poll.poll(0))  # also if it is closed or broken: the write then fails at once
 
 
 @contextmanager

@@ -32,6 +32,7 @@ class LogWriter:
         self._is_awaited = threading.Event()
         self._is_closing = threading.Event()
         self._thread: threading.Thread | None = None
+        self._users = 1  # of the descriptor: the owner, and the thread
         self._is_child = False
 
     def put(self, text: str) -> None:
@@ -50,7 +51,7 @@ class LogWriter:
             if self._thread is None:
                 thread = threading.Thread(target=self._run, name="microweb-log", daemon=True)
                 thread.start()  # if no thread can be started, the next line tries again
-                self._thread = thread
+                self._thread, self._users = thread, 2
         if not self._is_awaited.is_set():  # `set` costs 1 us
             self._is_awaited.set()
 
@@ -61,13 +62,16 @@ class LogWriter:
         self._is_awaited.set()
         if self._thread is not None:
             self._thread.join(_FLUSH_S)
-            if self._thread.is_alive():  # the write blocks: the thread ends with the process
-                return
-        os.close(self._descriptor)
+        self._release()
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether the thread waits for the reader after `close`."""
+        return self._users == 1
 
     def forked(self) -> None:
         """Continue in a forked child, without the thread."""
-        self._is_child, self._lock = True, threading.RLock()
+        self._is_child, self._lock, self._users = True, threading.RLock(), 1
 
     def _run(self) -> None:
         while True:
@@ -78,7 +82,15 @@ class LogWriter:
             while lines := self._take():
                 self._dropped += write_lines(self._descriptor, lines)
             if is_last:
+                self._release()
                 return
+
+    def _release(self) -> None:
+        """Close the descriptor after the last use: the thread may wait for the reader longer."""
+        with self._lock:
+            self._users -= 1
+            if not self._users:
+                os.close(self._descriptor)
 
     def _take(self) -> list[bytes]:
         lines: list[bytes] = []

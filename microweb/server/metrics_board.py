@@ -1,4 +1,4 @@
-"""Metrics of the supervisor: how often workers were replaced, and the states of all workers.
+"""Metrics of the supervisor: replaced workers, states of workers, lines that it did not write.
 
 They are words of the board, so that the supervisor needs nothing else of the metrics. A reader
 gets them in the form of series.
@@ -21,6 +21,8 @@ from .metrics_series import (
 _BYTES = 4096
 _RESTARTS = Definition("microweb_worker_restarts", COUNTER, ("cause",))
 _WORKERS = Definition("microweb_workers", GAUGE, ("state",))
+LINES_DROPPED = Definition("microweb_log_lines_dropped", COUNTER, ())
+LINES_DROPPED_HELP = "Lines of the log that could not be written."
 _STATES = (WorkerState.STARTING, WorkerState.READY, WorkerState.DRAINING)
 
 
@@ -33,6 +35,10 @@ def metrics_of_board(board: Board) -> SeriesCopy:
     workers = {state.name.lower(): states.count(state) for state in _STATES}
     _add(memory, _RESTARTS, "Workers that were replaced, by cause.", restarts, created)
     _add(memory, _WORKERS, "Workers by state.", workers, created)
+    family = memory.add_family(LINES_DROPPED.encode(), LINES_DROPPED_HELP, created)
+    assert family is not None
+    values = [created, float(board.lines_dropped)]
+    memory.add(SERIES, family.start, encode_labels([]), values)
     return memory.copy()
 
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from ..concurrency.subscribers import subscribers
 from .inventory import STATES, state_of
 from .lines import dropped
+from .metrics_board import LINES_DROPPED, LINES_DROPPED_HELP
 from .metrics_instruments import BUCKETS, SUM, VALUE
 from .metrics_registry import REGISTRY, Family
 from .metrics_series import COUNTER, CREATED, GAUGE, HISTOGRAM, Definition
@@ -155,8 +156,7 @@ def sample() -> None:
     active = sum(each.network.request is not None for each in everyone)
     help = "Requests that are not answered completely."
     _set(_family("http_server_active_requests", GAUGE, help), (), active)
-    help = "Lines of the log that could not be written."
-    _set(_family("microweb_log_lines_dropped", COUNTER, help), (), dropped.count)
+    _set(_family(LINES_DROPPED.name, COUNTER, LINES_DROPPED_HELP), (), dropped.count)
 
 
 def _set(family: Family, values: tuple[str, ...], value: float) -> None:

@@ -25,6 +25,7 @@ from .console import is_json, objects_written_by_a_thread, say
 from .control import Control, open_control
 from .cpus import worker_count
 from .exits import FAILED, HOPELESS, NOT_STARTED, STOPPED
+from .lines import dropped
 from .places import HOPELESS_S, Place
 from .pool import WorkerPool
 from .replacements import Replacements
@@ -119,6 +120,7 @@ class Supervisor:
 
     def _step(self, signals: socket.socket) -> None:
         now = time.monotonic()
+        self._pool.board.lines_dropped = dropped.count
         workers = self._pool.workers()
         ended = [(worker, end) for worker in workers if (end := worker.poll()) is not None]
         # After `poll`: a signal to the whole process group must not count as a crash.

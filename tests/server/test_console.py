@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import signal
 import socket
@@ -10,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -185,3 +186,64 @@ def test_records_are_all_written_before_the_end(tmp_path: Path) -> None:
             get(url, "/counted")
     lines = log.read_text().splitlines()
     assert len([line for line in lines if line.startswith("GET /counted 404 ")]) == 50
+
+
+# --- objects of a process that does not serve
+
+OBJECTS = """
+import os, sys, threading
+from microweb.server.console import say, use_json
+from microweb.server.lines import dropped
+
+use_json()
+for number in range(5):
+    say("x" * int(sys.argv[1]), None)
+waiting = threading.active_count() - 1
+if sys.argv[2] == "read later":
+    print("reads", file=sys.stderr, flush=True)
+    for thread in threading.enumerate():
+        if thread is not threading.main_thread():
+            thread.join()
+print(dropped.count, waiting, len(os.listdir("/proc/self/fd")), file=sys.stderr)
+"""
+
+
+def start_objects(stdout: int, *arguments: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", OBJECTS, *arguments]
+    return subprocess.Popen(
+        command, env=ENVIRONMENT, stdout=stdout, stderr=subprocess.PIPE, text=True
+    )
+
+
+def test_object_for_a_full_pipe_is_dropped_at_once() -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(writing, bytes(4096))
+    os.set_blocking(writing, True)
+    with start_objects(writing, "10", "") as process:
+        assert process.stderr is not None
+        count, waiting, full = map(int, process.stderr.read().split())
+    os.close(reading)
+    with start_objects(subprocess.DEVNULL, "10", "") as process:
+        assert process.stderr is not None
+        assert process.stderr.read().split() == ["0", "0", str(full)]
+    os.close(writing)
+    assert (count, waiting) == (5, 0)
+
+
+def test_long_object_for_a_pipe_that_is_read_later_holds_one_thread() -> None:
+    reading, writing = os.pipe()
+    with start_objects(writing, "200000", "read later") as process:
+        os.close(writing)
+        assert process.stderr is not None
+        assert process.stderr.readline() == "reads\n"
+        with open(reading, "rb") as log:
+            (line,) = log.read().splitlines()
+        count, waiting, held = map(int, process.stderr.read().split())
+    assert json.loads(line)["message"] == "x" * 200_000
+    assert (count, waiting) == (4, 1)
+    with start_objects(subprocess.DEVNULL, "10", "") as process:
+        assert process.stderr is not None
+        assert process.stderr.read().split()[2] == str(held)  # no descriptor is left

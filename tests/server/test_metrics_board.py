@@ -12,13 +12,14 @@ from microweb.server.metrics_text import OPENMETRICS, FamilyOfAll, combine, writ
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="there is no supervisor")
 
 
-def test_restarts_by_cause_and_workers_by_state() -> None:
+def test_restarts_by_cause_workers_by_state_and_lines() -> None:
     board = Board.create(4)
     board.count_restart("signal")
     board.count_restart("reload")
     board.count_restart("reload")
     board.slots[0].state = board.slots[2].state = WorkerState.READY
     board.slots[1].state = WorkerState.DRAINING
+    board.lines_dropped = 3
     families: dict[str, FamilyOfAll] = {}
     for _ in combine(families, None, [metrics_of_board(board)]):
         pass
@@ -28,6 +29,7 @@ def test_restarts_by_cause_and_workers_by_state() -> None:
     assert 'microweb_worker_restarts_total{cause="exit"} 0.0' in lines
     assert 'microweb_workers{state="ready"} 2.0' in lines
     assert 'microweb_workers{state="draining"} 1.0' in lines
+    assert "microweb_log_lines_dropped_total 3.0" in lines
     assert sum("restarts_total" in line for line in lines) == len(CAUSES)
     (created,) = (
         line for line in lines if line.startswith('microweb_worker_restarts_created{cause="exit"}')
