@@ -159,7 +159,7 @@ class IncomingBody:
         `own` are the limits of the route. `plain` is as for `parse_json`. `is_checked`: the fields
         need no check. Raises: as `Request.json()`.
         """
-        if not is_checked:
+        if not is_checked and not names_no_coding(self._section):
             check_json_fields(self._section.headers)
         limits = self._limits
         limit, max_json, max_values = None, limits.max_json, limits.max_json_values
@@ -315,17 +315,23 @@ async def decode_text(body: bytes, charset: str, name: str) -> str:
 # --- JSON
 
 
-def needs_no_check(section: HeaderSection) -> bool:
-    """Return whether `check_json_fields` and `check_sender` surely accept the fields.
+def names_no_coding(section: HeaderSection) -> bool:
+    """Return whether `check_json_fields` surely accepts the fields, which then stay unparsed.
 
-    Then they need not be parsed, which takes 5 us for a client that is no browser.
+    To parse them takes 5 us, this 0.4.
     """
     if section.parsed is not None:
         return False
     lines = section.received.lower()
-    return not (b"origin" in lines or b"sec-fetch" in lines or b"content-encoding" in lines) and (
-        b"charset" not in lines
-    )
+    return b"content-encoding" not in lines and b"charset" not in lines
+
+
+def needs_no_check(section: HeaderSection) -> bool:
+    """Return whether `check_json_fields` and `check_sender` surely accept the fields."""
+    if not names_no_coding(section):
+        return False
+    lines = section.received.lower()
+    return b"origin" not in lines and b"sec-fetch" not in lines
 
 
 def check_json_fields(headers: Headers) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from support.requesting import FakeBody, posted, request_of
+from support.serving import post, statuses
 
 from microweb import App, HTTPError, Request, Response
 from microweb.bodies.incoming import IncomingBody, needs_no_check
@@ -44,6 +45,36 @@ def test_usual_fields_are_not_parsed_for_json(lines: bytes, is_usual: bool) -> N
     assert section.parsed is None
     assert section.headers
     assert not needs_no_check(section)
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        ((), 200),
+        (("Origin: https://a",), 200),
+        (("Content-Type: application/json; charset=utf-8",), 200),
+        (("content-type: application/json; CHARSET=UTF-16",), 400),
+        (("CONTENT-ENCODING: gzip",), 415),
+        (("Content-Type: application/json;", "Content-Encoding: identity"), 200),
+    ],
+)
+async def test_fields_of_json_are_checked_parsed_or_not(
+    fields: tuple[str, ...], status: int
+) -> None:
+    app = App()
+
+    @app.post("/")
+    async def index(request: Request) -> str:
+        if request.query:
+            assert request.headers
+        return f"{await request.json()}"
+
+    async with app.test_client() as client:
+        for target in ("/", "/?parsed=1", "/", "/?parsed=1"):
+            answer = await client.raw(
+                post(target, b"{}", *fields, "Content-Length: 2", "Connection: close")
+            )
+            assert statuses(answer) == [status]
 
 
 # --- repeated reads of the body -------------------------------------------------------
