@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from html import escape
 from itertools import islice
 from json.encoder import encode_basestring
 from typing import Literal
+
+from .markup import escape
 
 MAX_FAULTS = 20  # in one answer
 _MAX_BYTES = 6 * 1024  # of the faults in one answer, in UTF-8 and escaped

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from html import escape
-
 
 class HTMLText(str):
     """Text that is HTML already. An endpoint that returns it answers with a page."""
@@ -25,6 +23,16 @@ def html(template: str, /, *args: object, **kwargs: object) -> HTMLText:
     escaped = [_escape(value) for value in args]
     named = {name: _escape(value) for name, value in kwargs.items()}
     return HTMLText(template.format(*escaped, **named))
+
+
+def escape(text: str) -> str:
+    """Return `html.escape(text)`, without `import html`: its table of entities takes 2.5 ms."""
+    for character, entity in _ENTITIES:
+        text = text.replace(character, entity)
+    return text
+
+
+_ENTITIES = (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ('"', "&quot;"), ("'", "&#x27;"))
 
 
 def _escape(value: object) -> str:

@@ -35,16 +35,17 @@ NO_TEMPLATES = (
 )
 _NO_AWAIT = "did you forget await?"
 
+# These are compiled at their first use.
 # Response.json() got an unexpected keyword argument 'status_code'
-_KEYWORD = re.compile(r"^([\w.]++)\(\) got an unexpected keyword argument '(\w++)'")
+_KEYWORD = r"^([\w.]++)\(\) got an unexpected keyword argument '(\w++)'"
 # abort() missing 1 required positional argument: 'status', because it got `status_code`
-_NO_STATUS = re.compile(r"^(HTTPError|abort)(?:\.__init__)?\(\) missing .* argument: 'status'$")
+_NO_STATUS = r"^(HTTPError|abort)(?:\.__init__)?\(\) missing .* argument: 'status'$"
 # 'method' object is not subscriptable; 'function' object has no attribute 'get'
-_METHOD = re.compile(r"\b(?:method|function)\b")
+_METHOD = r"\b(?:method|function)\b"
 # 'coroutine' object is not subscriptable; can only concatenate str (not "coroutine") to str
-_COROUTINE = re.compile(r"\bcoroutine\b")
+_COROUTINE = r"\bcoroutine\b"
 # An attribute that is not called, and the key or attribute that is read from it.
-_ATTRIBUTE = re.compile(r"\b(\w+)\.(\w+)\b(?!\s*\()(\[[^\[\]]*\]|\.\w+)?")
+_ATTRIBUTE = r"\b(\w+)\.(\w+)\b(?!\s*\()(\[[^\[\]]*\]|\.\w+)?"
 
 
 # --- names and keywords of other frameworks -------------------------------------------
@@ -180,15 +181,15 @@ def remedy_for(error: BaseException) -> str | None:
     text = error.args[0] if is_slip else None
     if not isinstance(text, str):  # `str(error)` may run code of the application
         return None
-    keyword = _KEYWORD.match(text)
+    keyword = re.match(_KEYWORD, text)
     if keyword is not None:
         return keyword_remedy(*keyword.groups())
-    no_status = _NO_STATUS.match(text)
+    no_status = re.match(_NO_STATUS, text)
     if no_status is not None:
         return keyword_remedy(no_status[1], "status_code")
-    if _COROUTINE.search(text):
+    if re.search(_COROUTINE, text):
         return None if _NO_AWAIT in text else _NO_AWAIT
-    return _call_remedy(error) if _METHOD.search(text) else None
+    return _call_remedy(error) if re.search(_METHOD, text) else None
 
 
 def add_remedy(error: BaseException) -> None:
@@ -207,7 +208,7 @@ def _call_remedy(error: BaseException) -> str | None:
         traceback = traceback.tb_next
     frame = traceback.tb_frame
     line = linecache.getline(frame.f_code.co_filename, traceback.tb_lineno, frame.f_globals)
-    for name, attribute, use in _ATTRIBUTE.findall(line):
+    for name, attribute, use in re.findall(_ATTRIBUTE, line):
         method = _method_of_ours(frame, name, attribute)
         if method is not None:
             call = f"{name}.{attribute}()"

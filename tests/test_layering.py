@@ -444,7 +444,7 @@ async def test_a_kept_get_stays_in_the_reading_order() -> None:
     assert len(HELPERS) <= MAX_HELPERS
 
 
-LAZY = "tempfile shutil random secrets hmac multiprocessing email http.client".split()
+LAZY = "tempfile shutil random secrets hashlib hmac html multiprocessing email http.client".split()
 
 
 def test_an_import_loads_no_module_that_few_applications_need() -> None:

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from html import escape as html_escape
+
 import pytest
 
-from microweb.markup import HTMLText, html
+from microweb.markup import HTMLText, escape, html
 
 
 class Markup:
@@ -29,3 +31,10 @@ def test_html_escapes_its_arguments(made: HTMLText, text: str) -> None:
     assert made == text
     assert isinstance(made, HTMLText)
     assert made.__html__() == text
+
+
+@pytest.mark.parametrize(
+    "text", ["", "plain", "&amp;", "<a href=\"x\" id='y'>&lt;", "é\ud800>" * 3]
+)
+def test_escape_is_that_of_the_standard_library(text: str) -> None:
+    assert escape(text) == html_escape(text)

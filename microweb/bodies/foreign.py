@@ -12,8 +12,9 @@ from collections.abc import Callable
 from typing import Any
 
 # `Expected `int`, got `str` - at `$.items[0].price``
-_PLACE = re.compile(r"(?s)(?P<problem>.*?)(?: - at `(?:key in )?\$(?P<place>.*)`)?")
-_STEP = re.compile(r"\.([^.\[\]]+)|\[([0-9]+)\]")
+# These are compiled at their first use.
+_PLACE = r"(?s)(?P<problem>.*?)(?: - at `(?:key in )?\$(?P<place>.*)`)?"
+_STEP = r"\.([^.\[\]]+)|\[([0-9]+)\]"
 
 _SHOWN_CHARACTERS = 200
 
@@ -61,9 +62,9 @@ def faults_in(error: Exception) -> list[tuple[list[str | int], str]]:
     if errors is not None:
         found = errors(include_url=False, include_context=False, include_input=False)
         return [(list(reversed(each["loc"])), _cut(each["msg"])) for each in found]
-    match = _PLACE.fullmatch(str(error))
+    match = re.fullmatch(_PLACE, str(error))
     assert match is not None  # the expression matches any text
-    steps = [name or int(index) for name, index in _STEP.findall(match["place"] or "")]
+    steps = [name or int(index) for name, index in re.findall(_STEP, match["place"] or "")]
     return [(list(reversed(steps)), _cut(match["problem"]))]
 
 

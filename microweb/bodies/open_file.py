@@ -11,7 +11,6 @@ import os
 import stat
 from collections.abc import Callable
 from errno import EFBIG, ELOOP, ENAMETOOLONG, ENODEV, ENXIO
-from hashlib import sha256
 
 from ..errors import NotFound
 
@@ -70,6 +69,8 @@ class OpenFile:
     def version(self) -> str:
         """A string that changes when the content changes."""
         if self.content is not None:  # the times of a generated file do not change
+            from hashlib import sha256
+
             return sha256(self.content).hexdigest()[:32]
         return f"{self.modified_ns:x}-{self.size:x}"
 
