@@ -263,9 +263,10 @@ def encode_json(value: object, default: Callable[[object], object] | None = None
     """
     codec = json_msgspec.msgspec_codec()
     if codec is not None:
-        # An object of few members takes two thirds of the time as a dict.
-        is_class = hasattr(type(value), "__dataclass_fields__")
-        data = json_msgspec.write(codec, _known_form(value) if is_class else value)
+        data = json_msgspec.write(codec, value)
+        if data is None and hasattr(type(value), "__dataclass_fields__"):
+            # An object of few members takes two thirds of the time as a dict.
+            data = json_msgspec.write(codec, _known_form(value))
         if data is not None:
             return data
     try:

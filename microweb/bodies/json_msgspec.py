@@ -91,18 +91,19 @@ def _is_plain(value: Any, depth: int) -> bool:
         return _TEXT.issuperset(map(type, chain.from_iterable(value))) and _are_plain(
             [*chain.from_iterable(map(dict.values, value))]
         )
-    if type(value) not in _DICTS or not _TEXT.issuperset(map(type, value)):
+    if type(value) not in _DICTS:
         return False
-    values = value.values()
-    if SCALARS.issuperset(map(type, values)):
-        return True
-    for each in values:
+    for key, each in value.items():  # a loop takes two thirds of the time of `issuperset`
         kind = type(each)
-        if kind in SCALARS or (kind in _LISTS and SCALARS.issuperset(map(type, each))):
+        if type(key) is not str:
+            return False
+        if kind in SCALARS:
             continue
         if kind is float:
             if not (1e-4 <= abs(each) < 1e16 or each == 0):
                 return False
+        elif kind in _LISTS and SCALARS.issuperset(map(type, each)):
+            continue
         elif depth == _MAX_DEPTH or not _is_plain(each, depth + 1):
             return False
     return True
