@@ -60,16 +60,17 @@ def fields_of(record: ExchangeRecord) -> dict[str, object]:
 
 def text_line(record: ExchangeRecord) -> str:
     """Return the line of a record as text: what `format_of` makes of its fields."""
-    return _text_line(record, _microseconds(record.begun, record.ended))
-
-
-def _text_line(record: ExchangeRecord, us: int) -> str:
     request, client = record.request, record.client
-    method, path, request_id = "-", "-", None
+    request_id = None if request is None else request_id_of(request)
+    us, host = _microseconds(record.begun, record.ended), None if client is None else client.host
+    return _text_line(record, us, host, request_id)
+
+
+def _text_line(record: ExchangeRecord, us: int, host: str | None, request_id: str | None) -> str:
+    request, host = record.request, "-" if host is None else host
+    method, path = "-", "-"
     if request is not None:
         method, path = request.line.method or "-", request.line.raw_path
-        request_id = request_id_of(request)
-    host = "-" if client is None else client.host
     text = f"{method} {path} {record.status} {record.sent}B {us / 1000:.1f}ms {host}"
     if request_id is not None:
         text += f" {request_id}"
@@ -79,9 +80,10 @@ def _text_line(record: ExchangeRecord, us: int) -> str:
 def object_line(record: ExchangeRecord) -> str:
     """Return the line of a record as an object: what `JSONFormatter` makes of its fields."""
     request, at = record.request, time.time()
-    method = ids = None
+    method = ids = request_id = None
     if request is not None and request.line.raw_path != "-":
-        method, ids = _METHOD.get(request.line.method), _ids_of(request)
+        request_id = request_id_of(request)
+        method, ids = _METHOD.get(request.line.method), _ids_of(request, request_id)
     client = record.client
     host = None if client is None else client.host
     if request is None or method is None or ids is None or host == "-":  # rare
@@ -98,10 +100,11 @@ def object_line(record: ExchangeRecord) -> str:
         handled = _ms_text(_microseconds(record.begun, record.handled))
         handled = f',"microweb.handler_ms":{handled}'
     address = "" if host is None else f',"client.address":{_quoted(host)}'
+    message = _quoted(_text_line(record, us, host, request_id))
     # One f-string: to put 400 characters together piece by piece takes 4 us more.
     return (
-        f'{{"timestamp":"{timestamp(at)}","severity":"INFO","message":'
-        f'{_quoted(_text_line(record, us))},"logger":"{LOGGER}","process.pid":{os.getpid()}'
+        f'{{"timestamp":"{timestamp(at)}","severity":"INFO","message":{message}'
+        f',"logger":"{LOGGER}","process.pid":{os.getpid()}'
         f'{method},"url.path":{_quoted(request.line.raw_path)}{route}{status}'
         f',"http.request.size":{record.received},"http.response.size":{record.sent}'
         f',"microweb.duration_ms":{_ms_text(us)}{first}{handled}{address}{ids}'
@@ -109,9 +112,9 @@ def object_line(record: ExchangeRecord) -> str:
     )
 
 
-def _ids_of(request: Request) -> str | None:
+def _ids_of(request: Request, request_id: object) -> str | None:
     """Return the members with ids; None if a value is not text, which an application may set."""
-    request_id, exchange, text = request_id_of(request), request._exchange, ""
+    exchange, text = request._exchange, ""
     if request_id is not None:
         if type(request_id) is not str or request_id == "-":
             return None

@@ -38,7 +38,8 @@ def access_logger() -> Observer:
         request, logger = record.request, _log.logger
         if not logger.isEnabledFor(logging.INFO):
             return
-        if request is not None and request.has_exchange and not request.exchange.is_logged:
+        exchange = None if request is None else request._exchange
+        if exchange is not None and not exchange.is_logged:
             return
         try:
             direct = direct_handler(logger)

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import deque
 from collections.abc import Callable
 
 from .lines import dropped, write_lines
 
-_MAX_WAITING = 1 << 20  # bytes of log that wait to be written
-_MAX_TAKEN = 64 * 1024  # bytes that the thread takes at once
-_GATHER_S = 0.02  # to wake the thread for each record would cost a busy server 10 % of its speed
+_MAX_WAITING = 1 << 20  # bytes of log that wait until the thread takes them, all at once
+_GATHER_S = 0.005  # to wake the thread for each line would cost a busy server 10 % of its speed
 _FLUSH_S = 1.0
 
 
@@ -25,11 +23,13 @@ class LogWriter:
     def __init__(self, descriptor: int, report: Callable[[int], str]) -> None:
         self._descriptor = os.dup(descriptor)  # because the stream may be closed
         self._report = report
-        self._waiting: deque[bytes] = deque()
+        self._waiting: list[bytes] = []
         self._size = 0  # bytes in `_waiting`
         self._dropped = 0  # lines since the last report
         self._lock = threading.RLock()  # a signal handler may log as well
         self._is_awaited = threading.Event()
+        self._is_woken = False  # the thread will take the lines: a call of `set` costs 1 us
+        self._is_closed = False
         self._is_closing = threading.Event()
         self._thread: threading.Thread | None = None
         self._users = 1  # of the descriptor: the owner, and the thread
@@ -42,23 +42,27 @@ class LogWriter:
             write_lines(self._descriptor, [data])  # a forked child has no thread
             return
         with self._lock:
-            if self._size + len(data) > _MAX_WAITING or self._is_closing.is_set():
+            size = self._size + len(data)
+            if size > _MAX_WAITING or self._is_closed:
                 self._dropped += 1
                 dropped.add(1)
                 return
             self._waiting.append(data)
-            self._size += len(data)
+            self._size = size
             if self._thread is None:
                 thread = threading.Thread(target=self._run, name="microweb-log", daemon=True)
                 thread.start()  # if no thread can be started, the next line tries again
                 self._thread, self._users = thread, 2
-        if not self._is_awaited.is_set():  # `set` costs 1 us
-            self._is_awaited.set()
+            if self._is_woken:
+                return
+            self._is_woken = True
+        self._is_awaited.set()
 
     def close(self) -> None:
         """Write the waiting lines, for at most a second."""
         with self._lock:
-            self._is_closing.set()
+            self._is_closed = True
+        self._is_closing.set()
         self._is_awaited.set()
         if self._thread is not None:
             self._thread.join(_FLUSH_S)
@@ -78,6 +82,7 @@ class LogWriter:
             self._is_awaited.wait()
             self._is_closing.wait(_GATHER_S)
             self._is_awaited.clear()
+            self._is_woken = False  # after `clear`, and before the lines
             is_last = self._is_closing.is_set()  # before the lines, so that none is left behind
             while lines := self._take():
                 self._dropped += write_lines(self._descriptor, lines)
@@ -98,9 +103,6 @@ class LogWriter:
             if self._dropped and self._waiting:
                 lines.append(self._report(self._dropped).encode() + b"\n")
                 self._dropped = 0
-            size = 0
-            while self._waiting and size < _MAX_TAKEN:
-                lines.append(self._waiting.popleft())
-                size += len(lines[-1])
-            self._size -= size
+            lines += self._waiting
+            self._waiting, self._size = [], 0
         return lines
