@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 
 from microweb.http.interfaces import Address, BodyLimits
@@ -31,5 +29,5 @@ def test_limit_of_0_is_a_limit() -> None:
 
 
 def test_limits_can_be_shared_by_requests() -> None:
-    with pytest.raises(dataclasses.FrozenInstanceError):
+    with pytest.raises(AttributeError):
         BodyLimits().max_body = 5  # type: ignore[misc]
