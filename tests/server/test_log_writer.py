@@ -80,3 +80,20 @@ def test_line_after_the_end_is_dropped() -> None:
     assert os.read(reading, 100) == b""
     assert lines_dropped.count - before == 1
     os.close(reading)
+
+
+def test_lines_are_written_in_order_while_others_are_queued() -> None:
+    reading, writing = os.pipe()
+    writer = LogWriter(writing, "{} lost".format)
+    os.close(writing)
+    wanted = [f"{number} {'x' * (number % 7000)}" for number in range(500)]
+    found: list[str] = []
+    with open(reading) as log:
+        for begin in range(0, 500, 50):
+            for line in wanted[begin : begin + 50]:
+                writer.put(line)
+            while len(found) < begin + 50:  # the thread writes them before the next line comes
+                found.append(log.readline().rstrip("\n"))
+        writer.close()
+        assert log.read() == ""
+    assert found == wanted
