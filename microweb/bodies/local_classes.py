@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from inspect import isroutine
+from traceback import walk_stack
 from types import FrameType
 from typing import Any
 from weakref import WeakKeyDictionary, WeakValueDictionary
@@ -68,16 +69,10 @@ def _frames_around(place: str, scope: Mapping[str, Any], frame: FrameType) -> li
     parts = place.split(_LOCALS)
     around = [_LOCALS.join(parts[: index + 1]) for index in range(len(parts))]
     found: dict[str, FrameType] = {}
-    for each in _frames_from(frame):
+    for each, _ in walk_stack(frame):
         if each.f_code.co_qualname in around and each.f_globals is scope:
             found.setdefault(each.f_code.co_qualname, each)
     return [found[name] for name in around if name in found]
-
-
-def _frames_from(frame: FrameType | None) -> Iterator[FrameType]:
-    while frame is not None:
-        yield frame
-        frame = frame.f_back
 
 
 def _named_in(
@@ -92,7 +87,7 @@ def _named_in(
 
 def remember_classes_of_callers(frame: FrameType) -> None:
     """Remember the classes that `frame` and the functions that called it define."""
-    for each in _frames_from(frame):
+    for each, _ in walk_stack(frame):
         remember_classes(each)
 
 

@@ -11,9 +11,12 @@ how an editor saves: by a rename, by writing into the file, or over temporary fi
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+
+from ..server.console import say
 
 Stamp = tuple[int, int, int]
 
@@ -32,7 +35,7 @@ class Watched:
     def __init__(self, root: Path, named: Iterable[Path] = ()) -> None:
         self.folders: set[str] = set()  # that the last scan has read
         self.interval_s = _MIN_INTERVAL_S  # until the next scan
-        self.is_cut = False  # there are more folders than a scan reads
+        self._is_cut = False  # there are more folders than a scan reads
         self._root = str(root)
         self._named = {str(path) for path in named}
         self._files: set[str] = set()
@@ -56,12 +59,22 @@ class Watched:
             for _ in self._walk(folder, found, is_template=True):
                 pass
         walk = self._walk(self._root, found, is_template=False)
-        self.is_cut = (
-            sum(1 for _, _ in zip(range(_MAX_FOLDERS), walk, strict=False)) == _MAX_FOLDERS
-        )
+        for count, _ in enumerate(walk):
+            if count == _MAX_FOLDERS:  # this one is not read
+                self._tell_cut()
+                break
         spent_s = time.thread_time() - begun
         self.interval_s = min(max(spent_s / _SHARE, _MIN_INTERVAL_S), _MAX_INTERVAL_S)
         return found
+
+    def _tell_cut(self) -> None:
+        if not self._is_cut:
+            self._is_cut = True
+            say(
+                f"{self._root} has more than {_MAX_FOLDERS} folders: only modules that the app "
+                "has imported are watched in the others",
+                sys.stderr,
+            )
 
     def _walk(self, folder: str, found: dict[str, Stamp], *, is_template: bool) -> Iterator[str]:
         """Read a folder and those below it, the upper ones first; yield each before it is read."""

@@ -270,11 +270,6 @@ def parse_header_section(lines: list[bytes]) -> Headers:
     return CheckedHeaders(list(map(_FIELDS.__getitem__, lines)))
 
 
-def parse_field_line(line: bytes) -> tuple[str, str]:
-    """Return (name in lower case, value). Raises: MalformedRequest. RFC 9112 section 5."""
-    return _FIELDS[line]
-
-
 class _FieldCache(dict[bytes, tuple[str, str]]):
     """Field line -> (name, value); a line that is missing is parsed when it is looked up.
 

@@ -36,6 +36,7 @@ _LINES_DROPPED = 16  # lines of the log that the supervisor could not write
 
 _PID, _STATE, _HEARTBEAT, _CONNECTIONS, _REQUESTS, _RSS, _GENERATION = range(7)  # words of a slot
 _METRICS = 64  # the word of a slot at which its metrics begin, in the same page
+METRICS_BYTES = _SLOT_BYTES - _METRICS * _WORD
 
 
 class WorkerState(IntEnum):

@@ -76,7 +76,8 @@ def put_line(line: str) -> None:
     long object is written, but for no reader that stands still.
     """
     if _console.writer is not None:
-        _console.writer.put(line)
+        with suppress(RuntimeError):  # no thread can be started: the line waits for the next one
+            _console.writer.put(line)
     elif (_console.last is not None and _console.last.is_writing) or not _stdout_has_room():
         dropped.add(1)
     else:

@@ -15,7 +15,7 @@ import os
 import select
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from .board import HEADER_BYTES
 
@@ -80,7 +80,10 @@ class LineLock:
             if memory is None:
                 yield
                 return
-            fcntl.lockf(memory, fcntl.LOCK_EX, 1, _MARK)
+            # The kernel refuses a lock if it has no room, or sees a deadlock of processes that hold
+            # locks of the application. A line that may be torn is better than none.
+            with suppress(OSError):
+                fcntl.lockf(memory, fcntl.LOCK_EX, 1, _MARK)
             try:
                 yield
             finally:

@@ -85,7 +85,9 @@ class LogWriter:
             self._is_woken = False  # after `clear`, and before the lines
             is_last = self._is_closing.is_set()  # before the lines, so that none is left behind
             while lines := self._take():
-                self._dropped += write_lines(self._descriptor, lines)
+                lost = write_lines(self._descriptor, lines)  # `put` may count others meanwhile
+                with self._lock:
+                    self._dropped += lost
             if is_last:
                 self._release()
                 return

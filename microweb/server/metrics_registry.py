@@ -18,7 +18,7 @@ import time
 
 from ..errors import ConfigurationError
 from ..logs import Log
-from .board import Board, Slot
+from .board import METRICS_BYTES, Board, Slot
 from .metrics_series import (
     GAUGE,
     OVERFLOW,
@@ -29,7 +29,6 @@ from .metrics_series import (
     encode_labels,
 )
 
-_PRIVATE_BYTES = 252 * 1024  # as much as there is in a slot
 _MAX_LABEL = 128  # characters of a label's value
 _CONTROLS = {code: "\ufffd" for code in (*range(32), 127) if code != ord("\n")}
 
@@ -172,7 +171,7 @@ class Registry:
 
 
 def _private_memory() -> SeriesMemory:
-    return SeriesMemory(memoryview(mmap.mmap(-1, _PRIVATE_BYTES)).cast("Q"))
+    return SeriesMemory(memoryview(mmap.mmap(-1, METRICS_BYTES)).cast("Q"))
 
 
 def no_room(definition: Definition) -> ConfigurationError:

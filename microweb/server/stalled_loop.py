@@ -19,7 +19,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Protocol, runtime_checkable
 
@@ -101,16 +101,19 @@ class _Watch:
     # --- the thread
 
     def _run(self) -> None:
-        while not self._is_over.is_set():
-            self._look()
-        dump_timer.cancel()
+        try:
+            while not self._is_over.is_set():
+                self._look()
+        finally:
+            dump_timer.cancel()  # before `close` closes the file
 
     def _look(self) -> None:
         """Wait until the note of now would be too old, and sample the stack if it still is."""
         self._held_s, now = 0.0, time.monotonic()
         wakes_at = max(self._turned_at + self._stall_s, now + self._pause_s)
         self._dump_at = wakes_at + self._stall_s / 2 + _MARGIN_S
-        dump_timer.write_later(self._dump_at - now, self._file.fileno())
+        with suppress(RuntimeError):  # no thread: frames are sampled all the same
+            dump_timer.write_later(self._dump_at - now, self._file.fileno())
         self._is_over.wait(wakes_at - now)
         frame, now = sys._current_frames().get(self._loops_thread), time.monotonic()
         turned_at, stack = self._turned_at, self._written()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from html.parser import HTMLParser
 from typing import Any
 
@@ -181,7 +180,7 @@ async def test_fault_is_logged_as_well(app: App, caplog: pytest.LogCaptureFixtur
     assert [record.getMessage() for record in caplog.records] == ["GET /fault/x failed"]
 
 
-async def test_page_of_much_takes_a_moment_and_little_room(app: App) -> None:
+async def test_page_of_much_takes_little_room(app: App) -> None:
     long = "a=b " * 100_000
     large = [{f"key{row}": long for row in range(100)} for _ in range(30)]
 
@@ -193,10 +192,7 @@ async def test_page_of_much_takes_a_moment_and_little_room(app: App) -> None:
     async def much() -> int:
         return again(0, **{f"name{number}": ["y" * 9000] * 100 for number in range(10)})
 
-    begun = time.perf_counter()
     text = (await get(app, "/much")).text
-    taken = time.perf_counter() - begun
-    assert taken < 20
     assert "RecursionError" in text and "secret number 1" not in text
     assert len(text) < 2_000_000
 

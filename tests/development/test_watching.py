@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from microweb.development import watching
 from microweb.development.watching import Watched, changes, is_watched
 
 
@@ -46,6 +47,23 @@ def test_modules_elsewhere_with_the_folders_around_them(tmp_path: Path) -> None:
 def test_temporary_files_of_editors(name: str) -> None:
     assert not is_watched(name, is_template=False)
     assert not is_watched(name, is_template=True)
+
+
+def test_folders_that_are_too_many_are_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a", "b", "b/c"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "module.py").touch()
+    monkeypatch.setattr(watching, "_MAX_FOLDERS", 4)  # the last one is the app's own
+    assert len(Watched(tmp_path).scan()) == 3
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(watching, "_MAX_FOLDERS", 3)
+    watched = Watched(tmp_path)
+    for _ in range(2):
+        assert len(watched.scan()) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{tmp_path} has more than 3 folders" in line
 
 
 def test_all_files_in_a_folder_of_templates(tmp_path: Path) -> None:

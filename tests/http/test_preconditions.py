@@ -1,8 +1,7 @@
 from __future__ import annotations
 
-import time
-
 import pytest
+from support.growth import grows_linearly
 
 from microweb.http.headers import Headers, MutableHeaders
 from microweb.http.preconditions import (
@@ -197,11 +196,9 @@ def test_entity_tags(value: str, tags: list[str]) -> None:
     assert parse_entity_tags(value) == tags
 
 
-def test_hostile_list_of_tags_takes_linear_time() -> None:
-    begun = time.process_time()
-    for hostile in ('"a",' * 10_000 + "x", '"' * 32_767, "," * 32_768 + "x", 'W/"' * 10_000):
-        parse_entity_tags(hostile)
-    assert time.process_time() - begun < 0.5
+@pytest.mark.parametrize("hostile", ['"a",', '"', ",", 'W/"'])
+def test_hostile_list_of_tags_takes_linear_time(hostile: str) -> None:
+    assert grows_linearly(lambda size: parse_entity_tags(hostile * size + "x"), size=1000)
 
 
 def test_validators_are_read_from_fields() -> None:

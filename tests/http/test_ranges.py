@@ -1,10 +1,9 @@
 from __future__ import annotations
 
-import time
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.growth import grows_linearly
 
 from microweb.errors import RangeNotSatisfiable
 from microweb.http.ranges import MAX_RANGES, Span, content_range, parse_ranges
@@ -97,11 +96,9 @@ def test_content_range() -> None:
     assert content_range(Span(7, 6), 13) == "bytes 7-12/13"
 
 
-def test_hostile_field_takes_linear_time() -> None:
-    begun = time.process_time()
-    for hostile in ("0-," * 10_000, "-" * 32_768, "1" * 32_768, "1-2,3-4, " * 3_000):
-        parse_ranges(f"bytes={hostile}", SIZE)
-    assert time.process_time() - begun < 0.5
+@pytest.mark.parametrize("hostile", ["0-,", "-", "1", "1-2,3-4, "])
+def test_hostile_field_takes_linear_time(hostile: str) -> None:
+    assert grows_linearly(lambda size: parse_ranges(f"bytes={hostile * size}", SIZE), size=1000)
 
 
 bounds = st.integers(0, 120) | st.none()

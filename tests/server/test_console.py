@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -16,6 +17,8 @@ from pathlib import Path
 
 import pytest
 from support.processes import DEADLINE_S, ENVIRONMENT, connect, get
+
+from microweb.server.console import objects_written_by_a_thread, put_line
 
 LOOPS = ["asyncio"]
 if importlib.util.find_spec("uvloop") is not None:
@@ -247,3 +250,17 @@ def test_long_object_for_a_pipe_that_is_read_later_holds_one_thread() -> None:
     with start_objects(subprocess.DEVNULL, "10", "") as process:
         assert process.stderr is not None
         assert process.stderr.read().split()[2] == str(held)  # no descriptor is left
+
+
+def test_object_waits_for_the_next_one_if_no_thread_can_be_started(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with objects_written_by_a_thread():
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", refuse)
+            put_line("first")
+        put_line("second")
+    assert capfd.readouterr().out == "first\nsecond\n"

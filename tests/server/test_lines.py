@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +18,8 @@ from support.processes import DEADLINE_S, ENVIRONMENT
 from microweb.server import lines
 from microweb.server.board import Board
 from microweb.server.lines import PIPE_BUF, LineLock, write_lines
+
+fcntl = pytest.importorskip("fcntl")
 
 # Its arguments: the shared memory, a text, the size and the number of lines that it writes.
 WRITER = """
@@ -117,6 +121,47 @@ def test_process_that_is_killed_inside_a_line_spoils_only_that_line(
     broken, *rest = data.splitlines()
     assert set(broken) == {ord("x")} and rest == [b"whole", b"again"]
     assert not lock.is_unfinished
+
+
+# It has the lock of the lines, and waits for a lock that the test has: then the test must not wait
+# for the lock of the lines.
+HOLDER = """
+import fcntl, sys
+from microweb.server.lines import _MARK
+fcntl.lockf(int(sys.argv[1]), fcntl.LOCK_EX, 1, _MARK)
+with open(sys.argv[2], "r+") as other:
+    print("ready", file=sys.stderr, flush=True)
+    fcntl.lockf(other, fcntl.LOCK_EX)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/locks")
+def test_line_is_written_although_the_kernel_refuses_the_lock(
+    board: Board, lock: LineLock, tmp_path: Path
+) -> None:
+    reading, writing = os.pipe()
+    lock.share(board.descriptor)
+    with (tmp_path / "lock").open("w") as own:
+        fcntl.lockf(own, fcntl.LOCK_EX)
+        holder = subprocess.Popen(
+            [sys.executable, "-c", HOLDER, str(board.descriptor), own.name],
+            env=ENVIRONMENT,
+            pass_fds=[board.descriptor],
+            stderr=subprocess.PIPE,
+        )
+        assert holder.stderr is not None
+        assert holder.stderr.readline() == b"ready\n"
+        ends_at = time.monotonic() + DEADLINE_S
+        waits = re.compile(rf"-> POSIX .* {holder.pid} ")
+        while not waits.search(Path("/proc/locks").read_text()):
+            assert time.monotonic() < ends_at
+            time.sleep(0.001)
+        assert write_lines(writing, [b"line\n"]) == 0
+    assert os.read(reading, 100) == b"line\n"
+    assert holder.wait(DEADLINE_S) == 0
+    holder.stderr.close()
+    os.close(reading)
+    os.close(writing)
 
 
 def test_threads_take_turns_without_shared_memory(lock: LineLock) -> None:

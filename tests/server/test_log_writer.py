@@ -4,20 +4,37 @@ from __future__ import annotations
 
 import os
 import re
+import select
 import threading
+import time
 
 import pytest
+from support.processes import DEADLINE_S
 
 from microweb.server.lines import dropped as lines_dropped
 from microweb.server.log_writer import LogWriter
 
 
-def test_lines_that_are_dropped_are_counted() -> None:
+def wait_until_full(pipe: int) -> None:
+    poll = select.poll()
+    poll.register(pipe, select.POLLOUT)
+    ends_at = time.monotonic() + DEADLINE_S
+    while poll.poll(0):
+        assert time.monotonic() < ends_at
+        time.sleep(0.001)
+
+
+@pytest.mark.parametrize("first", [0, 200])
+def test_lines_that_are_dropped_are_counted(first: int) -> None:
     reading, writing = os.pipe()
     writer, before = LogWriter(writing, "{} lost".format), lines_dropped.count
-    os.close(writing)
     line = "x" * 999  # 1000 bytes with its end
-    for _ in range(3000):  # the pipe takes 64 KiB, the queue 1 MiB
+    for _ in range(first):
+        writer.put(line)
+    if first:  # the thread waits inside a write
+        wait_until_full(writing)
+    os.close(writing)
+    for _ in range(3000 - first):  # the pipe takes 64 KiB, the queue 1 MiB
         writer.put(line)
     data = bytearray()
     closing = threading.Thread(target=writer.close)

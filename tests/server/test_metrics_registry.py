@@ -8,6 +8,7 @@ import threading
 import pytest
 
 from microweb import ConfigurationError
+from microweb.server.board import Board
 from microweb.server.metrics_registry import Registry
 from microweb.server.metrics_series import COUNTER, GAUGE, Definition
 from microweb.server.metrics_text import PROMETHEUS, FamilyOfAll, combine, write_text
@@ -114,3 +115,25 @@ def test_forked_child_counts_for_itself() -> None:
     registry.cells.lock.release()
     assert os.waitstatus_to_exitcode(status) == 105
     assert family.cells.words[at + 1] == 5.0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_forked_child_counts_for_itself_when_the_slot_is_full() -> None:
+    board = Board.create(1)
+    registry = Registry()
+    family = registry.family(ORDERS, "Orders", 1_000_000)
+    at = family.series(("de",))
+    registry.move_to(board.slots[0], board)
+    for number in range(20_000):
+        family.series((f"country {number}",))
+    child = os.fork()
+    if child == 0:
+        signal.alarm(10)
+        registry.leave_parent()
+        family.cells.words[at + 1] += 100.0
+        os._exit(int(family.cells.words[family.series(("de",)) + 1]))
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 100
+    assert family.cells.words[at + 1] == 0.0
+    registry.move_back()
+    board.close()

@@ -277,8 +277,11 @@ def test_a_change_behind_the_answer_is_an_error(change: Callable[[Any], object])
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_before_it_is_none(change: Callable[[Any], object]) -> None:
-    change(Session({"a": 1}))
+def test_before_the_end_each_of_them_may_change_it(change: Callable[[Any], object]) -> None:
+    session = Session({"a": 1})
+    assert is_surely_unchanged(session)
+    change(session)
+    assert not is_surely_unchanged(session) or session.is_ended or session.is_renewed
 
 
 def test_every_method_of_dict_that_changes_it_is_guarded() -> None:
