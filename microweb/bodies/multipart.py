@@ -180,7 +180,7 @@ async def read_form(
             elif (size := spool.size - start) or raw_filename:  # else no file was chosen
                 files.append((name, UploadFile(raw_filename, headers, spool, start, size)))
         await spool.finish()
-    except Exception:
+    except BaseException:  # a cancellation too
         content.clear()  # the error's traceback refers to them
         spool.close()
         raise

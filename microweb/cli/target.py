@@ -50,7 +50,7 @@ def load_application(target: str, kind: Kind[A]) -> A:
         text = "".join(traceback.format_exception_only(error)).rstrip()
         say(f"{_split_target(target)[0]} can't be read\n{text}", sys.stderr, ERROR)
         sys.exit(NOT_STARTED)
-    except Exception as error:
+    except Exception as error:  # the module may raise anything
         exit_not_started(error)
 
 

@@ -204,7 +204,7 @@ class ErrorBoundary:
             return await handler.answer(request, error, self._app)
         except (ClientDisconnected, *UNANSWERED):
             raise
-        except BaseException as failure:
+        except BaseException as failure:  # code of the application may raise anything
             fields = log_fields(request)
             _log.exception("%s failed for %r", handler, error, extra=fields)
             if request is None:
@@ -222,7 +222,7 @@ class ErrorBoundary:
             try:
                 if not is_forwarded(request.headers):
                     return debug_answer(request, error, status)
-            except Exception:
+            except Exception:  # of a repr in the page: the answer is then that of production
                 _log.exception("the debug page for %r failed", error)
         if status != status_of(error):
             return plain_answer(status, accept, in_json=in_json)

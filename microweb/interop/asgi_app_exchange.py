@@ -155,7 +155,7 @@ class ScopeExchange:
             is_cut = stream.has_begun
             response = failure(request, error, is_cut=is_cut)
             if is_cut:
-                with suppress(Exception):  # the part that was made before
+                with suppress(Exception):  # send what was made before; `error` is what counts
                     await stream.drain()
                 raise AnswerCut("the answer was cut: see the log of microweb.error") from None
             stream.has_trailers = False

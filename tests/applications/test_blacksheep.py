@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from support.applications import Serve, Site, both_ways, until
+from support.applications import Serve, Site, both_ways
+from support.supervising import until
 
 pytestmark = pytest.mark.applications
 for needed in ("blacksheep", "itsdangerous"):

@@ -6,8 +6,9 @@ import re
 import socket
 
 import pytest
-from support.applications import PROGRAMS, Serve, Site, both_ways, until
+from support.applications import PROGRAMS, Serve, Site, both_ways
 from support.processes import DEADLINE_S, ENVIRONMENT, run_to_end
+from support.supervising import until
 
 pytestmark = pytest.mark.applications
 pytest.importorskip("django")

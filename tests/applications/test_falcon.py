@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from support.applications import Serve, until
+from support.applications import Serve
+from support.supervising import until
 from websockets.exceptions import InvalidStatus
 
 pytestmark = pytest.mark.applications

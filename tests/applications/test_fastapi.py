@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 import pytest
-from support.applications import Serve, Site, both_ways, until
+from support.applications import Serve, Site, both_ways
+from support.supervising import until
 from websockets.exceptions import InvalidStatus
 
 pytestmark = pytest.mark.applications

@@ -5,8 +5,9 @@ from __future__ import annotations
 import socket
 
 import pytest
-from support.applications import Serve, Site, both_ways, until
+from support.applications import Serve, Site, both_ways
 from support.processes import DEADLINE_S
+from support.supervising import until
 from websockets.exceptions import InvalidStatus
 
 pytestmark = pytest.mark.applications

@@ -6,8 +6,9 @@ import socket
 import struct
 
 import pytest
-from support.applications import Serve, both_ways, until
+from support.applications import Serve, both_ways
 from support.processes import DEADLINE_S
+from support.supervising import until
 
 pytestmark = pytest.mark.applications
 pytest.importorskip("sse_starlette")

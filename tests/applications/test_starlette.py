@@ -7,8 +7,9 @@ import struct
 from functools import partial
 
 import pytest
-from support.applications import Serve, Site, both_ways, until
+from support.applications import Serve, Site, both_ways
 from support.processes import DEADLINE_S
+from support.supervising import until
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 pytestmark = pytest.mark.applications

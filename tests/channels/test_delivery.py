@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import pytest
 from support.serving import get, on_loopback, settle, until_none
-from support.subscribing import all_data, are_subscribed, publish, soon, take
+from support.subscribing import all_data, are_subscribed, publish, publish_together, soon, take
 from support.websocketing import handshake
 
 from microweb import App, Response, WebSocket
@@ -85,10 +85,6 @@ async def test_publishers_take_turns_so_that_the_order_is_kept(channel: Channel)
     await soon(publish_together(channel, 5))
     await audience.end()
     assert audience.got == [[0, 1, 2, 3, 4]] * COUNT
-
-
-async def publish_together(channel: Channel, count: int) -> None:
-    await asyncio.gather(*(channel.publish(number) for number in range(count)))
 
 
 async def test_publish_returns_when_all_have_the_message() -> None:

@@ -6,7 +6,15 @@ import asyncio
 
 import pytest
 from support.serving import DEADLINE_S, on_loopback, settle, until_none
-from support.subscribing import all_data, are_subscribed, gap_of, publish, soon, take
+from support.subscribing import (
+    all_data,
+    are_subscribed,
+    gap_of,
+    publish,
+    publish_together,
+    soon,
+    take,
+)
 from support.websocketing import handshake, masked
 
 from microweb import App, WebSocket
@@ -232,10 +240,6 @@ async def test_one_who_had_its_turns_and_took_nothing_is_too_slow(channel: Chann
         assert await reading == list(range(50))
         assert (await all_data(stuck), stuck.is_full) == ([0, 1], True)
         assert (messages.is_full, len(channel)) == (False, 1)
-
-
-async def publish_together(channel: Channel, count: int) -> None:
-    await asyncio.gather(*(channel.publish(number) for number in range(count)))
 
 
 async def test_one_who_never_reads_costs_publishers_no_turns(channel: Channel) -> None:

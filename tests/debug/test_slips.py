@@ -7,16 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-
-from microweb import App
+from support.endpoints import app_with
 
 Endpoint = Callable[..., Any]
-
-
-def app_with(endpoint: Endpoint, path: str = "/", **options: Any) -> App:
-    app = App(**options)
-    app.get(path)(endpoint)
-    return app
 
 
 async def hints(endpoint: Endpoint, caplog: pytest.LogCaptureFixture, *, debug: bool) -> list[str]:

@@ -7,10 +7,11 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
-from support.processes import DEADLINE_S, ROOT
+from support.processes import ROOT
+from support.supervising import until
 
 from microweb.server.board import Board, WorkerState
 from microweb.server.spawned import Spawned, WorkerEnd
@@ -53,13 +54,6 @@ def bound() -> Iterator[socket.socket]:
     with socket.socket() as made:
         made.bind(("127.0.0.1", 0))
         yield made
-
-
-def until(is_true: Callable[[], object]) -> None:
-    ends_at = time.monotonic() + DEADLINE_S
-    while not is_true():
-        assert time.monotonic() < ends_at
-        time.sleep(0.01)
 
 
 def is_ready(worker: Spawned) -> bool:

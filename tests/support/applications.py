@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -32,11 +31,3 @@ class Site(httpx.Client):
 
 
 Serve = Callable[..., Site]  # of the fixture `serve`
-
-
-def until(holds: Callable[[], bool]) -> None:
-    """Wait until a fact of another process holds."""
-    ends_at = time.monotonic() + DEADLINE_S
-    while not holds():
-        assert time.monotonic() < ends_at, "the fact never came true"
-        time.sleep(0.01)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 from microweb.interop.asgi_server import ASGI
 from microweb.interop.asgi_types import ASGIApplication, Message, Receive, Send
 from microweb.server.process import Application
-from microweb.server.server import Server
 
-from .serving import DEADLINE_S, on_loopback, peer_of
+from .serving import ask, on_loopback
 
 Scope = dict[str, Any]
 TEXT = [(b"content-type", b"text/plain")]
@@ -38,13 +36,6 @@ def sending(*messages: Message) -> ASGIApplication:
 def get(target: str = "/", *fields: str) -> bytes:
     lines = [f"GET {target} HTTP/1.1", "Host: a", "Connection: close", *fields, "", ""]
     return "\r\n".join(lines).encode()
-
-
-async def ask(server: Server, request: bytes) -> bytes:
-    """Return the answer to a request with `Connection: close`."""
-    async with peer_of(server) as peer, asyncio.timeout(DEADLINE_S):
-        await peer.send(request)
-        return await peer.read_all()
 
 
 async def answer_of(app: Application | ASGIApplication, request: bytes) -> bytes:

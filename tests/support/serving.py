@@ -161,6 +161,13 @@ def peer_of(server: Server, *, timeout_s: float = DEADLINE_S) -> Misbehaving:
     return Misbehaving(host, port, timeout_s=timeout_s)
 
 
+async def ask(server: Server, request: bytes) -> bytes:
+    """Return the answer to a request with `Connection: close`."""
+    async with peer_of(server) as peer, asyncio.timeout(DEADLINE_S):
+        await peer.send(request)
+        return await peer.read_all()
+
+
 async def until_none(connections: set[Connection]) -> None:
     """Wait until the server has no connections."""
     async with asyncio.timeout(DEADLINE_S):

@@ -42,6 +42,11 @@ async def publish(channel: Channel, *messages: object) -> list[str]:
     return [(await channel.publish(message)).id for message in messages]
 
 
+async def publish_together(channel: Channel, count: int) -> None:
+    """Publish numbers, each by a task of its own."""
+    await asyncio.gather(*(channel.publish(number) for number in range(count)))
+
+
 def gap_of(missed: int | None) -> dict[str, object]:
     return {"gap": True, "missed": missed}
 

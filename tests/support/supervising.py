@@ -79,7 +79,8 @@ def is_alive(pid: int) -> bool:
     return True
 
 
-def until(is_true: Callable[[], bool]) -> None:
+def until(is_true: Callable[[], object]) -> None:
+    """Wait until a fact of another process or thread is true."""
     ends_at = time.monotonic() + DEADLINE_S
     while not is_true():
         assert time.monotonic() < ends_at

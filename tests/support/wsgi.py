@@ -15,7 +15,7 @@ from microweb.server.config import ServerOptions
 from microweb.server.process import Application
 from microweb.server.server import Server
 
-from .serving import DEADLINE_S, on_loopback, peer_of
+from .serving import DEADLINE_S, ask, on_loopback
 
 Environ = dict[str, Any]
 TEXT = [("Content-Type", "text/plain")]
@@ -42,13 +42,6 @@ async def serving(
     """Serve an application. `wsgiref.validate` is between it and the server if `is_checked`."""
     async with on_loopback(WSGI(validator(app) if is_checked else app), **options) as server:
         yield server
-
-
-async def ask(server: Server, request: bytes) -> bytes:
-    """Return the answer to a request with `Connection: close`."""
-    async with peer_of(server) as peer, asyncio.timeout(DEADLINE_S):
-        await peer.send(request)
-        return await peer.read_all()
 
 
 async def answer_of(app: Application | WSGIApplication, request: bytes) -> bytes:
