@@ -352,7 +352,7 @@ class App(Router, metaclass=Suggesting):
         """Return an `httpx.AsyncClient` over the real connection callback, without a socket.
 
         `raise_errors`: if no handler answers an endpoint's exception, the call raises it.
-        Raises: MissingExtra without httpx: pip install 'microweb[testing]'.
+        Raises: MissingExtra without httpx (the extra `testing`).
         """
         from .testing.client import TestClient
 

@@ -32,16 +32,14 @@ import copyreg
 from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
 
+from .extras import command_for
 from .faults import Fault, first_faults, texts_of
 
 _SHOWN_BYTES = 80
 
 
 class MicrowebError(Exception):
-    """The root of all exceptions that microweb raises on purpose.
-
-    All can be copied and pickled, for example by a pool of processes.
-    """
+    """The root of all exceptions of microweb, which can be copied and pickled."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         # By default the class would be called with `args`, which are not those of its `__init__`.
@@ -427,4 +425,4 @@ class MissingExtra(ConfigurationError):
     """A part of microweb needs a package that is not installed."""
 
     def __init__(self, part: str, extra: str) -> None:
-        super().__init__(f"{part} needs an extra: pip install 'microweb[{extra}]'")
+        super().__init__(f"{part} needs the extra {extra}: {command_for(extra)}")

@@ -6,7 +6,7 @@ whose body is not bytes yet. So a caller awaits nothing, and no context variable
 Rendering runs on the event loop: load all values before it. `templates.stream(...)` renders in a
 thread, piece by piece.
 
-Extra: `microweb[jinja2]`.
+Extra: `jinja2`.
 """
 
 from __future__ import annotations

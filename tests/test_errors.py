@@ -350,7 +350,8 @@ def test_no_leaf_has_the_status_of_another() -> None:
 def test_a_missing_extra_names_the_command_that_mends_it() -> None:
     error = MissingExtra("app.test_client()", "testing")
     assert isinstance(error, ConfigurationError)
-    assert str(error) == "app.test_client() needs an extra: pip install 'microweb[testing]'"
+    command = "pip install 'h11>=0.16' 'httpcore<2,>=1.0.9' 'httpx<1,>=0.27'"
+    assert str(error) == f"app.test_client() needs the extra testing: {command}"
 
 
 def test_a_consumed_body_is_a_fault_of_the_application() -> None:

@@ -24,7 +24,7 @@ PACKAGE = Path(microweb.__file__).parent
 
 # From the ground up. A module stands on the floor of its name, else on that of its package.
 FLOORS = [
-    "errors faults logs markup remedies",
+    "errors extras faults logs markup remedies",
     "http concurrency sessions typed",
     "bodies routing sse",
     "response",

@@ -1,6 +1,6 @@
 """A notes site: accounts, forms, uploads, SQLite, flash messages, pages without a script.
 
-$ pip install 'microweb[jinja2,itsdangerous]'
+$ pip install -e 'path/to/microweb[jinja2,itsdangerous]'
 $ python examples/notes/app.py
 
 It stores its data in the folder NOTES_FOLDER, by default ./notes-data. SECRET_KEY signs the

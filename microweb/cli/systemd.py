@@ -43,7 +43,7 @@ ExecStart={command}
 ExecReload=/bin/kill -HUP $MAINPID
 # SIGTERM to the supervisor only, which stops the workers; SIGKILL to all that are left.
 KillMode=mixed
-# More than drain_delay_s ({drain_s:g}), grace_s ({grace_s:g}) and 3 s, when workers are killed.
+# More than drain_delay_s ({drain_s:g}){graces}.
 TimeoutStopSec={stop_s}
 Restart=always
 RestartSec=1
@@ -126,14 +126,22 @@ def _service(target: str, control: str | None) -> str:
     for name, flags in _FLAGS.items():
         command += [] if name in options else flags
     command += [] if control is None else ["--control", control]
+    several = "workers" in options and config.workers != 1
+    if several or control or config.needs_supervisor or "supervised" not in options:
+        graces, stop_s = ", grace_s ({grace_s:g}) and 3 s, when workers are killed", config.grace_s
+    else:  # a single process gives its lifespans as long again
+        graces, stop_s = (
+            " and twice grace_s ({grace_s:g}), for requests and lifespans",
+            2 * config.grace_s,
+        )
     return _SERVICE.format(
         name=_name_of(target),
         target=_escaped(target),
         directory=_escaped(directory),
         command=" ".join(map(_quoted, command)),
         drain_s=config.drain_delay_s,
-        grace_s=config.grace_s,
-        stop_s=math.ceil(config.drain_delay_s + config.grace_s + KILL_MARGIN_S + _STOP_SLACK_S),
+        graces=graces.format(grace_s=config.grace_s),
+        stop_s=math.ceil(config.drain_delay_s + stop_s + KILL_MARGIN_S + _STOP_SLACK_S),
         user=_user_for([directory, sys.executable]),
         control=_directory_of(config.control if control is None else control, target),
     )

@@ -3,7 +3,7 @@
 It only says when to scan: the scan says whether a file has changed, and which one. So a notice too
 many costs one scan, and one that is missing is made up for by the next scan.
 
-Extra: `microweb[watchfiles]`. Without it there are no notices.
+Extra: `watchfiles`. Without it there are no notices.
 """
 
 from __future__ import annotations

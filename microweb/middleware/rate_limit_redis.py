@@ -46,7 +46,7 @@ class RedisBuckets:
     neither lost nor unlimited. Redis is then asked again once a second. The log `microweb.app` has
     the reason, at most one line a minute.
 
-    Raises: MissingExtra for a URL without redis: pip install 'microweb[redis]'; ConfigurationError
+    Raises: MissingExtra for a URL without the extra `redis`; ConfigurationError
     for a wrong URL.
     """
 

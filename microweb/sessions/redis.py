@@ -38,7 +38,7 @@ class RedisStore:
     If Redis does not answer within 5 s, or refuses a command, the methods raise ServiceUnavailable,
     which is a 503. The log `microweb.app` has the reason, at most one line a minute.
 
-    Raises: MissingExtra for a URL without redis: pip install 'microweb[redis]'; ConfigurationError
+    Raises: MissingExtra for a URL without the extra `redis`; ConfigurationError
     for a wrong URL.
     """
 

@@ -24,7 +24,7 @@ class RedisCommands:
 
     `user` is the name of the class for messages. `failures` are the exceptions of `send`.
 
-    Raises: MissingExtra for a URL without redis: pip install 'microweb[redis]'; ConfigurationError
+    Raises: MissingExtra for a URL without the extra `redis`; ConfigurationError
     for a wrong URL.
     """
 

@@ -121,6 +121,19 @@ def test_systemd_waits_for_the_whole_stop(folder: Path) -> None:
     assert "\nTimeoutStopSec=51\n" in printed(folder, "shop:app")
 
 
+def test_systemd_waits_for_the_lifespans_of_a_single_process(folder: Path) -> None:
+    project = folder / "pyproject.toml"
+    single = "[tool.microweb]\nworkers = 1\nsupervised = false\ngrace_s = 30\n"
+    project.write_text(single)
+    service = printed(folder, "shop:app")
+    assert "\nTimeoutStopSec=70\n" in service
+    assert "twice grace_s (30)" in service
+    project.write_text(single.replace("false", "true"))
+    assert "\nTimeoutStopSec=40\n" in printed(folder, "shop:app")
+    project.write_text(single.replace("workers = 1", "workers = 2"))
+    assert "\nTimeoutStopSec=40\n" in printed(folder, "shop:app")
+
+
 def test_wrong_option_of_the_project_is_one_line(folder: Path) -> None:
     (folder / "pyproject.toml").write_text('[tool.microweb]\ngrace_s = "long"\n')
     ended = run_to_end(["-m", "microweb", "systemd", "shop:app"], folder)

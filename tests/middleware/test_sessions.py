@@ -1574,8 +1574,8 @@ def test_without_itsdangerous_the_command_that_mends_it_is_named() -> None:
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert run.returncode == 1
     assert (
-        "MissingExtra: microweb.middleware.sessions needs an extra: "
-        "pip install 'microweb[itsdangerous]'"
+        "MissingExtra: microweb.middleware.sessions needs the extra itsdangerous: "
+        "pip install 'itsdangerous<3,>=2.1'"
     ) in run.stderr
 
 

@@ -164,4 +164,4 @@ def test_without_redis_the_command_that_mends_it_is_named() -> None:
     code += "RedisStore('redis://localhost')"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert run.returncode == 1
-    assert "MissingExtra: RedisStore needs an extra: pip install 'microweb[redis]'" in run.stderr
+    assert "MissingExtra: RedisStore needs the extra redis: pip install 'redis>=5.2'" in run.stderr

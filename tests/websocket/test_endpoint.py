@@ -241,7 +241,7 @@ def test_without_the_extra_its_name_is_told() -> None:
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, encoding="utf-8", timeout=60
     )
-    line = "MissingExtra a WebSocket needs an extra: pip install 'microweb[websockets]'\n"
+    line = "MissingExtra a WebSocket needs the extra websockets: pip install 'websockets<18,>=17'\n"
     assert (done.stdout, done.stderr) == (2 * line, "")
 
 
