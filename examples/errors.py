@@ -2,7 +2,7 @@
 
 $ python examples/errors.py
 $ curl -i http://localhost:5000/nowhere
-$ curl -i http://localhost:5000/stock/tea?wanted=9
+$ curl -i 'http://localhost:5000/stock/tea?wanted=9'
 $ curl -i http://localhost:5000/pay -X POST -H 'Accept: application/json'
 """
 

@@ -1,4 +1,4 @@
-r"""Orders: typed endpoints, a transaction for each request, and a page that documents them.
+"""Orders: typed endpoints, a transaction for each request, and a page that documents them.
 
 $ API_TOKENS=sesame:ada python examples/orders.py
 $ curl http://localhost:5000/orders -H 'Authorization: Bearer sesame' -d '{"item": "tea"}'
