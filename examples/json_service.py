@@ -6,6 +6,7 @@ $ curl -i http://localhost:5000/bookings -H 'Authorization: Bearer sesame' \
 """
 
 import os
+import sys
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -30,7 +31,8 @@ class Booking:
 
 app = App()
 app.use(CORS(os.environ.get("ORIGIN", "http://localhost:3000")))
-users = dict(each.split(":") for each in os.environ["API_TOKENS"].split())  # no secrets in code
+tokens = os.environ.get("API_TOKENS") or sys.exit("set API_TOKENS='token:name'")
+users = dict(each.split(":") for each in tokens.split())  # no secrets in code
 bookings: list[tuple[str, Booking]] = []  # with the user's name
 
 

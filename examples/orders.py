@@ -8,6 +8,7 @@ Open http://localhost:5000/docs, and authorize with the token. The orders are in
 
 import os
 import sqlite3
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
@@ -48,7 +49,8 @@ def transaction() -> Iterator[sqlite3.Connection]:
 
 
 Database = Annotated[sqlite3.Connection, Depends(transaction)]
-users = dict(each.split(":") for each in os.environ["API_TOKENS"].split())  # no secrets in code
+tokens = os.environ.get("API_TOKENS") or sys.exit("set API_TOKENS='token:name'")
+users = dict(each.split(":") for each in tokens.split())  # no secrets in code
 orders = Router("/orders", use=[BearerAuth(users)], tags=["orders"])
 
 

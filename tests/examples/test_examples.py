@@ -24,7 +24,7 @@ FILES = sorted(path.name for path in EXAMPLES.glob("*.py"))
 TESTED_BY_PYTEST = "testing_an_app.py"
 SERVED = [name for name in FILES if name != TESTED_BY_PYTEST]
 MAX_LINES = 60
-MAX_LINES_OF_SITE = 85
+MAX_LINES_OF_SITE = 90
 PROBLEM = "application/problem+json"
 
 
@@ -188,7 +188,7 @@ async def test_script_of_the_other_site_may_ask_and_read_errors(load: Load) -> N
 
 def test_service_without_tokens_does_not_start(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("API_TOKENS")
-    with pytest.raises(KeyError, match="API_TOKENS"):
+    with pytest.raises(SystemExit, match="set API_TOKENS='token:name'"):
         load("json_service")
 
 
