@@ -276,6 +276,6 @@ async def _send_all(messages: Subscription, socket: FrameSocket) -> None:
             await socket.close(_TRY_AGAIN_LATER, "too slow")
     except ClientDisconnected:
         pass  # the body gets the same error when it receives
-    except Exception:
+    except Exception:  # raised again, after the client knows
         await socket.close(_INTERNAL_ERROR)
         raise

@@ -151,7 +151,7 @@ class Mask:
             return HIDDEN
         try:
             return cut(self._show(value, _DEPTH), _MAX_SHOWN)
-        except Exception as error:
+        except Exception as error:  # of its `__repr__`
             return f"<{type(value).__name__} whose repr raised {type(error).__name__}>"
 
     def _show(self, value: object, depth: int) -> str:
