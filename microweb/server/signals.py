@@ -7,6 +7,7 @@ event loop. Python allows signal handlers only in the main thread; elsewhere non
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import socket
@@ -130,8 +131,8 @@ def has_terminal() -> bool:
     """Whether the process has a controlling terminal. It is gone before SIGHUP arrives."""
     try:
         os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
-    except OSError:
-        return False
+    except OSError as error:
+        return error.errno in (errno.EMFILE, errno.ENFILE)  # without a free descriptor none opens
     return True
 
 

@@ -14,7 +14,7 @@ import pytest
 from support.processes import DEADLINE_S, ENVIRONMENT, connect, get
 from support.started import HANGS, HEAD, LOOPS, RUN, Start, apps_in
 
-from microweb.server.signals import signals_handled
+from microweb.server.signals import has_terminal, signals_handled
 
 
 @pytest.fixture
@@ -202,6 +202,17 @@ app.run(port=0); print("after run")
 
 
 # --- in this process
+
+
+def test_terminal_counts_as_there_if_no_descriptor_is_free() -> None:
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, before[1]))
+    try:
+        is_there = has_terminal()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert is_there
 
 
 @pytest.fixture
