@@ -352,9 +352,10 @@ class _Serving:
             self._loop.call_later(self._notifier.feed_s, self._feed)
 
     def _stop(self) -> None:
-        self._stopping.set()
-        if self._is_starting and self._task is not None:
+        # Once: a second `cancel` would cut the lifespan's clean-up short.
+        if self._is_starting and self._task is not None and not self._stopping.is_set():
             self._task.cancel()
+        self._stopping.set()
 
     def _awaited(self) -> str:
         if self._is_starting:

@@ -16,7 +16,7 @@ from .board import Board, Slot
 from .questions import pair_for_questions
 from .stacks import StackPipe
 from .start import start_directory
-from .worker import DRAIN, HELD_SIGNALS, LEAVE, READY, VARIABLE, Assignment
+from .worker import DRAIN, HELD_SIGNALS, LEAVE, OPEN, READY, VARIABLE, Assignment
 
 _MIN_LIFE_S = 10.0  # before `max_rss` counts, so that a limit that is too low replaces no faster
 _JITTER = 0.1  # of `max_requests`, so that workers that started together do not end together
@@ -63,6 +63,8 @@ class Spawned:
     Raises: OSError if the process can't be started.
     """
 
+    channel: socket.socket | None
+
     def __init__(
         self,
         command: list[str],
@@ -77,16 +79,16 @@ class Spawned:
         self.slot = slot
         self._board = board
         self.started_at = time.monotonic()
+        self.is_open = False  # it reads commands
         self.is_ready = False  # it has said so
         self.is_announced = False  # the log says that it is ready
         self.is_leaving = False  # it got SIGTERM, and waits for a command
         self.killed_at = 0.0  # when it is to be killed, because it stands still
         self.ends_at = 0.0  # when it is to be killed, because it drains for too long
+        self.is_asked_to_end = False  # while it was starting
         self._is_killed = False
-        self._is_asked_to_end = False
         self._share = random.uniform(1.0 - _JITTER, 1.0 + _JITTER)
         slot.clear()
-        self.channel: socket.socket | None
         self.channel, inherited = socket.socketpair()
         self.channel.setblocking(False)
         self.questions, asked = pair_for_questions() if is_asked else (None, None)
@@ -120,7 +122,7 @@ class Spawned:
         if status is None:
             return None
         self.receive()  # it may have become ready just before its end
-        if status == -signal.SIGTERM and self._is_asked_to_end:
+        if self.is_asked_to_end and status in (-signal.SIGTERM, 128 + signal.SIGTERM):
             status = 0  # it was still starting, so that the signal has ended it immediately
         return WorkerEnd(status, self._is_killed)
 
@@ -134,6 +136,8 @@ class Spawned:
             return
         except OSError:
             data = b""
+        if OPEN in data:
+            self.is_open = True
         if READY in data:
             self.is_ready = True
         if LEAVE in data:
@@ -144,11 +148,15 @@ class Spawned:
     def send(self, command: bytes) -> None:
         """Send STOP or RETIRE to the worker; it may have ended already.
 
-        A worker that is not ready may not read commands yet: SIGTERM ends it.
+        SIGTERM ends one that does not read commands yet. One that does so would take it for a
+        second signal if it got another SIGTERM: it would exit without leaving its lifespan.
         """
-        if not self._send(command) or not self.is_ready:
-            self._is_asked_to_end = True
+        self.receive()  # it may have opened just now
+        if not self._send(command) or not self.is_open:
             self._process.terminate()
+        elif self.is_ready:
+            return
+        self.is_asked_to_end = True
 
     def drain(self) -> None:
         """Tell the worker that the service is about to stop. A worker reads it once it starts."""

@@ -203,7 +203,8 @@ class Supervisor:
 
     def _on_end(self, worker: Spawned, end: WorkerEnd, now: float) -> None:
         worker.close()
-        text = f"worker {worker.pid} {end}"
+        how = "got SIGTERM and " if worker.is_asked_to_end else ""
+        text = f"worker {worker.pid} {how}{end}"
         place = self._pool.place_of(worker)
         is_next = place is not None and worker is place.next
         self._pool.remove(worker)
@@ -213,10 +214,10 @@ class Supervisor:
                 self._shutdown.note_failure()
         elif is_next:
             self._replacements.fail(place, f"{text} before it was ready", now)
-        elif worker.is_ready or self._pool.has_started:
+        elif worker.is_ready or worker.is_asked_to_end or self._pool.has_started:
             text = text if worker.is_ready else f"{text} before it was ready"
             lived_s = now - worker.started_at
-            self._pool.board.count_restart(end.cause)
+            self._pool.board.count_restart("sigterm" if worker.is_asked_to_end else end.cause)
             self._on_crash(place, text, now, lived_s, was_ready=worker.is_ready)
         else:
             # The worker has checked more options than the supervisor can: it needs the application.

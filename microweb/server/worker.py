@@ -37,6 +37,7 @@ DRAIN = b"D"  # the service is about to stop: report it, and go on
 STOP = b"S"  # stop serving: the whole service stops
 RETIRE = b"R"  # stop serving: another worker has taken over
 RESTART = b"T"  # stop serving: another worker takes over once this one has ended
+OPEN = b"="  # from the worker: it has a handler of SIGTERM, and reads commands
 READY = b"+"  # from the worker: it accepts connections
 LEAVE = b"-"  # from the worker: it got a signal of its own, and waits for STOP or RETIRE
 
@@ -181,6 +182,7 @@ class Worker:
         self._on_command = on_command
         self._ends_within_s = ends_within_s
         asyncio.get_running_loop().add_reader(self._channel, self._receive)
+        self._send(OPEN)
 
     def ready(self) -> None:
         """Tell the supervisor that this worker accepts connections."""

@@ -98,6 +98,19 @@ async def life(app):
 """
 
 
+CLEANS_UP = """
+@app.lifespan
+async def life(app):
+    try:
+        print("begins", flush=True)
+        await asyncio.sleep(600)
+        yield
+    finally:
+        await asyncio.sleep(0.5)
+        print("left", flush=True)
+"""
+
+
 @pytest.fixture
 def script(tmp_path: Path) -> Path:
     path = tmp_path / "app.py"
@@ -319,6 +332,46 @@ def test_stop_while_the_service_starts(script: Path) -> None:
         program.stop()
         assert not any(map(is_alive, first))
         assert program.err.rest() == ""
+
+
+@pytest.mark.parametrize("is_whole_group", [False, True])
+def test_stop_leaves_a_lifespan_that_starts(script: Path, *, is_whole_group: bool) -> None:
+    change(script, life=CLEANS_UP, options="workers=1, supervised=True")
+    with Program("-u", script, is_session=True) as program:
+        program.out.wait_for("begins")
+        if is_whole_group:  # as systemd does
+            os.killpg(program.process.pid, signal.SIGTERM)
+            program.ends(0)
+        else:
+            program.stop()
+        assert program.out.rest().count("left") == 1
+        assert program.err.rest() == ""
+
+
+def test_signal_to_a_worker_that_starts_leaves_its_lifespan(script: Path) -> None:
+    change(script, life=CLEANS_UP, options="workers=1, supervised=True")
+    with Program("-u", script) as program:
+        program.out.wait_for("begins")
+        (first,) = children(program)
+        os.kill(first, signal.SIGTERM)
+        program.out.wait_for("left")
+        expected = "got SIGTERM and exited with status 0 before it was ready: a new one starts"
+        program.err.wait_for(f"worker {first} {expected}")
+        program.out.wait_for("begins")
+        program.stop()  # the end of a worker that was asked to end is no failed start
+        assert program.out.rest().count("left") == 2
+
+
+def test_worker_less_while_it_starts_leaves_its_lifespan(script: Path) -> None:
+    change(script, life=CLEANS_UP, options="workers=2")
+    with Program("-u", script) as program:
+        for _ in range(2):
+            program.out.wait_for("begins")
+        program.process.send_signal(signal.SIGTTOU)
+        program.err.wait_for("SIGTTOU: 1 workers")
+        program.stop()  # also while the first one cleans up
+        assert program.out.rest().count("left") == 2
+        assert "exited" not in program.err.rest()
 
 
 def test_stop_during_a_reload(script: Path) -> None:
