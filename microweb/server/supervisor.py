@@ -131,7 +131,7 @@ class Supervisor:
             self._on_end(worker, end, now)
         for worker in self._pool.workers():
             if worker.is_leaving and not self._shutdown.is_begun:
-                self._on_leaving(worker)
+                self._on_leaving(worker, now)
         if os.getpid() == 1:
             reap_orphans({worker.pid for worker in self._pool.workers()})
         for worker in self._pool.draining:
@@ -244,13 +244,13 @@ class Supervisor:
             say(f"{crashed}: the service stops", sys.stderr, ERROR)
             self._shutdown.stop(HOPELESS, now)
 
-    def _on_leaving(self, worker: Spawned) -> None:
-        """Replace a worker that got SIGTERM, as in a reload."""
-        worker.is_leaving = False
+    def _on_leaving(self, worker: Spawned, now: float) -> None:
+        """Replace a worker that got SIGTERM, as in a reload; again if that has failed."""
         place = self._pool.place_of(worker)
         if place is None or worker is place.next or not worker.is_ready:
+            worker.is_leaving = False
             worker.send(RETIRE)
-        else:
+        elif now >= place.starts_at:
             self._replacements.request(place, "it got SIGTERM", "sigterm")
 
     # --- signals

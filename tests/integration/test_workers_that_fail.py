@@ -110,6 +110,13 @@ async def life(app):
         print("left", flush=True)
 """
 
+FAILS_ONCE = """
+import os, sys
+if os.path.exists("fails"):
+    os.remove("fails")
+    sys.exit(1)
+"""
+
 
 @pytest.fixture
 def script(tmp_path: Path) -> Path:
@@ -372,6 +379,18 @@ def test_worker_less_while_it_starts_leaves_its_lifespan(script: Path) -> None:
         program.stop()  # also while the first one cleans up
         assert program.out.rest().count("left") == 2
         assert "exited" not in program.err.rest()
+
+
+def test_signal_to_a_worker_holds_until_it_is_replaced(script: Path) -> None:
+    change(script, before=FAILS_ONCE)
+    with supervised(script, cwd=script.parent) as (program, url):
+        old = min(workers_that_answer(url, 2))
+        (script.parent / "fails").touch()
+        os.kill(old, signal.SIGTERM)
+        program.err.wait_for("the old one goes on, the next attempt is in 0 s")
+        program.err.wait_for(f"worker {old} is replaced by")
+        until(lambda: not is_alive(old))
+        program.stop()
 
 
 def test_stop_during_a_reload(script: Path) -> None:
