@@ -9,8 +9,10 @@ import socket
 import sys
 import time
 from pathlib import Path
+from typing import NoReturn
 
 from ..errors import ConfigurationError
+from ..server.console import say
 from ..server.control import MAX_ANSWER
 from ..server.env_file import read_env_file
 from ..server.settings import read_settings, variable_of
@@ -20,6 +22,7 @@ from .options import flag_of, server_options
 _OPTION = "control"
 _ANSWER_S = 10.0  # far more than a service needs that does not wait for an outcome
 _PAUSE_S = 0.02
+_INTERRUPTED = 130  # as shells have it: 128 and the number of SIGINT
 
 Answer = dict[str, object]
 
@@ -41,14 +44,16 @@ def add_control(parser: argparse.ArgumentParser) -> None:
 def ask(given: argparse.Namespace, question: dict[str, object], *, waits: bool = False) -> Answer:
     """Return the answer of the service; with `waits` it may take any time.
 
-    Raises: SystemExit with status 1 if the service can't be reached or does not answer, and with
-    the status of an answer without success.
+    Raises: SystemExit with status 1 if the service can't be reached or does not answer, with the
+    status of an answer without success, and with 130 at Ctrl-C.
     """
     path = _path(given)
     try:
         received = _exchange(path, json.dumps(question).encode() + b"\n", waits=waits)
     except OSError as error:
         fail(f"control socket {path}: {_reason(error)}")
+    except KeyboardInterrupt:
+        _end_interrupted("the service was not asked")
     try:
         answer = json.loads(received)
         status = int(answer["status"])
@@ -95,12 +100,20 @@ def _exchange(path: str, question: bytes, *, waits: bool) -> bytes:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connected:
         connected.settimeout(_ANSWER_S)
         _connect(connected, path)
-        connected.sendall(question)
-        if waits:
-            connected.settimeout(None)
-        while len(received) <= MAX_ANSWER and (data := connected.recv(1 << 16)):
-            received += data
+        try:
+            connected.sendall(question)
+            if waits:
+                connected.settimeout(None)
+            while len(received) <= MAX_ANSWER and (data := connected.recv(1 << 16)):
+                received += data
+        except KeyboardInterrupt:
+            _end_interrupted("the service goes on with it")
     return bytes(received)
+
+
+def _end_interrupted(text: str) -> NoReturn:
+    say(f"interrupted: {text}", sys.stderr)
+    sys.exit(_INTERRUPTED)
 
 
 def _connect(connected: socket.socket, path: str) -> None:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import socket
-from contextlib import ExitStack, suppress
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
 from support.commanding import Write
 from support.controlling import OneAnswer
+from support.processes import DEADLINE_S, Program
 
 from microweb import cli
 from microweb.cli import controlling
@@ -107,6 +111,23 @@ def test_text_for_a_terminal_is_escaped(value: object, text: str) -> None:
     assert shown(value) == text
 
 
+@pytest.mark.parametrize("command", [["reload"], ["drain", "--wait"], ["ps"], ["stacks"]])
+def test_interrupt_is_one_line(command: list[str], tmp_path: Path) -> None:
+    path = tmp_path / "app.ctl"
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(path))
+        listening.listen()
+        listening.settimeout(DEADLINE_S)
+        with Program("-m", "microweb", *command, "--control", path) as program:
+            client, _ = listening.accept()
+            with client:
+                client.settimeout(DEADLINE_S)
+                assert client.recv(1000).startswith(b'{"command": ')
+                program.stop(signal.SIGINT, status=130)
+            expected = "microweb: interrupted: the service goes on with it"
+            assert (program.out.rest(), program.err.rest()) == ("", expected)
+
+
 def test_commands_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         cli.main(["--help"])
@@ -114,11 +135,8 @@ def test_commands_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(name in shown_help for name in ("ps", "reload", "drain", "stacks"))
 
 
-def test_queue_of_the_socket_may_be_full(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(controlling, "_ANSWER_S", 0.1)
-    path = tmp_path / "app.ctl"
+@contextmanager
+def full_queue(path: Path) -> Iterator[None]:
     with ExitStack() as stack:
         bound = stack.enter_context(socket.socket(socket.AF_UNIX))
         bound.bind(str(path))
@@ -128,4 +146,23 @@ def test_queue_of_the_socket_may_be_full(
                 waiting = stack.enter_context(socket.socket(socket.AF_UNIX))
                 waiting.setblocking(False)
                 waiting.connect(str(path))
+        yield
+
+
+def test_interrupt_before_the_question_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "app.ctl"
+    monkeypatch.setattr(time, "sleep", lambda _: signal.raise_signal(signal.SIGINT))
+    with full_queue(path):
+        failed = failure(capsys, "--control", str(path))
+    assert failed == (130, "microweb: interrupted: the service was not asked\n")
+
+
+def test_queue_of_the_socket_may_be_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(controlling, "_ANSWER_S", 0.1)
+    path = tmp_path / "app.ctl"
+    with full_queue(path):
         assert "no answer within 0.1 s" in failure(capsys, "--control", str(path))[1]
