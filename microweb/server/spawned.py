@@ -183,6 +183,12 @@ class Spawned:
         """Make the worker write the stacks of its threads: see `StackReader`."""
         self._process.send_signal(signal.SIGQUIT)
 
+    def log_stacks(self) -> None:
+        """Make the worker write its stacks to the log, also if a survey takes them."""
+        if self.stacks is not None:
+            self.stacks.is_for_log = True
+        self.write_stacks()
+
     def kill(self) -> None:
         """Kill the worker."""
         self._is_killed = True

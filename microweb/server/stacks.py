@@ -34,6 +34,7 @@ class StackPipe:
         self.is_over = False
         # They get the next stacks in place of the log, and are then forgotten.
         self.takers: list[Callable[[str], None]] = []
+        self.is_for_log = False  # the next stacks are for the log too
 
     def fileno(self) -> int:
         """Return the descriptor that is readable when the worker has written."""
@@ -52,14 +53,15 @@ class StackPipe:
             self.is_over = True  # the worker has ended
 
     def report(self, pid: int) -> None:
-        """Write the stacks to the log, or hand them to the takers."""
+        """Hand the stacks to the takers, and write them to the log if it is to have them."""
         text = self._received.decode("utf-8", "replace").rstrip()
         self._received.clear()
         self.due = _NEVER
         takers, self.takers = self.takers, []
         for take in takers:
             take(text)
-        if takers:
+        is_for_log, self.is_for_log = self.is_for_log or not takers, False
+        if not is_for_log:
             return
         if is_json():
             say(f"stacks of worker {pid}", sys.stderr, WARNING, **{"code.stacktrace": text})

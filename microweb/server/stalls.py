@@ -52,5 +52,5 @@ class StallWatch:
             text = f"it is not ready after {self._config.worker_start_s:g} s"
         text = f"worker {worker.pid}: {text}: it writes its stacks and is killed"
         say(text, sys.stderr, ERROR)
-        worker.write_stacks()
+        worker.log_stacks()
         worker.killed_at = now + _STACKS_S

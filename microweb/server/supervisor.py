@@ -266,7 +266,7 @@ class Supervisor:
             self._on_hangup()
         elif number == signal.SIGQUIT:
             for worker in self._pool.workers():
-                worker.write_stacks()
+                worker.log_stacks()
         elif number == signal.SIGTTIN:
             self._pool.add_place()
         elif number == signal.SIGTTOU and (place := self._pool.remove_place()) is not None:

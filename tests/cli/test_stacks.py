@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.controlling import OneAnswer, command, controlled
+from support.controlling import OneAnswer, ask, command, connect, controlled, read_answer
 from support.processes import DEADLINE_S, ENVIRONMENT
 from support.supervising import HANGING, workers_that_answer
 
@@ -49,6 +49,22 @@ def test_worker_that_is_stopped_is_named_without_stacks(tmp_path: Path) -> None:
         assert f"worker {stopped}: nothing within 2 s\n" in text
         assert f"worker {other}:\n" in text
         program.err.wait_for(f"stacks of worker {stopped}")  # later, and so in the log
+        program.stop()
+
+
+def test_log_has_the_stacks_that_a_signal_asks_for_too(tmp_path: Path) -> None:
+    options = "grace_s=0.5, worker_stall_s=0"
+    with controlled(tmp_path, workers=1, options=options) as (program, url, path):
+        (worker,) = workers_that_answer(url, 1)
+        os.kill(worker, signal.SIGSTOP)
+        try:
+            client = connect(path, b'{"command": "stacks"}\n')
+            program.process.send_signal(signal.SIGQUIT)
+            ask(path, command="none")  # the supervisor has taken both
+        finally:
+            os.kill(worker, signal.SIGCONT)
+        assert read_answer(client)["workers"][0]["pid"] == worker
+        program.err.wait_for(f"stacks of worker {worker}")
         program.stop()
 
 

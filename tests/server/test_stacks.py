@@ -75,6 +75,23 @@ def test_taker_gets_the_next_stacks_in_place_of_the_log(
     pipe.inherited()
 
 
+def test_log_gets_the_stacks_that_it_asked_for_beside_a_taker(
+    worker: Worker, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reader, pipe = StackReader(lambda: [worker]), worker.stacks
+    assert pipe is not None
+    taken: list[str] = []
+    for text, is_for_log in ((b"Thread 1\n", True), (b"Thread 2\n", False)):
+        pipe.takers.append(taken.append)
+        pipe.is_for_log = is_for_log
+        os.write(pipe.descriptor, text)
+        reader.go_on(ready(worker), 10.0)
+        reader.go_on({}, 20.0)
+    assert taken == ["Thread 1", "Thread 2"]
+    assert capsys.readouterr().err == "microweb: stacks of worker 7:\nThread 1\n"
+    pipe.inherited()
+
+
 def test_worker_that_ends_leaves_its_stacks(capsys: pytest.CaptureFixture[str]) -> None:
     pipe = StackPipe()
     os.write(pipe.descriptor, b"Thread 1\n")

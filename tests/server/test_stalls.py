@@ -36,6 +36,12 @@ def test_worker_whose_loop_stands_still_is_replaced(script: Path) -> None:
         program.stop()
 
 
+def test_log_has_the_stacks_of_a_stall_also_if_a_survey_takes_them(pool: WorkerPool) -> None:
+    worker = pool.start(pool.places[0])
+    StallWatch(ServerConfig(worker_start_s=1)).check(worker, float("inf"))
+    assert worker.stacks is not None and worker.stacks.is_for_log
+
+
 def test_stall_counts_from_the_last_heartbeat(pool: WorkerPool) -> None:
     stalls = StallWatch(ServerConfig(worker_stall_s=30, worker_start_s=60))
     worker = pool.start(pool.places[0])
