@@ -66,7 +66,9 @@ def test_file_that_is_missing_is_made_anew() -> None:
 
 def test_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "trustme", None)
-    with pytest.raises(MissingExtra, match=r"--dev-tls needs .* 'microweb\[trustme\]'"):
+    with pytest.raises(
+        MissingExtra, match=r"--dev-tls needs the extra trustme: pip install 'trustme"
+    ):
         local_certificate()
 
 
