@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import signal
 from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Any
 
@@ -22,6 +23,10 @@ settings.load_profile("untimed")
 
 LOOP = os.environ.get("MICROWEB_TEST_LOOP", "asyncio")
 JSON = os.environ.get("MICROWEB_TEST_JSON", "msgspec")
+
+# A shell makes its background processes ignore SIGINT, and so do the programs that they start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_asyncio_loop_factories() -> Mapping[str, LoopFactory]:
