@@ -82,7 +82,8 @@ def checks_for(kind: object) -> list[Check]:
 
     Raises: ConfigurationError for a constraint that fits no alternative of `kind`.
     """
-    limits = limits_of(metadata_of(kind))
+    metadata = metadata_of(kind)
+    limits = limits_of(metadata) if metadata else []
     if not limits:
         return []
     classes = [_class_of(each) for each in expanded_alternatives_of(bare(kind))]

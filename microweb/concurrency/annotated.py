@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from inspect import Parameter
 from types import FunctionType
-from typing import ForwardRef, get_args
+from typing import ForwardRef, NamedTuple, get_args
 
 if sys.version_info >= (3, 14):
     from annotationlib import Format, get_annotations
@@ -30,27 +30,43 @@ def signature_of(
     return inspect.signature(function, follow_wrapped=follow_wrapped)
 
 
-def parameters_of(function: Callable[..., object]) -> Mapping[str, Parameter]:
+class FunctionParameter(NamedTuple):
+    """A parameter of a function, as `inspect.Parameter`, whose checks take 2 us."""
+
+    name: str
+    kind: object  # such as `inspect.Parameter.KEYWORD_ONLY`
+    default: object  # `inspect.Parameter.empty` if there is none
+
+
+def parameters_of(function: Callable[..., object]) -> dict[str, FunctionParameter]:
     """Return the parameters of a function itself, not of one that it wraps.
 
-    Those of a usual function are read from its code and have no annotation: 1,900 instructions for
-    one parameter in place of 20,500. Raises: ValueError if the signature can't be read.
+    Those of a usual function are read from its code: `inspect` takes ten times as long. Raises:
+    ValueError if the signature can't be read.
     """
     is_usual = type(function) is FunctionType and not hasattr(function, "__signature__")
     if not is_usual or function.__code__.co_flags & _TAKES_MORE:
-        return signature_of(function, follow_wrapped=False).parameters
+        return parameters_in(signature_of(function, follow_wrapped=False))
     code, defaults = function.__code__, function.__defaults__ or ()
     count = code.co_argcount
     by_position = code.co_varnames[:count]
     known = dict(zip(by_position[count - len(defaults) :], defaults, strict=True))
-    found: dict[str, Parameter] = {}
+    found: dict[str, FunctionParameter] = {}
     for index, name in enumerate(by_position):
         kind = _ONLY if index < code.co_posonlyargcount else _EITHER
-        found[name] = Parameter(name, kind, default=known.get(name, Parameter.empty))
+        found[name] = FunctionParameter(name, kind, known.get(name, Parameter.empty))
     known = function.__kwdefaults__ or {}
     for name in code.co_varnames[count : count + code.co_kwonlyargcount]:
-        found[name] = Parameter(name, _NAMED, default=known.get(name, Parameter.empty))
+        found[name] = FunctionParameter(name, _NAMED, known.get(name, Parameter.empty))
     return found
+
+
+def parameters_in(signature: inspect.Signature) -> dict[str, FunctionParameter]:
+    """Return the parameters of a signature by name."""
+    return {
+        name: FunctionParameter(name, each.kind, each.default)
+        for name, each in signature.parameters.items()
+    }
 
 
 _TAKES_MORE = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS

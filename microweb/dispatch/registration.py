@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
-from ..endpoints.arguments import bind
-from ..endpoints.dependencies import converters_of, dependencies_in
+from ..endpoints.arguments import Binding
+from ..endpoints.dependencies import Dependency, converters_of, dependencies_in
 from ..endpoints.outcomes import outcomes_in, takes_json, uses_json
-from ..endpoints.signature import Signature, inspect_endpoint
+from ..endpoints.signature import REQUEST, Signature, inspect_endpoint
 from ..errors import ConfigurationError
 from ..router import Route, Router
 from ..routing.names import RouteNames
-from ..routing.patterns import Converter, Pattern, parse_pattern
+from ..routing.patterns import Converter, Pattern, names_in, parse_pattern
 from .chain import over_socket
 
 
@@ -21,22 +21,26 @@ def read_route(
 ) -> tuple[Signature, Pattern, bool]:
     """Return a route's signature, its pattern below `prefix`, and whether its errors are JSON."""
     signature = inspect_endpoint(route.endpoint)
-    pattern = _pattern_of(prefix + route.path, converters, signature)
-    return signature, pattern, _errors_are_json(signature)
+    inside = tuple(dependencies_in(signature))
+    pattern = _pattern_of(prefix + route.path, converters, signature, inside)
+    return signature, pattern, _errors_are_json(signature, inside)
 
 
 def pattern_of(route: Route, converters: Mapping[str, Converter], prefix: str = "") -> Pattern:
     """Return a route's pattern; if the path names no converter, the annotation decides."""
-    return _pattern_of(prefix + route.path, converters, inspect_endpoint(route.endpoint))
+    signature = inspect_endpoint(route.endpoint)
+    inside = tuple(dependencies_in(signature))
+    return _pattern_of(prefix + route.path, converters, signature, inside)
 
 
-def _pattern_of(path: str, converters: Mapping[str, Converter], signature: Signature) -> Pattern:
-    pattern = parse_pattern(path, converters)
-    if not pattern.parameters:
-        return pattern
-    named = converters_of(signature, pattern.parameters)
-    if named.items() <= pattern.parameters.items():  # the second parse would find the same
-        return pattern
+def _pattern_of(
+    path: str,
+    converters: Mapping[str, Converter],
+    signature: Signature,
+    inside: Sequence[Dependency],
+) -> Pattern:
+    names = names_in(path)
+    named = converters_of(signature, inside, names) if names else {}
     return parse_pattern(path, converters, named)
 
 
@@ -54,28 +58,28 @@ def check_endpoint(route: Route, converters: Mapping[str, Converter]) -> None:
     If a converter or an annotation is still unknown at registration, only `freeze` checks it.
     """
     signature = inspect_endpoint(route.endpoint)
-    signatures = [signature, *(each.signature for each in dependencies_in(signature))]
+    inside = tuple(dependencies_in(signature))
     try:
-        pattern = _pattern_of(route.path, converters, signature)
+        pattern = _pattern_of(route.path, converters, signature, inside)
     except ConfigurationError:
         return  # the converter may be registered later: `freeze` checks
-    if not all(each.is_resolved for each in signatures):
+    if not (signature.is_resolved and all(each.signature.is_resolved for each in inside)):
         return
     if route.is_websocket:
         over_socket(signature, pattern, route.origins)
     else:
-        bind(signature, pattern.parameters, route.methods)
+        Binding(signature, pattern.parameters, REQUEST, route.methods)
         outcomes_in(signature)
 
 
 def errors_are_json(route: Route) -> bool:
     """Return whether errors of a route are problem details, also for clients that name no type."""
-    return _errors_are_json(inspect_endpoint(route.endpoint))
+    signature = inspect_endpoint(route.endpoint)
+    return _errors_are_json(signature, dependencies_in(signature))
 
 
-def _errors_are_json(signature: Signature) -> bool:
-    inside = [dependency.signature for dependency in dependencies_in(signature)]
-    return uses_json(signature) or any(map(takes_json, inside))
+def _errors_are_json(signature: Signature, inside: Iterable[Dependency]) -> bool:
+    return uses_json(signature) or any(takes_json(each.signature) for each in inside)
 
 
 class Mountable(Protocol):

@@ -19,6 +19,7 @@ from inspect import Parameter, isawaitable
 from types import CoroutineType
 from typing import Any, TypeVar
 
+from ..concurrency.annotated import FunctionParameter
 from ..concurrency.callables import describe
 from ..errors import ConfigurationError
 from ..request import Request
@@ -180,7 +181,7 @@ class Binding:
         else:
             self.named[name] = getter
 
-    def _getter(self, layer: Layer, parameter: Parameter) -> Getter | None:
+    def _getter(self, layer: Layer, parameter: FunctionParameter) -> Getter | None:
         name = parameter.name
         hint = layer.hints.get(name, MISSING)
         if (marker := depends_in(hint)) is not None:
@@ -207,7 +208,7 @@ class Binding:
             dependency.signature, self.path, self.subject, self.methods, self.graph, dependency
         )
 
-    def _input_getter(self, parameter: Parameter, hint: object) -> Getter | None:
+    def _input_getter(self, parameter: FunctionParameter, hint: object) -> Getter | None:
         name, default = parameter.name, parameter.default
         marked = marked_input(name, hint, default)
         described = marked or scalar_input(name, "query", hint, default)

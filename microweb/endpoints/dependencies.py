@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections import abc
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, is_dataclass
 from enum import Enum
 from functools import partial
@@ -18,7 +17,7 @@ from typing import Any, get_args, get_origin
 
 from ..bodies.annotations import AWAITED, ITERATORS, bare, metadata_of
 from ..bodies.class_members import hints_of_class
-from ..concurrency.annotated import annotations_of, signature_of
+from ..concurrency.annotated import annotations_of, parameters_in, signature_of
 from ..concurrency.callables import called_by, describe, is_async
 from ..errors import ConfigurationError
 from ..typed import Depends
@@ -63,6 +62,8 @@ class Dependency:
 
 def depends_in(hint: object) -> Depends | None:
     """Return the `Depends` of an annotation, else None. Raises: ConfigurationError for two."""
+    if isinstance(hint, type):
+        return None  # most are classes
     found = [each for each in metadata_of(hint) if isinstance(each, Depends)]
     if len(found) > 1:
         raise ConfigurationError("expected one Depends, got two: keep one of them")
@@ -103,10 +104,15 @@ def _dependencies_in(signature: Signature, seen: set[Hashable]) -> Iterator[Depe
             yield dependency
 
 
-def converters_of(signature: Signature, names: abc.Mapping[str, str]) -> dict[str, str]:
-    """Return the converter of each path parameter that an annotation names, however deep."""
+def converters_of(
+    signature: Signature, inside: Iterable[Dependency], names: Iterable[str]
+) -> dict[str, str]:
+    """Return the converter of each path parameter that an annotation names, however deep.
+
+    `inside` are the dependencies in the signature.
+    """
     found = signature.converters(names)
-    for dependency in dependencies_in(signature):
+    for dependency in inside:
         found = dependency.signature.converters(names) | found
     return found
 
@@ -174,7 +180,7 @@ def _innermost_of_partials(function: Callable[..., object]) -> Callable[..., obj
 
 def _signature_of_class(call: Callable[..., object], cls: type) -> Signature:
     try:
-        parameters = signature_of(call).parameters
+        parameters = parameters_in(signature_of(call))
     except ValueError as error:
         raise ConfigurationError(f"{describe(cls)}: its signature can't be read") from error
     given = call.keywords if isinstance(call, partial) else {}

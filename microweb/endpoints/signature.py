@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache, partial
 from inspect import Parameter
 from types import CodeType, FunctionType, GenericAlias, NoneType, SimpleNamespace, UnionType
@@ -12,7 +12,12 @@ from typing import Annotated, NamedTuple, Union, get_args, get_origin, get_type_
 from uuid import UUID
 
 from ..bodies.local_classes import values_beside
-from ..concurrency.annotated import annotations_of, closed_over, parameters_of
+from ..concurrency.annotated import (
+    FunctionParameter,
+    annotations_of,
+    closed_over,
+    parameters_of,
+)
 from ..concurrency.callables import called_by, describe, innermost, is_async, layers_of
 from ..errors import ConfigurationError
 from ..request import Request
@@ -52,7 +57,7 @@ REQUEST = Subject("request", Request)
 class Layer(NamedTuple):
     """The parameters and annotations of an endpoint, or of one decorator around it."""
 
-    parameters: Mapping[str, Parameter]
+    parameters: Mapping[str, FunctionParameter]
     hints: Mapping[str, object]
     is_decorator: bool
 
@@ -69,7 +74,7 @@ class Layer(NamedTuple):
 
     def has(self, kind: object) -> bool:
         """Return whether a parameter is of this kind, such as `*args` or `**kwargs`."""
-        return any(parameter.kind is kind for parameter in self.parameters.values())
+        return kind in [each.kind for each in self.parameters.values()]
 
 
 class Signature(NamedTuple):
@@ -80,8 +85,10 @@ class Signature(NamedTuple):
     is_async: bool  # call it on the event loop; its value may be an awaitable
 
     @property
-    def hints(self) -> dict[str, object]:
+    def hints(self) -> Mapping[str, object]:
         """The annotations of all layers by name; for the same name, the outermost layer's."""
+        if len(self.layers) == 1:
+            return self.layers[0].hints
         return {name: hint for layer in reversed(self.layers) for name, hint in layer.hints.items()}
 
     @property
@@ -97,7 +104,7 @@ class Signature(NamedTuple):
         """True if all annotations are known; a name may be defined further down its module."""
         return not any(isinstance(hint, str) for hint in self.hints.values())
 
-    def converters(self, names: Mapping[str, str]) -> dict[str, str]:
+    def converters(self, names: Iterable[str]) -> dict[str, str]:
         """Return the converter of each path parameter whose annotation names one."""
         hints = self.hints
         kinds = {name: PATH_TYPES.get(without_none(hints.get(name))) for name in names}
@@ -184,12 +191,10 @@ def return_hint_of(function: Callable[..., object]) -> object:
 
 def _read_layer(function: Callable[..., object]) -> Layer:
     parameters = parameters_of(function)
-    given = function.keywords if isinstance(function, partial) else {}
-    return Layer(
-        {name: each for name, each in parameters.items() if name not in given},
-        hints_of(function),
-        hasattr(function, "__wrapped__"),
-    )
+    if isinstance(function, partial):
+        given = function.keywords
+        parameters = {name: each for name, each in parameters.items() if name not in given}
+    return Layer(parameters, hints_of(function), hasattr(function, "__wrapped__"))
 
 
 def without_annotated(hint: object) -> object:
@@ -199,6 +204,8 @@ def without_annotated(hint: object) -> object:
 
 def without_none(hint: object) -> object:
     """Return `X` for `X | None`, and any other annotation itself; both without `Annotated`."""
+    if isinstance(hint, type):
+        return hint  # most are classes, and `get_origin` takes 1 us
     hint = without_annotated(hint)
     if get_origin(hint) in (Union, UnionType):
         members = [member for member in get_args(hint) if member is not NoneType]

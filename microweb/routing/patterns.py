@@ -103,7 +103,7 @@ BUILT_IN: Mapping[str, Converter] = MappingProxyType(
 def _rank(converter: Converter, converters: Mapping[str, Converter]) -> int:
     if converter is STR or converter is PATH:
         return _AFTER_ALL + (converter is PATH)  # after later converters too
-    return list(converters.values()).index(converter)
+    return list(converters).index(converter.name)
 
 
 # --- patterns -------------------------------------------------------------------------
@@ -195,20 +195,26 @@ def parse_pattern(
     """
     _check_path(path)
     segments: list[str | Parameter] = []
+    parameters: list[Parameter] = []
     for raw in path.split("/")[1:]:
         if "{" in raw or "}" in raw:
-            segments.append(_parse_parameter(raw, path, converters, defaults))
+            parameters.append(_parse_parameter(raw, path, converters, defaults))
+            segments.append(parameters[-1])
         else:
             segments.append(_parse_literal(raw, path))
-    parameters = [segment for segment in segments if isinstance(segment, Parameter)]
     names = [parameter.name for parameter in parameters]
     for name in names:
         if names.count(name) > 1:
             raise _fault(path, f"{name!r} is there twice: give each parameter its own name")
-    for segment in segments[:-1]:
-        if isinstance(segment, Parameter) and segment.takes_rest:
-            raise _fault(path, f"{segment.name!r} matches all remaining segments: make it the last")
+    for each in parameters:
+        if each.takes_rest and each is not segments[-1]:
+            raise _fault(path, f"{each.name!r} matches all remaining segments: make it the last")
     return Pattern(path, tuple(segments))
+
+
+def names_in(path: str) -> list[str]:
+    """Return the names of the parameters in a path, before it is parsed."""
+    return [name for name, _ in _PARAMETER.findall(path)]
 
 
 def _check_path(path: str) -> None:

@@ -21,6 +21,7 @@ from microweb.concurrency.callables import (
     implementations_of,
     innermost,
     is_async,
+    is_undecorated,
     layers_of,
 )
 
@@ -169,3 +170,13 @@ def test_folder_of_code_without_a_file_is_the_current_one() -> None:
     exec("import sys\ndef here(): return sys._getframe()", frames)
     assert folder_of(frames["here"]()) == Path.cwd()
     assert sys._getframe().f_globals["__file__"] == __file__
+
+
+def test_a_function_of_def_without_attributes_is_undecorated() -> None:
+    def marked() -> None:
+        marked.seen = True  # type: ignore[attr-defined]
+
+    assert all(map(is_undecorated, (plain, coroutine, pieces, lambda: None, marked)))
+    marked()
+    others = (marked, decorated(plain), functools.partial(plain), Plain(), Plain().__call__, len)
+    assert not any(map(is_undecorated, others))

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from microweb.errors import ConfigurationError
-from microweb.routing.patterns import BUILT_IN, Converter, Parameter, parse_pattern
+from microweb.routing.patterns import BUILT_IN, Converter, Parameter, names_in, parse_pattern
 
 DATE = Converter("date", r"[0-9]{4}-[0-9]{2}-[0-9]{2}", date.fromisoformat, date.isoformat)
 ID = "6f1c3d1e-5b1a-4f61-9c55-1d2f3a4b5c6d"
@@ -117,6 +117,11 @@ def test_parameter_without_converter_is_str() -> None:
 def test_default_converter_of_a_name_comes_from_the_caller() -> None:
     pattern = parse_pattern("/{id}/{n:float}", BUILT_IN, {"id": "int", "n": "int", "other": "uuid"})
     assert pattern.parameters == {"id": "int", "n": "float"}
+
+
+def test_names_are_known_before_the_path_is_parsed() -> None:
+    assert names_in("/{id}/a/{number:unknown}") == ["id", "number"]
+    assert names_in("/a/{b") == []
 
 
 def test_ranks_of_one_converter_never_change() -> None:
