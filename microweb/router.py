@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, Never, TypedDict, TypeVar, Unpack
+from typing import Any, ClassVar, Literal, NamedTuple, Never, TypedDict, TypeVar, Unpack
 
 from .bodies.local_classes import remember_beside
 from .concurrency.callables import check_parameters, default_name, describe, is_async
@@ -27,12 +26,8 @@ M = TypeVar("M", bound=Middleware)
 OnDisconnect = Literal["cancel", "finish"]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Route:
-    """A registered endpoint. Its `str()` says where it is: `GET /u (show at app.py:12)`.
-
-    Raises: ConfigurationError for a method that can't be served.
-    """
+class Route(NamedTuple):
+    """A registered endpoint. Its `str()` says where it is: `GET /u (show at app.py:12)`."""
 
     path: str
     methods: tuple[str, ...]
@@ -50,20 +45,6 @@ class Route:
     deprecated: bool = False
     documented: bool = True
 
-    def __post_init__(self) -> None:
-        if not self.methods:
-            raise ConfigurationError(f"{self}: give it a method, such as methods=('GET',)")
-        for method in self.methods:
-            if method == "CONNECT":
-                raise ConfigurationError(f"{self}: leave CONNECT out, it asks for a proxy")
-            if not is_method(method):
-                remedy = "name it in visible ASCII, as in 'PURGE'"
-                if method.upper() in METHODS:
-                    remedy = f"write {method.upper()!r}, methods are case-sensitive"
-                raise ConfigurationError(f"{self}: {method!r} is not a method: {remedy}")
-        if len(set(self.methods)) != len(self.methods):
-            raise ConfigurationError(f"{self}: name each method once")
-
     @property
     def answers(self) -> str:
         """The methods for tables, such as `GET,POST`; `WEBSOCKET` for a WebSocket route."""
@@ -71,6 +52,22 @@ class Route:
 
     def __str__(self) -> str:
         return f"{self.answers} {self.path} ({describe(self.endpoint)})"
+
+
+def check_methods(route: Route) -> None:
+    """Raise ConfigurationError if a route has no method, or one that can't be served."""
+    if not route.methods:
+        raise ConfigurationError(f"{route}: give it a method, such as methods=('GET',)")
+    for method in route.methods:
+        if method == "CONNECT":
+            raise ConfigurationError(f"{route}: leave CONNECT out, it asks for a proxy")
+        if not is_method(method):
+            remedy = "name it in visible ASCII, as in 'PURGE'"
+            if method.upper() in METHODS:
+                remedy = f"write {method.upper()!r}, methods are case-sensitive"
+            raise ConfigurationError(f"{route}: {method!r} is not a method: {remedy}")
+    if len(set(route.methods)) != len(route.methods):
+        raise ConfigurationError(f"{route}: name each method once")
 
 
 class RouteOptions(TypedDict, total=False):
@@ -190,6 +187,7 @@ class Router:
                 deprecated=deprecated,
                 documented=documented,
             )
+            check_methods(route)
             self._add(route)
             return endpoint
 
@@ -258,8 +256,7 @@ class Router:
         return self._route("delete", path, options)
 
     def _route(self, method: str, path: str, options: RouteOptions) -> Callable[[F], F]:
-        unknown = options.keys() - RouteOptions.__annotations__.keys()
-        if unknown:
+        if unknown := options and options.keys() - RouteOptions.__annotations__.keys():
             names = {"methods": f"app.route({path!r}, methods)", **KEYWORDS["route"]}
             raise ConfigurationError(unknown_keyword(method, unknown, names))
         return self.route(path, (method.upper(),), **options)
@@ -301,8 +298,7 @@ class Router:
         self._registered.append(route)
 
     def _placed(self, route: Route) -> Route:
-        return replace(
-            route,
+        return route._replace(
             path=self.prefix + route.path,
             name=route.name if self.name is None else f"{self.name}.{route.name}",
             use=(*self._middleware, *route.use),
@@ -321,7 +317,8 @@ class Router:
             raise ConfigurationError("route path '': write '/'; '' is for a Router with a prefix")
         if path and not path.startswith("/"):
             raise ConfigurationError(f"route path {path!r}: begin it with '/'")
-        _check_place(f"route path {path!r}", path)
+        if "<" in path:
+            _check_place(f"route path {path!r}", path)
 
     def _check_open(self, label: str) -> None:
         if self._frozen:

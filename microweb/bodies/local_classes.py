@@ -45,10 +45,11 @@ def _remember(function: object, frame: FrameType, seen: list[object]) -> None:
     """Remember the names for a function, and for the functions that its annotations name."""
     place = getattr(function, "__qualname__", "").rpartition(_LOCALS)[0]
     scope = getattr(function, "__globals__", {})
-    frames = _frames_around(place, scope, frame) or [frame]
-    classes = remember_classes(frames[-1])
-    local = {name: value for each in frames for name, value in each.f_locals.items()}
-    _BESIDE[function] = classes
+    frames = _frames_around(place, scope, frame) or _frames_around_itself(frame)
+    local = _locals_of(frames)
+    classes = _remember_classes_in(local, frames[-1])
+    if classes is not None:
+        _BESIDE[function] = classes
     seen.append(function)
     kept = dict(_named_in(annotations_of(function).values(), local))
     if kept:
@@ -69,10 +70,24 @@ def _frames_around(place: str, scope: Mapping[str, Any], frame: FrameType) -> li
     parts = place.split(_LOCALS)
     around = [_LOCALS.join(parts[: index + 1]) for index in range(len(parts))]
     found: dict[str, FrameType] = {}
-    for each, _ in walk_stack(frame):
-        if each.f_code.co_qualname in around and each.f_globals is scope:
-            found.setdefault(each.f_code.co_qualname, each)
+    caller: FrameType | None = frame
+    while caller is not None and len(found) < len(around):
+        name = caller.f_code.co_qualname
+        if name in around and caller.f_globals is scope:
+            found.setdefault(name, caller)
+        caller = caller.f_back
     return [found[name] for name in around if name in found]
+
+
+def _frames_around_itself(frame: FrameType) -> list[FrameType]:
+    return _frames_around(frame.f_code.co_qualname, frame.f_globals, frame)
+
+
+def _locals_of(frames: list[FrameType]) -> Mapping[str, object]:
+    """Return the local names of functions; the inner ones hide those of the outer ones."""
+    if len(frames) == 1:
+        return frames[0].f_locals
+    return {name: value for each in frames for name, value in each.f_locals.items()}
 
 
 def _named_in(
@@ -88,21 +103,19 @@ def _named_in(
 def remember_classes_of_callers(frame: FrameType) -> None:
     """Remember the classes that `frame` and the functions that called it define."""
     for each, _ in walk_stack(frame):
-        remember_classes(each)
+        _remember_classes_in(_locals_of(_frames_around_itself(each)), each)
 
 
-def remember_classes(frame: FrameType) -> WeakValueDictionary[str, type]:
-    """Remember the classes that `frame` defines for each other; return the classes by name.
+def _remember_classes_in(
+    local: Mapping[str, object], frame: FrameType
+) -> WeakValueDictionary[str, type] | None:
+    """Remember the classes among local names for each other; return them by name, if any.
 
-    Those of the functions around its function count too.
+    `frame` is the innermost of the functions with these names.
     """
-    frames = _frames_around(frame.f_code.co_qualname, frame.f_globals, frame)
-    named = {
-        name: value
-        for each in frames
-        for name, value in each.f_locals.items()
-        if isinstance(value, type)
-    }
+    named = {name: value for name, value in local.items() if isinstance(value, type)}
+    if not named:
+        return None
     classes = WeakValueDictionary(named)
     inside = f"{frame.f_code.co_qualname}{_LOCALS}"
     for cls in named.values():

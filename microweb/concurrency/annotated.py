@@ -48,16 +48,17 @@ def parameters_of(function: Callable[..., object]) -> dict[str, FunctionParamete
     if not is_usual or function.__code__.co_flags & _TAKES_MORE:
         return parameters_in(signature_of(function, follow_wrapped=False))
     code, defaults = function.__code__, function.__defaults__ or ()
-    count = code.co_argcount
-    by_position = code.co_varnames[:count]
-    known = dict(zip(by_position[count - len(defaults) :], defaults, strict=True))
+    count, names = code.co_argcount, code.co_varnames
+    required = count - len(defaults)
     found: dict[str, FunctionParameter] = {}
-    for index, name in enumerate(by_position):
+    for index, name in enumerate(names[:count]):
         kind = _ONLY if index < code.co_posonlyargcount else _EITHER
-        found[name] = FunctionParameter(name, kind, known.get(name, Parameter.empty))
-    known = function.__kwdefaults__ or {}
-    for name in code.co_varnames[count : count + code.co_kwonlyargcount]:
-        found[name] = FunctionParameter(name, _NAMED, known.get(name, Parameter.empty))
+        default = defaults[index - required] if index >= required else Parameter.empty
+        found[name] = FunctionParameter(name, kind, default)
+    if code.co_kwonlyargcount:
+        known = function.__kwdefaults__ or {}
+        for name in names[count : count + code.co_kwonlyargcount]:
+            found[name] = FunctionParameter(name, _NAMED, known.get(name, Parameter.empty))
     return found
 
 

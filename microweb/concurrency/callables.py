@@ -101,6 +101,8 @@ def layers_of(function: Callable[..., object]) -> Iterator[Callable[..., object]
 
 def called_by(function: Callable[..., object]) -> Callable[..., object]:
     """Return the function that a call runs: inside partials, and for an object its `__call__`."""
+    if is_undecorated(function):
+        return function
     while isinstance(function, partial):
         function = function.func
     return function if inspect.isroutine(function) else type(function).__call__

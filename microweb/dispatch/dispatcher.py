@@ -6,7 +6,6 @@ with the chain that its `Place` built.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import NamedTuple
 
 from ..bodies.redirect import local_url
@@ -199,7 +198,7 @@ class Target(NamedTuple):
     uses_json: bool  # so its errors are problem details by default
 
     def __str__(self) -> str:
-        return str(replace(self.route, path=self.place.prefix + self.route.path))
+        return str(self.route._replace(path=self.place.prefix + self.route.path))
 
 
 async def _missed(request: Request) -> Response:

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from ..endpoints.arguments import Binding
 from ..endpoints.dependencies import Dependency, converters_of, dependencies_in
+from ..endpoints.graph import Graph
 from ..endpoints.outcomes import outcomes_in, takes_json, uses_json
 from ..endpoints.signature import REQUEST, Signature, inspect_endpoint
 from ..errors import ConfigurationError
@@ -68,7 +69,8 @@ def check_endpoint(route: Route, converters: Mapping[str, Converter]) -> None:
     if route.is_websocket:
         over_socket(signature, pattern, route.origins)
     else:
-        Binding(signature, pattern.parameters, REQUEST, route.methods)
+        graph = Graph(inspected=inside)
+        Binding(signature, pattern.parameters, REQUEST, route.methods, graph)
         outcomes_in(signature)
 
 

@@ -101,7 +101,8 @@ class Binding:
         self._has_args = self.own.has(Parameter.VAR_POSITIONAL)
         self._has_kwargs = self.own.has(Parameter.VAR_KEYWORD)
         self._bind_own()
-        self._bind_inside()
+        if self.inside or self._has_args or self._has_kwargs:
+            self._bind_inside()
         self._check_names()
         if dependency is None and self.graph.found:
             self.inputs = self.graph.merged(self)

@@ -18,7 +18,7 @@ from typing import Any, get_args, get_origin
 from ..bodies.annotations import AWAITED, ITERATORS, bare, metadata_of
 from ..bodies.class_members import hints_of_class
 from ..concurrency.annotated import annotations_of, parameters_in, signature_of
-from ..concurrency.callables import called_by, describe, is_async
+from ..concurrency.callables import called_by, describe, is_async, is_undecorated
 from ..errors import ConfigurationError
 from ..typed import Depends
 from .signature import Layer, Signature, hints_of, inspect_endpoint, return_hint_of
@@ -148,6 +148,8 @@ def _name(kind: object) -> str:
 
 
 def _kind_of(function: Callable[..., object]) -> Kind:
+    if is_undecorated(function) and not is_async(function):
+        return Kind.DEF
     called = called_by(function)
     if inspect.isasyncgenfunction(called):
         return Kind.ASYNC_GENERATOR

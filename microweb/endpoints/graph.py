@@ -6,7 +6,7 @@ request has its place in this order too.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Protocol
 
 from ..concurrency.callables import describe
@@ -50,15 +50,19 @@ BODY = Needed("the body")
 class Graph:
     """The dependencies of an endpoint, with their bound arguments.
 
-    `overrides` replace functions. `order` has the key of each dependency, and that of `BODY`.
+    `overrides` replace functions, `inspected` need not be inspected again. `order` has the key of
+    each dependency, and that of `BODY`.
     """
 
-    def __init__(self, overrides: Replacements | None = None) -> None:
+    def __init__(
+        self, overrides: Replacements | None = None, inspected: Iterable[Dependency] = ()
+    ) -> None:
         self.order: list[Hashable] = []
         self.found: dict[Hashable, tuple[Dependency, Bound]] = {}
         self.body: Input | None = None
         self.path_names: set[str] = set()  # of the path parameters that dependencies take
         self._overrides = overrides or {}
+        self._inspected = {key_of(each.function): each for each in inspected}
         self._under_way: dict[Hashable, Dependency] = {}
 
     def add(self, marker: Depends, hint: object, bind: Callable[[Dependency], Bound]) -> Needed:
@@ -68,7 +72,7 @@ class Graph:
             raise ConfigurationError(f"the dependencies form a circle: {self._circle_at(key)}")
         known = self.found.get(key)
         if known is None:
-            dependency = inspect_dependency(self._overrides.get(key, marker.function))
+            dependency = self._inspect(key, marker.function)
             self._under_way[key] = dependency
             self.found[key] = dependency, bind(dependency)
             del self._under_way[key]
@@ -78,6 +82,11 @@ class Graph:
         if key not in self._overrides:
             check_type(dependency, hint)
         return Needed(key)
+
+    def _inspect(self, key: Hashable, function: Callable[..., object]) -> Dependency:
+        if key in self._overrides:
+            return inspect_dependency(self._overrides[key])
+        return self._inspected.get(key) or inspect_dependency(function)
 
     def _circle_at(self, key: Hashable) -> str:
         keys = list(self._under_way)

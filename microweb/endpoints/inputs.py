@@ -107,6 +107,8 @@ def scalar_input(
 
 def may_be_none(kind: object) -> bool:
     """Return whether a type is a union with None."""
+    if isinstance(kind, type):
+        return False  # most are classes, and `get_origin` takes 1 us
     kind = bare(kind)
     return get_origin(kind) in (Union, UnionType) and type(None) in get_args(kind)
 
@@ -130,7 +132,8 @@ def _fields_of(cls: type, source: InputSource) -> Iterator[Input]:
 
 
 def _wire_name(name: str, kind: object, source: InputSource) -> str:
-    given = name_in(metadata_of(kind), "")
+    metadata = metadata_of(kind)
+    given = name_in(metadata, "") if metadata else ""
     if source != "header":
         return given or name
     return (given or name.replace("_", "-")).lower()

@@ -110,11 +110,11 @@ def takes_json(signature: Signature) -> bool:
 
 
 def _outcomes_in(hint: object) -> Iterator[Outcome]:
-    if get_origin(bare(hint)) in AWAITED:
-        hint = get_args(bare(hint))[-1]
-    if isinstance(hint, type):
+    if isinstance(hint, type):  # most are, and need no look inside
         yield _outcome_of(hint, None)
         return
+    if get_origin(bare(hint)) in AWAITED:
+        hint = get_args(bare(hint))[-1]
     for each in annotated_alternatives_of(hint):
         if get_origin(bare(each)) is tuple:
             yield from _outcomes_of_tuple(get_args(bare(each)))

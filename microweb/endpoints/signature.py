@@ -102,7 +102,7 @@ class Signature(NamedTuple):
     @property
     def is_resolved(self) -> bool:
         """True if all annotations are known; a name may be defined further down its module."""
-        return not any(isinstance(hint, str) for hint in self.hints.values())
+        return str not in map(type, self.hints.values())
 
     def converters(self, names: Iterable[str]) -> dict[str, str]:
         """Return the converter of each path parameter whose annotation names one."""
@@ -174,11 +174,15 @@ def _compiled(text: str) -> CodeType:
     return compile(text, "<annotation>", "eval")
 
 
+# `dict[str, int]`, `int | None`, `Annotated[int, ...]`, `Optional[int]`.
+_ALIASES = (GenericAlias, UnionType, type(Annotated[int, ""]), type(Union[int, None]))  # noqa: UP007
+
+
 def _is_plain(hint: object) -> bool:
-    """Return whether an annotation is a class, or an alias such as `dict[str, int]` of classes."""
+    """Return whether an annotation is a class, or an alias of classes."""
     if isinstance(hint, type):
         return True
-    return type(hint) is GenericAlias and all(map(_is_plain, hint.__args__))
+    return type(hint) in _ALIASES and all(map(_is_plain, hint.__args__))  # type: ignore[attr-defined]
 
 
 def return_hint_of(function: Callable[..., object]) -> object:

@@ -8,6 +8,8 @@ import pytest
 
 from microweb import App, ConfigurationError, Request
 from microweb.endpoints.arguments import Binding
+from microweb.endpoints.dependencies import dependencies_in
+from microweb.endpoints.graph import Graph
 from microweb.endpoints.signature import REQUEST, inspect_endpoint
 from microweb.typed import Cookie, Depends, Header, Json, Meta, Query
 
@@ -40,6 +42,28 @@ def test_inputs_are_those_of_all_functions() -> None:
         ("query", "limit"),
         ("header", "x-page"),
     ]
+
+
+def test_a_dependency_that_was_inspected_is_not_inspected_again() -> None:
+    async def show(page: Annotated[int, Depends(page)]) -> None: ...
+
+    signature = inspect_endpoint(show)
+    inspected = tuple(dependencies_in(signature))
+    graph = Graph(inspected=inspected)
+    Binding(signature, {}, REQUEST, ("GET",), graph)
+    assert [dependency for dependency, _ in graph.found.values()] == list(inspected)
+
+
+def test_a_function_that_replaces_an_inspected_one_is_inspected() -> None:
+    async def show(limit: Annotated[int, Depends(limit)]) -> None: ...
+
+    async def other() -> int:
+        return 1
+
+    signature = inspect_endpoint(show)
+    graph = Graph({limit: other}, dependencies_in(signature))
+    Binding(signature, {}, REQUEST, ("GET",), graph)
+    assert [dependency.function for dependency, _ in graph.found.values()] == [other]
 
 
 def test_an_input_of_two_functions_is_listed_once() -> None:

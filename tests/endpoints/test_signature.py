@@ -5,7 +5,15 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from enum import Enum
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import (  # noqa: F401 - some are named in texts
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Literal,
+    Optional,
+    Union,
+    get_type_hints,
+)
 
 import pytest
 from support.endpoints import Endpoint, app_with, get, refusal
@@ -235,6 +243,32 @@ def test_the_hints_are_those_of_typing(left_out: tuple[str, ...]) -> None:
     show.__annotations__ = {name: hint for name, hint in known.items() if name not in left_out}
     assert hints_of(show) == get_type_hints(show, include_extras=True)
     assert hints_of(undecorated) == get_type_hints(undecorated, include_extras=True)
+
+
+@pytest.mark.parametrize(
+    "annotation",
+    [
+        "Annotated[int, 'a', Color]",
+        "Annotated[int | None, None]",
+        "Annotated['Color', 1]",
+        "Annotated[list['Color'], 1]",
+        "Optional[Color]",
+        "Union[int, 'Color', None]",
+        "Union[int, Literal['Color']]",
+        "Literal['Color']",
+        "list[Annotated[int, 1]]",
+        "dict[str, Optional['Color']]",
+        "tuple[int, ...]",
+        "'Color'",
+    ],
+)
+def test_the_hints_of_aliases_are_those_of_typing(annotation: str) -> None:
+    def show(of: object) -> None: ...
+
+    show.__annotations__["of"] = annotation
+    found, expected = hints_of(show), get_type_hints(show, include_extras=True)
+    assert found == expected
+    assert repr(found) == repr(expected)  # unions in another order are equal
 
 
 def test_the_hints_of_names_that_are_not_defined_are_texts() -> None:
