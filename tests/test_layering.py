@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from types import FrameType
 from typing import NamedTuple
@@ -133,10 +134,12 @@ def _walk(
     node: ast.AST, module: str, *, is_for_types: bool, is_inside_function: bool
 ) -> Iterator[Import]:
     for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.expr):
+            continue  # most nodes; only statements import
         for name, is_ours in _names(child, module):
             yield Import(module, name, is_ours, is_for_types, is_inside_function)
         is_types_block = isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING"
-        is_function = isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
+        is_function = isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef))
         yield from _walk(
             child,
             module,
@@ -170,11 +173,19 @@ def _ours(name: str) -> tuple[str, bool]:
     return name.removeprefix("microweb."), name.startswith("microweb.")
 
 
-IMPORTS = [found for module in MODULES for found in imports_of(module)]
-OURS = [found for found in IMPORTS if found.is_ours]
+@cache  # read by the first test, not by each process that collects the tests
+def all_imports() -> list[Import]:
+    return [found for module in MODULES for found in imports_of(module)]
 
 
-EDGES = {(found.importer, found.imported) for found in OURS if found.importer != found.imported}
+def own_imports() -> list[Import]:
+    return [found for found in all_imports() if found.is_ours]
+
+
+@cache
+def own_edges() -> set[tuple[str, str]]:
+    edges = {(found.importer, found.imported) for found in own_imports()}
+    return {(importer, imported) for importer, imported in edges if importer != imported}
 
 
 def package_of(module: str) -> str:
@@ -241,12 +252,12 @@ def test_no_floor_is_for_a_module_that_is_not_there() -> None:
 
 def test_imports_are_found() -> None:
     """So that the tests below can fail."""
-    assert Import("parser", "http.headers", True, False, False) in IMPORTS
-    assert Import("dispatch.boundary", "response", True, False, False) in IMPORTS
-    assert Import("app", "server.config", True, True, False) in IMPORTS
-    assert Import("app", "server.process", True, False, True) in IMPORTS
-    assert Import("microweb", "app", True, False, False) in IMPORTS
-    assert Import("server.server", "asyncio", False, False, False) in IMPORTS
+    assert Import("parser", "http.headers", True, False, False) in all_imports()
+    assert Import("dispatch.boundary", "response", True, False, False) in all_imports()
+    assert Import("app", "server.config", True, True, False) in all_imports()
+    assert Import("app", "server.process", True, False, True) in all_imports()
+    assert Import("microweb", "app", True, False, False) in all_imports()
+    assert Import("server.server", "asyncio", False, False, False) in all_imports()
 
 
 def test_circles_are_found() -> None:
@@ -258,20 +269,20 @@ def test_circles_are_found() -> None:
 @pytest.mark.parametrize("module", MODULES)
 def test_imports_point_down_the_floors(module: str) -> None:
     """Imports for type checkers too."""
-    wrong = sorted(imported for importer, imported in upward(EDGES) if importer == module)
+    wrong = sorted(imported for importer, imported in upward(own_edges()) if importer == module)
     assert not wrong, f"{module} imports {wrong}, which stand above it"
 
 
 def test_no_module_imports_itself_in_the_end() -> None:
-    assert sorted(circular(EDGES)) == []
+    assert sorted(circular(own_edges())) == []
 
 
 def test_imports_inside_functions_are_a_closed_list() -> None:
-    assert sorted(hidden(OURS)) == []
+    assert sorted(hidden(own_imports())) == []
 
 
 def test_the_closed_list_names_no_import_that_is_gone() -> None:
-    inside = {(each.importer, each.imported) for each in OURS if each.is_inside_function}
+    inside = {(each.importer, each.imported) for each in own_imports() if each.is_inside_function}
     for importer, allowed in INSIDE_FUNCTIONS.items():
         for imported in allowed.split():
             used = [a for a, b in inside if is_named(a, [importer]) and is_named(b, [imported])]
@@ -279,13 +290,13 @@ def test_the_closed_list_names_no_import_that_is_gone() -> None:
 
 
 def test_the_server_imports_nothing_of_the_application() -> None:
-    of_the_server = [found for found in OURS if package_of(found.importer) == "server"]
+    of_the_server = [found for found in own_imports() if package_of(found.importer) == "server"]
     assert of_the_server
     assert not [found for found in of_the_server if package_of(found.imported) in APPLICATION]
 
 
 def test_the_application_needs_no_server() -> None:
-    of_the_app = [found for found in OURS if package_of(found.importer) in APPLICATION]
+    of_the_app = [found for found in own_imports() if package_of(found.importer) in APPLICATION]
     servers = {f.importer for f in of_the_app if package_of(f.imported) == "server"}
     # One counts addresses, as the server; one shows what the server measures.
     assert servers <= {"app", "middleware.rate_limit", "middleware.metrics"}
@@ -310,7 +321,7 @@ STANDARD = sys.stdlib_module_names | {"annotationlib"}  # of Python 3.14
 
 def test_a_third_party_import_stands_only_where_its_extra_is_for() -> None:
     third_party: dict[str, set[str]] = {}
-    for found in IMPORTS:
+    for found in all_imports():
         name = found.imported.split(".")[0]
         if not found.is_ours and name not in STANDARD:
             third_party.setdefault(found.importer, set()).add(name)

@@ -57,7 +57,8 @@ def masked(
         length = b"\xfe" + size.to_bytes(2)
     else:
         length = b"\xff" + size.to_bytes(8)
-    hidden = bytes(byte ^ mask[index % 4] for index, byte in enumerate(data))
+    key = (mask * (size // 4 + 1))[:size]
+    hidden = (int.from_bytes(data) ^ int.from_bytes(key)).to_bytes(size)
     return bytes((bits | opcode,)) + length + mask + hidden
 
 
