@@ -1,9 +1,11 @@
-"""The tables of docs/architecture.md: floors, modules, and the steps of its walks."""
+"""The tables of docs/architecture.md, floors and the steps of its walks, and docs/modules.md."""
 
 from __future__ import annotations
 
+import ast
 import importlib
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,6 @@ PACKAGE = Path(microweb.__file__).parent
 PAGE = read_page(DOCS / "architecture.md")
 
 FLOOR_ROWS = [row for row in PAGE.rows() if len(row) == 2 and row[0].isdigit()]
-MODULE_ROWS = [row for row in PAGE.rows() if len(row) == 2 and row[0].startswith("`")]
 STEPS = [row for row in PAGE.rows() if len(row) == 4 and row[0].isdigit()]
 
 
@@ -30,13 +31,28 @@ def test_floors_are_those_of_the_imports() -> None:
     assert len(FLOOR_ROWS) == len(FLOORS)
 
 
+def role_of(path: Path) -> str:
+    """Return the first paragraph of a module's docstring."""
+    documented = ast.get_docstring(ast.parse(path.read_text("utf-8")))
+    assert documented, f"{path}: expected a docstring"
+    return " ".join(documented.split("\n\n")[0].split())
+
+
+def modules_page() -> str:
+    """Return docs/modules.md: `python tests/test_architecture.py > docs/modules.md` writes it."""
+    page = "# Modules\n\nThe role of each module is the first paragraph of its docstring.\n"
+    for package in (PACKAGE, *sorted(path.parent for path in PACKAGE.glob("*/__init__.py"))):
+        modules = (path for path in sorted(package.glob("*.py")) if path.stem[:2] != "__")
+        page += f"\n## `{package.name}`\n\n{role_of(package / '__init__.py')}\n\n"
+        page += "| module | role |\n|---|---|\n"
+        page += "".join(
+            f"| `{path.stem}` | {role_of(path).replace('|', '&#124;')} |\n" for path in modules
+        )
+    return page
+
+
 def test_each_module_has_a_role() -> None:
-    modules = [
-        ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
-        for path in PACKAGE.rglob("*.py")
-        if not path.stem.startswith("__")
-    ]
-    assert sorted(name for row in MODULE_ROWS for name in names_in(row[0])) == sorted(modules)
+    assert (DOCS / "modules.md").read_text("utf-8") == modules_page()
 
 
 def test_there_are_five_walks() -> None:
@@ -51,3 +67,7 @@ def test_each_step_names_code_of_its_file(step: list[str]) -> None:
     value = vars(importlib.import_module(path))[owner]
     assert value.__module__ == path
     assert not member or member in vars(value)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(modules_page())

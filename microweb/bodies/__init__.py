@@ -1,0 +1,1 @@
+"""Bodies: JSON and forms that are read, and the content of responses."""

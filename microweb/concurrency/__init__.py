@@ -1,0 +1,1 @@
+"""Threads, tasks, and facts about functions of the application. Nothing here knows HTTP."""

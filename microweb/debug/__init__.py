@@ -1,0 +1,1 @@
+"""The debug page: an exception with its frames, and without secrets."""

@@ -1,0 +1,1 @@
+"""`microweb dev`: the reloader, and the process that has the app."""

@@ -1,0 +1,1 @@
+"""A frozen application: its routes, with their chains of middleware and their error handlers."""

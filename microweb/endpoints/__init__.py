@@ -1,0 +1,1 @@
+"""Functions of the application: their parameters, their dependencies and their results."""

@@ -1,0 +1,1 @@
+"""Paths: patterns, the route tree, and URLs by name."""

@@ -1,0 +1,1 @@
+"""The server: sockets, connections and deadlines; workers, logs and metrics."""
