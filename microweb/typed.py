@@ -1,6 +1,8 @@
 """Markers for the parameters of endpoints: the source of a value, and its constraints.
 
-`Json[Note]` is an alias of `Annotated[Note, ...]`, so that type checkers see a `Note`.
+`Json[Note]` is `Annotated[Note, From("json")]`, so that type checkers see a `Note`. At run time the
+markers are objects of their own, because other frameworks write `Query(1)` and
+`Annotated[str, Header]`: the first raises an error here, `endpoints.inputs` refuses the second.
 """
 
 from __future__ import annotations
@@ -9,7 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, time, timedelta
 from decimal import Decimal
-from typing import Annotated, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn, TypeVar
+
+from .errors import ConfigurationError
 
 T = TypeVar("T")
 C = TypeVar("C", bound=type)
@@ -24,11 +28,40 @@ class From:
     source: Literal["json", "form", "query", "header", "cookie"]
 
 
-Json = Annotated[T, From("json")]
-FormData = Annotated[T, From("form")]
-Query = Annotated[T, From("query")]
-Header = Annotated[T, From("header")]
-Cookie = Annotated[T, From("cookie")]
+class Marker:
+    """A source of values: `Query[int]` is `Annotated[int, From("query")]`."""
+
+    __slots__ = ("_marked", "name")
+
+    def __init__(self, name: str, marked: From) -> None:
+        self.name = name
+        self._marked = marked
+
+    def __getitem__(self, kind: object) -> object:
+        return Annotated[kind, self._marked]
+
+    def __call__(self, *args: object, **keywords: object) -> NoReturn:
+        raise ConfigurationError(
+            f"{self.name} is not called: write `name: {self.name}[T]`, with a default as in "
+            "`limit: Query[int] = 1`, and constraints as `Annotated[int, Meta(ge=1)]`"
+        )
+
+    def __repr__(self) -> str:
+        return f"microweb.typed.{self.name}"
+
+
+if TYPE_CHECKING:
+    Json = Annotated[T, From("json")]
+    FormData = Annotated[T, From("form")]
+    Query = Annotated[T, From("query")]
+    Header = Annotated[T, From("header")]
+    Cookie = Annotated[T, From("cookie")]
+else:
+    Json = Marker("Json", From("json"))
+    FormData = Marker("FormData", From("form"))
+    Query = Marker("Query", From("query"))
+    Header = Marker("Header", From("header"))
+    Cookie = Marker("Cookie", From("cookie"))
 
 
 @dataclass(frozen=True, slots=True)

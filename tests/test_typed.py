@@ -11,6 +11,7 @@ import pytest
 from support import typed_app
 from support.checkers import CHECKERS, wrong_lines_of
 
+from microweb.errors import ConfigurationError
 from microweb.openapi import document
 from microweb.typed import Cookie, FormData, From, Header, Json, Meta, Query
 
@@ -29,6 +30,18 @@ def test_marker_is_an_alias_of_annotated(marker: Any, source: Any) -> None:
     assert get_args(marker[int]) == (int, From(source))
     assert get_args(marker[int | None]) == (int | None, From(source))
     assert marker[int] == marker[int]
+
+
+@pytest.mark.parametrize("marker", [Json, FormData, Query, Header, Cookie])
+def test_marker_that_is_called_names_the_remedy(marker: Any) -> None:
+    name = repr(marker).removeprefix("microweb.typed.")
+    for arguments, keywords in (((), {}), ((1,), {}), ((None,), {}), ((), {"ge": 1})):
+        with pytest.raises(ConfigurationError) as caught:
+            marker(*arguments, **keywords)
+        assert str(caught.value) == (
+            f"{name} is not called: write `name: {name}[T]`, with a default as in "
+            "`limit: Query[int] = 1`, and constraints as `Annotated[int, Meta(ge=1)]`"
+        )
 
 
 def test_metadata_may_stand_inside_and_outside_a_marker() -> None:

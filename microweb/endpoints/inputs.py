@@ -16,7 +16,7 @@ from typing import Annotated, Literal, NamedTuple, Union, get_args, get_origin
 from ..bodies.annotations import bare, metadata_of
 from ..bodies.class_members import hints_of_class
 from ..errors import ConfigurationError
-from ..typed import From, Meta
+from ..typed import Depends, From, Marker, Meta
 
 MISSING = Parameter.empty
 
@@ -65,9 +65,11 @@ def marked_input(name: str, hint: object, default: object) -> Input | None:
     Raises: ConfigurationError for a marker in the wrong place, and for a dataclass that a query
     can't hold.
     """
+    if isinstance(hint, type):
+        return None  # most are classes
     markers = [each for each in metadata_of(hint) if isinstance(each, From)]
     if not markers:
-        _check_inside(hint)
+        _check_misplaced(hint)
         return None
     if len(markers) > 1:
         raise ConfigurationError("expected one source, got two markers: keep one of them")
@@ -79,16 +81,41 @@ def marked_input(name: str, hint: object, default: object) -> Input | None:
     return scalar_input(name, source, kind, default, inside)
 
 
-def _check_inside(hint: object) -> None:
+def _check_misplaced(hint: object) -> None:
     """Raise ConfigurationError for a marker that is not around the whole annotation."""
-    for each in _inner_types(hint):
-        for marker in metadata_of(each):
-            if isinstance(marker, From):
-                label = _MARKERS[marker.source]
+    for each in (hint, *_inner_types(hint)):
+        if isinstance(each, Marker):
+            raise ConfigurationError(f"{each.name} has no type here: write {each.name}[T]")
+        for found in metadata_of(each):
+            if isinstance(found, From):
+                label = _MARKERS[found.source]
                 raise ConfigurationError(
                     f"{label} stands inside the annotation: put it outside, as in "
                     f"{label}[T | None] or {label}[list[T]]"
                 )
+            _check_metadata(each, found)
+
+
+def _check_metadata(hint: object, found: object) -> None:
+    """Raise ConfigurationError for a marker in the metadata: `Annotated[str, Header]`.
+
+    Otherwise its value would be read from the query.
+    """
+    kind = _name(bare(hint))
+    if found is Depends:
+        raise ConfigurationError(f"write Annotated[{kind}, Depends(function)], with the function")
+    if isinstance(found, Marker):
+        label = given = found.name
+    elif inside := [each for each in metadata_of(found) if isinstance(each, From)]:
+        label = _MARKERS[inside[0].source]
+        given = f"{label}[{_name(bare(found))}]"
+    else:
+        return
+    raise ConfigurationError(f"write {label}[{kind}] in place of Annotated[{kind}, {given}]")
+
+
+def _name(kind: object) -> str:
+    return kind.__name__ if isinstance(kind, type) and not get_args(kind) else f"{kind!s:.80}"
 
 
 def scalar_input(
@@ -126,9 +153,20 @@ def _fields_of(cls: type, source: InputSource) -> Iterator[Input]:
         if not field.init:
             continue
         default = MISSING if field.default is NO_DEFAULT else field.default
+        _check_field(field.name, hints[field.name], source)
         found = scalar_input(field.name, source, hints[field.name], default)
         has_factory = field.default_factory is not NO_DEFAULT
         yield found._replace(is_required=False) if has_factory else found
+
+
+def _check_field(name: str, hint: object, source: InputSource) -> None:
+    """Raise ConfigurationError if a field names another source than its dataclass has."""
+    marked = marked_input(name, hint, MISSING)
+    if marked is not None and marked.source != source:
+        raise ConfigurationError(
+            f"the field {name!r} has the source of its class, {_MARKERS[source]}: take it out of "
+            f"the class, or {_MARKERS[marked.source]} out of its annotation"
+        )
 
 
 def _wire_name(name: str, kind: object, source: InputSource) -> str:

@@ -14,7 +14,7 @@ from microweb.endpoints.inputs import MISSING, Input, marked_input
 from microweb.endpoints.signature import REQUEST, inspect_endpoint
 from microweb.errors import ConfigurationError
 from microweb.request import Request
-from microweb.typed import Cookie, Header, Json, Meta, Query
+from microweb.typed import Cookie, Depends, FormData, Header, Json, Meta, Query
 
 
 @dataclass
@@ -22,6 +22,12 @@ class Page:
     limit: Annotated[int, Meta(ge=1, name="max")] = 10
     tags: list[str] = field(default_factory=list)
     after: str | None = None
+
+
+@dataclass
+class Filters:
+    token: Header[str]
+    page: Query[int] = 1
 
 
 def inputs_of(endpoint: Callable[..., Any], **path: str) -> list[Input]:
@@ -102,3 +108,46 @@ def test_parameter_without_a_marker_is_no_marked_input() -> None:
 def test_marker_in_the_wrong_place_is_a_configuration_error(hint: Any, text: str) -> None:
     with pytest.raises(ConfigurationError, match=text):
         marked_input("x", hint, MISSING)
+
+
+OWN: Any = Header[Annotated[str, Meta(name="x-token")]]
+
+
+@pytest.mark.parametrize(
+    ("hint", "remedy"),
+    [
+        (Annotated[str, Header], r"write Header\[str\] in place of Annotated\[str, Header\]$"),
+        (Annotated[str | None, Cookie], r"write Cookie\[str \| None\] in place of "),
+        (Annotated[int, Query, Meta(ge=1)], r"write Query\[int\] in place of "),
+        (Annotated[Page, Json], r"write Json\[Page\] in place of Annotated\[Page, Json\]$"),
+        (Annotated[Page, FormData], r"write FormData\[Page\] in place of "),
+        (Annotated[str, Header[str]], r"write Header\[str\] in place of .*, Header\[str\]\]$"),
+        (Annotated[str, OWN], r"write Header\[str\] in place of "),
+        (Annotated[str, Depends], r"write Annotated\[str, Depends\(function\)\]"),
+        (Header, r"Header has no type here: write Header\[T\]$"),
+        (list[Query], r"Query has no type here: write Query\[T\]$"),  # type: ignore[valid-type]
+        (list[Annotated[str, Query]], r"write Query\[str\] in place of "),
+    ],
+)
+def test_marker_without_its_type_is_refused(hint: Any, remedy: str) -> None:
+    async def show(authorization):  # type: ignore[no-untyped-def]
+        """Not called."""
+
+    show.__annotations__ = {"authorization": hint}
+    with pytest.raises(ConfigurationError, match=f"parameter 'authorization': {remedy}"):
+        inputs_of(show)
+
+
+def test_field_with_another_source_than_its_class_is_refused() -> None:
+    async def show(filters: Query[Filters]) -> None:
+        """Not called."""
+
+    with pytest.raises(ConfigurationError, match="the field 'token' has the source of its class"):
+        inputs_of(show)
+
+
+def test_other_metadata_is_no_marker() -> None:
+    async def show(limit: Annotated[int, "a comment", Meta(ge=1), str, Page]) -> None:
+        """Not called."""
+
+    assert [each.source for each in inputs_of(show)] == ["query"]
