@@ -14,7 +14,7 @@ from ..server.config import ServerConfig, ServerOptions
 from ..server.settings import read_settings
 from ..server.start import start_directory
 from ..server.worker import KILL_MARGIN_S
-from .command import Command, fail, write_out
+from .command import Command, fail, fail_usage, write_out
 from .target import add_target, app_folder
 
 _HOMES = ("/home/", "/root/", "/run/user/")  # that ProtectHome=yes hides
@@ -27,6 +27,7 @@ _FLAGS = {  # of options that pyproject.toml does not set
 }
 _PLAIN_FOLDER = re.compile(r"/[\w@+./-]+", re.ASCII)  # systemd unquotes others in several ways
 _PLAIN = re.compile(r"[\w@+=:,./-]+", re.ASCII)
+_USER = re.compile(r"[a-z0-9_][\w.-]*\$?", re.ASCII | re.IGNORECASE)
 
 _SERVICE = """\
 # /etc/systemd/system/{name}.service
@@ -39,7 +40,7 @@ After=network.target {name}.socket
 # From systemd 253 on, Type=notify-reload lets `systemctl reload` wait for the new workers.
 Type=notify
 WorkingDirectory={directory}
-ExecStart={command}
+{several}ExecStart={command}
 ExecReload=/bin/kill -HUP $MAINPID
 # SIGTERM to the supervisor only, which stops the workers; SIGKILL to all that are left.
 KillMode=mixed
@@ -79,6 +80,10 @@ SystemCallErrorNumber=EPERM
 WantedBy=multi-user.target
 """
 
+_SEVERAL = """\
+# Workers share no memory: `microweb check {target} --workers 2` names state that is kept in memory.
+"""
+
 _SOCKET = """\
 # /etc/systemd/system/{name}.socket
 [Unit]
@@ -106,11 +111,20 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="the control socket of the service, in a directory in /run",
     )
+    parser.add_argument(
+        "--user",
+        metavar="NAME",
+        help="the user of the service (default: one that exists only while the service runs; for "
+        "code in a home directory, its owner)",
+    )
     parser.add_argument("--only", choices=("service", "socket"), help="print one of the two units")
 
 
 def _run(given: argparse.Namespace) -> None:
-    service, bound = _service(given.target, given.control), _socket(given.target)
+    if given.user is not None and not _USER.fullmatch(given.user):
+        fail_usage(f"--user: expected the name of a user, got {given.user!r:.80}")
+    service = _service(given.target, given.control, given.user)
+    bound = _socket(given.target)
     units = [
         text
         for kind, text in (("service", service), ("socket", bound))
@@ -119,15 +133,20 @@ def _run(given: argparse.Namespace) -> None:
     write_out("\n".join(units))
 
 
-def _service(target: str, control: str | None) -> str:
+def _service(target: str, control: str | None, user: str | None) -> str:
     directory = start_directory()
     options, config = _of_project(target)
     command = [sys.executable, "-m", "microweb", "run", target, "--bind", "systemd"]
     for name, flags in _FLAGS.items():
         command += [] if name in options else flags
     command += [] if control is None else ["--control", control]
-    several = "workers" in options and config.workers != 1
-    if several or control or config.needs_supervisor or "supervised" not in options:
+    several = "workers" not in options or config.workers != 1
+    if (
+        ("workers" in options and several)
+        or control
+        or config.needs_supervisor
+        or "supervised" not in options
+    ):
         graces, stop_s = ", grace_s ({grace_s:g}) and 3 s, when workers are killed", config.grace_s
     else:  # a single process gives its lifespans as long again
         graces, stop_s = (
@@ -142,7 +161,8 @@ def _service(target: str, control: str | None) -> str:
         drain_s=config.drain_delay_s,
         graces=graces.format(grace_s=config.grace_s),
         stop_s=math.ceil(config.drain_delay_s + stop_s + KILL_MARGIN_S + _STOP_SLACK_S),
-        user=_user_for([directory, sys.executable]),
+        several=_SEVERAL.format(target=target) if several else "",
+        user=_user_for([directory, sys.executable], user),
         control=_directory_of(config.control if control is None else control, target),
     )
 
@@ -170,13 +190,28 @@ def _name_of(target: str) -> str:
     return re.sub(r"[^\w-]+", "-", stem, flags=re.ASCII).strip("-") or "app"
 
 
-def _user_for(paths: list[str]) -> str:
-    """Return the lines about the user: the owner of the code if it lies in a home directory."""
-    if not any(f"{os.path.realpath(path)}/".startswith(_HOMES) for path in paths):
-        return "DynamicUser=yes\nProtectHome=yes"
-    owner = os.stat(paths[0]).st_uid
-    why = "# The code lies in a home directory, which DynamicUser could not read."
-    return f"{why}\nUser={owner}\nProtectHome=read-only"
+def _user_for(paths: list[str], user: str | None) -> str:
+    """Return the lines about the user: the owner of the code if it lies in a home directory.
+
+    Raises: SystemExit if the owner is root and no user is named.
+    """
+    for path in paths:
+        for each in (path, os.path.realpath(path)):
+            if f"{each}/".startswith(_HOMES):
+                why = "# The code lies in a home directory, which DynamicUser could not read."
+                return f"{why}\nUser={user or _owner_of(each)}\nProtectHome=read-only"
+    return f"User={user}\nProtectHome=yes" if user else "DynamicUser=yes\nProtectHome=yes"
+
+
+def _owner_of(path: str) -> int:
+    owner = os.lstat(path).st_uid  # of a link itself: the Python of a virtual environment is one
+    if owner == 0:
+        fail(
+            f"{path} lies in a home directory and belongs to root, so the app would run as root: "
+            "move the app and its virtual environment to a folder such as /srv/app, with a Python "
+            "of the system, or name a user that can read them by --user NAME"
+        )
+    return owner
 
 
 def _directory_of(control: str, target: str) -> str:

@@ -59,7 +59,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 PRINTING = [("routes", "app.py"), ("openapi", "app.py"), ("check", "app.py", "--port", "0"),
-            ("systemd", "app.py")]  # fmt: skip
+            ("systemd", "app.py", "--user", "shop")]  # fmt: skip
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
@@ -80,7 +80,7 @@ def test_pipe_that_is_closed_is_a_failure(folder: Path, command: tuple[str, ...]
 
 
 def test_stdout_that_is_closed_before_the_start_is_a_failure(folder: Path) -> None:
-    shell = 'exec "$0" -m microweb systemd app.py >&-'
+    shell = 'exec "$0" -m microweb systemd app.py --user shop >&-'
     ended = subprocess.run(
         ["sh", "-c", shell, sys.executable], capture_output=True, cwd=folder, env=ENVIRONMENT,
         timeout=DEADLINE_S,

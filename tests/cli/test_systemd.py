@@ -27,6 +27,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 def printed(folder: Path, target: str, *options: str) -> str:
+    """Return the units for a user who is named, because this Python may be one of root."""
+    options = ("--user", "shop", *options)
     ended = run_to_end(["-m", "microweb", "systemd", target, *options], folder)
     assert (ended.returncode, ended.stderr) == (0, "")
     return ended.stdout
@@ -48,7 +50,7 @@ def test_both_units_or_one(folder: Path) -> None:
     [("shop:app", "shop"), ("shop.py", "shop"), ("site/shop.py:app", "shop"), ("a.b:c", "a-b")],
 )
 def test_name_of_the_units(target: str, name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    cli.main(["systemd", target])
+    cli.main(["systemd", target, "--user", "shop"])
     assert f"/{name}.service\n" in capsys.readouterr().out
 
 
@@ -94,13 +96,62 @@ os.execv({python!r}, {[python, *arguments]!r})
         program.stop()
 
 
-def test_code_in_a_home_directory_is_readable(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert systemd._user_for(["/srv/shop", "/bin/sh"]) == "DynamicUser=yes\nProtectHome=yes"
-    monkeypatch.setattr(systemd, "_HOMES", (f"{folder.parent}/",))
-    lines = systemd._user_for([str(folder), "/bin/sh"])
-    assert lines.endswith(f"\nUser={folder.stat().st_uid}\nProtectHome=read-only")
+def lines_for(paths: list[Path | str], user: str | None = None) -> list[str]:
+    return systemd._user_for([str(path) for path in paths], user).splitlines()[-2:]
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home directory with the Python of a virtual environment, which is a link."""
+    monkeypatch.setattr(systemd, "_HOMES", (f"{tmp_path}/",))
+    (tmp_path / "python").symlink_to("/bin/sh")
+    return tmp_path
+
+
+def test_user_of_code_outside_of_home_directories() -> None:
+    assert lines_for(["/srv/shop", "/bin/sh"]) == ["DynamicUser=yes", "ProtectHome=yes"]
+    assert lines_for(["/srv/shop", "/bin/sh"], "web") == ["User=web", "ProtectHome=yes"]
+
+
+@pytest.mark.skipif(os.name == "posix" and os.geteuid() != 0, reason="only root changes an owner")
+def test_user_of_code_in_a_home_directory_is_its_owner(home: Path) -> None:
+    for path in (home, home / "python"):
+        os.chown(path, 1234, 1234, follow_symlinks=False)
+    lines = ["User=1234", "ProtectHome=read-only"]
+    assert lines_for([home, home / "python"]) == lines
+    assert lines_for(["/srv/shop", home / "python"]) == lines
+
+
+@pytest.mark.skipif(os.name == "posix" and os.geteuid() != 0, reason="only root makes such a file")
+def test_code_of_root_in_a_home_directory_is_refused(home: Path) -> None:
+    with pytest.raises(SystemExit) as caught:
+        lines_for(["/srv/shop", home / "python"])
+    text = str(caught.value)
+    assert text.startswith(f"microweb: {home}/python lies in a home directory and belongs to root")
+    assert text.endswith(" by --user NAME")
+    assert lines_for(["/srv/shop", home / "python"], "web") == ["User=web", "ProtectHome=read-only"]
+
+
+def test_no_unit_is_printed_for_root(folder: Path) -> None:
+    if not os.path.realpath(sys.executable).startswith("/root/"):
+        pytest.skip("needs a Python in the home directory of root")
+    ended = run_to_end(["-m", "microweb", "systemd", "shop:app"], folder)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert "would run as root" in ended.stderr and ended.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("user", ["", "a b", "-x", "a\nUser=root"])
+def test_wrong_name_of_a_user(folder: Path, user: str) -> None:
+    ended = run_to_end(["-m", "microweb", "systemd", "shop:app", f"--user={user}"], folder)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.startswith("microweb: --user: expected the name of a user, got ")
+
+
+def test_service_with_several_workers_names_the_check(folder: Path) -> None:
+    said = "`microweb check shop:app --workers 2`"
+    assert said in printed(folder, "shop:app")
+    (folder / "pyproject.toml").write_text("[tool.microweb]\nworkers = 1\n")
+    assert said not in printed(folder, "shop:app")
 
 
 def test_options_of_the_project_are_not_repeated(folder: Path) -> None:
@@ -161,7 +212,9 @@ def test_directory_of_the_control_socket(folder: Path) -> None:
 
 @pytest.mark.parametrize("path", ["/run/shop.ctl", "shop.ctl", "run/x/a.ctl", "/run/a b/a.ctl"])
 def test_control_socket_without_a_directory_of_its_own(folder: Path, path: str) -> None:
-    ended = run_to_end(["-m", "microweb", "systemd", "shop:app", "--control", path], folder)
+    ended = run_to_end(
+        ["-m", "microweb", "systemd", "shop:app", "--user", "shop", "--control", path], folder
+    )
     assert (ended.returncode, ended.stdout) == (1, "")
     assert ended.stderr == (
         f"microweb: control: expected a path such as /run/shop/shop.ctl, got {path!r}\n"
