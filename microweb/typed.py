@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, time, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Annotated, Literal, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, NoReturn, TypeVar
 
 from .errors import ConfigurationError
 
@@ -21,8 +21,7 @@ C = TypeVar("C", bound=type)
 Limit = float | Decimal | date | time | timedelta  # of numbers, or of dates and times
 
 
-@dataclass(frozen=True, slots=True)
-class From:
+class From(NamedTuple):
     """The source of a parameter's value, inside `Annotated`."""
 
     source: Literal["json", "form", "query", "header", "cookie"]
@@ -64,8 +63,7 @@ else:
     Cookie = Marker("Cookie", From("cookie"))
 
 
-@dataclass(frozen=True, slots=True)
-class Depends:
+class Depends(NamedTuple):
     """The function that gives a parameter its value: `Annotated[Session, Depends(open_session)]`.
 
     It is called once for each request, with parameters of its own. A generator yields the value
@@ -75,8 +73,7 @@ class Depends:
     function: Callable[..., object]
 
 
-@dataclass(frozen=True, slots=True)
-class Content:
+class Content(NamedTuple):
     """The content of a Response in a document: `Annotated[Response, Content("image/png")]`.
 
     `schema` is the type of a text in it, such as the JSON of each event.

@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import re
 from binascii import a2b_base64
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal, InvalidOperation
 from enum import Flag
-from types import NoneType
-from typing import Any
+from types import MappingProxyType, NoneType
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from ..http.durations import parse_duration
@@ -33,8 +32,7 @@ _DECIMAL = re.compile(r"-?[0-9]++(?:\.[0-9]++)?(?:[eE][-+]?[0-9]++)?")
 # --- readers --------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Reader:
+class Reader(NamedTuple):
     """The reader of one type: `convert` returns the converted value, or a `Mismatch`.
 
     A union chooses its alternative by the other attributes. `takes` is the container (`list` or
@@ -50,7 +48,7 @@ class Reader:
     convert: Convert
     takes: type | None = None
     fits: Callable[[Any], bool] | None = None
-    tags: dict[str, Reader] = field(default_factory=dict)
+    tags: Mapping[str, Reader] = MappingProxyType({})
     scalars: frozenset[type] = frozenset()
     test: str = ""
 
@@ -77,7 +75,7 @@ def checked(reader: Reader, checks: Sequence[Callable[[Any], Mismatch | None]]) 
                 return mismatch
         return converted
 
-    return replace(reader, convert=convert_checked, test="")
+    return reader._replace(convert=convert_checked, test="")
 
 
 def mapped(convert: Convert, make: Callable[[Any], object]) -> Convert:
@@ -100,7 +98,7 @@ def bounded(reader: Reader, kind: object, limits: Sequence[tuple[str, Any]]) -> 
     if not test:
         return reader
     source = f"lambda value: value if {test.format('value')} else convert(value)"
-    return replace(reader, convert=eval(source, {"convert": reader.convert}), test=test)
+    return reader._replace(convert=eval(source, {"convert": reader.convert}), test=test)
 
 
 def _test_of(kind: object, limits: Sequence[tuple[str, Any]]) -> str:

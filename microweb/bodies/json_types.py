@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from enum import Enum, Flag
 from functools import lru_cache, partial
 from types import FrameType, NoneType, UnionType
@@ -290,7 +289,7 @@ class _Compiler:
             check_constructor(cls, members)
         self._open.discard(kind)
         built.append(outline.reader(None if is_typeddict(cls) else cls))
-        reader = self._begun[kind] = replace(late, convert=built[0])
+        reader = self._begun[kind] = late._replace(convert=built[0])
         return reader
 
     def _named_tuple_reader(self, kind: object, cls: Any) -> Reader:

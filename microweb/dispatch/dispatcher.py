@@ -17,7 +17,7 @@ from ..request import Handler, Request
 from ..response import Response
 from ..router import Route
 from ..routing.patterns import parse_pattern
-from ..routing.tree import Found, Missed, RouteTree, Scopes
+from ..routing.tree import Missed, RouteTree, Scopes
 from .boundary import bare_not_found
 from .chain import Level, Place, answer_options
 from .registration import read_route
@@ -119,18 +119,18 @@ class Dispatcher:
         try:
             found = self._tree.find(line.method, line.raw_path)
         except BadRequest as error:
-            found, fault = None, error
-        if isinstance(found, Found):
+            found, fault = Missed((), is_repeatable=False), error
+        if not isinstance(found, Missed):
             match = Match(self, found.value.place, found.value, found.params)
             return match, found.is_repeatable
         place = self._places.find(line.raw_path)
         assert place is not None  # the outermost app is at every path
         match = Match(self, place, None, {})
         match.fault = fault
-        match.allowed = found.allowed if found is not None else ()
+        match.allowed = found.allowed
         if line.raw_path == "*":
             match.allowed = self._all_methods
-        return match, found is not None and found.is_repeatable
+        return match, found.is_repeatable
 
     def allowed(self, raw_path: str) -> tuple[str, ...]:
         """Return the methods that the path answers."""
@@ -145,7 +145,7 @@ class Dispatcher:
         """Return the path with its last slash added or removed, if a route answers that path."""
         path = line.raw_path
         other = path[:-1] if path.endswith("/") else path + "/"
-        return other if isinstance(self._tree.find(line.method, other), Found) else None
+        return None if isinstance(self._tree.find(line.method, other), Missed) else other
 
     def options_handler(self, request: Request) -> Handler:
         """Return the handler of an OPTIONS request that no route answers.
@@ -155,8 +155,10 @@ class Dispatcher:
         """
         line, missed = request.line, request.match
         method = request.headers.get("access-control-request-method")
-        found = self._tree.find(method, line.raw_path) if method is not None else None
-        if not isinstance(found, Found) or found.value.preflight is None:
+        if method is None:
+            return answer_options
+        found = self._tree.find(method, line.raw_path)
+        if isinstance(found, Missed) or found.value.preflight is None:
             return answer_options
         match = Match(self, found.value.place, found.value, found.params)
         match.allowed = missed.allowed if missed is not None else ()

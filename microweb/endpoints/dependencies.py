@@ -9,11 +9,11 @@ from __future__ import annotations
 import contextlib
 import inspect
 from collections.abc import Callable, Hashable, Iterable, Iterator
-from dataclasses import dataclass, is_dataclass
+from dataclasses import is_dataclass
 from enum import Enum
 from functools import partial
 from types import CodeType, MethodType
-from typing import Any, get_args, get_origin
+from typing import Any, NamedTuple, get_args, get_origin
 
 from ..bodies.annotations import AWAITED, ITERATORS, bare, metadata_of
 from ..bodies.class_members import hints_of_class
@@ -43,8 +43,7 @@ class Kind(Enum):
     BODY = "the body of the request"  # which is no function
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Dependency:
+class Dependency(NamedTuple):
     """A function that gives a value to parameters.
 
     `function` is as in `Depends`. `call` is the function to call: the generator function in place

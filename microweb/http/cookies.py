@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from typing import Literal
@@ -71,7 +70,6 @@ def _unquote(value: str) -> str:
     return value
 
 
-@dataclass(frozen=True, slots=True)
 class SetCookie:
     """A cookie to set, checked when it is made.
 
@@ -82,22 +80,46 @@ class SetCookie:
     Raises: ValueError for a value that a browser would refuse or read differently.
     """
 
-    name: str
-    value: str = ""
-    max_age: int | None = None
-    expires: datetime | float | None = None
-    path: str | None = "/"
-    domain: str | None = None
-    secure: bool | None = None
-    httponly: bool = True
-    samesite: SameSite | None = "lax"
-    partitioned: bool = False
+    __slots__ = (
+        "domain",
+        "expires",
+        "httponly",
+        "max_age",
+        "name",
+        "partitioned",
+        "path",
+        "samesite",
+        "secure",
+        "value",
+    )
 
-    def __post_init__(self) -> None:
-        _check_name_and_scope(self.name, self.path, self.domain, self.samesite)
+    def __init__(
+        self,
+        name: str,
+        value: str = "",
+        max_age: int | None = None,
+        expires: datetime | float | None = None,
+        path: str | None = "/",
+        domain: str | None = None,
+        secure: bool | None = None,
+        httponly: bool = True,
+        samesite: SameSite | None = "lax",
+        partitioned: bool = False,
+    ) -> None:
+        _check_name_and_scope(name, path, domain, samesite)
+        self.name = name
+        self.value = value
+        self.max_age = max_age
+        self.expires = expires
+        self.path = path
+        self.domain = domain
+        self.secure = secure
+        self.httponly = httponly
+        self.samesite = samesite
+        self.partitioned = partitioned
         self._check_value()
         self._check_lifetime()
-        if self.secure is False and (reason := self._reason_for_secure()):
+        if secure is False and (reason := self._reason_for_secure()):
             raise ValueError(f"expected secure=True or None for {reason}, got False")
 
     def encode(self, *, secure_by_default: bool) -> str:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import keyword
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from decimal import Decimal
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -32,7 +31,6 @@ _AFTER_ALL = 1 << 30
 # --- converters -----------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
 class Converter:
     """The conversion between the text of one decoded segment and a value.
 
@@ -42,24 +40,27 @@ class Converter:
     Raises: ConfigurationError if the name is no identifier or the pattern no regex.
     """
 
-    name: str
-    pattern: str
-    parse: Callable[[str], object]
-    format: Callable[[Any], str] = str
-    matches: Callable[[str], object | None] = field(init=False, repr=False, compare=False)
+    __slots__ = ("format", "key", "matches", "name", "parse", "pattern")
 
-    def __post_init__(self) -> None:
-        if not self.name.isidentifier():
+    def __init__(
+        self,
+        name: str,
+        pattern: str,
+        parse: Callable[[str], object],
+        format: Callable[[Any], str] = str,
+    ) -> None:
+        if not name.isidentifier():
             raise ConfigurationError(
-                f"expected an identifier as the name of a converter, got {self.name[:80]!r}"
+                f"expected an identifier as the name of a converter, got {name[:80]!r}"
             )
         try:
-            matches = re.compile(self.pattern).fullmatch
+            self.matches: Callable[[str], object | None] = re.compile(pattern).fullmatch
         except re.error as error:
             raise ConfigurationError(
-                f"converter {self.name!r}: correct its regex {self.pattern!r}: {error}"
+                f"converter {name!r}: correct its regex {pattern!r}: {error}"
             ) from error
-        object.__setattr__(self, "matches", matches)
+        self.name, self.pattern, self.parse, self.format = name, pattern, parse, format
+        self.key = name, pattern, parse, format  # equal for those that do the same
 
 
 def parse_int64(text: str) -> int:

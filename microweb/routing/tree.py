@@ -16,7 +16,6 @@ resolves them (RFC 3986 sections 2.2 and 6.2.2.3).
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, TypeVar
 
 from ..errors import BadRequest, ConfigurationError, RouteConflict
@@ -26,8 +25,7 @@ from .patterns import BUILT_IN, PATH, Converter, Parameter, Pattern
 T = TypeVar("T")
 
 
-@dataclass(slots=True)
-class Found(Generic[T]):
+class Found(NamedTuple, Generic[T]):
     """The value registered for a request, and its path parameters in order."""
 
     value: T
@@ -42,25 +40,26 @@ class Missed(NamedTuple):
     is_repeatable: bool = True  # no converter of the application took part
 
 
-@dataclass(slots=True, eq=False)
-class _Entry(Generic[T]):
+class _Entry(NamedTuple, Generic[T]):
     names: tuple[str, ...]  # of parameters: two routes may name them differently
     value: T
 
 
-@dataclass(slots=True, eq=False)
 class _Node(Generic[T]):
-    entries: dict[str, _Entry[T]] = field(default_factory=dict)  # by method
-    literals: dict[str, _Node[T]] = field(default_factory=dict)
-    edges: list[_Edge[T]] = field(default_factory=list)  # the most specific first
-    is_reserved: bool = False
+    __slots__ = ("edges", "entries", "is_reserved", "literals")
+
+    def __init__(self) -> None:
+        self.entries: dict[str, _Entry[T]] = {}  # by method
+        self.literals: dict[str, _Node[T]] = {}
+        self.edges: list[_Edge[T]] = []  # the most specific first
+        self.is_reserved = False
 
     def child(self, segment: str | Parameter) -> _Node[T]:
         """Return the child node for `segment`, which the first call creates."""
         if isinstance(segment, str):
             return self.literals.setdefault(segment, _Node())
         for edge in self.edges:
-            if edge.converter == segment.converter:
+            if edge.converter.key == segment.converter.key:
                 return edge.node
         edge = _Edge(segment.rank, segment.converter, _Node())
         self.edges.append(edge)
@@ -68,8 +67,7 @@ class _Node(Generic[T]):
         return edge.node
 
 
-@dataclass(slots=True, eq=False)
-class _Edge(Generic[T]):
+class _Edge(NamedTuple, Generic[T]):
     rank: int
     converter: Converter
     node: _Node[T]
