@@ -22,7 +22,7 @@ from .dispatch.dispatcher import Dispatcher, Match
 from .dispatch.registration import check_endpoint, check_mount, names_of
 from .endpoints.error_handler import ErrorKey, check_key
 from .endpoints.hooks import after, before
-from .endpoints.lifespan import Lifespan, at_shutdown, at_startup, entered
+from .endpoints.lifespan import Lifespan, State, at_shutdown, at_startup, entered
 from .endpoints.overrides import Functions, Overrides
 from .errors import ConfigurationError, ProtocolError
 from .http.interfaces import BodyLimits
@@ -75,7 +75,7 @@ class App(Router, metaclass=Suggesting):
         self.max_json = max_json
         self.max_json_values = max_json_values
         self.redirect_slashes = redirect_slashes
-        self.state = SimpleNamespace()
+        self.state: SimpleNamespace = State()
         self.json_default: Callable[[object], object] | None = None
         self._templates: Templates | None = None
         self._errors = ErrorHandlers()

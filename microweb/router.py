@@ -11,6 +11,7 @@ from .bodies.local_classes import remember_beside
 from .concurrency.callables import check_parameters, default_name, describe, is_async
 from .errors import ConfigurationError, HTTPError, status_of_class
 from .http.grammar import METHODS, is_method
+from .http.interfaces import BodyLimits
 from .http.origins import parse_origins
 from .remedies import KEYWORDS, unknown_keyword
 from .request import Handler, Request
@@ -44,6 +45,10 @@ class Route(NamedTuple):
     tags: tuple[str, ...] = ()
     deprecated: bool = False
     documented: bool = True
+
+    @property
+    def limits(self) -> BodyLimits:
+        return BodyLimits(self.max_body, self.max_json, self.max_json_values)
 
     @property
     def answers(self) -> str:

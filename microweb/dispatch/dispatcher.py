@@ -20,7 +20,7 @@ from ..routing.patterns import parse_pattern
 from ..routing.tree import Missed, RouteTree, Scopes
 from .boundary import bare_not_found
 from .chain import Level, Place, answer_options
-from .registration import read_route
+from .registration import check_app, read_route
 
 _MAX_MATCHES = 1024  # as the parser's memo of request lines
 _MAX_MATCHED_CHARS = 256  # of a key
@@ -166,18 +166,18 @@ class Dispatcher:
         return found.value.preflight
 
     def _plant(self, place: Place) -> None:
+        check_app(place.level)
         self._places.add(parse_pattern(place.prefix or "/"), place)
         if place.prefix:
             self._tree.reserve(parse_pattern(place.prefix))
         for route in place.level.routes:
             signature, pattern, is_json = read_route(route, place.level.converters, place.prefix)
-            limits = BodyLimits(route.max_body, route.max_json, route.max_json_values)
             target = Target(
                 place,
                 route,
                 place.handler_of(route, signature, pattern),
                 place.preflight_of(route),
-                limits.inside(place.limits),
+                route.limits.inside(place.limits),
                 is_json,
             )
             try:

@@ -11,10 +11,11 @@ from ..endpoints.graph import Graph
 from ..endpoints.outcomes import outcomes_in, takes_json, uses_json
 from ..endpoints.signature import REQUEST, Signature, inspect_endpoint
 from ..errors import ConfigurationError
+from ..http.interfaces import BodyLimits
 from ..router import Route, Router
 from ..routing.names import RouteNames
 from ..routing.patterns import Converter, Pattern, names_in, parse_pattern
-from .chain import over_socket
+from .chain import Level, over_socket
 
 
 def read_route(
@@ -53,11 +54,28 @@ def names_of(routes: Iterable[Route], converters: Mapping[str, Converter]) -> Ro
     return names
 
 
+def check_app(level: Level) -> None:
+    """Raise ConfigurationError for an option of an app that has a wrong type."""
+    for name, value in (("debug", level.debug), ("redirect_slashes", level.redirect_slashes)):
+        if not isinstance(value, bool):
+            raise ConfigurationError(f"App: {name}: expected True or False, got {value!r:.80}")
+    _check_limits("App", level.limits)
+
+
+def _check_limits(owner: str, limits: BodyLimits) -> None:
+    for name, value in zip(limits._fields, limits, strict=True):
+        if value is not None and (type(value) is not int or value < 0):
+            expected = "an int of 0 or more, or None for the outer limit"
+            raise ConfigurationError(f"{owner}: {name}: expected {expected}, got {value!r:.80}")
+
+
 def check_endpoint(route: Route, converters: Mapping[str, Converter]) -> None:
     """Raise ConfigurationError if a parameter of a route's endpoint has no source.
 
-    If a converter or an annotation is still unknown at registration, only `freeze` checks it.
+    If a converter or an annotation is still unknown at registration, only `freeze` checks it. A
+    limit of the route that is no number of bytes or values is an error too.
     """
+    _check_limits(f"route path {route.path!r}", route.limits)
     signature = inspect_endpoint(route.endpoint)
     inside = tuple(dependencies_in(signature))
     try:

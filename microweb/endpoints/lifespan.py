@@ -6,11 +6,23 @@ import inspect
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from types import SimpleNamespace
-from typing import Protocol, TypeVar
+from typing import NoReturn, Protocol, TypeVar
 
 from ..concurrency.annotated import signature_of
 from ..concurrency.callables import check_parameters, describe
 from ..errors import ConfigurationError
+
+
+class State(SimpleNamespace):
+    """`app.state`. Reading a name that is not set raises an AttributeError with the remedy."""
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise AttributeError(
+            f"app.state has no {name!r}: set it, or yield a dict with it from a lifespan. The "
+            "state of a mounted app is its own, and a server that runs no lifespans sets nothing",
+            name=name,
+            obj=self,
+        )
 
 
 class HasState(Protocol):

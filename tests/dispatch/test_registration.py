@@ -1,6 +1,6 @@
 """Checks of a route at registration, and the converters that its dependencies name."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import pytest
 
@@ -43,3 +43,22 @@ def test_a_wrong_dependency_is_refused_at_registration() -> None:
         app.get("/")(show)
     with pytest.raises(ConfigurationError, match="GET has no body"):
         app.get("/total")(add)
+
+
+@pytest.mark.parametrize("value", ["1MB", -1, True, 1.5])
+@pytest.mark.parametrize("name", ["max_body", "max_json", "max_json_values"])
+def test_a_limit_that_is_no_number_is_refused(name: str, value: object) -> None:
+    limits: dict[str, Any] = {name: value}
+    with pytest.raises(ConfigurationError, match=f"^App: {name}: expected an int of 0 or more"):
+        App(**limits).freeze()
+    with pytest.raises(ConfigurationError, match=f"^route path '/': {name}: expected an int"):
+        App().post("/", **limits)(show)
+
+
+@pytest.mark.parametrize("name", ["debug", "redirect_slashes"])
+def test_a_text_does_not_turn_an_option_of_an_app_on(name: str) -> None:
+    inner, app = App(), App()
+    setattr(inner, name, "0")  # as from a variable of the environment
+    app.mount("/inner", inner)
+    with pytest.raises(ConfigurationError, match=f"^App: {name}: expected True or False, got '0'"):
+        app.freeze()

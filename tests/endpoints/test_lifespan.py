@@ -158,3 +158,12 @@ async def test_lifespan_that_yields_no_dict_is_refused() -> None:
     with pytest.raises(ConfigurationError, match=r"yield a dict for app.state or nothing, got 5"):
         async with app.life():
             pass
+
+
+def test_a_name_that_no_one_has_set_names_its_remedy() -> None:
+    app = App()
+    app.state.board = []
+    assert vars(app.state) == {"board": []}
+    assert not hasattr(app.state, "db")
+    with pytest.raises(AttributeError, match=r"^app.state has no 'db': set it, or yield a dict"):
+        app.state.db  # noqa: B018 - reading it is the test
