@@ -19,7 +19,7 @@ from .markup import html
 from .request import Handler, Request
 from .response import Response
 from .router import Middleware, Router
-from .suggestions import apply_suggestions, public_name
+from .suggestions import apply_suggestions
 
 if typing.TYPE_CHECKING:
     from .interop.serving import serve
@@ -63,6 +63,8 @@ if not typing.TYPE_CHECKING:
         elif name == "serve":
             from .interop.serving import serve as found
         else:
+            from .debug.missing_names import public_name
+
             return public_name(name)
         for room in ("interop", "websocket"):
             globals().pop(room, None)  # as for `request`

@@ -2,12 +2,11 @@
 
 `request.args` raises an AttributeError that says `request.query`, `App(routes=...)` a
 ConfigurationError that says `@app.get(path)`. The mechanism is in `remedies`. `microweb/__init__`
-applies these tables, so the modules with those classes and calls do not import them.
+applies these tables, so the modules with those classes and calls do not import them. Names that
+`from microweb import ...` does not find are in `debug.missing_names`.
 """
 
 from __future__ import annotations
-
-import sys
 
 from .app import App
 from .remedies import KEYWORDS, Suggesting, point_to_ours
@@ -20,25 +19,6 @@ def apply_suggestions() -> None:
     for cls, names in NAMES.items():
         point_to_ours(cls, names)
     KEYWORDS.update(_KEYWORDS)
-
-
-def public_name(name: str) -> object:
-    """Return `microweb.<name>` for a name that the package does not export.
-
-    Raises: ImportError, which names the remedy, for `from microweb import jsonify`;
-    AttributeError for any other access, so that `hasattr` works.
-    """
-    ours = _PUBLIC_NAMES.get(name)
-    # `from microweb import name` comes through this function of `importlib`.
-    is_from_import = sys._getframe(2).f_code.co_name == "_handle_fromlist"
-    if ours is not None and is_from_import:
-        raise ImportError(f"microweb has no {name!r}: {ours}", name="microweb")
-    module = sys.modules.get(f"microweb.{name}")
-    if module is not None:
-        return module
-    raise AttributeError(
-        f"module 'microweb' has no attribute {name!r}" + (f": {ours}" if ours else "")
-    )
 
 
 # Our class -> a name in other frameworks -> our name. Type checkers do not know these names.
@@ -140,73 +120,6 @@ NAMES: dict[Suggesting, dict[str, str]] = {
         "call_on_close": "request.after_response(function)",
         "make_response": "return (value, status, headers)",
     },
-}
-
-_PARAMETER = "an endpoint has a parameter for it: async def show(request: Request)"
-
-# A name that users import from other frameworks -> the remedy.
-_PUBLIC_NAMES = {
-    "request": _PARAMETER,
-    "session": "write request.session, with Sessions from microweb.middleware.sessions",
-    "websocket": "@app.websocket gives the endpoint a socket: async def chat(socket: WebSocket)",
-    "g": "write request.state",
-    "current_app": "write request.app",
-    "Flask": "write App()",
-    "Quart": "write App()",
-    "Sanic": "write App()",
-    "FastAPI": "write App()",
-    "Starlette": "write App()",
-    "Blueprint": "write Router(prefix), and app.include(router)",
-    "APIRouter": "write Router(prefix), and app.include(router)",
-    "jsonify": "return the dict or list itself",
-    "make_response": "return (value, status, headers), or a Response",
-    "JSONResponse": "return the dict or list itself, or write Response.json(value)",
-    "HTMLResponse": "return html(template, *args), or write Response.html(text)",
-    "PlainTextResponse": "return the str itself, or write Response.text(text)",
-    "RedirectResponse": "write Response.redirect(url)",
-    "StreamingResponse": "return the generator itself, or write Response.stream(pieces)",
-    "FileResponse": "write Response.file(path)",
-    "redirect": "write Response.redirect(url)",
-    "send_file": "write Response.file(path)",
-    "send_from_directory": "write app.static(prefix, folder)",
-    "StaticFiles": "write app.static(prefix, folder)",
-    "url_for": "write request.url_for(name) or app.url_for(name)",
-    "render_template": "write app.templates.render(name), with Templates from microweb.templating",
-    "Jinja2Templates": "write Templates(folder), from microweb.templating",
-    "escape": "write html(template, *args), which escapes its arguments",
-    "Markup": "write html(template, *args)",
-    "flash": "write request.session.flash(text)",
-    "get_flashed_messages": "write request.session.flashes()",
-    "HTTPException": "write HTTPError(status, detail), or abort(status, detail)",
-    "Depends": "write Depends, from microweb.typed",
-    "Query": "write Query, from microweb.typed",
-    "Path": "name it in the path: {id}",
-    "Body": "write Json, from microweb.typed: Json[Type]",
-    "Form": "write FormData, from microweb.typed: FormData[Type]",
-    "Header": "write Header, from microweb.typed",
-    "Cookie": "write Cookie, from microweb.typed",
-    "File": "write (await request.form()).files",
-    "BackgroundTasks": "write request.after_response(function)",
-    "after_this_request": "write @app.after_request, or middleware",
-    "stream_with_context": "return the generator itself",
-    "WebSocketDisconnect": "catch ClientDisconnected; `async for message in socket` just ends",
-    "WebSocketException": "write await socket.close(code, reason)",
-    "status": "write the number itself, 404, or HTTPStatus.NOT_FOUND from http",
-    "Security": "write middleware, such as BearerAuth, from microweb.middleware.authentication",
-    "HTTPBasic": "write BasicAuth, from microweb.middleware.authentication",
-    "HTTPBearer": "write BearerAuth, from microweb.middleware.authentication",
-    "Mount": "write app.mount(prefix, other_app)",
-    "Route": "write app.route(path, methods)",
-    "WebSocketRoute": "write @app.websocket(path)",
-    "EventSourceResponse": "write Response.events(events)",
-    "BaseHTTPMiddleware": "write async def middleware(request, call_next), and app.use(middleware)",
-    "SessionMiddleware": "write Sessions, from microweb.middleware.sessions",
-    "TrustedHostMiddleware": "write AllowedHosts, from microweb.middleware.hosts",
-    "HTTPSRedirectMiddleware": "write HTTPSRedirect, from microweb.middleware.https",
-    "run": "write app.run()",
-    "TestClient": "write app.test_client()",
-    "CORSMiddleware": "write CORS, from microweb.middleware.cors",
-    "GZipMiddleware": "write Compression, from microweb.middleware.compression",
 }
 
 _CONTENT = ("content", "body", "data")
@@ -336,8 +249,10 @@ _KEYWORDS: dict[str, dict[str, str]] = {
     "Request.json": dict.fromkeys(("force", "silent", "cache"), "leave it out"),
     "App.run": {  # and App.serve
         "debug": "App(debug=True)",
-        **dict.fromkeys(("reload", "use_reloader", "auto_reload"), "leave it out, nothing reloads"),
-        **dict.fromkeys(("workers", "processes"), "leave it out, a server is one process"),
+        **dict.fromkeys(
+            ("reload", "use_reloader", "auto_reload"), "microweb dev module:app, a command"
+        ),
+        "processes": "app.run(workers=...)",
         **dict.fromkeys(
             ("ssl", "ssl_context", "ssl_certfile", "certfile"), "app.run(tls_certificate=...)"
         ),
@@ -345,10 +260,9 @@ _KEYWORDS: dict[str, dict[str, str]] = {
         **dict.fromkeys(("ssl_ca_certs", "ca_certs"), "app.run(tls_client_ca=...)"),
         "ssl_cert_reqs": "app.run(tls_client='required')",
         "threaded": "app.run(threads=...)",
-        "bind": "app.run(host, port)",
         "hostname": "app.run(host)",
         **dict.fromkeys(("proxy_headers", "forwarded_allow_ips"), "app.run(trusted_proxies=...)"),
-        "limit_concurrency": "app.run(max_connections=...)",
+        "limit_concurrency": "app.run(max_concurrent=...) or app.run(max_connections=...)",
         **dict.fromkeys(
             ("timeout_keep_alive", "keep_alive_timeout"), "app.run(idle_timeout_s=...)"
         ),

@@ -53,7 +53,8 @@ INSIDE_FUNCTIONS = {
     "cli.dev": "development",  # workers of `microweb run` do not need it
     "channels.message": "sse.event websocket.frames",  # encoded once for all subscribers
     "dispatch": "debug websocket",
-    "microweb": "interop websocket",  # `microweb.WSGI`, `microweb.WebSocket`
+    # `microweb.WSGI`, `microweb.WebSocket`, and names that microweb lacks
+    "microweb": "debug interop websocket",
     "response": "sse",  # the shorthand for events
     "server.metered": "server.metrics_meter",  # only for an app with `Metrics`
     "server.metrics_registry": "server.metrics_totals",  # a single process has none
