@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from ..endpoints.arguments import Binding
@@ -60,6 +60,12 @@ def check_app(level: Level) -> None:
         if not isinstance(value, bool):
             raise ConfigurationError(f"App: {name}: expected True or False, got {value!r:.80}")
     _check_limits("App", level.limits)
+    default = level.app.json_default
+    if default is not None and not (callable(default) and isinstance(default, Hashable)):
+        kind = type(default).__name__
+        raise ConfigurationError(
+            f"App: json_default: expected a function, or a callable object with a hash, got {kind}"
+        )
 
 
 def _check_limits(owner: str, limits: BodyLimits) -> None:

@@ -81,6 +81,31 @@ class Day(date):
     note: str = "a"
 
 
+@dataclass(init=False)
+class Tags(dict[str, int]):
+    note: str = "a"
+
+
+@dataclass(init=False)
+class Words(list[str]):
+    note: str = "a"
+
+
+@dataclass(init=False)
+class Title(str):
+    note: str = "a"
+
+
+@dataclass(init=False)
+class Both(tuple[int, ...]):
+    note: str = "a"
+
+
+@dataclass(init=False)
+class Amount(int):
+    note: str = "a"
+
+
 TEXTS = st.text(st.characters(codec=None, exclude_categories=()))  # with lone surrogates
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | TEXTS | st.floats(1e-7, 1e17)
 OTHERS = st.sampled_from(
@@ -215,6 +240,11 @@ def test_other_values_are_left(value: object) -> None:
         Order(1, 1j),
         Level.LOW,
         Day(2026, 1, 2),
+        Tags(x=1),
+        Words("ab"),
+        Title("Ada"),
+        Both((1, 2)),
+        Amount(7),
         Order,
     ],
     ids=repr,

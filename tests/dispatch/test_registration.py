@@ -1,5 +1,6 @@
 """Checks of a route at registration, and the converters that its dependencies name."""
 
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import pytest
@@ -25,6 +26,16 @@ async def show(tenant: Annotated[int, Depends(tenant)]) -> str:
 
 async def add(total: Annotated[int, Depends(total)]) -> str:
     return ""
+
+
+@dataclass
+class Unhashable:
+    """Its objects have no hash, because they are compared by their fields."""
+
+    prefix: str = ""
+
+    def __call__(self, value: object) -> object:
+        return self.prefix + str(value)
 
 
 def test_the_annotation_of_a_dependency_is_a_converter() -> None:
@@ -61,4 +72,12 @@ def test_a_text_does_not_turn_an_option_of_an_app_on(name: str) -> None:
     setattr(inner, name, "0")  # as from a variable of the environment
     app.mount("/inner", inner)
     with pytest.raises(ConfigurationError, match=f"^App: {name}: expected True or False, got '0'"):
+        app.freeze()
+
+
+@pytest.mark.parametrize("default", ["str", [], Unhashable()], ids=lambda each: type(each).__name__)
+def test_a_json_default_is_a_function_with_a_hash(default: Any) -> None:
+    app = App()
+    app.json_default = default
+    with pytest.raises(ConfigurationError, match=r"^App: json_default: expected a function"):
         app.freeze()
