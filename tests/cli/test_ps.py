@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 import os
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from support.controlling import OneAnswer, ask, command, controlled
-from support.processes import DEADLINE_S, ENVIRONMENT, get
+from support.controlling import OneAnswer, ask, command, command_on_a_full_disk, controlled
+from support.processes import DEADLINE_S, get
 from support.supervising import until
 
 from microweb import cli
@@ -115,14 +113,6 @@ def test_service_that_reloads_is_shown(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_output_that_is_cut_is_a_failure(tmp_path: Path) -> None:
-    path, answer = (
-        tmp_path / "app.ctl",
-        json.dumps({"status": 0, "workers": [WORKER] * 10_000, "connections": [], "more": 0}),
-    )
-    with OneAnswer(path, answer.encode()), open("/dev/full", "wb") as full:
-        ended = subprocess.run(
-            [sys.executable, "-m", "microweb", "ps", "--control", path], stdout=full,
-            stderr=subprocess.PIPE, env=ENVIRONMENT, timeout=DEADLINE_S,
-        )  # fmt: skip
-    assert ended.returncode == 1
-    assert ended.stderr == b"microweb: stdout: No space left on device\n"
+    answer = {"status": 0, "workers": [WORKER] * 10_000, "connections": [], "more": 0}
+    status, text = command_on_a_full_disk("ps", tmp_path / "app.ctl", answer)
+    assert (status, text) == (1, "microweb: stdout: No space left on device\n")

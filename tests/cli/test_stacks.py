@@ -6,13 +6,19 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from support.controlling import OneAnswer, ask, command, connect, controlled, read_answer
-from support.processes import DEADLINE_S, ENVIRONMENT
+from support.controlling import (
+    OneAnswer,
+    ask,
+    command,
+    command_on_a_full_disk,
+    connect,
+    controlled,
+    read_answer,
+)
+from support.processes import DEADLINE_S
 from support.supervising import HANGING, workers_that_answer
 
 from microweb import cli
@@ -79,14 +85,6 @@ def test_control_characters_are_escaped(tmp_path: Path, capfd: pytest.CaptureFix
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_output_that_is_cut_is_a_failure(tmp_path: Path) -> None:
-    path, answer = (
-        tmp_path / "app.ctl",
-        json.dumps({"status": 0, "workers": [{"pid": 7, "stacks": "x\n" * 100_000}]}),
-    )
-    with OneAnswer(path, answer.encode()), open("/dev/full", "wb") as full:
-        ended = subprocess.run(
-            [sys.executable, "-m", "microweb", "stacks", "--control", path], stdout=full,
-            stderr=subprocess.PIPE, env=ENVIRONMENT, timeout=DEADLINE_S,
-        )  # fmt: skip
-    assert ended.returncode == 1
-    assert ended.stderr == b"microweb: stdout: No space left on device\n"
+    answer = {"status": 0, "workers": [{"pid": 7, "stacks": "x\n" * 100_000}]}
+    status, text = command_on_a_full_disk("stacks", tmp_path / "app.ctl", answer)
+    assert (status, text) == (1, "microweb: stdout: No space left on device\n")

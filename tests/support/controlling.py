@@ -40,6 +40,20 @@ def command(name: str, path: Path, *options: str) -> subprocess.CompletedProcess
     )
 
 
+def command_on_a_full_disk(name: str, path: Path, answer: object) -> tuple[int, str]:
+    """Run a command that gets `answer`; return its exit status and its stderr."""
+    with OneAnswer(path, json.dumps(answer).encode()), open("/dev/full", "wb") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "microweb", name, "--control", str(path)],
+            env=ENVIRONMENT,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            timeout=DEADLINE_S,
+        )
+    return ended.returncode, ended.stderr
+
+
 def connect(path: Path, data: bytes = b"") -> socket.socket:
     """Return a connection to the control socket, on which `data` is sent."""
     client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
