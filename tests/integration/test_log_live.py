@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
 import socket
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
 
 import pytest
+from support.log_objects import LogObjects
 from support.processes import DEADLINE_S, ENVIRONMENT, free_port, get
 from support.supervising import pids_in, until
 
@@ -42,42 +40,6 @@ async def warn() -> str:
     warnings.warn("a warning", stacklevel=1)
     return "warned"
 """
-
-
-class Objects:
-    """The objects that arrive on a stream, read by a thread."""
-
-    def __init__(self, stream: IO[bytes]) -> None:
-        self.found: list[dict[str, Any]] = []
-        self._stream = stream
-        self._changed = threading.Condition()
-        self.thread = threading.Thread(target=self._read)
-        self.thread.start()
-
-    def _read(self) -> None:
-        for line in self._stream:
-            found = json.loads(line)
-            with self._changed:
-                self.found.append(found)
-                self._changed.notify_all()
-
-    def wait_for(self, is_wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-        """Return the first object that is wanted, as soon as it is there."""
-
-        def first() -> dict[str, Any] | None:
-            return next(filter(is_wanted, self.found), None)
-
-        with self._changed:
-            self._changed.wait_for(lambda: first() is not None, DEADLINE_S)
-            wanted = first()
-        assert wanted is not None, self.found
-        return wanted
-
-    def of(self, logger: str) -> dict[str, Any]:
-        return self.wait_for(lambda each: each["logger"] == logger)
-
-    def message(self, part: str) -> dict[str, Any]:
-        return self.wait_for(lambda each: part in each["message"])
 
 
 def command_of(script: Path, *arguments: str) -> list[str]:
@@ -130,7 +92,7 @@ def test_jq_reads_every_line_of_a_service(tmp_path: Path) -> None:
         subprocess.Popen(arguments, stdin=service.stdout, stdout=subprocess.PIPE) as jq,
     ):
         assert jq.stdout is not None
-        objects = Objects(jq.stdout)
+        objects = LogObjects(jq.stdout)
         with ended(service):
             listening = objects.message("listening on")["message"]
             url, pids = listening.split()[2], pids_in(listening)
@@ -147,7 +109,7 @@ def test_jq_reads_every_line_of_a_service(tmp_path: Path) -> None:
             service.send_signal(signal.SIGHUP)
             objects.message("reload complete")
         assert jq.wait(DEADLINE_S) == 0
-        objects.thread.join(DEADLINE_S)
+        objects.join()
         assert service.stderr.read() == b""
     error = objects.of("microweb.error")
     assert error["http.route"] == "/fail" and len(error["exception.stacktrace"]) > 20_000
@@ -252,11 +214,11 @@ def test_logging_that_a_lifespan_sets_up(
         stderr=subprocess.PIPE,
     ) as service:
         assert service.stdout is not None and service.stderr is not None
-        objects = Objects(service.stdout)
+        objects = LogObjects(service.stdout)
         with ended(service):
             url = objects.message("listening on")["message"].split()[2]
             assert get(url) == (200, "hello")
-        objects.thread.join(DEADLINE_S)
+        objects.join()
         text = service.stderr.read().decode()
     assert ("microweb.access" in {each["logger"] for each in objects.found}) is is_object
     assert ("GET / 200 " in text) is is_text

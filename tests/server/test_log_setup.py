@@ -12,13 +12,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from support.log_objects import LogObjects
 from support.processes import DEADLINE_S, ENVIRONMENT, connect, get
 from support.supervising import pids_in
 
@@ -72,43 +73,18 @@ class Service:
     """`microweb run`, with its URL and the objects on its stdout."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdout is not None
         self.process = process
-        self.objects: list[dict[str, Any]] = []
-        self._changed = threading.Condition()
-        self._thread = threading.Thread(target=self._read)
-        self._thread.start()
-
-    def _read(self) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            found = json.loads(line)
-            with self._changed:
-                self.objects.append(found)
-                self._changed.notify_all()
-
-    def wait_for(self, is_wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-        """Return the first object that is wanted, as soon as it is there."""
-
-        def found() -> dict[str, Any] | None:
-            return next((each for each in self.objects if is_wanted(each)), None)
-
-        with self._changed:
-            self._changed.wait_for(lambda: found() is not None, DEADLINE_S)
-            wanted = found()
-        assert wanted is not None, self.objects
-        return wanted
-
-    def message(self, part: str) -> dict[str, Any]:
-        return self.wait_for(lambda each: part in each["message"])
+        self.log = LogObjects(process.stdout)
 
     def url(self) -> str:
-        return str(self.message("listening on")["message"].split()[2])
+        return str(self.log.message("listening on")["message"].split()[2])
 
     def end(self) -> int:
         """Stop the service; return its exit status."""
         self.process.send_signal(signal.SIGTERM)
         status = self.process.wait(DEADLINE_S)
-        self._thread.join(DEADLINE_S)
+        self.log.join()
         return status
 
 
@@ -130,7 +106,7 @@ def running(script: Path, *arguments: str) -> Iterator[Service]:
         finally:
             if process.poll() is None:
                 process.kill()
-            service._thread.join(DEADLINE_S)
+            service.log.join()
 
 
 def raw(url: str, data: bytes) -> bytes:
@@ -154,32 +130,32 @@ def test_all_lines_of_a_service_are_objects(script: Path, workers: str) -> None:
         assert raw(url, b"GET\t/ \x1b\xff\n\r\n\r\n").startswith(b"HTTP/1.1 400 ")
 
         def access(path: str) -> dict[str, Any]:
-            return service.wait_for(lambda each: each.get("url.path") == path)
+            return service.log.wait_for(lambda each: each.get("url.path") == path)
 
         found = access("/users/7")
         assert (found["http.route"], found["http.response.status_code"]) == ("/users/{id}", 200)
         assert access(target)["http.response.status_code"] == 404
-        own = service.message("user 7")
+        own = service.log.message("user 7")
         assert (own["logger"], own["severity"], own["order"]) == ("shop", "INFO", 5)
-        error = service.wait_for(lambda each: each["logger"] == "microweb.error")
+        error = service.log.of("microweb.error")
         assert error["exception.type"] == "ValueError"
         assert "in fail" in error["exception.stacktrace"]
-        assert service.message("a warning")["logger"] == "py.warnings"
-        failed = service.message("worker of the app")
+        assert service.log.message("a warning")["logger"] == "py.warnings"
+        failed = service.log.message("worker of the app")
         assert (failed["severity"], failed["exception.type"]) == ("CRITICAL", "ZeroDivisionError")
-        refusal = service.wait_for(lambda each: each["logger"] == "microweb.protocol")
+        refusal = service.log.of("microweb.protocol")
         assert refusal["microweb.refusal.first_bytes"] == r"GET\t/ \x1b\xff\n\r\n\r\n"
         how = f"refused:{refusal['microweb.refusal.reason']}"
-        assert service.wait_for(lambda each: each.get("microweb.how") == how)
+        assert service.log.wait_for(lambda each: each.get("microweb.how") == how)
         if workers == "2":
-            pid = pids_in(service.message("listening on")["message"])[0]
+            pid = pids_in(service.log.message("listening on")["message"])[0]
             os.kill(pid, signal.SIGKILL)
-            crash = service.message(f"worker {pid} was killed by SIGKILL")
+            crash = service.log.message(f"worker {pid} was killed by SIGKILL")
             assert (crash["severity"], crash["process.pid"]) == ("ERROR", service.process.pid)
-            service.message(" is ready")
+            service.log.message(" is ready")
         assert service.end() == 0
     assert (script.parent / "stderr").read_text() == ""
-    text = json.dumps(service.objects)
+    text = json.dumps(service.log.found)
     assert "secret" not in text and "not shown" not in text
 
 
@@ -244,16 +220,16 @@ def test_logging_of_the_application_gets_the_records(script: Path) -> None:
     assert "ERROR:microweb.error:GET /fail failed" in text
     assert "INFO:microweb.access:GET /users/7 200 " in text
     assert "user 7" not in text  # the level is the application's
-    assert {each["logger"] for each in service.objects} == {"microweb.console"}
+    assert {each["logger"] for each in service.log.found} == {"microweb.console"}
 
 
 def test_level_leaves_out_what_is_below(script: Path) -> None:
     with running(script, "--log", "json", "--log-level", "warning") as service:
         url = service.url()
         assert get(url, "/users/7")[0] == 200
-        service.wait_for(lambda each: each["logger"] == "microweb.access")
+        service.log.of("microweb.access")
         assert service.end() == 0
-    assert "shop" not in {each["logger"] for each in service.objects}
+    assert "shop" not in {each["logger"] for each in service.log.found}
 
 
 def test_text_goes_to_stderr(script: Path) -> None:
