@@ -25,6 +25,7 @@ from support.serving import (
     settle,
     statuses,
 )
+from support.waiting import until
 
 from microweb import App, Request, Response, abort, from_thread
 from microweb.concurrency.background import Background
@@ -530,19 +531,13 @@ async def test_it_waits_for_its_own_answer_alone() -> None:
         end = house.connect()
         await end.write(get("/1") + get("/wait") + get("/2"))
         await read_until(end, b"\r\n\r\n/1")
-        await wait_until(lambda: done == ["/1"])
+        await until(lambda: done == ["/1"])
         await settle()
         assert done == ["/1"]
         is_open.set()
         await read_until(end, b"\r\n\r\n/2")
-        await wait_until(lambda: len(done) == 3)
+        await until(lambda: len(done) == 3)
         end.close()
-
-
-async def wait_until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(DEADLINE_S):
-        while not condition():
-            await asyncio.sleep(0.001)
 
 
 async def test_it_does_not_hold_up_the_next_request() -> None:
@@ -599,7 +594,7 @@ async def test_it_begins_at_once_where_the_answer_is_out_already() -> None:
     async with in_memory(handler) as house:
         end = house.connect()
         await end.write(GET)
-        await wait_until(lambda: done == ["even later"])
+        await until(lambda: done == ["even later"])
         end.close()
 
 
@@ -658,7 +653,7 @@ async def test_it_begins_where_the_peer_has_left(is_stream: bool) -> None:
         await entered.wait()
         end.transport.abort()
         await house.pass_time(1)
-        await wait_until(lambda: done == ["done"])
+        await until(lambda: done == ["done"])
 
 
 # --- after_response: how it is called -------------------------------------------------
@@ -722,7 +717,7 @@ async def test_thread_that_outlives_its_request_may_ask_for_it_too(app: App) -> 
         await client.get("/")
         await entered.wait()
         may_end.set()
-        await wait_until(lambda: done == ["done"])
+        await until(lambda: done == ["done"])
 
 
 async def test_call_that_fails_is_logged_once_with_its_place(

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import pytest
 from support.serving import DEADLINE_S, in_memory, post, read_until
+from support.waiting import until
 
 from microweb import App, HTTPError, Request, Response, from_thread
 from microweb.typed import Depends, Json
@@ -64,12 +65,6 @@ def app_of(endpoint: Callable[..., Any], *middleware: Any) -> App:
 async def get(endpoint: Callable[..., Any], *middleware: Any) -> Any:
     async with app_of(endpoint, *middleware).test_client(raise_errors=False) as client:
         return await client.get("/")
-
-
-async def until(is_true: Callable[[], object]) -> None:
-    async with asyncio.timeout(DEADLINE_S):
-        while not is_true():
-            await asyncio.sleep(0.001)
 
 
 def giving_up(is_true: Callable[[], object]) -> Callable[..., Any]:

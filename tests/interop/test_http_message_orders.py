@@ -17,14 +17,11 @@ from dataclasses import dataclass, field, replace
 import h11
 import hypothesis
 import pytest
-from conftest import LOOP
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.asgi_programs import Message, Receive, Run, Send, Step, check_outcomes
-from support.asgi_serving import ServedProgram, serving
+from support.asgi_serving import ServedProgram, served_on
 from support.serving import DEADLINE_S
-
-from microweb.server.process import loop_factory
 
 NEXT = b"GET /next HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
 
@@ -172,17 +169,9 @@ ASKED = st.builds(
 
 
 @pytest.fixture(scope="module")
-def runner() -> Iterator[asyncio.Runner]:
-    with asyncio.Runner(loop_factory=loop_factory(LOOP)) as runner:
-        yield runner
-
-
-@pytest.fixture(scope="module")
 def served(runner: asyncio.Runner) -> Iterator[ServedProgram]:
-    context = serving(run_program)
-    served = runner.run(context.__aenter__())
-    yield served
-    runner.run(context.__aexit__(None, None, None))
+    with served_on(runner, run_program) as served:
+        yield served
 
 
 async def run_program(run: Run | None, scope: Message, receive: Receive, send: Send) -> None:

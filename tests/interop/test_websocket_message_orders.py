@@ -13,17 +13,14 @@ from dataclasses import dataclass, field
 
 import hypothesis
 import pytest
-from conftest import LOOP
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.asgi_programs import Message, Receive, Run, Send, Step, check_outcomes
-from support.asgi_serving import ServedProgram, serving
+from support.asgi_serving import ServedProgram, served_on
 from support.serving import DEADLINE_S
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidMessage, InvalidStatus
 from websockets.http11 import Response
-
-from microweb.server.process import loop_factory
 
 # --- the specification
 
@@ -146,17 +143,9 @@ CLIENT_MESSAGES = st.lists(st.sampled_from(["", "hello", "é", b"", b"\0\1"]), m
 
 
 @pytest.fixture(scope="module")
-def runner() -> Iterator[asyncio.Runner]:
-    with asyncio.Runner(loop_factory=loop_factory(LOOP)) as runner:
-        yield runner
-
-
-@pytest.fixture(scope="module")
 def served(runner: asyncio.Runner) -> Iterator[ServedProgram]:
-    context = serving(run_program)
-    served = runner.run(context.__aenter__())
-    yield served
-    runner.run(context.__aexit__(None, None, None))
+    with served_on(runner, run_program) as served:
+        yield served
 
 
 async def run_program(run: Run | None, scope: Message, receive: Receive, send: Send) -> None:

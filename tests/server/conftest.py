@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from support.supervising import SCRIPT
 
+from microweb.server.board import Board
 from microweb.server.config import ServerConfig
 from microweb.server.pool import WorkerPool
 
@@ -27,5 +28,13 @@ def script(tmp_path: Path) -> Path:
 def pool() -> Iterator[WorkerPool]:
     """Return a pool with one place, whose workers sleep and never become ready."""
     made = WorkerPool(ServerConfig(), [sys.executable, "-c", SLEEPS], [], 1)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def board() -> Iterator[Board]:
+    """Return a board with slots for four workers."""
+    made = Board.create(4)
     yield made
     made.close()

@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 
 import pytest
 from support.processes import DEADLINE_S, ENVIRONMENT
@@ -16,13 +15,6 @@ from microweb.server import board as boards
 from microweb.server.board import Board, WorkerState
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="descriptors are inherited")
-
-
-@pytest.fixture
-def board() -> Iterator[Board]:
-    made = Board.create(4)
-    yield made
-    made.close()
 
 
 WRITES = """

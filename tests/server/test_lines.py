@@ -43,13 +43,6 @@ def lock(monkeypatch: pytest.MonkeyPatch) -> Iterator[LineLock]:
     lock.leave()
 
 
-@pytest.fixture
-def board() -> Iterator[Board]:
-    board = Board.create(1)
-    yield board
-    board.close()
-
-
 def start(board: Board, stdout: int, text: str, size: int, count: int) -> subprocess.Popen[bytes]:
     arguments = [str(board.descriptor), text, str(size), str(count)]
     process = subprocess.Popen(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
 
 import pytest
 
@@ -21,13 +20,6 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="there is no supervis
 ORDERS = Definition("orders", "counter", ("country",))
 SECONDS = Definition("seconds", "histogram", (), (0.1, 1.0))
 JOBS = Definition("jobs", "gauge")
-
-
-@pytest.fixture
-def board() -> Iterator[Board]:
-    made = Board.create(4)
-    yield made
-    made.close()
 
 
 class WorkerMetrics:

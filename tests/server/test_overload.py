@@ -10,7 +10,8 @@ from typing import Any
 
 import httpx
 import pytest
-from support.serving import DEADLINE_S, QUICK_S, get, on_loopback, peer_of, post, statuses
+from support.serving import DEADLINE_S, get, on_loopback, peer_of, post, statuses
+from support.waiting import until
 
 from microweb import App, Request, WebSocket
 from microweb.middleware.health import Health
@@ -76,12 +77,6 @@ def limit_of(server: Server) -> ConcurrencyLimit:
     handler = server.state.handler
     assert isinstance(handler, ConcurrencyLimit)
     return handler
-
-
-async def until(condition: Any) -> None:
-    async with asyncio.timeout(DEADLINE_S):
-        while not condition():
-            await asyncio.sleep(QUICK_S)
 
 
 async def until_waiting(server: Server, count: int) -> None:

@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable
 
 import pytest
-from support.serving import DEADLINE_S
+from support.waiting import until
 
 from microweb.server import shared_listeners
 from microweb.server.shared_listeners import SharedListeners
@@ -40,12 +40,6 @@ def listeners_on(
     is_ahead: Callable[[int], bool] = lambda uncounted: False,
 ) -> SharedListeners:
     return SharedListeners([bound], accepted, limit=1024, backlog=100, is_ahead=is_ahead)
-
-
-async def until(is_true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(DEADLINE_S):
-        while not is_true():
-            await asyncio.sleep(0.001)
 
 
 def connected(address: tuple[str, int], count: int) -> list[socket.socket]:

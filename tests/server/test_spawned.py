@@ -43,13 +43,6 @@ asyncio.run(main())
 
 
 @pytest.fixture
-def board() -> Iterator[Board]:
-    made = Board.create(2)
-    yield made
-    made.close()
-
-
-@pytest.fixture
 def bound() -> Iterator[socket.socket]:
     with socket.socket() as made:
         made.bind(("127.0.0.1", 0))

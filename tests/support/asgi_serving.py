@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
 from support.asgi_programs import Message, Receive, Run, Send
@@ -21,10 +22,20 @@ class ServedProgram:
     run: Run | None = None
 
 
+RunProgram = Callable[[Run | None, Message, Receive, Send], Awaitable[None]]
+
+
+@contextmanager
+def served_on(runner: asyncio.Runner, run_program: RunProgram) -> Iterator[ServedProgram]:
+    """Serve `run_program` on the loop of `runner`, for the examples that it runs one by one."""
+    context = serving(run_program)
+    served = runner.run(context.__aenter__())
+    yield served
+    runner.run(context.__aexit__(None, None, None))
+
+
 @asynccontextmanager
-async def serving(
-    run_program: Callable[[Run | None, Message, Receive, Send], Awaitable[None]],
-) -> AsyncIterator[ServedProgram]:
+async def serving(run_program: RunProgram) -> AsyncIterator[ServedProgram]:
     """Serve `run_program` as an ASGI application."""
     served = ServedProgram()
 
