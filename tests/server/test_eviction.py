@@ -189,4 +189,5 @@ async def test_connection_that_idles_makes_no_room_while_the_server_stops() -> N
         assert await is_turned_away(house.connect())
         await first.write(GET)
         assert statuses(await read_all(first)) == [200]
+        first.close()
         await stopping
