@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from support.controlling import OneAnswer, ask, command, command_on_a_full_disk, controlled
 from support.processes import DEADLINE_S, get
-from support.supervising import until
+from support.supervising import kill_group, until
 
 from microweb import cli
 
@@ -91,7 +91,7 @@ def test_stuck_worker_is_shown_beside_the_others(tmp_path: Path) -> None:
             text = command("ps", path).stdout
             assert "  stuck for " in text and "  ready  " in text
             assert "`microweb stacks` shows where it stands" in text
-        program.process.kill()
+        kill_group(program)
 
 
 def test_service_that_reloads_is_shown(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from support.controlling import (
     read_answer,
 )
 from support.processes import DEADLINE_S
-from support.supervising import HANGING, workers_that_answer
+from support.supervising import HANGING, kill_group, workers_that_answer
 
 from microweb import cli
 
@@ -40,7 +40,7 @@ def test_stacks_of_a_blocked_worker_beside_another(tmp_path: Path, path: str) ->
             assert all(f"worker {pid}:\n" in ended.stdout for pid in workers)
             assert ended.stdout.count("most recent call first") >= 2
             assert f" in {path[1:]}\n" in ended.stdout
-        program.process.kill()
+        kill_group(program)
         assert "stacks of worker" not in program.err.rest()  # the log has none of it
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -77,6 +78,11 @@ def is_alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+def kill_group(program: Program) -> None:
+    """Kill a supervisor and its workers at once: one that hangs would end later."""
+    os.killpg(program.process.pid, signal.SIGKILL)
 
 
 def until(is_true: Callable[[], object]) -> None:
