@@ -29,7 +29,7 @@ MODULES = {
     "bodies.multipart": "Part",
     "channels.redis": "RedisBroker",
     "endpoints.described": "Described",
-    "errorpages": "problem_response",
+    "errorpages": "preferred_form problem_response",
     "faults": "Fault",
     "http.headers": "MutableHeaders",
     "http.interfaces": "Address",
