@@ -372,11 +372,11 @@ def _errors(raises: Iterable[type[HTTPError]]) -> tuple[type[HTTPError], ...]:
 
 
 # <id>, <int:id>, <any(a, b):id>
-_IN_ANGLES = re.compile(r"<(?:(\w++)(?:\([^)]*+\))?:)?(\w++)>")
+_IN_ANGLES = r"<(?:(\w++)(?:\([^)]*+\))?:)?(\w++)>"  # compiled at its first use
 
 
 def _check_place(label: str, path: str) -> None:
-    found = _IN_ANGLES.search(path)
+    found = re.search(_IN_ANGLES, path)
     if found is not None:
         converter, name = found.groups()
         ours = f"{{{name}}}" if converter in (None, "string") else f"{{{name}:{converter}}}"

@@ -58,6 +58,7 @@ INSIDE_FUNCTIONS = {
     "response": "sse",  # the shorthand for events
     "server.metered": "server.metrics_meter",  # only for an app with `Metrics`
     "server.metrics_registry": "server.metrics_totals",  # a single process has none
+    "server.process": "server.supervisor server.stalled_loop",  # only with their options
     "server.server": "server.tls",
     "server.spawned": "server.metrics_totals",  # only if a worker had metrics
     "server.supervisor": "server.tls_context server.metrics_socket",  # with their options
@@ -369,7 +370,7 @@ async def main() -> None:
         await writer.wait_closed()
 
 asyncio.run(main())
-print(*(name.removeprefix("microweb.") for name in sys.modules if name.startswith("microweb.")))
+print(*(name.removeprefix("microweb.") for name in sys.modules))
 """
 ROOMS = set(
     "middleware sse websocket channels testing debug sessions development openapi interop".split()
@@ -387,6 +388,9 @@ def test_an_app_that_served_a_request_has_imported_no_optional_room() -> None:
     optional |= imported & {"static", "templating"}
     optional |= {name for name in imported if name.startswith("server.tls")}
     assert optional <= {"sessions", "sessions.session", "sessions.store"}
+    workers = "supervisor control survey pool spawned stalled_loop stack_samples".split()
+    assert imported & {f"server.{name}" for name in workers} == set()
+    assert imported & {*LAZY, "tomllib", "difflib", "sysconfig"} == set()
 
 
 # --- the reading order ----------------------------------------------------------------

@@ -28,7 +28,7 @@ POSITIONAL = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 # Annotation of a path parameter -> the name of its converter.
 PATH_TYPES: dict[object, str] = {str: "str", int: "int", float: "float", UUID: "uuid"}
 
-_QUOTED_NAME = re.compile(r"(['\"])([\w.]+)\1")
+_QUOTED_NAME = r"(['\"])([\w.]+)\1"  # compiled at its first use
 _UNRESOLVABLE = (NameError, TypeError, AttributeError, SyntaxError)
 
 
@@ -140,7 +140,7 @@ def hints_of(function: Callable[..., object]) -> dict[str, object]:
         try:
             hints[name] = get_type_hints(alone, scope, local, include_extras=True)[name]
         except _UNRESOLVABLE:
-            quoted = _QUOTED_NAME.fullmatch(hint) if isinstance(hint, str) else None
+            quoted = re.fullmatch(_QUOTED_NAME, hint) if isinstance(hint, str) else None
             if quoted is not None:  # a str in quotes, in a module where annotations are str already
                 hints[name] = quoted[2]
     return hints

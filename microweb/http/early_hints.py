@@ -13,7 +13,7 @@ from ..errors import LocalProtocolError
 from .headers import check_value
 
 # link-value = "<" URI-Reference ">" *( OWS ";" OWS [ link-param ] )        RFC 8288 section 3
-_LINK = re.compile(r"<[!#-;=?-\[\]_a-z~]*+>[ \t]*+(?:[;,].*+)?")
+_LINK = r"<[!#-;=?-\[\]_a-z~]*+>[ \t]*+(?:[;,].*+)?"  # compiled at its first use
 
 
 def check_links(links: Iterable[str]) -> list[str]:
@@ -28,7 +28,7 @@ def check_links(links: Iterable[str]) -> list[str]:
     checked = []
     for link in links:
         try:
-            is_link = _LINK.fullmatch(check_value(link)) is not None
+            is_link = re.fullmatch(_LINK, check_value(link)) is not None
         except ValueError as error:
             raise LocalProtocolError(str(error)) from error
         if not is_link:

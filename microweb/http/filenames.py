@@ -23,7 +23,8 @@ _UNNAMED = "unnamed"
 _FORBIDDEN = dict.fromkeys(map(ord, '<>:"|?*'), "_")
 
 # The device names of Windows, with any suffix. NFKC has made plain digits of superscript ones.
-_RESERVED = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9]) *(?:\.|\Z)", re.I)
+# A text, as the other rare regexes: `re` compiles it at its first use, not at the import.
+_RESERVED = r"(?i:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9]) *(?:\.|\Z)"
 
 
 def safe_filename(raw: str) -> str:
@@ -43,7 +44,7 @@ def safe_filename(raw: str) -> str:
         name = "".join([each if each.isprintable() else "_" for each in name])
     name = name.strip(". ")
     name = _cut(name)
-    if _RESERVED.match(name):
+    if re.match(_RESERVED, name):
         name = f"_{name}"
     return name or _UNNAMED
 

@@ -37,7 +37,7 @@ _PLAIN_LINE = re.compile(rb"([0-9A-Fa-f]{1,16}+)\r\n")
 
 # Any beginning of a chunk line: the last extension may lack its name, value or closing quote.
 _QUOTED_SO_FAR = rb'"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]++|\\%b)*["\\]?+' % FIELD_CHAR
-_CHUNK_LINE_SO_FAR = re.compile(
+_CHUNK_LINE_SO_FAR = (  # compiled at its first use
     rb"([0-9A-Fa-f]++)((?:(?<![;=]);(?:%b++(?:=(?:%b++|%b)?)?)?)*)" % (TCHAR, TCHAR, _QUOTED_SO_FAR)
 )
 
@@ -167,7 +167,8 @@ class ChunkedDecoder:
     ) -> tuple[int, int, int] | None:
         """Return (size, end, bytes left for extensions); None while the line is unfinished."""
         allowed = min(self._max_extension, extensions_left)
-        so_far = _CHUNK_LINE_SO_FAR.match(data, position, position + _MAX_DIGITS + allowed + 1)
+        longest = position + _MAX_DIGITS + allowed + 1
+        so_far = re.compile(_CHUNK_LINE_SO_FAR).match(data, position, longest)
         if so_far is None:
             raise MalformedRequest("chunk size is not 1*HEXDIG", data[position : position + 2])
         digits, extensions = so_far.groups()

@@ -19,11 +19,10 @@ from .headers import Headers, MutableHeaders
 
 # entity-tag = [ "W/" ] DQUOTE *etagc DQUOTE; etagc = %x21 / %x23-7E / obs-text
 #                                                                           RFC 9110 section 8.8.3
-_ENTITY_TAG = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*+"'
-ENTITY_TAG = re.compile(_ENTITY_TAG)
+_ENTITY_TAG = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*+"'  # compiled at its first use, as the next
 
 # #entity-tag: a tag may contain a comma, so a list can't be split at its commas.
-_ENTITY_TAGS = re.compile(rf"[ \t,]*+(?:{_ENTITY_TAG}[ \t]*+(?:,[ \t,]*+|\Z))*")
+_ENTITY_TAGS = rf"[ \t,]*+(?:{_ENTITY_TAG}[ \t]*+(?:,[ \t,]*+|\Z))*"
 
 _CONDITIONS = frozenset(
     (
@@ -131,7 +130,7 @@ def matches_weakly(one: str, other: str) -> bool:
 
 def parse_entity_tags(value: str) -> list[str]:
     """Return the entity tags of a list; none if the list is malformed. RFC 9110 section 8.8.3"""
-    return ENTITY_TAG.findall(value) if _ENTITY_TAGS.fullmatch(value) else []
+    return re.findall(_ENTITY_TAG, value) if re.fullmatch(_ENTITY_TAGS, value) else []
 
 
 def strip_content_fields(headers: MutableHeaders) -> None:

@@ -17,7 +17,7 @@ MAX_RANGES = 32  # enough for readers of documents and archives; Apache allows 2
 
 # int-range = first-pos "-" [ last-pos ]; suffix-range = "-" suffix-length  RFC 9110 section 14.1.2
 # A server may ignore Range: this one does so for a position of more digits than a file can have.
-_RANGE = re.compile(r"([0-9]{0,19}+)-([0-9]{0,19}+)")
+_RANGE = r"([0-9]{0,19}+)-([0-9]{0,19}+)"  # compiled at its first use
 
 
 class Span(NamedTuple):
@@ -49,7 +49,7 @@ def parse_ranges(value: str, size: int) -> list[Span] | None:
         return None
     spans = []
     for member in members:
-        match = _RANGE.fullmatch(member)
+        match = re.fullmatch(_RANGE, member)
         if match is None or match[0] == "-":
             return None
         first, last = match.groups()

@@ -17,7 +17,6 @@ from __future__ import annotations
 import mmap
 import os
 import sys
-import tempfile
 import time
 from enum import IntEnum
 
@@ -243,5 +242,7 @@ def _anonymous_file() -> int:
     """Return the descriptor of a file in memory, or of one without a name."""
     if hasattr(os, "memfd_create"):
         return os.memfd_create("microweb-board")
-    with tempfile.TemporaryFile(prefix="microweb-") as file:  # not Linux
+    import tempfile  # not Linux
+
+    with tempfile.TemporaryFile(prefix="microweb-") as file:
         return os.dup(file.fileno())

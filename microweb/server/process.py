@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import ExitStack, closing, suppress
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, Protocol, cast, runtime_checkable
@@ -40,9 +40,7 @@ from .server import Server
 from .settings import Settings, read_settings, variable_of
 from .signals import signals_handled
 from .sockets import is_local_socket, url_of
-from .stalled_loop import stalls_named
 from .start import note_directory, start_directory
-from .supervisor import supervise
 from .worker import (
     DRAIN,
     KILL_MARGIN_S,
@@ -180,6 +178,8 @@ def supervise_if_asked(options: ServerOptions) -> None:
     try:
         worker, config = become_worker(), configure(options)
         if worker is None and (config.needs_supervisor or worker_count(config) > 1):
+            from .supervisor import supervise
+
             sys.exit(supervise(config))
     except ConfigurationError as error:
         say(str(error), sys.stderr, logging.ERROR)
@@ -308,7 +308,12 @@ class _Serving:
                     say(f"{status}{how}", sys.stdout)
                     self._notifier.ready(status)
                     self._feed()
-                with stalls_named(self._loop, server.config.stall_ms, self._app):
+                watch: AbstractContextManager[None] = nullcontext()
+                if stall_ms := server.config.stall_ms:
+                    from .stalled_loop import stalls_named
+
+                    watch = stalls_named(self._loop, stall_ms, self._app)
+                with watch:
                     await self._stopping.wait()
         except asyncio.CancelledError:
             if not self._stopping.is_set():

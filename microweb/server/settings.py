@@ -12,10 +12,8 @@ Only a program that serves reads them: `app.run` and the command line.
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import fields
-from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple, cast, get_type_hints
@@ -188,6 +186,8 @@ def _of_project(folder: Path) -> list[_Value]:
 
 
 def _table_of(file: Path) -> dict[str, object]:
+    import tomllib  # few servers start beside such a file
+
     try:
         document = tomllib.loads(file.read_text("utf-8"))
     except (OSError, ValueError) as error:  # ValueError: no TOML, or no UTF-8
@@ -220,6 +220,8 @@ def _check(name: str, value: object, place: str) -> None:
 
 def _unknown(shown: str, name: str, write: Callable[[str], str]) -> str:
     """Return a text about an unknown option; `write(name)` is how this place writes one."""
+    from difflib import get_close_matches  # only for an error
+
     close = [write(each) for each in get_close_matches(name, NAMES, n=1)]
     remedy = f"did you mean {close[0]}?" if close else "`microweb run --help` lists the options"
     return f"{shown} is not an option: {remedy}"

@@ -56,10 +56,7 @@ class HasRoutes(Protocol):
 def stalls_named(
     loop: asyncio.AbstractEventLoop, stall_ms: float, app: object = None
 ) -> Iterator[None]:
-    """Log code that holds this thread's event loop for over `stall_ms`; 0 is never."""
-    if not stall_ms:
-        yield
-        return
+    """Log code that holds this thread's event loop for over `stall_ms`."""
     watch = _Watch(loop, stall_ms / 1000, app)
     try:
         yield
