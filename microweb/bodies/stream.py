@@ -179,7 +179,10 @@ class StreamBody(WrittenBody):
                     self._is_late = True
                 if not self._is_late:
                     end_begin = exchange.begin_stream()
-                    await self._take_first(wait_s or 0.0, headers)
+                    _, first = self._begin()
+                    if not first.start():  # most sources have a piece at once
+                        await first.run_for(wait_s or 0.0)
+                    self._set_type(first, headers)
         except BaseException:
             await self.discard()
             raise
@@ -230,10 +233,8 @@ class StreamBody(WrittenBody):
         is_events = "text/event-stream" in headers.lines.get("content-type", "")
         return None if is_events else _HEAD_WAIT_S
 
-    async def _take_first(self, wait_s: float, headers: MutableHeaders) -> None:
-        """Wait for the first piece, and set a Content-Type by its type if none is set."""
-        _, first = self._begin()
-        await first.run_for(wait_s)
+    def _set_type(self, first: Begun[Piece | End], headers: MutableHeaders) -> None:
+        """Set a Content-Type by the type of the first piece if none is set."""
         content_type = TEXT
         if not first.is_done:
             self._is_late = True
@@ -258,6 +259,12 @@ class StreamBody(WrittenBody):
         request = self._request
         self._release()
         await self._clean_up(request, sys.exc_info()[1])
+
+    def _has_ended(self) -> bool:
+        """Return whether everything that was opened has ended by itself."""
+        if self._leave is not None or self._iterator is None:
+            return False
+        return all(map(has_ended, self._open))
 
     async def _clean_up(self, request: RequestInfo | None, error: BaseException | None) -> bool:
         """Close everything that was opened; return whether a context manager suppresses `error`.
@@ -316,20 +323,22 @@ class StreamBody(WrittenBody):
                 encoded = encode_head(framing)
                 if request.line.method != "HEAD" and status not in WITHOUT_CONTENT:
                     outlet = Outlet(stream, encoded, is_chunked=framing is _CHUNKED)
-                    size = await self._send_pieces(outlet, length)
+                    size = await outlet.run(self._send_pieces(outlet, length))
             except BaseException as error:
+                if outlet is not None:
+                    outlet.close()
                 if not await self._clean_up(request, error) or not encoded:
                     raise  # an error of the head is never suppressed: no head was written
             else:
-                await self._clean_up(request, None)
+                if not self._has_ended():
+                    cleaning = self._clean_up(request, None)
+                    await (cleaning if outlet is None else outlet.run(cleaning))
             if outlet is None:
                 stream.write(encoded)
             else:
                 outlet.end(size, self._last_chunk(length))
         finally:
             self._release()
-            if outlet is not None:
-                outlet.close()
 
     async def _send_pieces(self, outlet: Outlet, length: str | None) -> int:
         """Pass the pieces to the outlet; return how many bytes of the last turn are unwritten.
@@ -353,7 +362,6 @@ class StreamBody(WrittenBody):
         joined = outlet.joined
         if outlet.is_full:
             await outlet.drain()
-        outlet.begin()
         joined.append(to_bytes(piece))
         room = JOINED_BYTES - len(joined[0])
         if room <= 0:
@@ -362,7 +370,6 @@ class StreamBody(WrittenBody):
             if not joined:
                 if outlet.is_full:
                     await outlet.drain()
-                outlet.begin()
                 room = JOINED_BYTES
             if type(piece) is not bytes:
                 piece = to_bytes(piece)

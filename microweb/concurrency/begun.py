@@ -20,14 +20,31 @@ Waited = asyncio.Future[object] | None  # as a coroutine yields it to its task; 
 class Begun(Generic[T]):
     """A coroutine that runs in the task that awaits `run_for` and later `finish`."""
 
-    __slots__ = ("_coroutine", "_waited_for", "is_done", "result")
+    __slots__ = ("_coroutine", "_is_started", "_waited_for", "is_done", "result")
 
     result: T  # set when `is_done`
 
     def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
         self._coroutine = coroutine
         self._waited_for: Waited = None  # the future that the paused coroutine waits for
+        self._is_started = False
         self.is_done = False
+
+    def start(self) -> bool:
+        """Make the first step, without time for a wait; return whether the coroutine has returned.
+
+        Call it in the task that awaits `run_for`. Raises its exceptions.
+        """
+        self._is_started = True
+        try:
+            self._waited_for = self._coroutine.send(None)
+        except StopIteration as stop:
+            self.result = stop.value
+            self.is_done = True
+        except BaseException:
+            self.is_done = True
+            raise
+        return self.is_done
 
     @coroutine
     def run_for(self, seconds: float) -> Generator[Any, Any, bool]:
@@ -36,8 +53,10 @@ class Begun(Generic[T]):
         A cancellation goes to the coroutine, whose cleanup then has no time limit.
         """
         run = self._coroutine
+        if not self._is_started and self.start():  # nearly always returns here
+            return True
         try:
-            waited_for: Waited = run.send(None)  # nearly always returns here
+            waited_for = self._waited_for
             loop = asyncio.get_running_loop()
             ends_at: float | None = loop.time() + seconds
             while True:

@@ -191,7 +191,6 @@ class _Feed:
         try:
             if outlet.is_full:
                 await self._drain(outlet)
-            outlet.begin()
             self._is_waiting = True
             joined.append(first)
             room -= len(first)
@@ -204,7 +203,6 @@ class _Feed:
                     self._has_sent = True
                     if outlet.is_full:
                         await self._drain(outlet)
-                    outlet.begin()
                     room = JOINED_BYTES
                 data = encode(event)
                 joined.append(data)

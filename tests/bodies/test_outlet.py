@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
+from typing import Any
 
 import pytest
 from support.answering import FakeStream
@@ -14,23 +16,68 @@ from microweb.errors import ClientDisconnected
 async def put(outlet: Outlet, *pieces: bytes) -> None:
     """Pass the pieces of one turn of the event loop to the outlet."""
     for piece in pieces:
-        if not outlet.joined:
-            if outlet.is_full:
-                await outlet.drain()
-            outlet.begin()
+        if not outlet.joined and outlet.is_full:
+            await outlet.drain()
         outlet.joined.append(piece)
+
+
+async def run(outlet: Outlet, joining: Coroutine[Any, Any, str]) -> str:
+    return await outlet.run(joining)
+
+
+async def put_and_wait(outlet: Outlet, *pieces: bytes) -> None:
+    """Pass the pieces of one turn, and then wait until the next turn."""
+    await put(outlet, *pieces)
+    await asyncio.sleep(0)
 
 
 async def test_head_and_pieces_of_a_turn_are_one_write_and_one_chunk() -> None:
     stream = FakeStream()
     outlet = Outlet(stream, b"head\r\n\r\n", is_chunked=True)
-    await put(outlet, b"a", b"bc")
+    await outlet.run(put(outlet, b"a", b"bc"))
     assert stream.writes == []
-    await asyncio.sleep(0)
-    assert stream.writes == [b"head\r\n\r\n3\r\nabc\r\n"]
-    await put(outlet, b"d")
-    await asyncio.sleep(0)
-    assert stream.writes[1:] == [b"1\r\nd\r\n"]
+    await outlet.run(put_and_wait(outlet, b"d"))
+    assert stream.writes == [b"head\r\n\r\n4\r\nabcd\r\n"]
+    await outlet.run(put_and_wait(outlet, b"e"))
+    assert stream.writes[1:] == [b"1\r\ne\r\n"]
+
+
+async def test_pieces_are_written_before_a_wait_begins() -> None:
+    stream = FakeStream()
+    outlet = Outlet(stream, b"head", is_chunked=False)
+    event = asyncio.Event()
+
+    async def joining() -> str:
+        outlet.joined.append(b"a")
+        await event.wait()
+        outlet.joined.append(b"b")
+        return "end"
+
+    task = asyncio.create_task(run(outlet, joining()))
+    before = asyncio.get_running_loop().create_future()
+    asyncio.get_running_loop().call_soon(lambda: before.set_result([*stream.writes]))
+    assert await before == [b"heada"]
+    event.set()
+    assert await task == "end"
+    assert outlet.joined == [b"b"]
+
+
+async def test_cancellation_reaches_the_coroutine_that_waits() -> None:
+    stream = FakeStream()
+    outlet = Outlet(stream, b"", is_chunked=True)
+
+    async def joining() -> str:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            outlet.joined.append(b"last")
+            await asyncio.sleep(0)
+        return "end"
+
+    task = asyncio.create_task(run(outlet, joining()))
+    asyncio.get_running_loop().call_soon(task.cancel)
+    assert await task == "end"
+    assert stream.writes == [b"4\r\nlast\r\n"]
 
 
 async def test_end_goes_out_with_the_last_pieces() -> None:
@@ -39,8 +86,6 @@ async def test_end_goes_out_with_the_last_pieces() -> None:
     await put(outlet, b"x" * 10, b"y" * 10)
     outlet.end(20)
     assert stream.writes == [b"head14\r\n" + b"x" * 10 + b"y" * 10 + b"\r\n0\r\n\r\n"]
-    await asyncio.sleep(0)  # a scheduled write would happen now
-    assert len(stream.writes) == 1
 
 
 async def test_trailers_go_out_behind_the_last_chunk_only() -> None:
@@ -84,8 +129,7 @@ async def test_others_have_their_turn_behind_a_write() -> None:
 async def test_full_connection_is_waited_for_before_the_next_piece() -> None:
     stream = FakeStream(high_water=5)
     outlet = Outlet(stream, b"", is_chunked=True)
-    await put(outlet, b"x" * 100)
-    await asyncio.sleep(0)
+    await outlet.run(put_and_wait(outlet, b"x" * 100))
     assert stream.drained_at == []
     await put(outlet, b"y")
     assert stream.drained_at == [1]
@@ -96,8 +140,7 @@ async def test_full_connection_is_waited_for_before_the_next_piece() -> None:
 
 async def test_client_that_left_is_met_at_the_next_piece() -> None:
     outlet = Outlet(FakeStream(closes_after=0), b"head", is_chunked=True)
-    await put(outlet, b"a")
-    await asyncio.sleep(0)  # the scheduled write fails, but raises nothing
+    await outlet.run(put_and_wait(outlet, b"a"))  # the write fails, but raises nothing
     with pytest.raises(ClientDisconnected):
         await put(outlet, b"b")
 

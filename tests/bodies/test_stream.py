@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
@@ -403,6 +403,35 @@ class Swallowing:
     async def __aexit__(self, kind: type[BaseException] | None, *rest: object) -> bool:
         self.errors.append(kind)
         return True
+
+
+async def test_pieces_before_a_suppressed_error_are_a_chunk() -> None:
+    async def pieces() -> AsyncIterator[str]:
+        yield "a"
+        yield "b"
+        raise RuntimeError("boom")
+
+    @asynccontextmanager
+    async def source() -> AsyncIterator[AsyncIterator[str]]:
+        with suppress(RuntimeError):
+            yield pieces()
+
+    stream = await send(Response.stream(source()))
+    assert split(stream.written)[2] == b"2\r\nab\r\n0\r\n\r\n"
+
+
+async def test_pieces_go_out_before_a_context_manager_that_waits_at_its_end() -> None:
+    stream, before = FakeStream(), list[bytes]()
+
+    @asynccontextmanager
+    async def source() -> AsyncIterator[list[str]]:
+        yield ["a"]
+        await asyncio.sleep(0)
+        before.extend(stream.writes)
+
+    await Response.stream(source()).send_to(stream, GET, HEADS, b"")
+    assert before[-1].endswith(b"1\r\na\r\n")
+    assert stream.written.endswith(b"1\r\na\r\n0\r\n\r\n")
 
 
 @pytest.mark.parametrize("field", ["Transfer-Encoding", "Content-Length"])

@@ -22,6 +22,34 @@ async def test_what_never_waits_is_done_at_once() -> None:
     assert [await begun.finish(), await begun.finish()] == ["a", "a"]
 
 
+@pytest.mark.parametrize("turns", [0, 1, 2])
+async def test_one_that_is_started_runs_on_by_run_for(turns: int) -> None:
+    steps = list[int]()
+
+    async def work() -> str:
+        for turn in range(turns):
+            steps.append(turn)
+            await asyncio.sleep(0)
+        return "a"
+
+    begun = Begun(work())
+    assert begun.start() is begun.is_done is (turns == 0)
+    assert steps == [0][:turns]
+    if turns:
+        assert await begun.run_for(LONG_S)
+    assert (await begun.finish(), steps) == ("a", [*range(turns)])
+
+
+async def test_error_of_the_first_step_is_raised_by_start() -> None:
+    async def fail() -> None:
+        raise RuntimeError("boom")
+
+    begun = Begun(fail())
+    with pytest.raises(RuntimeError, match="boom"):
+        begun.start()
+    assert begun.is_done
+
+
 async def test_what_it_raises_is_raised_where_it_runs() -> None:
     async def fail(turns: int) -> None:
         for _ in range(turns):
