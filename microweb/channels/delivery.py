@@ -18,6 +18,9 @@ from .subscription import Subscription
 # Subscriptions in a slice. One event stream takes 15 to 30 us, so a turn takes 1 to 4 ms. A slice
 # is smaller if a turn took longer, also because of other tasks, but a busy loop must not starve it.
 _FIRST, _LEAST, _MOST = 64, 32, 1024
+# To end an event stream takes 55 us, and its connection often closes in the same turn. With slices
+# of 32, such a turn took 7 to 9 ms for 8,000 streams.
+_FIRST_ENDING, _LEAST_ENDING = 16, 8
 _SHORT_S, _LONG_S = 0.0008, 0.0024  # turns after which slices grow and shrink
 
 
@@ -78,7 +81,7 @@ class Delivery:
         self._ending.update(subscriptions)
         if self._ended is not None:
             return
-        self._size = _LEAST  # to end an event stream takes 55 us, more than a message
+        self._size = _FIRST_ENDING
         self._ended = asyncio.Event()
         self._begin_slice()
 
@@ -124,7 +127,8 @@ class Delivery:
     def _go_on(self) -> None:
         passed = monotonic() - self._begun
         if passed > _LONG_S:
-            self._size = max(self._size // 2, _LEAST)
+            least = _LEAST_ENDING if self._message is None else _LEAST
+            self._size = max(self._size // 2, least)
         elif passed < _SHORT_S:
             self._size = min(self._size * 2, _MOST)
         self._begin_slice()
@@ -140,6 +144,8 @@ class Delivery:
         self._offer(self._message, some)
         if not self._due:
             self._message = None
+            if self._ending:
+                self._size = min(self._size, _FIRST_ENDING)
 
     def _offer(self, message: Message, subscriptions: Iterable[Subscription]) -> None:
         for subscription in subscriptions:
@@ -147,5 +153,5 @@ class Delivery:
                 self._drop(subscription)
 
     def _end(self, ended: asyncio.Event) -> None:
-        self._ended = None
+        self._ended, self._size = None, max(self._size, _LEAST)
         ended.set()

@@ -179,6 +179,25 @@ async def test_closing_meanwhile_ends_all_after_the_message(channel: Channel) ->
     assert audience.got == [["the last"]] * COUNT
 
 
+async def test_first_slice_that_ends_is_small_however_large_those_of_the_message_were(
+    channel: Channel,
+) -> None:
+    audience = Audience(channel)
+    await audience.enter(COUNT)
+    publishing = await begun(channel, audience, "the last")
+    closing = asyncio.create_task(channel.close())
+    ended = [0]
+    async with asyncio.timeout(30):
+        while not ended[-1]:
+            await asyncio.sleep(0)
+            ended.append(sum(task.done() for task in audience.tasks))
+    assert ended[-1] <= 2 * delivery._FIRST_ENDING
+    await soon(closing)
+    await soon(publishing)
+    await soon(asyncio.wait(audience.tasks))  # type: ignore[arg-type]
+    assert audience.got == [["the last"]] * COUNT
+
+
 async def test_other_tasks_have_turns_while_a_channel_is_closed(channel: Channel) -> None:
     audience = Audience(channel)
     await audience.enter(COUNT)
