@@ -34,7 +34,7 @@ from .answering import AnswerStream, is_streaming, may_read_body, persistence_of
 from .body import Body, can_go_on, discard_body, discard_stuck_body, end_body, skim_body
 from .context import InContext
 from .disconnects import DisconnectWatch
-from .ends import ends_of
+from .ends import ends_of, tls_of
 from .hints import send_early_hints
 from .lingering import abandon, close
 from .network import BEFORE_A_REQUEST, NEVER, NetworkStream, Phase
@@ -44,10 +44,11 @@ from .state import ServerState
 
 Rest = Coroutine[Any, Any, bool | None] | Literal[False]  # whether the connection stays open
 
-# Pipelined requests are answered without a suspension, at most so many answers or bytes. Without
-# these limits, one client stalled the event loop for 390 ms.
+# Pipelined requests are answered without a suspension, at most so many answers, bytes or seconds.
+# Without these limits, one client stalled the event loop for 2.3 s.
 _JOINED_ANSWERS = 32
 _JOINED_BYTES = 64 * 1024
+_JOINED_S = 0.005  # measured from the second answer on, so other requests need no clock
 
 _error_log = Log("microweb.error")
 
@@ -58,7 +59,7 @@ _HEAD, _IDLE = Phase.HEAD, Phase.IDLE
 class Connection:
     """The exchanges of one connection, in order, on one task."""
 
-    __slots__ = tuple("_afterwards _forget _ends _joined _unbroken _watch network parser".split())
+    __slots__ = tuple("_afterwards _forget _ends _joined _turn_ends _watch network parser".split())
 
     def __init__(
         self,
@@ -73,7 +74,7 @@ class Connection:
         self._forget = forget  # called when the connection is over
         self._ends: Ends | None = None  # found at the first use
         self._joined = 0  # how many answers are in `network.unflushed`
-        self._unbroken = 0  # bytes of streamed answers since other tasks could last run
+        self._turn_ends = 0.0  # when other tasks shall run, if more than one answer is joined
         self._afterwards: tuple[Callable[[], None], ...] = ()  # to start after the answer
 
     @property
@@ -105,10 +106,7 @@ class Connection:
     @property
     def tls(self) -> TLSInfo | None:
         """The TLS side of the connection, None without TLS."""
-        if self.network.scheme == "http":
-            return None
-        tls: TLSInfo | None = self.network.transport.get_extra_info("tls")
-        return tls
+        return tls_of(self.network)
 
     @property
     def is_draining(self) -> bool:
@@ -281,8 +279,12 @@ class Connection:
         is_turn_over = False
         if network.unflushed:
             joined = network.unflushed = network.unflushed + answer
+            now = state.precise_clock()
+            if self._joined == 1:
+                self._turn_ends = now + _JOINED_S
             self._joined += 1
-            is_turn_over = self._joined >= _JOINED_ANSWERS or len(joined) >= _JOINED_BYTES
+            is_full = self._joined >= _JOINED_ANSWERS or len(joined) >= _JOINED_BYTES
+            is_turn_over = is_full or now >= self._turn_ends
         else:
             network.unflushed = answer
             self._joined = 1
@@ -344,15 +346,11 @@ class Connection:
             self.watch.forget_cancellation()
         if network.record is not None:
             end_sent(network, sent.status)
-        self._unbroken += max(network.written, _JOINED_BYTES // _JOINED_ANSWERS)
         is_last = persistence is CLOSE or sent is not response or not can_go_on(parser, request)
         self._end_exchange()
         if is_last:
             return bool((rest := self._finish()) and await rest)
-        is_turn_over = self._unbroken >= _JOINED_BYTES
-        if is_turn_over:
-            self._unbroken = 0
-        return await self._go_on(is_turn_over)
+        return await self._go_on(is_turn_over=not parser.is_empty)
 
     async def _write(
         self, request: Request, response: Response, context: Context | None, persistence: bytes

@@ -313,6 +313,52 @@ async def test_flood_of_pipelined_requests_lets_others_run(
         assert max(exchanges.values()) <= most
 
 
+@pytest.mark.parametrize("is_streamed", [False, True], ids=["whole", "stream"])
+async def test_slow_pipelined_requests_let_others_run_within_milliseconds(
+    is_streamed: bool,
+) -> None:
+    """Each takes 2 ms of the test clock, so a turn is over after the fifth at the latest."""
+    loop = asyncio.get_running_loop()
+    turn, exchanges = 0, Counter[int]()
+
+    def count_turns() -> None:
+        nonlocal turn
+        turn += 1
+        if exchanges.total() < 30:
+            loop.call_soon(count_turns)
+
+    async def handler(request: Request) -> Response:
+        house.now += 0.002
+        exchanges[turn] += 1
+        return await (streamed if is_streamed else hello)(request)
+
+    async with in_memory(handler) as house:
+        end = house.connect()
+        await settle()
+        count_turns()
+        await end.write(get("/") * 30)
+        end.write_eof()
+        assert statuses(await read_all(end)) == [200] * 30
+        assert max(exchanges.values()) <= 5
+
+
+async def test_fast_pipelined_requests_share_a_turn() -> None:
+    """The time of the answers before, long ago, does not count."""
+
+    async def handler(request: Request) -> Response:
+        house.now += 0.0001
+        return await hello(request)
+
+    async with in_memory(handler) as house:
+        end = house.connect()
+        for _ in range(3):
+            await end.write(get("/1") * 15 + get("/last"))
+            answers = await end.read()
+            assert statuses(answers) == [200] * 16
+            house.now += 1.0
+        end.close()
+
+
 async def test_other_client_is_answered_amid_a_flood() -> None:
     answered: list[str] = []
 
