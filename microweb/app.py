@@ -67,7 +67,7 @@ class App(Router, metaclass=Suggesting):
         redirect_slashes: bool = False,
         **unknown: Never,
     ) -> None:
-        check_keywords("App", misplaced, unknown)
+        check_keywords(App.__init__, misplaced, unknown)
         super().__init__()
         note_directory()  # workers start in it, whatever the application changes
         self.debug = debug

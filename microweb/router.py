@@ -13,7 +13,7 @@ from .errors import ConfigurationError, HTTPError, status_of_class
 from .http.grammar import METHODS, is_method
 from .http.interfaces import BodyLimits
 from .http.origins import parse_origins
-from .remedies import KEYWORDS, unknown_keyword
+from .remedies import KEYWORDS, keywords_of, takes_a_function, unknown_keyword
 from .request import Handler, Request
 from .response import Response
 
@@ -109,7 +109,8 @@ class Router:
         **unknown: Never,
     ) -> None:
         if unknown:
-            raise ConfigurationError(unknown_keyword("Router", unknown))
+            known = keywords_of(Router.__init__)
+            raise ConfigurationError(unknown_keyword("Router", unknown, known=known))
         if prefix and (not prefix.startswith("/") or prefix.endswith("/")):
             raise ConfigurationError(
                 f"prefix {prefix!r}: begin it with '/' and do not end it with '/', as in '/users'"
@@ -167,7 +168,8 @@ class Router:
         """
         self._check_path(path)
         if unknown:
-            raise ConfigurationError(unknown_keyword("route", unknown))
+            known = keywords_of(Router.route)
+            raise ConfigurationError(unknown_keyword("route", unknown, known=known))
         if isinstance(methods, str):
             raise ConfigurationError(f"route path {path!r}: write methods=({methods!r},)")
         given, middleware = tuple(methods), _checked(use)
@@ -218,7 +220,8 @@ class Router:
         """
         self._check_path(path)
         if unknown:
-            raise ConfigurationError(unknown_keyword("websocket", unknown))
+            known = keywords_of(Router.websocket)
+            raise ConfigurationError(unknown_keyword("websocket", unknown, known=known))
         middleware, allowed = _checked(use), parse_origins(origins)
 
         def register(endpoint: F) -> F:
@@ -263,7 +266,8 @@ class Router:
     def _route(self, method: str, path: str, options: RouteOptions) -> Callable[[F], F]:
         if unknown := options and options.keys() - RouteOptions.__annotations__.keys():
             names = {"methods": f"app.route({path!r}, methods)", **KEYWORDS["route"]}
-            raise ConfigurationError(unknown_keyword(method, unknown, names))
+            known = RouteOptions.__annotations__
+            raise ConfigurationError(unknown_keyword(method, unknown, names, known))
         return self.route(path, (method.upper(),), **options)
 
     def use(self, middleware: Middleware) -> None:
@@ -271,6 +275,7 @@ class Router:
         self._check_open("middleware")
         self._middleware += _checked((middleware,))
 
+    @takes_a_function
     def middleware(self, middleware: M) -> M:
         """Use the decorated middleware, as `use` does, and return it unchanged."""
         self.use(middleware)
@@ -347,6 +352,8 @@ def check_middleware(middleware: object) -> None:
 
 
 def _checked(use: Iterable[Middleware]) -> tuple[Middleware, ...]:
+    if callable(use):
+        raise ConfigurationError(f"use: write use=[{default_name(use)}], a list of middleware")
     middleware = tuple(use)
     for each in middleware:
         check_middleware(each)
@@ -360,6 +367,8 @@ def _texts(option: str, texts: Iterable[str]) -> tuple[str, ...]:
 
 
 def _errors(raises: Iterable[type[HTTPError]]) -> tuple[type[HTTPError], ...]:
+    if isinstance(raises, type):
+        raise ConfigurationError(f"raises: write raises=[{raises.__name__}], a list")
     errors = tuple(raises)
     for each in errors:
         is_error = isinstance(each, type) and issubclass(each, HTTPError)

@@ -14,6 +14,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, NoReturn, TypeVar
 
 from .errors import ConfigurationError
+from .remedies import names_keywords
 
 T = TypeVar("T")
 C = TypeVar("C", bound=type)
@@ -115,3 +116,6 @@ class Meta:
         """Describe a class: `@Meta(closed=True)`."""
         cls.__meta__ = self  # type: ignore[attr-defined]
         return cls
+
+
+Meta.__init__ = names_keywords(Meta.__init__)  # type: ignore[method-assign]

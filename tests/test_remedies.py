@@ -8,9 +8,21 @@ from typing import Any
 import httpx
 import pytest
 
-from microweb import App, HTTPError, Request, Response, WebSocket, abort
+from microweb import (
+    App,
+    ConfigurationError,
+    Handler,
+    HTTPError,
+    Request,
+    Response,
+    Router,
+    WebSocket,
+    abort,
+)
+from microweb.errors import NotFound
 from microweb.middleware.compression import Compression
 from microweb.middleware.cors import CORS
+from microweb.middleware.timeout import Timeout
 from microweb.remedies import (
     Suggesting,
     add_remedy,
@@ -19,6 +31,7 @@ from microweb.remedies import (
     remedy_for,
     unknown_keyword,
 )
+from microweb.typed import Meta
 
 
 async def failure_of(slip: Callable[[Any], Awaitable[object]]) -> tuple[BaseException, App]:
@@ -123,6 +136,18 @@ async def test_coroutine_that_was_not_awaited_is_told_in_the_log_too() -> None:
     assert error.__notes__ == ["did you forget await?"]
 
 
+async def test_message_that_has_a_remedy_gets_no_other() -> None:
+    async def work() -> None:
+        """Not awaited."""
+
+    async def calls(request: Request) -> None:
+        request.after_response(work())  # type: ignore[arg-type]
+
+    error, _ = await failure_of(calls)
+    assert str(error).endswith("pass the function and its arguments, without calling it")
+    assert not hasattr(error, "__notes__")
+
+
 async def test_slip_of_a_websocket_endpoint_is_logged_with_its_remedy(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -201,6 +226,65 @@ def test_other_wrong_calls_are_told_by_python() -> None:
         Compression(nonsense=1)  # type: ignore[call-arg]
     with pytest.raises(TypeError, match="missing 1 required positional argument: 'origins'"):
         CORS()  # type: ignore[call-arg]
+
+
+async def middleware(request: Request, call_next: Handler) -> Response:
+    return await call_next(request)
+
+
+async def events() -> AsyncIterator[str]:
+    yield "a"
+
+
+@pytest.mark.parametrize(
+    ("slip", "remedy"),
+    [
+        (
+            lambda: Meta(minlength=1),
+            "Meta() has no keyword 'minlength': did you mean `min_length`?",
+        ),
+        (lambda: CORS("*", method=[]), "CORS() has no keyword 'method': did you mean `methods`?"),
+        (lambda: App(debg=True), "App() has no keyword 'debg': did you mean `debug`?"),
+        (lambda: Router(tag=["a"]), "Router() has no keyword 'tag': did you mean `tags`?"),
+        (lambda: App().get("/", tag=["a"]), "get() has no keyword 'tag': did you mean `tags`?"),
+        (
+            lambda: App().route("/", method="POST"),
+            "route() has no keyword 'method': did you mean `methods`?",
+        ),
+        (
+            lambda: App().websocket("/", origin="*"),
+            "websocket() has no keyword 'origin': did you mean `origins`?",
+        ),
+        (
+            lambda: App().get("/", use=middleware),
+            "use: write use=[middleware], a list of middleware",
+        ),
+        (lambda: Router(use=Timeout(1)), "use: write use=[Timeout], a list of middleware"),
+        (lambda: App().get("/", raises=NotFound), "raises: write raises=[NotFound], a list"),
+        (
+            lambda: App().middleware(),
+            "middleware(): write @app.middleware, without parentheses",
+        ),
+        (lambda: App().serve(prot=1), "unknown option 'prot': did you mean 'port'?"),
+        (
+            lambda: App().serve(nonsense=1),
+            "unknown option 'nonsense': `microweb run --help` lists the options",
+        ),
+        (
+            lambda: Response.events(events),
+            "expected an async iterator of events, or a subscription, got function: call it, "
+            "events()",
+        ),
+        (
+            lambda: Response.stream(events),
+            "expected an iterable of pieces, got function: call it, events()",
+        ),
+    ],
+)
+def test_slip_in_a_call_of_ours_names_the_remedy(slip: Any, remedy: str) -> None:
+    with pytest.raises((TypeError, ConfigurationError)) as caught:
+        slip()
+    assert str(caught.value) == remedy
 
 
 def test_fault_within_a_call_is_not_taken_for_a_wrong_call() -> None:

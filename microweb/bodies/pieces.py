@@ -15,6 +15,7 @@ from ..concurrency.iterated import iterate_in_thread
 from ..errors import LocalProtocolError
 from ..http.charsets import encode_utf8
 from ..http.interfaces import Piece
+from ..remedies import call_it
 
 Pieces = AsyncIterable[Piece] | Iterable[Piece]
 Source = Pieces | AbstractAsyncContextManager[Pieces] | AbstractContextManager[Pieces]
@@ -39,7 +40,8 @@ def check_source(pieces: object) -> None:
             f"expected an iterable of pieces, got {kind}: send a whole body by Response(body)"
         )
     if not isinstance(pieces, _SOURCES):
-        raise TypeError(f"expected an iterable of pieces, got {type(pieces).__name__}")
+        text = f"expected an iterable of pieces, got {type(pieces).__name__}"
+        raise TypeError(f"{text}{call_it(pieces)}")
 
 
 def iterate(pieces: Pieces) -> AsyncIterator[Piece]:

@@ -17,8 +17,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from inspect import Parameter, isawaitable
 from types import CoroutineType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
+from ..bodies.forms import UploadFile
 from ..concurrency.annotated import FunctionParameter
 from ..concurrency.callables import describe
 from ..errors import ConfigurationError
@@ -282,13 +283,18 @@ class Binding:
                 "be resolved: define or import the names in it at the top level of the module, or "
                 "register the endpoint in the function that defines them"
             )
+        if UploadFile in (without_none(hint), *get_args(hint)):
+            return (
+                f"{describe(self.function)}: parameter {name!r}: a file is a field of a form: put "
+                "it into a dataclass, and mark that: FormData[T]"
+            )
         label = hint.__name__ if isinstance(hint, type) and hint is not MISSING else "T"
-        mark = f"mark it `Json[{label}]`"
+        mark = f"mark it `Json[{label}]` to read it from the body, "
         return (
-            f"{describe(self.function)}: parameter {name!r} has no source: {mark} to read it from "
-            f"the body, give it the name of a path parameter or {self.subject.name!r}, or "
-            "annotate it with str, int, float, bool, UUID, an Enum or a list of one of these to "
-            "read it from the query"
+            f"{describe(self.function)}: parameter {name!r} has no source: "
+            f"{mark if self.subject is REQUEST else ''}give it the name of a path parameter or "
+            f"{self.subject.name!r}, or annotate it with str, int, float, bool, UUID, an "
+            "Enum or a list of one of these to read it from the query"
         )
 
     def _check_path_type(self, name: str, hint: object) -> None:

@@ -77,7 +77,13 @@ def key_of(function: Callable[..., object]) -> Hashable:
 def inspect_dependency(function: Callable[..., object]) -> Dependency:
     """Return the dependency of a function or a class. Raises: ConfigurationError."""
     if not callable(function):
-        raise ConfigurationError(f"Depends: expected a function or a class, got {function!r:.80}")
+        if inspect.iscoroutine(function):
+            function.close()
+        name = getattr(function, "__name__", "the function itself")
+        raise ConfigurationError(
+            f"Depends: expected a function or a class, got {function!r:.80}: pass {name}, without "
+            "calling it"
+        )
     call = _without_manager(function)
     made = _innermost_of_partials(call)
     if isinstance(made, type):

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from enum import Enum
 
 from ..http.urlencoded import encode_urlencoded
+from ..remedies import nearest
 from .patterns import Pattern
 
 
@@ -44,10 +45,17 @@ class RouteNames:
             )
         if not patterns:
             raise LookupError(
-                f"url_for: expected the name of a route, got {name!r}: use one of "
-                f"{sorted(self._patterns)}, or give the route a name="
+                f"url_for: expected the name of a route, got {name!r}: {self._remedy_for(name)}"
             )
         return patterns[0]
+
+    def _remedy_for(self, name: str) -> str:
+        if not self._patterns:
+            return "the application has no routes"
+        close = nearest(name, self._patterns)
+        if close is not None:
+            return f"did you mean {close!r}?"
+        return f"use one of {sorted(self._patterns)}, or give the route a name="
 
 
 def _fields(name: str, value: object) -> list[tuple[str, str]]:

@@ -15,7 +15,7 @@ from ..concurrency.threads import DEFAULT_THREADS
 from ..errors import ConfigurationError
 from ..http.interfaces import ServerLimits
 from ..http.limits import Limits
-from ..remedies import keyword_remedy
+from ..remedies import keyword_remedy, nearest
 from .binds import Bind, TCPBind, parse_bind
 from .proxies import USUAL_FIELDS, check_networks, check_root_path, check_trusted_fields
 
@@ -271,7 +271,10 @@ class ServerConfig:
         known = [field.name for field in fields(cls)]
         for name in options:
             if name not in known:
-                remedy = keyword_remedy("App.run", name) or f"expected {', '.join(known)}"
+                close = nearest(name, known)
+                remedy = "`microweb run --help` lists the options"
+                remedy = f"did you mean {close!r}?" if close is not None else remedy
+                remedy = keyword_remedy("App.run", name) or remedy
                 raise ConfigurationError(f"unknown option {name!r}: {remedy}")
         for key in ("trusted_proxies", "trust_headers", "bind", *_FILES):
             given = options.get(key)

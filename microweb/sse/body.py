@@ -28,6 +28,7 @@ from ..errors import LocalProtocolError
 from ..http.bytestream import ResponseStream
 from ..http.framing import encode_chunk
 from ..http.headers import MutableHeaders
+from ..remedies import call_it
 from .event import HEARTBEAT, Default, event_encoder
 
 Events = AsyncIterable[object] | AbstractAsyncContextManager[AsyncIterable[object]]
@@ -62,7 +63,8 @@ class EventBody(StreamBody):
     def __init__(self, events: Events, heartbeat_s: float) -> None:
         if not hasattr(events, "__aenter__") and not hasattr(events, "__aiter__"):
             name = type(events).__name__
-            raise TypeError(f"expected an async iterator of events, or a subscription, got {name}")
+            text = f"expected an async iterator of events, or a subscription, got {name}"
+            raise TypeError(f"{text}{call_it(events)}")
         if not 0 < heartbeat_s < math.inf:
             raise ValueError(f"expected heartbeat_s above 0, got {heartbeat_s!r}")
         self._feed = _Feed(heartbeat_s)

@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 from support.endpoints import app_with, get, refusal
 
-from microweb import App, ConfigurationError, Request
+from microweb import App, ConfigurationError, Request, UploadFile
 
 ID = "6f1c3d1e-5b1a-4f61-9c55-1d2f3a4b5c6d"
 
@@ -240,3 +240,13 @@ async def test_named_request_is_not_in_args_again() -> None:
         return f"{request.method} {id} {args} {kwargs}"
 
     assert (await get(show, "/5/a", "/{id}/{rest}")).text == "GET 5 () {'rest': 'a'}"
+
+
+@pytest.mark.parametrize("hint", [UploadFile, UploadFile | None, list[UploadFile]])
+def test_file_as_a_parameter_is_pointed_to_forms(hint: Any) -> None:
+    async def keep(file):  # type: ignore[no-untyped-def]
+        """Not called."""
+
+    keep.__annotations__ = {"file": hint}
+    with pytest.raises(ConfigurationError, match=r"put it into a dataclass, .* FormData\[T\]$"):
+        App().post("/")(keep)

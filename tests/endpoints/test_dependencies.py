@@ -204,3 +204,14 @@ def test_another_type_than_the_annotation_is_refused(
         check_type(inspect_dependency(function), expected)
     assert f"expected {expected.__name__} as annotated, but " in str(caught.value)
     assert f" gives {given}: make them agree" in str(caught.value)
+
+
+def test_function_that_was_called_is_refused() -> None:
+    async def number() -> int:
+        return 1
+
+    text = r"expected a function or a class, got <coroutine .*: pass number, without calling it$"
+    with pytest.raises(ConfigurationError, match=text):
+        inspect_dependency(number())  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="got 5: pass the function itself, without "):
+        inspect_dependency(5)  # type: ignore[arg-type]

@@ -106,7 +106,7 @@ def test_a_lifespan_that_goes_on_after_its_cancellation_does_not_hold_the_proces
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ("app, prot=1", "unknown option 'prot': expected host, port"),
+        ("app, prot=1", "unknown option 'prot': did you mean 'port'?"),
         ("app, port='a'", "port"),
         ("app, ssl_certfile='a.pem'", "tls_certificate"),
     ],

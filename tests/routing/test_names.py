@@ -72,8 +72,12 @@ def test_url_for_of_an_unknown_or_ambiguous_name() -> None:
         LookupError, match="2 routes have the name 'hello': give each its own name="
     ):
         app.url_for("hello")
-    with pytest.raises(LookupError, match="expected the name of a route, got 'nobody'"):
+    with pytest.raises(LookupError, match="got 'nobody': use one of "):
         app.url_for("nobody")
+    with pytest.raises(LookupError, match=r"got 'helo': did you mean 'hello'\?$"):
+        app.url_for("helo")
+    with pytest.raises(LookupError, match=r"got 'hello': the application has no routes$"):
+        App().url_for("hello")
 
 
 def test_routes_of_one_name_and_one_path_are_one() -> None:

@@ -278,9 +278,10 @@ def test_bind_is_a_tuple_of_addresses(given: object, complaint: str) -> None:
     assert message(bind=given) == f"bind: {complaint}"
 
 
-def test_unknown_option_is_named_beside_the_known_ones() -> None:
-    said = message(prot=80)
-    assert said.startswith("unknown option 'prot': expected host, port, bind, ")
+def test_unknown_option_is_named_with_the_nearest() -> None:
+    assert message(prot=80) == "unknown option 'prot': did you mean 'port'?"
+    text = "unknown option 'nonsense': `microweb run --help` lists the options"
+    assert message(nonsense=80) == text
 
 
 def test_long_value_is_cut() -> None:
