@@ -15,6 +15,7 @@ from support.serving import (
     on_loopback,
     peer_of,
     post,
+    settle,
     statuses,
     until_none,
 )
@@ -112,7 +113,7 @@ async def test_reading_ends_when_the_answer_goes_out(way: str) -> None:
     @late.app.post("/early")
     async def early(request: Request) -> str:
         tasks.append(late.app.spawn(late.use(lambda: WAYS[way](request), waits=False)))
-        await asyncio.sleep(QUICK_S)  # now it waits for the peer
+        await settle()  # now it waits for the peer
         return "accepted"
 
     async with on_loopback(late.app) as server, peer_of(server) as peer:
@@ -138,7 +139,7 @@ async def test_two_tasks_that_read_at_the_answer_both_end() -> None:
     async def early(request: Request) -> str:
         for _ in range(2):
             late.app.spawn(read(request))
-        await asyncio.sleep(QUICK_S)
+        await settle()
         return "accepted"
 
     async with on_loopback(late.app) as server, peer_of(server) as peer:

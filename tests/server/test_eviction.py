@@ -12,10 +12,10 @@ from support.gate import Gate
 from support.serving import (
     DEADLINE_S,
     GET,
-    QUICK_S,
     get,
     in_memory,
     on_loopback,
+    pass_a_second,
     read_all,
     read_until,
     settle,
@@ -45,12 +45,6 @@ async def is_turned_away(end: ClientEnd) -> bool:
     answer = await read_until(end, b"connections\n")
     end.close()
     return statuses(answer) == [503]
-
-
-def pass_a_second(server: Server) -> None:
-    """Move the clock, so that silent connections count as idle."""
-    clock = server.state.clock
-    server.state.clock = lambda: clock() + 1.0 + QUICK_S
 
 
 class Client:

@@ -15,7 +15,8 @@ from typing import Unpack
 import pytest
 from support.certificates import authority
 from support.key_updates import Updating
-from support.serving import DEADLINE_S, get, on_loopback, post, statuses, until_none
+from support.serving import DEADLINE_S, get, on_loopback, pass_a_second, post, statuses, until_none
+from support.waiting import until
 
 from microweb import App, Request
 from microweb.server.config import ServerOptions
@@ -520,7 +521,8 @@ async def test_client_that_says_nothing_makes_room(tmp_path: Path) -> None:
     """It counts as idle after a second, as without TLS."""
     async with serving(tmp_path, max_connections=1) as server:
         silent = await asyncio.open_connection(*server.sockets[0].getsockname()[:2])
-        await asyncio.sleep(1.1)
+        await until(lambda: server.connections)
+        pass_a_second(server)
         async with Client(server) as client:
             await client.shake_hands()
             client.send(client.encrypt(get("/", "Connection: close")))
