@@ -17,7 +17,7 @@ from typing import Literal
 from .bodies.body import RequestInfo
 from .bodies.json import encode_json
 from .errors import HTTPError, HTTPSExpected, ProtocolError, has_only_faults
-from .faults import json_of
+from .faults import json_of, shown
 from .http.headers import MutableHeaders
 from .http.mediatypes import HTML, TEXT
 from .http.negotiation import parse_accept
@@ -57,7 +57,9 @@ def default_answer(
             extra=error.extra,
             in_json=in_json,
         )
-    detail = str(error) if isinstance(error, ProtocolError) and debug else ""
+    detail = ""
+    if isinstance(error, ProtocolError) and debug:
+        detail = str(error) if error.got is None else f"{error}, got {shown(error.got)}"
     if isinstance(error, HTTPSExpected):
         detail = "This port speaks HTTPS: use https:// in place of http://"
     return plain_answer(status, accept, detail=detail, in_json=in_json)

@@ -33,9 +33,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
 
 from .extras import command_for
-from .faults import Fault, first_faults, texts_of
-
-_SHOWN_BYTES = 80
+from .faults import Fault, first_faults, place_of_fault, texts_of
 
 
 class MicrowebError(Exception):
@@ -52,21 +50,22 @@ class MicrowebError(Exception):
 class ProtocolError(MicrowebError):
     """The peer broke HTTP. The server answers `status`, logs the reason, and closes the connection.
 
-    `reason` is stable and contains no bytes of the peer. `got` has the bytes at fault; the message
-    shows them cut and escaped.
+    `reason` is stable and contains no bytes of the peer. `got` has the bytes at fault, which may be
+    secret: the message names the field and the first byte that is not `allowed`, not the value.
     """
 
-    def __init__(self, status: int, reason: str, got: bytes | str | None = None) -> None:
-        self.status = status
-        self.reason = reason
-        super().__init__(reason if got is None else f"{reason}, got {got[:_SHOWN_BYTES]!r}")
+    def __init__(
+        self, status: int, reason: str, got: bytes | str | None = None, allowed: Any = None
+    ) -> None:
+        self.status, self.reason, self.got = status, reason, got
+        super().__init__(reason + place_of_fault(got, allowed))
 
 
 class _ProtocolLeaf(ProtocolError):
     _status: int
 
-    def __init__(self, reason: str, got: bytes | str | None = None) -> None:
-        super().__init__(self._status, reason, got)
+    def __init__(self, reason: str, got: bytes | str | None = None, allowed: Any = None) -> None:
+        super().__init__(self._status, reason, got, allowed)
 
 
 class MalformedRequest(_ProtocolLeaf):

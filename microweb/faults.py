@@ -5,11 +5,12 @@ The answer is bounded, because a client chooses how many faults it has and how l
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
 from json.encoder import encode_basestring
-from typing import Literal
+from typing import Any, Literal
 
 from .markup import escape
 
@@ -111,3 +112,52 @@ def json_of(faults: tuple[Fault, ...]) -> str:
         for each in faults
     ]
     return f"[{','.join(objects)}]"
+
+
+# --- bytes that break HTTP: their place, because the values may be secret
+
+_SHOWN = 80  # bytes of the peer
+
+_FIELD = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]{1,80}):")  # a token: RFC 9110 section 5.1
+_VISIBLE = re.compile(rb"[\x20-\x7e]*+")
+_VISIBLE_OR_TAB = re.compile(rb"[\t\x20-\x7e]*+")
+
+# A query begins at its question mark, a field at a line end. What stands before them may be a
+# field's line too, if the sender lost count of its own bytes, or have a password before its host.
+_FIRST = re.compile(
+    rb"(?:\r?\n)*+([!#$%&'*+\-.^_`|~0-9A-Za-z]+[ \t]*:|.*?(?=[?\r\n]|://[^/]*@|\Z))", re.DOTALL
+)
+
+
+def place_of_fault(got: bytes | str | None, allowed: re.Pattern[Any] | None) -> str:
+    """Return ` (Cookie: byte 0x01 at index 9 of 30)`; the empty string if nothing is known.
+
+    Bytes are a line, and a str is a value. `allowed` matches the bytes before the fault. By default
+    these are printable ASCII, and in a field's line also tabs.
+    """
+    if got is None:
+        return ""
+    line = got.encode("latin-1", "backslashreplace") if isinstance(got, str) else got
+    field = _FIELD.match(line) if isinstance(got, bytes) else None
+    place = "" if field is None else field[1].decode()
+    usual = _VISIBLE if field is None else _VISIBLE_OR_TAB
+    found = usual.match(line) if allowed is None else allowed.match(got)
+    index = 0 if found is None else found.end()
+    if index < len(line):
+        byte = f"byte 0x{line[index]:02x} at index {index} of {len(line)}"
+        place = f"{place}: {byte}" if place else byte
+    return f" ({place})" if place else ""
+
+
+def shown(got: bytes | str) -> str:
+    """Return the first bytes at fault, escaped. It is for debug mode, on this machine, only."""
+    return ascii(got[:_SHOWN])
+
+
+def first_bytes_of(head: bytes) -> str | None:
+    """Return the first bytes that are no secret, escaped; None if there are none.
+
+    They show TLS or another protocol on this port. They end before a query and the fields.
+    """
+    first = _FIRST.match(head, 0, _SHOWN)
+    return ascii(first[1])[2:-1] if first and first[1] else None

@@ -286,6 +286,9 @@ def test_what_broke_http_has_no_request_that_could_vary() -> None:
     assert (response.status, response.body) == (400, b"Bad Request\n")
     assert "vary" not in response.headers
     assert b"no host" in default_answer(MalformedRequest("no host"), None, debug=True).body
+    error = MalformedRequest("no host", b"Host: secret\r\xff")
+    assert b"got b'Host: secret\\r\\xff'" in default_answer(error, None, debug=True).body
+    assert b"ecret" not in default_answer(error, None).body
 
 
 def test_lone_surrogate_is_no_fault() -> None:

@@ -219,8 +219,9 @@ def test_an_error_comes_out_of_a_process_pool() -> None:
             ).result()
         assert (caught.value.status, caught.value.extra) == (409, {"name": "ada"})
         assert caught.value.headers == {"X-A": "b"}
-        with pytest.raises(MalformedRequest, match="a reason, got b'x'"):
-            pool.submit(fail_with, MalformedRequest("a reason", b"x")).result()
+        with pytest.raises(MalformedRequest, match="byte 0x01 at index 1") as refused:
+            pool.submit(fail_with, MalformedRequest("a reason", b"x\x01")).result()
+        assert refused.value.got == b"x\x01"
 
 
 def fail_with(error: Exception) -> None:
@@ -230,11 +231,11 @@ def fail_with(error: Exception) -> None:
 # --- errors of the peer ---------------------------------------------------------------
 
 
-@pytest.mark.parametrize("got", [b"a" * 1000, "a" * 1000])
-def test_what_the_peer_sent_is_cut(got: bytes | str) -> None:
+@pytest.mark.parametrize("got", [b"secret" * 1000, "secret" * 1000, b"Cookie: secret"])
+def test_message_has_no_value_of_the_peer(got: bytes | str) -> None:
     error = MalformedRequest("expected something else", got)
-    assert error.reason == "expected something else"
-    assert str(error) == f"expected something else, got {got[:80]!r}"
+    assert (error.reason, error.got) == ("expected something else", got)
+    assert "secret" not in str(error)
 
 
 @pytest.mark.parametrize(
@@ -246,7 +247,7 @@ def test_what_the_peer_sent_is_escaped(got: bytes | str) -> None:
 
 def test_a_refusal_may_have_any_status() -> None:
     error = ProtocolError(418, "no coffee", b"BREW")
-    assert (error.status, error.reason, str(error)) == (418, "no coffee", "no coffee, got b'BREW'")
+    assert (error.status, error.reason, str(error)) == (418, "no coffee", "no coffee")
 
 
 # --- the answer to this request -------------------------------------------------------

@@ -1086,10 +1086,10 @@ def test_a_pipeline_is_searched_once() -> None:
     assert CountingBytes.searched < 3 * len(raw)
 
 
-def test_no_error_of_a_refusal_holds_more_than_80_bytes_of_the_peer() -> None:
+def test_message_of_a_refusal_is_short_and_printable() -> None:
     for case in REFUSED:
         reader = Reader()
         with pytest.raises((ProtocolError, HTTPError)) as refused:
             reader.feed(case.raw)
-        assert len(str(refused.value)) < 80 * len("\\x00") + 120
+        assert len(str(refused.value)) < 240
         assert str(refused.value).isprintable()

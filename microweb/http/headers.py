@@ -321,15 +321,15 @@ def _join_repeated(fields: list[tuple[str, str]]) -> dict[str, str]:
 
 def _refuse_line(line: bytes) -> NoReturn:
     if line[:1] in (b" ", b"\t"):
-        raise MalformedRequest("whitespace before a field name, or a folded line", line)
+        raise MalformedRequest("whitespace before a field name, or a folded line", line, TOKEN)
     if b"\n" in line or b"\r" in line:
         raise MalformedRequest("a bare CR or LF in the header section", line)
     name, colon, _ = line.partition(b":")
     if not colon:
         raise MalformedRequest("a field line without a colon", line)
     if not TOKEN.fullmatch(name):
-        raise MalformedRequest("a field name that is not a token", name)
-    raise MalformedRequest("a control byte in a field value", line)
+        raise MalformedRequest("a field name that is not a token", name, TOKEN)
+    raise MalformedRequest("a control byte in a field value", line, FIELD_LINE)
 
 
 def refuse_touch() -> NoReturn:

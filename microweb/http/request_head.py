@@ -220,7 +220,7 @@ def decide_framing(headers: Headers, minor_version: int) -> HeaderSection:
 
 def _parse_length(value: str) -> int:
     if not CONTENT_LENGTH.fullmatch(value):
-        raise MalformedRequest("expected 1*DIGIT once in Content-Length", value)
+        raise MalformedRequest("expected 1*DIGIT once in Content-Length", value, CONTENT_LENGTH)
     if len(value) > _MAX_LENGTH_DIGITS:
         raise MalformedRequest("a Content-Length larger than any body", value)
     return int(value)

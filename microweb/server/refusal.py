@@ -6,6 +6,7 @@ import asyncio
 
 from ..concurrency.throttle import Throttle
 from ..errors import ClientDisconnected, HTTPError, ProtocolError, TLSUnexpected
+from ..faults import first_bytes_of
 from ..http.framing import CLOSE
 from ..http.headers import Headers
 from ..http.interfaces import Peer
@@ -30,7 +31,6 @@ _error_log = Log("microweb.error")
 _log = Log("microweb.server")
 _protocol_log = Log("microweb.protocol")
 
-_SHOWN_BYTES = 80
 _refusals = Throttle(1.0, times=10)  # of lines about requests that are not valid
 _hellos = Throttle()  # of lines about clients that speak TLS to a port without it
 
@@ -44,7 +44,7 @@ async def refuse(
     if _refusals.permits():
         fields = {
             "reason": error.reason,
-            "first_bytes": ascii(head[:_SHOWN_BYTES])[2:-1] if head else None,
+            "first_bytes": first_bytes_of(head),
             "client": client,
             "status": error.status,
             "suppressed": _refusals.take_skipped() or None,

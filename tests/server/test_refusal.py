@@ -115,12 +115,58 @@ async def test_refusals_are_logged_with_their_first_bytes_but_not_too_often(
     async with in_memory(hello) as house:
         for number in range(4):
             end = house.connect()
-            await end.write(b"GET\t/%d\r\n\x1b[31m\xff" % number + b"x" * 100 + b"\r\n\r\n")
+            await end.write(b"GET\t/%d \x1b[31m\xff" % number + b"x" * 100 + b"\r\n\r\n")
             end.write_eof()
             assert statuses(await read_all(end)) == [400]
-    assert [vars(record)["first_bytes"][:28] for record in caplog.records] == [
-        r"GET\t/0\r\n\x1b[31m\xffxxxxxx"[:28],
-        r"GET\t/1\r\n\x1b[31m\xffxxxxxx"[:28],
+    assert [vars(record)["first_bytes"][:23] for record in caplog.records] == [
+        r"GET\t/0 \x1b[31m\xffxxx",
+        r"GET\t/1 \x1b[31m\xffxxx",
     ]
     assert len(vars(caplog.records[0])["first_bytes"]) < 120
     assert refusal._refusals.take_skipped() == 2
+
+
+SECRET = b"SECRETTOKEN"
+WITH_SECRETS = [
+    b"GET / HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer SECRETTOKEN\x01\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer\nSECRETTOKEN\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: a\r\nCookie: a\r\n SECRETTOKEN: folded\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: a\r\nCookie: a\r\nSECRETTOKEN\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: a\r\nBearer SECRETTOKEN: a\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: SECRETTOKEN/\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: SECRETTOKEN\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: SECRETTOKEN\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: SECRETTOKEN /\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1;a=SECRETTOKEN\n",
+    b"GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: SECRETTOKEN\x01",
+    b"GET /?token=SECRETTOKEN\x80 HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET /?token=SECRETTOKEN HTTP/2.0\r\nHost: a\r\n\r\n",
+    b"GET /?token=SECRETTOKEN HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+    b"GET a?token=SECRETTOKEN HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET http://SECRETTOKEN@a/ HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"\r\nAuthorization: Bearer SECRETTOKEN\r\n\r\n",
+    b"Authorization : Bearer SECRETTOKEN\r\n\r\n",
+]
+
+
+@pytest.mark.parametrize("data", WITH_SECRETS)
+async def test_no_query_and_no_value_of_a_field_is_logged_or_answered(
+    data: bytes, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(refusal, "_refusals", Throttle())
+    caplog.set_level("INFO")
+
+    async def read(request: Request) -> Response:
+        return Response(await request.body())
+
+    assert SECRET in data
+    async with in_memory(read) as house:
+        end = house.connect()
+        await end.write(data)
+        end.write_eof()
+        answer = await read_all(end)
+    assert len(statuses(answer)) == 1 and statuses(answer)[0] >= 400
+    assert SECRET not in answer
+    logged = [record for record in caplog.records if record.name == "microweb.protocol"]
+    assert SECRET.decode() not in "".join(f"{vars(record)} {record}" for record in caplog.records)
+    assert logged or b"chunked" in data  # a refusal of a body is the answer of the application
