@@ -51,6 +51,7 @@ INSIDE_FUNCTIONS = {
     "cli.interfaces": "interop",  # an App needs none of it
     "cli.openapi": "openapi",  # other commands do not need it
     "cli.dev": "development",  # workers of `microweb run` do not need it
+    "cli.target": "debug",  # only for an error
     "channels.message": "sse.event websocket.frames",  # encoded once for all subscribers
     "dispatch": "debug websocket",
     # `microweb.WSGI`, `microweb.WebSocket`, and names that microweb lacks

@@ -25,8 +25,15 @@ if TYPE_CHECKING:
     from ..development.certificate import LocalCertificate
     from ..development.watching import Watched
 
-_WORKERS = ("workers", "supervised", "worker_stall_s", "worker_start_s", "max_requests", "max_rss")
-NOT_OFFERED = ("debug_anywhere", "control", "metrics_bind", *_WORKERS)
+OF_WORKERS = (
+    "workers",
+    "supervised",
+    "worker_stall_s",
+    "worker_start_s",
+    "max_requests",
+    "max_rss",
+)
+NOT_OFFERED = ("debug_anywhere", "control", "metrics_bind", *OF_WORKERS)
 _OFFERED = [name for name in NAMES if name not in NOT_OFFERED]
 _STALL_MS = 100
 

@@ -9,13 +9,13 @@ from typing import Literal, cast, get_args, get_origin, get_type_hints
 
 from ..errors import ConfigurationError
 from ..server.config import ServerConfig, ServerOptions, Workers
-from ..server.settings import NAMES, to_list, to_workers
+from ..server.settings import NAMES, check_value, of_text
 from .command import fail_usage
 
 DEFAULTS = ServerConfig()
 _LISTS = {"bind": "ADDRESS,...", "trusted_proxies": "NETWORK,...", "trust_headers": "FIELD,..."}
 _PATHS = ("control",)
-_METAVARS = {str: "NAME", int: "N", float: "N"}
+_METAVARS: dict[object, str] = {str: "NAME", int: "N", float: "N"}
 
 
 def add_server_options(parser: argparse.ArgumentParser, names: Collection[str]) -> None:
@@ -33,16 +33,9 @@ def add_server_options(parser: argparse.ArgumentParser, names: Collection[str]) 
         add = partial(group.add_argument, flag_of(name), default=argparse.SUPPRESS, help=text)
         if kind is bool:
             add(action="store_true")
-        elif get_origin(kind) is Literal:
-            add(choices=get_args(kind))
-        elif kind == Workers:
-            add(type=to_workers, metavar="N|auto")
-        elif kind == tuple[str, ...]:
-            add(action="extend", type=to_list, metavar=_LISTS.get(name, "FILE,..."))
-        elif name in _PATHS:
-            add(metavar="PATH")
-        else:
-            add(type=kind, metavar="SECONDS" if name.endswith("_s") else _METAVARS[kind])
+            continue
+        action = "extend" if kind == tuple[str, ...] else "store"
+        add(action=action, type=partial(_value_of, name), metavar=_metavar_of(name, kind))
     if "log" in names:  # the flags of earlier versions, which --help does not show
         for flag, log in (("--access-log", "text"), ("--no-access-log", "off")):
             group.add_argument(
@@ -55,11 +48,33 @@ def add_server_options(parser: argparse.ArgumentParser, names: Collection[str]) 
             )
 
 
+def _metavar_of(name: str, kind: object) -> str:
+    """Return the text for the value of an option in `--help`."""
+    if get_origin(kind) is Literal:
+        return f"{{{','.join(get_args(kind))}}}"
+    if kind == Workers:
+        return "N|auto"
+    if kind == tuple[str, ...]:
+        return _LISTS.get(name, "FILE,...")
+    if name in _PATHS:
+        return "PATH"
+    return "SECONDS" if name.endswith("_s") else _METAVARS[kind]
+
+
+def _value_of(name: str, text: str) -> object:
+    """Return the value of a flag. Raises: SystemExit with one line that names the flag."""
+    try:
+        return of_text(name, text, flag_of(name))
+    except ConfigurationError as error:
+        fail_usage(str(error))
+
+
 def server_options(given: argparse.Namespace) -> ServerOptions:
     """Return the options that were given. Raises: SystemExit if a value is not valid."""
     options = cast(ServerOptions, {key: getattr(given, key) for key in NAMES if key in given})
     try:
-        ServerConfig.from_options(options)
+        for name, value in options.items():  # whole: a flag may be given several times
+            check_value(name, value, flag_of(name))
     except ConfigurationError as error:
         fail_usage(str(error))
     return options

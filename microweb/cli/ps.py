@@ -19,16 +19,20 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one object of JSON")
     parser.add_argument(
         "--limit",
-        type=int,
+        type=_limit_of,
         default=DEFAULT_LIMIT,
         metavar="N",
         help=f"connections to show, up to {MAX_LIMIT} (default: {DEFAULT_LIMIT})",
     )
 
 
+def _limit_of(text: str) -> int:
+    if text.isascii() and text.isdecimal() and 1 <= int(text[:9]) <= MAX_LIMIT:
+        return int(text)
+    fail_usage(f"--limit: expected an int from 1 to {MAX_LIMIT}, got {text!r:.80}")
+
+
 def _run(given: argparse.Namespace) -> None:
-    if not 1 <= given.limit <= MAX_LIMIT:
-        fail_usage(f"--limit: expected an int from 1 to {MAX_LIMIT}, got {given.limit}")
     answer = ask(given, {"command": "ps", "limit": given.limit})
     report = {name: answer.get(name) for name in ("workers", "connections", "more")}
     text = json.dumps(report) if given.json else "\n".join(_lines(report))

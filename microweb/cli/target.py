@@ -17,6 +17,7 @@ from types import ModuleType
 
 from ..app import App
 from ..concurrency.annotated import signature_of
+from ..errors import ConfigurationError
 from ..server.console import say
 from ..server.exits import NOT_STARTED, exit_not_started
 from .command import fail, fail_usage
@@ -37,7 +38,7 @@ def load_app(target: str) -> App:
     """Return the app that a target names.
 
     Raises: SystemExit with one line if the target names no app; with status 3 and the traceback if
-    the module raises an exception.
+    the module raises an exception, or one line if that is a ConfigurationError.
     """
     return load_application(target, APP)
 
@@ -50,8 +51,26 @@ def load_application(target: str, kind: Kind[A]) -> A:
         text = "".join(traceback.format_exception_only(error)).rstrip()
         say(f"{_split_target(target)[0]} can't be read\n{text}", sys.stderr, ERROR)
         sys.exit(NOT_STARTED)
+    except ConfigurationError as error:  # its text and its place are enough
+        say(f"{_place_of(error)}{error}", sys.stderr, ERROR)
+        sys.exit(NOT_STARTED)
     except Exception as error:  # the module may raise anything
         exit_not_started(error)
+
+
+def _place_of(error: ConfigurationError) -> str:
+    """Return the application's line that raised an error: `app.py:29 in create_app: `."""
+    from ..debug.tracebacks import is_users_code
+
+    place = ""
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        code = frame.f_code
+        if is_users_code(code.co_filename):
+            file = Path(code.co_filename)
+            shown = file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file
+            function = "" if code.co_name == "<module>" else f" in {code.co_qualname}"
+            place = f"{shown}:{line}{function}: "
+    return place
 
 
 def import_app(target: str) -> App:
@@ -167,7 +186,10 @@ def _named_app(module: ModuleType, name: str, place: str, apps: dict[str, App], 
     try:
         found = attrgetter(name)(module)
     except AttributeError:
-        fail(f"{place} has no {name!r}: {has}")
+        from difflib import get_close_matches  # only for an error
+
+        near = get_close_matches(name, [*apps, *_functions_of(module)], n=1)
+        fail(f"{place} has no {name!r}: {f'did you mean {near[0]}?' if near else has}")
     app = kind.accept(found)
     if app is not None:
         return app
@@ -178,6 +200,15 @@ def _named_app(module: ModuleType, name: str, place: str, apps: dict[str, App], 
         return _made_app(found, f"{place}:{name}", kind)
     got = "a class" if isinstance(found, type) else type(found).__name__
     fail(f"{place}:{name}: expected {kind.name}, got {got}: {has}")
+
+
+def _functions_of(module: ModuleType) -> list[str]:
+    """Return the names of the functions that a module defines."""
+    return [
+        name
+        for name, value in vars(module).items()
+        if inspect.isfunction(value) and value.__module__ == module.__name__
+    ]
 
 
 def _made_app(function: Callable[..., object], target: str, kind: Kind[A]) -> A:

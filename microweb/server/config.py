@@ -240,7 +240,7 @@ class ServerConfig:
             elif field.name.endswith("_s") or field.name.startswith("min_"):
                 _check_duration(field.name, value)
         if self.workers != "auto":
-            _check_range("workers", self.workers, 1, _MAX_WORKERS)
+            _check_range("workers", self.workers, 1, _MAX_WORKERS, " or 'auto'")
         if self.stall_ms != 0:
             _check_range("stall_ms", self.stall_ms, 10, 60_000)
         _check_choice("supervised", self.supervised, (True, False))
@@ -365,9 +365,10 @@ def _check_text(name: str, value: object) -> None:
         raise ConfigurationError(f"{name}: expected a host name or an address, got {value!r:.80}")
 
 
-def _check_range(name: str, value: object, low: int, high: int) -> None:
+def _check_range(name: str, value: object, low: int, high: int, other: str = "") -> None:
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise ConfigurationError(f"{name}: expected an int from {low} to {high}, got {value!r:.80}")
+        expected = f"an int from {low} to {high}{other}"
+        raise ConfigurationError(f"{name}: expected {expected}, got {value!r:.80}")
 
 
 def _check_duration(name: str, value: object) -> None:

@@ -28,6 +28,7 @@ DEFAULT = "default"
 
 _FILE = "pyproject.toml"
 _Value = tuple[str, object, str]  # name, value and place of an option
+_NEEDED = {"proxy_protocol": {"trusted_proxies": ("127.0.0.1",)}}  # to check one value alone
 _WORDS = {
     **dict.fromkeys(("1", "true", "yes", "on"), True),
     **dict.fromkeys(("0", "false", "no", "off"), False),
@@ -39,8 +40,8 @@ class Settings(NamedTuple):
 
     options: ServerOptions
     sources: dict[str, str]  # the place of each option in `options`
-    notes: list[str]  # variables that name an option, but can't be meant for it
-    unknown: list[str]  # variables `MICROWEB_*` that name no option
+    notes: list[str]  # variables that nearly name an option, or can't be meant for it
+    unknown: list[str]  # other variables `MICROWEB_*` that name no option
 
     def source(self, name: str) -> str:
         """Return the place where an option was set, "default" if it was not."""
@@ -100,9 +101,26 @@ def to_list(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
-def to_workers(text: str) -> Workers:
-    """Return a number of workers, or "auto". Raises: ValueError."""
-    return "auto" if text == "auto" else int(text)
+def of_text(name: str, text: str, place: str) -> object:
+    """Return the value of an option that a variable or a flag has as text.
+
+    Raises: ConfigurationError that names `place`, which is the variable or the flag.
+    """
+    kind = _kinds()[name]
+    value: object = text
+    try:
+        if kind is bool:
+            value = _WORDS.get(text.lower(), text)
+        elif kind == Workers:
+            value = "auto" if text == "auto" else int(text)
+        elif kind == tuple[str, ...]:
+            value = tuple(to_list(text))
+        elif kind in (int, float):
+            value = cast(type, kind)(text)
+    except ValueError:
+        pass  # the check of the text says what is expected
+    check_value(name, value, place)
+    return value
 
 
 # --- the environment
@@ -111,7 +129,7 @@ def to_workers(text: str) -> Workers:
 def _of_environment(
     environment: Mapping[str, str], names: Collection[str]
 ) -> tuple[list[_Value], list[str], list[str]]:
-    """Return the options that variables set, notes, and unknown variables.
+    """Return the options that variables set, notes, and other unknown variables.
 
     Raises: ConfigurationError.
     """
@@ -123,31 +141,13 @@ def _of_environment(
         if not variable.startswith(PREFIX) or variable == WORKER_VARIABLE:
             continue
         if name not in NAMES or variable != variable_of(name):
-            unknown.append(_unknown(variable, name, variable_of))
+            text, is_near = _unknown(variable, name, variable_of)
+            (notes if is_near else unknown).append(text)
         elif name == "port" and "://" in text:
             notes.append(_service_link(variable, text))
         elif name in names and text:  # a variable that is set to nothing counts as not set
-            values.append((name, _of_text(name, text), variable))
+            values.append((name, of_text(name, text, variable), variable))
     return values, notes, unknown
-
-
-def _of_text(name: str, text: str) -> object:
-    """Return the value of a variable. Raises: ConfigurationError that names the variable."""
-    kind, place = _kinds()[name], variable_of(name)
-    value: object = text
-    try:
-        if kind is bool:
-            value = _WORDS.get(text.lower(), text)
-        elif kind == Workers:
-            value = to_workers(text)
-        elif kind == tuple[str, ...]:
-            value = tuple(to_list(text))
-        elif kind in (int, float):
-            value = cast(type, kind)(text)
-    except ValueError:
-        pass  # the check of the text says what is expected
-    _check(name, value, place)
-    return value
 
 
 def _service_link(variable: str, text: str) -> str:
@@ -176,11 +176,11 @@ def _of_project(folder: Path) -> list[_Value]:
     found = []
     for name, value in _table_of(file).items():
         if name not in NAMES:
-            text = _unknown(f"{name!r} in [tool.microweb]", name.replace("-", "_"), str)
+            text, _ = _unknown(f"{name!r} in [tool.microweb]", name.replace("-", "_"), str)
             raise ConfigurationError(f"{file}: {text}")
         if _kinds()[name] == tuple[str, ...] and isinstance(value, list):
             value = tuple(value)
-        _check(name, value, str(file))
+        check_value(name, value, f"{file}: {name}")
         found.append((name, value, str(file)))
     return found
 
@@ -208,20 +208,25 @@ def _kinds() -> dict[str, object]:
     return dict(get_type_hints(ServerConfig))
 
 
-def _check(name: str, value: object, place: str) -> None:
-    """Raise ConfigurationError that names `place` if the option can't have this value."""
+def check_value(name: str, value: object, place: str) -> None:
+    """Raise ConfigurationError that names `place` if the option can't have this value.
+
+    Whether options fit together is checked when all are known.
+    """
     try:
-        ServerConfig.from_options(cast(ServerOptions, {name: value}))
+        options = {**_NEEDED.get(name, {}), name: value}
+        ServerConfig.from_options(cast(ServerOptions, options))
     except ConfigurationError as error:
-        text = str(error).removeprefix(f"{name}: ")
-        name = "" if place == variable_of(name) else f"{name}: "
-        raise ConfigurationError(f"{place}: {name}{text}") from error
+        raise ConfigurationError(f"{place}: {str(error).removeprefix(f'{name}: ')}") from error
 
 
-def _unknown(shown: str, name: str, write: Callable[[str], str]) -> str:
-    """Return a text about an unknown option; `write(name)` is how this place writes one."""
+def _unknown(shown: str, name: str, write: Callable[[str], str]) -> tuple[str, bool]:
+    """Return a text about an unknown option, and whether its name is near to that of another one.
+
+    `write(name)` is how this place writes an option.
+    """
     from difflib import get_close_matches  # only for an error
 
     close = [write(each) for each in get_close_matches(name, NAMES, n=1)]
     remedy = f"did you mean {close[0]}?" if close else "`microweb run --help` lists the options"
-    return f"{shown} is not an option: {remedy}"
+    return f"{shown} is not an option: {remedy}", bool(close)

@@ -29,6 +29,7 @@ _CLIENTS = {
 _NO_CHECK_TIME = 0x200000  # X509_V_FLAG_NO_CHECK_TIME of OpenSSL
 _FLIGHTS = 4  # of messages, at most, in a handshake
 _MAX_FILE_BYTES = 1 << 20
+_KEY_MARK = b"PRIVATE KEY-----"
 
 # OpenSSL's reasons, in words.
 _REASONS = {
@@ -58,10 +59,12 @@ def pairs_of(config: ServerConfig) -> list[Pair]:
     """
     certificates, keys = config.tls_certificate, config.tls_key
     if not certificates:
-        raise ConfigurationError("tls_certificate: expected the path of a certificate, got none")
+        what = f"the certificate of {keys[0]!r:.80}" if keys else "the server's own certificate"
+        raise ConfigurationError(f"tls_certificate (--tls-certificate): name {what}")
     if len(keys or certificates) != len(certificates):
         raise ConfigurationError(
-            f"tls_key: expected a key for each of {len(certificates)} certificates, got {len(keys)}"
+            f"tls_key (--tls-key): expected {len(certificates)} keys, one for each certificate, "
+            f"got {len(keys)}"
         )
     if (config.tls_client == "none") is not (config.tls_client_ca == ()):
         raise ConfigurationError(
@@ -138,7 +141,7 @@ def _make_context(config: ServerConfig, pair: Pair) -> ssl.SSLContext:
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
     _check_file("tls_certificate", pair.certificate, b"CERTIFICATE-----", "a certificate")
     option = "tls_key" if config.tls_key else "tls_certificate"
-    _check_file(option, pair.key, b"PRIVATE KEY-----", "a private key")
+    _check_key(pair, option)
     try:
         context.load_cert_chain(pair.certificate, pair.key, password=_refuse_passphrase)
     except _HasPassphrase:
@@ -162,15 +165,29 @@ def _set_clients(config: ServerConfig, context: ssl.SSLContext) -> None:
     context.verify_mode = _CLIENTS[config.tls_client]
 
 
+def _check_key(pair: Pair, option: str) -> None:
+    """Raise ConfigurationError if the file of the key has none."""
+    if pair.key != pair.certificate:
+        _check_file(option, pair.key, _KEY_MARK, "a private key")
+    elif _KEY_MARK not in _read(option, pair.key):
+        raise ConfigurationError(
+            f"tls_key (--tls-key): name the private key of {pair.certificate!r:.80}, or put the "
+            "key into that file"
+        )
+
+
 def _check_file(option: str, name: str, mark: bytes, expected: str) -> None:
     """Raise ConfigurationError that names the file: OpenSSL's own error names none."""
+    if mark not in _read(option, name):
+        raise ConfigurationError(f"{option}: expected {expected} in PEM, got the file {name!r:.80}")
+
+
+def _read(option: str, name: str) -> bytes:
     try:
         with open(name, "rb") as file:
-            content = file.read(_MAX_FILE_BYTES)
+            return file.read(_MAX_FILE_BYTES)
     except OSError as error:
         raise ConfigurationError(f"{option}: can't read {name!r:.80}: {error.strerror}") from error
-    if mark not in content:
-        raise ConfigurationError(f"{option}: expected {expected} in PEM, got the file {name!r:.80}")
 
 
 class _HasPassphrase(Exception):

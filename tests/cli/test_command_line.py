@@ -26,14 +26,21 @@ def test_each_command_has_its_name_and_help_once(capsys: pytest.CaptureFixture[s
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
-        ([], "the following arguments are required: command"),
-        (["serve", "hello.py"], "invalid choice: 'serve'"),
+        ([], "expected a command: run, dev, routes, openapi, check, systemd, ps, "),
+        (["rout", "hello.py"], ", stacks, got 'rout': did you mean routes?: see"),
         (["run"], "the following arguments are required: target"),
-        (["run", "hello.py", "--prot", "1"], "unrecognized arguments: --prot 1"),
-        (["run", "hello.py", "--max", "1"], "unrecognized arguments: --max 1"),
-        (["run", "hello.py", "--port", "http"], "argument --port: invalid int value: 'http'"),
-        (["run", "hello.py", "--loop", "trio"], "argument --loop: invalid choice: 'trio'"),
-        (["dev", "hello.py", "--debug-anywhere"], "unrecognized arguments: --debug-anywhere"),
+        (["run", "a.py", "b.py"], "unexpected argument 'b.py': see microweb run --help"),
+        (["run", "hello.py", "--port"], "--port: expected one argument: see microweb run --help"),
+        (
+            ["run", "hello.py", "--prot", "1"],
+            "--prot is not an option of microweb run: did you mean --port? see microweb run --help",
+        ),
+        (["run", "hello.py", "--prot=1"], "--prot is not an option of microweb run: did you mean"),
+        (["run", "hello.py", "--xyzzy"], "is not an option of microweb run: see microweb run"),
+        (["run", "hello.py", "--reload"], "of microweb run: use microweb dev, which starts the"),
+        (["dev", "hello.py", "--workers=2"], "microweb dev: dev serves with one process: use "),
+        (["dev", "hello.py", "--debug-anywhere"], ": it is an option of microweb run; see "),
+        (["ps", "--limt=3"], "--limt is not an option of microweb ps: did you mean --limit?"),
     ],
 )
 def test_wrong_usage(capsys: pytest.CaptureFixture[str], argv: list[str], said: str) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from support.commanding import APP, Served, Write, misuse
+from support.commanding import APP, Served, Write, complaint, misuse
 
 from microweb import cli
 from microweb.cli import dev
 from microweb.cli.options import NAMES
 from microweb.server.config import ServerConfig, ServerOptions
+from microweb.server.settings import variable_of
 
 
 def test_options_are_the_fields_of_the_configuration() -> None:
@@ -108,6 +109,45 @@ def test_help_has_each_option_with_its_default(
     assert "(default: False)" not in text and text.count("(default: none)") == (
         9 if command == "run" else 7
     )
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "said"),
+    [
+        ("--port", "http", "expected an int from 0 to 65535, got 'http'"),
+        ("--workers", "two", "expected an int from 1 to 512 or 'auto', got 'two'"),
+        ("--max-body", "16MB", "expected an int from 1 to 4611686018427387904, got '16MB'"),
+        ("--grace-s", "long", "expected a number from 0 to 1e9, got 'long'"),
+        ("--loop", "trio", "expected one of 'auto', 'asyncio', 'uvloop', got 'trio'"),
+        ("--bind", "80,80", "expected host:port, [::1]:port, unix:/run/app.sock?mode=660, fd:3 "),
+        ("--trusted-proxies", "here", "'here' does not appear to be an IPv4 or IPv6 network"),
+    ],
+)
+def test_wrong_value_names_its_flag_with_the_text_of_the_variable(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    flag: str,
+    value: str,
+    said: str,
+) -> None:
+    assert misuse(capsys, "run", "hello.py", flag, value).startswith(f"{flag}: {said}")
+    name = flag.removeprefix("--").replace("-", "_")
+    monkeypatch.setenv(variable_of(name), value)
+    assert complaint("run", "hello.py").startswith(f"{variable_of(name)}: {said}")
+
+
+def test_address_that_two_flags_name(capsys: pytest.CaptureFixture[str]) -> None:
+    text = misuse(capsys, "run", "hello.py", "--bind", "fd:3", "--bind", "fd:3")
+    assert text.startswith("--bind: 'fd:3' is named twice")
+
+
+def test_flag_that_needs_an_option_of_another_place(
+    write: Write, served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write("hello.py", APP)
+    monkeypatch.setenv("MICROWEB_TRUSTED_PROXIES", "10.0.0.10")
+    cli.main(["run", "hello.py", "--proxy-protocol"])
+    assert ServerConfig.from_options(served[0][1]).proxy_protocol
 
 
 @pytest.mark.parametrize("option", ["--port=65536", "--max-body=0", "--trusted-proxies=here"])

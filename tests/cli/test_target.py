@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from textwrap import indent
@@ -147,7 +148,15 @@ def test_module_with_several_apps(write: Write) -> None:
 
 def test_attribute_that_is_missing(write: Write) -> None:
     write("hello.py", APP)
-    assert complaint("run", "hello:ap") == "hello has no 'ap': it has app"
+    assert complaint("run", "hello:site") == "hello has no 'site': it has app"
+    assert complaint("run", "hello:ap") == "hello has no 'ap': did you mean app?"
+
+
+def test_function_whose_name_is_misspelled(write: Write) -> None:
+    write("hello.py", "from microweb import App\ndef create_app(): return App()\n")
+    assert (
+        complaint("run", "hello:creat_app") == "hello has no 'creat_app': did you mean create_app?"
+    )
 
 
 def test_attribute_that_is_no_app(write: Write) -> None:
@@ -273,6 +282,56 @@ def test_exception_of_a_function_that_makes_the_app(
     with pytest.raises(ZeroDivisionError):
         import_app("hello:make")
     assert "in make\n    return 1 / 0" in not_started(capsys, "run", "hello:make")
+
+
+SETTINGS = """from microweb import App, ConfigurationError
+
+class site:
+    @staticmethod
+    def create_app():
+        check("SECRET_KEY")
+        return App()
+
+def check(name):
+    raise ConfigurationError(f"set {name}")
+"""
+
+
+@pytest.mark.parametrize("command", [["run"], ["check"], ["routes"], ["dev", "--no-reload"]])
+def test_configuration_error_of_the_application_is_one_line_with_its_place(
+    write: Write, capsys: pytest.CaptureFixture[str], command: list[str]
+) -> None:
+    write("hello.py", SETTINGS)
+    text = not_started(capsys, *command, "hello:site.create_app")
+    assert text == "microweb: hello.py:10 in check: set SECRET_KEY\n"
+
+
+def test_configuration_error_of_a_call_of_ours_names_the_line_of_the_call(
+    write: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write("hello.py", APP + '\n\n@app.get("/a", max_boddy=1)\nasync def wrong() -> None: ...\n')
+    text = not_started(capsys, "run", "hello.py")
+    assert text.startswith("microweb: hello.py:11: ") and "max_boddy" in text
+    assert text.count("\n") == 1
+
+
+def test_missing_extra_is_one_line(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    source = (
+        "from microweb.errors import MissingExtra\nraise MissingExtra('WebSocket', 'websocket')"
+    )
+    write("hello.py", source)
+    text = not_started(capsys, "run", "hello.py")
+    assert text.startswith("microweb: hello.py:2: WebSocket needs the extra websocket: ")
+    assert text.count("\n") == 1
+
+
+def test_configuration_error_is_one_object_in_a_log_of_objects(tmp_path: Path) -> None:
+    (tmp_path / "hello.py").write_text(SETTINGS)
+    command = ["-m", "microweb", "run", "hello:site.create_app", "--log", "json"]
+    ended = run_to_end(command, tmp_path)
+    assert (ended.returncode, ended.stderr) == (3, "")
+    (line,) = ended.stdout.splitlines()
+    assert json.loads(line)["message"] == "hello.py:10 in check: set SECRET_KEY"
 
 
 def test_syntax_error_is_shown_with_its_place(

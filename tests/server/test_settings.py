@@ -134,7 +134,7 @@ def test_each_option_has_a_variable(folder: Path, name: str) -> None:
         ("MICROWEB_GRACE_S", "10s", "expected a number from 0 to 1e9, got '10s'"),
         ("MICROWEB_GRACE_S", "nan", "expected a number from 0 to 1e9, got nan"),
         ("MICROWEB_SUPERVISED", "maybe", "expected one of True, False, got 'maybe'"),
-        ("MICROWEB_WORKERS", "many", "expected an int from 1 to 512, got 'many'"),
+        ("MICROWEB_WORKERS", "many", "expected an int from 1 to 512 or 'auto', got 'many'"),
         ("MICROWEB_LOOP", "trio", "expected one of 'auto', 'asyncio', 'uvloop', got 'trio'"),
     ],
 )
@@ -152,11 +152,19 @@ def test_unknown_variables_are_ignored_and_named(folder: Path) -> None:
         folder, MICROWEB_PROT="1", MICROWEB_port="2", MICROWEB_X="3", MICROWEB_WORKER="4", PORT="5"
     )
     assert settings.options == {}
-    assert settings.unknown == [
+    assert settings.notes == [
         "MICROWEB_PROT is not an option: did you mean MICROWEB_PORT?",
-        "MICROWEB_X is not an option: `microweb run --help` lists the options",
         "MICROWEB_port is not an option: did you mean MICROWEB_PORT?",
     ]
+    assert settings.unknown == [
+        "MICROWEB_X is not an option: `microweb run --help` lists the options"
+    ]
+
+
+def test_an_option_that_needs_another_one_may_be_set_in_another_place(folder: Path) -> None:
+    project(folder, "trusted_proxies = ['10.0.0.10']")
+    settings = of_variables(folder, MICROWEB_PROXY_PROTOCOL="yes")
+    assert ServerConfig.from_options(settings.options).proxy_protocol
 
 
 def test_port_of_a_kubernetes_service_is_ignored_and_said(folder: Path) -> None:
@@ -243,10 +251,15 @@ def test_run_says_once_which_variable_it_ignores(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(ENVIRONMENT, "MICROWEB_PORT", "tcp://10.0.0.1:80")
+    monkeypatch.setitem(ENVIRONMENT, "MICROWEB_PROT", "8000")
+    monkeypatch.setitem(ENVIRONMENT, "MICROWEB_XYZZY", "the application's own")
     program = start("", "app.run(port=0, supervised=True)")
     program.urls()
     program.stop()
-    assert program.err.rest().count("is ignored: Kubernetes") == 1
+    said = program.err.rest()
+    assert said.count("is ignored: Kubernetes") == 1
+    assert said.count("microweb: MICROWEB_PROT is not an option: did you mean MICROWEB_PORT?") == 1
+    assert "XYZZY" not in said
 
 
 def test_wrong_variable_is_one_line(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -104,7 +104,10 @@ def test_files_of_the_wrong_kind(tmp_path: Path) -> None:
     twice = Files(files.certificate, files.certificate)
     assert "tls_key: expected a private key in PEM" in complaint(**twice.options())
     text = complaint(tls_certificate=(files.certificate,))
-    assert "tls_certificate: expected a private key in PEM" in text
+    assert text == (
+        f"tls_key (--tls-key): name the private key of {files.certificate!r:.80}, or put the key "
+        "into that file"
+    )
 
 
 @pytest.mark.parametrize("key_type", [trustme.KeyType.ECDSA, trustme.KeyType.RSA])
@@ -153,9 +156,12 @@ def test_certificate_of_another_time_is_noted(
 
 def test_options_that_do_not_fit_together(tmp_path: Path) -> None:
     files = authority().issue(tmp_path)
-    assert complaint(tls_key=(files.key,)).startswith("tls_certificate: expected the path")
+    named = f"tls_certificate (--tls-certificate): name the certificate of {files.key!r:.80}"
+    assert complaint(tls_key=(files.key,)) == named
+    alone = complaint(tls_client="required", tls_client_ca=("a",))
+    assert alone == "tls_certificate (--tls-certificate): name the server's own certificate"
     assert complaint(tls_certificate=("a", "b"), tls_key=("c",)) == (
-        "tls_key: expected a key for each of 2 certificates, got 1"
+        "tls_key (--tls-key): expected 2 keys, one for each certificate, got 1"
     )
     both = "tls_client: expected 'optional' or 'required' together with tls_client_ca"
     assert complaint(**files.options(), tls_client="required").startswith(both)
