@@ -32,7 +32,7 @@ async def answer(request: Request) -> Response:
 
 
 async def compute(question: str) -> AsyncIterator[dict[str, str]]:
-    """Yield words for ever. If the client leaves, an event stream is cancelled, even for a POST."""
+    """Yield words forever. If the client leaves, an event stream is cancelled, even for a POST."""
     app.state.readers += 1
     try:
         yield {"word": f"You ask: {question.strip()[:80]}"}

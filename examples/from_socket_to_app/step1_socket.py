@@ -22,7 +22,7 @@ ANSWER = (
 )
 
 # A browser opens a spare connection and sends nothing on it. Without a timeout, `recv` would wait
-# for it for ever, and no other client would be served.
+# for it forever, and no other client would be served.
 TIMEOUT_S = 1.0
 
 

@@ -304,7 +304,7 @@ class RedisLink:
     def refused(self, name: str, refusal: ResponseError) -> None:
         was_received = name in self._last
         opened = self._forget(name)
-        if was_received:  # else its subscribers would wait for ever
+        if was_received:  # else its subscribers would wait forever
             self._receiver.miss(name)
             self._receiver.end(name)
         if self._refusals.permits():

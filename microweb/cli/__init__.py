@@ -1,4 +1,4 @@
-"""The command line: `microweb run`, `dev`, `routes`, `openapi`, `check` and `systemd`."""
+"""The command line: `microweb run`, `dev`, `routes` and the other commands."""
 
 from .command_line import main
 

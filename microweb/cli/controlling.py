@@ -1,4 +1,4 @@
-"""A question to a running service, on the socket of its option `control`."""
+"""Ask a running service a question on its control socket."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`microweb dev`: serve an app to this machine only, with debug on; start it anew at a change."""
+"""`microweb dev`: serve an app to this machine only, with debug on; start it again at a change."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-reload",
         action="store_true",
-        help="do not start the app anew when a file changes: for a debugger, or a profiler",
+        help="do not start the app again when a file changes: for a debugger, or a profiler",
     )
     parser.add_argument(
         "--dev-tls", action="store_true", help="serve https with a certificate that dev makes"
@@ -87,7 +87,7 @@ def _start(given: argparse.Namespace) -> None:
 
 
 def _load(given: argparse.Namespace, load: Callable[[str], App]) -> tuple[App, ServerOptions]:
-    """Return the app that `load(target)` returns, and its options, both read anew."""
+    """Return the app that `load(target)` returns, and its options, both read again."""
     configuration = read_configuration(given, _OFFERED)
     configuration.set_variables()
     return load(given.target), _options(configuration.settings, given)
@@ -135,7 +135,7 @@ def _check_local(settings: Settings, config: ServerConfig) -> None:
 
 COMMAND = Command(
     "dev",
-    "Serve an app to this machine only, with debug on; start it anew when a file changes.",
+    "Serve an app to this machine only, with debug on; start it again when a file changes.",
     _add_arguments,
     _run,
 )

@@ -29,7 +29,7 @@ def _run(given: argparse.Namespace) -> None:
         write_out(document.decode())
     elif written.replace(b"\r\n", b"\n") != document:
         write_out(_difference(written, document, given))
-        fail(f"{given.check} is not the document of {given.target}: write it anew")
+        fail(f"{given.check} is not the document of {given.target}: write it again")
 
 
 COMMAND = Command(

@@ -1,4 +1,4 @@
-"""A process that has the app, or waits to get it, as the reloader sees it."""
+"""The reloader's side of a process that serves the app, or waits to load it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The reloader: it keeps the listening sockets, and starts the app anew when a file changes.
+"""The reloader: it keeps the listening sockets, and starts the app again when a file changes.
 
 It imports no application, so that no fault of the application can stop it. The app runs in a
 worker. At a change the worker finishes its requests for a short time and ends, and then the next
@@ -42,7 +42,7 @@ _OURS = str(Path(__file__).parent.parent)  # imported by a worker that waits
 
 
 def develop(config: ServerConfig, watched: Watched) -> int:
-    """Serve until a signal, starting the app anew at each change; return the exit status.
+    """Serve until a signal, starting the app again at each change; return the exit status.
 
     Raises: ConfigurationError if the address or the certificates can't be had, or this program
     can't run again.

@@ -1,4 +1,4 @@
-"""When files have been saved: once for each burst, and not while one is half written.
+"""Notice saved files: once for each burst of saves, and not while a file is half written.
 
 An editor may write several times, and "save all" writes many files. So a change counts once a
 further scan finds no other one. A file that has become empty gets more time, because an editor

@@ -86,7 +86,7 @@ class DevelopedApp:
                 self._take(app)
                 if go.prints_routes:
                     show(app)
-            except BaseException as error:  # SystemExit too: the next save may mend it
+            except BaseException as error:  # SystemExit too: the next save may repair it
                 self._fail(error)
         self._report()
         return options

@@ -1,4 +1,4 @@
-"""The terminal of `microweb dev`, which its workers use: their stderr is copied, to show its end.
+"""Copy the stderr of workers to the terminal of `microweb dev`, and keep its last lines.
 
 Workers keep stdin, so that a debugger can read commands. Their stderr goes through this process,
 which keeps the last lines: they say why a worker has ended. It is a terminal for them if it is one

@@ -1,4 +1,4 @@
-"""The notice of the operating system that a file in some folders may have changed.
+"""Wake when the operating system reports that a file in some folders may have changed.
 
 It only says when to scan: the scan says whether a file has changed, and which one. So a notice too
 many costs one scan, and one that is missing is made up for by the next scan.

@@ -5,7 +5,7 @@ UTF-32. A label that Python knows means Python's codec of that name. Any other l
 that is nearest to the standard's encoding.
 
 `codecs.lookup` is never called with another name, for two reasons. Python keeps each unknown name
-for ever: 141 KB for the longest possible one. And some of its codecs are no charsets (`base64`),
+forever: 141 KB for the longest possible one. And some of its codecs are no charsets (`base64`),
 take quadratic time (`punycode`) or hide ASCII from checks of the bytes (`utf-7`).
 """
 

@@ -114,7 +114,7 @@ class _Events:
             self._has_begun = True
             return {"type": "lifespan.startup"}
         if not self.has_started.is_set() and self._giving_up is None:
-            # It may start in another task. If not, it would wait for ever: it takes the lifespan
+            # It may start in another task. If not, it would wait forever: it takes the lifespan
             # for a request, and waits for its client to leave.
             loop = asyncio.get_running_loop()
             self._giving_up = loop.call_later(self._answer_s, self._give_up)

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 _WAITING_BYTES = 64 * 1024  # then the application waits until the client has taken some
 # Of an answer without content. Nothing slows an application there, so an endless stream for a HEAD
-# request would run for ever.
+# request would run forever.
 _UNREAD_PIECES = 1000
 
 

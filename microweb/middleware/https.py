@@ -53,6 +53,6 @@ class HTTPSRedirect:
         _log.warning(
             "HTTPSRedirect: got 'X-Forwarded-Proto: https' from %s, which is not a trusted proxy. "
             "If it is your proxy, add its network to trusted_proxies: without it, browsers are "
-            "redirected for ever",
+            "redirected forever",
             request.client.host if request.client is not None else "the peer",
         )

@@ -1,4 +1,4 @@
-"""The timer of `faulthandler`, of which a process has one: its users share it here.
+"""Share the timer of `faulthandler`, of which a process has only one, between its users.
 
 An orphan, whose supervisor is gone, uses it to end. From then on nothing else may set or cancel it.
 The watch of the event loop uses it to write stacks while C code holds the GIL.
@@ -16,7 +16,7 @@ _is_final = False
 def end_later(seconds: float, file: int) -> None:
     """Write all stacks to the descriptor `file` in `seconds`, and end the process.
 
-    Nothing can stop this any more, because the event loop may be blocked for ever.
+    Nothing can stop this any more, because the event loop may be blocked forever.
     """
     global _is_final
     with _lock:

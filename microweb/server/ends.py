@@ -1,4 +1,4 @@
-"""The two ends of a connection, which all of its requests have in common."""
+"""The addresses of the two ends of a connection, which all of its requests share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests that another server reads and answers, as this server's owner of them sees them.
+"""Requests under way when an App runs under another ASGI server.
 
 If an application runs under another ASGI server, no socket is ours. A `Server` then has no
 connections but guests: it checks them once a second, and waits for them when it stops.

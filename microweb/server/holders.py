@@ -1,4 +1,4 @@
-"""The process that has an address which is in use.
+"""Find the process that listens on an address.
 
 Linux lists sockets in /proc/net, and the descriptors of each process in /proc. Only root sees those
 of other users.

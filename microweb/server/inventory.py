@@ -1,4 +1,4 @@
-"""The connections of a worker as an operator sees them: `microweb ps`.
+"""List the connections of a worker for `microweb ps`.
 
 All is read from what the connections have, when somebody asks. Requests cost nothing for it. Once a
 second the inventory notes which requests are under way, so that their ages are known to a second.

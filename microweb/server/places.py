@@ -1,4 +1,4 @@
-"""The places of a service: one for each worker that is wanted, and how soon a crash is mended."""
+"""The slot of each worker, and the delay before a crashed worker is restarted."""
 
 from __future__ import annotations
 

@@ -151,7 +151,7 @@ class SideClient:
         if place < 0 and len(self._received) <= MAX_REQUEST:
             return None
         self.has_asked, self.ends_at = True, float("inf")
-        # A request that is too long is handed on cut, without its end: the owner refuses it.
+        # Pass a request that is too long on truncated: the owner refuses it.
         request = bytes(self._received[: place + len(end)] if place >= 0 else self._received)
         self._received.clear()
         return request

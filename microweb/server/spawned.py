@@ -1,4 +1,4 @@
-"""One worker as its supervisor sees it: the process, its slot, its end of the socket pair."""
+"""The supervisor's side of one worker: the process, its slot, its end of the socket pair."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Workers that stand still: they write their stacks, and are killed.
+"""Find workers whose event loop is blocked: they write their stacks, and are killed.
 
 A worker stands still if its event loop has not reported for `worker_stall_s`, or if it is not ready
 `worker_start_s` after its start.

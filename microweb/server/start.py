@@ -1,4 +1,4 @@
-"""How this process was started: the directory, and the command that starts it once more."""
+"""The directory and the command that this process was started with, to start it again."""
 
 from __future__ import annotations
 

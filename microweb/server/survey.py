@@ -1,4 +1,4 @@
-"""A survey of all workers: the connections of each, or its stacks; or that it gives no answer."""
+"""Ask all workers one question, and note which do not answer."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ class Sweep(Generic[Checked]):
         """Check the first slice; the next turns of the event loop do the rest.
 
         Connections that end before their turn are checked too. If the last sweep goes on, because
-        turns take long, it is not begun anew, so that it reaches all.
+        turns take long, it is not started again, so that it reaches all.
         """
         if not self._due:
             self._due = [connection for each in connections for connection in each]

@@ -40,7 +40,7 @@ def test_a_change_is_a_difference_and_status_1(
     before = capsys.readouterr().out.replace('"version": "1"', '"version": "0"')
     write("openapi.json", before)
     said = complaint("openapi", "hello.py", "--check", "openapi.json")
-    assert said == "openapi.json is not the document of hello.py: write it anew"
+    assert said == "openapi.json is not the document of hello.py: write it again"
     difference = capsys.readouterr().out.splitlines()
     assert difference[:2] == ["--- openapi.json", "+++ hello.py"]
     changed = [line.split() for line in difference[2:] if line.startswith(("-", "+"))]
@@ -60,7 +60,7 @@ def test_a_broken_file_is_a_difference(
     folder = write("hello.py", DOCUMENTED).parent
     (folder / "openapi.json").write_bytes(broken)
     said = complaint("openapi", "hello.py", "--check", "openapi.json")
-    assert said == "openapi.json is not the document of hello.py: write it anew"
+    assert said == "openapi.json is not the document of hello.py: write it again"
     assert "+++ hello.py" in capsys.readouterr().out.splitlines()
 
 
