@@ -134,13 +134,12 @@ class StaticFiles:
         self, router: Router, prefix: str, *, name: str, use: Iterable[Middleware] = ()
     ) -> None:
         """Register the routes of the files, of the folder, and of `prefix` without a slash."""
-        prefix, middleware = prefix.rstrip("/"), tuple(use)
-        router.get(f"{prefix}/{{path:path}}", name=name, use=middleware)(self.serve)
+        prefix, get = prefix.rstrip("/"), partial(router.get, use=tuple(use), documented=False)
+        get(f"{prefix}/{{path:path}}", name=name)(self.serve)
         if self.has_index:
-            router.get(f"{prefix}/", name=f"{name}.index", use=middleware)(self.serve)
+            get(f"{prefix}/", name=f"{name}.index")(self.serve)
             if prefix:
-                bare = router.get(prefix, name=f"{name}.folder", use=middleware)
-                bare(redirect_to_folder)
+                get(prefix, name=f"{name}.folder")(redirect_to_folder)
 
     # --- the endpoint
 

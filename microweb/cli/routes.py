@@ -11,6 +11,7 @@ from ..app import App
 from ..concurrency.callables import innermost
 from ..errors import ConfigurationError
 from ..server.console import show
+from ..server.overload import AnswersProbes
 from .command import Command, fail, write_out
 from .target import add_target, load_app
 
@@ -58,9 +59,24 @@ def _table(app: App) -> str:
                 place=_place_of(function),
             )
         )
+    for path, middleware in _paths_of_middleware(app).items():
+        function = innermost(middleware)
+        endpoint = f"{function.__module__}.{_name_of(function)}"
+        rows.append(_Row("GET", path, "-", endpoint, "middleware"))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     padded = [map(str.ljust, row, widths) for row in rows]
     return "\n".join("  ".join(cells).rstrip() for cells in padded)
+
+
+def _paths_of_middleware(app: App) -> dict[str, object]:
+    """Return the paths that `Health` and `Metrics` answer, each with its middleware."""
+    middleware: list[object] = [*app.all_middleware()]
+    return {
+        path: each
+        for each in middleware
+        if isinstance(each, AnswersProbes)
+        for path in sorted(each.probe_paths)
+    }
 
 
 def _name_of(function: object) -> str:

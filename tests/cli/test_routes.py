@@ -77,6 +77,29 @@ GET       /admin/log       log         pages.show_log     web/pages.py:35
     )
 
 
+def test_paths_that_middleware_answers_are_listed(
+    write: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = """
+from microweb import App
+from microweb.middleware.health import Health
+from microweb.middleware.metrics import Metrics
+app, admin = App(), App()
+app.use(Health())
+admin.use(Metrics("/numbers"))
+app.mount("/admin", admin)
+"""
+    write("hello.py", source)
+    cli.main(["routes", "hello.py"])
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    health, metrics = "microweb.middleware.health.Health", "microweb.middleware.metrics.Metrics"
+    assert rows[1:] == [
+        ["GET", "/livez", "-", health, "middleware"],
+        ["GET", "/readyz", "-", health, "middleware"],
+        ["GET", "/admin/numbers", "-", metrics, "middleware"],
+    ]
+
+
 def test_routes_reports_all_conflicts(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
     write(
         "hello.py",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
@@ -63,6 +64,14 @@ async def test_the_document_is_valid_and_complete() -> None:
         "/notes": ["post"],
         "/notes/{id}": ["get"],
     }
+
+
+def test_static_folders_are_no_part_of_an_api(tmp_path: Path) -> None:
+    (tmp_path / "index.html").write_text("hello")
+    app = notes()
+    app.static("/site", tmp_path)
+    paths = document_of(app.level(), Info("Notes", "1"))["paths"]
+    assert {*paths} == {"/notes", "/notes/{id}"}
 
 
 def test_the_same_app_has_the_same_bytes() -> None:
