@@ -27,7 +27,7 @@ from .mismatches import SHOWN_CHARACTERS, Convert, Mismatch, Refusal, joined, sh
 _MAX_DECIMAL_DIGITS = 4300
 _MIN_INT, _MAX_INT = -(2**63), 2**63 - 1
 _IN_64_BITS = f"type({{0}}) is int and {_MIN_INT} <= {{0}} <= {_MAX_INT}"
-_DECIMAL = r"-?[0-9]++(?:\.[0-9]++)?(?:[eE][-+]?[0-9]++)?"  # compiled at its first use
+_DECIMAL = re.compile(r"-?[0-9]++(?:\.[0-9]++)?(?:[eE][-+]?[0-9]++)?")
 
 # --- readers --------------------------------------------------------------------------
 
@@ -183,7 +183,7 @@ def _decimal(value: object) -> Decimal | Mismatch:
     if type(value) is float:
         return Decimal(repr(value))  # 0.1 as in the body, not the digits of the nearest float
     # Decimal() also accepts spaces, underscores, "NaN" and the digits of any script.
-    if not isinstance(value, str) or re.fullmatch(_DECIMAL, value) is None:
+    if not isinstance(value, str) or _DECIMAL.fullmatch(value) is None:
         return Mismatch("a decimal number", value)
     try:
         number = Decimal(value)
