@@ -8,6 +8,7 @@ imported only in debug mode.
 
 from __future__ import annotations
 
+import re
 from base64 import b64encode
 from collections.abc import Mapping
 from functools import lru_cache
@@ -173,6 +174,8 @@ def _answer_in(
     if form == "json":
         return problem_response(status, detail, extra)
     if form == "html":
+        if "errors" in extra:  # name the fields of a form as a reader of the page does
+            text = re.sub(r"(?m)^#(?:/|: )", "", text)
         return page_response(status, phrase_of(status), _page_content(status, text), _STYLE)
     lines = f"{phrase_of(status)}\n" + (f"{text}\n" if text else "")
     return Response(encode_text(lines), status, content_type=TEXT)

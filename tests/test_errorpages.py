@@ -90,10 +90,22 @@ def test_faults_are_a_line_each_and_members_of_problem_details() -> None:
     text = default_answer(error, "text/plain").body.decode()
     assert text == "Unprocessable Content\n#/a: missing\n#/b: <odd>\n"
     page = default_answer(error, "text/html").body.decode()
-    assert "#/a: missing\n#/b: &lt;odd&gt;</p>" in page
+    assert '<p class="detail">a: missing\nb: &lt;odd&gt;</p>' in page
     problem = json.loads(default_answer(error, "application/json").body)
     assert problem["detail"] == "2 faults in the body"
     assert problem["errors"] == [fault.members() for fault in faults]
+
+
+def test_page_leaves_the_mark_of_a_pointer_out() -> None:
+    faults = [
+        Fault("body", "#", "not both"),
+        Fault("body", "#/a/1", "#/b"),
+        Fault("query", "c", "d"),
+    ]
+    page = default_answer(UnprocessableContent(faults=faults), "text/html").body.decode()
+    assert ">not both\na/1: #/b\nquery parameter &#x27;c&#x27;: d</p>" in page
+    page = default_answer(UnprocessableContent("#/own text"), "text/html").body.decode()
+    assert ">#/own text</p>" in page
 
 
 async def test_browser_gets_a_short_page() -> None:
