@@ -13,10 +13,11 @@ from inspect import Parameter
 from types import UnionType
 from typing import Annotated, Literal, NamedTuple, Union, get_args, get_origin
 
-from ..bodies.annotations import bare, metadata_of
+from ..bodies.annotations import bare, expanded_alternatives_of, metadata_of
 from ..bodies.class_members import hints_of_class
 from ..errors import ConfigurationError
 from ..typed import Depends, From, Marker, Meta
+from .type_matches import is_given_for
 
 MISSING = Parameter.empty
 
@@ -128,8 +129,26 @@ def scalar_input(
     """Return the input of a parameter. Without a default, `T | None` is None if it is absent."""
     if default is MISSING and source != "json" and not inside and may_be_none(kind):
         default = None
+    if default is not MISSING and default is not None and type(default) is not kind:
+        _check_default(name, kind, default)
     wire_name = _wire_name(name, kind, source)
     return Input(name, source, wire_name, kind, default, default is MISSING, inside)
+
+
+def _check_default(name: str, kind: object, default: object) -> None:
+    """Raise ConfigurationError if a default is surely of another type than the annotation says.
+
+    None is a default of any type, and only the classes in the annotation are compared.
+    """
+    classes = list(expanded_alternatives_of(kind))
+    if kind is MISSING or not all(isinstance(each, type) for each in map(bare, classes)):
+        return
+    if isinstance(default, Depends) or is_given_for(type(default), kind):
+        return
+    raise ConfigurationError(
+        f"the default of {name!r} is {default!r:.80}, but its annotation says {_name(bare(kind))}: "
+        "make them agree"
+    )
 
 
 def may_be_none(kind: object) -> bool:

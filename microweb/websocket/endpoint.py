@@ -86,6 +86,12 @@ def bind_socket(
     sockets = [index for index, each in enumerate(binding.positional) if each is subject_itself]
     names = [name for name, each in binding.named.items() if each is subject_itself]
 
+    if not sockets and not names:
+        raise ConfigurationError(
+            f"{describe(function)}: a WebSocket endpoint takes the socket: add a parameter, as in "
+            "`async def chat(socket: WebSocket)`"
+        )
+
     def call(socket: WebSocket) -> object:
         positional, named = binding.arguments(socket.request)
         for index in sockets:

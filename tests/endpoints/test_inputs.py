@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from inspect import Parameter
+from typing import Annotated, Any, Literal
 
 import pytest
 
@@ -151,3 +152,71 @@ def test_other_metadata_is_no_marker() -> None:
         """Not called."""
 
     assert [each.source for each in inputs_of(show)] == ["query"]
+
+
+class Level(int):
+    pass
+
+
+DEFAULTS: list[tuple[Any, object]] = [
+    (int, 1),
+    (int, None),
+    (int | None, None),
+    (int | None, 1),
+    (int, True),
+    (int, Level(1)),
+    (float, 1),
+    (Annotated[float, Meta(ge=0)], 1),
+    (Query[int], 1),
+    (Query[Annotated[int, Meta(ge=1)]], 1),
+    (Query[list[str]], ()),
+    (Query[Page], Page()),
+    (Json[dict[str, int]], {}),
+    (Json[Any], 1),
+    (Json[object], 1),
+    (Literal["a", "b"], "a"),
+]
+
+
+@pytest.mark.parametrize(("hint", "default"), DEFAULTS)
+def test_default_that_fits_its_annotation_is_taken(hint: Any, default: object) -> None:
+    assert inputs_of(function_with(hint, default))[0].default == default
+
+
+@pytest.mark.parametrize(
+    ("hint", "default", "kind"),
+    [
+        (int, "a", "int"),
+        (int, 1.5, "int"),
+        (int, ..., "int"),
+        (str, 1, "str"),
+        (int | None, "a", r"int \| None"),
+        (Annotated[int, Meta(ge=1)], "1", "int"),
+        (Query[int], "1", "int"),
+        (Query[Page], {}, "Page"),
+        (Json[Page], {}, "Page"),
+    ],
+)
+def test_default_of_another_type_is_refused(hint: Any, default: object, kind: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"the default of 'd' is .* says {kind}: make "):
+        inputs_of(function_with(hint, default))
+
+
+@dataclass
+class Wrong:
+    limit: int = "a"  # type: ignore[assignment]
+
+
+def test_default_of_another_type_in_a_dataclass_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="the default of 'limit' is 'a'"):
+        inputs_of(function_with(Query[Wrong], Parameter.empty))
+
+
+def function_with(hint: Any, default: Any) -> Callable[..., Any]:
+    async def show(d=default):  # type: ignore[no-untyped-def]
+        """Not called."""
+
+    if default is Parameter.empty:
+        show.__defaults__ = None
+    show.__annotations__ = {"d": hint}
+    return show

@@ -813,3 +813,13 @@ async def test_an_endpoint_is_called_with_its_socket_and_values_of_the_request()
         client.websocket("/ws", params={"tag": "a"}) as socket,
     ):
         assert await socket.receive() == "a GET"
+
+
+def test_endpoint_without_a_parameter_for_the_socket_is_refused() -> None:
+    async def chat() -> None:
+        """Not called."""
+
+    with pytest.raises(
+        ConfigurationError, match=r"takes the socket: add a parameter, as in `async"
+    ):
+        App().websocket("/chat")(chat)
