@@ -23,7 +23,7 @@ from ..errors import (
     UnsupportedMediaType,
 )
 from ..http.charsets import codec_of, decode_in_pieces
-from ..http.headers import Headers, list_members
+from ..http.headers import MAX_MEMBERS, Headers, list_members
 from ..http.interfaces import BodyLimits, BodySource, ServerLimits
 from ..http.mediatypes import parse_media_type
 from ..http.request_head import HeaderSection
@@ -271,7 +271,8 @@ def _consumed() -> BodyConsumed:
 def check_coding(headers: Headers) -> None:
     """Raise UnsupportedMediaType if the body has a content coding. RFC 9110 section 8.4"""
     coding = headers.get("content-encoding", "").lower()
-    if coding and not {"identity"}.issuperset(list_members(coding)):
+    is_long = coding.count(",") >= MAX_MEMBERS
+    if coding and (is_long or not {"identity"}.issuperset(list_members(coding))):
         raise UnsupportedMediaType(
             f"expected a body without Content-Encoding, got {coding[:40]!r}",
             headers={"Accept-Encoding": "identity"},

@@ -18,8 +18,9 @@ from typing import NoReturn
 from ..errors import BadRequest, BodyConsumed, ContentTooLarge, MicrowebError
 from ..http.charsets import codec_of
 from ..http.filenames import safe_filename
+from ..http.grammar import without_escapes
 from ..http.headers import CheckedHeaders, Headers
-from ..http.mediatypes import parse_media_type
+from ..http.mediatypes import MAX_PARAMETERS, parse_media_type
 from ..http.urlencoded import percent_decode
 from .forms import Form, Spool, UploadFile
 from .parts import KNOWN_BYTES, PartHeaders, PartParser
@@ -222,7 +223,7 @@ def _boundary(content_type: str) -> bytes:
     boundary = _parameters(content_type, "multipart/form-data").get("boundary", "")
     allowed = _BOUNDARY
     if boundary.startswith('"'):
-        boundary, allowed = re.sub(r"\\(.)", r"\1", boundary[1:-1]), _QUOTED_BOUNDARY
+        boundary, allowed = without_escapes(boundary[1:-1]), _QUOTED_BOUNDARY
     if not allowed.fullmatch(boundary):
         _refuse(f"expected a boundary of 1 to 70 characters in Content-Type, got {boundary[:80]!r}")
     return boundary.encode()
@@ -242,6 +243,8 @@ def _parameters(value: str, kind: str) -> dict[str, str]:
             if name in found:
                 _refuse(f"expected each parameter of {kind} once, got {name[:80]!r} twice")
             found[name] = parameter[2]
+            if len(found) > MAX_PARAMETERS:
+                _refuse(f"expected at most {MAX_PARAMETERS} parameters of {kind}, got more")
         if not value[at:].strip("; \t"):
             return found
     _refuse(f"expected {kind} and its parameters, got {value[:80]!r}")

@@ -13,7 +13,7 @@ from typing import Annotated, Any, get_args, get_origin
 
 from ..bodies.annotations import bare, metadata_of
 from ..bodies.constraints import checks_for
-from ..errors import ConfigurationError, HTTPError, InvalidValue, MissingValue
+from ..errors import ConfigurationError, HTTPError, InvalidValue, MissingValue, TooManyFields
 from ..faults import Fault, Source
 from ..http.headers import list_members
 from ..request import Request
@@ -176,7 +176,13 @@ def _all_in_query(request: Request, name: str) -> list[str]:
 
 
 def _all_in_headers(request: Request, name: str) -> list[str]:
-    return list_members(request.section.headers.by_name.get(name, ""))
+    value, limit = (
+        request.section.headers.by_name.get(name, ""),
+        request.transport.limits.max_form_fields,
+    )
+    if value.count(",") >= limit:
+        raise TooManyFields(f"expected at most {limit} members of {name}, got more")
+    return list_members(value)
 
 
 _ALL_TEXTS: dict[str, Callable[[Request, str], list[str]]] = {

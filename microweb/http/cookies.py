@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from functools import lru_cache
+from itertools import islice
 from typing import Literal
 
 from .dates import format_http_date
@@ -18,6 +19,7 @@ from .grammar import TOKEN_TEXT
 SameSite = Literal["lax", "strict", "none"]
 
 _OWS = " \t"
+_MAX_COOKIES = 1000  # of a request; browsers keep at most 180 for a domain
 _SHOWN_CHARACTERS = 80
 MAX_NAME_AND_VALUE = 4096  # bytes; browsers ignore a larger one (RFC 6265bis)
 _MAX_ATTRIBUTE = 1024  # bytes; browsers ignore a longer path or domain, and use their default
@@ -35,8 +37,8 @@ _DOMAIN = re.compile(rf"{_AV_OCTET}++")
 def parse_cookies(header: str) -> dict[str, str]:
     """Return the cookies of a Cookie field value; if a name is repeated, its first value.
 
-    No field is invalid: a pair without `=` or without a name is skipped. Double quotes around a
-    value are removed; otherwise it is kept as it was sent.
+    Only the first 1,000 are read. No field is invalid: a pair without `=` or without a name is
+    skipped. Double quotes around a value are removed; otherwise it is kept as it was sent.
     """
     cookies: dict[str, str] = {}
     for name, value in _pairs(header):
@@ -44,9 +46,10 @@ def parse_cookies(header: str) -> dict[str, str]:
     return cookies
 
 
-def cookie_values(header: str, name: str) -> list[str]:
-    """Return the values of all cookies with this name in a Cookie field value, in order."""
-    return [_unquote(value.strip(_OWS)) for value in _values_of(name).findall(header)]
+def cookie_values(header: str, name: str, most: int) -> list[str]:
+    """Return the first `most` values of cookies with this name in a Cookie field value."""
+    found = islice(_values_of(name).finditer(header), most)
+    return [_unquote(match[1].strip(_OWS)) for match in found]
 
 
 @lru_cache(maxsize=64)
@@ -56,7 +59,7 @@ def _values_of(name: str) -> re.Pattern[str]:
 
 
 def _pairs(header: str) -> Iterator[tuple[str, str]]:
-    for pair in header.split(";"):
+    for pair in header.split(";", _MAX_COOKIES)[:_MAX_COOKIES]:
         name, equals, value = pair.partition("=")
         # Only OWS: with U+00A0 stripped as well, "\xa0__Host-a" would pass for "__Host-a".
         name = name.strip(_OWS)

@@ -134,14 +134,17 @@ _CODINGS = {".svgz": "gzip"}  # suffixes of files that are stored in a content c
 # The attr-char of RFC 8187 section 3.2.1, without letters and digits.
 _ATTR_CHARS = "!#$&+-.^_`|~"
 
+MAX_PARAMETERS = 32  # of a media type or a part of a form; usual are 1 to 3
+
 
 def parse_media_type(value: str) -> tuple[str, dict[str, str]]:
     """Return the media type of a Content-Type, in lower case, and its parameters.
 
     The media type is empty if there is none. Names of parameters are in lower case, values without
-    their quotes. If a name is repeated, its first value counts. RFC 9110 section 8.3.1
+    their quotes. If a name is repeated, its first value counts. Only the first 32 parameters are
+    read. RFC 9110 section 8.3.1
     """
-    media_type, *fields = value.split(";")
+    media_type, *fields = value.split(";", MAX_PARAMETERS + 1)[: MAX_PARAMETERS + 1]
     parameters: dict[str, str] = {}
     for field in fields:
         name, equals, text = field.partition("=")

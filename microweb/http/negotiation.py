@@ -9,24 +9,26 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 
-from .headers import list_members
+from .headers import MAX_MEMBERS, list_members
 from .request_head import HeaderSection
 
 # weight = OWS ";" OWS "q=" qvalue                                          RFC 9110 section 12.4.2
 # qvalue = ( "0" [ "." 0*3DIGIT ] ) / ( "1" [ "." 0*3("0") ] )
 _WEIGHT = re.compile(r"[qQ]=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)")
+# The weight among the parameters of a media range, in lower case.
+_QUALITY = re.compile(r";[ \t]*+(q=[^;]*+)")
 
 IDENTITY = "identity"
 _CACHED_CHARS = 100  # browsers send 13 to 40; a longer field is never cached
 
 
 def parse_weights(value: str) -> dict[str, float]:
-    """Return the members of a weighted list, in lower case, with their weights.
+    """Return the first 100 members of a weighted list, in lower case, with their weights.
 
     A member with an invalid weight is left out.
     """
     weights: dict[str, float] = {}
-    for member in list_members(value.lower()):
+    for member in list_members(value.lower(), MAX_MEMBERS):
         name, semicolon, parameter = member.partition(";")
         weight = _WEIGHT.fullmatch(parameter.strip(" \t")) if semicolon else None
         if weight is not None:
@@ -53,17 +55,17 @@ def accept_of(section: HeaderSection) -> str:
 
 
 def parse_accept(value: str) -> list[tuple[str, float]]:
-    """Return the media ranges of an Accept field, in lower case, with their weights.
+    """Return the first 100 media ranges of an Accept field, in lower case, with their weights.
 
     Parameters of a range are dropped. A range with an invalid weight is left out.
     """
     ranges: list[tuple[str, float]] = []
-    for member in list_members(value.lower()):
-        media_range, *parameters = [part.strip(" \t") for part in member.split(";")]
-        given = [each for each in parameters if each.startswith("q=")]
-        weight = _WEIGHT.fullmatch(given[0]) if given else None
+    for member in list_members(value.lower(), MAX_MEMBERS):
+        media_range, _, _ = member.partition(";")
+        given = _QUALITY.search(member)
+        weight = _WEIGHT.fullmatch(given[1].rstrip(" \t")) if given else None
         if weight is not None or not given:
-            ranges.append((media_range, 1.0 if weight is None else float(weight[1])))
+            ranges.append((media_range.rstrip(" \t"), 1.0 if weight is None else float(weight[1])))
     return ranges
 
 

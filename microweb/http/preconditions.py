@@ -15,7 +15,7 @@ from enum import Enum, auto
 from typing import NamedTuple
 
 from .dates import parse_http_date
-from .headers import Headers, MutableHeaders
+from .headers import MAX_MEMBERS, Headers, MutableHeaders
 
 # entity-tag = [ "W/" ] DQUOTE *etagc DQUOTE; etagc = %x21 / %x23-7E / obs-text
 #                                                                           RFC 9110 section 8.8.3
@@ -129,7 +129,12 @@ def matches_weakly(one: str, other: str) -> bool:
 
 
 def parse_entity_tags(value: str) -> list[str]:
-    """Return the entity tags of a list; none if the list is malformed. RFC 9110 section 8.8.3"""
+    """Return the entity tags of a list; none if the list is malformed. RFC 9110 section 8.8.3
+
+    A list of more than 100 tags counts as malformed.
+    """
+    if value.count('"') > 2 * MAX_MEMBERS:
+        return []
     return re.findall(_ENTITY_TAG, value) if re.fullmatch(_ENTITY_TAGS, value) else []
 
 

@@ -44,8 +44,8 @@ def parse_ranges(value: str, size: int) -> list[Span] | None:
     unit, separator, range_set = value.partition("=")
     if unit.strip(" ").lower() != "bytes" or not separator or not size:
         return None
-    members = list_members(range_set)
-    if not members or len(members) > MAX_RANGES:
+    members = list_members(range_set, 2 * MAX_RANGES)
+    if not 0 < len(members) <= MAX_RANGES or range_set.count(",") >= 2 * MAX_RANGES:
         return None
     spans = []
     for member in members:

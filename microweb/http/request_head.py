@@ -10,7 +10,7 @@ from __future__ import annotations
 from ..errors import MalformedRequest, UnknownCoding, UnknownMethod
 from .framing import CLOSE, KEEP_ALIVE
 from .grammar import ABSOLUTE_FORM, CONTENT_LENGTH, TOKEN_TEXT
-from .headers import Headers, list_members, parse_header_section
+from .headers import MAX_MEMBERS, Headers, list_members, parse_header_section
 from .hosts import MAX_HOST_LENGTH, is_host
 
 _MAX_LENGTH_DIGITS = 18  # below an exabyte: no body is longer, and `int()` stays cheap
@@ -198,12 +198,12 @@ def decide_framing(headers: Headers, minor_version: int) -> HeaderSection:
     is_persistent = minor_version == 1
     connection = fields.get("connection")
     if connection is not None:
-        options = list_members(connection.lower())
+        options = list_members(connection.lower(), MAX_MEMBERS)
         is_persistent = "close" not in options and (is_persistent or "keep-alive" in options)
     length, coding = fields.get("content-length"), fields.get("transfer-encoding")
     if coding is not None:
         _check_coding(coding, minor_version, has_length=length is not None)
-    expectations = list_members(fields.get("expect", "").lower())
+    expectations = list_members(fields.get("expect", "").lower(), MAX_MEMBERS)
     expects_continue = minor_version == 1 and "100-continue" in expectations
     section = HeaderSection(headers)
     section.minor_version = minor_version
@@ -231,7 +231,7 @@ def _check_coding(coding: str, minor_version: int, *, has_length: bool) -> None:
         raise MalformedRequest("Transfer-Encoding in HTTP/1.0")
     if has_length:
         raise MalformedRequest("both Transfer-Encoding and Content-Length")
-    codings = coding.lower().split(",")
+    codings = coding.lower().split(",", MAX_MEMBERS)
     for name in codings:
         if not TOKEN_TEXT.fullmatch(name.strip(" \t")):
             raise MalformedRequest("a Transfer-Encoding that is not a list of codings", coding)

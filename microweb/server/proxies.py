@@ -152,8 +152,9 @@ class TrustedProxies:
 
     def _elements(self, headers: Headers) -> Iterator[forwarding.Hop]:
         """Yield the elements of Forwarded from the right. Raises: MalformedRequest."""
-        left = MAX_HOPS
-        for line in reversed(headers.get_all(FORWARDED)):
+        left, lines = MAX_HOPS, headers.get_all(FORWARDED)
+        forwarding.check_separators(lines)
+        for line in reversed(lines):
             for pairs in reversed(forwarding.parse_forwarded(line)):
                 if left == 0:
                     return

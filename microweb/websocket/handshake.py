@@ -13,8 +13,8 @@ import re
 from collections.abc import Iterable
 
 from ..errors import BadRequest, Forbidden, HTTPError
-from ..http.grammar import TOKEN_TEXT
-from ..http.headers import list_members
+from ..http.grammar import TOKEN_TEXT, without_escapes
+from ..http.headers import MAX_MEMBERS, list_members
 from ..http.origins import EVERY_ORIGIN, without_usual_port
 from ..request import Request
 
@@ -68,7 +68,7 @@ def _is_upgrade(request: Request) -> bool:
 
 
 def _members(request: Request, name: str) -> list[str]:
-    return list_members(",".join(request.headers.get_all(name)).lower())
+    return list_members(",".join(request.headers.get_all(name)).lower(), MAX_MEMBERS)
 
 
 def _is_key(key: str) -> bool:
@@ -85,8 +85,9 @@ def accept_of(request: Request) -> str:
 
 
 def offered_subprotocols(request: Request) -> tuple[str, ...]:
-    """Return the subprotocols that the client offers, in its order of preference."""
-    return tuple(list_members(",".join(request.headers.get_all("sec-websocket-protocol"))))
+    """Return the first 100 subprotocols of the client, in its order of preference."""
+    fields = request.headers.get_all("sec-websocket-protocol")
+    return tuple(list_members(",".join(fields), MAX_MEMBERS))
 
 
 # --- extensions -----------------------------------------------------------------------
@@ -101,7 +102,6 @@ _PARAMETER = re.compile(
 )
 _EMPTY = re.compile(r"[ \t,]*+")  # members may be empty. RFC 9110 section 5.6.1.2
 _NEXT = re.compile(r",[ \t,]*+|\Z")
-_ESCAPED = re.compile(r"\\(.)")
 
 
 def parse_extensions(fields: Iterable[str], known: str) -> list[Offer]:
@@ -110,10 +110,11 @@ def parse_extensions(fields: Iterable[str], known: str) -> list[Offer]:
     A quoted value must be a token after unquoting. Agents of TR-369 send other values, in an
     extension that this server does not have. So the rule is checked for the `known` extension only.
 
-    Raises: BadRequest for malformed offers.
+    Raises: BadRequest for malformed offers, and for more than 100 of them with their parameters.
     """
     text = ",".join(fields)
     offers: list[Offer] = []
+    left = MAX_MEMBERS  # offers and parameters; browsers send 2
     position = _EMPTY.match(text).end()  # type: ignore[union-attr]  # it always matches
     while position < len(text):
         if (name := _NAME.match(text, position)) is None:
@@ -123,10 +124,14 @@ def parse_extensions(fields: Iterable[str], known: str) -> list[Offer]:
         while (found := _PARAMETER.match(text, position)) is not None:
             parameters.append((found[1], _value_of(found, must_be_token=name[1] == known)))
             position = found.end()
+            if (left := left - 1) < 0:
+                raise _too_many()
         if (after := _NEXT.match(text, position)) is None:
             raise _malformed(text, position)
         position = after.end()
         offers.append((name[1], parameters))
+        if (left := left - 1) < 0:
+            raise _too_many()
     return offers
 
 
@@ -134,7 +139,7 @@ def _value_of(found: re.Match[str], *, must_be_token: bool) -> str | None:
     token, quoted = found[2], found[3]
     if quoted is None:
         return token
-    value = _ESCAPED.sub(r"\1", quoted)
+    value = without_escapes(quoted)
     if must_be_token and TOKEN_TEXT.fullmatch(value) is None:
         raise _malformed(found.string, found.start(3))
     return value
@@ -144,6 +149,12 @@ def _malformed(text: str, position: int) -> BadRequest:
     return BadRequest(
         "expected Sec-WebSocket-Extensions in the form of RFC 6455 section 9.1, "
         f"got another form at index {position} of {len(text)}"
+    )
+
+
+def _too_many() -> BadRequest:
+    return BadRequest(
+        f"expected at most {MAX_MEMBERS} offers in Sec-WebSocket-Extensions, got more"
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from ..bodies.body import EncodeHead, Head, Leave, RequestInfo, WrittenBody
 from ..errors import BadRequest, HTTPError, LocalProtocolError
 from ..http.bytestream import ResponseStream, UpgradedStream
-from ..http.headers import Headers, MutableHeaders, list_members
+from ..http.headers import MAX_MEMBERS, Headers, MutableHeaders, list_members
 from ..http.interfaces import Fields
 from ..request import Request
 from ..response import Response
@@ -104,9 +104,9 @@ class UpgradedBody(WrittenBody):
 def _asks_for(protocols: str, headers: Headers) -> bool:
     """Whether a request asks for all these protocols, in any version; else don't switch."""
     fields = headers.by_name
-    options = list_members(fields.get("connection", "").lower())
+    options = list_members(fields.get("connection", "").lower(), MAX_MEMBERS)
     return "upgrade" in options and _names(protocols) <= _names(fields.get("upgrade", ""))
 
 
 def _names(protocols: str) -> set[str]:
-    return {member.partition("/")[0] for member in list_members(protocols.lower())}
+    return {member.partition("/")[0] for member in list_members(protocols.lower(), MAX_MEMBERS)}

@@ -37,10 +37,11 @@ from microweb.http.framing import ChunkedDecoder
 from microweb.http.headers import Headers
 from microweb.http.interfaces import Address
 from microweb.http.limits import Limits
+from microweb.http.mediatypes import parse_media_type
 from microweb.http.negotiation import parse_weights
 from microweb.http.preconditions import parse_entity_tags
 from microweb.http.ranges import parse_ranges
-from microweb.http.request_head import RequestLines
+from microweb.http.request_head import RequestLines, decide_framing
 from microweb.http.urlencoded import parse_urlencoded
 from microweb.middleware.authentication import BasicAuth
 from microweb.middleware.compression import Compression
@@ -145,6 +146,8 @@ def test_fields() -> None:
     cost("Cookie: quotes", lambda: parse_cookies('a="";' * (FIELD // 5)))
     cost("Accept: 10,000 members", lambda: preferred_form("a," * (FIELD // 2)))
     cost("Accept: parameters", lambda: preferred_form("text/html" + ";q=0" * (FIELD // 4)))
+    cost("Accept: 8,000 media ranges", lambda: preferred_form("a/b," * (FIELD // 4)))
+    cost("Accept: semicolons", lambda: preferred_form("a/b" + ";" * FIELD))
     cost("Accept: text/* with weights", lambda: preferred_form("text/*;q=0.1," * (FIELD // 13)))
     cost("Accept-Encoding: weights", lambda: parse_weights("gzip;q=0.001," * (FIELD // 13)))
     cost("Accept-Encoding: no weights", lambda: parse_weights("a;q=x," * (FIELD // 6)))
@@ -152,6 +155,12 @@ def test_fields() -> None:
     cost("Range: 10,000 ranges", lambda: parse_ranges("bytes=" + "1-1," * (FIELD // 4), 1 << 60))
     cost("Range: none inside", lambda: parse_ranges("bytes=9-," * 1, 5), is_refused=True)
     cost("If-None-Match: 8,000 tags", lambda: parse_entity_tags('"",' * (FIELD // 3)))
+    cost("Content-Type: 16,000 parameters", lambda: parse_media_type("a/b" + ";a" * (FIELD // 2)))
+    cost("Range: commas", lambda: parse_ranges("bytes=1-1" + "," * FIELD, 1 << 60))
+    connection = Headers({"Host": "a", "Connection": "," * FIELD})
+    cost("Connection: commas", lambda: decide_framing(connection, 1))
+    expect = Headers({"Host": "a", "Expect": "a," * (FIELD // 2)})
+    cost("Expect: 16,000 members", lambda: decide_framing(expect, 1))
     cost("If-None-Match: not closed", lambda: parse_entity_tags('"",' * (FIELD // 3) + '"'))
     cost("If-None-Match: commas", lambda: parse_entity_tags(", " * (FIELD // 2) + "x"))
     cost("If-Modified-Since: 32 KiB", lambda: parse_http_date("Mon, 01 Jan" + " " * FIELD))
@@ -161,6 +170,18 @@ def test_fields() -> None:
     cost("X-Forwarded-For: 3,600 trusted hops", lambda: proxies.origin_of(peer, "http", hops))
     wrong = Headers({"X-Forwarded-For": "1::" + ":" * FIELD})
     cost("X-Forwarded-For: no address", lambda: proxies.origin_of(peer, "http", wrong))
+    proxies = TrustedProxies(["10.0.0.0/8"], ["forwarded"])
+
+    def read(*lines: str) -> Callable[[], object]:
+        fields = Headers([("Forwarded", line) for line in lines])
+        return lambda: proxies.origin_of(peer, "http", fields)
+
+    cost("Forwarded: commas", read("," * FIELD), is_refused=True)
+    cost("Forwarded: commas in 98 lines", read(*["," * (FIELD // 98)] * 98), is_refused=True)
+    cost("Forwarded: semicolons", read(";" * FIELD), is_refused=True)
+    cost("Forwarded: commas up to the limit", read("," * 256))
+    escapes = 'host="' + '\\"' * (FIELD // 2) + '"'
+    cost("Forwarded: escapes", read(escapes), is_refused=True)
     cost("filename: 4 KiB of characters that decompose", lambda: safe_filename("\ufdfa" * 4096))
 
 
@@ -206,9 +227,16 @@ def negotiated(offer: str) -> Callable[[], object]:
 
 
 def test_websocket_offers() -> None:
-    cost("Sec-WebSocket-Extensions: 10,000 offers", negotiated("a," * (FIELD // 2 - 1) + "a"))
+    many = negotiated("a," * (FIELD // 2 - 1) + "a")
+    cost("Sec-WebSocket-Extensions: 16,000 offers", many, is_refused=True)
+    cost("Sec-WebSocket-Extensions: parameters", negotiated("a" + ";b" * 9000), is_refused=True)
+    escapes = 'a;b="' + '\\"' * (FIELD // 2) + '"'
+    cost("Sec-WebSocket-Extensions: escapes", negotiated(escapes))
     one = "permessage-deflate;client_max_window_bits"
-    cost("Sec-WebSocket-Extensions: deflate", negotiated(",".join([one] * (FIELD // len(one) - 9))))
+    most = negotiated(",".join([one] * 50))
+    cost("Sec-WebSocket-Extensions: deflate, up to the limit", most)
+    more = negotiated(",".join([one] * (FIELD // len(one) - 9)))
+    cost("Sec-WebSocket-Extensions: deflate, over the limit", more, is_refused=True)
     quoted = 'a;b="' + "a" * FIELD
     cost("Sec-WebSocket-Extensions: no quote", negotiated(quoted), is_refused=True)
 
@@ -287,6 +315,8 @@ def test_multipart() -> None:
     cost("multipart: names of quotes", parse(escaped * 64))
     headers = b"".join(b"X-%d: %b\r\n" % (number, b"v" * 500) for number in range(7))
     cost("multipart: 250 parts of headers", parse((head + b"\r\n" + headers + b"\r\n\r\n") * 250))
+    named = b"".join(b";%d=" % number + b"a" for number in range(500))
+    cost("multipart: parameters", parse(head + named + b"\r\n\r\n\r\n"), is_refused=True)
     wrong = head + b'; filename="' + b"\\" * 3900 + b"\r\n\r\n\r\n"
     cost("multipart: a quote that does not end", parse(wrong), is_refused=True)
 

@@ -660,3 +660,14 @@ def test_a_large_upload_is_saved_in_little_memory(tmp_path: Path) -> None:
 
 
 # --- the extra
+
+
+async def test_a_part_has_at_most_32_parameters() -> None:
+    for number, is_refused in ((31, False), (32, True)):
+        more = b"".join(b"; p%d=a" % each for each in range(number))
+        part = b'--b\r\nContent-Disposition: form-data; name="f"%b\r\n\r\nx\r\n--b--' % more
+        if is_refused:
+            with pytest.raises(BadRequest, match="at most 32 parameters"):
+                await form_of(part)
+        else:
+            assert (await form_of(part))["f"] == "x"

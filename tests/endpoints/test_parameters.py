@@ -127,6 +127,19 @@ async def test_list_of_a_header_is_separated_by_commas() -> None:
         assert (await client.get("/")).text == "[]"
 
 
+async def test_list_of_a_header_has_as_many_members_as_a_form() -> None:
+    async def show(x_id: Header[list[int]]) -> str:
+        return str(len(x_id))
+
+    async with app_with(show).test_client() as client:
+        assert (await client.get("/", headers={"X-Id": ",".join(["1"] * 1000)})).text == "1000"
+        response = await client.get("/", headers={"X-Id": ",".join(["1"] * 1001)})
+        assert (response.status_code, "at most 1000 members of x-id" in response.text) == (
+            400,
+            True,
+        )
+
+
 async def test_default_that_can_change_is_copied_for_each_request() -> None:
     async def show(page: Query[list[int]] = [1], x: Header[Any] = None) -> str:  # noqa: B006
         page.append(2)

@@ -48,16 +48,22 @@ def test_the_first_of_a_name_wins() -> None:
 
 def test_values_of_one_name_are_found_in_order() -> None:
     header = 'a=1; ab=2; b=a=3;\ta = "4" ;A=5; a;a=; xa=6; ;a=b=c; a\xa0=7'
-    assert cookie_values(header, "a") == ["1", "4", "", "b=c"]
-    assert cookie_values("a.b=1; axb=2", "a.b") == ["1"]
+    assert cookie_values(header, "a", 9) == ["1", "4", "", "b=c"]
+    assert cookie_values(header, "a", 2) == ["1", "4"]
+    assert cookie_values("a.b=1; axb=2", "a.b", 9) == ["1"]
 
 
 @given(st.text("ab=; \t\"'\xa0\xe9", max_size=20))
 def test_first_of_the_values_is_that_of_all_cookies(header: str) -> None:
     cookies = parse_cookies(header)
     for name in ("a", "ab"):
-        found = cookie_values(header, name)
+        found = cookie_values(header, name, 1)
         assert (found[0] if found else None) == cookies.get(name)
+
+
+def test_the_first_thousand_cookies_are_read() -> None:
+    cookies = parse_cookies(";".join(f"{number}=" for number in range(5000)))
+    assert list(cookies) == [str(number) for number in range(1000)]
 
 
 def test_a_pair_without_equals_or_name_is_skipped() -> None:

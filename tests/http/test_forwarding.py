@@ -5,6 +5,7 @@ import pytest
 from microweb.errors import MalformedRequest
 from microweb.http.forwarding import (
     Hop,
+    check_separators,
     parse_element,
     parse_forwarded,
     parse_host,
@@ -213,3 +214,10 @@ def test_prefix(text: str, prefix: str) -> None:
 )
 def test_other_text_is_no_prefix(text: str) -> None:
     assert parse_prefix(text) is None
+
+
+def test_empty_elements_and_parameters_count() -> None:
+    check_separators(["for=a, , ;", "," * 253])
+    for lines in (["," * 257], [";" * 257], [",;" * 2] * 65):
+        with pytest.raises(MalformedRequest, match="more elements in Forwarded"):
+            check_separators(lines)

@@ -3,8 +3,11 @@ from __future__ import annotations
 import re
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from microweb.http import grammar
+from microweb.http.grammar import without_escapes
 
 EVERY_BYTE = [bytes([i]) for i in range(256)]
 
@@ -231,3 +234,8 @@ UPDATEREDIRECTREF VERSION-CONTROL
 
 def test_the_methods_are_those_of_the_registry() -> None:
     assert set(REGISTERED.split()) == grammar.METHODS
+
+
+@given(st.lists(st.sampled_from(["a", '\\"', "\\\\", "\\a"]), max_size=12).map("".join))
+def test_text_without_escapes_is_that_of_the_regex(text: str) -> None:
+    assert without_escapes(text) == re.sub(r"\\(.)", r"\1", text)

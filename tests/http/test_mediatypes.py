@@ -116,3 +116,8 @@ def test_fields_of_a_file_say_its_age_and_its_name() -> None:
         "Cache-Control": "max-age=60",
         "Content-Disposition": 'attachment; filename="a.txt"',
     }
+
+
+def test_the_first_32_parameters_of_a_media_type_are_read() -> None:
+    value = "a/b" + "".join(f";p{number}=x" for number in range(10_000))
+    assert parse_media_type(value) == ("a/b", {f"p{number}": "x" for number in range(32)})

@@ -77,7 +77,7 @@ def test_identity_is_taken_unless_it_is_refused(field: str, refuses: bool) -> No
 
 
 def test_a_long_field_is_negotiated_alike() -> None:
-    long = "unknown, " * 3000 + "br, identity;q=0"
+    long = "unknown, " * 90 + "br, identity;q=0"
     for field in (long, "br, identity;q=0"):
         assert negotiate_coding(field, ALL) == ("br", True)
 
@@ -115,3 +115,30 @@ def test_accept_is_found_as_it_is_parsed(lines: bytes) -> None:
     found = accept_of(section)
     assert section.parsed is None or b"ACCEPT" in lines  # repeated, so joined
     assert found == section.headers.get("accept", "") == accept_of(section)
+
+
+def test_the_first_hundred_members_count_empty_ones_too() -> None:
+    field = ["a/b"] * 99 + ["text/html", "application/json"]
+    assert [name for name, _ in parse_accept(",".join(field))] == field[:100]
+    assert parse_accept("," * 99 + "text/html,a/b") == [("text/html", 1.0)]
+    assert parse_accept("," * 100 + "text/html") == []
+    assert parse_weights("," * 99 + "gzip,br") == {"gzip": 1.0}
+    assert negotiate_coding("a," * 99 + "gzip", ALL) == ("gzip", False)
+    assert negotiate_coding("a," * 100 + "gzip", ALL) == ("identity", False)
+
+
+@pytest.mark.parametrize(
+    ("member", "weight"),
+    [
+        ("a/b;c=d ; q=0.5", 0.5),
+        ("a/b ;\tq=0.5 ;q=1", 0.5),
+        ("a/b;q=0.5;c", 0.5),
+        ("a/b;xq=0.1", 1.0),
+        ("a/b;" + ";" * 30_000 + "q=0.25", 0.25),
+        ("a/b;c=d;q=2", None),
+        ("a/b;q=", None),
+        ("a/b;q", 1.0),
+    ],
+)
+def test_weight_of_a_range_is_its_first_q(member: str, weight: float | None) -> None:
+    assert parse_accept(member) == ([] if weight is None else [("a/b", weight)])

@@ -234,3 +234,8 @@ def test_last_modified_stays_in_a_304_without_a_tag() -> None:
     headers = MutableHeaders({"Last-Modified": THEN})
     strip_content_fields(headers)
     assert headers["last-modified"] == THEN
+
+
+def test_a_list_of_more_than_a_hundred_tags_is_none() -> None:
+    assert parse_entity_tags(",".join(['"a"'] * 100)) == ['"a"'] * 100
+    assert parse_entity_tags(",".join(['"a"'] * 101)) == []

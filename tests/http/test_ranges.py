@@ -129,3 +129,9 @@ def test_spans_have_each_byte_that_was_asked_for_once(
         sent = [place for span in spans for place in range(span.offset, span.end)]
         assert len(sent) == len(set(sent))
         assert set(sent) == wanted
+
+
+def test_a_list_of_empty_ranges_is_ignored() -> None:
+    assert parse_ranges("bytes=" + "," * 63 + "0-0", SIZE) == [Span(0, 1)]
+    assert parse_ranges("bytes=" + "," * 64 + "0-0", SIZE) is None
+    assert parse_ranges("bytes=0-0" + "," * 30_000 + "1-1", SIZE) is None

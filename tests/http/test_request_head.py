@@ -145,3 +145,15 @@ def test_a_plain_section_parses_its_fields_once(
     assert section.headers["x"] == "y"
     assert section.headers is section.headers
     assert (section.persistence, section.has_body) == (persistence, False)
+
+
+def test_the_first_hundred_options_of_connection_count() -> None:
+    for number, persistence in ((99, CLOSE), (100, b"")):
+        headers = Headers({"Host": "a", "Connection": "a," * number + "close"})
+        assert decide_framing(headers, 1).persistence == persistence
+
+
+def test_a_long_list_of_codings_is_refused() -> None:
+    headers = Headers({"Host": "a", "Transfer-Encoding": "chunked," * 4000})
+    with pytest.raises(ProtocolError):
+        decide_framing(headers, 1)

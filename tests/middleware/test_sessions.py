@@ -368,6 +368,18 @@ async def test_cookies_that_do_not_verify_are_passed_over(
     assert await sends_back(app, good, good) == {"user": "ada"}
 
 
+async def test_more_than_32_session_cookies_are_an_empty_session(
+    app: App, client: TestClient, store: SessionStore | None
+) -> None:
+    """A neighbouring subdomain that sets so many can't make its own the one that counts."""
+    await do(client, app, lambda session: session.update(user="ada"))
+    good = cookie_of(client)
+    forged = [f"a.{'A' * 43}"] * 31
+    assert await sends_back(app, *forged, good) == {"user": "ada"}
+    assert await sends_back(app, *forged, good, "x") == {}
+    assert await sends_back(app, *forged, "x", good) == {}
+
+
 async def test_two_cookies_that_verify_are_an_empty_session(
     app: App, client: TestClient, store: SessionStore | None
 ) -> None:

@@ -430,6 +430,13 @@ def test_no_more_elements_are_read_than_a_chain_has() -> None:
     assert forwarded("for=192.0.2.1", line, line).client == Address("10.0.0.2", 0)
 
 
+def test_empty_elements_of_all_lines_are_refused_as_too_many() -> None:
+    assert forwarded("for=192.0.2.1" + "," * 200).client == CLIENT
+    for lines in (["," * 32_000], ["," * 320] * 98, ["for=a" + ";" * 32_000]):
+        with pytest.raises(MalformedRequest, match="more elements in Forwarded"):
+            forwarded(*lines)
+
+
 # --- requests
 
 

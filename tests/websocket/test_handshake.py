@@ -223,3 +223,23 @@ def test_all_are_let_in_by_a_star() -> None:
 def test_what_no_browser_sends_is_no_origin(origin: str) -> None:
     with pytest.raises(ConfigurationError, match="origins: expected"):
         parse_origins([origin])
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        ",".join(["a"] * 101),
+        "a" + ";b" * 100,
+        ",".join(["a;b"] * 51),
+        "a," * 15_000 + "=",
+        'a;b="' + '";b="' * 6000 + '"',
+    ],
+    ids=["offers", "parameters", "both", "malformed", "quoted"],
+)
+def test_more_than_a_hundred_offers_and_parameters_are_refused(field: str) -> None:
+    with pytest.raises(BadRequest, match="at most 100 offers"):
+        parse_extensions([field], "known")
+
+
+def test_a_hundred_offers_are_read() -> None:
+    assert len(parse_extensions([",".join(["a"] * 100) + "," * 30_000], "known")) == 100
