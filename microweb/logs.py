@@ -7,14 +7,26 @@ if the application has closed it. That must not end an exchange or the server.
 from __future__ import annotations
 
 import logging
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
+
+_TAKEN = "Attempt to overwrite %r in LogRecord"  # the text of `Logger.makeRecord`
 
 if TYPE_CHECKING:
     _Adapter = logging.LoggerAdapter[logging.Logger]
 else:
     _Adapter = logging.LoggerAdapter
+
+
+def taken_key(error: Exception, extra: Mapping[str, object]) -> str | None:
+    """Return the key of `extra` that the application's factory of records has set already.
+
+    `logging` refuses such a record with the KeyError `error`. None if that has another cause.
+    """
+    if isinstance(error, KeyError):
+        return next((key for key in extra if error.args == (_TAKEN % (key,),)), None)
+    return None
 
 
 class Log(_Adapter):
@@ -31,10 +43,17 @@ class Log(_Adapter):
     def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
         """Pass a record to the handlers. An exception of a handler is reported, not raised."""
         stacklevel = kwargs.pop("stacklevel", 1) + 1  # the caller's line, not this one
-        try:
-            self.logger.log(level, msg, *args, stacklevel=stacklevel, **kwargs)
-        except Exception as error:
-            self.report(error)
+        while True:
+            try:
+                self.logger.log(level, msg, *args, stacklevel=stacklevel, **kwargs)
+            except Exception as error:
+                extra = kwargs.get("extra") or {}
+                taken = taken_key(error, extra)
+                if taken is not None:
+                    kwargs["extra"] = {key: extra[key] for key in extra if key != taken}
+                    continue
+                self.report(error)
+            return
 
     def report(self, error: Exception) -> None:
         """Report that a handler has raised `error`, by logging's handler of last resort."""

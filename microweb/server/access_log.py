@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 
-from ..logs import Log
+from ..logs import Log, taken_key
 from .access_lines import LOGGER, fields_of, format_of, object_line, text_line
 from .config import LogForm
 from .console import is_terminal
@@ -41,6 +41,7 @@ def access_logger() -> Observer:
         exchange = None if request is None else request._exchange
         if exchange is not None and not exchange.is_logged:
             return
+        fields: dict[str, object] = {}
         try:
             direct = direct_handler(logger)
             if direct is None:
@@ -50,6 +51,9 @@ def access_logger() -> Observer:
             else:
                 direct.put(object_line(record) if direct.is_json else text_line(record))
         except Exception as error:  # of a log handler; the response is already sent
-            _log.report(error)
+            if taken_key(error, fields) is None:
+                _log.report(error)
+            else:
+                _log.info(format_of(record), fields, extra=fields)
 
     return log

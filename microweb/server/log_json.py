@@ -85,7 +85,7 @@ def _ours(fields: dict[str, Any]) -> dict[str, Any]:
     if fields.get("status") == 0:
         del found[_KEYS["status"]]
     method = fields.get("method")
-    if method not in (None, "-") and method not in METHODS:
+    if isinstance(method, str) and method != "-" and method not in METHODS:
         found |= {_KEYS["method"]: "_OTHER", "http.request.method_original": method}
     return found
 

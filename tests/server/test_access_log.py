@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from typing import Any
 
 import pytest
 from support.answering import make_request
@@ -207,3 +208,21 @@ async def test_handler_that_raises_does_not_end_the_connection(logger: logging.L
     raw = b"GET /a HTTP/1.1\r\nHost: x\r\n\r\nGET /b HTTP/1.0\r\nHost: x\r\n\r\n"
     answer, _ = await ask(hello_app(), logger, raw)
     assert answer.count(b"HTTP/1.1 200 ") == 2
+
+
+async def test_value_of_the_applications_factory_wins(
+    logger: logging.Logger, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def make(*args: Any, **kwargs: Any) -> logging.LogRecord:
+        record = logging.LogRecord(*args, **kwargs)
+        record.route, record.status = "own route", "own status"
+        return record
+
+    logging.setLogRecordFactory(make)
+    try:
+        _, (record,) = await ask(hello_app(), logger, b"GET /bob HTTP/1.0\r\nHost: x\r\n\r\n")
+    finally:
+        logging.setLogRecordFactory(logging.LogRecord)
+    assert (vars(record)["route"], vars(record)["status"]) == ("own route", "own status")
+    assert record.getMessage().startswith("GET /bob 200 ")
+    assert capsys.readouterr().err == ""
