@@ -23,7 +23,9 @@ from .proxy_header import parse_proxy_header
 
 @runtime_checkable
 class RefusesPlainly(Protocol):
-    """TLS over a transport, which can send an answer without it."""
+    """TLS over a transport, which can send an answer without it, and names `client` in the log."""
+
+    client: str
 
     def refuse_plainly(self, error: ProtocolError) -> None: ...
 
@@ -61,6 +63,8 @@ class _Header(asyncio.Protocol):
         network = self._network
         if header.source is not None:
             network.address = header.source
+            if isinstance(self._next, RefusesPlainly):
+                self._next.client = header.source.host
             if header.has_tls:
                 network._scheme = "https"
         elif not header.is_local and network.address is not None:

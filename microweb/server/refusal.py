@@ -21,6 +21,7 @@ from .answering import AnswerStream
 from .lingering import CROWDED_S
 from .observing import begin_refusal, end_sent, how_of
 from .records import REFUSED
+from .refusal_log import log_refusal
 
 # Such an answer is framed for one of these requests. For HEAD it has no content.
 _NO_LINE = RequestLine("GET", "", "", "", None)
@@ -29,9 +30,7 @@ _NO_SECTION = HeaderSection(Headers())
 
 _error_log = Log("microweb.error")
 _log = Log("microweb.server")
-_protocol_log = Log("microweb.protocol")
 
-_refusals = Throttle(1.0, times=10)  # of lines about requests that are not valid
 _hellos = Throttle()  # of lines about clients that speak TLS to a port without it
 
 
@@ -41,15 +40,13 @@ async def refuse(
     """Answer an invalid request, and close. `head` is the bytes of a head that is not valid."""
     begin_refusal(stream.network, how_of(error), len(head))
     client = peer.address.host if peer.address else "a peer"
-    if _refusals.permits():
-        fields = {
-            "reason": error.reason,
-            "first_bytes": first_bytes_of(head),
-            "client": client,
-            "status": error.status,
-            "suppressed": _refusals.take_skipped() or None,
-        }
-        _protocol_log.info("%d for %s: %s", error.status, client, error, extra=fields)
+    log_refusal(
+        *("%d for %s: %s", error.status, client, error),
+        reason=error.reason,
+        first_bytes=first_bytes_of(head),
+        client=client,
+        status=error.status,
+    )
     if isinstance(error, TLSUnexpected) and _hellos.permits():
         _log.warning(
             "%s speaks TLS to a port without TLS: use http:// there, or set tls_certificate", client

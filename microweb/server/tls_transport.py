@@ -24,8 +24,9 @@ from enum import Enum, auto
 from typing import Any, Protocol
 
 from ..errors import HTTPSExpected, ProtocolError
-from ..logs import Log
+from .addresses import address_of_peer
 from .inflow import Inflow
+from .refusal_log import log_refusal
 from .tls_context import tls_info
 from .tls_hello import Hello, hello_state
 
@@ -35,8 +36,6 @@ _MOST_BYTES = 2 * _BATCH_BYTES  # that wait for the peer when it asks for the an
 _OVERHEAD_BYTES = 29  # of a record, at most, without padding
 _BARE_BYTES = 2 * _RECORD_BYTES  # without content, in one read; a half of it may be incomplete
 _DISCARDED_BYTES = 256 * 1024  # of a peer whose handshake has failed
-
-_log = Log("microweb.protocol")
 
 
 class ContextSource(Protocol):
@@ -86,6 +85,7 @@ class TLSTransport(asyncio.Transport, asyncio.Protocol):
         "_state",
         "_waiting",
         "_write",
+        "client",
         "ssl_object",
     )
 
@@ -102,6 +102,8 @@ class TLSTransport(asyncio.Transport, asyncio.Protocol):
         # The streams of `below`. They are kept, because the end of a StreamWriter closes it.
         self._replaced: tuple[asyncio.StreamWriter, asyncio.BaseProtocol] | None
         self._replaced = replaced, below.get_protocol()
+        peer = below.get_extra_info("peername")  # uvloop forgets it when the peer has left
+        self.client = address_of_peer(*peer[:2]).host if isinstance(peer, tuple) else "a peer"
         self._state = _State.HELLO
         self._hello = b""
         self._early = b""  # written before the end of the handshake
@@ -305,9 +307,7 @@ class TLSTransport(asyncio.Transport, asyncio.Protocol):
 
     def _fail(self, reason: str) -> None:
         self._state = _State.FAILED
-        peer = self.get_extra_info("peername") or "a peer"
-        host = peer[0] if isinstance(peer, tuple) else peer
-        _log.info("no TLS for %s: %s", host, reason, extra={"reason": reason})
+        log_refusal("no TLS for %s: %s", self.client, reason, reason=reason, client=self.client)
         if not self.is_closing():
             self._below.write_eof()
 

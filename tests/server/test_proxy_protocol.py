@@ -24,6 +24,8 @@ from support.serving import (
 from support.websocketing import handshake
 
 from microweb import App, ConfigurationError, Request, WebSocket
+from microweb.concurrency.throttle import Throttle
+from microweb.server import refusal_log
 from microweb.server.config import ServerConfig, ServerOptions
 from microweb.server.server import Server
 
@@ -320,6 +322,19 @@ async def test_no_header_before_the_hello_is_a_400_without_tls(tmp_path: Path, d
     async with on_loopback(make_app(), **(options | trusted)) as server:  # type: ignore[typeddict-item]
         answer = await asyncio.to_thread(ask_plainly, raw(server), data)
     assert statuses(answer) == [400]
+
+
+async def test_failed_handshake_is_logged_with_the_client_of_the_header(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(refusal_log, "_refusals", Throttle(1.0, times=10))
+    caplog.set_level("INFO", "microweb.protocol")
+    options = authority().issue(tmp_path).options()
+    trusted = {"proxy_protocol": True, "trusted_proxies": ("127.0.0.0/8",)}
+    async with on_loopback(make_app(), **(options | trusted)) as server:  # type: ignore[typeddict-item]
+        await asyncio.to_thread(ask_plainly, raw(server), LINE + b"\x99" * 50)
+    assert caplog.messages == ["no TLS for 192.0.2.1: the first bytes are no hello"]
+    assert vars(caplog.records[0])["client"] == "192.0.2.1"
 
 
 async def test_header_of_a_stranger_before_the_hello_is_a_400(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from microweb.concurrency.throttle import Throttle
 from microweb.errors import MalformedRequest, NotFound
 from microweb.request import Request
 from microweb.response import Response
-from microweb.server import refusal
+from microweb.server import refusal, refusal_log
 
 
 async def hello(request: Request) -> Response:
@@ -110,7 +110,7 @@ async def test_tls_on_a_port_without_it_is_one_warning(
 async def test_refusals_are_logged_with_their_first_bytes_but_not_too_often(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(refusal, "_refusals", Throttle(60.0, times=2))
+    monkeypatch.setattr(refusal_log, "_refusals", Throttle(60.0, times=2))
     caplog.set_level("INFO", "microweb.protocol")
     async with in_memory(hello) as house:
         for number in range(4):
@@ -123,7 +123,7 @@ async def test_refusals_are_logged_with_their_first_bytes_but_not_too_often(
         r"GET\t/1 \x1b[31m\xffxxx",
     ]
     assert len(vars(caplog.records[0])["first_bytes"]) < 120
-    assert refusal._refusals.take_skipped() == 2
+    assert refusal_log._refusals.take_skipped() == 2
 
 
 SECRET = b"SECRETTOKEN"
@@ -153,7 +153,7 @@ WITH_SECRETS = [
 async def test_no_query_and_no_value_of_a_field_is_logged_or_answered(
     data: bytes, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(refusal, "_refusals", Throttle())
+    monkeypatch.setattr(refusal_log, "_refusals", Throttle())
     caplog.set_level("INFO")
 
     async def read(request: Request) -> Response:

@@ -19,12 +19,20 @@ from support.serving import DEADLINE_S, get, on_loopback, pass_a_second, post, s
 from support.waiting import until
 
 from microweb import App, Request
+from microweb.concurrency.throttle import Throttle
+from microweb.server import refusal_log
 from microweb.server.config import ServerOptions
 from microweb.server.connection import Connection
 from microweb.server.server import Server
 from microweb.server.tls_transport import TLSTransport
 
 BIG = 20_000_000
+
+
+@pytest.fixture(autouse=True)
+def fresh_throttle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Log the first refusals of a test, whatever the tests before it have logged."""
+    monkeypatch.setattr(refusal_log, "_refusals", Throttle(1.0, times=10))
 
 
 def make_app() -> App:
@@ -422,6 +430,21 @@ async def test_handshake_that_fails_is_told_by_an_alert(
                 await client.shake_hands()
         await until_none(server.connections)
     assert caplog.messages == ["no TLS for 127.0.0.1: unsupported protocol"]
+
+
+async def test_handshakes_that_fail_are_not_logged_too_often(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(refusal_log, "_refusals", Throttle(3600.0, times=2))
+    caplog.set_level(logging.INFO, "microweb.protocol")
+    async with serving(tmp_path) as server:
+        for _ in range(4):
+            async with Client(server) as client:
+                client.send(b"\x99" * 50)
+                assert not await client.more()
+        await until_none(server.connections)
+    assert caplog.messages == ["no TLS for 127.0.0.1: the first bytes are no hello"] * 2
+    assert refusal_log._refusals.take_skipped() == 2
 
 
 async def test_server_name_that_is_no_host_writes_nothing_to_stderr(
