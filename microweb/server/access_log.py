@@ -9,6 +9,7 @@ from ..logs import Log, taken_key
 from .access_lines import LOGGER, fields_of, format_of, object_line, text_line
 from .config import LogForm
 from .console import is_terminal
+from .log_json import other_thread
 from .log_setup import direct_handler
 from .records import ExchangeRecord, Observer
 
@@ -33,9 +34,14 @@ def access_logger() -> Observer:
 
     docs/reference/logging.md lists the attributes of the record.
     """
+    thread: str | None = None
+    is_first = True
 
     def log(record: ExchangeRecord) -> None:
+        nonlocal is_first, thread
         request, logger = record.request, _log.logger
+        if is_first:  # in the thread of the server, which is the same for all exchanges
+            is_first, thread = False, other_thread()
         if not logger.isEnabledFor(logging.INFO):
             return
         exchange = None if request is None else request._exchange
@@ -49,7 +55,7 @@ def access_logger() -> Observer:
                 # `_log.info` would do the same, but costs 2.4 us more per request
                 logger.info(format_of(record), fields, extra=fields)
             else:
-                direct.put(object_line(record) if direct.is_json else text_line(record))
+                direct.put(object_line(record, thread) if direct.is_json else text_line(record))
         except Exception as error:  # of a log handler; the response is already sent
             if taken_key(error, fields) is None:
                 _log.report(error)

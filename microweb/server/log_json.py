@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import threading
 import time
 from collections.abc import Mapping
 from functools import lru_cache
@@ -63,7 +64,7 @@ class JSONFormatter(logging.Formatter):
             fields.update(_exception(self, record.exc_info))
         if record.stack_info:
             fields["code.stacktrace"] = record.stack_info
-        if record.threadName != "MainThread":
+        if record.threadName not in (None, "MainThread"):
             fields["thread.name"] = record.threadName
         return json_line(
             record.levelname,
@@ -90,9 +91,20 @@ def _ours(fields: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def ours_line(logger: str, message: str, fields: dict[str, Any], at: float) -> str:
-    """Return the object of a record of microweb at level INFO."""
-    return json_line("INFO", message, _ours(fields), logger=logger, at=at, pid=os.getpid())
+def ours_line(
+    logger: str, message: str, fields: dict[str, Any], at: float, thread: str | None
+) -> str:
+    """Return the object of a record of microweb at level INFO. `thread` is not the main thread."""
+    members = _ours(fields)
+    if thread is not None:
+        members["thread.name"] = thread
+    return json_line("INFO", message, members, logger=logger, at=at, pid=os.getpid())
+
+
+def other_thread() -> str | None:
+    """Return the name of this thread, None for the main thread or without `logging.logThreads`."""
+    name = threading.current_thread().name
+    return name if logging.logThreads and name != "MainThread" else None
 
 
 def json_line(

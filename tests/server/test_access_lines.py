@@ -75,15 +75,15 @@ def records(draw: st.DrawFn, request_ids: st.SearchStrategy[object] = ids) -> Ex
     return record
 
 
-def logged(record: ExchangeRecord, at: float) -> logging.LogRecord:
-    """Return the record that `logging` would make at a time."""
+def logged(record: ExchangeRecord, at: float, thread: str | None = None) -> logging.LogRecord:
+    """Return the record that `logging` would make at a time, in a thread."""
     fields = fields_of(record)
     logger = logging.Logger("microweb.access")
     made = logger.makeRecord(
         *(logger.name, logging.INFO, __file__, 1, format_of(record), (fields,), None),
         extra=fields,
     )
-    made.created = at
+    made.created, made.threadName = at, thread or "MainThread"
     return made
 
 
@@ -92,14 +92,14 @@ def test_text_is_that_of_logging(record: ExchangeRecord) -> None:
     assert text_line(record) == logging.Formatter().format(logged(record, 0.0))
 
 
-@given(records(odd_ids), st.floats(0.0, 4e9))
-def test_object_is_that_of_logging(record: ExchangeRecord, at: float) -> None:
+@given(records(odd_ids), st.floats(0.0, 4e9), st.none() | texts.filter(bool))
+def test_object_is_that_of_logging(record: ExchangeRecord, at: float, thread: str | None) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(time, "time", lambda: at)
-        line = object_line(record)
+        line = object_line(record, thread)
     assert line.isascii() and line.isprintable()
     found: list[tuple[str, Any]] = json.loads(line, object_pairs_hook=list)
-    wanted = json.loads(JSONFormatter().format(logged(record, at)), object_pairs_hook=list)
+    wanted = json.loads(JSONFormatter().format(logged(record, at, thread)), object_pairs_hook=list)
     assert repr(found) == repr(wanted)  # NaN is not equal to itself
     assert dict(found)["process.pid"] == os.getpid()
 
@@ -112,7 +112,7 @@ def test_usual_object_does_without_a_dict(monkeypatch: pytest.MonkeyPatch) -> No
     record = ExchangeRecord(request, Address("192.0.2.1", 5000), 1.0)
     record.handled, record.first_byte, record.ended = 1.0015, 1.0020004, 11.5
     record.received, record.sent, record.status, record.is_direct = 80, 115, 200, True
-    found = json.loads(object_line(record))
+    found = json.loads(object_line(record, None))
     assert found.pop("timestamp").endswith("Z")
     assert found == {
         "severity": "INFO",

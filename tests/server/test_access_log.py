@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
+import threading
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from microweb.middleware.health import Health
 from microweb.middleware.request_id import RequestID
 from microweb.server import access_log as access
 from microweb.server.access_log import access_logger, show_access_log, wants_access_log
+from microweb.server.log_setup import JSONHandler
 from microweb.server.process import make_server
 from microweb.server.records import ExchangeRecord
 
@@ -226,3 +229,27 @@ async def test_value_of_the_applications_factory_wins(
     assert (vars(record)["route"], vars(record)["status"]) == ("own route", "own status")
     assert record.getMessage().startswith("GET /bob 200 ")
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("name", ["MainThread", "web"])
+def test_objects_name_a_thread_that_is_not_the_main_one(
+    logger: logging.Logger, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    lines = list[str]()
+    handler = JSONHandler()
+    monkeypatch.setattr(handler, "put", lines.append, raising=False)
+    assert logger.parent is not None
+    logger.parent.addHandler(handler)
+    logger.setLevel("INFO")
+
+    def serve() -> None:
+        log = access_logger()
+        log(ExchangeRecord(make_request(), None, 0.0))  # without a LogRecord
+        logger.addHandler(logging.NullHandler())
+        log(ExchangeRecord(make_request(), None, 0.0))  # by `logging`
+
+    thread = threading.Thread(target=serve, name=name)
+    thread.start()
+    thread.join()
+    found = [json.loads(line).get("thread.name") for line in lines]
+    assert found == [None if name == "MainThread" else name] * 2

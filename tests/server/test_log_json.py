@@ -152,3 +152,9 @@ def test_line_of_the_console_is_an_object_too() -> None:
         "process.pid": 7,
         "code.line.number": 3,
     }
+
+
+def test_record_without_the_name_of_its_thread_has_no_such_member() -> None:
+    record = record_of("shop", "sold")
+    record.threadName = None
+    assert "thread.name" not in members(record)
