@@ -12,6 +12,11 @@ from ..http.bytestream import ResponseStream
 from ..http.framing import LAST_CHUNK
 
 JOINED_BYTES = 64 * 1024  # of joined pieces: at this size they are written before the turn ends
+# Pieces up to this size are counted, not measured: to subtract each size cost 4 % of a stream of
+# 100 pieces of 1 KiB. A turn joins 112 KiB of them at most: malloc makes a mapping for 128 KiB.
+SMALL_BYTES = 1024
+MANY_SMALL = 112
+_MOST_SMALL = 1000  # in a turn: 64 KiB of pieces of one byte took 30 ms
 
 T = TypeVar("T")
 
@@ -24,13 +29,14 @@ class Outlet:
     writes. The head is written together with the first pieces.
     """
 
-    __slots__ = ("_head", "_is_chunked", "_stream", "is_full", "joined")
+    __slots__ = ("_head", "_is_chunked", "_small", "_stream", "is_full", "joined")
 
     def __init__(self, stream: ResponseStream, head: bytes, *, is_chunked: bool) -> None:
         self.joined: list[bytes] = []  # never replaced by another list; empty after each wait
         self._stream = stream
         self._head = head
         self._is_chunked = is_chunked
+        self._small = 0  # pieces that `compact` has made one
         self.is_full = False  # the write buffer is full: drain before more
 
     def write_head(self) -> None:
@@ -69,6 +75,18 @@ class Outlet:
         else:
             await asyncio.sleep(0)
 
+    async def compact(self) -> None:
+        """Make `MANY_SMALL` pieces one, or write them if that is enough for a turn.
+
+        Raises: ClientDisconnected.
+        """
+        self._small += len(self.joined)
+        size = sum(map(len, self.joined))
+        if self._small >= _MOST_SMALL or size >= JOINED_BYTES // 2:
+            await self.write(size)
+        else:
+            self.joined[:] = (b"".join(self.joined),)
+
     async def drain(self) -> None:
         """Wait until the peer has taken most of the written bytes. Raises: ClientDisconnected."""
         self.is_full = False
@@ -92,7 +110,7 @@ class Outlet:
     def _write(self, size: int, end: bytes) -> None:
         """Write the joined pieces, `size` bytes, and then `end`."""
         joined, start = self.joined, self._head
-        self._head = b""
+        self._head, self._small = b"", 0
         if self._is_chunked and size:
             start += b"%x\r\n" % size
             end = b"\r\n" + end

@@ -46,7 +46,7 @@ def check_source(pieces: object) -> None:
 
 def iterate(pieces: Pieces) -> AsyncIterator[Piece]:
     """Return an iterator of the pieces. Call it once: a second iterator may start again."""
-    if isinstance(pieces, AsyncGeneratorType):
+    if type(pieces) is AsyncGeneratorType:
         return pieces
     return _each(pieces) if isinstance(pieces, AsyncIterable) else iterate_in_thread(LABEL, pieces)
 

@@ -126,6 +126,18 @@ async def test_others_have_their_turn_behind_a_write() -> None:
     assert outlet.joined == []
 
 
+async def test_small_pieces_are_one_until_they_are_enough_for_a_turn() -> None:
+    stream = FakeStream()
+    outlet = Outlet(stream, b"", is_chunked=False)
+    await put(outlet, *[b"a"] * 128)
+    await outlet.compact()
+    assert (stream.writes, outlet.joined) == ([], [b"a" * 128])
+    await put(outlet, bytes(32 * 1024))
+    await outlet.compact()
+    assert stream.writes == [b"a" * 128 + bytes(32 * 1024)]
+    assert outlet.joined == []
+
+
 async def test_full_connection_is_waited_for_before_the_next_piece() -> None:
     stream = FakeStream(high_water=5)
     outlet = Outlet(stream, b"", is_chunked=True)

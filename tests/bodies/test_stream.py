@@ -276,9 +276,48 @@ async def test_pieces_without_a_wait_are_joined_up_to_a_bound_and_others_have_th
     counting = asyncio.create_task(count())
     await Response.stream(Pieces(*[bytes(1024)] * 640).generate()).send_to(stream, GET, HEADS, b"")
     counting.cancel()
-    assert max(map(len, stream.writes)) < LARGE + 2048
-    assert len(stream.writes) == 11  # ten writes of pieces, and the end
-    assert turns >= 10
+    assert max(map(len, stream.writes)) < 112 * 1024 + 2048
+    assert len(stream.writes) == 6  # five writes of 112 pieces, and the others with the end
+    assert turns >= 5
+
+
+@pytest.mark.parametrize(("size", "count"), [(0, 1000), (1, 1000), (64, 556), (1025, 64)])
+async def test_bound_of_a_turn_is_one_of_bytes_and_of_pieces(size: int, count: int) -> None:
+    stream, made = FakeStream(), list[int]()
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(3 * count):
+            made[-1] += 1
+            yield bytes(size)
+
+    async def note() -> None:
+        while True:
+            made.append(0)
+            await asyncio.sleep(0)
+
+    noting = asyncio.create_task(note())
+    await asyncio.sleep(0)
+    await Response.stream(pieces()).send_to(stream, GET, HEADS, b"")
+    noting.cancel()
+    assert count - 8 < max(made) <= count  # pieces that are joined count as one more
+    assert unchunked(split(stream.written)[2]) == bytes(size * 3 * count)
+
+
+async def test_small_and_large_pieces_without_a_wait_keep_their_order() -> None:
+    made = [bytes([number % 251]) * (number * 7 % 3000) for number in range(700)]
+    stream = FakeStream()
+    await Response.stream(Pieces(*made).generate()).send_to(stream, GET, HEADS, b"")
+    assert unchunked(split(stream.written)[2]) == b"".join(made)
+
+
+def unchunked(content: bytes) -> bytes:
+    """Return the bytes of all chunks."""
+    whole = b""
+    while content != b"0\r\n\r\n":
+        size, _, content = content.partition(b"\r\n")
+        assert content[int(size, 16) :][:2] == b"\r\n"
+        whole, content = whole + content[: int(size, 16)], content[int(size, 16) + 2 :]
+    return whole
 
 
 async def test_buffer_may_be_filled_again_once_it_was_taken() -> None:
