@@ -7,7 +7,6 @@ from collections.abc import Coroutine, Generator
 from types import coroutine
 from typing import Any, TypeVar
 
-from ..errors import ClientDisconnected
 from ..http.bytestream import ResponseStream
 from ..http.framing import LAST_CHUNK
 
@@ -102,13 +101,16 @@ class Outlet:
     def close(self) -> None:
         """Write the pieces that were made before a wait or an error. Never raises."""
         if self.joined:
-            try:
-                self._write(sum(map(len, self.joined)), b"")
-            except ClientDisconnected:
-                self.is_full = True  # the next piece drains, which raises the error
+            size = sum(map(len, self.joined))
+            self.is_full = self._stream.write_early(self._take(size, b""))
 
     def _write(self, size: int, end: bytes) -> None:
         """Write the joined pieces, `size` bytes, and then `end`."""
+        if data := self._take(size, end):
+            self.is_full = self._stream.write(data)
+
+    def _take(self, size: int, end: bytes) -> bytes:
+        """Return the head, if it is not written, the joined pieces, `size` bytes, and `end`."""
         joined, start = self.joined, self._head
         self._head, self._small = b"", 0
         if self._is_chunked and size:
@@ -116,5 +118,4 @@ class Outlet:
             end = b"\r\n" + end
         data = b"".join((start, *joined, end))
         joined.clear()
-        if data:
-            self.is_full = self._stream.write(data)
+        return data

@@ -65,6 +65,13 @@ class ResponseStream(Protocol):
     def write(self, data: bytes | memoryview) -> bool:
         """Send `data`; return whether to `drain()` before more. Raises: ClientDisconnected."""
 
+    def write_early(self, data: bytes) -> bool:
+        """Send `data` before the answer waits for something else; return like `write`.
+
+        If the client has left, drop `data` and return True: `drain()` raises ClientDisconnected.
+        Until then the answer does not know, so its wait may be cancelled.
+        """
+
     async def drain(self) -> None:
         """Wait until the peer has taken most of the written bytes. Raises: ClientDisconnected."""
 

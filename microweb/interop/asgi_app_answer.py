@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import deque
+from contextlib import suppress
 
+from ..errors import ClientDisconnected
 from ..http.bytestream import Descriptor, LongLived, UpgradedStream
 from ..http.response_head import HeadCache
 from .asgi_app_peer import ScopePeer
@@ -182,6 +184,12 @@ class MessageStream:
             self.begin(status, fields)
         if data:
             self.outbox.put({"type": f"{self._prefix}.body", "body": data, "more_body": True})
+        return True
+
+    def write_early(self, data: bytes) -> bool:
+        """Queue `data` unless the client has left."""
+        with suppress(ClientDisconnected):
+            self.write(data)
         return True
 
     def begin(self, status: int, fields: RawFields) -> None:

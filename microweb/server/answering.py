@@ -36,6 +36,10 @@ class AnswerStream:
         if network.record is not None:
             self.write = note_first_byte(network.record, network.state.precise_clock, network.write)
 
+    def write_early(self, data: bytes) -> bool:
+        """Send `data`, unless the client has left: return whether to `drain()` before more."""
+        return self.network.transport.is_closing() or self.write(data)
+
     async def drain(self) -> None:
         """Wait until the peer has taken most of the written bytes. Raises: ClientDisconnected."""
         await self.network.drain()

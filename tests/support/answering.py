@@ -55,6 +55,9 @@ class FakeStream:
         self.writes.append(bytes(data))
         return len(data) > self.high_water
 
+    def write_early(self, data: bytes) -> bool:
+        return len(self.writes) >= self.closes_after or self.write(data)
+
     def _check(self) -> None:
         if len(self.writes) >= self.closes_after:
             raise ClientDisconnected("the peer left")
