@@ -12,6 +12,7 @@ from contextlib import suppress
 from traceback import walk_tb
 from types import FrameType
 
+from ..errors import ClientDisconnected
 from ..parser import Parser
 from .delivery import Discard, deliver_to, nothing, take_buffered
 from .inflow import READ_BYTES
@@ -91,7 +92,10 @@ async def _linger(network: NetworkStream, parser: Parser) -> None:
     """Discard bytes until the body ends, the peer's input ends, or the peer is silent."""
     transport, state = network.transport, network.state
     if transport.can_write_eof():
-        transport.write_eof()
+        try:
+            transport.write_eof()
+        except OSError as error:  # the peer has reset the connection, which asyncio does not know
+            raise ClientDisconnected("the client has reset the connection") from error
     discarding = network.discard or discard(network, parser)
     is_crowded = state.lingering >= max(1, state.config.max_connections // _CROWD)
     limit_s = CROWDED_S if is_crowded else _LINGER_S

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 
 import pytest
 from support.serving import DEADLINE_S, QUICK_S, on_loopback, peer_of, until_none
@@ -167,3 +168,20 @@ async def test_the_access_log_has_a_line_when_it_is_over(
         await until_none(server.connections)
     (line,) = (record.getMessage() for record in caplog.records)
     assert "/ws" in line and " 101 " in line
+
+
+@pytest.mark.parametrize("path", ["/ws", "/silent"])
+async def test_a_client_that_breaks_the_protocol_and_leaves_is_no_error(
+    app: App, path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its closed socket resets the connection as soon as the close frame arrives."""
+    async with on_loopback(app) as server:
+        address = server.sockets[0].getsockname()[:2]
+        loop = asyncio.get_running_loop()
+        with socket.create_connection(address) as peer:
+            peer.setblocking(False)
+            await loop.sock_sendall(peer, handshake(path))
+            assert (await loop.sock_recv(peer, 1000)).startswith(b"HTTP/1.1 101 ")
+            peer.send(b"\x81\x01a")  # not masked, in the same turn as the close
+        await until_none(server.connections)
+    assert [record.getMessage() for record in caplog.records] == []
