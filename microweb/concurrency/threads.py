@@ -8,8 +8,7 @@ on the event loop. While it waits there, it gives its place in the pool back. So
 sends its body slowly does not occupy a place. The number of threads that wait without a place is
 limited too. If a function may wait for a client, its caller reserves such a wait before the call.
 
-The pools store the label of each busy thread's function. So a server that cannot stop because of
-a function can name it.
+The pools store the label of each busy thread's function, to name it if the server cannot stop.
 """
 
 from __future__ import annotations
@@ -38,6 +37,7 @@ T = TypeVar("T")
 DEFAULT_THREADS = 40
 _OWN_THREADS = 16  # with 40 threads that have a place and 40 that wait, fewer than 100
 
+_RETRY_S = 0.1  # after the system has refused a thread for which jobs wait
 _POLL_S = 0.02  # polls only while a server stops, so that calls need not signal their end
 
 _log = Log("microweb.server")
@@ -74,8 +74,7 @@ class Job(NamedTuple):
 class Return(NamedTuple):
     """The request of a call that waited without a place and needs one again.
 
-    The thread that takes this from the queue gives its own place to the call. Then it rests until
-    it gets another place.
+    The thread that takes this gives its own place to the call, and rests until it gets another.
     """
 
     pool: ThreadPool
@@ -92,9 +91,8 @@ class ThreadPool:
     At most `size` further threads wait in `from_thread` without a place. Only the event loop's
     thread changes the counts.
 
-    A ThreadPoolExecutor needs futures with locks, wrapped in futures of the event loop. A single
-    call costs it 39 us of CPU in asyncio, each of 16 concurrent calls 19 us; here 21 and 8 us (in
-    uvloop 27 and 16; 14 and 5).
+    A ThreadPoolExecutor needs futures with locks. A single call costs it 39 us of CPU in asyncio,
+    each of 16 concurrent calls 19 us; here 21 and 8 us (in uvloop 27 and 16; 14 and 5).
     """
 
     def __init__(self, size: int = DEFAULT_THREADS) -> None:
@@ -108,6 +106,7 @@ class ThreadPool:
         self._reserving: deque[asyncio.Future[None]] = deque()
         self._threads: list[threading.Thread] = []
         self._busy: dict[int, str] = {}  # thread -> label of its job
+        self._retries = False  # whether `_retry` is scheduled
         self.is_closed = False
         self._end = weakref.finalize(self, _end, self._queue, self._rest, self._threads)
 
@@ -164,12 +163,22 @@ class ThreadPool:
         thread = threading.Thread(target=_work, args=arguments, name=name, daemon=True)
         try:
             thread.start()
-        except RuntimeError as error:  # the next job asks again; this one waits for other threads
+        except RuntimeError as error:  # its job waits for other threads, or for another attempt
             self._places -= 1
+            if self._threads and not self._retries:  # without any thread the job is refused
+                self._retries = True
+                asyncio.get_running_loop().call_later(_RETRY_S, self._retry)
             if _complaints.permits():
                 _log.warning("%d threads run, and no further one: %s", len(self._threads), error)
         else:
             self._threads.append(thread)
+
+    def _retry(self) -> None:
+        """Ask again until there are enough, because all other threads may wait for these jobs."""
+        self._retries = self._places < min(self._unfinished, self._size) and not self.is_closed
+        if self._retries:
+            self._add_thread()
+            asyncio.get_running_loop().call_later(_RETRY_S, self._retry)
 
     # --- waits without a place: on the event loop
 

@@ -432,6 +432,43 @@ asyncio.run(asyncio.wait_for(main(), 15))
 """
 
 
+REFUSED_FOR_A_TIME = """
+import asyncio, resource, threading
+from pathlib import Path
+from microweb.concurrency.threads import from_thread, open_pools, run_in_thread
+
+STACK = 256 << 20
+threading.stack_size(STACK)
+
+async def main():
+    pool = open_pools(2).application
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    size = pages * resource.getpagesize() + STACK + STACK // 2
+    resource.setrlimit(resource.RLIMIT_AS, (size, resource.RLIM_INFINITY))
+    inner = lambda: from_thread(run_in_thread("inner", lambda: "inner"))
+    outer = asyncio.ensure_future(run_in_thread("outer", inner))
+    while not pool._retries:
+        await asyncio.sleep(0)
+    resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    print(await outer)
+    while pool._retries:  # it does not ask for ever
+        await asyncio.sleep(0.01)
+    pool.close()
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of Linux")
+def test_job_of_a_refused_thread_runs_although_the_only_thread_waits_for_it() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", REFUSED_FOR_A_TIME], capture_output=True, text=True, env=ENVIRONMENT,
+        timeout=DEADLINE_S,
+    )  # fmt: skip
+    assert ended.stdout == "inner\n", ended.stderr
+    assert ended.stderr == "1 threads run, and no further one: can't start new thread\n"
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="limits of Linux")
 def test_thread_that_the_system_refuses_costs_no_place() -> None:
     ended = subprocess.run(
