@@ -31,6 +31,17 @@ from .log_writer import LogWriter
 _warnings_log = logging.getLogger("py.warnings")
 
 
+class TextFormatter(logging.Formatter):
+    """Writes the message. From WARNING up the name of the level is before it: `warning: `."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        return f"{record.levelname.lower()}: {text}" if record.levelno >= logging.WARNING else text
+
+
+_text_formatter = TextFormatter()
+
+
 class LogHandler(logging.Handler):
     """Formats records in the thread that logs them, and writes them in the thread of `writer`."""
 
@@ -39,6 +50,9 @@ class LogHandler(logging.Handler):
     def __init__(self, writer: LogWriter, level: int) -> None:
         super().__init__(level)
         self.put = writer.put  # a line
+
+    def format(self, record: logging.LogRecord) -> str:
+        return (self.formatter or _text_formatter).format(record)
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -148,7 +162,9 @@ def logs_written_by_a_thread() -> Iterator[logging.Handler]:
         return
     last, stream = logging.lastResort, sys.stderr
     if stream is not None and stream is not sys.__stderr__:  # the application's, or captured
-        yield logging.StreamHandler(stream)
+        handler = logging.StreamHandler(stream)
+        handler.setFormatter(_text_formatter)
+        yield handler
         return
     try:
         if stream is None:

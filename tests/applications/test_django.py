@@ -70,7 +70,8 @@ def test_paths(site: Site) -> None:
     assert site.get("/questions").headers["Location"] == f"{site.prefix}/questions/"
     assert site.get("/nowhere").status_code == 404
     site.program.stop()
-    assert site.program.err.rest() == f"Not Found: {site.prefix}/nowhere"  # Django's own log
+    # Django's own log.
+    assert site.program.err.rest() == f"warning: Not Found: {site.prefix}/nowhere"
     site.program.err.seen.clear()
 
 
@@ -111,6 +112,6 @@ def test_an_error(site: Site) -> None:
     assert "<h1>Server Error (500)</h1>" in failed.text
     site.program.stop()
     said = site.program.err.rest()
-    assert said.startswith(f"Internal Server Error: {site.prefix}/fail\n")  # Django's own log
+    assert said.startswith(f"error: Internal Server Error: {site.prefix}/fail\n")  # Django's own
     assert said.count("RuntimeError: no such luck") == 1
     site.program.err.seen.clear()

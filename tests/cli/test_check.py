@@ -175,5 +175,5 @@ def test_the_start_names_state_in_memory_once(
     program = start("-m", "microweb", "run", "hello.py", "--port", "0", "--workers", "2")
     program.urls()
     program.stop()
-    names = [line.split()[0] for line in program.err.rest().splitlines()]
-    assert names == ["MemoryStore", "MemoryBroker", "RateLimit"]
+    names = [line.split()[:2] for line in program.err.rest().splitlines()]
+    assert names == [["warning:", name] for name in ("MemoryStore", "MemoryBroker", "RateLimit")]

@@ -372,6 +372,19 @@ def text_handler() -> Iterator[LogHandler]:
     writer.close()
 
 
+def test_level_is_before_the_text_from_warning_up(text_handler: LogHandler) -> None:
+    def texts() -> list[str]:
+        levels = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL)
+        return [
+            text_handler.format(logging.LogRecord("shop", level, "", 0, "full", (), None))
+            for level in levels
+        ]
+
+    assert texts() == ["full", "full", "warning: full", "error: full", "critical: full"]
+    text_handler.setFormatter(logging.Formatter("%(name)s"))
+    assert texts() == ["shop"] * 5
+
+
 @pytest.mark.parametrize("form", ["text", "json"])
 def test_only_a_sole_handler_of_ours_is_direct(form: str, text_handler: LogHandler) -> None:
     root, logger = logging.RootLogger(logging.INFO), logging.Logger("microweb.access")

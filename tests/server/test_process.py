@@ -234,7 +234,7 @@ async def end() -> None:
     program.urls()
     program.stop()
     assert "cancelled" in program.out.rest()
-    assert program.err.rest() == "the lifespan did not end within 1 s: it is cancelled"
+    assert program.err.rest() == "error: the lifespan did not end within 1 s: it is cancelled"
 
 
 def test_lifespan_that_goes_on_behind_its_cancellation_is_told(start: Start) -> None:
@@ -254,8 +254,8 @@ async def end() -> None:
     program.stop()
     assert "cancelled" in program.out.rest()
     assert program.err.rest().splitlines() == [
-        "the lifespan did not end within 1 s: it is cancelled",
-        "the lifespan did not end within 1 s of its cancellation: it is abandoned",
+        "error: the lifespan did not end within 1 s: it is cancelled",
+        "error: the lifespan did not end within 1 s of its cancellation: it is abandoned",
     ]
 
 

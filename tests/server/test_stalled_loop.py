@@ -105,7 +105,7 @@ def test_code_that_does_not_end_is_named_before_its_end(program: Program, tmp_pa
     (url, *_) = program.urls()
     get(url, "/spin")
     named = program.err.wait_for("holds the event loop")
-    assert named.startswith("GET /spin (route /spin) holds")
+    assert named.startswith("warning: GET /spin (route /spin) holds")
     assert "in spin" in named
 
 
@@ -113,7 +113,7 @@ def test_a_background_task_is_named_without_a_request(program: Program, tmp_path
     (url, *_) = program.urls()
     get(url, "/task")
     named = program.err.wait_for("the event loop for")
-    assert named.startswith("no request held")
+    assert named.startswith("warning: no request held")
     assert named.endswith(f"{tmp_path}/app.py:{line_of('a task')} in later")
 
 
