@@ -115,7 +115,7 @@ def test_wrong_options_end_as_those_of_run(
     write: Write, capsys: Out, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write("hello.py", APP)
-    assert misuse(capsys, "check", "hello.py", "--port", "70000").startswith("port: expected ")
+    assert misuse(capsys, "check", "hello.py", "--port", "70000").startswith("--port: expected ")
     monkeypatch.setenv("MICROWEB_PORT", "x")
     assert complaint(COMMAND.name, "hello.py").startswith("MICROWEB_PORT: expected an int")
 

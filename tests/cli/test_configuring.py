@@ -51,7 +51,7 @@ def test_wrong_flag_is_a_wrong_usage_but_not_a_wrong_variable(
     monkeypatch.setenv("MICROWEB_PORT", "70000")
     said = "expected an int from 0 to 65535, got 70000"
     assert complaint("run", "hello.py") == f"MICROWEB_PORT: {said}"
-    assert misuse(capsys, "run", "hello.py", "--port", "70000") == f"port: {said}\n"
+    assert misuse(capsys, "run", "hello.py", "--port", "70000") == f"--port: {said}\n"
 
 
 def test_missing_file_of_variables(write: Write) -> None:
