@@ -49,7 +49,7 @@ OWN_NAMES = {
     "channels": "Broker Channel Channels Gap MemoryBroker Message Subscription",
     "channels.redis": "RedisBroker",
     "endpoints.described": "Described",
-    "errorpages": "problem_response",
+    "errorpages": "preferred_form problem_response",
     "faults": "Fault",
     "http.headers": "MutableHeaders",
     "http.interfaces": "Address",
