@@ -24,8 +24,13 @@ class Inflow(asyncio.Protocol):
 
     _early: asyncio.Future[bytes | None] | None
 
-    def __init__(self, reader: asyncio.StreamReader, transport: asyncio.WriteTransport) -> None:
-        self._loop = asyncio.get_running_loop()
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        reader: asyncio.StreamReader,
+        transport: asyncio.WriteTransport,
+    ) -> None:
+        self._loop = loop
         self._reader = reader
         self._streams: asyncio.Protocol = transport.get_protocol()  # type: ignore[assignment]
         self._waiter: asyncio.Future[bytes | None] | None  # of the task in `receive`

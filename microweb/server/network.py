@@ -13,10 +13,10 @@ from enum import Enum, auto
 from typing import cast
 
 from ..errors import BodyTimeout, ClientDisconnected, HeadTimeout
-from ..http.interfaces import Origin
+from ..http.interfaces import Address, Origin
 from ..http.request_head import HeaderSection
 from ..request import Request
-from .addresses import address_of_peer, network_of
+from .addresses import network_of
 from .buffered import Share
 from .delivery import Discard
 from .inflow import READ_BYTES, Inflow
@@ -25,7 +25,7 @@ from .outflow import Outflow
 from .records import DEADLINE, ExchangeRecord
 from .sockets import has_ended, has_input, has_room, unsent_bytes
 from .state import ServerState
-from .unix_sockets import unix_peer
+from .unix_sockets import address_of
 
 NEVER = float("inf")
 
@@ -54,6 +54,7 @@ class NetworkStream:
     """The two streams of a connection, its phase, its deadline and the request under way."""
 
     __slots__ = (
+        "_address",
         "_draining",
         "_held",
         "_outflow",
@@ -61,7 +62,6 @@ class NetworkStream:
         "_reading",
         "_scheme",
         "_taken",
-        "address",
         "deadline",
         "discard",
         "disconnected",
@@ -88,9 +88,8 @@ class NetworkStream:
         self.reader = reader
         self.writer = writer
         self.transport = transport = writer.transport
-        self.inflow = Inflow(reader, transport)
-        peer = transport.get_extra_info("peername")
-        self.address = address_of_peer(*peer[:2]) if isinstance(peer, tuple) else unix_peer(writer)
+        self.inflow = Inflow(state.loop, reader, transport)
+        self._address = address_of(transport) if state.has_users else None
         self._scheme = ""  # found at the first use
         self.task: asyncio.Task[None] | None = None  # the task that serves the connection
         self.request: Request | None = None  # the request under way, not answered yet
@@ -109,6 +108,13 @@ class NetworkStream:
         self._draining = 0  # how many tasks wait in `drain`
         self.is_full = False  # the transport holds more than `_HIGH_WATER`
         self._taken = -1  # bytes of `written` that the peer had taken at the last `probe`
+
+    @property
+    def address(self) -> Address | None:
+        """The peer's address, found at the first use."""
+        if self._address is None:
+            self._address = address_of(self.transport)
+        return self._address
 
     @property
     def scheme(self) -> str:

@@ -62,13 +62,13 @@ class _Header(asyncio.Protocol):
             return
         network = self._network
         if header.source is not None:
-            network.address = header.source
+            network._address = header.source
             if isinstance(self._next, RefusesPlainly):
                 self._next.client = header.source.host
             if header.has_tls:
                 network._scheme = "https"
         elif not header.is_local and network.address is not None:
-            network.address = UntrustedAddress(*network.address)
+            network._address = UntrustedAddress(*network.address)
         rest = self._data[header.size :]
         self._leave()
         if rest:

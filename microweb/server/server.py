@@ -33,6 +33,7 @@ from .sockets import cannot_listen_on, url_of
 from .state import Refuse, ServerState, refuse_plainly
 from .sweep import Sweep
 from .unfinished import log_unfinished, work_under_way
+from .unix_sockets import is_unix_socket
 from .worker import Worker
 
 if TYPE_CHECKING:
@@ -113,6 +114,7 @@ class Server:
             self._tls = ServerTLS(self.config, limit=STREAM_LIMIT, warns=warns)
         opened = worker or ListeningSockets.open(self.config.addresses).owned_by(self._resources)
         self.sockets = opened.sockets
+        self.state.has_users = any(map(is_unix_socket, self.sockets))
         try:
             await self.open()
             self._listeners = self._make_listeners()
@@ -278,7 +280,7 @@ class Server:
             serving = connection.run()
             if self.state.is_stopping:
                 connection.stop()
-        connection.network.task = asyncio.get_running_loop().create_task(serving)
+        connection.network.task = self.state.loop.create_task(serving)
         if self._listeners is not None:
             self._listeners.check_descriptor(below)
 

@@ -21,7 +21,7 @@ from ..concurrency.descriptors import MIN_SPARE, spare_descriptors
 from ..concurrency.throttle import Throttle
 from ..logs import Log
 from .handshakes import ignore_new_handshakes
-from .listeners import Accept
+from .listeners import CHECKED_PART, Accept
 
 _MAX_ACCEPTS = 16  # in one turn: with one, new connections starved beside busy kept ones
 _MAX_PASSING = 4  # behind a gate: more of them made the balance worse
@@ -59,6 +59,7 @@ class SharedListeners:
         self._connecting: set[asyncio.Task[object]] = set()
         self._pauses = Throttle()
         self._spare, self._ceiling = MIN_SPARE, float("inf")
+        self._unchecked = 0  # connections that `check_descriptor` still lets pass
         self._is_open = False
         self.check()
 
@@ -88,7 +89,11 @@ class SharedListeners:
             bound.close()
 
     def check_descriptor(self, transport: asyncio.BaseTransport) -> None:
-        """Pause if a new connection has one of the last descriptors."""
+        """Pause if a new connection has one of the last descriptors: see `Listeners`."""
+        if self._unchecked:
+            self._unchecked -= 1
+            return
+        self._unchecked = self._spare // CHECKED_PART
         connected = transport.get_extra_info("socket")
         if connected is not None and connected.fileno() >= self._ceiling:
             self._pause()
@@ -96,6 +101,7 @@ class SharedListeners:
     def check(self) -> None:
         """Accept again if there is room: once a second."""
         self._spare, self._ceiling = spare_descriptors()
+        self._unchecked = 0
         if self.is_paused and self._is_open:
             self.is_paused = False
             for bound in self._sockets:

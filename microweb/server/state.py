@@ -60,6 +60,7 @@ class ServerState:
         self.lines = RequestLines()
         self.head_cache = HeadCache()
         self.background = Background(config.max_background_tasks)
+        self.loop: asyncio.AbstractEventLoop  # that serves the connections, after `open()`
         self.clock: Callable[[], float] = lambda: 0.0  # the event loop's time after `open()`
         self.precise_clock = monotonic  # the time of uvloop stands still within an iteration
         self.budget = Budget(config.max_buffered, lambda: self.clock())
@@ -69,13 +70,14 @@ class ServerState:
         self.is_retiring = False  # it stops, and other workers go on
         self.idle_deadline = 0.0  # the deadline of a connection that becomes idle now
         self.lingering = 0  # connections whose last answer is sent and that wait for the peer
+        self.has_users = False  # peers over Unix sockets: their user is known while they are there
         self.isolates = False  # whether each exchange has a context of its own
         self.unflushed: list[Flushing] = []  # connections with answers to write
 
     def open(self) -> None:
         """Use the clock and the callbacks of the running event loop."""
-        loop = asyncio.get_running_loop()
-        self.clock, self._call_soon = loop.time, loop.call_soon
+        self.loop = asyncio.get_running_loop()
+        self.clock, self._call_soon = self.loop.time, self.loop.call_soon
 
     def flush_soon(self) -> None:
         """Write the answers in `unflushed` at the end of the event loop's iteration.

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from ..errors import ConfigurationError
 from ..http.interfaces import Address
-from .addresses import address_of_user
+from .addresses import address_of_peer, address_of_user
 from .holders import AddressInUse, holders_of_path, rows_of
 
 try:
@@ -100,12 +100,20 @@ def cannot_listen_at(path: str, error: OSError) -> ConfigurationError:
     return ConfigurationError(f"can't listen on unix:{path}: {error.strerror}")
 
 
-def unix_peer(writer: asyncio.StreamWriter) -> Address | None:
-    """Return the user of the peer as an address, None if this is no Unix socket."""
-    connected = writer.get_extra_info("socket")
-    if connected is None or connected.family != getattr(socket, "AF_UNIX", None):
+def address_of(transport: asyncio.BaseTransport) -> Address | None:
+    """Return the address of a peer; the user of the peer if it is a Unix socket, which is open."""
+    peer = transport.get_extra_info("peername")
+    if isinstance(peer, tuple):
+        return address_of_peer(*peer[:2])
+    connected = transport.get_extra_info("socket")
+    if connected is None or not is_unix_socket(connected):
         return None
     return address_of_user(uid_of_peer(connected))
+
+
+def is_unix_socket(bound: socket.socket) -> bool:
+    """Return whether a socket is a Unix socket."""
+    return bound.family == getattr(socket, "AF_UNIX", None)
 
 
 def uid_of_peer(connected: socket.socket) -> int | None:

@@ -34,7 +34,7 @@ class Connected:
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
         self.writer = writer
-        self.inflow = Inflow(reader, writer.transport)
+        self.inflow = Inflow(asyncio.get_running_loop(), reader, writer.transport)
 
     async def begin(self) -> asyncio.Task[bytes | None]:
         """Return a task that waits in `receive`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import socket
 
@@ -49,6 +50,24 @@ async def test_server_can_stop_while_it_is_paused() -> None:
             assert listeners.is_paused
             await server.stop()
     assert await is_refused(address)
+
+
+async def test_some_of_many_connections_are_checked() -> None:
+    class Counting(asyncio.BaseTransport):
+        asked = 0
+
+        def get_extra_info(self, name: str, default: object = None) -> None:
+            self.asked += 1
+
+    async with on_loopback(Gate().app) as server:
+        listeners, transport = listeners_of(server), Counting()
+        listeners._spare = 64
+        for _ in range(10):
+            listeners.check_descriptor(transport)
+        assert transport.asked == 2
+        listeners.check()
+        listeners.check_descriptor(transport)
+        assert transport.asked == 3
 
 
 def listeners_of(server: Server) -> Listeners:

@@ -12,6 +12,8 @@ from support.serving import (
     QUICK_S,
     get,
     in_memory,
+    on_loopback,
+    peer_of,
     post,
     read_all,
     read_until,
@@ -19,7 +21,9 @@ from support.serving import (
     statuses,
 )
 
+from microweb import App
 from microweb.errors import ProtocolError
+from microweb.http.interfaces import Address
 from microweb.request import Request
 from microweb.response import Response
 
@@ -43,6 +47,29 @@ async def test_silent_start_is_closed_without_an_answer() -> None:
         assert not end.is_readable
         await house.pass_time(0.1)
         assert await read_all(end) == b""
+
+
+async def test_address_is_known_after_the_client_has_left() -> None:
+    app, begun, left = App(), asyncio.Event(), asyncio.Event()
+    found: asyncio.Future[Address | None] = asyncio.get_running_loop().create_future()
+
+    @app.post("/", on_disconnect="finish")
+    async def wait(request: Request) -> str:
+        begun.set()
+        await left.wait()
+        found.set_result(request.peer)
+        return ""
+
+    async with on_loopback(app) as server, peer_of(server) as peer, asyncio.timeout(DEADLINE_S):
+        await peer.send(post("/"))
+        await begun.wait()
+        (connection,) = server.connections
+        own = connection.network.transport.get_extra_info("peername")
+        await peer.reset()
+        while not connection.network.is_gone():
+            await asyncio.sleep(0.01)
+        left.set()
+        assert await found == Address(*own)
 
 
 async def test_head_deadline_is_absolute() -> None:
