@@ -6,8 +6,9 @@ refused with a stable reason, and immediately if they can no longer become a req
 
 It is fast because it skips work. If a connection repeats its last head, or its last header section,
 the parsed value is shared: a comparison of bytes replaces the parse. A request line without a query
-is parsed once per server. A head without content is checked by one regex, and its fields are parsed
-when they are first used. `_parse_head` parses all other heads, and gives the reason of a refusal.
+is parsed once per server, and so is the first head of a connection if other connections began with
+it. A head without content is checked by one regex, and its fields are parsed when they are first
+used. `_parse_head` parses all other heads, and gives the reason of a refusal.
 """
 
 from __future__ import annotations
@@ -134,6 +135,9 @@ class Parser:
             if self.is_empty and not self._is_unfinished:
                 if data == self._last_head:
                     return self._begin(self._line, self._section)
+                if not self._has_parsed and data in self._lines.first_heads:
+                    self._has_parsed = True
+                    return self._begin(*self._lines.first_heads[data])
                 if data.endswith(b"\r\n\r\n"):
                     request = self._take_plain_head(data, self._limits.plain_head)
                     if request is not None:
@@ -175,7 +179,9 @@ class Parser:
         if self._has_parsed:
             self._last_head, self._last_fields = head, fields
             self._line, self._section = line, section
-        self._has_parsed = True
+        else:
+            self._has_parsed = True
+            self._lines.keep_first(head, line, section)
         if section.has_body:
             self.decoder = LengthDecoder(section.content_length)
         return make_request(line, section, self._transport)

@@ -26,6 +26,7 @@ from microweb.http.hosts import is_host, is_host_value
 from microweb.http.limits import Limits
 from microweb.http.request_head import PlainSection, RequestLines
 from microweb.parser import Parser
+from microweb.request import Request
 
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 POST = b"POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nhello"
@@ -272,6 +273,68 @@ def test_a_smuggled_request_stays_in_the_body() -> None:
     first, second = read(raw + b"GET /b HTTP/1.1\r\n" + HOST + b"\r\n").exchanges
     assert (first.path, first.body) == ("/a", GET)
     assert second.path == "/b"
+
+
+# --- first heads ----------------------------------------------------------------------
+
+
+def first_of(lines: RequestLines, raw: bytes) -> Request:
+    """Return the first request of a new connection."""
+    request = Parser(FakePeer(), lines, Limits()).next_request(raw)
+    assert request is not None
+    return request
+
+
+def test_first_head_that_repeats_is_parsed_once_for_a_server() -> None:
+    lines, other_head = RequestLines(), GET.replace(b"localhost", b"other")
+    one, same, other = (first_of(lines, raw) for raw in (GET, GET, other_head))
+    assert (same.line, same.section) == (one.line, one.section)
+    assert same is not one
+    assert (one.headers["host"], other.headers["host"]) == ("localhost", "other")
+    assert first_of(RequestLines(), GET).section is not one.section
+
+
+def test_known_first_head_has_the_body_of_its_own_connection() -> None:
+    lines = RequestLines()
+    for content in (b"hello", b"world"):
+        parser = Parser(FakePeer(), lines, Limits())
+        assert parser.next_request(POST[:-5]) is not None
+        assert parser.next_content() is None
+        parser.feed(content + GET)
+        assert parser.next_content() == content
+    assert POST[:-5] in lines.first_heads
+
+
+def test_first_heads_are_few_and_short() -> None:
+    lines = RequestLines()
+    for number in range(1000):
+        first_of(lines, b"GET /%d HTTP/1.1\r\n" % number + HOST + b"\r\n")
+        assert 0 < len(lines.first_heads) <= 128
+    long = GET[:-2] + b"Cookie: " + bytes(b"a" * 500) + b"\r\n\r\n"
+    first_of(lines, long)
+    assert long not in lines.first_heads
+
+
+def test_only_the_first_head_of_a_connection_is_shared() -> None:
+    lines = RequestLines()
+    parser = Parser(FakePeer(), lines, Limits())
+    for target in (b"/a", b"/b", b"/c"):
+        assert parser.next_request(b"GET %b HTTP/1.1\r\n" % target + HOST + b"\r\n") is not None
+    (head,) = lines.first_heads
+    assert head.startswith(b"GET /a ")
+
+
+@pytest.mark.parametrize("case", REFUSED, ids=lambda case: case.id)
+def test_refused_first_head_is_not_kept(case: Refused) -> None:
+    lines = RequestLines()
+    for _ in range(2):
+        parser = Parser(FakePeer(), lines, Limits())
+        try:
+            parser.next_request(case.raw)
+        except ProtocolError:
+            assert case.raw not in lines.first_heads
+        else:  # only a later part is wrong
+            assert not lines.first_heads or not parser.is_empty or parser.decoder is not None
 
 
 # --- bodies ---------------------------------------------------------------------------
