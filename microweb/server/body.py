@@ -131,9 +131,9 @@ class Body(ArrivingBody[NetworkStream]):
 
     async def _receive(self) -> None:
         network, parser = self._open()
-        begun = network.clock()
+        begun = network.state.clock()
         data = await network.read_within(self._patience_s(network))
-        self._credit_s -= network.clock() - begun
+        self._credit_s -= network.state.clock() - begun
         if not data:
             raise ClientDisconnected("the peer left inside the body")
         parser.feed(data)
@@ -197,11 +197,11 @@ def end_body(parser: Parser, request: Request) -> None:
 
 async def skim_body(network: NetworkStream, parser: Parser) -> None:
     """Read and drop the rest of a body. Raises: ClientDisconnected."""
-    ends_at = network.clock() + network.state.config.body_timeout_s
+    ends_at = network.state.clock() + network.state.config.body_timeout_s
     while (content := parser.next_content()) != b"":
         if content is None:
             try:
-                data = await network.read_within(ends_at - network.clock())
+                data = await network.read_within(ends_at - network.state.clock())
             except BodyTimeout:  # already answered: a 408 would look like the next answer
                 data = b""
             if not data:

@@ -124,10 +124,6 @@ class NetworkStream:
             self._scheme = "https" if has_tls else "http"
         return self._scheme
 
-    def clock(self) -> float:
-        """Return the event loop's time in seconds."""
-        return self.state.clock()
-
     async def read_within(self, seconds: float) -> bytes:
         """Return more bytes of a body, `b""` at the end of input.
 
