@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING
 from ..http.interfaces import Address
 from ..request import Request
 from .connection import Connection
-from .network import NEVER, NetworkStream, Phase
+from .network import NEVER, NetworkStream
+from .phases import Phase
 from .questions import Answering, Frame, Question
 
 if TYPE_CHECKING:

@@ -16,7 +16,8 @@ from ..errors import ClientDisconnected
 from ..parser import Parser
 from .delivery import Discard, deliver_to, nothing, take_buffered
 from .inflow import READ_BYTES
-from .network import NEVER, NetworkStream, Phase
+from .network import NEVER, NetworkStream
+from .phases import Phase
 
 # A client may send its whole upload before it reads the answer. nginx has the same limits: 5 s of
 # silence, 30 s in all (lingering_timeout, lingering_time).

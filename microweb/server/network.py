@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from enum import Enum, auto
 from typing import cast
 
 from ..errors import BodyTimeout, ClientDisconnected, HeadTimeout
@@ -22,6 +21,7 @@ from .delivery import Discard
 from .inflow import READ_BYTES, Inflow
 from .interruptible import Interruptible, wake
 from .outflow import Outflow
+from .phases import BEFORE_A_REQUEST, HEAD, IDLE, START, Phase
 from .records import DEADLINE, ExchangeRecord
 from .sockets import has_ended, has_input, has_room, unsent_bytes
 from .state import ServerState
@@ -30,24 +30,6 @@ from .unix_sockets import address_of
 NEVER = float("inf")
 
 _HIGH_WATER = 64 * 1024  # if the transport holds more bytes, wait until the peer reads
-
-
-class Phase(Enum):
-    """The event that a connection waits for until its deadline.
-
-    In the first three phases, if a request is under way, the connection waits for the handler,
-    without a deadline.
-    """
-
-    START = auto()  # the first byte of the first request
-    HEAD = auto()  # the rest of a head
-    IDLE = auto()  # the first byte of a later request
-    BODY = auto()  # more bytes of a body
-    LINGER = auto()  # the peer's close, after the last answer
-
-
-_START = Phase.START  # access to an Enum attribute costs 0.1 us
-BEFORE_A_REQUEST = frozenset((Phase.START, Phase.HEAD, Phase.IDLE))
 
 
 class NetworkStream:
@@ -95,7 +77,7 @@ class NetworkStream:
         self.request: Request | None = None  # the request under way, not answered yet
         self.record: ExchangeRecord | None = None  # of the exchange under way, for observers
         self.disconnected: Request | None = None  # its handler has got a ClientDisconnected
-        self.phase = self._phase_before = _START
+        self.phase = self._phase_before = START
         self._reading: Interruptible[bytes] | None = None  # the read of a body under way
         self.deadline = state.clock() + state.config.head_timeout_s
         self.unflushed = b""  # answers to write at the end of the event loop's iteration
@@ -298,7 +280,7 @@ class NetworkStream:
                 self.discard.end_received()
         elif phase is Phase.BODY:
             self.inflow.fail(BodyTimeout("the request body stalled or came too slowly"))
-        elif phase is Phase.HEAD:
+        elif phase is HEAD:
             self.inflow.fail(HeadTimeout("the request head was not complete in time"))
         else:
             self._end_input()
@@ -320,9 +302,9 @@ class NetworkStream:
             return None
         if self.transport.is_closing() or self.unflushed or self.transport.get_write_buffer_size():
             return None
-        if self.phase is Phase.START:
+        if self.phase is START:
             return self.deadline - config.head_timeout_s
-        return self.deadline - config.idle_timeout_s if self.phase is Phase.IDLE else None
+        return self.deadline - config.idle_timeout_s if self.phase is IDLE else None
 
     def end_if_silent(self) -> bool:
         """Close an idle connection unless it has unread bytes; return whether it closes."""

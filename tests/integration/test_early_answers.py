@@ -27,7 +27,7 @@ from support.serving import (
 )
 
 from microweb import App, Request, Response, WebSocket, abort
-from microweb.server.network import Phase
+from microweb.server.phases import Phase
 from microweb.server.server import Server
 
 pytestmark = pytest.mark.usefixtures("nothing_is_logged")

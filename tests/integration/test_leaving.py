@@ -14,7 +14,7 @@ from support.serving import DEADLINE_S, GET, get, on_loopback, peer_of, post, st
 
 from microweb import App, Request, Response
 from microweb.errors import ClientDisconnected
-from microweb.server.network import Phase
+from microweb.server.phases import Phase
 from microweb.server.server import Server
 from microweb.testing.misbehaving import Misbehaving
 

@@ -18,7 +18,7 @@ from support.serving import (
 
 from microweb.request import Request
 from microweb.response import Response
-from microweb.server.network import Phase
+from microweb.server.phases import Phase
 
 
 async def hello(request: Request) -> Response:
