@@ -393,14 +393,14 @@ class Connection:
         must_wait = has_more or network.transport.get_write_buffer_size() > 0
         return must_wait and close(network, parser, has_more=has_more)
 
-    def stop(self) -> None:
+    def stop(self, now: float) -> None:
         """Tell a long-lived answer that the server stops, and shorten the idle deadline.
 
         A request that still arrives is answered with `Connection: close`.
         """
         if self._watch is not None and self._watch.long_lived is not None:
             self._watch.long_lived.stop(is_restart=self.network.state.is_retiring)
-        self.check_stop(self.network.state.clock())
+        self.check_stop(now)
 
     # --- the sweep, once a second
 

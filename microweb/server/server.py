@@ -32,7 +32,7 @@ from .shared_listeners import SharedListeners
 from .sockets import cannot_listen_on, url_of
 from .state import Refuse, ServerState, refuse_plainly
 from .sweep import Sweep
-from .unfinished import log_unfinished, work_under_way
+from .unfinished import log_unfinished, unfinished, work_under_way
 from .unix_sockets import is_unix_socket
 from .worker import Worker
 
@@ -186,8 +186,8 @@ class Server:
         ends_at = self.state.clock() + self.config.grace_s
         if self._stop_timer is None:
             self._tick_stopping()
-        for connection in tuple(self.connections):
-            connection.stop()
+        stopping = Sweep(Connection.stop, self.state.clock)
+        stopping.begin(self.connections)
         self.guests.stop()
         try:
             listeners, self._listeners = self._listeners, None
@@ -195,6 +195,7 @@ class Server:
                 self._worker.drain()
             if listeners is not None:
                 await listeners.close(leaves_queue=self.state.is_retiring)
+            await stopping.end()
             await self._finish_work(ends_at)
         finally:
             for timer in (self._timer, self._stop_timer, self._sweep, self._stop_sweep):
@@ -205,17 +206,14 @@ class Server:
             raise ThreadsStuck(places)
 
     async def _finish_work(self, ends_at: float) -> None:
-        tasks = self._tasks()
-        if tasks:
-            _, tasks = await asyncio.wait(tasks, timeout=max(ends_at - self.state.clock(), 0.0))
+        tasks = await unfinished(self._tasks(), ends_at - self.state.clock())
         log_unfinished(self.connections, self.guests, self.config.grace_s)
         ending = {each.network.task for each in self.connections if each.watch.is_ending}
         ending = (ending | self.guests.ending_tasks()) & tasks
         for spared in (ending, set[object]()):  # first spare the tasks that already clean up
             for task in tasks - spared:
                 task.cancel()
-            if tasks:
-                _, tasks = await asyncio.wait(tasks, timeout=_CANCEL_S)
+            tasks = await unfinished(tasks, _CANCEL_S)
         await self.background.close(max(ends_at - self.state.clock(), _CANCEL_S), _CANCEL_S)
         if self.pools is not None:
             await self.pools.wait_idle(max(ends_at - self.state.clock(), _CANCEL_S))
@@ -279,7 +277,7 @@ class Server:
                 self._worker.slot.connections = len(self.connections)
             serving = connection.run()
             if self.state.is_stopping:
-                connection.stop()
+                connection.stop(self.state.clock())
         connection.network.task = self.state.loop.create_task(serving)
         if self._listeners is not None:
             self._listeners.check_descriptor(below)

@@ -1,18 +1,21 @@
 """The checks of all connections: a slice of them in each turn of the event loop.
 
 With 10,000 connections, the checks of one tick held the event loop for 46 to 68 ms. A slice takes
-less than 1 ms, so that it fits beside slices of other work in one turn.
+less than 1 ms, so that it fits beside slices of other work in one turn. If a stop closes all idle
+connections of a slice, that takes 3 ms on uvloop, 9 on asyncio.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from itertools import chain
 from typing import Generic, TypeVar
 
 Checked = TypeVar("Checked")
 
-SLICE = 64  # connections: a check takes 5 to 7 us, of an event stream 15
+# Connections: a check takes 5 to 7 us, of an event stream 15. To close an idle one takes 40 to 70.
+SLICE = 64
 
 
 class Sweep(Generic[Checked]):
@@ -33,8 +36,13 @@ class Sweep(Generic[Checked]):
         turns take long, it is not started again, so that it reaches all.
         """
         if not self._due:
-            self._due = [connection for each in connections for connection in each]
+            self._due = [*chain.from_iterable(connections)]
             self._check_slice()
+
+    async def end(self) -> None:
+        """Return once all are checked."""
+        while self._due:
+            await asyncio.sleep(0)
 
     def cancel(self) -> None:
         """Check no more."""

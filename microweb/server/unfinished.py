@@ -1,7 +1,8 @@
-"""The work that a stop of the server waits for, in words: for the console and the log."""
+"""The work that a stop of the server waits for: the wait, and words for the console and the log."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 
 from ..http.request_log import name_in_log
@@ -13,6 +14,22 @@ from .guests import Guests
 _MAX_NAMED = 3  # requests that the line about a stop names
 
 _log = Log("microweb.server")
+
+
+async def unfinished(tasks: set[asyncio.Task[None]], seconds: float) -> set[asyncio.Task[None]]:
+    """Return the tasks that have not ended after `seconds`; return earlier if all have ended.
+
+    `asyncio.wait` holds the event loop to add a callback to each task: 13 ms for 8,000. Here one
+    task at a time has one.
+    """
+    loop = asyncio.get_running_loop()
+    ends_at = loop.time() + max(seconds, 0.0)
+    for task in tasks:
+        if not task.done():
+            await asyncio.wait((task,), timeout=max(ends_at - loop.time(), 0.0))
+            if loop.time() >= ends_at:
+                break
+    return {task for task in tasks if not task.done()}
 
 
 def work_under_way(connections: Iterable[Connection], guests: Guests, tasks: int) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from itertools import pairwise
 
 import pytest
-from support.serving import DEADLINE_S, on_loopback, until_none
+from support.serving import DEADLINE_S, GET, on_loopback, until_none
 
-from microweb import App
+from microweb import App, Response
 from microweb.server.sweep import SLICE, Sweep
 
 COUNT = 10_000
@@ -75,6 +76,37 @@ async def test_cancelled_sweep_checks_no_more() -> None:
     assert (await checks.run())[-1] == SLICE
     checks.sweep.begin(range(SLICE))
     assert len(checks.checked) == 2 * SLICE
+
+
+async def test_end_of_a_sweep_comes_after_all_checks() -> None:
+    checks = Checks()
+    await checks.sweep.end()
+    checks.sweep.begin(range(3 * SLICE))
+    await checks.sweep.end()
+    assert len(checks.checked) == 3 * SLICE
+
+
+async def test_stop_ends_more_event_streams_than_a_slice_before_it_cancels() -> None:
+    app = App()
+
+    @app.get("/")
+    async def stream() -> Response:
+        async def events() -> AsyncIterator[str]:
+            yield "first"
+            await asyncio.get_running_loop().create_future()
+
+        return Response.events(events())
+
+    async with on_loopback(app, grace_s=0) as server, asyncio.timeout(DEADLINE_S):
+        address = server.sockets[0].getsockname()[:2]
+        clients = [await asyncio.open_connection(*address) for _ in range(5 * SLICE + 1)]
+        for reader, writer in clients:
+            writer.write(GET)
+            await reader.readuntil(b"first")
+        await server.stop()
+        for reader, writer in clients:
+            assert (await reader.read()).endswith(b"\r\n0\r\n\r\n")
+            writer.close()
 
 
 async def test_check_that_fails_does_not_end_the_sweep() -> None:

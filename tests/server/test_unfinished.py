@@ -1,15 +1,15 @@
-"""The work that a stop waits for, in words."""
+"""The work that a stop waits for: the wait, and words."""
 
 from __future__ import annotations
 
 import asyncio
 
 import pytest
-from support.serving import get, in_memory, settle
+from support.serving import DEADLINE_S, get, in_memory, settle
 
 from microweb.request import Request
 from microweb.response import Response
-from microweb.server.unfinished import log_unfinished, work_under_way
+from microweb.server.unfinished import log_unfinished, unfinished, work_under_way
 
 
 async def test_requests_under_way_are_named_up_to_three(caplog: pytest.LogCaptureFixture) -> None:
@@ -44,3 +44,22 @@ async def test_requests_under_way_are_named_up_to_three(caplog: pytest.LogCaptur
         is_open.set()
         for end in ends:
             end.close()
+
+
+async def test_tasks_that_have_ended_are_not_returned() -> None:
+    loop = asyncio.get_running_loop()
+    opened, never = loop.create_future(), loop.create_future()
+
+    async def wait_for(future: asyncio.Future[None]) -> None:
+        await future
+
+    ending = {asyncio.create_task(wait_for(opened)) for _ in range(10)}
+    staying = {asyncio.create_task(wait_for(never)) for _ in range(3)}
+    loop.call_soon(opened.set_result, None)
+    async with asyncio.timeout(DEADLINE_S):
+        assert await unfinished(ending, DEADLINE_S) == set()  # before the time is over
+        assert await unfinished(ending | staying, 0.05) == staying
+        assert await unfinished(staying, -1.0) == staying
+        assert await unfinished(set(), DEADLINE_S) == set()
+    never.set_result(None)
+    await asyncio.wait(staying)
