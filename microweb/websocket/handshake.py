@@ -98,7 +98,7 @@ Offer = tuple[str, list[tuple[str, str | None]]]  # an extension and its paramet
 _NAME = re.compile(rf"[ \t]*+({TOKEN_TEXT.pattern})[ \t]*+")
 _PARAMETER = re.compile(
     rf";[ \t]*+({TOKEN_TEXT.pattern})[ \t]*+"
-    rf'(?:=[ \t]*+(?:({TOKEN_TEXT.pattern})|"((?:[^"\\]|\\.)*)")[ \t]*+)?'
+    rf'(?:=[ \t]*+(?:({TOKEN_TEXT.pattern})|"((?:[^"\\]++|\\.)*)")[ \t]*+)?'
 )
 _EMPTY = re.compile(r"[ \t,]*+")  # members may be empty. RFC 9110 section 5.6.1.2
 _NEXT = re.compile(r",[ \t,]*+|\Z")
