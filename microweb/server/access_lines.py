@@ -14,6 +14,7 @@ from ..http.grammar import METHODS
 from ..http.request_log import request_id_of
 from ..request import Request
 from .log_json import DIGITS, ours_line, timestamp
+from .log_text import safe_line
 from .records import DONE, ExchangeRecord
 
 LOGGER = "microweb.access"
@@ -21,6 +22,8 @@ LOGGER = "microweb.access"
 _LINE = "%(method)s %(path)s %(status)d %(bytes)dB %(ms).1fms %(client)s"
 _LINE_WITH_ID = _LINE + " %(request_id)s"
 _END = " (%(how)s)"  # only of an exchange that did not end as usual
+
+_MAX_PATH = 1 << 14  # characters: the members of a longer path are cut as those of any record
 
 _NO_TRACE = (None, None)
 _METHOD = {method: f',"http.request.method":"{method}"' for method in METHODS}
@@ -59,11 +62,11 @@ def fields_of(record: ExchangeRecord) -> dict[str, object]:
 
 
 def text_line(record: ExchangeRecord) -> str:
-    """Return the line of a record as text: what `format_of` makes of its fields."""
+    """Return the line of a record as text: what `TextFormatter` makes of its fields."""
     request, client = record.request, record.client
     request_id = None if request is None else request_id_of(request)
     us, host = _microseconds(record.begun, record.ended), None if client is None else client.host
-    return _text_line(record, us, host, request_id)
+    return safe_line(_text_line(record, us, host, request_id))
 
 
 def _text_line(record: ExchangeRecord, us: int, host: str | None, request_id: str | None) -> str:
@@ -89,7 +92,8 @@ def object_line(record: ExchangeRecord, thread: str | None) -> str:
         method, ids = _METHOD.get(request.line.method), _ids_of(request, request_id)
     client = record.client
     host = None if client is None else client.host
-    if request is None or method is None or ids is None or host == "-":  # rare
+    is_long = request is not None and len(request.line.raw_path) > _MAX_PATH
+    if request is None or method is None or ids is None or host == "-" or is_long:  # rare
         fields = fields_of(record)
         return ours_line(LOGGER, format_of(record) % fields, fields, at, thread)
     us, route = _microseconds(record.begun, record.ended), record.route

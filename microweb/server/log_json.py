@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any
 
 from ..http.grammar import METHODS
+from .log_text import cut
 
 # Attributes of our records, see docs/reference/logging.md -> keys.
 _KEYS = {
@@ -45,6 +46,13 @@ _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", 
 DIGITS = [f"{number:03d}" for number in range(1000)]  # `:06d` takes 0.5 us each time
 
 _OURS = "microweb."
+
+_MAX_RECORD = 1 << 19  # characters, all ASCII: half of what a LogWriter holds
+_MAX_PARTS = (1 << 15, 1 << 11)  # characters of each member of a longer record; one may take 12
+_KEPT = frozenset("timestamp severity message logger process.pid thread.name".split()) | {
+    *("exception.type", "exception.message", "exception.stacktrace")
+}
+
 _encode = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":"), default=str)
 
 ExceptionInfo = (
@@ -125,6 +133,19 @@ def json_line(
         "process.pid": pid,
     }
     own.update((key, value) for key, value in fields.items() if key not in own)
+    line = _encode_safely(own)
+    for most in _MAX_PARTS:
+        if len(line) <= _MAX_RECORD:
+            return line
+        own = {cut(str(key), most): _cut_value(value, most) for key, value in own.items()}
+        line = _encode_safely(own)
+    if len(line) > _MAX_RECORD:  # there are thousands of members
+        kept = {key: value for key, value in own.items() if key in _KEPT}
+        line = _encode_safely(kept | {"microweb.log_error": "too many members"})
+    return line
+
+
+def _encode_safely(own: dict[str, object]) -> str:
     try:
         return _encode.encode(own)
     except (TypeError, ValueError, RecursionError):  # a key, an infinity, a cycle
@@ -132,6 +153,11 @@ def json_line(
     except Exception as error:  # of a `__str__` of the application
         own = dict(list(own.items())[:5], **{"microweb.log_error": type(error).__name__})
         return _encode.encode(own)
+
+
+def _cut_value(value: object, most: int) -> object:
+    plain = value if isinstance(value, (bool, float)) else _plain(value)
+    return cut(plain, most) if isinstance(plain, str) else plain
 
 
 def exception_fields(error: BaseException) -> dict[str, object]:

@@ -26,20 +26,10 @@ from .console import (
 from .forks import called_in_children
 from .lines import line_lock
 from .log_json import JSONFormatter
+from .log_text import TextFormatter
 from .log_writer import LogWriter
 
 _warnings_log = logging.getLogger("py.warnings")
-
-
-class TextFormatter(logging.Formatter):
-    """Writes the message. From WARNING up the name of the level is before it: `warning: `."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        text = super().format(record)
-        return f"{record.levelname.lower()}: {text}" if record.levelno >= logging.WARNING else text
-
-
-_text_formatter = TextFormatter()
 
 
 class LogHandler(logging.Handler):
@@ -50,9 +40,7 @@ class LogHandler(logging.Handler):
     def __init__(self, writer: LogWriter, level: int) -> None:
         super().__init__(level)
         self.put = writer.put  # a line
-
-    def format(self, record: logging.LogRecord) -> str:
-        return (self.formatter or _text_formatter).format(record)
+        self.setFormatter(TextFormatter())
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -100,7 +88,9 @@ def direct_handler(logger: logging.Logger) -> JSONHandler | LogHandler | None:
         return None
     if type(handler) is JSONHandler:
         return handler if type(handler.formatter) is JSONFormatter else None
-    return handler if type(handler) is LogHandler and handler.formatter is None else None
+    if type(handler) is LogHandler and type(handler.formatter) is TextFormatter:
+        return handler
+    return None
 
 
 def set_up_json() -> None:
@@ -163,7 +153,7 @@ def logs_written_by_a_thread() -> Iterator[logging.Handler]:
     last, stream = logging.lastResort, sys.stderr
     if stream is not None and stream is not sys.__stderr__:  # the application's, or captured
         handler = logging.StreamHandler(stream)
-        handler.setFormatter(_text_formatter)
+        handler.setFormatter(TextFormatter())
         yield handler
         return
     try:

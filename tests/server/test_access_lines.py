@@ -19,6 +19,7 @@ from microweb.http.request_head import RequestLine
 from microweb.server import access_lines
 from microweb.server.access_lines import fields_of, format_of, object_line, text_line
 from microweb.server.log_json import JSONFormatter
+from microweb.server.log_text import TextFormatter
 from microweb.server.records import CLIENT_LEFT, DONE, REFUSED, STOPPED, ExchangeRecord
 
 inner, app = App(), App()
@@ -89,7 +90,7 @@ def logged(record: ExchangeRecord, at: float, thread: str | None = None) -> logg
 
 @given(records(odd_ids))
 def test_text_is_that_of_logging(record: ExchangeRecord) -> None:
-    assert text_line(record) == logging.Formatter().format(logged(record, 0.0))
+    assert text_line(record) == TextFormatter().format(logged(record, 0.0))
 
 
 @given(records(odd_ids), st.floats(0.0, 4e9), st.none() | texts.filter(bool))

@@ -158,3 +158,35 @@ def test_record_without_the_name_of_its_thread_has_no_such_member() -> None:
     record = record_of("shop", "sold")
     record.threadName = None
     assert "thread.name" not in members(record)
+
+
+@pytest.mark.parametrize("text", ["x", "\x01", "\U0001f600", "\ud800", "\n"])
+def test_long_record_keeps_its_traceback_and_has_room(text: str) -> None:
+    record = record_of("shop", "%s", text * 1_100_000, whole=text * 1_100_000, order=5)
+    try:
+        raise ValueError(f"no such user: {text * 1_100_000}")
+    except ValueError:
+        record.exc_info = sys.exc_info()
+    line = JSONFormatter().format(record)
+    assert len(line) < 1 << 20
+    found = json.loads(line)
+    assert (found["order"], found["severity"]) == (5, "INFO")
+    for key in ("message", "exception.message", "exception.stacktrace", "whole"):
+        assert " characters left out ... " in found[key]
+    assert "in test_long_record_keeps" in found["exception.stacktrace"]
+    assert "ValueError: no such user: " in found["exception.stacktrace"]
+
+
+@pytest.mark.parametrize("value", [["x" * 2_000_000], {"x" * 2_000_000: 1}])
+def test_long_value_that_is_no_text_is_cut(value: object) -> None:
+    found = members(record_of("shop", "sold", parts=value))
+    assert " characters left out ... " in found["parts"] and found["message"] == "sold"
+
+
+def test_record_of_too_many_members_keeps_the_usual_ones() -> None:
+    extra = {f"key {number}": "x" * 20 for number in range(50_000)}
+    record = record_of("shop", "sold", **extra)
+    found = members(record)
+    assert (found["message"], found["logger"]) == ("sold", "shop")
+    assert found["microweb.log_error"] == "too many members"
+    assert len(found) == 6

@@ -247,6 +247,29 @@ def test_text_goes_to_stderr(script: Path) -> None:
     assert lines[1].startswith("GET /users/7 200 ")
 
 
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_text_of_a_client_forges_no_line_and_loses_none(script: Path, form: str) -> None:
+    echo = "@app.post('/echo')\nasync def echo(request: Request) -> str:\n"
+    script.write_text(f"{APP}\n{echo}    raise LookupError(await request.text())\n")
+    command = [sys.executable, "-m", "microweb", "run", str(script), "--port", "0", "--log", form]
+    with subprocess.Popen(
+        command, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None and process.stderr is not None
+        url = "http://" + process.stdout.readline().decode().split("http://")[1].split()[0]
+        for body in (b"\r\nGET /admin 200 12B 0.1ms\x1b[31m", b"x" * 1_050_000):
+            head = f"POST /echo HTTP/1.0\r\nContent-Length: {len(body)}\r\n\r\n"
+            assert raw(url, head.encode() + body).startswith(b"HTTP/1.1 500 ")
+        process.send_signal(signal.SIGTERM)
+        out, errors = process.communicate(timeout=DEADLINE_S)
+    log = (errors if form == "text" else out).decode()
+    lines = [line for line in log.split("\n") if not line.startswith("    ")]
+    assert [line for line in lines if line.startswith("GET ")] == []
+    assert log.count("POST /echo failed") == log.count("raise LookupError") == 2
+    assert "characters left out" in log and "dropped" not in log
+    assert "\r" not in log and "\x1b" not in log
+
+
 # --- readers that do not read
 
 
