@@ -16,11 +16,11 @@ from types import SimpleNamespace
 from ..bodies.stream import StreamBody
 from ..errors import ClientDisconnected, ConfigurationError, ProtocolError
 from ..http.framing import CLOSE
-from ..logs import Log
 from ..request import Handler, Request, make_request
 from ..response import Response
 from ..server.answering import is_streaming
 from ..server.refusal import failure
+from ..server.refusal_log import log_refusal
 from ..server.state import ServerState
 from .asgi_app_answer import MessageStream, RawFields
 from .asgi_app_body import MessageBody
@@ -31,8 +31,6 @@ from .asgi_app_wire import Wire
 from .asgi_types import Receive, Scope, Send
 
 Refuse = Callable[[ProtocolError], Awaitable[Response]]
-
-_protocol_log = Log("microweb.protocol")
 
 
 class AnswerCut(Exception):
@@ -86,7 +84,7 @@ class ScopeExchange:
         except ClientDisconnected:
             raise
         except ProtocolError as error:
-            _protocol_log.info("%d: %s", error.status, error, extra={"reason": error.reason})
+            log_refusal("%d: %s", error.status, error, reason=error.reason, status=error.status)
             request = request or make_request(NO_LINE, NO_SECTION, self.peer)
             response, connection = await self._state.refuse(error), CLOSE
         except BaseException as error:

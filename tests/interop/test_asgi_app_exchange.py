@@ -9,7 +9,9 @@ import pytest
 from support.asgi import Exchanged, answered, http_scope, started
 
 from microweb import App, Request, Response
+from microweb.concurrency.throttle import Throttle
 from microweb.interop.asgi_app_exchange import AnswerCut
+from microweb.server import refusal_log
 from microweb.websocket.upgrade import UpgradeResponse
 
 
@@ -157,3 +159,16 @@ async def test_a_server_that_raises_oserror_ends_the_exchange_quietly(
     exchanged = Exchanged(app, http_scope())
     exchanged.send_error = OSError("gone")
     assert await exchanged.end() == [] and caplog.messages == []
+
+
+async def test_refusals_are_not_logged_too_often(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(refusal_log, "_refusals", Throttle(3600.0, times=2))
+    caplog.set_level("INFO", "microweb.protocol")
+    for _ in range(4):
+        scope = http_scope(headers=[(b"host", b"a"), (b"cookie", b"secret\x01")])
+        assert (await answered(App(), scope))[0] == 400
+    text = "400: a control byte in a field value (byte 0x01 at index 6 of 7)"
+    assert caplog.messages == [text] * 2
+    assert vars(caplog.records[0])["status"] == 400
