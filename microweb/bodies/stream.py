@@ -321,8 +321,8 @@ class StreamBody(WrittenBody):
                 lines = headers.lines  # read directly, because `headers.get` costs 1 us
                 length = headers["content-length"] if "content-length" in lines else None
                 framing = _CHUNKED
-                if status != 200 or length is not None or not request.section.minor_version:
-                    takes_chunks = request.section.takes_chunks
+                takes_chunks = request.section.takes_chunks
+                if status != 200 or length is not None or not takes_chunks:
                     framing = _framing(status, length, takes_chunks=takes_chunks)
                 if self._trailers is not None or "trailer" in lines:
                     announce(headers, self._trailers, is_chunked=framing is _CHUNKED)
