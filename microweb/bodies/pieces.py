@@ -52,8 +52,21 @@ def iterate(pieces: Pieces) -> AsyncIterator[Piece]:
 
 
 async def _each(pieces: AsyncIterable[Piece]) -> AsyncGenerator[Piece, None]:
-    async for piece in pieces:
-        yield piece
+    iterator = aiter(pieces)
+    try:
+        async for piece in iterator:
+            yield piece
+    finally:
+        await close_made(iterator, pieces)
+
+
+async def close_made(iterator: AsyncIterator[object], source: object) -> None:
+    """Close an async generator that the `__aiter__` of `source` has made.
+
+    Otherwise the event loop would close it, in a task of its own.
+    """
+    if iterator is not source and isinstance(iterator, AsyncGeneratorType):
+        await iterator.aclose()
 
 
 async def take_next(iterator: AsyncIterator[Piece]) -> Piece | End:

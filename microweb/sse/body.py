@@ -22,7 +22,7 @@ from typing import cast
 
 from ..bodies.body import EncodeHead, Head, RequestInfo
 from ..bodies.outlet import JOINED_BYTES, Outlet
-from ..bodies.pieces import End, Pieces, Source
+from ..bodies.pieces import End, Pieces, Source, close_made
 from ..bodies.stream import StreamBody
 from ..errors import LocalProtocolError
 from ..http.bytestream import ResponseStream
@@ -183,8 +183,10 @@ class _Feed:
             if not self._has_stopped():
                 raise
         finally:
-            self._events = None
+            iterator, self._events = self._events, None
             self._is_waiting = False  # `stop` must not interrupt the generator's `finally` blocks
+            if iterator is not None:
+                await close_made(iterator, events)
 
     async def send_rest(self, first: bytes, outlet: Outlet) -> int:
         """Pass the first piece and the other events to the outlet, like `_send_pieces`."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from array import array
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -81,3 +82,31 @@ def test_piece_becomes_bytes() -> None:
     assert to_bytes(memoryview(wide)) == wide.tobytes()  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="expected str or bytes as a piece of a stream, got int"):
         to_bytes(7)  # type: ignore[arg-type]
+
+
+class Made:
+    """A source whose `__aiter__` is an async generator, and the task that has left it."""
+
+    def __init__(self) -> None:
+        self.left_by: list[object] = []
+
+    async def __aiter__(self) -> AsyncIterator[str]:
+        begun_by = asyncio.current_task()
+        try:
+            while True:
+                await asyncio.sleep(0)
+                yield "a"
+        finally:
+            self.left_by.append(asyncio.current_task() is begun_by)
+
+
+@pytest.mark.parametrize("make", [Response.stream, Response.events], ids=["stream", "events"])
+async def test_generator_that_aiter_has_made_is_closed_by_its_own_task(
+    make: Callable[[Any], Response],
+) -> None:
+    app, source = App(), Made()
+    app.get("/")(lambda: make(source))
+    async with app.test_client() as client, client.stream("GET", "/") as response:
+        async for _ in response.aiter_bytes():
+            break
+    assert source.left_by == [True]
