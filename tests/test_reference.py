@@ -16,6 +16,7 @@ from support.pages import DOCS, PAGES, Page, read_page
 import microweb
 from microweb.cli.command import Command
 from microweb.cli.command_line import COMMANDS
+from microweb.debug.missing_names import OWN_NAMES
 from microweb.server.config import ServerConfig
 
 REFERENCE = [page for page in PAGES if page.name.startswith("docs/reference/")]
@@ -24,45 +25,7 @@ REFERENCE = [page for page in PAGES if page.name.startswith("docs/reference/")]
 PACKAGES = ("channels", "openapi", "sessions", "sse", "testing", "websocket")
 
 # Other modules that users import from, and the names that are for them.
-MODULES = {
-    "bodies.forms": "Files Form",
-    "bodies.multipart": "Part",
-    "channels.redis": "RedisBroker",
-    "endpoints.described": "Described",
-    "errorpages": "preferred_form problem_response",
-    "faults": "Fault",
-    "http.headers": "MutableHeaders",
-    "http.interfaces": "Address",
-    "http.mediatypes": "MEDIA_TYPES",
-    "http.tls": "ClientCertificate TLSInfo",
-    "middleware.authentication": "BasicAuth BearerAuth",
-    "middleware.compression": "Compression",
-    "middleware.conditional": "ConditionalGet",
-    "middleware.cors": "CORS",
-    "middleware.csrf": "CSRFProtection",
-    "middleware.health": "Health",
-    "middleware.hosts": "AllowedHosts",
-    "middleware.https": "HTTPSRedirect",
-    "middleware.metrics": "Counter Gauge Histogram Metrics",
-    "middleware.rate_limit": "RateLimit",
-    "middleware.rate_limit_redis": "RedisBuckets",
-    "middleware.request_id": "RequestID",
-    "middleware.security": "ContentSecurityPolicy SecurityHeaders",
-    "middleware.sessions": "Sessions",
-    "middleware.timeout": "Timeout",
-    "middleware.timing": "ServerTiming timing",
-    "middleware.tracing": "Tracing",
-    "router": "Route",
-    "server.config": "ServerConfig",
-    "server.server": "Server",
-    "sessions.memory": "MemoryStore",
-    "sessions.redis": "RedisStore",
-    "sessions.session": "Flash",
-    "typed": "Content Cookie Depends FormData Header Json Meta Query",
-    "templating": "MissingTemplate TemplateResponse TemplateStream Templates",
-    "testing.transport": "MemoryTransport",
-    "websocket.frames": "encode_frame",
-}
+MODULES = {module: names for module, names in OWN_NAMES.items() if module not in PACKAGES}
 
 # Classes of which users get objects, and make none.
 MADE_BY_MICROWEB = set(
