@@ -171,8 +171,8 @@ def _check_key(pair: Pair, option: str) -> None:
         _check_file(option, pair.key, _KEY_MARK, "a private key")
     elif _KEY_MARK not in _read(option, pair.key):
         raise ConfigurationError(
-            f"tls_key (--tls-key): name the private key of {pair.certificate!r:.80}, or put the "
-            "key into that file"
+            f"tls_key (--tls-key): name the private key of {pair.certificate!r}, or put the key "
+            "into that file"
         )
 
 

@@ -103,9 +103,12 @@ class _NetworkStream(httpcore.AsyncNetworkStream):
 class Content(httpx.AsyncByteStream):
     """The content of a response, streamed."""
 
-    def __init__(self, answer: httpcore.Response, find_error: _FindError) -> None:
+    def __init__(
+        self, answer: httpcore.Response, find_error: _FindError, forget: Callable[[], None]
+    ) -> None:
         self._answer = answer
         self._find_error = find_error
+        self._forget = forget  # the request, at the end of its answer
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         try:
@@ -120,6 +123,7 @@ class Content(httpx.AsyncByteStream):
 
     async def aclose(self) -> None:
         await self._answer.aclose()
+        self._forget()
 
 
 def new_pool(connect: _Connect) -> httpcore.AsyncConnectionPool:

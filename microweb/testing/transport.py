@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Coroutine
+from functools import partial
 from typing import Any, Unpack
 
 from ..concurrency.background import exit_of
@@ -72,7 +73,8 @@ class MemoryTransport(httpx.AsyncBaseTransport):
         if error is not None:
             await answer.aclose()
             raise error
-        content = Content(answer, lambda: self._take_error(address))
+        forget = partial(self._forget, address)
+        content = Content(answer, lambda: self._take_error(address), forget)
         return httpx.Response(
             answer.status, headers=answer.headers, stream=content, extensions=answer.extensions
         )
@@ -133,6 +135,11 @@ class MemoryTransport(httpx.AsyncBaseTransport):
         self._requests[request.peer] = request
         return self._app.handle(request)
 
+    def _forget(self, address: Address) -> None:
+        """Free the resources of a request, such as an uploaded file, at the end of its answer."""
+        if not self._raises_errors:
+            self._requests.pop(address, None)
+
     def _take_error(self, address: Address, status: int = 500) -> BaseException | None:
         """Return and forget the error of a connection's last request if the test must raise it.
 
@@ -145,8 +152,6 @@ class MemoryTransport(httpx.AsyncBaseTransport):
         request = self._requests.get(address)
         error = request.error if request is not None else None
         if error is None:
-            if not self._raises_errors:
-                self._requests.pop(address, None)  # frees its resources, such as an uploaded file
             return None
         if (exit := exit_of(error)) is None and not (self._raises_errors and status == 500):
             return None

@@ -152,7 +152,8 @@ def test_limit_that_may_be_off(name: str, value: object) -> None:
 
 @pytest.mark.parametrize("workers", [0, -1, 513, "many", 2.0, None, True])
 def test_workers_are_a_count_or_auto(workers: object) -> None:
-    assert message(workers=workers) == f"workers: expected an int from 1 to 512, got {workers!r}"
+    expected = "workers: expected an int from 1 to 512 or 'auto'"
+    assert message(workers=workers) == f"{expected}, got {workers!r}"
     assert ServerConfig(workers="auto").workers == "auto"
 
 

@@ -102,12 +102,11 @@ def test_files_of_the_wrong_kind(tmp_path: Path) -> None:
     swapped = Files(files.key, files.certificate)
     assert "tls_certificate: expected a certificate in PEM" in complaint(**swapped.options())
     twice = Files(files.certificate, files.certificate)
-    assert "tls_key: expected a private key in PEM" in complaint(**twice.options())
-    text = complaint(tls_certificate=(files.certificate,))
-    assert text == (
-        f"tls_key (--tls-key): name the private key of {files.certificate!r:.80}, or put the key "
-        "into that file"
-    )
+    for options in (twice.options(), {"tls_certificate": (files.certificate,)}):
+        assert complaint(**options) == (
+            f"tls_key (--tls-key): name the private key of {files.certificate!r}, or put the key "
+            "into that file"
+        )
 
 
 @pytest.mark.parametrize("key_type", [trustme.KeyType.ECDSA, trustme.KeyType.RSA])
