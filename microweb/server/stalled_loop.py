@@ -147,8 +147,9 @@ class _Watch:
     def _report(self, turned_at: float, stack: Stack, name: str) -> None:
         """Log a stall at its end, or when it lasts for long. Return at its end."""
         dump_timer.cancel()
-        # Also if C code held the GIL for longer than this: it may have ended by now.
-        reports_at = max(turned_at + _SETTLED_S, time.monotonic() + self._pause_s)
+        # Also if C code held the GIL for longer than this: it may have ended by now. A stall that
+        # lasts until the next report is due is always reported: it may never end.
+        reports_at = max(turned_at + _SETTLED_S, time.monotonic() + self._pause_s, self._due_at)
         is_held = True
         while is_held and time.monotonic() < reports_at:
             if self._is_over.wait(self._pause_s):

@@ -187,6 +187,22 @@ def test_a_worker_names_too_and_still_ends_without_its_supervisor(tmp_path: Path
         assert not held.is_alive()
 
 
+def test_a_stall_that_begins_soon_after_a_report_and_does_not_end_is_named(tmp_path: Path) -> None:
+    gap = "from microweb.server import stalled_loop\nstalled_loop._GAP_S = 3.0\n"
+    (tmp_path / "app.py").write_text(APP + gap)
+    arguments = ["-m", "microweb", "run", "app:app", "--port", "0", "--stall-ms", "100"]
+    with Program(*arguments, cwd=tmp_path) as program:
+        (url, *_) = program.urls()
+        get(url, "/block/300")
+        program.err.wait_for("held the event loop")
+        held = threading.Thread(target=_get_cut, args=(url, "/block/60000"))
+        held.start()
+        program.err.wait_for("/block/60000 (route /block/{ms:int}) holds the event loop")
+        program.process.kill()
+        held.join(DEADLINE_S)
+        assert not held.is_alive()
+
+
 def _get_cut(url: str, path: str) -> None:
     with pytest.raises((OSError, HTTPException)):
         get(url, path)
