@@ -329,8 +329,16 @@ class Parser:
         decoder.remaining, decoder.is_complete = 0, True
         return buffer[start:end]
 
+    @property
+    def has_small_chunks(self) -> bool:
+        """Whether `next_content` ended early because of many small chunks: let other tasks run."""
+        return isinstance(self.decoder, ChunkedDecoder) and self.decoder.has_more
+
     def has_whole_body(self) -> bool:
-        """Return whether the rest of the body has arrived and is well-formed. Consumes nothing."""
+        """Return whether the rest of the body has arrived, well-formed and not in small chunks.
+
+        Consumes nothing.
+        """
         decoder = copy(self.decoder)
         if isinstance(decoder, ChunkedDecoder):
             decoder.trailers = []  # the copy must not extend the list of the original

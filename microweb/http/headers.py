@@ -22,21 +22,9 @@ T = TypeVar("T")
 
 # Only lines of these fields are cached: they have few distinct values, unlike cookies and tokens.
 CACHED_NAMES = frozenset(
-    [
-        "accept",
-        "accept-encoding",
-        "accept-language",
-        "cache-control",
-        "connection",
-        "content-type",
-        "host",
-        "sec-fetch-dest",
-        "sec-fetch-mode",
-        "sec-fetch-site",
-        "sec-fetch-user",
-        "upgrade-insecure-requests",
-        "user-agent",
-    ]
+    "accept accept-encoding accept-language cache-control connection content-type host "
+    "sec-fetch-dest sec-fetch-mode sec-fetch-site sec-fetch-user upgrade-insecure-requests "
+    "user-agent".split()
 )
 _CACHED_LINE_BYTES = 300  # a listed name and a value of at most 256 bytes
 _CACHED_LINES = 512

@@ -93,14 +93,16 @@ class Discard:
         parser = self._parser
         if parser.decoder is not None:
             try:
-                while content := parser.next_content():
+                while (content := parser.next_content()) and not parser.has_small_chunks:
                     pass
             except MicrowebError:  # the body is malformed: its end is unknown
                 parser.decoder = None
             else:
-                if content is not None:
+                if content == b"":
                     self.end_received()
-                return
+                if not content:
+                    return
+                parser.decoder = None  # to find the end behind small chunks would take too long
         parser.take_rest()
 
 

@@ -114,6 +114,33 @@ async def test_chunks_and_trailers() -> None:
     assert body.trailers is not None and body.trailers["x-sum"] == "1"
 
 
+async def test_other_tasks_run_between_many_small_chunks() -> None:
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    body, connection, _ = body_of(b"1\r\na\r\n" * 10_000 + b"0\r\n\r\n", fields=(CHUNKED,))
+    counting = asyncio.create_task(count())
+    assert await read_whole(body) == b"a" * 10_000
+    counting.cancel()
+    assert turns == 10 and not connection.patience
+
+
+async def test_a_read_cancelled_between_many_small_chunks_loses_nothing() -> None:
+    body, *_ = body_of(b"1\r\na\r\n" * 2500 + b"0\r\n\r\n", fields=(CHUNKED,))
+    assert await body.read(None) == b"a" * 1000
+    reading = asyncio.create_task(body.read(None))
+    await asyncio.sleep(0)
+    reading.cancel()
+    await asyncio.wait([reading])
+    assert reading.cancelled()
+    assert await read_whole(body) == b"a" * 1500
+
+
 # --- limits
 
 
@@ -245,6 +272,8 @@ async def test_two_tasks_share_a_body() -> None:
         ((CHUNKED,), b"3\r\nabc\r\n0\r\n\r\n", True),
         ((CHUNKED,), b"3\r\nabc\r\n", False),
         ((CHUNKED,), b"zz\r\n", False),
+        ((CHUNKED,), b"1\r\na\r\n" * 900 + b"0\r\n\r\n", True),
+        ((CHUNKED,), b"1\r\na\r\n" * 1000 + b"0\r\n\r\n", False),
         ((LENGTH_10, EXPECT), b"", False),
         ((LENGTH_10, EXPECT), b"0123456789", False),
     ],

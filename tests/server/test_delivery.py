@@ -110,8 +110,10 @@ async def test_what_is_discarded_may_be_over_the_limit() -> None:
     assert parser.is_empty and not ended.done()
 
 
-async def test_a_malformed_body_is_discarded_until_the_peer_ends() -> None:
-    parser, discard, ended = discarding("Transfer-Encoding: chunked\r\n", b"zz")
+@pytest.mark.parametrize("came", [b"zz", b"1\r\na\r\n" * 1000])
+async def test_a_body_without_a_known_end_is_discarded_until_the_peer_ends(came: bytes) -> None:
+    """It is malformed, or in so many small chunks that to find its end would take too long."""
+    parser, discard, ended = discarding("Transfer-Encoding: chunked\r\n", came)
     discard.data_received(b"\r\n0\r\n\r\n" * 1000)
     assert parser.is_empty and not ended.done()
     discard.end_received()
