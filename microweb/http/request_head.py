@@ -17,7 +17,7 @@ _MAX_LENGTH_DIGITS = 18  # below an exabyte: no body is longer, and `int()` stay
 _MEMO_LINES = 1024
 _MEMO_LINE_BYTES = 256
 _MEMO_HEADS = 128
-_MEMO_HEAD_BYTES = 512
+_MEMO_HEAD_BYTES = 1024
 _FRAMING_FIELDS = frozenset(("connection", "content-length", "expect", "transfer-encoding"))
 
 
