@@ -22,7 +22,11 @@ if importlib.util.find_spec("uvloop") is not None:
     LOOPS.append("uvloop")
 
 SOURCE = """
-import logging, os, signal, sys, warnings
+import logging, os, signal, sys, time, warnings
+
+# Before the functions of microweb, so that each child has the server's handlers for a while.
+os.register_at_fork(after_in_child=lambda: time.sleep(0.2))
+
 from microweb import App
 
 warnings.simplefilter("ignore", DeprecationWarning)  # of a fork beside threads
@@ -89,7 +93,7 @@ def test_end_of_an_answer_reaches_the_client(forking: Forking, path: str) -> Non
 
 
 @pytest.mark.parametrize("path", ["/fork", "/fork-in-thread"])
-def test_child_has_default_signal_handlers(forking: Forking, path: str) -> None:
+def test_a_signal_for_a_new_child_does_not_reach_the_server(forking: Forking, path: str) -> None:
     child = forking.fork(path)
     assert get(forking.url, f"/end/{child}") == (200, str(-signal.SIGTERM))
     assert get(forking.url, "/nothing")[0] == 404  # only the child got the signal
@@ -115,6 +119,17 @@ def test_function_is_called_in_a_child_only_inside_the_block() -> None:
     assert forked(reader, writer, b"forked") == 0
     os.close(reader)
     os.close(writer)
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_fork_leaves_the_blocked_signals_as_they_were() -> None:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    with called_in_children(lambda: None):
+        child = os.fork()
+        if not child:
+            os._exit(signal.pthread_sigmask(signal.SIG_BLOCK, []) != before)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == before
 
 
 def forked(reader: int, writer: int, expected: bytes) -> int:
