@@ -52,25 +52,12 @@ def load_application(target: str, kind: Kind[A]) -> A:
         say(f"{_split_target(target)[0]} can't be read\n{text}", sys.stderr, ERROR)
         sys.exit(NOT_STARTED)
     except ConfigurationError as error:  # its text and its place are enough
-        say(f"{_place_of(error)}{error}", sys.stderr, ERROR)
+        from ..debug.tracebacks import line_of
+
+        say(line_of(error), sys.stderr, ERROR)
         sys.exit(NOT_STARTED)
     except Exception as error:  # the module may raise anything
         exit_not_started(error)
-
-
-def _place_of(error: ConfigurationError) -> str:
-    """Return the application's line that raised an error: `app.py:29 in create_app: `."""
-    from ..debug.tracebacks import is_users_code
-
-    place = ""
-    for frame, line in traceback.walk_tb(error.__traceback__):
-        code = frame.f_code
-        if is_users_code(code.co_filename):
-            file = Path(code.co_filename)
-            shown = file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file
-            function = "" if code.co_name == "<module>" else f" in {code.co_qualname}"
-            place = f"{shown}:{line}{function}: "
-    return place
 
 
 def import_app(target: str) -> App:

@@ -208,6 +208,20 @@ def is_users_code(filename: str) -> bool:
     return not path.startswith(_LIBRARIES) and "site-packages" not in Path(path).parts
 
 
+def line_of(error: BaseException) -> str:
+    """Return the text of an error behind the application's line that raised it, if there is one.
+
+    `app.py:29 in create_app: set SECRET_KEY`
+    """
+    place = ""
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        code = frame.f_code
+        if is_users_code(code.co_filename):
+            function = "" if code.co_name == "<module>" else f" in {code.co_qualname}"
+            place = f"{_short_path(code.co_filename)}:{line}{function}: "
+    return f"{place}{error}"
+
+
 def _short_path(filename: str) -> str:
     path = Path(filename)
     if path.is_relative_to(Path.cwd()):

@@ -7,7 +7,7 @@ import traceback
 from types import TracebackType
 
 from ..debug.page import debug_answer, is_forwarded
-from ..debug.tracebacks import is_users_code
+from ..debug.tracebacks import is_users_code, line_of
 from ..errorpages import plain_answer
 from ..errors import ConfigurationError
 from ..request import Request
@@ -28,9 +28,9 @@ def fault_of(error: BaseException) -> BaseException:
 
 
 def print_fault(error: BaseException) -> None:
-    """Print a fault to stderr, as Python prints an exception."""
-    if error.__traceback__ is None and isinstance(error, ConfigurationError):
-        say(str(error), sys.stderr)
+    """Print a fault to stderr: as Python prints an exception, a ConfigurationError as one line."""
+    if isinstance(error, ConfigurationError):
+        say(line_of(error), sys.stderr)
     else:
         show("".join(traceback.format_exception(error)).rstrip(), sys.stderr)
 
