@@ -7,6 +7,7 @@ shared memory, so the end of a process releases it, however the process ends.
 
 That byte also marks a line that was begun and not finished, because its process was killed or the
 disk is full. The next write then begins with a line end, so that only the unfinished line is lost.
+If the process was killed just behind its line, this leaves an empty line.
 """
 
 from __future__ import annotations

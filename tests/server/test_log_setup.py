@@ -149,6 +149,7 @@ def test_all_lines_of_a_service_are_objects(script: Path, workers: str) -> None:
         assert service.log.wait_for(lambda each: each.get("microweb.how") == how)
         if workers == "2":
             pid = pids_in(service.log.message("listening on")["message"])[0]
+            service.log.killed = 1
             os.kill(pid, signal.SIGKILL)
             crash = service.log.message(f"worker {pid} was killed by SIGKILL")
             assert (crash["severity"], crash["process.pid"]) == ("ERROR", service.process.pid)

@@ -11,10 +11,15 @@ from .processes import DEADLINE_S
 
 
 class LogObjects:
-    """The objects that arrive on a stream, one a line, read by a thread."""
+    """The objects that arrive on a stream, one a line, read by a thread.
+
+    `killed` is how many writers the test has killed: one behind a long line leaves an empty line.
+    """
 
     def __init__(self, stream: IO[bytes]) -> None:
         self.found: list[dict[str, Any]] = []
+        self.killed = 0
+        self._empty_lines = 0
         self._stream = stream
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._read)
@@ -22,15 +27,19 @@ class LogObjects:
 
     def _read(self) -> None:
         for line in self._stream:
+            if line == b"\n":
+                self._empty_lines += 1
+                continue
             found = json.loads(line)
             with self._changed:
                 self.found.append(found)
                 self._changed.notify_all()
 
     def join(self) -> None:
-        """Wait until the stream has ended."""
+        """Wait until the stream has ended, and check the number of empty lines."""
         self._thread.join(DEADLINE_S)
         assert not self._thread.is_alive()
+        assert self._empty_lines <= self.killed
 
     def wait_for(self, is_wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         """Return the first object that is wanted, as soon as it is there."""
