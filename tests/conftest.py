@@ -1,6 +1,6 @@
 """Configuration of all tests.
 
-MICROWEB_TEST_LOOP=asyncio (or uvloop) chooses the event loop. MICROWEB_TEST_JSON=json tests as if
+TEST_LOOP=asyncio (or uvloop) chooses the event loop. TEST_JSON=json tests as if
 msgspec, which reads and writes JSON if it is installed, were not there for that.
 """
 
@@ -21,8 +21,8 @@ LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 settings.register_profile("untimed", deadline=None)  # times vary with the load of the machine
 settings.load_profile("untimed")
 
-LOOP = os.environ.get("MICROWEB_TEST_LOOP", "asyncio")
-JSON = os.environ.get("MICROWEB_TEST_JSON", "msgspec")
+LOOP = os.environ.get("TEST_LOOP", "asyncio")
+JSON = os.environ.get("TEST_JSON", "msgspec")
 
 # A shell makes its background processes ignore SIGINT, and so do the programs that they start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -36,7 +36,7 @@ def pytest_asyncio_loop_factories() -> Mapping[str, LoopFactory]:
 
         return {LOOP: uvloop.new_event_loop}
     if LOOP != "asyncio":
-        raise pytest.UsageError(f"MICROWEB_TEST_LOOP: expected asyncio or uvloop, got {LOOP!r}")
+        raise pytest.UsageError(f"TEST_LOOP: expected asyncio or uvloop, got {LOOP!r}")
     return {LOOP: asyncio.new_event_loop}
 
 

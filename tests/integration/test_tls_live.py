@@ -26,7 +26,7 @@ from microweb.sse import ServerEvent
 
 needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
 needs_sslscan = pytest.mark.skipif(shutil.which("sslscan") is None, reason="needs sslscan")
-LOOP = os.environ.get("MICROWEB_TEST_LOOP", "asyncio")
+LOOP = os.environ.get("TEST_LOOP", "asyncio")
 
 
 def make_app() -> App:

@@ -23,7 +23,7 @@ from microweb.server.config import ServerConfig
 from microweb.server.server import Server
 from microweb.server.tls import ServerTLS
 
-LOOP = os.environ.get("MICROWEB_TEST_LOOP", "asyncio")
+LOOP = os.environ.get("TEST_LOOP", "asyncio")
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 

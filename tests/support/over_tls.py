@@ -1,4 +1,4 @@
-"""Tests over TLS: with MICROWEB_TEST_TLS=1, `on_loopback` serves HTTPS and `peer_of` speaks it."""
+"""Tests over TLS: with TEST_TLS=1, `on_loopback` serves HTTPS and `peer_of` speaks it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from microweb.testing.misbehaving import Misbehaving
 
 from .certificates import authority
 
-IS_ON = os.environ.get("MICROWEB_TEST_TLS") == "1"
+IS_ON = os.environ.get("TEST_TLS") == "1"
 
 
 @contextmanager
