@@ -64,11 +64,9 @@ def make_app() -> App:
 
 
 async def fetch(server: Server, data: bytes) -> bytes:
-    """Send `data`, end our side, and return all bytes of the server."""
+    """Send `data`, and return all bytes of the server up to its close."""
     async with peer_of(server) as peer:
-        await peer.send(data)
-        if not server.config.has_tls:  # TLS has no half-close
-            await peer.half_close()
+        await peer.send(data)  # no half-close, which may end a stream: see `check_peer`
         return await peer.read_all()
 
 
