@@ -50,9 +50,11 @@ def _release_signals() -> None:
 
 
 def _begin_child() -> None:
-    for function in _in_child:
-        function()
-    _release_signals()
+    try:
+        for function in _in_child:
+            function()
+    finally:
+        _release_signals()
 
 
 if hasattr(os, "register_at_fork"):  # Windows does not fork
